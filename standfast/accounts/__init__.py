@@ -1,0 +1,101 @@
+"""Directories of accounts: what every connector promises.
+
+A connector locks, revokes, proves and undoes in one directory. Beside this file stands one module a
+provider (`scim.py`), and `memory.py`, the twin that passes the same contract suite.
+
+Promises
+- Answers come one a target, in the order of the targets asked for, whatever the provider did.
+- An unknown account is an answer (`exists=False`, `REFUSED`), never an exception.
+- Every verb is idempotent: locking twice changes once; a second undo changes nothing.
+- `lock` keeps holders out: disable, revoke sessions and refresh tokens, deactivate keys, as far as
+  the directory can. It never enables, and never deletes what it cannot restore.
+- `undo` restores `order.prior` and only it: an account that was disabled before stays disabled.
+- `prove` changes nothing; it reports the level it reached, FAILED when the account still admits.
+- What surely did not happen is FAILED (with `retry_after_seconds` when worth another try); what may
+  have happened (time-out after sending, connection lost) is UNKNOWN. Only declared errors escape.
+- What a provider cannot do raises `Unsupported` when planned, and is never skipped.
+- Messages and reasons carry no account name, no secret and no server's text verbatim.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from standfast.errors import StandfastError, Unsupported
+from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountState:
+    """One account as the directory shows it now."""
+
+    name: str
+    exists: bool
+    is_enabled: bool | None = None  # None when the directory does not say
+    live_sessions: int | None = None  # None when the directory cannot count them
+    prior: JsonObject = field(default_factory=dict)  # what `undo` needs to restore this state
+    reason: str = ""  # why the account could not be read, when exists is False by error
+
+
+class Connector(ABC):
+    """One directory of accounts."""
+
+    name: str  # the key in the configuration
+    limits: Limits
+    proof: Proof  # the level that `prove` can reach here
+    irreversible: tuple[str, ...] = ()  # what a lock changes and an undo cannot restore, in words
+    verbs: frozenset[str] = frozenset({"lock", "revoke", "prove", "undo"})
+
+    def observe(self, names: Sequence[str]) -> list[AccountState]:
+        """Read the accounts, changing nothing. Raises `Unavailable` when nothing could be read."""
+        return self._observe(names)
+
+    def lock(self, orders: Sequence[Order]) -> list[Result]:
+        """Keep the holders out."""
+        return self._each("lock", orders)
+
+    def revoke(self, orders: Sequence[Order]) -> list[Result]:
+        """End sessions, refresh tokens and keys, leaving the account as enabled as it is."""
+        return self._each("revoke", orders)
+
+    def prove(self, orders: Sequence[Order]) -> list[Result]:
+        """Show that the holders are kept out, at the highest level that the directory allows."""
+        return self._each("prove", orders)
+
+    def undo(self, orders: Sequence[Order]) -> list[Result]:
+        """Restore each order's prior state, and only it."""
+        return self._each("undo", orders)
+
+    def _each(self, verb: str, orders: Sequence[Order]) -> list[Result]:
+        """Call the provider; what escapes it becomes one UNKNOWN an order, no lost answer."""
+        if verb not in self.verbs:
+            raise Unsupported(f"directory {self.name!r} cannot {verb}; plan the step without it")
+        try:
+            results = list(getattr(self, f"_{verb}")(orders))
+        except StandfastError as error:
+            return [_unknown(order, str(error)) for order in orders]
+        except Exception as error:
+            # The provider's own text may carry names or tokens: the class alone is safe to keep.
+            return [_unknown(order, f"unexpected {type(error).__name__}") for order in orders]
+        if [result.target for result in results] != [order.target for order in orders]:
+            return [_unknown(order, "the connector's answers do not match") for order in orders]
+        return results
+
+    @abstractmethod
+    def _observe(self, names: Sequence[str]) -> list[AccountState]: ...
+
+    @abstractmethod
+    def _lock(self, orders: Sequence[Order]) -> list[Result]: ...
+
+    @abstractmethod
+    def _revoke(self, orders: Sequence[Order]) -> list[Result]: ...
+
+    @abstractmethod
+    def _prove(self, orders: Sequence[Order]) -> list[Result]: ...
+
+    @abstractmethod
+    def _undo(self, orders: Sequence[Order]) -> list[Result]: ...
+
+
+def _unknown(order: Order, reason: str) -> Result:
+    return Result(target=order.target, state=EffectState.UNKNOWN, reason=reason)

@@ -1,0 +1,129 @@
+"""Every error that Standfast lets a caller see, split by what the caller does next.
+
+    StandfastError            1  stop: say it and end
+    ├── ConfigurationError    2  mend the configuration or the command, then run again
+    │   ├── UsageError        2  … the command itself
+    │   ├── SecretMissing     2  … a reference that resolves to nothing
+    │   ├── PlaybookInvalid   2  … a playbook; carries every problem with its line
+    │   ├── TemplateInvalid   2  … a notice
+    │   └── ExtraMissing      2  … an optional package; names the extra to install
+    ├── Refused               4  ask the operator: the rules forbid it as asked
+    │   ├── ApprovalRefused   4  … a signature, a role, or the same person twice
+    │   └── Unsupported       4  … the provider cannot do this at all
+    ├── Unavailable           1  retry: the other side does not answer
+    └── Damaged               6  stop and look: what is stored is not what was written
+
+Rules
+- The class has the exit status; the instance has the facts.
+- A message says what failed, on what, and what to do now. It carries no secret and no
+  personal data: it may end up in a log, in Prefect or on a shared screen.
+- Partial success is a result with an exit status of its own (3), never an exception.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """What the process says to its caller; `--help` lists them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    PARTIAL = 3
+    REFUSED = 4
+    WAITS_FOR_PEOPLE = 5
+    DAMAGED = 6
+
+
+EXIT_STATUS_MEANING = {
+    ExitStatus.DONE: "done",
+    ExitStatus.FAILED: "failed",
+    ExitStatus.USAGE: "usage or configuration",
+    ExitStatus.PARTIAL: "partial: some targets were not done, each is named",
+    ExitStatus.REFUSED: "refused by a rule",
+    ExitStatus.WAITS_FOR_PEOPLE: "waits for people",
+    ExitStatus.DAMAGED: "damaged data found",
+}
+
+
+class StandfastError(Exception):
+    """The root of the tree; a bare one means: it failed, and trying again will not help."""
+
+    exit_status = ExitStatus.FAILED
+
+
+class ConfigurationError(StandfastError):
+    """The configuration or the command must be mended first."""
+
+    exit_status = ExitStatus.USAGE
+
+
+class UsageError(ConfigurationError):
+    """The command names something that does not exist or does not fit."""
+
+
+class SecretMissing(ConfigurationError):
+    """A reference such as `env:NAME` or `file:PATH` resolves to nothing."""
+
+
+class TemplateInvalid(ConfigurationError):
+    """A notice template does not render, or lacks a language or a part."""
+
+
+class ExtraMissing(ConfigurationError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong in a file that a person wrote. Lines count from 1; 0 means the whole file."""
+
+    file: str
+    line: int
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.message}" + (f"\n    hint: {self.hint}" if self.hint else "")
+
+
+class PlaybookInvalid(ConfigurationError):
+    """A playbook is not acceptable; `problems` holds every reason, in line order."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class Refused(StandfastError):
+    """A rule forbids this as it was asked; the message names the rule and who may change it."""
+
+    exit_status = ExitStatus.REFUSED
+
+
+class ApprovalRefused(Refused):
+    """An approval that does not count: wrong signature, role, person, plan or age."""
+
+
+class Unsupported(Refused):
+    """The provider cannot do this; planning shows it before anyone presses Enter."""
+
+
+class Unavailable(StandfastError):
+    """The other side does not answer, or answers that it cannot now; the same call may work later.
+
+    `retry_after_seconds` is what the other side asked for, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Damaged(StandfastError):
+    """What is stored is not what was written: history, evidence or a backup."""
+
+    exit_status = ExitStatus.DAMAGED

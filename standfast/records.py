@@ -1,0 +1,176 @@
+"""The frozen records that rooms hand to each other, and the one way to write them down.
+
+Rules
+- Frozen and keyword-only; a raw dictionary lives only where TOML, YAML, JSON or rows are parsed.
+- Datetimes are aware and UTC; anything else is rejected at the door (`utc`).
+- `canonical` is RFC 8785 for the values we allow: strings, whole numbers below 2^53, true, false,
+  null, lists and objects with ASCII keys. Floats are refused: two writers print them differently.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+Json: TypeAlias = "bool | int | str | list[Json] | tuple[Json, ...] | Mapping[str, Json] | None"
+JsonObject: TypeAlias = Mapping[str, Json]
+
+_LARGEST_EXACT_INTEGER = 2**53 - 1  # RFC 8785 3.2.2.3: what an IEEE 754 double still holds exactly
+
+
+def utc(moment: datetime) -> datetime:
+    """Give `moment` back in UTC; raise ValueError when it has no time zone."""
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without a zone is refused: {moment.isoformat()}")
+    return moment.astimezone(UTC)
+
+
+def timestamp(moment: datetime) -> str:
+    """Write a moment in UTC with microseconds and `Z`, so that text order is time order."""
+    return utc(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def moment(text: str) -> datetime:
+    """Read what `timestamp` wrote."""
+    return utc(datetime.fromisoformat(text))
+
+
+def canonical(value: Json) -> bytes:
+    """Write `value` as canonical JSON (RFC 8785); raise ValueError for what has no one form."""
+    _refuse_what_has_no_one_form(value)
+    return json.dumps(
+        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    ).encode()
+
+
+def digest(value: Json) -> str:
+    """Give the SHA-256 of the canonical form, in hex."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def _refuse_what_has_no_one_form(value: Json) -> None:
+    if isinstance(value, bool | str | None):
+        return
+    if isinstance(value, int):
+        if abs(value) > _LARGEST_EXACT_INTEGER:
+            raise ValueError("a whole number beyond 2^53 has no one form in JSON")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not key.isascii():
+                raise ValueError("object keys must be ASCII text")
+            _refuse_what_has_no_one_form(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_what_has_no_one_form(inner)
+    else:
+        raise ValueError(f"{type(value).__name__} has no one form in JSON")
+
+
+class Mode(StrEnum):
+    """How much of the outside an incident reaches; fixed when it opens."""
+
+    PLAN = "plan"  # reads only
+    EXERCISE = "exercise"  # twins; nothing live can be reached
+    LIVE = "live"
+
+
+class EffectState(StrEnum):
+    """Where one outside act stands. UNKNOWN is not a failure: it may have happened."""
+
+    PLANNED = "planned"
+    SUBMITTING = "submitting"
+    DONE = "done"
+    REFUSED = "refused"  # a rule or the provider said no; trying again will not help
+    FAILED = "failed"  # it did not happen; `retry` may help
+    UNKNOWN = "unknown"  # it may have happened; look, ask, never repeat blindly
+
+
+class StepState(StrEnum):
+    """Where one step of a playbook stands."""
+
+    ASKING = "asking"  # effects are planned and wait for approvals
+    PROMPTED = "prompted"  # a person must act or decide
+    WAITING = "waiting"  # until a moment
+    RUNNING = "running"
+    DONE = "done"
+    PARTIAL = "partial"  # some targets done, some not, each named
+    FAILED = "failed"  # no target done
+    REFUSED = "refused"  # an approver said no
+    SKIPPED = "skipped"  # its `when` was false
+
+    @property
+    def is_final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {StepState.DONE, StepState.PARTIAL, StepState.FAILED, StepState.REFUSED, StepState.SKIPPED}
+)
+
+
+class Proof(StrEnum):
+    """How far a connector can show that a lock holds, weakest first."""
+
+    NONE = "none"
+    READ_BACK = "read_back"  # the directory says so
+    SESSIONS_GONE = "sessions_gone"  # and lists no live session or token
+    REFUSED = "refused"  # and a canary's or the holder's own credential was turned away
+
+    def reaches(self, other: "Proof") -> bool:
+        order = list(Proof)
+        return order.index(self) >= order.index(other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a provider bears: how an adapter is to be called."""
+
+    batch: int = 1  # targets that one outside call carries, 1 to 1,000
+    workers: int = 16  # calls at once
+    per_second: float | None = None  # token bucket over targets; None = no limit
+    burst: int = 16
+    timeout_seconds: float = 10.0  # hard: after it the call is cut, and its result is unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One effect as an adapter is handed it."""
+
+    token: str  # the same at every try of this effect: idempotency key, Message-ID
+    verb: str  # "accounts.lock"
+    target: str  # the name within its directory; personal
+    details: JsonObject = field(default_factory=dict)  # what the verb needs besides; personal
+    prior: JsonObject | None = None  # the state before the first act; an undo restores it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one outside act came to, for one target.
+
+    `reason` is for people and free of personal data; `facts` may be personal and are sealed.
+    """
+
+    target: str
+    state: EffectState  # DONE, REFUSED, FAILED or UNKNOWN
+    reason: str = ""
+    facts: JsonObject = field(default_factory=dict)
+    proof: Proof = Proof.NONE
+    retry_after_seconds: float | None = None  # FAILED only: worth another try, not before this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What a look at one target showed, without changing it.
+
+    `happened` answers whether the order has taken effect: None when nobody can tell.
+    `state` is what an undo needs; it is kept as the prior state before the first act.
+    """
+
+    target: str
+    exists: bool = True
+    happened: bool | None = None
+    state: JsonObject = field(default_factory=dict)
+    reason: str = ""
