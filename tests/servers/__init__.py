@@ -1,0 +1,62 @@
+"""Real servers for every test: one small module a server, each with a context manager and fixtures.
+
+Rules
+- Every server listens on loopback (or a socket file), picks its own free port and its own folder,
+  and is ended by its process id or its handle, so that xdist workers never meet.
+- A server that is not installed skips its tests with a reason; with STANDFAST_REQUIRE_SERVERS=1, as
+  in CI, the skip is a failure. `need` is the only place that decides it.
+- Waiting is polling with a deadline (`wait_until`), never a fixed pause.
+"""
+
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 30.0
+
+
+def need(module_or_binary: str, why: str) -> None:
+    """Skip the test, or fail it where servers are required, unless the named thing is installed."""
+    if importlib.util.find_spec(module_or_binary) or find_program(module_or_binary):
+        return
+    message = f"{module_or_binary} is not installed: {why}"
+    if os.environ.get("STANDFAST_REQUIRE_SERVERS") == "1":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+def find_program(name: str) -> str | None:
+    """Find a program, first beside the interpreter: its environment may not be activated."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.is_file() else shutil.which(name)
+
+
+def free_port() -> int:
+    """Give a loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(port: int) -> bool:
+    """Tell whether something accepts connections at the loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(is_so: Callable[[], bool], what: str, *, seconds: float = START_SECONDS) -> None:
+    """Poll until `is_so`; fail the test naming `what` when the deadline passes."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {seconds:g} s still not so: {what}", pytrace=False)
+        time.sleep(0.01)

