@@ -1,0 +1,195 @@
+"""A real SMTP server (aiosmtpd) into a mailbox, whose answers a test can script.
+
+- `smtp_server`: function; a fresh server on a free port, offering SMTPUTF8, without TLS.
+- `running_smtp(...)`: the same as a context manager, with STARTTLS or sign-in or without SMTPUTF8.
+- A message counts as delivered only when the server took it, answer or no answer.
+"""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from typing import Any
+
+import pytest
+
+from tests.servers import free_port, need
+
+HOLD_SECONDS = 20.0
+DROP = "drop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """One message that the server took."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    raw: bytes
+    greeting: str  # what the client called itself
+    signed_in_as: str | None
+    was_encrypted: bool
+
+    @property
+    def message(self) -> EmailMessage:
+        return BytesParser(policy=policy.default).parsebytes(self.raw)
+
+
+class SmtpServer:
+    """The mailbox and the script; safe to use while the server runs in its own thread."""
+
+    def __init__(self, port: int) -> None:
+        self.host = "127.0.0.1"
+        self.port = port
+        self.sessions = 0
+        self._lock = threading.Lock()
+        self._delivered: list[Delivered] = []
+        self._recipient_answers: dict[str, str] = {}
+        self._data_answers: list[str] = []
+        self._holding: set[str] = set()
+        self._reached: dict[str, threading.Event] = {
+            "rcpt": threading.Event(),
+            "data": threading.Event(),
+        }
+
+    @property
+    def delivered(self) -> tuple[Delivered, ...]:
+        """Every message taken so far, in order."""
+        with self._lock:
+            return tuple(self._delivered)
+
+    def answer_recipient(self, address: str, answer: str) -> None:
+        """Answer every RCPT TO this address so, such as `550 5.1.1 no such mailbox`."""
+        with self._lock:
+            self._recipient_answers[address] = answer
+
+    def answer_next_data(self, *answers: str) -> None:
+        """Answer the next messages so and take none of them; `DROP` cuts the connection instead."""
+        with self._lock:
+            self._data_answers.extend(answers)
+
+    def drop_after_data(self) -> None:
+        """Take the next message, then cut the connection before answering: nobody can tell."""
+        with self._lock:
+            self._data_answers.append("take and drop")
+
+    def hold(self, stage: str) -> None:
+        """Let the server say nothing at `rcpt` or `data` until `release`."""
+        with self._lock:
+            self._reached[stage].clear()
+            self._holding.add(stage)
+
+    def release(self) -> None:
+        """End every `hold`."""
+        with self._lock:
+            self._holding.clear()
+
+    def wait_for(self, stage: str) -> None:
+        """Wait until a client stands at `rcpt` or `data`."""
+        assert self._reached[stage].wait(HOLD_SECONDS), f"no client came to {stage}"
+
+    # What aiosmtpd calls, in its own thread.
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd names its hooks so
+        self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
+    ) -> list[str]:
+        with self._lock:
+            self.sessions += 1
+        session.host_name = hostname
+        return responses
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd names its hooks so
+        self, server: Any, session: Any, envelope: Any, address: str, options: Sequence[str]
+    ) -> str:
+        await self._stand(server, "rcpt")
+        with self._lock:
+            answer = self._recipient_answers.get(address, "250 OK")
+        if answer == DROP:
+            server.transport.abort()
+        elif answer.startswith("2"):
+            envelope.rcpt_tos.append(address)
+        return answer
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd names its hooks so
+        self, server: Any, session: Any, envelope: Any
+    ) -> str:
+        await self._stand(server, "data")
+        with self._lock:
+            answer = self._data_answers.pop(0) if self._data_answers else "250 OK"
+            if answer.startswith("2") or answer == "take and drop":
+                self._delivered.append(_delivered(session, envelope))
+        if answer in (DROP, "take and drop"):
+            server.transport.abort()
+            return "421 cut"
+        return answer
+
+    async def _stand(self, server: Any, stage: str) -> None:
+        self._reached[stage].set()
+        deadline = asyncio.get_running_loop().time() + HOLD_SECONDS
+        while stage in self._holding and asyncio.get_running_loop().time() < deadline:
+            if server.transport is None or server.transport.is_closing():
+                return
+            await asyncio.sleep(0.01)
+
+
+def _delivered(session: Any, envelope: Any) -> Delivered:
+    signed_in = session.auth_data.login.decode() if session.authenticated else None
+    return Delivered(
+        sender=envelope.mail_from,
+        recipients=tuple(envelope.rcpt_tos),
+        raw=envelope.original_content,
+        greeting=session.host_name,
+        signed_in_as=signed_in,
+        was_encrypted=session.ssl is not None,
+    )
+
+
+@contextmanager
+def running_smtp(
+    *,
+    smtputf8: bool = True,
+    starttls: ssl.SSLContext | None = None,
+    credentials: tuple[str, str] | None = None,
+) -> Iterator[SmtpServer]:
+    """Run a server on a free port; with `credentials`, a client must sign in before MAIL."""
+    from aiosmtpd.controller import Controller
+    from aiosmtpd.smtp import AuthResult, LoginPassword
+
+    def authenticate(
+        server: Any, session: Any, envelope: Any, mechanism: str, data: object
+    ) -> object:
+        expected = credentials and LoginPassword(credentials[0].encode(), credentials[1].encode())
+        return AuthResult(success=data == expected, handled=False, auth_data=data)
+
+    mailbox = SmtpServer(free_port())
+    controller = Controller(
+        mailbox,
+        hostname=mailbox.host,
+        port=mailbox.port,
+        ready_timeout=20.0,
+        enable_SMTPUTF8=smtputf8,
+        tls_context=starttls,
+        require_starttls=starttls is not None,
+        authenticator=authenticate if credentials else None,
+        auth_required=credentials is not None,
+        auth_require_tls=starttls is not None,
+    )
+    controller.start()
+    try:
+        yield mailbox
+    finally:
+        mailbox.release()
+        controller.stop()
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[SmtpServer]:
+    """A fresh SMTP server with an empty mailbox."""
+    need("aiosmtpd", "it is the mail server of the tests; install the dev requirements")
+    with running_smtp() as server:
+        yield server
