@@ -1,0 +1,47 @@
+"""The order that `needs` gives to the steps of a playbook.
+
+Rules
+- A need that names no step counts as no need here; `check` reports it.
+- Nothing here fails on a cycle: its steps come last, as they stand in the file.
+"""
+
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from standfast.playbook.model import Playbook, Step
+
+
+def in_order(playbook: Playbook) -> tuple[Step, ...]:
+    """Give the steps, each after all that it needs, otherwise as they stand in the file."""
+    placed: dict[str, Step] = {}
+    names = {step.name for step in playbook.steps}
+    left = list(playbook.steps)
+    while left:
+        ready = next(
+            (s for s in left if all(n in placed or n not in names for n in s.needs)), left[0]
+        )
+        left.remove(ready)
+        placed[ready.name] = ready
+    return tuple(placed.values())
+
+
+def behind(playbook: Playbook) -> Mapping[str, frozenset[str]]:
+    """Give for each step the names of all that it needs, directly or not."""
+    found: dict[str, frozenset[str]] = {}
+    for step in in_order(playbook):
+        direct = frozenset(step.needs)
+        found[step.name] = direct.union(*(found.get(need, frozenset()) for need in direct))
+    return found
+
+
+def cycle(playbook: Playbook) -> tuple[str, ...]:
+    """Give one cycle as the path that closes it (`a, b, a`: b needs a, a needs b), or nothing."""
+    names = {step.name for step in playbook.steps}
+    sorter = TopologicalSorter(
+        {step.name: [need for need in step.needs if need in names] for step in playbook.steps}
+    )
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return tuple(error.args[1])
+    return ()
