@@ -4,7 +4,8 @@
     ├── ConfigurationError    2  mend the configuration or the command, then run again
     │   ├── UsageError        2  … the command itself
     │   ├── SecretMissing     2  … a reference that resolves to nothing
-    │   ├── PlaybookInvalid   2  … a playbook; carries every problem with its line
+    │   ├── FileInvalid       2  … a file that a person wrote; carries every problem with its line
+    │   │   └── PlaybookInvalid 2  … a playbook
     │   ├── TemplateInvalid   2  … a notice
     │   └── ExtraMissing      2  … an optional package; names the extra to install
     ├── Refused               4  ask the operator: the rules forbid it as asked
@@ -90,12 +91,16 @@ class Problem:
         return f"{place}: {self.message}" + (f"\n    hint: {self.hint}" if self.hint else "")
 
 
-class PlaybookInvalid(ConfigurationError):
-    """A playbook is not acceptable; `problems` holds every reason, in line order."""
+class FileInvalid(ConfigurationError):
+    """A file that a person wrote is not acceptable; `problems` has every reason, by line."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+
+class PlaybookInvalid(FileInvalid):
+    """A playbook is not acceptable."""
 
 
 class Refused(StandfastError):

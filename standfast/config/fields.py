@@ -1,0 +1,248 @@
+"""The kinds of value that a setting may have, each refused at the door when it does not fit.
+
+Owns the types; `schema.py` and `adapters.py` say where they stand, `standfast/secrets.py` resolves
+the references.
+
+Rules
+- A secret is named, never written: `SecretReference` refuses a plain value and does not repeat it.
+- A relative path is relative to the file's folder; it is made absolute once, while loading.
+- A message says what would fit. It repeats what was written only where that cannot be a secret.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+from pydantic_core.core_schema import ValidationInfo
+
+FOLDER: Final = "folder"  # the validation context's key: where relative paths start
+
+
+class Section(BaseModel):
+    """One table of `standfast.toml`: frozen, and closed against unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        revalidate_instances="always",  # a default section gets the file's folder for its paths
+        hide_input_in_errors=True,
+    )
+
+
+class SecretReference(str):
+    """Where a secret lies: `env:NAME`, `file:PATH` or `keyring:SERVICE/USER`; never the secret.
+
+    Raises ValueError for anything else, without repeating it: it may be the secret itself.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        if not _REFERENCE.fullmatch(text):
+            raise ValueError(
+                "a secret is named here, never written: use env:NAME, file:PATH or "
+                "keyring:SERVICE/USER"
+            )
+        return super().__new__(cls, text)
+
+    @property
+    def scheme(self) -> str:
+        """`env`, `file` or `keyring`."""
+        return self.partition(":")[0]
+
+    @property
+    def place(self) -> str:
+        """What stands after the scheme: a variable, a path, or `SERVICE/USER`."""
+        return self.partition(":")[2]
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+|keyring:[^/\0]+/[^\0]+")
+
+
+def _placed(path: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(path) or path == Path():
+        raise ValueError("a path is needed here")
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("`~` names nobody's home here; write the whole path") from error
+    folder = _folder(info)
+    return folder / path if folder else path
+
+
+def _folder(info: ValidationInfo) -> Path | None:
+    context: Mapping[str, Path] = info.context or {}
+    return context.get(FOLDER)
+
+
+Place = Annotated[Path, AfterValidator(_placed)]
+
+
+def _inside(path: PurePosixPath) -> PurePosixPath:
+    if path.is_absolute() or ".." in path.parts or path == PurePosixPath():
+        raise ValueError("this path stays inside the restored tree: relative, without `..`")
+    return path
+
+
+InnerPath = Annotated[PurePosixPath, AfterValidator(_inside)]
+
+
+def _database(url: str, info: ValidationInfo) -> str:
+    """Make a SQLite file absolute, and refuse a password in the address."""
+    if url.startswith("sqlite:///"):
+        path = _placed(Path(url.removeprefix("sqlite:///")), info)
+        if "?" in str(path):
+            raise ValueError("`?` in the path of a SQLite file would be read as an option")
+        return f"sqlite:///{path}"
+    parts = urlsplit(url)
+    if parts.password is not None:
+        raise ValueError("a password does not stand in the address: put a reference in `password`")
+    if parts.scheme not in ("postgresql", "postgresql+psycopg") or not parts.path.strip("/"):
+        raise ValueError(
+            "use sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE as the address"
+        )
+    return url
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_database)]
+
+
+def _web_address(url: str) -> str:
+    """Refuse what would send a token unencrypted, or keep a secret in the address."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        is_this_machine = host == "localhost" or _is_loopback(host)
+    except ValueError as error:
+        raise ValueError("not a web address; write https://host/path") from error
+    if not host or parts.scheme not in ("http", "https"):
+        raise ValueError("not a web address; write https://host/path")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("write the address without user, query or fragment: they may be secrets")
+    if parts.scheme == "http" and not is_this_machine:
+        raise ValueError("a token would travel unencrypted; use https (http only to this machine)")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("an unknown time zone; write it as Area/City or UTC") from error
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CronField:
+    name: str
+    least: int
+    most: int
+    words: tuple[str, ...] = ()  # the first of them means `least`
+
+
+_CRON = (  # crontab(5); Sunday is 0 and 7
+    _CronField(name="minute", least=0, most=59),
+    _CronField(name="hour", least=0, most=23),
+    _CronField(name="day of the month", least=1, most=31),
+    _CronField(name="month", least=1, most=12, words=_MONTHS),
+    _CronField(name="day of the week", least=0, most=7, words=_DAYS),
+)
+
+
+def _cron(text: str) -> str:
+    parts = text.split()
+    if len(parts) != len(_CRON):
+        raise ValueError("a schedule has five fields: minute hour day month weekday")
+    for part, field in zip(parts, _CRON, strict=True):
+        if not all(_fits_cron(item, field) for item in part.split(",")):
+            raise ValueError(f"the {field.name} of a schedule is {field.least} to {field.most}")
+    return " ".join(parts)
+
+
+def _fits_cron(item: str, field: _CronField) -> bool:
+    span, slash, step = item.partition("/")
+    if slash and not (_is_number(step) and int(step) > 0):
+        return False
+    if span == "*":
+        return True
+    ends = []
+    for end in span.lower().split("-"):
+        if _is_number(end):
+            ends.append(int(end))
+        elif end in field.words:
+            ends.append(field.words.index(end) + field.least)
+        else:
+            return False
+    return (
+        len(ends) <= 2
+        and ends == sorted(ends)
+        and field.least <= ends[0]
+        and ends[-1] <= field.most
+    )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 4
+
+
+CronSchedule = Annotated[str, AfterValidator(_cron)]
+
+
+def _like(pattern: str, meaning: str) -> AfterValidator:
+    expression = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not expression.fullmatch(text):
+            raise ValueError(meaning)
+        return text
+
+    return AfterValidator(check)
+
+
+_NAME = r"[a-z][a-z0-9_-]{0,63}"
+Name = Annotated[
+    str, _like(_NAME, "a name has lower-case letters, digits, - and _, and begins with a letter")
+]
+Line = Annotated[str, _like(r"[^\x00-\x1f\x7f]{1,200}", "one line of text, at most 200 characters")]
+Language = Annotated[
+    str, _like(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", "a language is written like en or pt-BR")
+]
+AccountName = Annotated[
+    str, _like(_NAME + r":[^\x00-\x1f\x7f]+", "an account is written as DIRECTORY:ACCOUNT")
+]
+Minutes = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Workers = Annotated[int, Field(strict=True, ge=1, le=64)]
+Flag = Annotated[bool, Field(strict=True)]

@@ -1,0 +1,101 @@
+"""The schema as a list of tables: which keys stand where in `standfast.toml`.
+
+Owns the walk through `Config`; hints for unknown keys, the reference in `docs/` and the file that
+`standfast init` writes all read the same list.
+
+Rules
+- A part of a path that the file's writer chooses is `NAME`; an item of a list is `ITEM`.
+- Where a table may be of several kinds, each kind is listed, one after the other.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Final, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from standfast.config.fields import Section
+from standfast.config.schema import Config
+
+NAME: Final = "NAME"
+ITEM: Final = "ITEM"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table of the file.
+
+    `kind` is what its key `kind` says, empty when it has none. `keys` are those that are written
+    in this table; a key that is a table of its own is listed as one instead.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    model: type[Section]
+    keys: Mapping[str, FieldInfo]
+
+
+def tables() -> Iterator[Table]:
+    """List every table, each after the one it stands in, in the order in which a file is read."""
+    yield from _below((), Config)
+
+
+def table_at(path: Sequence[str | int], kind: str) -> Table | None:
+    """Find the table at a path of the file; where there are several, the one of this kind."""
+    found = [table for table in tables() if _fits(table.path, path)]
+    if len(found) == 1:
+        return found[0]
+    return next((table for table in found if table.kind == kind), None)
+
+
+def kinds_at(path: Sequence[str | int]) -> list[str]:
+    """List the kinds of table that may stand at a path of the file."""
+    return [table.kind for table in tables() if table.kind and _fits(table.path, path)]
+
+
+def _below(path: tuple[str, ...], model: type[Section]) -> Iterator[Table]:
+    fields = model.model_fields
+    inner = {key: list(_sections(field.annotation)) for key, field in fields.items()}
+    keys = {
+        key: field
+        for key, field in fields.items()
+        if not inner[key] or any(ITEM in steps for steps, _ in inner[key])
+    }
+    yield Table(path=path, kind=_kind(model), model=model, keys=keys)
+    for key in fields:
+        for steps, section in inner[key]:
+            yield from _below((*path, key, *steps), section)
+
+
+def _sections(annotation: object) -> Iterator[tuple[tuple[str, ...], type[Section]]]:
+    """Find the tables that a field may hold, and the steps from its key to each."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield (), annotation
+        return
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _sections(arguments[0])
+    elif origin in (Union, UnionType):
+        for argument in arguments:
+            yield from _sections(argument)
+    elif origin is Mapping:
+        yield from (((NAME, *steps), section) for steps, section in _sections(arguments[1]))
+    elif origin is tuple:
+        yield from (((ITEM, *steps), section) for steps, section in _sections(arguments[0]))
+
+
+def _kind(model: type[Section]) -> str:
+    field = model.model_fields.get("kind")
+    if field is None or get_origin(field.annotation) is not Literal:
+        return ""
+    return str(get_args(field.annotation)[0])
+
+
+def _fits(pattern: tuple[str, ...], path: Sequence[str | int]) -> bool:
+    return len(pattern) == len(path) and all(
+        part == step
+        or (part == NAME and isinstance(step, str))
+        or (part == ITEM and isinstance(step, int))
+        for part, step in zip(pattern, path, strict=True)
+    )

@@ -1,0 +1,46 @@
+"""Values written as TOML, which `tomllib` reads and does not write.
+
+Rules
+- What is written here, `tomllib` reads back as the same value.
+- One line a value; lists and tables are written inline.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def toml(value: object) -> str:
+    """Write a text, number, truth, path, list or mapping; raise ValueError for anything else."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str | PurePath):
+        # A TOML basic string is a JSON string in which DEL is escaped as well.
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{toml_key(key)} = {toml(inner)}" for key, inner in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, Sequence):
+        return f"[{', '.join(toml(inner) for inner in value)}]"
+    raise ValueError(f"a {type(value).__name__} is not written in this file")
+
+
+def toml_key(key: str) -> str:
+    """Write a key, quoted where it must be."""
+    return key if _BARE.fullmatch(key) else toml(key)
+
+
+def key_text(path: Sequence[str | int]) -> str:
+    """Write the way to a key as a person reads it: `backup.sets.crm.sources[0].path`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + toml_key(part)
+    return text
