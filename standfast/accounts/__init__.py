@@ -5,7 +5,8 @@ provider (`scim.py`), and `memory.py`, the twin that passes the same contract su
 
 Promises
 - Answers come one a target, in the order of the targets asked for, whatever the provider did.
-- An unknown account is an answer (`exists=False`, `REFUSED`), never an exception.
+- An unknown account is an answer (`exists=False`, `REFUSED`), never an exception. One that could
+  not be read is `exists=False` too, and only then has a `reason`.
 - Every verb is idempotent: locking twice changes once; a second undo changes nothing.
 - `lock` keeps holders out: disable, revoke sessions and refresh tokens, deactivate keys, as far as
   the directory can. It never enables, and never deletes what it cannot restore.
@@ -21,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from standfast.errors import StandfastError, Unsupported
+from standfast.errors import StandfastError, Unavailable, Unsupported
 from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Result
 
 
@@ -48,7 +49,18 @@ class Connector(ABC):
 
     def observe(self, names: Sequence[str]) -> list[AccountState]:
         """Read the accounts, changing nothing. Raises `Unavailable` when nothing could be read."""
-        return self._observe(names)
+        try:
+            states = list(self._observe(names))
+        except StandfastError:
+            raise
+        except Exception as error:
+            # From None, and the class alone: the provider's own text may carry names or tokens.
+            raise Unavailable(
+                f"directory {self.name!r} could not be read: unexpected {type(error).__name__}"
+            ) from None
+        if [state.name for state in states] != list(names):
+            raise Unavailable(f"directory {self.name!r} answered for other accounts than asked")
+        return states
 
     def lock(self, orders: Sequence[Order]) -> list[Result]:
         """Keep the holders out."""
@@ -67,18 +79,21 @@ class Connector(ABC):
         return self._each("undo", orders)
 
     def _each(self, verb: str, orders: Sequence[Order]) -> list[Result]:
-        """Call the provider; what escapes it becomes one UNKNOWN an order, no lost answer."""
+        """Call the provider; what escapes it becomes one UNKNOWN an order, no lost answer.
+
+        A `prove` that broke is FAILED instead: it changes nothing, so nothing is left in doubt.
+        """
         if verb not in self.verbs:
             raise Unsupported(f"directory {self.name!r} cannot {verb}; plan the step without it")
         try:
             results = list(getattr(self, f"_{verb}")(orders))
         except StandfastError as error:
-            return [_unknown(order, str(error)) for order in orders]
+            return _in_doubt(verb, orders, str(error))
         except Exception as error:
             # The provider's own text may carry names or tokens: the class alone is safe to keep.
-            return [_unknown(order, f"unexpected {type(error).__name__}") for order in orders]
+            return _in_doubt(verb, orders, f"unexpected {type(error).__name__}")
         if [result.target for result in results] != [order.target for order in orders]:
-            return [_unknown(order, "the connector's answers do not match") for order in orders]
+            return _in_doubt(verb, orders, "the connector's answers do not match")
         return results
 
     @abstractmethod
@@ -97,5 +112,6 @@ class Connector(ABC):
     def _undo(self, orders: Sequence[Order]) -> list[Result]: ...
 
 
-def _unknown(order: Order, reason: str) -> Result:
-    return Result(target=order.target, state=EffectState.UNKNOWN, reason=reason)
+def _in_doubt(verb: str, orders: Sequence[Order], reason: str) -> list[Result]:
+    state = EffectState.FAILED if verb == "prove" else EffectState.UNKNOWN
+    return [Result(target=order.target, state=state, reason=reason) for order in orders]
