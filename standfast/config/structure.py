@@ -27,7 +27,7 @@ class Table:
     """One table of the file.
 
     `kind` is what its key `kind` says, empty when it has none. `keys` are those that are written
-    in this table; a key that is a table of its own is listed as one instead.
+    in this table, required ones first; a key that is a table of its own is listed as one instead.
     """
 
     path: tuple[str, ...]
@@ -59,7 +59,7 @@ def _below(path: tuple[str, ...], model: type[Section]) -> Iterator[Table]:
     inner = {key: list(_sections(field.annotation)) for key, field in fields.items()}
     keys = {
         key: field
-        for key, field in fields.items()
+        for key, field in sorted(fields.items(), key=lambda item: not item[1].is_required())
         if not inner[key] or any(ITEM in steps for steps, _ in inner[key])
     }
     yield Table(path=path, kind=_kind(model), model=model, keys=keys)

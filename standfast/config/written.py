@@ -2,7 +2,7 @@
 
 Rules
 - What is written here, `tomllib` reads back as the same value.
-- One line a value; lists and tables are written inline.
+- Lists and tables are written inline.
 """
 
 import json
@@ -44,3 +44,10 @@ def key_text(path: Sequence[str | int]) -> str:
         else:
             text += ("." if text else "") + toml_key(part)
     return text
+
+
+def toml_lines(value: object) -> list[str]:
+    """Write a value as `toml` does, but a list of tables with one line a table."""
+    if isinstance(value, list | tuple) and value and all(isinstance(x, Mapping) for x in value):
+        return ["[", *(f"  {toml(item)}," for item in value), "]"]
+    return [toml(value)]

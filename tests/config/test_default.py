@@ -1,0 +1,73 @@
+"""The file that `standfast init` writes."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from standfast.config.default import render_default
+from standfast.config.load import parse
+from standfast.config.schema import Config
+from standfast.config.structure import ITEM, NAME, tables
+from standfast.errors import FileInvalid
+from standfast.records import JsonObject
+from tests.config.example import COMPLETE
+
+KNOWN: JsonObject = {
+    "organisation": {"name": 'The "Example" Ltd \\ Söhne', "contact_line": "+44 20 7946 0000"},
+    "backup": {
+        "sets": {
+            "crm": {"sources": [{"kind": "sqlite", "name": "crm", "path": "/srv/crm.db"}]},
+            "calls": {"sources": [{"kind": "files", "name": "calls", "path": "/srv/calls"}]},
+        }
+    },
+}
+
+
+def loaded(text: str) -> Config:
+    return parse(text.encode(), Path("/etc/standfast/standfast.toml"))
+
+
+def test_what_was_given_is_what_loads() -> None:
+    config = loaded(render_default(KNOWN))
+    assert config.organisation.name == 'The "Example" Ltd \\ Söhne'
+    assert sorted(config.backup.sets) == ["calls", "crm"]
+    assert config.backup.sets["calls"].sources[0].path == Path("/srv/calls")
+
+
+def test_nothing_is_set_but_what_was_given() -> None:
+    text = render_default(KNOWN)
+    smallest = loaded('organisation = { name = "x", contact_line = "y" }')
+    config = loaded(text)
+    for section in sorted(set(Config.model_fields) - {"organisation", "backup"}):
+        assert getattr(config, section) == getattr(smallest, section), section
+
+
+def test_a_whole_configuration_survives_being_written() -> None:
+    values = tomllib.loads(COMPLETE)
+    text = render_default(values)
+    assert loaded(text) == loaded(COMPLETE)
+
+
+def test_every_setting_that_is_switched_off_would_load_when_switched_on() -> None:
+    text = re.sub(r"^#(?! )", "", render_default(KNOWN), flags=re.MULTILINE)
+    # What stays is names of things that the examples do not define: no key and no value is wrong.
+    with pytest.raises(FileInvalid) as caught:
+        loaded(text)
+    assert caught.value.problems
+    for problem in caught.value.problems:
+        assert "names no" in problem.message, str(problem)
+
+
+def test_every_section_and_kind_is_shown() -> None:
+    text = render_default(KNOWN)
+    for table in tables():
+        if table.path and ITEM not in table.path and NAME not in table.path[:-1]:
+            header = ".".join(table.path[:-1] if table.path[-1] == NAME else table.path)
+            assert f"[{header}" in text
+            assert not table.kind or f'kind = "{table.kind}"' in text
+
+
+def test_no_line_is_too_long_to_read() -> None:
+    assert max(len(line) for line in render_default(KNOWN).splitlines()) <= 100

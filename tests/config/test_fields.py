@@ -1,0 +1,116 @@
+"""The kinds of value: what each accepts, and what it refuses."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from standfast.config.fields import CronSchedule, DatabaseUrl, SecretReference, WebAddress
+
+cron: TypeAdapter[str] = TypeAdapter(CronSchedule)
+web_address: TypeAdapter[str] = TypeAdapter(WebAddress)
+database_url: TypeAdapter[str] = TypeAdapter(DatabaseUrl)
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "place"),
+    [
+        ("env:SCIM_TOKEN", "env", "SCIM_TOKEN"),
+        ("file:keys/a token.txt", "file", "keys/a token.txt"),
+        ("keyring:standfast/me@example.com/x", "keyring", "standfast/me@example.com/x"),
+    ],
+)
+def test_a_reference_has_a_scheme_and_a_place(text: str, scheme: str, place: str) -> None:
+    reference = SecretReference(text)
+    assert (reference, reference.scheme, reference.place) == (text, scheme, place)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hunter2", "env:", "env:9X", "env:A B", "file:", "keyring:service", "vault:x", " env:A"],
+)
+def test_anything_else_is_no_reference_and_is_not_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match="named here, never written") as caught:
+        SecretReference(text)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "30 2 * * *",
+        "*/15 * * * *",
+        "0 0 1,15 * *",
+        "0 22 * jan-mar sun",
+        "5-59/10 8-18 * * 1-5",
+        "0 0 * * 7",
+        " 0  1 * * * ",
+    ],
+)
+def test_a_schedule_is_that_of_cron(schedule: str) -> None:
+    assert cron.validate_python(schedule) == " ".join(schedule.split())
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "",
+        "* * * *",
+        "* * * * * *",
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * * 13 *",
+        "* * * * 8",
+        "5-1 * * * *",
+        "1-2-3 * * * *",
+        "*/0 * * * *",
+        "*/x * * * *",
+        ", * * * *",
+        "- * * * *",
+        "* * * mon *",
+        "² * * * *",
+    ],
+)
+def test_what_cron_would_not_run_is_refused(schedule: str) -> None:
+    with pytest.raises(ValidationError):
+        cron.validate_python(schedule)
+
+
+@given(st.text(alphabet="0123456789*/-, monja", max_size=30))
+def test_no_schedule_is_more_than_refused(schedule: str) -> None:
+    with suppress(ValidationError):
+        assert cron.validate_python(schedule) == " ".join(schedule.split())
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.com/scim/", "http://127.0.0.1:8080", "http://[::1]/x"]
+)
+def test_a_web_address_is_encrypted_or_on_this_machine(address: str) -> None:
+    assert web_address.validate_python(address) == address.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "example.com",
+        "ftp://example.com",
+        "http://example.com",
+        "http://127.0.0.1.example.com",
+        "https://user@example.com",
+        "https://example.com?token=x",
+        "https://example.com#x",
+        "https://[broken",
+        "https://",
+    ],
+)
+def test_any_other_web_address_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError):
+        web_address.validate_python(address)
+
+
+def test_a_database_address_without_a_password_is_kept() -> None:
+    address = "postgresql+psycopg://standfast@db.example.com:5432/standfast?sslmode=verify-full"
+    assert database_url.validate_python(address) == address
