@@ -78,6 +78,9 @@ class Connector(ABC):
         """Restore each order's prior state, and only it."""
         return self._each("undo", orders)
 
+    def close(self) -> None:  # noqa: B027 - most connectors hold nothing open
+        """Let go of connections; harmless twice, and a later call opens them again."""
+
     def _each(self, verb: str, orders: Sequence[Order]) -> list[Result]:
         """Call the provider; what escapes it becomes one UNKNOWN an order, no lost answer.
 
