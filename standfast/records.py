@@ -9,13 +9,13 @@ Rules
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeAlias
 
-Json: TypeAlias = "bool | int | str | list[Json] | tuple[Json, ...] | Mapping[str, Json] | None"
+Json: TypeAlias = bool | int | str | Sequence["Json"] | Mapping[str, "Json"] | None
 JsonObject: TypeAlias = Mapping[str, Json]
 
 _LARGEST_EXACT_INTEGER = 2**53 - 1  # RFC 8785 3.2.2.3: what an IEEE 754 double still holds exactly
@@ -133,6 +133,12 @@ class Limits:
     per_second: float | None = None  # token bucket over targets; None = no limit
     burst: int = 16
     timeout_seconds: float = 10.0  # hard: after it the call is cut, and its result is unknown
+    is_local: bool = False  # done by this very process: nothing can land once it is dead
+
+    @property
+    def settle_seconds(self) -> float:
+        """How long after submitting "not seen" starts to mean "did not happen"."""
+        return self.timeout_seconds * 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +177,7 @@ class Observed:
 
     target: str
     exists: bool = True
+    is_readable: bool = True  # False: it could not be looked at; ask again
     happened: bool | None = None
     state: JsonObject = field(default_factory=dict)
     reason: str = ""

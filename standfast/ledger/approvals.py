@@ -1,0 +1,215 @@
+"""The two-person rule: who may approve what, and the signatures that say so.
+
+Rules
+- An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
+  person): it is worthless for another plan, another step or a second use.
+- Approver ≠ requester ≠ target ≠ who the requester enrolled. An enrolment younger than a day
+  approves nothing, unless it was made while the place was set up.
+- A requester who did not sign in could be anybody, also the approver: one more approval is needed.
+- What decides (a person's key and roles, a step's need, digest and nonce) is under a MAC whose key
+  is not in the database, and every claim checks it again: the database alone forges nothing.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection, RowMapping, select
+
+from standfast.errors import ApprovalRefused, Damaged, UsageError
+from standfast.ledger.core import Core
+from standfast.ledger.tables import approval, effect, incident, person, step
+from standfast.records import Json, StepState, canonical, timestamp
+
+_CONTEXT = b"standfast approval v1\n"
+_FRESH = timedelta(days=1)
+
+APPROVE = "approve"
+REFUSE = "refuse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What an approver is asked, and signs."""
+
+    incident: str
+    step: str
+    round: int
+    digest: str
+    nonce: str
+    needed: int
+    given: int
+    roles: tuple[str, ...]
+
+    def message(self, person_name: str, decision: str) -> bytes:
+        """Give the bytes that `person_name` signs to say `decision`."""
+        body: dict[str, Json] = {
+            "incident": self.incident,
+            "step": self.step,
+            "round": self.round,
+            "digest": self.digest,
+            "nonce": self.nonce,
+            "person": person_name,
+            "decision": decision,
+        }
+        return _CONTEXT + canonical(body)
+
+
+def seal_of_person(core: Core, row: RowMapping | dict[str, Any]) -> str:
+    """Give the MAC over what makes this person able to approve."""
+    return core.vault.mac(
+        "person",
+        [
+            *(row[name] for name in ("name", "public_key", "roles", "accounts", "enrolled_by")),
+            timestamp(row["enrolled_at"]),
+            row["is_founding"],
+        ],
+    )
+
+
+def seal_of_step(core: Core, row: RowMapping | dict[str, Any]) -> str:
+    """Give the MAC over what this step needs before it may run."""
+    return core.vault.mac(
+        "step",
+        [
+            row[name]
+            for name in ("incident", "name", "round", "needs_approvals", "roles", "digest", "nonce")
+        ],
+    )
+
+
+def question(core: Core, connection: Connection, incident_id: str, step_name: str) -> Question:
+    """Give what stands to be approved in a step; UsageError when nothing does."""
+    row = (
+        connection.execute(
+            select(step)
+            .where(step.c.incident == incident_id, step.c.name == step_name)
+            .order_by(step.c.round.desc())
+            .limit(1)
+        )
+        .mappings()
+        .first()
+    )
+    if row is None or row["state"] != StepState.ASKING:
+        state = row["state"] if row else "not reached yet"
+        raise UsageError(
+            f"step {step_name!r} of {incident_id} asks for no approval now (it is {state}); "
+            f"`standfast incident status {incident_id}` shows what does"
+        )
+    return Question(
+        incident=incident_id,
+        step=step_name,
+        round=row["round"],
+        digest=row["digest"],
+        nonce=row["nonce"],
+        needed=row["needs_approvals"],
+        given=sum(1 for _ in _approvers(core, connection, row)),
+        roles=tuple(json.loads(row["roles"])),
+    )
+
+
+def refuse_unfit(
+    core: Core,
+    connection: Connection,
+    asked: Question,
+    person_name: str,
+    decision: str,
+    signature: str,
+    now: datetime,
+) -> None:
+    """Raise ApprovalRefused, naming the rule, unless this person's decision counts."""
+    fields = ("incident", "step", "round", "digest", "nonce")
+    row: dict[str, Any] = {name: getattr(asked, name) for name in fields}
+    row |= {"person": person_name, "decision": decision, "signature": signature, "decided_at": now}
+    objection = _objection(core, connection, row, asked.roles)
+    if objection:
+        raise ApprovalRefused(objection)
+
+
+def holds(
+    core: Core, connection: Connection, incident_id: str, step_name: str, round_: int
+) -> None:
+    """Raise unless the step has every approval that it needs, verified again from the start."""
+    key = (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
+    row = connection.execute(select(step).where(*key)).mappings().one()
+    if row["seal"] != seal_of_step(core, row):
+        raise Damaged(
+            f"what step {step_name!r} of {incident_id} needs was changed outside the ledger; "
+            "nothing was done; run `standfast audit verify`"
+        )
+    if row["needs_approvals"] == 0:
+        return
+    given = sum(1 for _ in _approvers(core, connection, row))
+    if given < row["needs_approvals"]:
+        raise ApprovalRefused(
+            f"step {step_name!r} of {incident_id} has {given} of {row['needs_approvals']} "
+            "approvals that verify; nothing was done"
+        )
+
+
+def _approvers(core: Core, connection: Connection, row: RowMapping) -> Iterator[str]:
+    """Give the people whose approval of this step, as it stands, verifies."""
+    statement = select(approval).where(
+        approval.c.incident == row["incident"],
+        approval.c.step == row["name"],
+        approval.c.round == row["round"],
+        approval.c.decision == APPROVE,
+        approval.c.digest == row["digest"],
+        approval.c.nonce == row["nonce"],
+    )
+    for given in connection.execute(statement).mappings().all():
+        if not _objection(core, connection, dict(given), tuple(json.loads(row["roles"]))):
+            yield given["person"]
+
+
+def _objection(
+    core: Core, connection: Connection, given: dict[str, Any], roles: tuple[str, ...]
+) -> str:
+    """Say why this approval does not count, or nothing."""
+    name = given["person"]
+    who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
+    if who is None or who["removed_at"] is not None:
+        return f"{name!r} is not enrolled; `standfast people list` shows who is"
+    if who["seal"] != seal_of_person(core, who):
+        return f"the enrolment of {name!r} was changed outside the ledger; see `audit verify`"
+    if roles and not set(roles) & set(json.loads(who["roles"])):
+        return f"{name!r} has none of the roles that may decide this: {', '.join(roles)}"
+    case_ = (
+        connection.execute(select(incident).where(incident.c.id == given["incident"]))
+        .mappings()
+        .one()
+    )
+    if name == case_["opened_by"]:
+        return f"{name!r} opened the incident; somebody else must approve"
+    if who["enrolled_by"] == case_["opened_by"] and not who["is_founding"]:
+        return f"{name!r} was enrolled by {case_['opened_by']!r}, who opened the incident"
+    if not who["is_founding"] and given["decided_at"] - who["enrolled_at"] < _FRESH:
+        return f"{name!r} was enrolled less than a day ago and cannot approve yet"
+    own = json.loads(who["accounts"])
+    if own and connection.scalar(
+        select(effect.c.token)
+        .where(effect.c.incident == given["incident"], effect.c.handle.in_(own))
+        .limit(1)
+    ):
+        return f"an account of {name!r} is among the targets; somebody else must approve"
+    asked = Question(
+        incident=given["incident"],
+        step=given["step"],
+        round=given["round"],
+        digest=given["digest"],
+        nonce=given["nonce"],
+        needed=0,
+        given=0,
+        roles=roles,
+    )
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(who["public_key"])).verify(
+            bytes.fromhex(given["signature"]), asked.message(name, given["decision"])
+        )
+    except (InvalidSignature, ValueError):
+        return f"the signature of {name!r} does not verify: a wrong passphrase, or another plan"
+    return ""

@@ -1,0 +1,338 @@
+"""The chain: verify it, sign its head, keep the head with a witness.
+
+Rules
+- Each event carries the hash of the one before and the digests of the rows that its transaction
+  changed. So the last event about a row says what that row must hold now: a changed column, a
+  deleted row and a row that no event knows all show.
+- The tail is verified before a head is signed; a signed head never covers what was not checked.
+- Heads also go to a witness outside the ledger: whoever rewrites the database cannot rewrite that.
+  The ledger commits first, and the next signing tells the witness what a crash kept from it; the
+  other order would leave a witness that accuses an honest ledger.
+- Verifying reports everything it finds, the first first; it changes nothing.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from sqlalchemy import Connection, Engine, desc, insert, select
+
+from standfast.errors import ConfigurationError, Damaged
+from standfast.ledger.database import reading, writing
+from standfast.ledger.tables import CHAIN, as_stored, audit_event, audit_head, metadata
+from standfast.ledger.transaction import GENESIS, event_hash, row_digest
+from standfast.records import Json, canonical, timestamp
+
+_HEAD_CONTEXT = b"standfast audit head v1\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEvent:
+    """One event, as people read it."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    subject: str
+    action: str
+    detail: dict[str, Any]
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFinding:
+    """One row or link that does not agree."""
+
+    where: str  # "effect 4f…", "event 17", "witness line 3"
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport:
+    """What verifying found; whole when `findings` is empty."""
+
+    events: int
+    rows: int
+    heads: int
+    witnessed: int  # heads that the witness outside the ledger confirms
+    findings: tuple[AuditFinding, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.findings
+
+
+def timeline(connection: Connection, subject: str | None = None) -> Iterator[AuditEvent]:
+    """Give the events in order, of one subject or of all."""
+    statement = select(audit_event).order_by(audit_event.c.sequence)
+    if subject is not None:
+        statement = statement.where(audit_event.c.subject == subject)
+    for row in connection.execute(statement):
+        yield AuditEvent(
+            sequence=row.sequence,
+            at=row.at,
+            actor=row.actor,
+            subject=row.subject,
+            action=row.action,
+            detail=json.loads(row.detail),
+            hash=row.hash,
+        )
+
+
+class Auditor:
+    """Verifies and signs one ledger's chain."""
+
+    def __init__(self, engine: Engine, key: Ed25519PrivateKey, witness: Path) -> None:
+        self._engine = engine
+        self._key = key
+        self._public = key.public_key().public_bytes_raw().hex()
+        self._witness = witness
+
+    def verify(self, progress: Callable[[int], None] | None = None) -> AuditReport:
+        """Check every link, head, witness line and row."""
+        findings: list[AuditFinding] = []
+        with reading(self._engine) as connection:
+            hashes, expected = self._walk(connection, findings, progress)
+            heads = self._check_heads(connection, hashes, findings)
+            witnessed = self._check_witness(hashes, heads, findings)
+            rows = _check_rows(connection, expected, findings)
+        return AuditReport(
+            events=len(hashes),
+            rows=rows,
+            heads=len(heads),
+            witnessed=witnessed,
+            findings=tuple(findings),
+        )
+
+    def sign_head(self, now: datetime) -> int:
+        """Sign the newest event if no head covers it yet, and tell the witness; give its sequence.
+
+        The events since the last head are checked first; Damaged when one does not agree.
+        """
+        with writing(self._engine) as connection:
+            last = connection.execute(
+                select(audit_head).order_by(desc(audit_head.c.sequence)).limit(1)
+            ).first()
+            start = last.sequence if last else 0
+            previous = last.hash if last else GENESIS
+            for row in connection.execute(
+                select(*as_stored(audit_event))
+                .where(audit_event.c.sequence > start)
+                .order_by(audit_event.c.sequence)
+            ):
+                if row.previous != previous or row.hash != _hash_of(row):
+                    raise Damaged(
+                        f"event {row.sequence} of the ledger does not follow the one before; "
+                        "nothing was signed; run `standfast audit verify`"
+                    )
+                start, previous = row.sequence, row.hash
+            if start and not (last and start == last.sequence):
+                head: dict[str, Json] = {
+                    "sequence": start,
+                    "hash": previous,
+                    "signed_at": timestamp(now),
+                }
+                connection.execute(
+                    insert(audit_head).values(
+                        sequence=start,
+                        hash=previous,
+                        signed_at=now,
+                        key=self._public,
+                        signature=self._key.sign(_HEAD_CONTEXT + canonical(head)).hex(),
+                    )
+                )
+        self._tell_witness()
+        return int(start)
+
+    def _walk(
+        self,
+        connection: Connection,
+        findings: list[AuditFinding],
+        progress: Callable[[int], None] | None,
+    ) -> tuple[dict[int, str], dict[str, dict[tuple[Any, ...], str]]]:
+        hashes: dict[int, str] = {}
+        expected: dict[str, dict[tuple[Any, ...], str]] = {}
+        previous, sequence = GENESIS, 0
+        for row in connection.execute(
+            select(*as_stored(audit_event)).order_by(audit_event.c.sequence)
+        ):
+            sequence += 1
+            where = f"event {row.sequence}"
+            if row.sequence != sequence:
+                findings.append(
+                    AuditFinding(where=where, problem=f"event {sequence} is missing before it")
+                )
+                sequence = row.sequence
+            if row.previous != previous:
+                findings.append(
+                    AuditFinding(where=where, problem="its link to the one before broke")
+                )
+            if row.hash != _hash_of(row):
+                findings.append(
+                    AuditFinding(where=where, problem="it was changed: its hash differs")
+                )
+            hashes[row.sequence] = previous = row.hash
+            _learn(expected, row.changes, where, findings)
+            if progress:
+                progress(sequence)
+        return hashes, expected
+
+    def _check_heads(
+        self, connection: Connection, hashes: dict[int, str], findings: list[AuditFinding]
+    ) -> dict[int, str]:
+        heads: dict[int, str] = {}
+        for row in connection.execute(
+            select(*as_stored(audit_head)).order_by(audit_head.c.sequence)
+        ):
+            problem = self._problem_of_head(row._asdict(), hashes)
+            if problem:
+                findings.append(AuditFinding(where=f"head {row.sequence}", problem=problem))
+            heads[row.sequence] = row.hash
+        return heads
+
+    def _check_witness(
+        self, hashes: dict[int, str], heads: dict[int, str], findings: list[AuditFinding]
+    ) -> int:
+        agreed = 0
+        for number, line in enumerate(self._witness_lines(), 1):
+            where = f"witness line {number}"
+            try:
+                head = json.loads(line)
+                problem = self._problem_of_head(head, hashes)
+            except (ValueError, KeyError, TypeError):
+                problem = "it is not a head"
+            else:
+                if not problem and head["sequence"] not in heads:
+                    problem = (
+                        f"the ledger no longer has head {head['sequence']}: it was rolled back"
+                    )
+            if problem:
+                findings.append(AuditFinding(where=where, problem=problem))
+            else:
+                agreed += 1
+        return agreed
+
+    def _witness_lines(self) -> list[str]:
+        """Give the whole lines; one without its end was cut by a crash and never counted."""
+        try:
+            return self._witness.read_text().split("\n")[:-1]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ConfigurationError(
+                f"the witness {self._witness} cannot be read: {error.strerror}"
+            ) from None
+
+    def _problem_of_head(self, head: dict[str, Any], hashes: dict[int, str]) -> str:
+        """Say what is wrong with a head, or nothing."""
+        if head["sequence"] not in hashes:
+            return f"event {head['sequence']}, which it covers, is gone: the ledger was rolled back"
+        if hashes[head["sequence"]] != head["hash"]:
+            return f"event {head['sequence']} is not the one that was signed"
+        if head["key"] != self._public:
+            return "it is signed by another key"
+        body: dict[str, Json] = {
+            "sequence": head["sequence"],
+            "hash": head["hash"],
+            "signed_at": head["signed_at"],
+        }
+        try:
+            Ed25519PublicKey.from_public_bytes(bytes.fromhex(self._public)).verify(
+                bytes.fromhex(head["signature"]), _HEAD_CONTEXT + canonical(body)
+            )
+        except (InvalidSignature, ValueError, TypeError):
+            return "its signature does not verify"
+        return ""
+
+    def _tell_witness(self) -> None:
+        """Append the heads that the witness does not have yet."""
+        lines = self._witness_lines()
+        known = max((_sequence_of(line) for line in lines), default=0)
+        with reading(self._engine) as connection:
+            news = connection.execute(
+                select(*as_stored(audit_head))
+                .where(audit_head.c.sequence > known)
+                .order_by(audit_head.c.sequence)
+            ).all()
+        if not news:
+            return
+        self._witness.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._witness, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(descriptor, sum(len(line.encode()) + 1 for line in lines))
+            os.lseek(descriptor, 0, os.SEEK_END)
+            os.write(descriptor, b"".join(canonical(row._asdict()) + b"\n" for row in news))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sequence_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["sequence"])
+    except (ValueError, KeyError, TypeError):
+        return 0  # not a head: verifying names it
+
+
+def _hash_of(row: Any) -> str:
+    return event_hash(
+        {
+            "sequence": row.sequence,
+            "at": row.at,
+            "actor": row.actor,
+            "subject": row.subject,
+            "action": row.action,
+            "detail": row.detail,
+            "changes": row.changes,
+            "previous": row.previous,
+        }
+    )
+
+
+def _learn(
+    expected: dict[str, dict[tuple[Any, ...], str]],
+    changes: str,
+    where: str,
+    findings: list[AuditFinding],
+) -> None:
+    try:
+        for table, rows in json.loads(changes).items():
+            digests = expected.setdefault(table, {})
+            for *key, row_hash in rows:
+                digests[tuple(key)] = row_hash
+    except (ValueError, AttributeError, TypeError):
+        findings.append(AuditFinding(where=where, problem="its list of changes cannot be read"))
+
+
+def _check_rows(
+    connection: Connection,
+    expected: dict[str, dict[tuple[Any, ...], str]],
+    findings: list[AuditFinding],
+) -> int:
+    count = 0
+    for table in metadata.sorted_tables:
+        if table.name in CHAIN:
+            continue
+        missing = dict(expected.get(table.name, {}))
+        for row in connection.execute(select(*as_stored(table))).mappings():
+            count += 1
+            key = tuple(row[column.name] for column in table.primary_key.columns)
+            where = f"{table.name} {'/'.join(str(part) for part in key)}"
+            known = missing.pop(key, None)
+            if known is None:
+                findings.append(AuditFinding(where=where, problem="no event tells of this row"))
+            elif known != row_digest(table, row):
+                findings.append(
+                    AuditFinding(where=where, problem="it was changed outside the ledger")
+                )
+        findings.extend(
+            AuditFinding(where=f"{table.name} {'/'.join(map(str, key))}", problem="it was deleted")
+            for key in missing
+        )
+    return count

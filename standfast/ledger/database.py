@@ -1,0 +1,131 @@
+"""Opening the ledger's database: SQLite in one place, or PostgreSQL to scale.
+
+Rules
+- SQLite runs in WAL with `synchronous=FULL`: NORMAL loses committed intents on a power cut.
+- A write takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be begun again.
+- The driver's own transaction handling is off: the statements here are the ones that run.
+- Nothing of a database's message leaves this room: it may quote a row.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+
+from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
+
+_BUSY_SECONDS = 30
+
+
+def open_engine(url: str) -> Engine:
+    """Give an engine for `sqlite:///path` or `postgresql+psycopg://…`; connects lazily."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError(
+            "ledger.url is not a database address; write sqlite:///ledger.db or postgresql://…"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed.database)
+    if parsed.get_backend_name() == "postgresql":
+        try:
+            return create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_size=20,
+                pool_pre_ping=True,
+                hide_parameters=True,
+            )
+        except (ModuleNotFoundError, NoSuchModuleError):
+            raise ExtraMissing(
+                "a ledger on PostgreSQL needs the extra: pip install 'standfast[postgresql]'"
+            ) from None
+    raise ConfigurationError(
+        f"ledger.url names {parsed.get_backend_name()!r}; the ledger runs on sqlite or postgresql"
+    )
+
+
+def _sqlite(path: str | None) -> Engine:
+    if not path:
+        raise ConfigurationError("ledger.url names no file; write sqlite:///ledger.db")
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={_BUSY_SECONDS * 1000}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("standfast_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A consistent view that changes nothing."""
+    with _plain_errors(engine), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction: committed at the end, rolled back when anything escapes."""
+    with (
+        _plain_errors(engine),
+        engine.connect().execution_options(standfast_writes=True) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def _plain_errors(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise _unavailable(engine, error) from None
+    except DBAPIError as error:
+        raise StandfastError(
+            f"the ledger refused a statement ({type(error.orig).__name__}); nothing was changed; "
+            "run `standfast check`"
+        ) from error
+
+
+def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:
+    if engine.dialect.name != "sqlite":
+        return Unavailable(
+            "the ledger's PostgreSQL does not answer; see that it runs and that ledger.url is right"
+        )
+    text = str(error.orig)
+    place = engine.url.database or ""
+    if "full" in text:
+        return Unavailable(f"the disk under the ledger {place} is full; free space, then run again")
+    if "locked" in text:
+        return Unavailable(
+            f"the ledger {place} stayed locked for {_BUSY_SECONDS} s by another process"
+        )
+    if "readonly" in text or "unable to open" in text:
+        return ConfigurationError(
+            f"the ledger {place} cannot be opened for writing; see that its folder "
+            f"{Path(place).parent} exists and is yours, or run `standfast init`"
+        )
+    return StandfastError(
+        f"the ledger {place} failed: {type(error.orig).__name__}; it may be damaged"
+    )

@@ -1,0 +1,319 @@
+"""Incidents: opening, stopping and closing them, and the state that the engine reads.
+
+Rules
+- Opening is one transaction; a repeated trigger joins the incident that it opened.
+- The playbook's text, the inputs and the names of the adapters are frozen when it opens.
+- Stopping is a column that every claim reads; closing is refused while an act is under way.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, RowMapping, func, select
+
+from standfast.errors import Refused, UsageError
+from standfast.ledger import approvals
+from standfast.ledger.core import Core
+from standfast.ledger.effects import Draft, counts_by_step
+from standfast.ledger.tables import effect, incident, notice, step
+from standfast.ledger.vault import INSTALLATION
+from standfast.playbook.engine import Counts, State, StepView
+from standfast.playbook.load import load
+from standfast.records import (
+    EffectState,
+    JsonObject,
+    Mode,
+    StepState,
+    canonical,
+)
+
+UNDO_PREFIX = "undo-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncidentRow:
+    """One incident, opened."""
+
+    id: str
+    scenario: str
+    mode: Mode
+    state: str
+    is_halted: bool
+    playbook: str
+    connectors: tuple[str, ...]
+    inputs: JsonObject
+    opened_at: datetime
+    opened_by: str
+    is_signed: bool
+    closed_at: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == "open"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenNotice:
+    """A notice as it was approved: one body a language, and what binds it to its recipients."""
+
+    template: str
+    body: JsonObject  # language → parts with their slots
+    digest: str
+    root: str  # Merkle root of the recipients' digests, in order
+    audience: str
+    recipients: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """What a step comes to once its targets are known."""
+
+    drafts: tuple[Draft, ...]
+    needs_approvals: int = 0
+    roles: tuple[str, ...] = ()
+    notice: FrozenNotice | None = None
+    reason: str = ""
+
+
+class Incidents:
+    """All incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def open(
+        self,
+        *,
+        scenario: str,
+        mode: Mode,
+        playbook: str,
+        connectors: Sequence[str],
+        inputs: JsonObject,
+        opened_by: str,
+        is_signed: bool,
+        trigger: str | None,
+        now: datetime,
+    ) -> tuple[str, bool]:
+        """Open an incident; give its id, and whether it was there already by the same trigger."""
+        with self._core.write(
+            actor=opened_by, subject="", action="incident.opened", now=now
+        ) as write:
+            write.alone()  # two at once: one opens, the other joins or gets the next id
+            if trigger is not None:
+                known = write.connection.scalar(
+                    select(incident.c.id).where(
+                        incident.c.trigger == trigger, incident.c.state == "open"
+                    )
+                )
+                if known is not None:
+                    write.subject, write.action = known, "trigger.repeated"
+                    write.tell(trigger=hashlib.sha256(trigger.encode()).hexdigest())
+                    return str(known), True
+            incident_id = _next_id(write.connection, now)
+            write.subject = incident_id
+            write.tell(
+                scenario=scenario,
+                mode=mode.value,
+                signed_in=is_signed,
+                playbook=hashlib.sha256(playbook.encode()).hexdigest(),
+            )
+            # Before the commit: a key without an incident is litter, the reverse would be a loss.
+            self._core.vault.create(incident_id)
+            write.insert(
+                incident,
+                {
+                    "id": incident_id,
+                    "scenario": scenario,
+                    "mode": mode.value,
+                    "state": "open",
+                    "is_halted": False,
+                    "playbook": playbook,
+                    "connectors": canonical(sorted(connectors)).decode(),
+                    "sealed_inputs": self._core.vault.seal(INSTALLATION, "incident", inputs),
+                    "opened_at": now,
+                    "opened_by": opened_by,
+                    "is_signed": is_signed,
+                    "trigger": trigger,
+                    "closed_at": None,
+                },
+            )
+        return incident_id, False
+
+    def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:
+        """Stop, or let go on: every claim reads this before it acts."""
+        self.get(incident_id)
+        action = "incident.stopped" if is_halted else "incident.resumed"
+        with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+            write.update(incident, (incident_id,), is_halted=is_halted)
+
+    def close(self, incident_id: str, actor: str, now: datetime) -> None:
+        """Close an incident; its accounts stay as they are, and no longer count as held."""
+        row = self.get(incident_id)
+        if not row.is_open:
+            raise UsageError(f"incident {incident_id} is closed already")
+        with self._core.write(
+            actor=actor, subject=incident_id, action="incident.closed", now=now
+        ) as write:
+            busy = write.connection.scalar(
+                select(func.count()).where(
+                    effect.c.incident == incident_id, effect.c.state == "submitting"
+                )
+            )
+            if busy:
+                raise Refused(
+                    f"{busy} acts of {incident_id} are under way; `standfast incident stop "
+                    f"{incident_id}`, wait for them, then close"
+                )
+            write.update(
+                incident, (incident_id,), incident.c.state == "open", state="closed", closed_at=now
+            )
+
+    def get(self, incident_id: str) -> IncidentRow:
+        """Give one incident; UsageError names the open ones when there is none of that id."""
+        with self._core.reading() as connection:
+            row = connection.execute(select(incident).where(incident.c.id == incident_id)).first()
+            if row is None:
+                known = connection.scalars(select(incident.c.id).order_by(incident.c.id)).all()
+                raise UsageError(
+                    f"there is no incident {incident_id!r}; there are: {', '.join(known) or 'none'}"
+                )
+            return self._open(row)
+
+    def all(self, *, only_open: bool = False) -> list[IncidentRow]:
+        """Give the incidents, oldest first."""
+        statement = select(incident).order_by(incident.c.opened_at)
+        if only_open:
+            statement = statement.where(incident.c.state == "open")
+        with self._core.reading() as connection:
+            return [self._open(row) for row in connection.execute(statement)]
+
+    def state(self, incident_id: str) -> State:
+        """Give everything that the next move depends on, as of now."""
+        row = self.get(incident_id)
+        playbook = load(row.playbook, row.scenario)
+        names = {one.name for one in playbook.steps}
+        with self._core.reading() as connection:
+            counts, settling = _counts(connection, incident_id)
+            views: dict[str, StepView] = {}
+            extra: list[StepView] = []
+            statement = (
+                select(step)
+                .where(step.c.incident == incident_id)
+                .order_by(step.c.started_at, step.c.name, step.c.round)
+            )
+            for found in connection.execute(statement).mappings().all():
+                view = self._view(connection, found, counts, settling)
+                if found["name"] in names:
+                    views[view.step] = view  # in order of rounds: the latest stays
+                else:
+                    extra.append(view)
+        return State(
+            playbook=playbook,
+            mode=row.mode,
+            inputs=row.inputs,
+            steps=views,
+            extra=tuple(extra),
+            is_halted=row.is_halted or not row.is_open,
+            incident=incident_id,
+        )
+
+    def notice(self, incident_id: str, step_name: str, round_: int) -> FrozenNotice:
+        """Give the notice of a step as it was frozen."""
+        with self._core.reading() as connection:
+            row = connection.execute(
+                select(notice).where(
+                    notice.c.incident == incident_id,
+                    notice.c.step == step_name,
+                    notice.c.round == round_,
+                )
+            ).one()
+        return FrozenNotice(
+            template=row.template,
+            body=json.loads(row.body),
+            digest=row.digest,
+            root=row.root,
+            audience=row.audience,
+            recipients=row.recipients,
+        )
+
+    def next_undo(self, incident_id: str) -> str:
+        """Give the name of the next undo step."""
+        with self._core.reading() as connection:
+            number = connection.scalar(
+                select(func.count()).where(
+                    step.c.incident == incident_id, step.c.name.startswith(UNDO_PREFIX)
+                )
+            )
+        return f"{UNDO_PREFIX}{(number or 0) + 1}"
+
+    def _view(
+        self,
+        connection: Connection,
+        row: RowMapping,
+        counts: Mapping[tuple[str, int], Mapping[str, int]],
+        settling: Mapping[tuple[str, int], int],
+    ) -> StepView:
+        key = (row["name"], row["round"])
+        answer = None
+        if row["sealed_answer"] is not None:
+            opened = self._core.vault.open(INSTALLATION, "step.answer", row["sealed_answer"])
+            answer = cast("str", opened["text"])
+        given = 0
+        if row["state"] == StepState.ASKING:
+            given = approvals.question(self._core, connection, row["incident"], row["name"]).given
+        return StepView(
+            step=row["name"],
+            round=row["round"],
+            state=StepState(row["state"]),
+            counts=Counts(**counts.get(key, {})),
+            settling=settling.get(key, 0),
+            answer=answer,
+            due_at=row["due_at"],
+            asked=row["is_asked"],
+            approvals=given,
+            approvals_needed=row["needs_approvals"],
+            is_refused=row["state"] == StepState.REFUSED,
+            is_accepted=row["is_accepted"],
+        )
+
+    def _open(self, row: Row[Any]) -> IncidentRow:
+        return IncidentRow(
+            id=row.id,
+            scenario=row.scenario,
+            mode=Mode(row.mode),
+            state=row.state,
+            is_halted=row.is_halted,
+            playbook=row.playbook,
+            connectors=tuple(json.loads(row.connectors)),
+            inputs=self._core.vault.open(INSTALLATION, "incident", row.sealed_inputs),
+            opened_at=row.opened_at,
+            opened_by=row.opened_by,
+            is_signed=row.is_signed,
+            closed_at=row.closed_at,
+        )
+
+
+def _next_id(connection: Connection, now: datetime) -> str:
+    """Give the next id of this year: short enough to say on the telephone."""
+    prefix = f"inc-{now.year}-"
+    last = connection.scalar(
+        select(func.max(incident.c.id)).where(incident.c.id.startswith(prefix))
+    )
+    return f"{prefix}{int(last.removeprefix(prefix)) + 1 if last else 1:04}"
+
+
+def _counts(
+    connection: Connection, incident_id: str
+) -> tuple[dict[tuple[str, int], dict[str, int]], dict[tuple[str, int], int]]:
+    counts: dict[tuple[str, int], dict[str, int]] = {}
+    settling: dict[tuple[str, int], int] = {}
+    for name, round_, state, is_parked, number in counts_by_step(connection, incident_id):
+        of_step = counts.setdefault((name, round_), {})
+        of_step[state] = of_step.get(state, 0) + number
+        if state == EffectState.UNKNOWN and not is_parked:
+            settling[name, round_] = settling.get((name, round_), 0) + number
+    return counts, settling

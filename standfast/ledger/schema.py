@@ -1,0 +1,42 @@
+"""The schema's version: made by alembic, looked at on every opening without importing it."""
+
+from pathlib import Path
+
+from sqlalchemy import Engine, inspect, text
+
+from standfast.errors import ConfigurationError
+from standfast.ledger.database import reading, writing
+
+HEAD = "0001"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def create_schema(engine: Engine) -> None:
+    """Bring the database to HEAD; one that is there already is left alone."""
+    # alembic takes 0.3 s to import and is needed once in a place's life.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, HEAD)
+
+
+def refuse_other_schema(engine: Engine) -> None:
+    """Raise ConfigurationError unless the database is at HEAD."""
+    place = engine.url.database or engine.url.render_as_string(hide_password=True)
+    if engine.dialect.name == "sqlite" and not Path(place).exists():
+        # Connecting would make an empty file where somebody mistyped a path.
+        raise ConfigurationError(f"there is no ledger at {place}; `standfast init` makes one")
+    with reading(engine) as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            raise ConfigurationError(f"there is no ledger in {place}; `standfast init` makes one")
+        version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if version != HEAD:
+        raise ConfigurationError(
+            f"the ledger {place} has schema {version}, this program needs {HEAD}; use the release "
+            "that fits, or upgrade a copy of it first"
+        )

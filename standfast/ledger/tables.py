@@ -1,0 +1,262 @@
+"""The ledger's tables: what stands in each row, and what each column means.
+
+Rules
+- Tables are declared with SQLAlchemy Core: every write goes through `transaction.Write`, which
+  needs explicit statements, and the ORM would add 0.2 s to every command (decision 0002).
+- A column that holds personal data, a prior state, a receipt or a provider's words is `sealed`: it
+  is encrypted by the vault before it comes here. In a key a person or account is a `handle`.
+- Times are text in UTC with microseconds (`Moment`), so SQLite and PostgreSQL order them alike.
+- Every row of every table but the chain itself is covered by the chain: `audit.verify` compares
+  each with the digest that the last event about it carries.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    type_coerce,
+)
+from sqlalchemy.types import TypeEngine
+
+from standfast.records import moment, timestamp
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as 27 characters of ISO 8601."""
+
+    impl = String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        return None if value is None else timestamp(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else moment(value)
+
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("initialised_at", Moment, nullable=False),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("name", String(64), primary_key=True),  # the sign-in name; not personal beyond that
+    Column("sealed", LargeBinary, nullable=False),  # full name, mail, own accounts
+    Column("accounts", Text, nullable=False),  # JSON list of handles of this person's own accounts
+    Column("roles", Text, nullable=False),  # JSON list
+    Column("public_key", String(64), nullable=False),  # Ed25519, hex
+    Column("salt", String(32), nullable=False),  # of the passphrase, hex
+    Column("enrolled_at", Moment, nullable=False),
+    Column("enrolled_by", String(64), nullable=False),
+    Column("is_founding", Boolean, nullable=False),  # enrolled while the place was set up
+    Column("seal", String(64), nullable=False),  # MAC over what decides: a swapped key shows
+    Column("removed_at", Moment),
+)
+
+incident = Table(
+    "incident",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("scenario", String(64), nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("state", String(16), nullable=False),  # open | closed
+    Column("is_halted", Boolean, nullable=False),  # every claim reads it
+    Column("playbook", Text, nullable=False),  # the YAML as it was when the incident opened
+    Column("connectors", Text, nullable=False),  # JSON: the adapters that existed then
+    Column("sealed_inputs", LargeBinary, nullable=False),
+    Column("opened_at", Moment, nullable=False),
+    Column("opened_by", String(64), nullable=False),
+    Column("is_signed", Boolean, nullable=False),  # the requester signed in
+    Column("trigger", String(128), index=True),  # a repeated trigger joins the open incident
+    Column("closed_at", Moment),
+)
+
+step = Table(
+    "step",
+    metadata,
+    Column("incident", ForeignKey("incident.id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("due_at", Moment),  # of a wait
+    Column("is_asked", Boolean, nullable=False),  # its approvers were paged
+    Column("is_accepted", Boolean, nullable=False),  # a person let a held partial go on
+    Column("needs_approvals", Integer, nullable=False),
+    Column("roles", Text, nullable=False),  # JSON list: who may approve or answer
+    Column("digest", String(64), nullable=False),  # of the plan: what an approval signs
+    Column("nonce", String(32), nullable=False),  # makes an approval worthless elsewhere
+    Column("seal", String(64), nullable=False),  # MAC over need, roles, digest, nonce
+    Column("sealed_answer", LargeBinary),
+    Column("reason", Text, nullable=False),
+)
+
+effect = Table(
+    "effect",
+    metadata,
+    # A hash of (incident, step, round, verb, handle): planning twice plans once, and the same
+    # token reaches the provider at every try.
+    Column("token", String(32), primary_key=True),
+    Column("incident", ForeignKey("incident.id"), nullable=False),
+    Column("step", String(64), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("position", Integer, nullable=False),  # order within the step
+    Column("verb", String(64), nullable=False),
+    Column("connector", String(64), nullable=False),
+    Column("handle", String(32), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # target and details
+    Column("state", String(16), nullable=False),
+    Column("is_parked", Boolean, nullable=False),  # unknown, and no look can tell
+    Column("sealed_prior", LargeBinary),
+    Column("undoes", ForeignKey("effect.token")),
+    Column("tries", Integer, nullable=False),
+    Column("not_before", Moment),
+    Column("attempt", ForeignKey("attempt.token")),
+    Column("reason", Text, nullable=False),
+    Column("proof", String(16), nullable=False),
+    Column("sealed_facts", LargeBinary),
+    # The claim's own path; its prefix serves the search for open lanes and the counts.
+    Index(None, "incident", "state", "verb", "connector", "step", "round", "position"),
+    Index(None, "handle", "verb"),
+    Index(None, "attempt"),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("token", String(32), primary_key=True),
+    Column("incident", ForeignKey("incident.id"), nullable=False),
+    Column("runner", ForeignKey("runner.id"), nullable=False),
+    Column("verb", String(64), nullable=False),
+    Column("connector", String(64), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),  # of the effects' tokens it carries
+    Column("submitted_at", Moment, nullable=False),
+    Column("settle_after", Moment, nullable=False),  # before it, "not seen" means nothing
+    Column("is_local", Boolean, nullable=False),  # nothing can land once its runner is dead
+    Column("lapsed_at", Moment),
+    Column("ended_at", Moment),
+    Index(None, "incident", "ended_at"),
+)
+
+approval = Table(
+    "approval",
+    metadata,
+    Column("incident", ForeignKey("incident.id"), primary_key=True),
+    Column("step", String(64), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("person", ForeignKey("person.name"), primary_key=True),
+    Column("decision", String(16), nullable=False),  # approve | refuse
+    Column("digest", String(64), nullable=False),
+    Column("nonce", String(32), nullable=False),
+    Column("signature", String(128), nullable=False),  # Ed25519, hex
+    Column("decided_at", Moment, nullable=False),
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("incident", ForeignKey("incident.id"), primary_key=True),
+    Column("step", String(64), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("template", String(64), nullable=False),
+    Column("body", Text, nullable=False),  # JSON: language → parts with their slots
+    Column("digest", String(64), nullable=False),
+    Column("root", String(64), nullable=False),  # Merkle root of the recipients' digests
+    Column("audience", String(64), nullable=False),
+    Column("recipients", Integer, nullable=False),
+)
+
+runner = Table(
+    "runner",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("incident", ForeignKey("incident.id")),  # none: a `serve` that looks for work
+    Column("way", String(16), nullable=False),  # serve | prefect | direct
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("alive_until", Moment, nullable=False),
+    Column("ended_at", Moment),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(16), nullable=False),  # backup | drill | verify
+    Column("subject", String(128), nullable=False),  # the backup set
+    Column("way", String(16), nullable=False),
+    Column("state", String(16), nullable=False),  # running | done | partial | failed
+    Column("started_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("summary", Text, nullable=False),  # JSON: counts and measures, nothing personal
+    Index(None, "kind", "subject", "started_at"),
+)
+
+audit_event = Table(
+    "audit_event",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("at", Moment, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("subject", String(128), nullable=False),  # an incident, a run, a person
+    Column("action", String(64), nullable=False),
+    Column("detail", Text, nullable=False),  # canonical JSON
+    Column("changes", Text, nullable=False),  # canonical JSON: table → [[key…, row digest]…]
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index(None, "subject", "sequence"),
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("sequence", ForeignKey("audit_event.sequence"), primary_key=True, autoincrement=False),
+    Column("hash", String(64), nullable=False),
+    Column("signed_at", Moment, nullable=False),
+    Column("key", String(64), nullable=False),  # Ed25519 public key, hex
+    Column("signature", String(128), nullable=False),
+)
+
+
+def as_stored(table: Table) -> list[ColumnElement[Any]]:
+    """Give the columns as the database holds them: what was tampered with must not trip us."""
+    return [
+        type_coerce(column, _STORED[type(column.type)]).label(column.name)
+        if type(column.type) in _STORED
+        else column
+        for column in table.columns
+    ]
+
+
+_STORED: dict[type, TypeEngine[Any]] = {Moment: String(), Boolean: Integer()}
+
+CHAIN = frozenset({audit_event.name, audit_head.name})

@@ -1,0 +1,238 @@
+"""One write to the ledger: the rows it changes, and the one audit event that tells it.
+
+Rules
+- Every change goes through `Write`; at its end the rows it touched are read back, and their digests
+  stand in the event. So the chain says what the database holds, not what we meant to write.
+- One event a transaction; a transaction that touched nothing and has nothing to say leaves none.
+- The event comes last, under a lock on the chain's tail: on PostgreSQL writers work side by side
+  until here.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    Table,
+    and_,
+    bindparam,
+    desc,
+    insert,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from standfast.ledger.database import writing
+from standfast.ledger.tables import as_stored, audit_event
+from standfast.records import Json, JsonObject, canonical, digest, timestamp
+
+GENESIS = "0" * 64
+_ROW_DIGEST_HEX = 32
+_KEYS_A_STATEMENT = 500  # SQLite's and PostgreSQL's limits on bound values are far above
+_CHAIN_LOCK = 7_236_114  # any number that nothing else in this database locks
+
+Key = tuple[Any, ...]
+Values = Mapping[str, Any]
+
+
+def row_digest(table: Table, row: RowMapping) -> str:
+    """Give the digest of one row as the database holds it: column names and values, in order."""
+    plain = [[column.name, _plain(row[column.name])] for column in table.columns]
+    # Not `canonical`: its checks cost more than the hash, and these values are all ours.
+    body = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
+    return hashlib.sha256(body).hexdigest()[:_ROW_DIGEST_HEX]
+
+
+def _plain(value: Any) -> Json:
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return int(value)  # SQLite keeps true as 1
+    return repr(value)  # what a column of ours never holds: a changed type shows
+
+
+@dataclass(kw_only=True)
+class Write:
+    """The hands that change rows inside one transaction."""
+
+    connection: Connection
+    actor: str
+    subject: str
+    action: str
+    now: datetime
+    detail: dict[str, Json] = field(default_factory=dict)
+    _touched: dict[str, tuple[Table, dict[Key, None]]] = field(default_factory=dict)
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self.connection.dialect.name == "postgresql"
+
+    def tell(self, **facts: Json) -> None:
+        """Add facts to the event's detail; nothing personal."""
+        self.detail.update(facts)
+
+    def alone(self) -> None:
+        """From here to the end no other transaction writes (SQLite: from its start anyway)."""
+        if self.is_postgresql:
+            self.connection.execute(text(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})"))
+
+    def insert(self, table: Table, *rows: Values) -> None:
+        """Add rows; a key that is there already is an IntegrityError."""
+        if rows:
+            self.connection.execute(insert(table), [dict(row) for row in rows])
+            self._touch(table, (_key_of(table, row) for row in rows))
+
+    def insert_new(self, table: Table, *rows: Values) -> int:
+        """Add the rows whose key is not there yet; give their number."""
+        if not rows:
+            return 0
+        keys = [_key_of(table, row) for row in rows]
+        there = set(self._keys_present(table, keys))
+        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in there}
+        if new:
+            # A racing writer on PostgreSQL may have added one since: its row stands, not ours.
+            build = postgresql.insert if self.is_postgresql else sqlite.insert
+            self.connection.execute(
+                build(table).on_conflict_do_nothing(), [dict(row) for row in new.values()]
+            )
+            self._touch(table, new)
+        return len(new)
+
+    def update(
+        self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
+    ) -> bool:
+        """Change one row if the conditions hold; say whether it did (compare-and-swap)."""
+        changed = self.connection.execute(
+            update(table).where(_has_key(table, key), *conditions).values(**values)
+        )
+        if changed.rowcount:
+            self._touch(table, [key])
+        return bool(changed.rowcount)
+
+    def update_many(self, table: Table, rows: Sequence[Values]) -> None:
+        """Change many rows, each given as its key and the columns to set (the same for all)."""
+        if not rows:
+            return
+        names = [column.name for column in table.primary_key.columns]
+        keys = [column == bindparam(f"key_{column.name}") for column in table.primary_key.columns]
+        settings: dict[str, Any] = {
+            name: bindparam(f"set_{name}") for name in rows[0] if name not in names
+        }
+        self.connection.execute(
+            update(table).where(and_(*keys)).values(settings),
+            [
+                {(f"key_{name}" if name in names else f"set_{name}"): row[name] for name in row}
+                for row in rows
+            ],
+        )
+        self._touch(table, (_key_of(table, row) for row in rows))
+
+    def _touch(self, table: Table, keys: Iterator[Key] | Sequence[Key] | Mapping[Key, Any]) -> None:
+        self._touched.setdefault(table.name, (table, {}))[1].update(dict.fromkeys(keys))
+
+    def _keys_present(self, table: Table, keys: Sequence[Key]) -> Iterator[Key]:
+        columns = list(table.primary_key.columns)
+        for part in _parts(keys):
+            for row in self.connection.execute(select(*columns).where(_has_any_key(table, part))):
+                yield tuple(row)
+
+    def changes(self) -> dict[str, Json]:
+        """Read back what was touched: table → [[key…, digest]…], in the order of touching."""
+        found: dict[str, Json] = {}
+        for name, (table, keys) in self._touched.items():
+            digests: dict[Key, str] = {}
+            for part in _parts(list(keys)):
+                statement = select(*as_stored(table)).where(_has_any_key(table, part))
+                for row in self.connection.execute(statement).mappings():
+                    digests[_key_of(table, row)] = row_digest(table, row)
+            found[name] = [[*key, digests[key]] for key in keys]
+        return found
+
+    def finish(self) -> None:
+        """Append the event that tells this transaction."""
+        changes = self.changes()
+        if not changes and not self.detail:
+            return
+        self.alone()
+        tail = self.connection.execute(
+            select(audit_event.c.sequence, audit_event.c.hash)
+            .order_by(desc(audit_event.c.sequence))
+            .limit(1)
+        ).first()
+        event: dict[str, Json] = {
+            "sequence": tail.sequence + 1 if tail else 1,
+            "at": timestamp(self.now),
+            "actor": self.actor,
+            "subject": self.subject,
+            "action": self.action,
+            "detail": canonical(self.detail).decode(),
+            "changes": canonical(changes).decode(),
+            "previous": tail.hash if tail else GENESIS,
+        }
+        self.connection.execute(
+            insert(audit_event).values(**{**event, "at": self.now, "hash": event_hash(event)})
+        )
+
+
+def event_hash(event: JsonObject) -> str:
+    """Give the hash of one event: SHA-256 over its canonical form, the previous hash included."""
+    return digest(event)
+
+
+@contextmanager
+def write(
+    engine: Engine,
+    *,
+    actor: str,
+    subject: str,
+    action: str,
+    now: datetime,
+    detail: Mapping[str, Json] | None = None,
+) -> Iterator[Write]:
+    """Change rows in one transaction, told by one event; nothing stays when anything escapes."""
+    with writing(engine) as connection:
+        hands = Write(
+            connection=connection,
+            actor=actor,
+            subject=subject,
+            action=action,
+            now=now,
+            detail=dict(detail or {}),
+        )
+        yield hands
+        hands.finish()
+
+
+def _key_of(table: Table, row: Mapping[Any, Any]) -> Key:
+    return tuple(row[column.name] for column in table.primary_key.columns)
+
+
+def _has_key(table: Table, key: Key) -> ColumnElement[bool]:
+    columns = table.primary_key.columns
+    return and_(*(column == part for column, part in zip(columns, key, strict=True)))
+
+
+def _has_any_key(table: Table, keys: Sequence[Key]) -> ColumnElement[bool]:
+    columns = list(table.primary_key.columns)
+    if len(columns) == 1:
+        return columns[0].in_([key[0] for key in keys])
+    return or_(tuple_(*columns).in_(keys))
+
+
+def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    for start in range(0, len(keys), _KEYS_A_STATEMENT):
+        yield keys[start : start + _KEYS_A_STATEMENT]

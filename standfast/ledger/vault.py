@@ -1,0 +1,133 @@
+"""The vault: keys that live outside the ledger, and what is sealed under them.
+
+It owns the key files and the sealing of personal columns; it knows no table.
+
+Rules
+- One key for the installation's accounts and people, one for each incident's customers. A key is a
+  file of its own, outside the ledger and outside its immutable backups: deleting an incident's key
+  erases its customers and leaves the audit chain whole.
+- A sealed value is AES-256-GCM with a random nonce; its context (table and column) is bound to it,
+  so a value moved to another column does not open.
+- A handle is an HMAC: it finds the same person again under the same key, and tells nothing else.
+- A key is written to disk, with its folder, before anything is sealed under it.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from standfast.errors import ConfigurationError, Damaged
+from standfast.records import Json, JsonObject, canonical
+
+_NONCE_BYTES = 12
+_KEY_BYTES = 32
+_HANDLE_HEX = 32  # 128 bits: no two of a billion people meet
+_SCOPE = re.compile(r"[a-z0-9-]{1,64}")
+
+INSTALLATION = "installation"
+
+
+class Vault:
+    """Seals under named scopes: `INSTALLATION`, or an incident's id for its customers."""
+
+    def __init__(self, folder: Path, *, random: Callable[[int], bytes] = os.urandom) -> None:
+        self._folder = folder
+        self._random = random
+        self._keys: dict[str, bytes] = {}
+
+    def create(self, scope: str) -> None:
+        """Make the key of a scope, durably; leave it alone when it is there."""
+        path = self._path(scope)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}.draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, self._random(_KEY_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            os.link(draft, path)  # fails when it exists: a key is never replaced
+        except FileExistsError:
+            return
+        finally:
+            draft.unlink()
+        _sync_folder(self._folder)
+
+    def erase(self, scope: str) -> None:
+        """Delete the key of a scope: what is sealed under it can never be read again."""
+        self._path(scope).unlink(missing_ok=True)
+        _sync_folder(self._folder)
+        self._keys.pop(scope, None)
+
+    def seal(self, scope: str, context: str, value: JsonObject) -> bytes:
+        """Encrypt `value`; `context` must be given again to open it."""
+        nonce = self._random(_NONCE_BYTES)
+        return nonce + self._cipher(scope).encrypt(nonce, canonical(value), context.encode())
+
+    def open(self, scope: str, context: str, sealed: bytes) -> JsonObject:
+        """Decrypt what `seal` made; raise Damaged when it was changed or belongs elsewhere."""
+        try:
+            plain = self._cipher(scope).decrypt(
+                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode()
+            )
+        except InvalidTag:
+            raise Damaged(
+                f"a sealed value ({context}) does not open under key {scope!r}: it was changed, or "
+                "the key is not the one it was sealed under; run `standfast audit verify`"
+            ) from None
+        return cast("JsonObject", json.loads(plain))
+
+    def handle(self, scope: str, name: str) -> str:
+        """Give the handle of a person or account under this scope's key."""
+        key = hmac.digest(self._key(scope), b"standfast handle", "sha256")
+        return hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:_HANDLE_HEX]
+
+    def mac(self, context: str, value: Json) -> str:
+        """Give a MAC under the installation's key, which who holds the database alone has not."""
+        key = hmac.digest(self._key(INSTALLATION), b"standfast mac", "sha256")
+        return hmac.digest(key, context.encode() + b"\n" + canonical(value), "sha256").hex()
+
+    def signing_key(self) -> Ed25519PrivateKey:
+        """The key that signs heads of the chain and seals evidence."""
+        seed = hmac.digest(self._key(INSTALLATION), b"standfast head", "sha256")
+        return Ed25519PrivateKey.from_private_bytes(seed)
+
+    def _cipher(self, scope: str) -> AESGCM:
+        return AESGCM(hmac.digest(self._key(scope), b"standfast seal", "sha256"))
+
+    def _key(self, scope: str) -> bytes:
+        if scope not in self._keys:
+            try:
+                key = self._path(scope).read_bytes()
+            except FileNotFoundError:
+                raise ConfigurationError(
+                    f"the ledger's key {scope!r} is not in {self._folder}: it was erased, or "
+                    "`ledger.keys` names the wrong folder; without it these columns stay closed"
+                ) from None
+            if len(key) != _KEY_BYTES:
+                raise Damaged(f"the ledger's key {scope!r} in {self._folder} is not whole")
+            self._keys[scope] = key
+        return self._keys[scope]
+
+    def _path(self, scope: str) -> Path:
+        if not _SCOPE.fullmatch(scope):
+            raise ValueError(f"not a scope: {scope!r}")
+        return self._folder / f"{scope}.key"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
