@@ -1,7 +1,16 @@
 """The fixtures that every test may ask for; each module under `servers/` describes its own."""
 
+from tests.servers.canaille import canaille_server, iam_configuration
 from tests.servers.postgres import postgres_server, postgres_url
 from tests.servers.scim import scim_process, scim_server
 from tests.servers.smtp import smtp_server
 
-__all__ = ["postgres_server", "postgres_url", "scim_process", "scim_server", "smtp_server"]
+__all__ = [
+    "canaille_server",
+    "iam_configuration",
+    "postgres_server",
+    "postgres_url",
+    "scim_process",
+    "scim_server",
+    "smtp_server",
+]
