@@ -8,17 +8,25 @@ Promises
   with `retry_after_seconds` (greylisting, 4xx, 429); what may have been taken on is UNKNOWN.
   A sender never repeats by itself.
 - One bad recipient never stops the others; no value of one recipient reaches another's message.
-- No header is built from unchecked text: CR, LF and other controls are refused.
+- No header is built from unchecked text: CR, LF and other controls are refused. `send` does this
+  for every channel, before the channel sees the message.
 - `find` answers whether a message was taken on; None when the channel cannot tell (SMTP cannot).
 - Reasons carry no address and no server's text verbatim beyond its status code.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from standfast.errors import StandfastError
+from standfast.notices.addresses import parse_address
+from standfast.notices.plain import is_one_line
 from standfast.records import EffectState, Limits, Result
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")  # the left side of a Message-ID
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_NO_MAIL_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,23 @@ class Sender(ABC):
 
     def send(self, messages: Sequence[Message]) -> list[Result]:
         """Hand the messages over; what escapes the channel becomes UNKNOWN for each."""
+        refused = {
+            position: Result(target=message.address, state=EffectState.REFUSED, reason=reason)
+            for position, message in enumerate(messages)
+            if (reason := why_unsendable(message))
+        }
+        fit = [message for position, message in enumerate(messages) if position not in refused]
+        sent = iter(self._send_checked(fit) if fit else ())
+        return [
+            refused[position] if position in refused else next(sent)
+            for position in range(len(messages))
+        ]
+
+    def find(self, tokens: Sequence[str]) -> list[bool | None]:
+        """Was each message taken on? None when this channel cannot tell."""
+        return [None for _ in tokens]
+
+    def _send_checked(self, messages: Sequence[Message]) -> list[Result]:
         try:
             results = list(self._send(messages))
         except StandfastError as error:
@@ -51,12 +76,25 @@ class Sender(ABC):
             return [_unknown(message, "the sender's answers do not match") for message in messages]
         return results
 
-    def find(self, tokens: Sequence[str]) -> list[bool | None]:
-        """Was each message taken on? None when this channel cannot tell."""
-        return [None for _ in tokens]
-
     @abstractmethod
     def _send(self, messages: Sequence[Message]) -> list[Result]: ...
+
+
+def why_unsendable(message: Message) -> str:
+    """Say why a message must not reach any channel, or nothing when it may."""
+    try:
+        parse_address(message.address)
+    except ValueError as error:
+        return str(error)
+    if not _TOKEN.fullmatch(message.token) or len(message.token) > 120:
+        return "the token cannot stand in a Message-ID"
+    if not message.subject or not is_one_line(message.subject):
+        return "the subject is empty or not one visible line"
+    if not _LANGUAGE.fullmatch(message.language):
+        return "the language is no language tag"
+    if _NO_MAIL_TEXT.search(message.text) or _NO_MAIL_TEXT.search(message.html):
+        return "the body has a control character"
+    return ""
 
 
 def _unknown(message: Message, reason: str) -> Result:

@@ -1,0 +1,338 @@
+"""Mail through one SMTP relay.
+
+Owns the conversation with the relay and what each of its answers means. Leaves the words to the
+renderer, and what happens after the relay took a message on (bounces) to whoever reads the mailbox.
+
+Rules
+- One connection a call, with all its messages; a message that was turned away is followed by RSET.
+- What breaks before the relay asked for the message's bytes was surely not taken on: FAILED. From
+  the first byte until the relay's answer, a break is UNKNOWN, for that message only.
+- 5xx at RCPT or after DATA is about this message: REFUSED. 4xx, and whatever stops the whole call
+  (no connection, sign-in, MAIL FROM), is FAILED; with a time to try again when that may help.
+- STARTTLS never falls back to plain text, and no password travels without TLS.
+- An address with letters beyond ASCII before the @ is sent only to a relay that offers SMTPUTF8.
+- No tracking, no header that a recipient's data could shape; Auto-Submitted keeps holiday answers
+  away (RFC 3834).
+- The call ends by its deadline: what was not begun by then was not sent.
+"""
+
+import re
+import smtplib
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from email.headerregistry import Address as MailAddress
+from email.message import EmailMessage
+from email.policy import SMTP
+from pathlib import Path
+from typing import Literal
+
+from standfast.errors import ConfigurationError
+from standfast.notices.addresses import Address, parse_address
+from standfast.notices.plain import is_one_line
+from standfast.notices.senders import Message, Sender
+from standfast.records import EffectState, Limits, Result, utc
+
+RELAY_AWAY_SECONDS = 60.0
+COME_BACK_SECONDS = 300.0  # 4xx: greylisting mostly, which RFC 6647 2.4 wants over in minutes
+FAREWELL_SECONDS = 2.0  # QUIT is politeness; the results are known
+
+# Seven bits in every header and body, so that no relay on the way has a reason to rewrite them.
+_POLICY = SMTP.clone(cte_type="7bit")
+_UTF8_POLICY = SMTP.clone(cte_type="7bit", utf8=True)
+_SIGN_IN_FIRST = frozenset({530, 534, 535, 538})  # RFC 4954: about us, not about the recipient
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    state: EffectState
+    reason: str = ""
+    retry_after_seconds: float | None = None
+    is_last: bool = False  # the connection is of no more use
+
+
+class _NoConnection(Exception):
+    """What holds for every message of the call."""
+
+    def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.answer = _failed(reason, retry_after_seconds)
+
+
+class SmtpSender(Sender):
+    """One relay. Construction checks the values and connects nowhere."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        host: str,
+        port: int,
+        sender_address: str,
+        clock: Callable[[], datetime],
+        from_name: str = "",
+        reply_to: str | None = None,
+        security: Literal["none", "starttls", "tls"] = "starttls",
+        username: str | None = None,
+        password: str | None = None,
+        ca_file: Path | None = None,
+        timeout_seconds: float = 30.0,
+        batch: int = 10,
+        workers: int = 4,
+        per_second: float | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take plain values; ConfigurationError names the key that does not fit.
+
+        `clock` gives the Date header, `monotonic` the deadline of a call.
+        """
+        self.name = name
+        self.limits = Limits(
+            batch=batch, workers=workers, per_second=per_second, timeout_seconds=timeout_seconds
+        )
+        if username is not None and security == "none":
+            raise self._misfit("username", "is not sent without TLS; set security")
+        if (username is None) != (password is None):
+            raise self._misfit("username", "and password go together; give both or neither")
+        if not is_one_line(from_name):
+            raise self._misfit("from_name", "must be one visible line")
+        self._sender = self._own_address("sender_address", sender_address)
+        self._reply_to = None if reply_to is None else self._own_address("reply_to", reply_to)
+        self._from_name = from_name
+        self._host = host
+        self._port = port
+        self._security = security
+        self._sign_in = None if username is None or password is None else (username, password)
+        self._ca_file = ca_file
+        self._clock = clock
+        self._monotonic = monotonic
+
+    def _send(self, messages: Sequence[Message]) -> list[Result]:
+        deadline = self._monotonic() + self.limits.timeout_seconds
+        try:
+            connection = self._connect(deadline)
+        except _NoConnection as nothing:
+            return [_result(message, nothing.answer) for message in messages]
+        results: list[Result] = []
+        rest: _Answer | None = None  # once set, what holds for each message not begun
+        try:
+            for message in messages:
+                seconds_left = deadline - self._monotonic()
+                if rest is None and seconds_left <= 0:
+                    rest = _failed("not begun when the call's time was over", RELAY_AWAY_SECONDS)
+                if rest is None:
+                    _allow(connection, seconds_left)
+                    answer = self._hand_over(connection, message)
+                    if answer.is_last:
+                        rest = _failed("not begun when the relay went away", RELAY_AWAY_SECONDS)
+                else:
+                    answer = rest
+                results.append(_result(message, answer))
+        finally:
+            _say_goodbye(connection)
+        return results
+
+    def _connect(self, deadline: float) -> smtplib.SMTP:
+        try:
+            connection = self._open()
+        except smtplib.SMTPResponseException as error:
+            raise _of_status("the greeting", error.smtp_code) from error
+        except ssl.SSLError as error:
+            raise _NoConnection("the relay's certificate or TLS version does not fit") from error
+        except OSError as error:
+            raise _NoConnection("the relay cannot be reached", RELAY_AWAY_SECONDS) from error
+        except ValueError as error:
+            raise _NoConnection(f"host of sender {self.name!r} is no host name") from error
+        try:
+            _allow(connection, deadline - self._monotonic())
+            connection.ehlo_or_helo_if_needed()
+            if self._security == "starttls":
+                connection.starttls(context=self._trust())
+            if self._sign_in is not None:
+                connection.login(*self._sign_in)
+        except OSError as error:  # which SMTPException is, too
+            connection.close()
+            raise _while_signing_in(error) from error
+        except ValueError as error:
+            connection.close()
+            raise _NoConnection("the username or password has a letter beyond ASCII") from error
+        except _NoConnection:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self) -> smtplib.SMTP:
+        # EHLO with the sender's domain: asking for this machine's own name can hang on DNS, and
+        # tells the relay more than the mail needs.
+        if self._security == "tls":
+            return smtplib.SMTP_SSL(
+                self._host,
+                self._port,
+                local_hostname=self._sender.domain,
+                timeout=self.limits.timeout_seconds,
+                context=self._trust(),
+            )
+        return smtplib.SMTP(
+            self._host,
+            self._port,
+            local_hostname=self._sender.domain,
+            timeout=self.limits.timeout_seconds,
+        )
+
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._ca_file)
+        except OSError as error:
+            raise _NoConnection(f"ca_file of sender {self.name!r} cannot be read") from error
+
+    def _hand_over(self, connection: smtplib.SMTP, message: Message) -> _Answer:
+        address = parse_address(message.address)
+        if address.needs_smtputf8 and not connection.has_extn("smtputf8"):
+            return _Answer(
+                state=EffectState.REFUSED,
+                reason="the address needs SMTPUTF8, which the relay does not offer",
+            )
+        try:
+            payload = self._payload(message, address)
+        except Exception as error:  # whatever this one message broke, the others are still due
+            reason = f"cannot be written as mail ({type(error).__name__})"
+            return _Answer(state=EffectState.REFUSED, reason=reason)
+        options = ("SMTPUTF8", "BODY=8BITMIME") if address.needs_smtputf8 else ()
+        try:
+            answer = (
+                _judge("MAIL FROM", connection.mail(self._sender.text, options)[0])
+                or _judge("RCPT TO", connection.rcpt(address.text)[0])
+                or _judge("DATA", connection.docmd("DATA")[0], good=(354,))
+            )
+            if answer is not None:
+                return answer if answer.is_last else _after_rset(connection, answer)
+        except OSError:
+            return _failed(
+                "the relay went away before the message", RELAY_AWAY_SECONDS, is_last=True
+            )
+        return _send_bytes(connection, payload)
+
+    def _payload(self, message: Message, address: Address) -> bytes:
+        mail = EmailMessage(policy=_UTF8_POLICY if address.needs_smtputf8 else _POLICY)
+        mail["From"] = MailAddress(self._from_name, self._sender.local, self._sender.domain)
+        mail["To"] = MailAddress(username=address.local, domain=address.domain)
+        if self._reply_to is not None:
+            mail["Reply-To"] = MailAddress("", self._reply_to.local, self._reply_to.domain)
+        mail["Subject"] = message.subject
+        mail["Date"] = utc(self._clock())
+        mail["Message-ID"] = f"<{message.token}@{self._sender.domain}>"
+        mail["Auto-Submitted"] = "auto-generated"
+        mail["Content-Language"] = message.language
+        mail.set_content(message.text)
+        mail.add_alternative(message.html, subtype="html")
+        stuffed = re.sub(rb"(?m)^\.", b"..", mail.as_bytes())  # RFC 5321 4.5.2
+        return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")
+
+    def _own_address(self, key: str, text: str) -> Address:
+        try:
+            address = parse_address(text)
+        except ValueError as error:
+            raise self._misfit(key, f"does not fit: {error}") from error
+        if address.needs_smtputf8:
+            raise self._misfit(key, "must be ASCII before the @, or some relays refuse every mail")
+        return address
+
+    def _misfit(self, key: str, why: str) -> ConfigurationError:
+        return ConfigurationError(f"sender {self.name!r}: {key} {why}")
+
+
+def _judge(command: str, status: int, good: tuple[int, ...] = (250, 251, 252)) -> _Answer | None:
+    """Say what an answer means for this message, or nothing when it is good."""
+    if status in good:
+        return None
+    reason = f"the relay answered {command} with status {status}"
+    if status == 421:  # RFC 5321 3.8: it closes the connection
+        return _failed(reason, RELAY_AWAY_SECONDS, is_last=True)
+    if 400 <= status < 500:
+        return _failed(reason, COME_BACK_SECONDS)
+    if not 500 <= status < 600:
+        return _failed(reason, is_last=True)
+    if command == "MAIL FROM" or status in _SIGN_IN_FIRST:
+        return _failed(reason)
+    return _Answer(state=EffectState.REFUSED, reason=reason)
+
+
+def _send_bytes(connection: smtplib.SMTP, payload: bytes) -> _Answer:
+    try:
+        connection.send(payload)
+        status = connection.getreply()[0]
+    except OSError:
+        reason = "the relay went away without saying whether it took the message"
+        return _Answer(state=EffectState.UNKNOWN, reason=reason, is_last=True)
+    answer = _judge("the message", status)
+    if answer is None:
+        return _Answer(state=EffectState.DONE)
+    if not 400 <= status < 600:
+        return replace(answer, state=EffectState.UNKNOWN)
+    return answer if answer.is_last else _after_rset(connection, answer)
+
+
+def _after_rset(connection: smtplib.SMTP, answer: _Answer) -> _Answer:
+    """Clear the relay's buffers; when that fails, the answer stands and the connection ends."""
+    try:
+        is_clear = connection.rset()[0] == 250
+    except OSError:
+        is_clear = False
+    return replace(answer, is_last=not is_clear)
+
+
+def _while_signing_in(error: OSError) -> _NoConnection:
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            return _of_status("the sign-in", error.smtp_code)
+        case smtplib.SMTPResponseException():
+            return _of_status("EHLO or STARTTLS", error.smtp_code)
+        case smtplib.SMTPServerDisconnected():
+            return _NoConnection("the relay went away before the first message", RELAY_AWAY_SECONDS)
+        case smtplib.SMTPException():
+            return _NoConnection("the relay does not offer STARTTLS or a sign-in as configured")
+        case ssl.SSLError():
+            return _NoConnection("the relay's certificate or TLS version does not fit")
+    return _NoConnection("the relay went away before the first message", RELAY_AWAY_SECONDS)
+
+
+def _of_status(what: str, status: int) -> _NoConnection:
+    wait = RELAY_AWAY_SECONDS if 400 <= status < 500 else None
+    return _NoConnection(f"the relay answered {what} with status {status}", wait)
+
+
+def _failed(
+    reason: str, retry_after_seconds: float | None = None, *, is_last: bool = False
+) -> _Answer:
+    return _Answer(
+        state=EffectState.FAILED,
+        reason=reason,
+        retry_after_seconds=retry_after_seconds,
+        is_last=is_last,
+    )
+
+
+def _result(message: Message, answer: _Answer) -> Result:
+    return Result(
+        target=message.address,
+        state=answer.state,
+        reason=answer.reason,
+        retry_after_seconds=answer.retry_after_seconds,
+    )
+
+
+def _allow(connection: smtplib.SMTP, seconds: float) -> None:
+    """Give each further word on this connection at most `seconds`."""
+    if connection.sock is not None:
+        connection.sock.settimeout(max(seconds, 0.01))
+
+
+def _say_goodbye(connection: smtplib.SMTP) -> None:
+    with suppress(OSError):
+        if connection.sock is not None:
+            _allow(connection, FAREWELL_SECONDS)
+            connection.quit()
+    connection.close()
