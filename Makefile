@@ -1,0 +1,70 @@
+# The commands of this project. `make demo` shows it at work, `make test` is what CI runs.
+#
+# Everything is installed from requirements/*.txt, locked with hashes, into .venv; the same stamp
+# rule serves each of them, so nothing is installed twice.
+
+# The first of these that is 3.11 to 3.13 and can make virtual environments.
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
+	$$candidate -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	2>/dev/null && echo $$candidate && break; done)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	--no-annotate $(UPGRADE)
+TEST_WORKERS ?= auto
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format docs lock bench clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /make \1:	/p' Makefile | expand -t 14
+
+demo: .venv/installed-demo ## a made-up contact centre: backup, drill, breach, containment, undo
+	$(BIN)/standfast demo
+
+test: lint ## everything CI checks
+	$(BIN)/pytest -n $(TEST_WORKERS)
+
+lint: .venv/installed-dev ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed-dev ## write the code as `make lint` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: .venv/installed-dev ## write the pages that come from the code
+	$(BIN)/python -m standfast.config.document > docs/configuration.md
+
+lock: .venv/installed-dev ## resolve pyproject.toml into requirements/; UPGRADE=--upgrade for newer ones
+	$(COMPILE) --group dev --all-extras --output-file requirements/dev.txt
+	$(COMPILE) --constraints requirements/dev.txt --extra demo --output-file requirements/demo.txt
+	$(COMPILE) --constraints requirements/dev.txt --output-file requirements/run.txt
+
+bench: .venv/installed-dev ## measure, side by side with what one would use otherwise
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what `make` built
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# dev holds all that demo and run hold, in the same versions: its stamp serves for demo too.
+.venv/installed-dev: requirements/dev.txt pyproject.toml | .venv/bin/pip
+	$(PIP) install --require-hashes --requirement requirements/dev.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch .venv/installed-demo $@
+
+.venv/installed-%: requirements/%.txt pyproject.toml | .venv/bin/pip
+	$(PIP) install --require-hashes --requirement $<
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/bin/pip:
+	@test -n '$(PYTHON)' || { \
+		echo 'No usable Python: 3.11, 3.12 or 3.13 with venv is needed.' >&2; \
+		echo 'On Debian and Ubuntu: apt-get install python3 python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv .venv

@@ -1,0 +1,77 @@
+"""The locks in requirements/ hold what pyproject.toml asks for, and every byte of it is pinned."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+BASE: list[str] = PROJECT["project"]["dependencies"]
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+GROUPS: dict[str, list[str]] = PROJECT["dependency-groups"]
+
+ASKED = {
+    "run": [*BASE, *GROUPS["build"]],
+    "demo": [*BASE, *GROUPS["build"], *EXTRAS["demo"]],
+    "dev": [
+        *BASE,
+        *GROUPS["build"],
+        *GROUPS["dev"],
+        *(r for extra in EXTRAS.values() for r in extra),
+    ],
+}
+
+
+def lock_text(name: str) -> str:
+    return (ROOT / "requirements" / f"{name}.txt").read_text()
+
+
+def entries(name: str) -> list[str]:
+    """Split a lock into its requirements, each with its hashes."""
+    return re.split(r"\n(?=\S)", lock_text(name).strip())
+
+
+def pinned(name: str) -> dict[str, Version]:
+    found: dict[str, Version] = {}
+    for entry in entries(name):
+        requirement = Requirement(entry.partition(" \\")[0])
+        (specifier,) = requirement.specifier
+        found[canonicalize_name(requirement.name)] = Version(specifier.version)
+    return found
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_lock_holds_what_the_project_asks_for(name: str) -> None:
+    versions = pinned(name)
+    for text in ASKED[name]:
+        requirement = Requirement(text)
+        version = versions.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not locked: run `make lock`"
+        assert version in requirement.specifier, f"{requirement} is not {version}: run `make lock`"
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_every_entry_is_one_version_with_hashes(name: str) -> None:
+    for entry in entries(name):
+        head, *hashes = (line.strip(" \\") for line in entry.split("\n"))
+        assert re.fullmatch(r"[A-Za-z0-9._-]+(\[[a-z0-9,-]+\])?==\S+( ; .+)?", head), head
+        assert hashes, f"{head} has no hash"
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", item) for item in hashes), head
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_lock_names_no_index_and_no_place(name: str) -> None:
+    text = lock_text(name)
+    assert re.search(r"https?://|file:|index-url|find-links|^-", text, re.MULTILINE) is None
+    assert "standfast" not in pinned(name), "a stranger's package could bear our name"
+
+
+@pytest.mark.parametrize("name", ["run", "demo"])
+def test_what_runs_is_what_is_tested(name: str) -> None:
+    assert pinned(name).items() <= pinned("dev").items()
