@@ -1,0 +1,214 @@
+"""A SCIM directory that misbehaves on command, over real HTTP on loopback.
+
+Left alone it answers well. `script(method, behaviour)` lets the next requests of that method meet a
+behaviour instead; each behaviour decides what to say and whether the change takes place.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs, unquote, urlsplit
+
+TOKEN = "scripted-token"
+HOLD_SECONDS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(kw_only=True)
+class Account:
+    """One account; `shown` replaces what is sent for `active`."""
+
+    id: str
+    name: str
+    active: bool = True
+    shown: Any = ...
+
+    def as_json(self) -> dict[str, Any]:
+        fields = {"id": self.id, "userName": self.name}
+        active = self.active if self.shown is ... else self.shown
+        return fields if active is None else {**fields, "active": active}
+
+
+class Exchange:
+    """One request and the ways to answer it; what a behaviour gets."""
+
+    def __init__(
+        self, handler: BaseHTTPRequestHandler, asked: Asked, directory: "Scripted"
+    ) -> None:
+        self.asked = asked
+        self._handler = handler
+        self._directory = directory
+
+    def apply(self) -> tuple[int, bytes]:
+        """Do what a good directory does, and give what it would say."""
+        return self._directory.answer(self.asked)
+
+    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self._handler.send_response(status)
+        for name, value in headers.items():
+            self._handler.send_header(name.replace("_", "-"), value)
+        self._handler.send_header("Content-Length", str(len(body)))
+        self._handler.end_headers()
+        self._handler.wfile.write(body)
+
+    def drop(self) -> None:
+        self._handler.close_connection = True
+
+    def hang(self) -> None:
+        """Say nothing until the test ends, then answer as if nothing had been."""
+        self._directory.let_go.wait(HOLD_SECONDS)
+        self._handler.close_connection = True
+
+    def drip(self) -> None:
+        """Send a header line now and then, each well within any single read's time-out."""
+        self._handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        while not self._directory.let_go.wait(0.02):
+            self._handler.wfile.write(b"X-Patience: please\r\n")
+            self._handler.wfile.flush()
+        self._handler.close_connection = True
+
+
+Behaviour: TypeAlias = Callable[[Exchange], None]
+
+
+@dataclass(kw_only=True)
+class Scripted:
+    """The directory's accounts, its script, and what it was asked."""
+
+    url: str = ""
+    page_size: int = 100
+    ignores_filters: bool = False
+    accounts: list[Account] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    let_go: threading.Event = field(default_factory=threading.Event)
+    _script: list[tuple[str, Behaviour]] = field(default_factory=list)
+    _guard: threading.RLock = field(default_factory=threading.RLock)
+
+    def add(self, name: str, *, account_id: str = "", active: bool = True) -> Account:
+        account = Account(id=account_id or f"id-{name}", name=name, active=active)
+        self.accounts.append(account)
+        return account
+
+    def script(self, method: str, *behaviours: Behaviour) -> None:
+        """Let the next requests of this method meet these behaviours, one each."""
+        with self._guard:
+            self._script.extend((method, behaviour) for behaviour in behaviours)
+
+    def count(self, method: str, path: str = "") -> int:
+        with self._guard:
+            return sum(asked.method == method and path in asked.path for asked in self.asked)
+
+    def take(self, asked: Asked) -> Behaviour:
+        with self._guard:
+            self.asked.append(asked)
+            for index, (method, behaviour) in enumerate(self._script):
+                if method == asked.method:
+                    del self._script[index]
+                    return behaviour
+        return _well
+
+    def answer(self, asked: Asked) -> tuple[int, bytes]:
+        """Answer as a good directory does."""
+        with self._guard:
+            if asked.headers.get("Authorization") != f"Bearer {TOKEN}":
+                return 401, b"{}"
+            if asked.method == "GET" and asked.path == "/Users":
+                return 200, self._list(asked.query)
+            account = next(
+                (found for found in self.accounts if asked.path == f"/Users/{found.id}"), None
+            )
+            if account is None:
+                return 404, b"{}"
+            if asked.method == "PATCH":
+                (operation,) = json.loads(asked.body)["Operations"]
+                assert (operation["op"], operation["path"]) == ("replace", "active")
+                account.active = operation["value"]
+            return 200, json.dumps(account.as_json()).encode()
+
+    def _list(self, query: dict[str, list[str]]) -> bytes:
+        wanted = json.loads(query["filter"][0].removeprefix("userName eq "))
+        found = [
+            account
+            for account in self.accounts
+            if self.ignores_filters or account.name.lower() == wanted.lower()
+        ]
+        start = int(query.get("startIndex", ["1"])[0]) - 1
+        page = found[start : start + self.page_size]
+        return json.dumps(
+            {"totalResults": len(found), "Resources": [account.as_json() for account in page]}
+        ).encode()
+
+
+def _well(exchange: Exchange) -> None:
+    exchange.reply(*exchange.apply())
+
+
+def replying(status: int, body: bytes = b"", **headers: str) -> Behaviour:
+    """Answer so, and change nothing."""
+    return lambda exchange: exchange.reply(status, body, **headers)
+
+
+def applying_then(behaviour: Behaviour) -> Behaviour:
+    """Let the change take place, then behave so."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.apply()
+        behaviour(exchange)
+
+    return behave
+
+
+@contextmanager
+def scripted_directory() -> Iterator[Scripted]:
+    """Run the directory in a thread, on a free port."""
+    directory = Scripted()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            parts = urlsplit(self.path)
+            asked = Asked(
+                method=self.command,
+                path=unquote(parts.path).removeprefix("/scim"),
+                query=parse_qs(parts.query, keep_blank_values=True),
+                headers=dict(self.headers.items()),
+                body=self.rfile.read(int(self.headers.get("Content-Length", 0))),
+            )
+            behaviour = directory.take(asked)
+            try:
+                behaviour(Exchange(self, asked, directory))
+            except OSError:
+                self.close_connection = True  # the client left first, as some tests want
+
+        do_GET = do_PATCH = do_POST = _serve  # noqa: N815 - http.server names its hooks so
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+            """Keep the test's output to the test."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    directory.url = f"http://127.0.0.1:{server.server_port}/scim"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield directory
+    finally:
+        directory.let_go.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
