@@ -54,11 +54,13 @@ clean: ## remove what `make` built
 
 # dev holds all that demo and run hold, in the same versions: its stamp serves for demo too.
 .venv/installed-dev: requirements/dev.txt pyproject.toml | .venv/bin/pip
+	@echo 'Installing what requirements/dev.txt locks; the first time takes a minute or two.'
 	$(PIP) install --require-hashes --requirement requirements/dev.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch .venv/installed-demo $@
 
 .venv/installed-%: requirements/%.txt pyproject.toml | .venv/bin/pip
+	@echo 'Installing what $< locks; the first time takes a minute.'
 	$(PIP) install --require-hashes --requirement $<
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
