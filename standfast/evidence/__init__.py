@@ -34,7 +34,8 @@ class EvidenceSource(ABC):
     """One thing whose present state can be frozen."""
 
     name: str  # the key in the configuration
-    limits: Limits = Limits(batch=1, workers=4, timeout_seconds=600.0)
+    # A copy is made by this very process: once it is dead, nothing more can arrive.
+    limits: Limits = Limits(batch=1, workers=4, timeout_seconds=600.0, is_local=True)
 
     @abstractmethod
     def describe(self) -> str:

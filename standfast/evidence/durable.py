@@ -1,0 +1,41 @@
+"""Files that are wholly there or not at all, also after the power went; and nobody else's to read.
+
+Owns the order of writing (bytes, fsync, rename, fsync of the folder) and the modes: 0600 and 0700.
+"""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a new file of mode 0600 atomically; an existing one is replaced."""
+    draft = path.with_name(f".{path.name}.draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder and each missing one above it, of mode 0700; `Path.mkdir` opens the latter."""
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in one folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make the names in `folder` and in every folder below it durable; the files are already."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        sync_folder(Path(place))

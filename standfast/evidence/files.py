@@ -1,0 +1,221 @@
+"""Files and folders as evidence: walked, copied, hashed and sealed in one pass.
+
+Owns the order of the steps and the place:
+
+    FOLDER/SOURCE/TOKEN.partial/            while it is collected
+    FOLDER/SOURCE/TOKEN/files/…             the copies, under their whole path
+                       /manifest.json
+                       /seal.dsse.json
+                       /custody.jsonl
+
+Leaves reading an untrusted tree to `tree` and the signature to `seal`.
+
+Rules
+- Everything is written and made durable under `.partial`; one rename makes it evidence. A folder
+  without `.partial` is whole.
+- A dead collector's `.partial` is cleared by the next; a living one holds a lock on it, and the
+  second is told to come back.
+- Nothing could be read: FAILED, and nothing is left behind. The copy cannot be written: FAILED, and
+  that is the reason, not the origin's.
+"""
+
+import fcntl
+import fnmatch
+import hashlib
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from standfast import __version__
+from standfast.errors import ConfigurationError, Unavailable
+from standfast.evidence import Custody, EvidenceSource
+from standfast.evidence.custody import Act, append_custody
+from standfast.evidence.durable import make_private, sync_folder, sync_tree
+from standfast.evidence.manifest import Item, Kind, Manifest
+from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
+from standfast.evidence.tree import StoreTrouble, Walk
+from standfast.records import EffectState, Order, Result, timestamp
+
+ANOTHER_COLLECTS_SECONDS = 30.0
+STORE_SECONDS = 60.0
+
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+
+
+class _AnotherCollects(Exception):
+    pass
+
+
+class FilesEvidence(EvidenceSource):
+    """Files and folders on this machine. Construction checks the names and reads nothing."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        paths: Sequence[Path],
+        exclude: Sequence[str] = (),
+        signing_key: Ed25519PrivateKey,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`exclude` holds shell patterns, matched against the whole path and its last name."""
+        if not _FOLDER_NAME.fullmatch(name):
+            raise ConfigurationError(f"evidence source {name!r} needs a name that fits a folder")
+        if not paths or not all(path.is_absolute() for path in paths):
+            raise ConfigurationError(f"evidence source {name!r} needs `paths`, each absolute")
+        self.name = name
+        # One of two paths that hold each other is enough; twice would be two copies in one place.
+        self._paths = _outermost([os.path.normpath(path) for path in paths])
+        self._exclude = tuple(exclude)
+        self._signing_key = signing_key
+        self._public_key = signing_key.public_key()
+        self._clock = clock
+
+    def describe(self) -> str:
+        """Say what would be frozen; `Unavailable` when none of it exists."""
+        missing = [path for path in self._paths if not Path(path).exists()]
+        if len(missing) == len(self._paths):
+            raise Unavailable(f"evidence source {self.name!r}: none of its paths exists")
+        shown = ", ".join(path for path in self._paths if path not in missing)
+        absent = f"; missing: {', '.join(missing)}" if missing else ""
+        return f"copy, hash and seal {shown}{absent}"
+
+    def find(self, order: Order, custody: Custody) -> bool:
+        """Is there a folder for this order, sealed with our key?"""
+        return is_sealed(self._place(order, custody), self._public_key)
+
+    def collect(self, order: Order, custody: Custody) -> Result:
+        """Freeze the paths, or give the result of the time before."""
+        if not _FOLDER_NAME.fullmatch(order.token):
+            return _failed(order, "the order's token cannot name a folder")
+        place = self._place(order, custody)
+        try:
+            if not place.exists():
+                make_private(place.parent)
+                with _claimed(place.with_name(f"{place.name}.partial")) as partial:
+                    if not place.exists() and not self._fill(partial, order, custody):
+                        return _failed(order, "nothing could be read; see that the paths exist")
+        except _AnotherCollects:
+            return _failed(order, "another runner is collecting this", ANOTHER_COLLECTS_SECONDS)
+        except StoreTrouble as trouble:
+            return _failed(
+                order, f"the evidence folder cannot be written: {trouble}", STORE_SECONDS
+            )
+        except OSError as error:
+            reason = f"the evidence folder cannot be written: {error.strerror}"
+            return _failed(order, reason, STORE_SECONDS)
+        if not is_sealed(place, self._public_key):
+            return _failed(order, "evidence of this order stands, but its seal does not hold")
+        return _result(order, place.name, read_sealed(place, self._public_key))
+
+    def _fill(self, partial: Path, order: Order, custody: Custody) -> bool:
+        """Collect into `partial` and rename it; False when there was nothing to freeze."""
+        started = self._clock()
+        own = custody.folder.stat()
+        walk = Walk(
+            destination=partial / FILES_FOLDER,
+            is_excluded=self._is_excluded,
+            own_folder=(own.st_dev, own.st_ino),
+        )
+        walk.destination.mkdir(mode=0o700)
+        items: list[Item] = [item for path in self._paths for item in walk.freeze(path)]
+        if all(item.kind is Kind.UNREAD for item in items):
+            return False
+        sync_tree(walk.destination)
+        ended = self._clock()
+        manifest = Manifest(
+            incident=custody.incident,
+            source=self.name,
+            token=order.token,
+            collector=custody.collector,
+            reason=custody.reason,
+            host=socket.gethostname(),
+            version=__version__,
+            started=timestamp(started),
+            ended=timestamp(ended),
+            paths=self._paths,
+            exclude=self._exclude,
+            excluded=walk.excluded,
+            items=tuple(items),
+        )
+        write_seal(partial, manifest, self._signing_key)
+        append_custody(
+            partial, at=ended, who=custody.collector, act=Act.COLLECTED, detail=custody.reason
+        )
+        place = partial.with_name(order.token)
+        partial.rename(place)
+        sync_folder(place.parent)
+        return True
+
+    def _is_excluded(self, path: str) -> bool:
+        name = path.rpartition("/")[2]
+        return any(
+            fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(name, pattern)
+            for pattern in self._exclude
+        )
+
+    def _place(self, order: Order, custody: Custody) -> Path:
+        return custody.folder / self.name / order.token
+
+
+def _outermost(paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        path
+        for path in dict.fromkeys(paths)
+        if not any(path != other and Path(path).is_relative_to(other) for other in paths)
+    )
+
+
+@contextmanager
+def _claimed(partial: Path) -> Iterator[Path]:
+    """Hold `partial`, empty, while collecting; remove it afterwards if it is still there."""
+    partial.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _AnotherCollects from None
+        # Between our open and our lock, its holder may have renamed or removed the folder.
+        if not partial.exists() or not os.path.samestat(os.fstat(descriptor), partial.stat()):
+            raise _AnotherCollects
+        for inner in partial.iterdir():
+            shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
+        try:
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _result(order: Order, folder: str, manifest: Manifest) -> Result:
+    counts = manifest.counts
+    reason = f"{counts.files} files frozen" + (f", {counts.unread} not" if counts.unread else "")
+    return Result(
+        target=order.target,
+        state=EffectState.DONE,
+        reason=reason,
+        facts={
+            "manifest": hashlib.sha256(manifest.as_bytes()).hexdigest(),
+            "folder": f"{manifest.source}/{folder}",
+            **asdict(counts),
+        },
+    )
+
+
+def _failed(order: Order, reason: str, retry_after_seconds: float | None = None) -> Result:
+    return Result(
+        target=order.target,
+        state=EffectState.FAILED,
+        reason=reason,
+        retry_after_seconds=retry_after_seconds,
+    )

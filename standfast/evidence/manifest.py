@@ -1,0 +1,149 @@
+"""The manifest: what was frozen, item by item, and its one written form.
+
+Owns the records and their JSON. Leaves the signature over it to `seal`.
+
+Rules
+- Canonical JSON (RFC 8785), so that the same manifest has one digest.
+- A path is written as text; one that is no UTF-8 is written escaped, with its bytes beside it.
+- What could not be read is an item too, with its reason.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from standfast.errors import Damaged
+from standfast.records import JsonObject, canonical
+
+FORMAT = "standfast-evidence/1"
+
+
+class Kind(StrEnum):
+    """What an item is. Everything but UNREAD was frozen."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"  # kept as a link, never followed
+    SPECIAL = "special"  # a device, socket or pipe: noted, it has no content to copy
+    UNREAD = "unread"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One thing that was found. Times are UTC text, as `records.timestamp` writes them."""
+
+    path: str
+    kind: Kind
+    path_bytes: str = ""  # base64, only where the path is no UTF-8
+    size_bytes: int = 0
+    sha256: str = ""
+    link_target: str = ""
+    modified: str = ""
+    accessed: str = ""
+    status_changed: str = ""
+    mode: str = ""  # octal
+    uid: int = 0
+    gid: int = 0
+    is_changed: bool = False  # it was written to while it was copied
+    reason: str = ""  # UNREAD: why
+
+    @property
+    def location(self) -> str:
+        """Where the copy lies under `files/`, in the form that the file system takes."""
+        raw = base64.b64decode(self.path_bytes) if self.path_bytes else self.path.encode()
+        return os.fsdecode(raw).lstrip("/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """The manifest in numbers."""
+
+    files: int
+    size_bytes: int
+    folders: int
+    links: int
+    special: int
+    unread: int
+    changed: int
+    excluded: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """One source, frozen once."""
+
+    incident: str
+    source: str
+    token: str
+    collector: str
+    reason: str
+    host: str
+    version: str  # of this program
+    started: str
+    ended: str
+    paths: tuple[str, ...]
+    exclude: tuple[str, ...]
+    excluded: int
+    items: tuple[Item, ...]
+
+    @property
+    def counts(self) -> Counts:
+        kinds = [item.kind for item in self.items]
+        return Counts(
+            files=kinds.count(Kind.FILE),
+            size_bytes=sum(item.size_bytes for item in self.items),
+            folders=kinds.count(Kind.FOLDER),
+            links=kinds.count(Kind.LINK),
+            special=kinds.count(Kind.SPECIAL),
+            unread=kinds.count(Kind.UNREAD),
+            changed=sum(item.is_changed for item in self.items),
+            excluded=self.excluded,
+        )
+
+    def as_bytes(self) -> bytes:
+        """Write the manifest; `read_manifest` reads it back."""
+        body = asdict(self)
+        body["items"] = [_without_blanks(item) for item in body["items"]]
+        written: JsonObject = {
+            "format": FORMAT,
+            "tool": "standfast",
+            "method": "copied and hashed with SHA-256 in one pass",
+            **body,
+        }
+        return canonical(written)
+
+
+def read_manifest(raw: bytes) -> Manifest:
+    """Read what `Manifest.as_bytes` wrote; `Damaged` when it is something else."""
+    try:
+        body = json.loads(raw)
+        is_ours = body.pop("format") == FORMAT
+        del body["tool"], body["method"]
+        body["paths"] = tuple(map(str, body["paths"]))
+        body["exclude"] = tuple(map(str, body["exclude"]))
+        body["items"] = tuple(
+            Item(**{**item, "kind": Kind(item["kind"])}) for item in body["items"]
+        )
+        manifest = Manifest(**body)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Damaged("the manifest cannot be read as the format this program writes") from error
+    if not is_ours:
+        raise Damaged(f"the manifest is not in the format {FORMAT}")
+    return manifest
+
+
+def written_path(path: str) -> tuple[str, str]:
+    """Give a path, as the file system gave it, as text, and as base64 where it is no UTF-8."""
+    raw = os.fsencode(path)
+    try:
+        return raw.decode(), ""
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "backslashreplace"), base64.b64encode(raw).decode()
+
+
+def _without_blanks(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if value not in ("", False)}

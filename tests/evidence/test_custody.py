@@ -1,0 +1,80 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import Damaged
+from standfast.evidence.custody import Act, append_custody, read_custody, verify_custody
+from tests.evidence.contract import NOW
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """As far as custody goes, a sealed folder is one with a seal."""
+    (tmp_path / "seal.dsse.json").write_text("{}")
+    append_custody(tmp_path, at=NOW, who="r.okafor", act=Act.COLLECTED, detail="takeover")
+    append_custody(tmp_path, at=NOW, who="legal", act=Act.VIEWED)
+    append_custody(tmp_path, at=NOW, who="legal", act=Act.EXPORTED, detail="to the police: \n a")
+    return tmp_path
+
+
+def test_acts_come_back_in_order(folder: Path) -> None:
+    assert [entry.act for entry in read_custody(folder)] == [
+        Act.COLLECTED,
+        Act.VIEWED,
+        Act.EXPORTED,
+    ]
+    assert verify_custody(folder) == []
+
+
+def test_a_changed_moved_or_removed_line_is_found(folder: Path) -> None:
+    file = folder / "custody.jsonl"
+    one, two, three = file.read_text().splitlines(keepends=True)
+    forgeries = [
+        one.replace("r.okafor", "somebody") + two + three,
+        one + three + two,
+        one + three,
+        two + three,
+        one + two + three[:-10],
+        one + "{}\n" + three,
+        one + '"text"\n',
+    ]
+    for forged in forgeries:
+        file.write_text(forged)
+        (problem,) = verify_custody(folder)
+        assert problem.startswith("custody.jsonl")
+        with pytest.raises(Damaged):
+            append_custody(folder, at=NOW, who="legal", act=Act.VIEWED)
+        assert file.read_text() == forged
+
+
+def test_the_chain_of_one_folder_does_not_fit_another(folder: Path) -> None:
+    (folder / "seal.dsse.json").write_text('{"another": "seal"}')
+    assert verify_custody(folder) == ["custody.jsonl:1: does not follow from the line before"]
+
+
+def test_an_unsealed_folder_takes_no_custody(tmp_path: Path) -> None:
+    with pytest.raises(Damaged, match=r"seal\.dsse\.json"):
+        append_custody(tmp_path, at=NOW, who="legal", act=Act.VIEWED)
+
+
+def test_a_chain_without_an_entry_is_a_problem(folder: Path) -> None:
+    (folder / "custody.jsonl").write_bytes(b"")
+    assert len(verify_custody(folder)) == 1
+
+
+def test_many_at_once_make_one_chain(folder: Path) -> None:
+    looks = [
+        threading.Thread(
+            target=append_custody,
+            args=(folder,),
+            kwargs={"at": NOW, "who": f"p{number}", "act": Act.VIEWED},
+        )
+        for number in range(8)
+    ]
+    for look in looks:
+        look.start()
+    for look in looks:
+        look.join(timeout=20)
+    assert verify_custody(folder) == []
+    assert len(read_custody(folder)) == 11

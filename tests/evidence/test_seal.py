@@ -1,0 +1,134 @@
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from standfast.errors import Damaged
+from standfast.evidence import Custody
+from standfast.evidence.files import FilesEvidence
+from standfast.evidence.manifest import read_manifest
+from standfast.evidence.seal import is_sealed, read_sealed, verify_seal
+from tests.evidence.contract import NOW, order
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PUBLIC = KEY.public_key()
+OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    origin = tmp_path / "logs"
+    origin.mkdir()
+    for name in ("a.log", "b.log", "c.log"):
+        (origin / name).write_text(f"this is {name}\n" * 50)
+    (origin / "link").symlink_to("a.log")
+    custody = Custody(
+        incident="2025-014", collector="r.okafor", reason="takeover", folder=tmp_path / "evidence"
+    )
+    FilesEvidence(name="logs", paths=[origin], signing_key=KEY, clock=lambda: NOW).collect(
+        order(), custody
+    )
+    return custody.folder / "logs" / "token-1"
+
+
+def copy_of(sealed: Path, name: str) -> Path:
+    return next((sealed / "files").rglob(name))
+
+
+def test_the_seal_is_an_in_toto_statement_in_a_dsse_envelope(sealed: Path) -> None:
+    envelope = json.loads((sealed / "seal.dsse.json").read_bytes())
+    assert envelope["payloadType"] == "application/vnd.in-toto+json"
+    payload = base64.b64decode(envelope["payload"])
+    assert json.loads(payload)["_type"] == "https://in-toto.io/Statement/v1"
+    # The signature is over the envelope's pre-authentication encoding, as its specification has it.
+    kind = envelope["payloadType"].encode()
+    encoded = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+    PUBLIC.verify(base64.b64decode(envelope["signatures"][0]["sig"]), encoded)
+
+
+def test_any_changed_byte_of_a_copy_is_found_and_named(sealed: Path) -> None:
+    copy = copy_of(sealed, "b.log")
+    whole = copy.read_bytes()
+    for position in (0, len(whole) // 2, len(whole) - 1):
+        changed = bytearray(whole)
+        changed[position] ^= 1
+        copy.write_bytes(changed)
+        (problem,) = verify_seal(sealed, PUBLIC)
+        assert problem.endswith("b.log: its content is not what was collected")
+    copy.write_bytes(whole)
+    assert verify_seal(sealed, PUBLIC) == []
+
+
+def test_problems_come_in_the_manifests_order(sealed: Path) -> None:
+    copy_of(sealed, "c.log").unlink()
+    copy_of(sealed, "a.log").write_text("short")
+    (sealed / "files" / "planted").touch()
+    first, second, third = verify_seal(sealed, PUBLIC)
+    assert "a.log: has 5 bytes" in first
+    assert second.endswith("c.log: is missing")
+    assert third == "planted: is not in the manifest"
+
+
+def test_a_link_put_in_a_copys_place_is_found(sealed: Path) -> None:
+    copy = copy_of(sealed, "a.log")
+    copy.rename(sealed / "elsewhere")
+    copy.symlink_to(sealed / "elsewhere")
+    copy_of(sealed, "link").unlink()
+    copy.with_name("link").symlink_to("b.log")
+    assert [problem.rpartition(": ")[2] for problem in verify_seal(sealed, PUBLIC)] == [
+        "is no file any more",
+        "is no longer the link it was",
+    ]
+
+
+def test_a_folder_swapped_for_a_link_is_found(sealed: Path) -> None:
+    folder = copy_of(sealed, "a.log").parent
+    folder.rename(sealed / "elsewhere")
+    folder.symlink_to(sealed / "elsewhere")
+    assert any(problem.endswith("is no folder any more") for problem in verify_seal(sealed, PUBLIC))
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "seal.dsse.json"])
+def test_no_byte_of_manifest_or_seal_can_change_unseen(sealed: Path, file: str) -> None:
+    whole = (sealed / file).read_bytes()
+    for position in range(0, len(whole), max(1, len(whole) // 60)):
+        changed = bytearray(whole)
+        changed[position] ^= 0x01
+        (sealed / file).write_bytes(changed)
+        assert not is_sealed(sealed, PUBLIC), position
+        assert verify_seal(sealed, PUBLIC), position
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "seal.dsse.json"])
+def test_a_missing_or_cut_manifest_or_seal_is_no_seal(sealed: Path, file: str) -> None:
+    whole = (sealed / file).read_bytes()
+    for length in (0, 1, len(whole) // 2, len(whole) - 1):
+        (sealed / file).write_bytes(whole[:length])
+        assert verify_seal(sealed, PUBLIC)
+    (sealed / file).unlink()
+    (problem,) = verify_seal(sealed, PUBLIC)
+    assert problem.startswith(f"{file} cannot be read")
+
+
+def test_another_key_does_not_vouch(sealed: Path) -> None:
+    assert verify_seal(sealed, OTHER.public_key()) == [
+        "seal.dsse.json is not signed by the key it is checked with"
+    ]
+    with pytest.raises(Damaged):
+        read_sealed(sealed, OTHER.public_key())
+
+
+def test_the_seal_of_one_folder_does_not_fit_another(sealed: Path, tmp_path: Path) -> None:
+    manifest = read_sealed(sealed, PUBLIC).as_bytes().replace(b"takeover", b"holidays")
+    (sealed / "manifest.json").write_bytes(manifest)
+    assert verify_seal(sealed, PUBLIC) == ["manifest.json is not the one that was sealed"]
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_bytes_make_the_manifests_reader_fail_otherwise(raw: bytes) -> None:
+    with pytest.raises(Damaged):
+        read_manifest(raw)
