@@ -44,6 +44,7 @@ class Question:
     needed: int
     given: int
     roles: tuple[str, ...]
+    hold_seconds: int = 0
 
     def message(self, person_name: str, decision: str) -> bytes:
         """Give the bytes that `person_name` signs to say `decision`."""
@@ -109,6 +110,7 @@ def question(core: Core, connection: Connection, incident_id: str, step_name: st
         needed=row["needs_approvals"],
         given=sum(1 for _ in _approvers(core, connection, row)),
         roles=tuple(json.loads(row["roles"])),
+        hold_seconds=row["hold_seconds"],
     )
 
 

@@ -354,7 +354,7 @@ class Attempts:
                 effect.c.verb == lane.verb,
                 effect.c.connector == lane.connector,
                 or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
-                may_run(),
+                may_run(now),
             )
             .order_by(effect.c.step, effect.c.round, effect.c.position)
             .limit(most)

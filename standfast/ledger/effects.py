@@ -171,6 +171,14 @@ class Effects:
         lanes: dict[Lane, int] = {}
         later: list[datetime] = []
         is_due = or_(effect.c.not_before.is_(None), effect.c.not_before <= now)
+        may_start = and_(is_due, may_run(now))
+        starts_at = case(
+            (
+                and_(step.c.runs_from > now, effect.c.verb != PAGE),
+                step.c.runs_from,
+            ),
+            else_=effect.c.not_before,
+        )
         may_settle = and_(is_due, attempt.c.settle_after <= now)
         settles_at = case(
             (effect.c.not_before > attempt.c.settle_after, effect.c.not_before),
@@ -180,11 +188,11 @@ class Effects:
             select(
                 effect.c.verb,
                 effect.c.connector,
-                func.sum(case((is_due, 1), else_=0)),
-                func.min(case((is_due, None), else_=effect.c.not_before)),
+                func.sum(case((may_start, 1), else_=0)),
+                func.min(case((may_start, None), else_=starts_at)),
             )
             .select_from(with_step())
-            .where(effect.c.incident == incident_id, effect.c.state == "planned", may_run())
+            .where(effect.c.incident == incident_id, effect.c.state == "planned", is_begun())
             .group_by(effect.c.verb, effect.c.connector)
         )
         unsettled = (
@@ -262,29 +270,39 @@ class Effects:
         with self._core.reading() as connection:
             return [self.open(row) for row in connection.execute(statement)]
 
+    def locked_targets(self, incident_id: str) -> list[str]:
+        """Give the accounts that this incident locked and has not unlocked."""
+        undo = effect.alias("undo")
+        found = self.find(
+            effect.c.incident == incident_id,
+            effect.c.verb.in_(NEEDS_PRIOR),
+            effect.c.state == "done",
+            ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
+        )
+        return [row.target for row in found]
+
     def of_incident(self, incident_id: str) -> list[EffectRow]:
         """Give every effect of an incident, opened."""
         return self.find(effect.c.incident == incident_id)
 
-    def held_by_others(self, connection: Connection, row: EffectRow) -> str | None:
+    def held_by_others(self, row: EffectRow) -> str | None:
         """Give another open incident that locked the same account and has not undone it."""
         undo = effect.alias("undo")
-        return cast(
-            "str | None",
-            connection.scalar(
-                select(effect.c.incident)
-                .join(incident, incident.c.id == effect.c.incident)
-                .where(
-                    effect.c.handle == row.handle,
-                    effect.c.verb.in_(NEEDS_PRIOR),
-                    effect.c.incident != row.incident,
-                    effect.c.state.in_(("done", "submitting", "unknown")),
-                    incident.c.state == "open",
-                    ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
-                )
-                .limit(1)
-            ),
+        statement = (
+            select(effect.c.incident)
+            .join(incident, incident.c.id == effect.c.incident)
+            .where(
+                effect.c.handle == row.handle,
+                effect.c.verb.in_(NEEDS_PRIOR),
+                effect.c.incident != row.incident,
+                effect.c.state.in_(("done", "submitting", "unknown")),
+                incident.c.state == "open",
+                ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
+            )
+            .limit(1)
         )
+        with self._core.reading() as connection:
+            return cast("str | None", connection.scalar(statement))
 
     def open(self, row: Row[Any]) -> EffectRow:
         scope = scope_of(row.verb, row.incident)
@@ -326,10 +344,19 @@ def with_step() -> Any:
     )
 
 
-def may_run() -> Any:
+def is_begun() -> Any:
+    """Is the effect's step one whose effects run, or the effect a page of one that asks?"""
     return or_(
         step.c.state == StepState.RUNNING.value,
         and_(step.c.state == StepState.ASKING.value, effect.c.verb == PAGE),
+    )
+
+
+def may_run(now: datetime) -> Any:
+    """Is it begun, and its abort window over?"""
+    return and_(
+        is_begun(),
+        or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE),
     )
 
 

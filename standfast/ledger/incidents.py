@@ -75,6 +75,7 @@ class Expansion:
     drafts: tuple[Draft, ...]
     needs_approvals: int = 0
     roles: tuple[str, ...] = ()
+    hold_seconds: int = 0  # the abort window: how long it waits once it may run
     notice: FrozenNotice | None = None
     reason: str = ""
 

@@ -9,7 +9,7 @@ Rules
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import desc, select
@@ -50,6 +50,7 @@ class Steps:
             row |= {
                 "needs_approvals": expansion.needs_approvals,
                 "roles": canonical(list(expansion.roles)).decode(),
+                "hold_seconds": expansion.hold_seconds,
                 "digest": self._digest_of(incident_id, step_name, round_, expansion),
                 "reason": expansion.reason,
             }
@@ -195,7 +196,8 @@ class Steps:
                     reason=f"refused by {person}",
                 )
             elif asked.given >= asked.needed:
-                write.update(step, step_key, state=StepState.RUNNING.value)
+                runs_from = now + timedelta(seconds=asked.hold_seconds)
+                write.update(step, step_key, state=StepState.RUNNING.value, runs_from=runs_from)
             write.tell(step=step_name, digest=asked.digest, given=asked.given, needed=asked.needed)
         return asked
 
@@ -271,6 +273,8 @@ class Steps:
             "started_at": now,
             "ended_at": None,
             "due_at": None,
+            "hold_seconds": 0,
+            "runs_from": None,
             "is_asked": False,
             "is_accepted": False,
             "needs_approvals": 0,

@@ -107,6 +107,8 @@ step = Table(
     Column("started_at", Moment, nullable=False),
     Column("ended_at", Moment),
     Column("due_at", Moment),  # of a wait
+    Column("hold_seconds", Integer, nullable=False),  # the abort window once it may run
+    Column("runs_from", Moment),  # when that window ends
     Column("is_asked", Boolean, nullable=False),  # its approvers were paged
     Column("is_accepted", Boolean, nullable=False),  # a person let a held partial go on
     Column("needs_approvals", Integer, nullable=False),

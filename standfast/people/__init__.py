@@ -1,1 +1,1 @@
-"""people."""
+"""Reaching and recognising people: from a passphrase to a signing key."""

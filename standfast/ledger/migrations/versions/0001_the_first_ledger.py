@@ -149,6 +149,8 @@ def upgrade() -> None:
         sa.Column("started_at", sa.String(length=27), nullable=False),
         sa.Column("ended_at", sa.String(length=27), nullable=True),
         sa.Column("due_at", sa.String(length=27), nullable=True),
+        sa.Column("hold_seconds", sa.Integer(), nullable=False),
+        sa.Column("runs_from", sa.String(length=27), nullable=True),
         sa.Column("is_asked", sa.Boolean(), nullable=False),
         sa.Column("is_accepted", sa.Boolean(), nullable=False),
         sa.Column("needs_approvals", sa.Integer(), nullable=False),

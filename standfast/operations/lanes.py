@@ -1,0 +1,181 @@
+"""Carrying out what an incident has planned: lanes side by side, each as its provider bears it.
+
+Rules
+- Look before acting: unknown effects are settled and prior states kept before a lane is claimed.
+- Claim (commit), call, receipt (commit): the call stands between two commits, always.
+- The bucket is asked before the claim, so that no claimed effect waits for its turn.
+- One lane's fault never stops another; what a lane could not do is given back, by lane.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from standfast.errors import StandfastError
+from standfast.ledger import Ledger
+from standfast.ledger.effects import Batch, EffectRow, Lane, Work
+from standfast.operations.place import Clock
+from standfast.outside import Outside
+from standfast.records import EffectState, Limits, Observed, Result
+
+WORKERS = 16
+_LOOK_BATCH = 500
+
+
+class Bucket:
+    """A token bucket: `per_second` on average, `burst` at once; no limit when that is None."""
+
+    def __init__(
+        self,
+        per_second: float | None,
+        burst: int,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._per_second = per_second
+        self._burst = float(burst)
+        self._level = float(burst)
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._filled_at = monotonic()
+        self._guard = threading.Lock()
+
+    def take(self, tokens: int) -> None:
+        """Wait until so many tokens are there, and take them; they may be owed for a moment."""
+        if self._per_second is None:
+            return
+        with self._guard:
+            now = self._monotonic()
+            grown = (now - self._filled_at) * self._per_second
+            self._level = min(self._burst, self._level + grown) - tokens
+            self._filled_at = now
+            owed = -self._level / self._per_second
+        if owed > 0:
+            self._sleep(owed)
+
+    def give_back(self, tokens: int) -> None:
+        """Return what was taken and not needed."""
+        if self._per_second is not None and tokens:
+            with self._guard:
+                self._level = min(self._burst, self._level + tokens)
+
+
+@dataclass(kw_only=True)
+class Lanes:
+    """The workers of one run on one incident."""
+
+    ledger: Ledger
+    outside: Outside
+    incident: str
+    runner: str
+    clock: Clock
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2 * WORKERS))
+    _running: dict[Future[None], Lane] = field(default_factory=dict)
+    _buckets: dict[str, Bucket] = field(default_factory=dict)
+    troubles: dict[Lane, StandfastError] = field(default_factory=dict)
+
+    def start(self, work: Work) -> None:
+        """Begin every lane that has something due and is not being worked on."""
+        busy = set(self._running.values())
+        for lane, due in work.lanes.items():
+            if lane not in busy and lane not in self.troubles:
+                self._running[self._pool.submit(self._drive, lane, due)] = lane
+
+    def has_startable(self, work: Work) -> bool:
+        """Is there a lane with something due that has not run into trouble?"""
+        return any(lane not in self.troubles for lane in work.lanes)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._running)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a lane is done or the time is over; raise what was no declared error."""
+        if not self._running:
+            time.sleep(seconds)
+            return
+        done, _ = wait(self._running, timeout=seconds, return_when="FIRST_COMPLETED")
+        for future in done:
+            lane = self._running.pop(future)
+            try:
+                future.result()
+            except StandfastError as error:
+                self.troubles[lane] = error
+
+    def close(self) -> None:
+        """Let the calls under way end, and take no new ones."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _drive(self, lane: Lane, due: int) -> None:
+        self._look(lane)
+        try:
+            limits = self.outside.limits(lane)
+        except StandfastError as error:
+            self._fail_all(lane, error)
+            return
+        calls = -(-due // limits.batch)
+        others = [
+            self._pool.submit(self._work, lane, limits)
+            for _ in range(min(limits.workers, WORKERS, calls) - 1)
+        ]
+        self._work(lane, limits)
+        for other in others:
+            # One that never began has nothing left to do; waiting for it could fill the pool.
+            if not other.cancel():
+                other.result()
+
+    def _work(self, lane: Lane, limits: Limits) -> None:
+        bucket = self._buckets.setdefault(lane.connector, Bucket(limits.per_second, limits.burst))
+        while True:
+            bucket.take(limits.batch)
+            batch = self.ledger.attempts.claim(
+                self.incident, lane, self.runner, self.outside.mode, limits, self.clock()
+            )
+            bucket.give_back(limits.batch - (len(batch.effects) if batch else 0))
+            if batch is None:
+                return
+            self.ledger.attempts.receipt(batch, self._call(batch), self.runner, self.clock())
+
+    def _call(self, batch: Batch) -> list[Result]:
+        """Call, and turn what escaped the adapter into one answer an effect."""
+        try:
+            return self.outside.call(batch)
+        except StandfastError as error:
+            state, reason = EffectState.UNKNOWN, str(error)
+        except Exception as error:
+            # Only the class: a foreign error may quote an account or a token.
+            state, reason = EffectState.UNKNOWN, f"unexpected {type(error).__name__}"
+        return [Result(target=order.target, state=state, reason=reason) for order in batch.orders]
+
+    def _look(self, lane: Lane) -> None:
+        attempts, effects = self.ledger.attempts, self.ledger.effects
+        while rows := effects.to_settle(self.incident, lane, self.clock(), _LOOK_BATCH):
+            seen = list(zip(rows, self._observe(lane, rows), strict=True))
+            attempts.settle(self.incident, seen, f"runner:{self.runner}", self.clock())
+        while rows := effects.without_prior(self.incident, lane, self.clock(), _LOOK_BATCH):
+            seen = list(zip(rows, self._observe(lane, rows), strict=True))
+            attempts.keep_prior(self.incident, seen, self.runner, self.clock())
+
+    def _observe(self, lane: Lane, rows: list[EffectRow]) -> list[Observed]:
+        try:
+            return self.outside.observe(lane, rows)
+        except StandfastError as error:
+            reason = str(error)
+        except Exception as error:
+            reason = f"unexpected {type(error).__name__}"
+        return [Observed(target=row.target, is_readable=False, reason=reason) for row in rows]
+
+    def _fail_all(self, lane: Lane, error: StandfastError) -> None:
+        """The adapter cannot be built: nothing was done for sure, and each effect says why."""
+        limits = Limits(batch=1000, is_local=True)
+        while batch := self.ledger.attempts.claim(
+            self.incident, lane, self.runner, self.outside.mode, limits, self.clock()
+        ):
+            failed = [
+                Result(target=order.target, state=EffectState.FAILED, reason=str(error))
+                for order in batch.orders
+            ]
+            self.ledger.attempts.receipt(batch, failed, self.runner, self.clock())

@@ -1,0 +1,240 @@
+"""What an incident can reach, by its mode: readers for a plan, twins for an exercise, or all live.
+
+`live` and `exercise` build the adapters; this file owns which of them carries which lane, and how
+an effect becomes its call and back. It decides nothing and keeps nothing.
+
+Rules
+- Adapters are built when first needed: a missing mail password must not keep anyone from locking.
+- A plan's adapters refuse every act. An exercise is handed no resolver of secrets and builds twins
+  only, so nothing live can be reached from it, whatever a playbook says.
+- A notice is sent only as it was approved: its digest is compared once more before it leaves.
+- What was asked for and what came back are matched by order, never by a name that a provider gave.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TypeVar, cast
+
+from standfast.accounts import AccountState, Connector
+from standfast.config import Config
+from standfast.errors import ConfigurationError, Refused, Unsupported
+from standfast.evidence import Custody, EvidenceSource
+from standfast.ledger.effects import PAGE, Batch, EffectRow, Lane
+from standfast.ledger.incidents import FrozenNotice
+from standfast.notices.audience import Audience
+from standfast.notices.folder import read_templates
+from standfast.notices.prepared import Prepared
+from standfast.notices.render import Template
+from standfast.notices.senders import Message, Sender
+from standfast.records import EffectState, Limits, Mode, Observed, Order, Result
+
+_ACCOUNT_VERBS = {
+    "accounts.lock": "lock",
+    "accounts.revoke_sessions": "revoke",
+    "accounts.prove_locked": "prove",
+    "accounts.unlock": "undo",
+}
+Adapter = TypeVar("Adapter")
+NoticeOf = Callable[[str, str, int], FrozenNotice]
+
+
+class Outside(ABC):
+    """The adapters of one mode. Safe for many threads once built."""
+
+    mode: Mode
+
+    def __init__(self, config: Config, custody: Custody, notice_of: NoticeOf) -> None:
+        self.config = config
+        self._custody = custody
+        self._notice_of = notice_of
+        self._built: dict[tuple[str, str], object] = {}
+        self._prepared: dict[tuple[str, str, int], Prepared] = {}
+
+    # what there is
+
+    @property
+    def connectors(self) -> Mapping[str, Connector]:
+        """Every directory of accounts, by name."""
+        return {name: self.connector(name) for name in self.config.accounts}
+
+    def connector(self, name: str) -> Connector:
+        """Give one directory; ConfigurationError when the configuration does not name it."""
+        return self._adapter("accounts", name, self._build_connector)
+
+    def source(self, name: str) -> EvidenceSource:
+        """Give one evidence source."""
+        return self._adapter("evidence", name, self._build_source)
+
+    def sender(self, name: str) -> Sender:
+        """Give one channel of notices."""
+        return self._adapter("senders", name, self._build_sender)
+
+    def audience(self, name: str) -> Audience:
+        """Read one audience now."""
+        if name == "staff" and self.config.notices.staff_audience:
+            name = self.config.notices.staff_audience
+        if name not in self.config.audiences:
+            raise ConfigurationError(_missing("audiences", name, self.config.audiences))
+        return self._read_audience(name)
+
+    @cached_property
+    def templates(self) -> Mapping[str, Template]:
+        """The shipped notices, and the place's own before them."""
+        return read_templates(self.config.notices.templates)
+
+    def default_sender(self) -> str:
+        """Give the name of the channel to use where a playbook names none."""
+        if self.config.notices.sender:
+            return self.config.notices.sender
+        if len(self.config.senders) == 1:
+            return next(iter(self.config.senders))
+        raise ConfigurationError(
+            "no sender of notices is chosen; add [senders.NAME], or name one as notices.sender"
+        )
+
+    # acting
+
+    def limits(self, lane: Lane) -> Limits:
+        """Say how the adapter of a lane is to be called."""
+        return self._of(lane).limits
+
+    def observe(self, lane: Lane, rows: Sequence[EffectRow]) -> list[Observed]:
+        """Look at each effect's target without changing it, and say whether the effect happened."""
+        adapter = self._of(lane)
+        if isinstance(adapter, Connector):
+            states = adapter.observe([row.as_order().target for row in rows])
+            return [
+                _account_observed(lane.verb, row, state)
+                for row, state in zip(rows, states, strict=True)
+            ]
+        if isinstance(adapter, EvidenceSource):
+            return [
+                Observed(target=row.target, happened=adapter.find(row.as_order(), self._custody))
+                for row in rows
+            ]
+        found = adapter.find([row.token for row in rows])
+        return [
+            Observed(target=row.target, happened=happened)
+            for row, happened in zip(rows, found, strict=True)
+        ]
+
+    def call(self, batch: Batch) -> list[Result]:
+        """Carry one claimed batch out; one result an effect, in order."""
+        if self.mode is Mode.PLAN:
+            raise Refused("a plan acts on nothing")
+        adapter = self._of(batch.lane)
+        orders = batch.orders
+        if isinstance(adapter, Connector):
+            verb = _ACCOUNT_VERBS[batch.lane.verb]
+            results: list[Result] = getattr(adapter, verb)(orders)
+            return results
+        if isinstance(adapter, EvidenceSource):
+            return [adapter.collect(order, self._custody) for order in orders]
+        return self._send(adapter, batch, orders)
+
+    def refuse_unsupported(self, verb: str, connector: str) -> None:
+        """Raise Unsupported when the adapter cannot do this; planning calls it."""
+        needed = _ACCOUNT_VERBS.get(verb)
+        if needed and needed not in self.connector(connector).verbs:
+            raise Unsupported(f"directory {connector!r} cannot {needed}")
+
+    # inside
+
+    def _of(self, lane: Lane) -> Connector | EvidenceSource | Sender:
+        if lane.verb in _ACCOUNT_VERBS:
+            return self.connector(lane.connector)
+        if lane.verb == "evidence.snapshot":
+            return self.source(lane.connector)
+        if lane.verb in ("notices.send", PAGE):
+            return self.sender(lane.connector)
+        raise Unsupported(f"no adapter carries {lane.verb!r}")
+
+    def _send(self, sender: Sender, batch: Batch, orders: Sequence[Order]) -> list[Result]:
+        messages: list[Message] = []
+        refused: dict[int, Result] = {}
+        for place, (row, order) in enumerate(zip(batch.effects, orders, strict=True)):
+            try:
+                messages.append(self._message(row, order))
+            except Refused as error:
+                refused[place] = Result(
+                    target=order.target, state=EffectState.REFUSED, reason=str(error)
+                )
+        sent = iter(sender.send(messages) if messages else [])
+        return [refused.get(place) or next(sent) for place in range(len(orders))]
+
+    def _message(self, row: EffectRow, order: Order) -> Message:
+        details = cast("Mapping[str, str]", order.details)
+        if row.verb == PAGE:
+            return Message(
+                token=row.token,
+                address=order.target,
+                subject=details["subject"],
+                text=details["text"],
+                html=details["html"],
+                language=details["language"],
+            )
+        values = cast("Mapping[str, str]", order.details["values"])
+        prepared = self._notice(row)
+        filled = prepared.fill(details["language"], values, row.token, address=order.target)
+        if filled.digest != details["digest"]:
+            raise Refused("the message is not the one that was planned; nothing was sent")
+        return Message(
+            token=row.token,
+            address=order.target,
+            subject=filled.subject,
+            text=filled.text,
+            html=filled.html,
+            language=details["language"],
+        )
+
+    def _notice(self, row: EffectRow) -> Prepared:
+        key = (row.incident, row.step, row.round)
+        if key not in self._prepared:
+            self._prepared[key] = Prepared.from_json(self._notice_of(*key).body)
+        return self._prepared[key]
+
+    def _adapter(self, section: str, name: str, build: Callable[[str], Adapter]) -> Adapter:
+        configured: Mapping[str, object] = getattr(self.config, section)
+        if name not in configured:
+            raise ConfigurationError(_missing(section, name, configured))
+        if (section, name) not in self._built:
+            self._built[section, name] = build(name)
+        return cast("Adapter", self._built[section, name])
+
+    @abstractmethod
+    def _build_connector(self, name: str) -> Connector: ...
+
+    @abstractmethod
+    def _build_source(self, name: str) -> EvidenceSource: ...
+
+    @abstractmethod
+    def _build_sender(self, name: str) -> Sender: ...
+
+    @abstractmethod
+    def _read_audience(self, name: str) -> Audience: ...
+
+
+def _account_observed(verb: str, row: EffectRow, state: AccountState) -> Observed:
+    """Say whether an account's state shows that the effect happened."""
+    match verb:
+        case "accounts.lock":
+            happened = state.is_enabled is False
+        case "accounts.unlock":
+            happened = state.prior == row.prior
+        case _:
+            # Ending sessions again or reading again harms nobody: let it be done anew.
+            happened = False
+    return Observed(
+        target=row.target,
+        exists=state.exists,
+        is_readable=state.exists or not state.reason,
+        happened=happened,
+        state=state.prior,
+        reason=state.reason,
+    )
+
+
+def _missing(section: str, name: str, there: Mapping[str, object]) -> str:
+    known = ", ".join(sorted(there)) or "none"
+    return f"the configuration has no [{section}.{name}]; there are: {known}"

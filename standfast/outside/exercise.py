@@ -1,0 +1,70 @@
+"""The twins: everything an exercise touches, and nothing that is real.
+
+Rules
+- No secret is resolved and no adapter of a provider is built: nothing here could leak.
+- Every account that the incident names exists, and is as locked as the exercise has made it so far,
+  so that a run that waited for people goes on where it was.
+- Audiences are made-up people: an exercise reads no customer.
+"""
+
+from collections.abc import Sequence
+
+from standfast.accounts import Connector
+from standfast.accounts.memory import MemoryDirectory
+from standfast.config import Config
+from standfast.evidence import Custody, EvidenceSource
+from standfast.evidence.memory import MemoryEvidence
+from standfast.notices.audience import Audience, Recipient
+from standfast.notices.senders import Sender
+from standfast.notices.senders.memory import MemorySender
+from standfast.outside import NoticeOf, Outside
+from standfast.records import Limits, Mode
+
+_PEOPLE = ("Ada Example", "Grace Example", "Katherine Example")
+# The twins are this process itself: once it is dead, nothing more can happen in them.
+_LIMITS = Limits(batch=100, workers=4, is_local=True)
+
+
+class Exercise(Outside):
+    """Twins for every adapter that the configuration names.
+
+    `accounts` are those that the incident's inputs name, `locked` those that it locked so far; both
+    as people write them, with or without their directory.
+    """
+
+    mode = Mode.EXERCISE
+
+    def __init__(
+        self,
+        config: Config,
+        custody: Custody,
+        notice_of: NoticeOf,
+        *,
+        accounts: Sequence[str],
+        locked: Sequence[str],
+    ) -> None:
+        super().__init__(config, custody, notice_of)
+        self._accounts = accounts
+        self._locked = frozenset(locked)
+
+    def _build_connector(self, name: str) -> Connector:
+        first = next(iter(self.config.accounts))
+        states = {}
+        for account in self._accounts:
+            directory, _, inner = account.rpartition(":")
+            if (directory or first) == name:
+                states[inner] = f"{name}:{inner}" not in self._locked
+        return MemoryDirectory(name, states, limits=_LIMITS)
+
+    def _build_source(self, name: str) -> EvidenceSource:
+        return MemoryEvidence(name=name)
+
+    def _build_sender(self, name: str) -> Sender:
+        return MemorySender(name=name, limits=_LIMITS)
+
+    def _read_audience(self, name: str) -> Audience:
+        people = tuple(
+            Recipient(key=str(place), address=f"{name}-{place}@example.invalid", name=person)
+            for place, person in enumerate(_PEOPLE, 1)
+        )
+        return Audience(recipients=people)
