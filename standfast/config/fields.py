@@ -15,10 +15,17 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+)
 from pydantic_core import CoreSchema, core_schema
 from pydantic_core.core_schema import ValidationInfo
 
@@ -70,12 +77,19 @@ class SecretReference(str):
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
 
 
-_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+|keyring:[^/\0]+/[^\0]+")
+_REFERENCE = re.compile(
+    r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1f]+/[^\x00-\x1f]+"
+)
+
+
+def _written_path(value: object) -> object:
+    # To Path, "" is the folder itself: a forgotten value would mean everything in it.
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError("a path is needed here; `.` is the folder of this file")
+    return value
 
 
 def _placed(path: Path, info: ValidationInfo) -> Path:
-    if "\0" in str(path) or path == Path():
-        raise ValueError("a path is needed here")
     try:
         path = path.expanduser()
     except RuntimeError as error:
@@ -89,7 +103,7 @@ def _folder(info: ValidationInfo) -> Path | None:
     return context.get(FOLDER)
 
 
-Place = Annotated[Path, AfterValidator(_placed)]
+Place = Annotated[Path, BeforeValidator(_written_path), AfterValidator(_placed)]
 
 
 def _inside(path: PurePosixPath) -> PurePosixPath:
@@ -108,8 +122,11 @@ def _database(url: str, info: ValidationInfo) -> str:
         if "?" in str(path):
             raise ValueError("`?` in the path of a SQLite file would be read as an option")
         return f"sqlite:///{path}"
-    parts = urlsplit(url)
-    if parts.password is not None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("not a database address") from None  # the cause may quote a password
+    if parts.password is not None or "password" in parse_qs(parts.query):
         raise ValueError("a password does not stand in the address: put a reference in `password`")
     if parts.scheme not in ("postgresql", "postgresql+psycopg") or not parts.path.strip("/"):
         raise ValueError(
@@ -127,8 +144,8 @@ def _web_address(url: str) -> str:
         parts = urlsplit(url)
         host = parts.hostname or ""
         is_this_machine = host == "localhost" or _is_loopback(host)
-    except ValueError as error:
-        raise ValueError("not a web address; write https://host/path") from error
+    except ValueError:
+        raise ValueError("not a web address; write https://host/path") from None
     if not host or parts.scheme not in ("http", "https"):
         raise ValueError("not a web address; write https://host/path")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:

@@ -70,10 +70,13 @@ def parse(content: bytes, path: Path) -> Config:
     try:
         config = Config.model_validate(raw, context={FOLDER: path.absolute().parent})
     except ValidationError as error:
-        raise _invalid(path, text, from_schema(error, raw)) from None
-    if findings := list(dangling(config)):
-        raise _invalid(path, text, findings)
-    return config
+        findings = list(from_schema(error, raw))
+    else:
+        findings = list(dangling(config))
+        if not findings:
+            return config
+    # Raised out here, without a cause: pydantic's error holds every value that was written.
+    raise _invalid(path, text, findings)
 
 
 def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:

@@ -29,7 +29,18 @@ def test_a_reference_has_a_scheme_and_a_place(text: str, scheme: str, place: str
 
 @pytest.mark.parametrize(
     "text",
-    ["", "hunter2", "env:", "env:9X", "env:A B", "file:", "keyring:service", "vault:x", " env:A"],
+    [
+        "",
+        "hunter2",
+        "env:",
+        "env:9X",
+        "env:A B",
+        "file:",
+        "keyring:service",
+        "vault:x",
+        " env:A",
+        "file:a\nb",
+    ],
 )
 def test_anything_else_is_no_reference_and_is_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="named here, never written") as caught:

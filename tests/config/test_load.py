@@ -240,7 +240,7 @@ class TestRefusing:
             parse(text.encode(), Path("standfast.toml"))
         assert plain not in str(caught.value)
         assert plain not in repr(caught.value)
-        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
 
     def test_a_secret_under_a_misspelt_key_is_not_printed(self) -> None:
         text = changed('token = "env:SCIM_TOKEN"', 'tokne = "hunter2"')
@@ -274,11 +274,25 @@ class TestRefusing:
         problem = sole_problem(changed("rto_minutes = 60", f"rto_minutes = {value}"))
         assert problem.message.startswith("services.telephony.rto_minutes: ")
 
-    def test_a_password_in_the_ledgers_address_is_refused(self) -> None:
-        text = SMALLEST + '[ledger]\nurl = "postgresql://me:hunter2@db/standfast"\n'
-        problem = sole_problem(text)
-        assert "password" in problem.message
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://me:hunter2@db/standfast",
+            "postgresql://me@db/standfast?password=hunter2",
+            "postgresql://me:hunter2@db\u2100/standfast",
+            "postgresql://me:hunter2@[db/standfast",
+        ],
+    )
+    def test_a_password_in_the_ledgers_address_is_refused_and_not_printed(self, url: str) -> None:
+        problem = sole_problem(SMALLEST + f'[ledger]\nurl = "{url}"\n')
+        assert "address" in problem.message
         assert "hunter2" not in str(problem)
+
+    def test_an_empty_path_is_refused_and_a_dot_is_the_files_folder(self, tmp_path: Path) -> None:
+        text = changed('paths = ["logs"]', 'paths = [""]')
+        assert sole_problem(text).message.startswith("evidence.logs.paths[0]: a path is needed")
+        config = load(written(tmp_path, text.replace('[""]', '["."]')))
+        assert config.evidence["logs"].paths == (tmp_path,)
 
     @pytest.mark.parametrize("url", ["mysql://db/standfast", "ledger.db", "postgresql://db"])
     def test_another_database_is_refused(self, url: str) -> None:
