@@ -17,7 +17,7 @@ Rules
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -139,6 +139,7 @@ class Blocked:
     step: str
     by: str  # the step that is the cause; the step itself when its condition cannot be evaluated
     why: str
+    what_to_do: str  # by a person, with the command to type
 
 
 def next_moves(state: State, now: datetime) -> list[Move]:
@@ -169,15 +170,21 @@ def blocked(state: State) -> list[Blocked]:
             view = state.steps.get(need)
             if view is None:
                 for cause in causes.get(need, []):
-                    found[cause.by] = Blocked(step=step.name, by=cause.by, why=cause.why)
+                    found[cause.by] = replace(cause, step=step.name)
             elif view.state.is_final and not is_met(state.playbook.step(need), view):
-                found[need] = Blocked(step=step.name, by=need, why=came_to(view))
+                found[need] = Blocked(
+                    step=step.name, by=need, why=came_to(view), what_to_do=_mend(view, state)
+                )
         if not found and are_needs_met(step, state):
             try:
                 is_wanted(step, state)
             except ValueError as error:
-                why = f"its condition cannot be evaluated: {error}"
-                found[step.name] = Blocked(step=step.name, by=step.name, why=why)
+                found[step.name] = Blocked(
+                    step=step.name,
+                    by=step.name,
+                    why=f"its condition cannot be evaluated: {error}",
+                    what_to_do=f"Read the condition of `{step.name}`; do its work by hand.",
+                )
         causes[step.name] = list(found.values())
     return [cause for step in state.playbook.steps for cause in causes.get(step.name, [])]
 
@@ -278,6 +285,18 @@ def tally(counts: Counts) -> str:
     }
     told = [f"{number} {name}" for name, number in others.items() if number]
     return ", ".join([f"{counts.done} of {counts.total} done", *told])
+
+
+def _mend(view: StepView, state: State) -> str:
+    """Say what a person can do about a finished step that holds others up."""
+    retry = f"`standfast incident retry {state.incident} {view.step}`"
+    go_on = f"`standfast incident accept {state.incident} {view.step}`"
+    if view.state is StepState.REFUSED:
+        return f"Talk to the approver; then ask again: {retry}, or go on without it: {go_on}."
+    if view.counts.unknown:
+        show = f"`standfast incident show {state.incident}`"
+        return f"See what may have happened: {show}; then go on with what is done: {go_on}."
+    return f"Try the rest again: {retry}, or go on with what is done: {go_on}."
 
 
 def _begin(step: Step, state: State, now: datetime) -> Move | None:

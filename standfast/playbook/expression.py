@@ -81,6 +81,15 @@ class Expression:
             or (isinstance(self._root, ast.Constant) and isinstance(self._root.value, bool))
         )
 
+    def try_comparisons(self, namespace: JsonObject) -> None:
+        """Make every comparison, also those that `and` or `or` would leave out.
+
+        Raises ValueError for one whose sides do not compare: how `check` tries sample values.
+        """
+        for node in ast.walk(self._root):
+            if isinstance(node, ast.Compare):
+                _evaluate(node, namespace)
+
     def evaluate(self, namespace: JsonObject) -> Json:
         """Give its value; raise ValueError for a missing name or values that do not compare."""
         return _evaluate(self._root, namespace)
@@ -137,7 +146,11 @@ def _refuse_what_is_not_listed(node: ast.AST) -> None:
         case ast.UnaryOp():
             if not isinstance(node.op, ast.Not):
                 raise ValueError("there is no arithmetic here; compare the values themselves")
-        case ast.Compare() | ast.BoolOp() | ast.Load() | ast.And() | ast.Or() | ast.Not():
+            _refuse_a_fixed_value_as_claim(node.operand)
+        case ast.BoolOp():
+            for side in node.values:
+                _refuse_a_fixed_value_as_claim(side)
+        case ast.Compare() | ast.Load() | ast.And() | ast.Or() | ast.Not():
             pass
         case ast.Eq() | ast.NotEq() | ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE():
             pass
@@ -146,6 +159,11 @@ def _refuse_what_is_not_listed(node: ast.AST) -> None:
         case _:
             hint = _HINTS.get(type(node), "only names, comparisons, and/or/not and fixed values")
             raise ValueError(f"{type(node).__name__} is not allowed in an expression: {hint}")
+
+
+def _refuse_a_fixed_value_as_claim(node: ast.expr) -> None:
+    if isinstance(node, ast.Constant) and not isinstance(node.value, bool):
+        raise ValueError("`and`, `or` and `not` take comparisons, not fixed values")
 
 
 def _refuse_other_constants(value: object) -> None:

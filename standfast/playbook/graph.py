@@ -34,14 +34,18 @@ def behind(playbook: Playbook) -> Mapping[str, frozenset[str]]:
     return found
 
 
-def cycle(playbook: Playbook) -> tuple[str, ...]:
-    """Give one cycle as the path that closes it (`a, b, a`: b needs a, a needs b), or nothing."""
-    names = {step.name for step in playbook.steps}
-    sorter = TopologicalSorter(
-        {step.name: [need for need in step.needs if need in names] for step in playbook.steps}
-    )
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        return tuple(error.args[1])
-    return ()
+def cycles(playbook: Playbook) -> list[tuple[str, ...]]:
+    """Give cycles that share no step, each as the path that closes it: in (a, b, a) a needs b."""
+    needs = {step.name: step.needs for step in playbook.steps}
+    found: list[tuple[str, ...]] = []
+    while True:
+        try:
+            TopologicalSorter(
+                {name: [n for n in wanted if n in needs] for name, wanted in needs.items()}
+            ).prepare()
+        except CycleError as error:
+            path = tuple(reversed(error.args[1]))
+            found.append(path)
+            needs = {name: wanted for name, wanted in needs.items() if name not in path}
+        else:
+            return found

@@ -1,0 +1,163 @@
+"""Whether a playbook can be carried out, asked before it is accepted and not at 3 a.m.
+
+Owns the rules of soundness: the graph, the actions and their arguments, what exists in this
+installation. The expressions are judged by `check_expressions`, the structure by `load`.
+
+Rules
+- Everything that is wrong is told, in line order, with what to do about it where that is known.
+- A step that can never begin is a problem, whatever the reason.
+- What cannot be taken back needs an approval, or the reason why there is none.
+- What names a notice, an audience, a source or a sender must name one that exists.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from standfast.errors import Problem
+from standfast.playbook.arguments import fits, wanted
+from standfast.playbook.catalogue import CATALOGUE, Action, ArgumentType, Use
+from standfast.playbook.check_expressions import judge_argument, judge_condition
+from standfast.playbook.expression import embedded
+from standfast.playbook.fields import Notes, close_to
+from standfast.playbook.graph import cycles, in_order
+from standfast.playbook.model import InputType, Playbook, Step, StepKind
+from standfast.records import Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What exists in this installation, by name; None = not to be checked."""
+
+    templates: frozenset[str] | None = None
+    audiences: frozenset[str] | None = None
+    sources: frozenset[str] | None = None
+    senders: frozenset[str] | None = None
+    roles: frozenset[str] | None = None
+
+    def of(self, kind: ArgumentType) -> frozenset[str] | None:
+        """Give what an argument of this type may name."""
+        by_type: Mapping[ArgumentType, frozenset[str] | None] = {
+            ArgumentType.TEMPLATE: self.templates,
+            ArgumentType.AUDIENCE: self.audiences,
+            ArgumentType.SOURCES: self.sources,
+            ArgumentType.SENDER: self.senders,
+        }
+        return by_type.get(kind)
+
+
+def check(playbook: Playbook, known: Known) -> list[Problem]:
+    """Give every reason why the playbook cannot be carried out here, in line order."""
+    notes = Notes(playbook.file)
+    _judge_graph(playbook, notes)
+    for step in playbook.steps:
+        if step.when is not None:
+            judge_condition(playbook, step, notes)
+        _judge_roles(step, known, notes)
+        if step.kind is StepKind.DO:
+            _judge_action(playbook, step, known, notes)
+    return notes.in_line_order()
+
+
+def _judge_graph(playbook: Playbook, notes: Notes) -> None:
+    names = {step.name for step in playbook.steps}
+    stuck: set[str] = set()
+    for path in cycles(playbook):
+        first = min((playbook.step(name) for name in path), key=lambda step: step.line)
+        message = "these steps wait for each other: " + " needs ".join(path)
+        notes.add(first.line_of("needs"), message, "remove one of these needs")
+        stuck.update(path)
+    for step in playbook.steps:
+        for need in step.needs:
+            if need not in names:
+                message = f"step `{step.name}` needs `{need}`, which is no step"
+                notes.add(step.line_of("needs"), message, close_to(need, names - {step.name}))
+                stuck.add(step.name)
+    for step in in_order(playbook):
+        if step.name in stuck:
+            continue
+        for need in step.needs:
+            if need in stuck:
+                message = f"step `{step.name}` can never begin, because `{need}` never can"
+                notes.add(step.line_of("needs"), message)
+                stuck.add(step.name)
+                break
+
+
+def _judge_roles(step: Step, known: Known, notes: Notes) -> None:
+    asked = [("roles", role) for role in step.roles]
+    if step.approval:
+        asked += [("approval", role) for role in step.approval.roles]
+    for key, role in asked:
+        if known.roles is not None and role not in known.roles:
+            message = f"step `{step.name}` asks for the role `{role}`, which nobody can have"
+            notes.add(step.line_of(key), message, close_to(role, known.roles))
+
+
+def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) -> None:
+    usable = [verb for verb, action in CATALOGUE.items() if action.use is Use.STEP]
+    action = CATALOGUE.get(step.action or "")
+    if action is None:
+        message = f"step `{step.name}` names no action that exists: `{step.action}`"
+        notes.add(step.line_of("do"), message, close_to(step.action or "", usable))
+        return
+    if action.use is not Use.STEP:
+        message = f"`{action.verb}` cannot be a step of its own"
+        hint = "it is the undo of a step" if action.use is Use.UNDO else close_to("", usable)
+        notes.add(step.line_of("do"), message, hint)
+        return
+    if step.undo != action.undo:
+        message = f"`{step.undo}` does not take back `{action.verb}`"
+        hint = f"its undo is `{action.undo}`" if action.undo else "nothing does; remove the key"
+        notes.add(step.line_of("undo"), message, hint)
+    if action.is_irreversible and not step.approval and not step.no_approval_because:
+        message = f"step `{step.name}` cannot be taken back, and nobody is asked to approve it"
+        hint = "add `approval: {count: 1, roles: […]}`, or `approval: {none_because: …}`"
+        notes.add(step.line, message, hint)
+    _judge_arguments(playbook, step, action, known, notes)
+
+
+def _judge_arguments(
+    playbook: Playbook, step: Step, action: Action, known: Known, notes: Notes
+) -> None:
+    for key in step.arguments:
+        if key not in action.arguments:
+            message = f"`{action.verb}` takes no argument `{key}`"
+            notes.add(step.line_of(f"with.{key}"), message, close_to(key, action.arguments))
+    for key, spec in action.arguments.items():
+        line = step.line_of(f"with.{key}")
+        value = step.arguments.get(key)
+        if value is None:
+            if spec.required:
+                message = f"step `{step.name}` does not say `{key}`: {spec.description}"
+                notes.add(step.line_of("with"), message, f"add it under `with:` as `{key}: …`")
+            continue
+        if not judge_argument(playbook, step, key, spec, notes):
+            continue
+        if not _is_expression(value) and not fits(spec.type, value):
+            notes.add(line, f"argument `{key}` must be {wanted(spec.type)}")
+            continue
+        names = known.of(spec.type)
+        for name in _named(playbook, value) if names is not None else ():
+            if names is not None and name not in names:
+                what = f"there is no {spec.type.removesuffix('s')} `{name}`"
+                if spec.type is ArgumentType.SOURCES:
+                    what = f"there is no evidence source `{name}`"
+                notes.add(line, f"step `{step.name}`: {what}", close_to(name, names))
+
+
+def _is_expression(value: Json) -> bool:
+    return embedded(value) is not None
+
+
+def _named(playbook: Playbook, value: Json) -> Iterable[str]:
+    """Give every name that the argument can come to, as far as that is known beforehand."""
+    if isinstance(value, list | tuple):
+        return [name for item in value for name in _named(playbook, item)]
+    found = embedded(value)
+    if found is None:
+        return [value] if isinstance(value, str) and value != "all" else []
+    path = found.path()
+    if path and path[0] == "inputs":
+        given = playbook.input(path[1])
+        return given.options if given.type is InputType.CHOICE else ()
+    return ()

@@ -1,0 +1,70 @@
+"""Small playbooks and states, written as the tests need them."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from textwrap import dedent, indent
+
+from standfast.errors import PlaybookInvalid
+from standfast.playbook.engine import Counts, State, StepView
+from standfast.playbook.load import load
+from standfast.playbook.model import Playbook
+from standfast.records import Json, Mode, StepState
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+INPUTS = """
+accounts: {type: accounts, required: true}
+reason: {type: text, default: seen by hand}
+"""
+
+
+def text_of(steps: str, inputs: str = INPUTS) -> str:
+    """Give the text of a playbook with these steps, each line indented as it must be."""
+    head = "playbook: small\nversion: 1\ntitle: Small\nuse_when: Never.\n"
+    return (
+        head
+        + "inputs:\n"
+        + indent(dedent(inputs).strip(), "  ")
+        + "\nsteps:\n"
+        + indent(dedent(steps).strip(), "  ")
+        + "\n"
+    )
+
+
+def playbook_of(steps: str, inputs: str = INPUTS) -> Playbook:
+    return load(text_of(steps, inputs), "small.yaml")
+
+
+def problems_of(text: str) -> list[tuple[int, str]]:
+    """Give line and message of everything that keeps the text from loading."""
+    try:
+        load(text, "small.yaml")
+    except PlaybookInvalid as error:
+        return [(problem.line, problem.message) for problem in error.problems]
+    return []
+
+
+def view(step: str, state: StepState, **facts: object) -> StepView:
+    """Give a view of round 1; counts may be given by name."""
+    counts = {key: facts.pop(key) for key in list(facts) if key in Counts.__dataclass_fields__}
+    made: dict[str, object] = {"step": step, "round": 1, "state": state}
+    return StepView(**(made | facts | {"counts": Counts(**counts)}))  # type: ignore[arg-type]  # named by the test
+
+
+def state_of(
+    playbook: Playbook,
+    *views: StepView,
+    inputs: Mapping[str, Json] | None = None,
+    extra: tuple[StepView, ...] = (),
+    mode: Mode = Mode.LIVE,
+    is_halted: bool = False,
+) -> State:
+    return State(
+        playbook=playbook,
+        mode=mode,
+        inputs=inputs or {"accounts": ["ana"], "reason": "seen"},
+        steps={one.step: one for one in views},
+        extra=extra,
+        is_halted=is_halted,
+        incident="7",
+    )

@@ -1,0 +1,280 @@
+import pytest
+
+from standfast.playbook.check import Known, check
+from standfast.playbook.graph import behind, cycles, in_order
+from tests.playbook.build import INPUTS, playbook_of
+
+ANYTHING = Known()
+HERE = Known(
+    templates=frozenset({"staff-heads-up"}),
+    audiences=frozenset({"staff", "customers"}),
+    sources=frozenset({"crm-logs"}),
+    senders=frozenset({"mail"}),
+    roles=frozenset({"duty-manager", "legal"}),
+)
+LOCK = 'lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}}\n'
+
+
+def told(steps: str, known: Known = ANYTHING, inputs: str = INPUTS) -> list[str]:
+    """Give message and hint of every problem."""
+    return [
+        f"{problem.message} | {problem.hint}"
+        for problem in check(playbook_of(steps, inputs), known)
+    ]
+
+
+def test_a_sound_playbook_has_no_problems() -> None:
+    steps = LOCK + (
+        'ask: {title: A, needs: [lock], decide: "Well?", options: ["yes", "no"]}\n'
+        "tell:\n"
+        "  title: Tell\n"
+        "  needs: [ask]\n"
+        '  when: answers.ask == "yes" and steps.lock.done > 0\n'
+        "  do: notices.send\n"
+        "  with: {template: staff-heads-up, audience: staff, sender: mail,\n"
+        '         context: {why: "{{ inputs.reason }}", who: "{{ inputs.accounts }}"}}\n'
+        "  approval: {count: 1, roles: [legal]}\n"
+        "logs: {title: L, do: evidence.snapshot, with: {sources: [crm-logs]}}\n"
+    )
+    assert told(steps, HERE) == []
+
+
+def test_a_cycle_is_named_step_by_step() -> None:
+    steps = """
+    a: {title: A, needs: [c], manual: x}
+    b: {title: B, needs: [a], manual: x}
+    c: {title: C, needs: [b], manual: x}
+    d: {title: D, needs: [d], manual: x}
+    e: {title: E, needs: [b], manual: x}
+    """
+    problems = told(steps)
+    assert len(problems) == 3
+    assert problems[0].startswith("these steps wait for each other: ")
+    for link in ("a needs c", "b needs a", "c needs b"):
+        assert link in problems[0]
+    assert "these steps wait for each other: d needs d" in problems[1]
+    assert "step `e` can never begin, because `b` never can" in problems[2]
+
+
+def test_a_need_that_does_not_exist_is_told_with_what_waits_for_it() -> None:
+    steps = LOCK + (
+        "prove: {title: P, needs: [lok], manual: x}\nlast: {title: L, needs: [prove], manual: x}\n"
+    )
+    assert told(steps) == [
+        "step `prove` needs `lok`, which is no step | did you mean `lock`?",
+        "step `last` can never begin, because `prove` never can | ",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ("do: accounts.lok", "names no action that exists: `accounts.lok` | did you mean `accou"),
+        ("do: accounts.unlock", "`accounts.unlock` cannot be a step of its own | it is the undo"),
+        ("do: people.page", "`people.page` cannot be a step of its own"),
+        ("do: os.system", "names no action that exists: `os.system`"),
+        ("do: accounts.lock", "does not say `accounts`: the accounts, by name | add it under"),
+        (
+            "do: accounts.lock, with: {accounts: [a], raeson: x}",
+            "takes no argument `raeson` | did you mean `reason`?",
+        ),
+        ("do: accounts.lock, with: {accounts: a}", "must be a list of account names"),
+        ("do: accounts.lock, with: {accounts: []}", "must be a list of account names"),
+        ("do: accounts.lock, with: {accounts: [a], reason: [b]}", "`reason` must be a text"),
+        ("do: evidence.snapshot, with: {sources: some}", "must be `all` or a list"),
+        (
+            "do: accounts.lock, with: {accounts: [a]}, undo: accounts.revoke_sessions",
+            "`accounts.revoke_sessions` does not take back `accounts.lock` | its undo is",
+        ),
+        (
+            "do: evidence.snapshot, undo: accounts.unlock",
+            "does not take back `evidence.snapshot` | nothing does; remove the key",
+        ),
+        (
+            "do: notices.send, with: {template: t, audience: a}",
+            "cannot be taken back, and nobody is asked to approve it | add `approval:",
+        ),
+        (
+            (
+                "do: notices.send, with: {template: t, audience: a, context: text}, "
+                "approval: {none_because: x}"
+            ),
+            "`context` must be a mapping",
+        ),
+    ],
+)
+def test_an_action_that_cannot_be_carried_out_is_told(step: str, problem: str) -> None:
+    problems = told(f"s: {{title: S, {step}}}")
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        (
+            "do: notices.send, with: {template: staff-headsup, audience: staff}, approval: {}",
+            "there is no template `staff-headsup` | did you mean `staff-heads-up`?",
+        ),
+        (
+            "do: notices.send, with: {template: staff-heads-up, audience: clients}, approval: {}",
+            "there is no audience `clients` | there are: customers, staff",
+        ),
+        (
+            (
+                "do: notices.send, with: {template: staff-heads-up, audience: staff, sender: fax}, "
+                "approval: {}"
+            ),
+            "there is no sender `fax` | there are: mail",
+        ),
+        (
+            "do: evidence.snapshot, with: {sources: [crm-logs, crm-log]}",
+            "there is no evidence source `crm-log` | did you mean `crm-logs`?",
+        ),
+        (
+            (
+                'do: notices.send, with: {template: staff-heads-up, audience: "{{ inputs.who }}"}, '
+                "approval: {}"
+            ),
+            "there is no audience `everyone`",
+        ),
+        ("manual: x, roles: [lawyer]", "asks for the role `lawyer`, which nobody can have"),
+        (
+            "do: accounts.lock, with: {accounts: [a]}, approval: {roles: [boss]}",
+            "asks for the role `boss`",
+        ),
+    ],
+)
+def test_what_does_not_exist_here_is_told_only_when_it_is_known(step: str, problem: str) -> None:
+    inputs = "who: {type: choice, options: [staff, everyone], required: true}"
+    problems = told(f"s: {{title: S, {step}}}", HERE, inputs)
+    assert len(problems) == 1
+    assert problem in problems[0]
+    assert told(f"s: {{title: S, {step}}}", ANYTHING, inputs) == []
+
+
+CONDITIONS = """
+ask: {title: Ask, decide: "Well?", options: ["yes", "no"]}
+maybe: {title: Maybe, needs: [ask], when: answers.ask == "no", manual: x}
+later: {title: Later, manual: x}
+s: {title: S, needs: [maybe], manual: x, when: WHEN}
+"""
+CONDITION_INPUTS = """
+accounts: {type: accounts, required: true}
+reason: {type: text, default: seen}
+kind: {type: choice, options: [agent, admin], required: true}
+loud: {type: flag}
+count: {type: number}
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "problem"),
+    [
+        ("answers.ask == 'yes' and", "is not an expression"),
+        ("open('x')", "Call is not allowed in an expression: functions cannot be called here"),
+        ("inputs.lout", "`inputs.lout` is no input | did you mean `loud`?"),
+        ("answers.asc == 'yes'", "does not name a step that asks a person | did you mean `ask`?"),
+        ("answers.ask.x == 'yes'", "an answer is a text and has no parts"),
+        ("steps.ask.don > 1", "`steps.ask.don` is no fact of a step | did you mean `done`?"),
+        ("steps.asc.done > 1", "`steps.asc.done` does not name a step | did you mean `ask`?"),
+        ("answer.ask == 'yes'", "`answer.ask` is not known | begin with inputs, answers, steps"),
+        (
+            "answers.later == 'x'",
+            "step `s` uses `answers.later`, but does not wait for `later` | add `later` to its",
+        ),
+        ("steps.s.done > 1", "does not wait for `s`"),
+        ("answers.ask", "`answers.ask` is neither true nor false | compare it"),
+        ("not answers.ask", "`answers.ask` is neither true nor false"),
+        ("inputs.loud and inputs.kind", "`inputs.kind` is neither true nor false"),
+        ("answers.ask == 'Yes'", "`answers.ask` is never 'Yes' | did you mean `yes`?"),
+        ("inputs.kind != 'boss'", "`inputs.kind` is never 'boss' | there are: admin, agent"),
+        ("steps.ask.state == 'ended'", "`steps.ask.state` is never 'ended'"),
+        ("inputs.count == '5'", "`inputs.count` is never '5'"),
+        ("inputs.loud == 'yes'", "`inputs.loud` is never 'yes'"),
+        ("inputs.accounts == 'ana'", "`inputs.accounts` is never 'ana'"),
+        ("inputs.count > 5", "something in it may be left out or skipped"),
+        ("inputs.loud or inputs.reason > 5", "greater and less compare two whole numbers"),
+        ("'x' in answers.maybe", "something in it may be left out or skipped"),
+        ("'text'", "`when` of step `s` is neither true nor false"),
+    ],
+)
+def test_a_condition_that_would_mislead_is_told(when: str, problem: str) -> None:
+    problems = told(CONDITIONS.replace("WHEN", f'"{when}"'), inputs=CONDITION_INPUTS)
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "inputs.loud",
+        "not inputs.loud and answers.ask == 'yes'",
+        "steps.maybe.state == 'skipped'",
+        "inputs.count == None or inputs.kind == 'admin'",
+        "'ana' in inputs.accounts",
+        "answers.maybe == 'anything that a person wrote'",
+        "True",
+    ],
+)
+def test_a_condition_that_can_be_met_is_accepted(when: str) -> None:
+    assert told(CONDITIONS.replace("WHEN", f'"{when}"'), inputs=CONDITION_INPUTS) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ('accounts: "{{ inputs.acounts }}"', "`inputs.acounts` is no input"),
+        ('accounts: "{{ inputs.reason }}"', "does not come to accounts for argument `accounts`"),
+        ('accounts: "{{ inputs.maybe }}"', "may be left out | make `maybe` required"),
+        ('accounts: "{{ inputs.accounts"', "must be the whole value"),
+        ('accounts: ["{{ inputs.accounts }}"]', "does not come to accounts"),
+        ('accounts: [a], reason: "for {{ inputs.reason }}"', "must be the whole value"),
+        ("accounts: [a], reason: \"{{ inputs.reason == 'x' }}\"", "does not come to text"),
+        ('accounts: [a], reason: "{{ not inputs.reason }}"', "neither true nor false"),
+    ],
+)
+def test_an_argument_that_cannot_be_filled_is_told(arguments: str, problem: str) -> None:
+    inputs = INPUTS + "maybe: {type: accounts}\n"
+    problems = told(f"s: {{title: S, do: accounts.lock, with: {{{arguments}}}}}", inputs=inputs)
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+def test_problems_come_in_line_order_with_the_line_of_the_key() -> None:
+    playbook = playbook_of(
+        """
+        s:
+          title: S
+          needs: [gone]
+          when: nothing
+          do: accounts.lock
+          with:
+            accounts: all
+        """
+    )
+    lines = playbook.source.splitlines()
+    found = [lines[problem.line - 1].strip() for problem in check(playbook, ANYTHING)]
+    assert found == ["needs: [gone]", "when: nothing", "accounts: all"]
+    assert {problem.file for problem in check(playbook, ANYTHING)} == {"small.yaml"}
+
+
+def test_steps_are_ordered_by_their_needs_and_otherwise_as_written() -> None:
+    playbook = playbook_of(
+        """
+        last: {title: L, needs: [first, other], manual: x}
+        other: {title: O, manual: x}
+        first: {title: F, manual: x}
+        """
+    )
+    assert [step.name for step in in_order(playbook)] == ["other", "first", "last"]
+    assert behind(playbook)["last"] == {"first", "other"}
+    assert cycles(playbook) == []
+
+
+def test_ordering_a_cycle_still_gives_every_step_once() -> None:
+    playbook = playbook_of(
+        "a: {title: A, needs: [b], manual: x}\nb: {title: B, needs: [a, gone], manual: x}"
+    )
+    assert sorted(step.name for step in in_order(playbook)) == ["a", "b"]
+    assert behind(playbook)["b"] >= {"a", "gone"}

@@ -1,0 +1,279 @@
+from datetime import datetime, timedelta
+
+import pytest
+
+from standfast.playbook.engine import (
+    Ask,
+    Expand,
+    Finish,
+    Prompt,
+    StepView,
+    Wake,
+    blocked,
+    namespace,
+    next_moves,
+)
+from standfast.playbook.model import Playbook
+from standfast.records import Mode, StepState
+from tests.playbook.build import NOON, playbook_of, state_of, view
+
+S = StepState
+
+
+@pytest.fixture
+def playbook() -> Playbook:
+    return playbook_of(
+        """
+        logs: {title: Logs, do: evidence.snapshot}
+        lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}}
+        ask: {title: Ask, needs: [lock], decide: "Well?", options: ["yes", "no"]}
+        tell:
+          title: Tell
+          needs: [ask]
+          when: answers.ask == "yes"
+          do: notices.send
+          with: {template: t, audience: a}
+          approval: {count: 2}
+        rest: {title: Rest, needs: [tell], wait: 30m}
+        look: {title: Look, needs: [rest], manual: Look.}
+        """
+    )
+
+
+LOCKED = view("lock", S.DONE, done=1)
+SAID_YES = view("ask", S.DONE, answer="yes")
+
+
+def test_what_needs_nothing_begins_side_by_side_in_the_order_of_the_file(
+    playbook: Playbook,
+) -> None:
+    moves = next_moves(state_of(playbook), NOON)
+    assert moves == [Expand(step="logs", round=1), Expand(step="lock", round=1)]
+
+
+def test_a_failed_step_that_nobody_needs_holds_nothing_up(playbook: Playbook) -> None:
+    state = state_of(playbook, view("logs", S.FAILED, failed=3), LOCKED)
+    assert next_moves(state, NOON) == [Prompt(step="ask", round=1)]
+    assert blocked(state) == []
+
+
+def test_a_step_runs_until_nothing_is_under_way_or_to_be_looked_up(playbook: Playbook) -> None:
+    for counts in (
+        {"planned": 1},
+        {"submitting": 1},
+        {"done": 5, "unknown": 1, "settling": 1},
+    ):
+        state = state_of(playbook, view("logs", S.DONE), view("lock", S.RUNNING, **counts))
+        assert next_moves(state, NOON) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "reached", "reason"),
+    [
+        ({}, S.DONE, "no targets"),
+        ({"done": 5}, S.DONE, "5 of 5 done"),
+        ({"done": 4, "failed": 1}, S.PARTIAL, "4 of 5 done, 1 failed"),
+        ({"done": 4, "unknown": 1}, S.PARTIAL, "4 of 5 done, 1 unknown"),
+        ({"failed": 3, "refused": 2}, S.FAILED, "0 of 5 done, 3 failed, 2 refused"),
+        # It may have happened, so it must not read as if it surely had not.
+        ({"failed": 4, "unknown": 1}, S.PARTIAL, "0 of 5 done, 4 failed, 1 unknown"),
+    ],
+)
+def test_a_step_ends_as_its_effects_did(
+    playbook: Playbook, counts: dict[str, int], reached: StepState, reason: str
+) -> None:
+    state = state_of(playbook, view("logs", S.DONE), view("lock", S.RUNNING, **counts))
+    expected = Finish(step="lock", round=1, state=reached, reason=reason)
+    assert next_moves(state, NOON) == [expected]
+
+
+def test_a_condition_that_is_false_skips_its_step_and_what_follows_goes_on(
+    playbook: Playbook,
+) -> None:
+    said_no = view("ask", S.DONE, answer="no")
+    state = state_of(playbook, view("logs", S.DONE), LOCKED, said_no)
+    (move,) = next_moves(state, NOON)
+    assert isinstance(move, Finish)
+    assert (move.step, move.state) == ("tell", S.SKIPPED)
+    state = state_of(playbook, view("logs", S.DONE), LOCKED, said_no, view("tell", S.SKIPPED))
+    assert next_moves(state, NOON) == [
+        Wake(step="rest", round=1, due_at=NOON + timedelta(minutes=30))
+    ]
+
+
+def asking(**facts: object) -> StepView:
+    return view("tell", S.ASKING, **({"planned": 9} | facts))
+
+
+def test_approvers_are_paged_once_and_enough_signatures_let_the_effects_run(
+    playbook: Playbook,
+) -> None:
+    begun = (view("logs", S.DONE), LOCKED, SAID_YES)
+    assert next_moves(state_of(playbook, *begun), NOON) == [Expand(step="tell", round=1)]
+    assert next_moves(state_of(playbook, *begun, asking()), NOON) == [Ask(step="tell", round=1)]
+    for paged in (asking(asked=True), asking(asked=True, approvals=1)):
+        assert next_moves(state_of(playbook, *begun, paged), NOON) == []
+    signed = asking(asked=True, approvals=2, planned=0, done=9)
+    (move,) = next_moves(state_of(playbook, *begun, signed), NOON)
+    assert move == Finish(step="tell", round=1, state=S.DONE, reason="9 of 9 done")
+
+
+def test_one_signature_too_few_finishes_nothing_whatever_the_counts_say(
+    playbook: Playbook,
+) -> None:
+    strange = asking(asked=True, approvals=1, planned=0, done=9)
+    state = state_of(playbook, view("logs", S.DONE), LOCKED, SAID_YES, strange)
+    assert next_moves(state, NOON) == []
+
+
+def test_the_plan_may_ask_for_more_signatures_than_the_playbook(playbook: Playbook) -> None:
+    wide = view("lock", S.ASKING, planned=900, approvals_needed=1)
+    state = state_of(playbook, view("logs", S.DONE), wide)
+    assert next_moves(state, NOON) == [Ask(step="lock", round=1)]
+
+
+def test_a_no_ends_the_step_as_refused_even_after_a_yes(playbook: Playbook) -> None:
+    refused = asking(asked=True, approvals=2, is_refused=True)
+    state = state_of(playbook, view("logs", S.DONE), LOCKED, SAID_YES, refused)
+    (move,) = next_moves(state, NOON)
+    assert isinstance(move, Finish)
+    assert (move.step, move.state) == ("tell", S.REFUSED)
+
+
+def test_nobody_is_woken_to_approve_nothing(playbook: Playbook) -> None:
+    state = state_of(playbook, view("logs", S.DONE), LOCKED, SAID_YES, asking(planned=0))
+    assert next_moves(state, NOON) == [
+        Finish(step="tell", round=1, state=S.DONE, reason="no targets")
+    ]
+
+
+def test_a_prompt_ends_with_its_answer_and_a_wait_with_its_time(playbook: Playbook) -> None:
+    done = (view("logs", S.DONE), LOCKED, SAID_YES, view("tell", S.DONE, done=9))
+    waiting = view("rest", S.WAITING, due_at=NOON)
+    state = state_of(playbook, *done, waiting)
+    assert next_moves(state, NOON - timedelta(seconds=1)) == []
+    (move,) = next_moves(state, NOON)
+    assert move == Finish(step="rest", round=1, state=S.DONE, reason="the time is over")
+
+    prompted = state_of(playbook, *done, view("rest", S.DONE), view("look", S.PROMPTED))
+    assert next_moves(prompted, NOON) == []
+    answered = view("look", S.PROMPTED, answer="all quiet")
+    (move,) = next_moves(state_of(playbook, *done, view("rest", S.DONE), answered), NOON)
+    assert move == Finish(step="look", round=1, state=S.DONE, reason="answered")
+
+
+def test_moves_carry_the_round_of_the_view(playbook: Playbook) -> None:
+    retried = view("lock", S.RUNNING, round=3, done=2)
+    (move,) = next_moves(state_of(playbook, view("logs", S.DONE), retried), NOON)
+    assert isinstance(move, Finish)
+    assert move.round == 3
+
+
+def test_halted_or_in_plan_mode_nothing_moves(playbook: Playbook) -> None:
+    assert next_moves(state_of(playbook, is_halted=True), NOON) == []
+    assert next_moves(state_of(playbook, mode=Mode.PLAN), NOON) == []
+    assert next_moves(state_of(playbook, mode=Mode.EXERCISE), NOON) != []
+
+
+def test_a_step_outside_the_playbook_is_asked_for_and_ended_like_the_others(
+    playbook: Playbook,
+) -> None:
+    begun = (view("logs", S.DONE), view("lock", S.RUNNING, planned=1))
+    undo = view("undo:lock", S.ASKING, planned=1, approvals_needed=1)
+    state = state_of(playbook, *begun, extra=(undo,))
+    assert next_moves(state, NOON) == [Ask(step="undo:lock", round=1)]
+    done = view("undo:lock", S.RUNNING, done=1)
+    assert next_moves(state_of(playbook, *begun, extra=(done,)), NOON) == [
+        Finish(step="undo:lock", round=1, state=S.DONE, reason="1 of 1 done")
+    ]
+
+
+HOLDING = """
+tell:
+  title: Tell
+  do: notices.send
+  with: {template: t, audience: a}
+  approval: {none_because: test}
+  on_partial: HOW
+next: {title: Next, needs: [tell], manual: x}
+last: {title: Last, needs: [next], manual: x}
+"""
+
+
+def test_partial_goes_on_or_holds_as_the_step_says() -> None:
+    partial = view("tell", S.PARTIAL, done=8, failed=1)
+    going_on = state_of(playbook_of(HOLDING.replace("HOW", "go_on")), partial)
+    assert next_moves(going_on, NOON) == [Prompt(step="next", round=1)]
+    assert blocked(going_on) == []
+
+    held = state_of(playbook_of(HOLDING.replace("HOW", "hold")), partial)
+    assert next_moves(held, NOON) == []
+    assert [(one.step, one.by) for one in blocked(held)] == [("next", "tell"), ("last", "tell")]
+    (first, _) = blocked(held)
+    assert first.why == "partial: 8 of 9 done, 1 failed"
+    assert "standfast incident retry 7 tell" in first.what_to_do
+
+
+@pytest.mark.parametrize("reached", [S.PARTIAL, S.FAILED, S.REFUSED])
+def test_a_person_may_say_go_on_about_whatever_ended(reached: StepState) -> None:
+    playbook = playbook_of(HOLDING.replace("HOW", "hold"))
+    assert next_moves(state_of(playbook, view("tell", reached, failed=1)), NOON) == []
+    accepted = view("tell", reached, failed=1, is_accepted=True)
+    assert next_moves(state_of(playbook, accepted), NOON) == [Prompt(step="next", round=1)]
+
+
+def test_go_on_is_not_heard_before_the_step_has_ended() -> None:
+    playbook = playbook_of(HOLDING.replace("HOW", "hold"))
+    running = view("tell", S.RUNNING, planned=1, is_accepted=True)
+    assert next_moves(state_of(playbook, running), NOON) == []
+
+
+def test_a_late_receipt_betters_a_step_that_had_ended() -> None:
+    playbook = playbook_of(HOLDING.replace("HOW", "hold"))
+    late = view("tell", S.PARTIAL, done=9)
+    assert next_moves(state_of(playbook, late), NOON) == [Prompt(step="next", round=1)]
+    again = view("tell", S.PARTIAL, done=8, planned=1)
+    assert next_moves(state_of(playbook, again), NOON) == []
+
+
+def test_a_condition_that_cannot_be_evaluated_blocks_and_neither_runs_nor_skips() -> None:
+    playbook = playbook_of(
+        "a: {title: A, manual: x}\nb: {title: B, needs: [a], manual: x, when: answers.a}\n"
+        "c: {title: C, needs: [b], manual: x}"
+    )
+    state = state_of(playbook, view("a", S.DONE, answer="no"))
+    assert next_moves(state, NOON) == []
+    assert [(one.step, one.by) for one in blocked(state)] == [("b", "b"), ("c", "b")]
+    assert "cannot be evaluated" in blocked(state)[0].why
+
+
+def test_expressions_see_inputs_answers_and_facts(playbook: Playbook) -> None:
+    prompted = view("ask", S.PROMPTED, answer="yes")
+    names = namespace(state_of(playbook, view("lock", S.PARTIAL, done=4, refused=1), prompted))
+    assert names["answers"] == {}  # not before the step has ended
+    steps = names["steps"]
+    assert isinstance(steps, dict)
+    assert steps["lock"] == {
+        "state": "partial",
+        "done": 4,
+        "failed": 0,
+        "unknown": 0,
+        "refused": 1,
+    }
+    assert steps["tell"]["state"] == "pending"
+    skipped = namespace(state_of(playbook, view("ask", S.SKIPPED)))
+    assert skipped["answers"] == {"ask": None}
+
+
+def test_a_view_that_cannot_be_is_refused_at_the_door() -> None:
+    with pytest.raises(ValueError, match="rounds count from 1"):
+        StepView(step="a", round=0, state=S.RUNNING)
+    with pytest.raises(ValueError, match="until when"):
+        StepView(step="a", round=1, state=S.WAITING)
+    with pytest.raises(ValueError, match="without a zone"):
+        StepView(step="a", round=1, state=S.WAITING, due_at=datetime(2026, 1, 1))  # noqa: DTZ001  # the point
+
+
+def test_a_time_without_a_zone_is_refused(playbook: Playbook) -> None:
+    with pytest.raises(ValueError, match="without a zone"):
+        next_moves(state_of(playbook), datetime(2026, 1, 1))  # noqa: DTZ001  # the point

@@ -1,0 +1,156 @@
+import pytest
+
+from standfast.playbook.engine import State, StepView
+from standfast.playbook.model import Playbook
+from standfast.playbook.standing import standing
+from standfast.records import Mode, StepState
+from tests.playbook.build import NOON, playbook_of, state_of, view
+
+S = StepState
+
+
+@pytest.fixture
+def playbook() -> Playbook:
+    return playbook_of(
+        """
+        lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}, on_partial: hold}
+        ask: {title: Ask, needs: [lock], decide: "Who else?", options: [nobody, many]}
+        tell:
+          title: Tell
+          needs: [lock]
+          do: notices.send
+          with: {template: t, audience: a}
+          approval: {count: 1, roles: [legal, duty-manager]}
+        rest: {title: Rest, needs: [ask, tell], wait: 1h}
+        look: {title: Look around, needs: [ask], manual: Look.}
+        """
+    )
+
+
+LOCKED = view("lock", S.DONE, done=5)
+ANSWERED = view("ask", S.DONE, answer="nobody")
+TOLD = view("tell", S.DONE, done=3)
+LOOKED = view("look", S.DONE, answer="quiet")
+RESTED = view("rest", S.DONE)
+
+
+def flags(state: State) -> tuple[bool, bool, bool]:
+    found = standing(state)
+    return found.is_over, found.is_busy, found.waits_for_people
+
+
+@pytest.mark.parametrize(
+    ("views", "expected", "sentence"),
+    [
+        ((), (False, True, False), "the next step begins when a runner picks up 7"),
+        (
+            (view("lock", S.RUNNING, done=2, planned=3),),
+            (False, True, False),
+            "`lock` is running, 2 of 5 done, 3 under way",
+        ),
+        (
+            (view("lock", S.PARTIAL, done=4, failed=1),),
+            (False, False, True),
+            (
+                "`lock` holds up `ask`, `tell`, `rest` and `look` "
+                "(partial: 4 of 5 done, 1 failed). "
+                "Try the rest again: `standfast incident retry 7 lock`"
+            ),
+        ),
+        (
+            (view("lock", S.PARTIAL, done=4, unknown=1),),
+            (False, False, True),
+            "See what may have happened: `standfast incident show 7`",
+        ),
+        (
+            (LOCKED, view("ask", S.PROMPTED), view("tell", S.ASKING, planned=3, asked=True)),
+            (False, False, True),
+            "Who else? Answer: `standfast incident answer 7 ask nobody | many`",
+        ),
+        (
+            (LOCKED, ANSWERED, view("tell", S.ASKING, planned=3, asked=True), LOOKED),
+            (False, False, True),
+            (
+                "`tell` waits for the approval of legal or duty-manager, who was paged; "
+                "they type: `standfast incident approve 7 tell`"
+            ),
+        ),
+        (
+            (LOCKED, ANSWERED, view("tell", S.ASKING, planned=3), LOOKED),
+            (False, True, True),
+            "who is being paged",
+        ),
+        (
+            (LOCKED, ANSWERED, view("tell", S.RUNNING, planned=3), view("look", S.PROMPTED)),
+            (False, True, True),
+            "By hand: Look around. When it is done: `standfast incident answer 7 look",
+        ),
+        (
+            (LOCKED, ANSWERED, TOLD, LOOKED, view("rest", S.WAITING, due_at=NOON)),
+            (False, True, False),
+            "`rest` waits until 2026-03-01T12:00:00.000000Z",
+        ),
+        (
+            (LOCKED, ANSWERED, TOLD, LOOKED, RESTED),
+            (True, False, False),
+            "Everything is done. Close it: `standfast incident close 7`",
+        ),
+        (
+            (LOCKED, ANSWERED, view("tell", S.REFUSED, planned=3), LOOKED),
+            (False, False, True),
+            "`tell` holds up `rest` (refused: an approver said no). Talk to the approver",
+        ),
+    ],
+)
+def test_the_operator_reads_one_next_step(
+    playbook: Playbook,
+    views: tuple[StepView, ...],
+    expected: tuple[bool, bool, bool],
+    sentence: str,
+) -> None:
+    state = state_of(playbook, *views)
+    assert flags(state) == expected
+    assert sentence in standing(state).next_step
+
+
+def test_an_end_with_targets_left_says_so_first(playbook: Playbook) -> None:
+    short = view("lock", S.PARTIAL, done=4, failed=1, is_accepted=True)
+    found = standing(state_of(playbook, short, ANSWERED, TOLD, LOOKED, RESTED))
+    assert (found.is_over, found.is_partial, found.is_failed) == (True, True, False)
+    assert "`lock` is partial: 4 of 5 done, 1 failed" in found.next_step
+    assert "standfast incident show 7" in found.next_step
+
+    refused = view("tell", S.REFUSED, planned=3, is_accepted=True)
+    found = standing(state_of(playbook, short, ANSWERED, refused, LOOKED, RESTED))
+    assert (found.is_over, found.is_failed) == (True, True)
+    assert "`tell` is refused" in found.next_step
+
+
+def test_it_is_not_over_while_an_undo_runs_or_an_effect_came_back(playbook: Playbook) -> None:
+    done = (LOCKED, ANSWERED, TOLD, LOOKED, RESTED)
+    undoing = state_of(playbook, *done, extra=(view("undo:lock", S.RUNNING, planned=2),))
+    assert flags(undoing) == (False, True, False)
+    assert "`undo:lock` is running" in standing(undoing).next_step
+    again = view("tell", S.PARTIAL, done=2, planned=1)
+    assert flags(state_of(playbook, LOCKED, ANSWERED, again, LOOKED, RESTED)) == (
+        False,
+        True,
+        False,
+    )
+
+
+def test_stopped_and_planned_say_how_to_go_on(playbook: Playbook) -> None:
+    stopped = standing(state_of(playbook, is_halted=True))
+    assert "standfast incident resume 7" in stopped.next_step
+    assert (stopped.is_busy, stopped.waits_for_people) == (False, True)
+    plan = standing(state_of(playbook, mode=Mode.PLAN))
+    assert "nothing was done" in plan.next_step
+
+
+def test_a_condition_that_cannot_be_evaluated_waits_for_a_person() -> None:
+    playbook = playbook_of(
+        "a: {title: A, manual: x}\nb: {title: B, needs: [a], manual: x, when: answers.a}"
+    )
+    state = state_of(playbook, view("a", S.DONE, answer="no"))
+    assert flags(state) == (False, False, True)
+    assert "`b` cannot begin: its condition cannot be evaluated" in standing(state).next_step
