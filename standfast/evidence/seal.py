@@ -132,6 +132,8 @@ def _signed_payload(file: Path, public_key: Ed25519PublicKey) -> bytes:
     except OSError as error:
         raise Damaged(f"{SEAL_FILE} cannot be read: {error.strerror}") from error
     envelope = _envelope(raw)
+    if canonical(envelope.to_dict()) != raw:  # base64 has bits that say nothing; custody hashes all
+        raise Damaged(f"{SEAL_FILE} is not written as it was sealed")
     try:
         envelope.verify([SSlibKey.from_crypto(public_key)], 1)
     except VerificationError as error:

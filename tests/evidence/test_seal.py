@@ -95,12 +95,12 @@ def test_a_folder_swapped_for_a_link_is_found(sealed: Path) -> None:
 @pytest.mark.parametrize("file", ["manifest.json", "seal.dsse.json"])
 def test_no_byte_of_manifest_or_seal_can_change_unseen(sealed: Path, file: str) -> None:
     whole = (sealed / file).read_bytes()
-    for position in range(0, len(whole), max(1, len(whole) // 60)):
+    for position in range(len(whole)):
         changed = bytearray(whole)
-        changed[position] ^= 0x01
+        changed[position] ^= 1 << position % 7
         (sealed / file).write_bytes(changed)
         assert not is_sealed(sealed, PUBLIC), position
-        assert verify_seal(sealed, PUBLIC), position
+    assert verify_seal(sealed, PUBLIC)
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "seal.dsse.json"])
