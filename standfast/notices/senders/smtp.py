@@ -225,9 +225,11 @@ class SmtpSender(Sender):
         mail["Date"] = utc(self._clock())
         mail["Message-ID"] = f"<{message.token}@{self._sender.domain}>"
         mail["Auto-Submitted"] = "auto-generated"
-        mail["Content-Language"] = message.language
         mail.set_content(message.text)
         mail.add_alternative(message.html, subtype="html")
+        mail["Content-Language"] = (
+            message.language
+        )  # last: setting a content drops Content-… headers
         stuffed = re.sub(rb"(?m)^\.", b"..", mail.as_bytes())  # RFC 5321 4.5.2
         return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")
 

@@ -1,0 +1,357 @@
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from standfast.errors import ConfigurationError
+from standfast.notices.senders import Message
+from standfast.notices.senders.smtp import SmtpSender
+from standfast.records import EffectState
+from tests.notices.sender_contract import SenderContract, message
+from tests.servers import free_port
+from tests.servers.smtp import DROP, Delivered, SmtpServer, running_smtp
+
+NOW = datetime(2025, 3, 4, 3, 0, tzinfo=UTC)
+
+
+def sender_for(server: SmtpServer, **changes: Any) -> SmtpSender:
+    values: dict[str, Any] = {
+        "name": "relay",
+        "host": server.host,
+        "port": server.port,
+        "sender_address": "security@shop.test",
+        "from_name": "Shop “Größe”, security",
+        "security": "none",
+        "clock": lambda: NOW,
+    }
+    return SmtpSender(**{**values, **changes})
+
+
+def parsed(delivered: Delivered) -> Message:
+    mail = delivered.message
+    assert not mail.defects
+    (address,) = delivered.recipients
+    text, html = (part.get_content().replace("\r\n", "\n") for part in mail.iter_parts())
+    return Message(
+        token=mail["Message-ID"].removeprefix("<").removesuffix("@shop.test>"),
+        address=address,
+        subject=mail["Subject"],
+        text=text,
+        html=html,
+        language=mail["Content-Language"],
+    )
+
+
+class TestSmtpSender(SenderContract):
+    @pytest.fixture
+    def sender(self, smtp_server: SmtpServer) -> SmtpSender:
+        self.server = smtp_server
+        return sender_for(smtp_server)
+
+    def arrived(self) -> Sequence[Message]:
+        return [parsed(delivered) for delivered in self.server.delivered]
+
+    def turn_away(self, address: str) -> None:
+        self.server.answer_recipient(address, f"550 5.1.1 no mailbox {address}")
+
+    def put_off(self, address: str) -> None:
+        self.server.answer_recipient(address, f"451 4.7.1 {address} is greylisted")
+
+
+def test_the_headers_say_who_writes_when_and_that_no_answer_is_wanted(
+    smtp_server: SmtpServer,
+) -> None:
+    sender_for(smtp_server, reply_to="desk@shop.test").send([message()])
+    (delivered,) = smtp_server.delivered
+    mail = delivered.message
+    assert delivered.sender == "security@shop.test"
+    assert mail["From"].addresses[0].display_name == "Shop “Größe”, security"
+    assert mail["From"].addresses[0].addr_spec == "security@shop.test"
+    assert mail["To"] == "person1@customers.test"
+    assert mail["Reply-To"] == "desk@shop.test"
+    assert mail["Date"].datetime == NOW
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail.get_content_type() == "multipart/alternative"
+    assert delivered.greeting == "shop.test"
+    assert delivered.raw.isascii()
+
+
+def test_a_batch_travels_on_one_connection(smtp_server: SmtpServer) -> None:
+    smtp_server.answer_recipient("person2@customers.test", "550 5.1.1 gone")
+    sender_for(smtp_server).send([message(number) for number in range(1, 6)])
+    assert smtp_server.sessions == 1
+    assert len(smtp_server.delivered) == 4
+
+
+def test_long_tokens_and_subjects_keep_their_form(smtp_server: SmtpServer) -> None:
+    token, subject = "t" * 120, "Störung " * 30
+    sender_for(smtp_server).send([message(1, token=token, subject=subject.strip())])
+    there = parsed(smtp_server.delivered[0])
+    assert (there.token, there.subject) == (token, subject.strip())
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_connection_lost_after_data_is_unknown_for_that_message_only(
+    smtp_server: SmtpServer, is_taken: bool
+) -> None:
+    smtp_server.answer_next_data("250 OK")
+    if is_taken:
+        smtp_server.drop_after_data()
+    else:
+        smtp_server.answer_next_data(DROP)
+    results = sender_for(smtp_server).send([message(number) for number in (1, 2, 3)])
+    assert [result.state for result in results] == [
+        EffectState.DONE,
+        EffectState.UNKNOWN,
+        EffectState.FAILED,
+    ]
+    assert results[2].retry_after_seconds
+    tokens = [parsed(one).token for one in smtp_server.delivered]
+    assert tokens == (["token-1", "token-2"] if is_taken else ["token-1"])
+
+
+def test_a_connection_lost_before_data_surely_sent_nothing(smtp_server: SmtpServer) -> None:
+    smtp_server.answer_recipient("person2@customers.test", DROP)
+    results = sender_for(smtp_server).send([message(number) for number in (1, 2, 3)])
+    assert [result.state for result in results] == [
+        EffectState.DONE,
+        EffectState.FAILED,
+        EffectState.FAILED,
+    ]
+    assert all(result.retry_after_seconds for result in results[1:])
+    assert len(smtp_server.delivered) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "is_worth_another_try"),
+    [
+        ("554 5.7.1 spam", EffectState.REFUSED, False),
+        ("451 4.3.0 later", EffectState.FAILED, True),
+        ("421 4.3.2 closing", EffectState.FAILED, True),
+        ("199 what", EffectState.UNKNOWN, False),
+    ],
+)
+def test_an_answer_after_data_is_about_that_message(
+    smtp_server: SmtpServer, answer: str, state: EffectState, is_worth_another_try: bool
+) -> None:
+    smtp_server.answer_next_data(answer)
+    (result,) = sender_for(smtp_server).send([message()])
+    assert result.state is state
+    assert (result.retry_after_seconds is not None) is is_worth_another_try
+
+
+def test_a_relay_that_asks_for_a_sign_in_blames_no_recipient() -> None:
+    with running_smtp(credentials=("relay", "right")) as server:
+        (result,) = sender_for(server).send([message()])
+    assert result.state is EffectState.FAILED
+    assert "530" in result.reason
+
+
+def test_a_relay_that_is_away_is_failed_with_a_time_to_try_again() -> None:
+    server = SmtpServer(free_port())
+    results = sender_for(server).send([message(1), message(2)])
+    assert [result.state for result in results] == [EffectState.FAILED] * 2
+    assert all(result.retry_after_seconds for result in results)
+
+
+def test_a_silent_relay_is_cut_at_the_deadline_and_the_rest_was_not_begun(
+    smtp_server: SmtpServer,
+) -> None:
+    smtp_server.hold("rcpt")
+    results = sender_for(smtp_server, timeout_seconds=0.3).send([message(1), message(2)])
+    assert [result.state for result in results] == [EffectState.FAILED] * 2
+    smtp_server.release()
+    assert smtp_server.delivered == ()
+
+
+def test_a_relay_silent_after_data_leaves_that_message_unknown(smtp_server: SmtpServer) -> None:
+    smtp_server.hold("data")
+    results = sender_for(smtp_server, timeout_seconds=0.3).send([message(1), message(2)])
+    assert [result.state for result in results] == [EffectState.UNKNOWN, EffectState.FAILED]
+    smtp_server.release()
+
+
+def test_a_call_begins_no_message_after_its_time(smtp_server: SmtpServer) -> None:
+    ticks = iter([0.0, 0.0, 1.0, 29.0, 30.0])  # begin, connected, then before each message
+    sender = sender_for(smtp_server, monotonic=lambda: next(ticks), timeout_seconds=30.0)
+    results = sender.send([message(number) for number in (1, 2, 3)])
+    assert [result.state for result in results] == [
+        EffectState.DONE,
+        EffectState.DONE,
+        EffectState.FAILED,
+    ]
+
+
+def test_letters_beyond_ascii_before_the_at_need_a_relay_that_takes_them(
+    smtp_server: SmtpServer,
+) -> None:
+    written = message(1, address="jörg@customers.test")
+    (result,) = sender_for(smtp_server).send([written])
+    assert result.state is EffectState.DONE
+    (delivered,) = smtp_server.delivered
+    assert delivered.recipients == ("jörg@customers.test",)
+    assert "To: jörg@customers.test\r\n".encode() in delivered.raw
+    with running_smtp(smtputf8=False) as old:
+        refused, done = sender_for(old).send([written, message(2)])
+        assert (refused.state, done.state) == (EffectState.REFUSED, EffectState.DONE)
+        assert "SMTPUTF8" in refused.reason
+        assert len(old.delivered) == 1
+
+
+class Authority:
+    """A certificate for 127.0.0.1 and the file that trusts it."""
+
+    def __init__(self, folder: Path) -> None:
+        import ssl
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relay")])
+        today = datetime.now(UTC)
+        import ipaddress
+
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(today - timedelta(days=1))
+            .not_valid_after(today + timedelta(days=1))
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+                critical=False,
+            )
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.file = folder / "ca.pem"
+        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        key_file = folder / "key.pem"
+        key_file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        self.server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server_side.load_cert_chain(self.file, key_file)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def secure_server(authority: Authority) -> Iterator[SmtpServer]:
+    with running_smtp(starttls=authority.server_side, credentials=("relay", "right")) as server:
+        yield server
+
+
+def test_starttls_and_sign_in_go_together(secure_server: SmtpServer, authority: Authority) -> None:
+    sender = sender_for(
+        secure_server,
+        security="starttls",
+        ca_file=authority.file,
+        username="relay",
+        password="right",
+    )
+    (result,) = sender.send([message()])
+    assert result.state is EffectState.DONE
+    (delivered,) = secure_server.delivered
+    assert delivered.was_encrypted
+    assert delivered.signed_in_as == "relay"
+
+
+def test_a_wrong_password_fails_for_all_and_is_not_worth_another_try(
+    secure_server: SmtpServer, authority: Authority
+) -> None:
+    sender = sender_for(
+        secure_server,
+        security="starttls",
+        ca_file=authority.file,
+        username="relay",
+        password="wrong-secret",
+    )
+    results = sender.send([message(1), message(2)])
+    assert {(result.state, result.retry_after_seconds) for result in results} == {
+        (EffectState.FAILED, None)
+    }
+    assert "535" in results[0].reason
+    assert "wrong-secret" not in results[0].reason
+
+
+def test_a_certificate_that_is_not_trusted_stops_the_call(secure_server: SmtpServer) -> None:
+    (result,) = sender_for(secure_server, security="starttls").send([message()])
+    assert result.state is EffectState.FAILED
+    assert "certificate" in result.reason
+    assert secure_server.delivered == ()
+
+
+def test_a_relay_without_starttls_gets_no_plain_text(smtp_server: SmtpServer) -> None:
+    (result,) = sender_for(smtp_server, security="starttls").send([message()])
+    assert result.state is EffectState.FAILED
+    assert "STARTTLS" in result.reason
+    assert smtp_server.delivered == ()
+
+
+def test_tls_from_the_start_meets_no_plain_relay(smtp_server: SmtpServer) -> None:
+    (result,) = sender_for(smtp_server, security="tls").send([message()])
+    assert result.state is EffectState.FAILED
+    assert smtp_server.delivered == ()
+
+
+def test_a_missing_ca_file_is_named_by_its_key(smtp_server: SmtpServer, tmp_path: Path) -> None:
+    sender = sender_for(smtp_server, security="tls", ca_file=tmp_path / "none.pem")
+    (result,) = sender.send([message()])
+    assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, None)
+    assert "ca_file" in result.reason
+
+
+def test_a_relay_that_greets_with_no_is_failed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = SmtpServer(listening.getsockname()[1])
+        answer = _answering(listening, b"554 no service\r\n")
+        (result,) = sender_for(server).send([message()])
+        answer()
+    assert result.state is EffectState.FAILED
+    assert "554" in result.reason
+
+
+def _answering(listening: socket.socket, words: bytes) -> Callable[[], None]:
+    import threading
+
+    def answer() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.sendall(words)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    return lambda: thread.join(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"sender_address": "nobody"}, "sender_address"),
+        ({"sender_address": "jörg@shop.test"}, "sender_address"),
+        ({"reply_to": "a@b\r\nBcc: c@d.test"}, "reply_to"),
+        ({"from_name": "a\r\nBcc: c@d.test"}, "from_name"),
+        ({"username": "relay", "password": "x"}, "username"),
+        ({"username": "relay", "security": "tls"}, "username"),
+    ],
+)
+def test_values_that_cannot_work_are_named_when_the_sender_is_built(
+    changes: dict[str, str], key: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=key):
+        sender_for(SmtpServer(1), **changes)
