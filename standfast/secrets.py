@@ -2,7 +2,7 @@
 
 Owns reading `env:`, `file:` and `keyring:` references and the wrapper that keeps a value out of
 logs. Leaves the shape of a reference to `standfast/config/fields.py`, and when to resolve one to
-`standfast/outside.py`.
+`standfast/outside/`.
 
 Rules
 - A secret is resolved as late as possible and handed on wrapped; `reveal` stands where it is used.
