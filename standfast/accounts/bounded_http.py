@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,8 +156,10 @@ class BoundedHttp:
             return self._client
 
     def _tls(self) -> ssl.SSLContext | bool:
-        if not self._verify_tls or self._ca_file is None:
-            return self._verify_tls
+        if not self._verify_tls:
+            return False
+        if self._ca_file is None:
+            return _public_authorities()
         try:
             return ssl.create_default_context(cafile=str(self._ca_file))
         except OSError as error:
@@ -164,6 +167,14 @@ class BoundedHttp:
                 f"the certificate file {self._ca_file} cannot be used "
                 f"({type(error).__name__}); give a PEM file in `ca_file`"
             ) from error
+
+
+@cache
+def _public_authorities() -> ssl.SSLContext:
+    """Load them once a process: it takes longer than a lock does."""
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class _Errand:

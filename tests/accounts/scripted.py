@@ -73,13 +73,20 @@ class Exchange:
         self._directory.let_go.wait(HOLD_SECONDS)
         self._handler.close_connection = True
 
-    def drip(self) -> None:
+    def drip_headers(self) -> None:
         """Send a header line now and then, each well within any single read's time-out."""
-        self._handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        while not self._directory.let_go.wait(0.02):
-            self._handler.wfile.write(b"X-Patience: please\r\n")
-            self._handler.wfile.flush()
+        self._drip(b"HTTP/1.1 200 OK\r\n", b"X-Patience: please\r\n")
+
+    def drip_body(self) -> None:
+        """Send a few bytes now and then, and never the last."""
+        self._drip(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n", b"    ")
+
+    def _drip(self, start: bytes, drop: bytes) -> None:
         self._handler.close_connection = True
+        self._handler.wfile.write(start)
+        while not self._directory.let_go.wait(0.02):
+            self._handler.wfile.write(drop)
+            self._handler.wfile.flush()
 
 
 Behaviour: TypeAlias = Callable[[Exchange], None]
@@ -179,6 +186,7 @@ def scripted_directory() -> Iterator[Scripted]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or every answer in two parts waits 40 ms for an ACK
 
         def _serve(self) -> None:
             parts = urlsplit(self.path)

@@ -82,6 +82,15 @@ def test_a_request_that_was_sent_and_not_answered_may_have_arrived(
     assert directory.count("PATCH") == 1
 
 
+def test_an_exchange_whose_body_never_ends_is_not_left_running(
+    directory: Scripted, http: BoundedHttp
+) -> None:
+    directory.script("GET", lambda exchange: exchange.drip_body())
+    with pytest.raises(NoAnswer):
+        http.exchange("GET", directory.url + "/Users/1", Deadline(1.0))
+    join_errands()
+
+
 def test_no_time_left_sends_nothing(directory: Scripted, http: BoundedHttp) -> None:
     with pytest.raises(NotSent):
         http.exchange("PATCH", directory.url + "/Users/1", Deadline(0))
