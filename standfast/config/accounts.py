@@ -42,8 +42,8 @@ class ScimProbeConfig(Section):
     """A resource that must turn a locked holder's own token away."""
 
     url: WebAddress = Field(
-        description="A resource that lets a valid token in and answers 401 or 403 otherwise, such "
-        "as the OpenID Connect userinfo end point.",
+        description="A resource that lets a valid token in and answers 401 otherwise, such as the "
+        "OpenID Connect userinfo end point. (403 may mean a good token of too narrow a scope.)",
         examples=["https://login.example.com/oauth/userinfo"],
     )
     control_token: SecretReference = Field(
