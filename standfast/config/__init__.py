@@ -11,7 +11,8 @@ Rules
 """
 
 from standfast.config.fields import SecretReference
-from standfast.config.load import find_config, load
+from standfast.config.load import load
 from standfast.config.schema import Config
+from standfast.config_file import find_config
 
 __all__ = ["Config", "SecretReference", "find_config", "load"]

@@ -1,7 +1,8 @@
-"""Find `standfast.toml`, read it, and say everything that is wrong with it at once.
+"""Read `standfast.toml`, and say everything that is wrong with it at once.
 
 Owns the way from a file to a `Config`, and the names in it that must name something. Leaves the
-shape to `schema.py`, and the secrets to `standfast/secrets.py`.
+shape to `schema.py`, finding the file to `standfast/config_file.py`, the secrets to
+`standfast/secrets.py`.
 
 Rules
 - Each problem has the file, the line, the key and what to do; none has a value that was written.
@@ -11,9 +12,9 @@ Rules
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -24,28 +25,7 @@ from standfast.config.schema import Config
 from standfast.config.written import key_text
 from standfast.errors import ConfigurationError, FileInvalid, Problem
 
-VARIABLE: Final = "STANDFAST_CONFIG"
-DEFAULT_FILE: Final = "standfast.toml"
 _LARGEST_FILE_BYTES = 1024 * 1024
-
-
-def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
-    """Find the file: `explicit` (from `-c`), then `STANDFAST_CONFIG`, then `./standfast.toml`.
-
-    Raises `ConfigurationError` when the first of these that is given is not a file.
-    """
-    if explicit is not None:
-        path, origin = explicit, "given with -c"
-    elif env.get(VARIABLE):
-        path, origin = Path(env[VARIABLE]), f"named by {VARIABLE}"
-    else:
-        path, origin = Path(DEFAULT_FILE), f"in this folder; neither -c nor {VARIABLE} names one"
-    if not path.is_file():
-        raise ConfigurationError(
-            f"there is no configuration file {path} ({origin}); make one with `standfast init`, "
-            "or name yours with -c FILE"
-        )
-    return path
 
 
 def load(path: Path) -> Config:

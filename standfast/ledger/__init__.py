@@ -1,100 +1,23 @@
 """The ledger: what was decided, done and proven. The only room with a database session.
 
 Every change is one transaction with one audit event (`transaction`). What stands where is in
-`tables`; personal columns and their keys are the `vault`'s; `audit` verifies the whole.
+`tables`; personal columns and their keys are the `vault`'s; `audit` verifies the whole; `glance`
+reads a few lines without SQLAlchemy, for `status`.
+
+What is offered here is loaded when it is first asked for: SQLAlchemy takes a second to import.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
+if TYPE_CHECKING:
+    from standfast.ledger.opening import Ledger, create, opened
 
-from standfast.ledger.attempts import Attempts
-from standfast.ledger.audit import AuditEvent, Auditor, timeline
-from standfast.ledger.core import Core, new_token
-from standfast.ledger.database import open_engine
-from standfast.ledger.effects import Effects
-from standfast.ledger.incidents import Incidents
-from standfast.ledger.people import People
-from standfast.ledger.runs import Runners, Runs
-from standfast.ledger.schema import create_schema, refuse_other_schema
-from standfast.ledger.steps import Steps
-from standfast.ledger.tables import installation
-from standfast.ledger.vault import INSTALLATION, Vault
+__all__ = ["Ledger", "create", "opened"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ledger:
-    """One place's ledger, and its parts."""
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from standfast.ledger import opening
 
-    core: Core
-    incidents: Incidents
-    steps: Steps
-    effects: Effects
-    attempts: Attempts
-    people: People
-    runs: Runs
-    runners: Runners
-    audit: Auditor
-
-    @property
-    def engine(self) -> Engine:
-        return self.core.engine
-
-    @property
-    def vault(self) -> Vault:
-        return self.core.vault
-
-    def timeline(self, subject: str | None = None) -> list[AuditEvent]:
-        """Give the events of one subject, or all, in order."""
-        with self.core.reading() as connection:
-            return list(timeline(connection, subject))
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self.engine.dispose()
-
-
-def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
-    """Make the ledger's keys and tables; doing it again changes nothing."""
-    vault = Vault(keys)
-    vault.create(INSTALLATION)
-    engine = open_engine(url)
-    try:
-        create_schema(engine)
-        core = Core(engine=engine, vault=vault)
-        with core.write(
-            actor="init", subject="installation", action="ledger.created", now=now
-        ) as write:
-            if write.connection.execute(installation.select()).first() is None:
-                write.insert(installation, {"id": new_token(), "initialised_at": now})
-        Auditor(engine, vault.signing_key(), witness).sign_head(now)
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def opened(url: str, keys: Path, witness: Path) -> Iterator[Ledger]:
-    """Open a ledger that `create` made; ConfigurationError when there is none of this schema."""
-    engine = open_engine(url)
-    try:
-        refuse_other_schema(engine)
-        vault = Vault(keys)
-        core = Core(engine=engine, vault=vault)
-        effects = Effects(core)
-        yield Ledger(
-            core=core,
-            incidents=Incidents(core),
-            steps=Steps(core, effects),
-            effects=effects,
-            attempts=Attempts(core, effects),
-            people=People(core),
-            runs=Runs(core),
-            runners=Runners(core),
-            audit=Auditor(engine, vault.signing_key(), witness),
-        )
-    finally:
-        engine.dispose()
+    return getattr(opening, name)

@@ -1,0 +1,33 @@
+"""Which configuration file a command means.
+
+Apart from `standfast/config/`, whose schema takes a quarter of a second to import: `status` finds
+the file and must not wait for that.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from standfast.errors import ConfigurationError
+
+VARIABLE: Final = "STANDFAST_CONFIG"
+DEFAULT_FILE: Final = "standfast.toml"
+
+
+def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
+    """Find the file: `explicit` (from `-c`), then `STANDFAST_CONFIG`, then `./standfast.toml`.
+
+    Raises `ConfigurationError` when the first of these that is given is not a file.
+    """
+    if explicit is not None:
+        path, origin = explicit, "given with -c"
+    elif env.get(VARIABLE):
+        path, origin = Path(env[VARIABLE]), f"named by {VARIABLE}"
+    else:
+        path, origin = Path(DEFAULT_FILE), f"in this folder; neither -c nor {VARIABLE} names one"
+    if not path.is_file():
+        raise ConfigurationError(
+            f"there is no configuration file {path} ({origin}); make one with `standfast init`, "
+            "or name yours with -c FILE"
+        )
+    return path
