@@ -294,8 +294,12 @@ def _mend(view: StepView, state: State) -> str:
     if view.state is StepState.REFUSED:
         return f"Talk to the approver; then ask again: {retry}, or go on without it: {go_on}."
     if view.counts.unknown:
-        show = f"`standfast incident show {state.incident}`"
-        return f"See what may have happened: {show}; then go on with what is done: {go_on}."
+        show = f"`standfast incident status {state.incident} --targets`"
+        settle = f"`standfast incident settle {state.incident} EFFECT yes|no`"
+        return (
+            f"See what may have happened: {show}, and settle it: {settle}; "
+            f"or go on with what is done: {go_on}."
+        )
     return f"Try the rest again: {retry}, or go on with what is done: {go_on}."
 
 

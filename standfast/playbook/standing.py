@@ -101,7 +101,7 @@ def _when_over(state: State) -> str:
     if not short:
         return f"Everything is done. Close it: {close}."
     worst = min(short, key=lambda view: standing_state(view) is StepState.PARTIAL)
-    show = f"`standfast incident show {state.incident}`"
+    show = f"`standfast incident status {state.incident} --targets`"
     return (
         f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
         f"See each one and why: {show}; then close it: {close}."
@@ -117,7 +117,7 @@ def _asked_of_a_person(state: State, view: StepView) -> str:
         return f'By hand: {step.title}. When it is done: `{answer} "what came of it"`.'
     who = " or ".join(step.approval.roles) if step and step.approval else ""
     paged = "was paged" if view.asked else "is being paged"
-    approve = f"`standfast incident approve {state.incident} {view.step}`"
+    approve = f"`standfast incident approve {state.incident} {view.step} --as PERSON`"
     return (
         f"`{view.step}` waits for the approval of {who or 'a second person'}, who {paged}; "
         f"they type: {approve}."

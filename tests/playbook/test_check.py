@@ -59,10 +59,12 @@ def test_a_cycle_is_named_step_by_step() -> None:
 def test_a_need_that_does_not_exist_is_told_with_what_waits_for_it() -> None:
     steps = LOCK + (
         "prove: {title: P, needs: [lok], manual: x}\nlast: {title: L, needs: [prove], manual: x}\n"
+        "very_last: {title: V, needs: [last], manual: x}\n"
     )
     assert told(steps) == [
         "step `prove` needs `lok`, which is no step | did you mean `lock`?",
         "step `last` can never begin, because `prove` never can | ",
+        "step `very_last` can never begin, because `last` never can | ",
     ]
 
 

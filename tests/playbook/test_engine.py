@@ -1,9 +1,11 @@
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from standfast.playbook.engine import (
     Ask,
+    Counts,
     Expand,
     Finish,
     Prompt,
@@ -130,6 +132,8 @@ def test_the_plan_may_ask_for_more_signatures_than_the_playbook(playbook: Playbo
     wide = view("lock", S.ASKING, planned=900, approvals_needed=1)
     state = state_of(playbook, view("logs", S.DONE), wide)
     assert next_moves(state, NOON) == [Ask(step="lock", round=1)]
+    half_signed = replace(wide, asked=True, approvals=1, approvals_needed=2, counts=Counts(done=9))
+    assert next_moves(state_of(playbook, view("logs", S.DONE), half_signed), NOON) == []
 
 
 def test_a_no_ends_the_step_as_refused_even_after_a_yes(playbook: Playbook) -> None:

@@ -60,7 +60,7 @@ def flags(state: State) -> tuple[bool, bool, bool]:
         (
             (view("lock", S.PARTIAL, done=4, unknown=1),),
             (False, False, True),
-            "See what may have happened: `standfast incident show 7`",
+            "See what may have happened: `standfast incident status 7 --targets`, and settle it",
         ),
         (
             (LOCKED, view("ask", S.PROMPTED), view("tell", S.ASKING, planned=3, asked=True)),
@@ -72,7 +72,7 @@ def flags(state: State) -> tuple[bool, bool, bool]:
             (False, False, True),
             (
                 "`tell` waits for the approval of legal or duty-manager, who was paged; "
-                "they type: `standfast incident approve 7 tell`"
+                "they type: `standfast incident approve 7 tell --as PERSON`"
             ),
         ),
         (
@@ -118,7 +118,7 @@ def test_an_end_with_targets_left_says_so_first(playbook: Playbook) -> None:
     found = standing(state_of(playbook, short, ANSWERED, TOLD, LOOKED, RESTED))
     assert (found.is_over, found.is_partial, found.is_failed) == (True, True, False)
     assert "`lock` is partial: 4 of 5 done, 1 failed" in found.next_step
-    assert "standfast incident show 7" in found.next_step
+    assert "standfast incident status 7 --targets" in found.next_step
 
     refused = view("tell", S.REFUSED, planned=3, is_accepted=True)
     found = standing(state_of(playbook, short, ANSWERED, refused, LOOKED, RESTED))
