@@ -1,0 +1,78 @@
+"""Canonical JSON (RFC 8785), time stamps and path text: the texts that everything else is made of.
+
+- Only what canonicalises without doubt is used: no floats, no integer beyond 2^53 - 1, ASCII keys.
+- Reading accepts exactly the canonical bytes, so two different byte strings are never one record.
+"""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from backup.errors import Damaged
+
+LARGEST_INTEGER = 2**53 - 1
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_UNPRINTABLE = re.compile("[\x00-\x1f%\x7f-\x9f\udc80-\udcff]")
+
+
+def to_json(value: object) -> bytes:
+    """Encode a value of the kinds that the format uses."""
+    return json.dumps(
+        value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
+    ).encode()
+
+
+def from_json(data: bytes, where: str) -> Any:
+    """Decode bytes that `to_json` made; `Damaged` for any others."""
+    try:
+        value = json.loads(data)
+        is_canonical = to_json(value) == data
+    except (ValueError, RecursionError):
+        raise Damaged(f"{where} holds no JSON; verify the repository") from None
+    if not is_canonical:
+        raise Damaged(f"{where} is JSON, but not as a writer writes it; verify the repository")
+    return value
+
+
+def to_time(moment: datetime) -> str:
+    """Write an aware datetime as UTC with microseconds: always 27 characters."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone cannot be recorded; pass an aware datetime")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_time(text: object, where: str) -> datetime:
+    """Read what `to_time` wrote."""
+    if isinstance(text, str) and _TIME.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass
+    raise Damaged(f"{where} holds no time where one belongs; verify the repository")
+
+
+def to_path_text(path: bytes) -> str:
+    """Write bytes as text that prints and converts back exactly.
+
+    What is not UTF-8, control characters and the percent sign become %XX, in upper case.
+    """
+    text = path.decode("utf-8", "surrogateescape")
+    return _UNPRINTABLE.sub(_percent, text) if _UNPRINTABLE.search(text) else text
+
+
+def _percent(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogateescape"))
+
+
+def from_path_text(text: object, where: str) -> bytes:
+    """Read what `to_path_text` wrote."""
+    if isinstance(text, str):
+        try:
+            path = unquote_to_bytes(text)  # UTF-8 around the %XX
+            if to_path_text(path) == text:
+                return path
+        except UnicodeEncodeError:
+            pass
+    raise Damaged(f"{where} holds no path text where some belongs; verify the repository")

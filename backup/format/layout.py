@@ -1,0 +1,58 @@
+"""The names of objects.
+
+vault  pub/root/<number, 10 digits>
+       w/<writer>/p/<first 2 hex>/<sha256 hex>     a pack
+       w/<writer>/s/<sequence, 10 digits>          a snapshot
+keys   k/<domain>/<generation>/<number>            both 10 digits
+"""
+
+import re
+
+ROOTS = "pub/root/"
+KEEPS = "pub/keep/"
+LARGEST_NUMBER = 9_999_999_999
+
+_NUMBER = re.compile(r"\d{10}")
+_PACK = re.compile(r"w/([a-z0-9][a-z0-9_-]{0,30})/p/([0-9a-f]{2})/([0-9a-f]{64})")
+
+
+def root_name(number: int) -> str:
+    return f"{ROOTS}{number:010d}"
+
+
+def key_name(domain: str, generation: int, number: int) -> str:
+    return f"{keys_of(domain, generation)}{number:010d}"
+
+
+def keys_of(domain: str, generation: int) -> str:
+    return f"k/{domain}/{generation:010d}/"
+
+
+def packs_of(writer: str) -> str:
+    return f"w/{writer}/p/"
+
+
+def pack_name(writer: str, sha256: str) -> str:
+    return f"{packs_of(writer)}{sha256[:2]}/{sha256}"
+
+
+def snapshots_of(writer: str) -> str:
+    return f"w/{writer}/s/"
+
+
+def snapshot_name(writer: str, sequence: int) -> str:
+    return f"{snapshots_of(writer)}{sequence:010d}"
+
+
+def number_in(name: str, prefix: str) -> int | None:
+    """The number that a root, key or snapshot is named by; None for any other name."""
+    digits = name.removeprefix(prefix)
+    return int(digits) if name.startswith(prefix) and _NUMBER.fullmatch(digits) else None
+
+
+def pack_in(name: str) -> tuple[str, str] | None:
+    """The (writer, sha256) that a pack is named by; None when the name is not a pack's."""
+    found = _PACK.fullmatch(name)
+    if found is None or not found[3].startswith(found[2]):
+        return None
+    return found[1], found[3]

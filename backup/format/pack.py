@@ -1,0 +1,203 @@
+"""Packs: the encrypted containers, and the only objects that hold data.
+
+- 4,096 bytes of header, then 1 to 255 segments of 65,536 bytes (the last one may be shorter), each
+  AES-256-GCM over 65,520 bytes; a segment's nonce is its number and whether it is the last.
+- The file key K is random, wrapped to the domain by age.  The salt is BLAKE3 of the payload keyed
+  by K: a repeated K (a virtual machine rolled back) with other data gives another segment key.
+- The key commitment makes one pack open with one key only.  The whole header goes into the
+  derivation.
+- The payload is padded with zeros (Padmé), so a size tells little; a full pack is exactly full.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyrage
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from backup.errors import Damaged, FormatUnknown, WrongKey
+from backup.format import FORMAT
+from backup.format.fields import NAME
+
+HEADER_BYTES = 4096
+SEGMENT_BYTES = 65_536
+TAG_BYTES = 16
+FILE_KEY_BYTES = 32
+SEGMENT_PAYLOAD = SEGMENT_BYTES - TAG_BYTES
+MOST_SEGMENTS = 255
+CAPACITY = MOST_SEGMENTS * SEGMENT_PAYLOAD
+LARGEST_PACK = HEADER_BYTES + MOST_SEGMENTS * SEGMENT_BYTES
+SMALLEST_PAYLOAD = 4096
+
+_MAGIC = b"sf-pack\0"
+_CONTEXT = b"standfast-backup-0 pack\0"
+# magic, format, segments, generation, repository, writer, domain, salt, commitment, wrap's length
+_LAYOUT = struct.Struct(">8sHHI16s32s32s32s32sH")
+_COMMITMENT = slice(128, 160)
+_LONGEST_WRAP = HEADER_BYTES - _LAYOUT.size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """Where packs go and for whom: the same for every pack of a run."""
+
+    repository: bytes  # 16 bytes
+    writer: str
+    domain: str
+    generation: int
+    recipient: str  # the domain's age public key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SealedPack:
+    """A pack ready to be put; `name` is the SHA-256 of `data`."""
+
+    name: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackHeader:
+    """What stands before the segments; `data` is all 4,096 bytes."""
+
+    segments: int
+    generation: int
+    repository: bytes
+    writer: str
+    domain: str
+    salt: bytes
+    commitment: bytes
+    wrapped: bytes
+    data: bytes
+
+
+def padded_size(size: int) -> int:
+    """The size that a payload is padded to: Padmé (Nikitin et al., PETS 2019), at least 4,096."""
+    if size <= SMALLEST_PAYLOAD:
+        return SMALLEST_PAYLOAD
+    exponent = size.bit_length() - 1
+    free_bits = exponent - exponent.bit_length()
+    mask = (1 << free_bits) - 1
+    return min((size + mask) & ~mask, CAPACITY)
+
+
+def seal_pack(payload: bytes, to: Destination, random: Callable[[int], bytes]) -> SealedPack:
+    """Encrypt a payload of 1 to CAPACITY bytes; `random` is called once, for 32 bytes."""
+    if not 0 < len(payload) <= CAPACITY:
+        raise ValueError(f"a pack holds 1 to {CAPACITY} bytes, not {len(payload)}")
+    payload = payload.ljust(padded_size(len(payload)), b"\0")
+    segments = -(-len(payload) // SEGMENT_PAYLOAD)
+    file_key = random(FILE_KEY_BYTES)
+    salt = blake3(payload, key=file_key).digest()
+    wrapped = pyrage.encrypt(file_key, [pyrage.x25519.Recipient.from_str(to.recipient)])
+    if len(wrapped) > _LONGEST_WRAP:
+        raise ValueError("the wrapped key does not fit into the pack's header")
+    header = _LAYOUT.pack(
+        _MAGIC, FORMAT, segments, to.generation, to.repository,
+        to.writer.encode(), to.domain.encode(), salt, bytes(32), len(wrapped),
+    )  # fmt: skip
+    header = (header + wrapped).ljust(HEADER_BYTES, b"\0")
+    segment_key, commitment = _derive(file_key, salt, header)
+    cipher = AESGCM(segment_key)
+    parts = [header[: _COMMITMENT.start], commitment, header[_COMMITMENT.stop :]]
+    for index in range(segments):
+        plain = payload[index * SEGMENT_PAYLOAD : (index + 1) * SEGMENT_PAYLOAD]
+        parts.append(cipher.encrypt(_nonce(index, segments), plain, None))
+    data = b"".join(parts)
+    return SealedPack(name=hashlib.sha256(data).digest(), data=data)
+
+
+def parse_header(data: bytes, where: str) -> PackHeader:
+    """Read a pack's first 4,096 bytes; nothing in them is proven until a key opens them."""
+    if len(data) != HEADER_BYTES or not data.startswith(_MAGIC):
+        raise Damaged(f"{where} does not begin as a pack; verify the repository")
+    _, number, segments, generation, repository, writer, domain, salt, commitment, length = (
+        _LAYOUT.unpack_from(data)
+    )
+    if number != FORMAT:
+        raise FormatUnknown(f"{where} has format {number}; use a newer version of this program")
+    end = _LAYOUT.size + length
+    is_whole = 1 <= segments <= MOST_SEGMENTS and end <= HEADER_BYTES and not any(data[end:])
+    names = [_unpadded(field) for field in (writer, domain)]
+    if not is_whole or None in names:
+        raise Damaged(f"{where} has a header that no writer writes; verify the repository")
+    return PackHeader(
+        segments=segments,
+        generation=generation,
+        repository=repository,
+        writer=str(names[0]),
+        domain=str(names[1]),
+        salt=salt,
+        commitment=commitment,
+        wrapped=data[_LAYOUT.size : end],
+        data=data,
+    )
+
+
+class OpenPack:
+    """A pack's header opened with a domain's identity: decrypts its segments."""
+
+    def __init__(self, header: PackHeader, identities: list[pyrage.x25519.Identity], where: str):
+        """`WrongKey` when no identity opens the wrap; `Damaged` when the header does not fit it."""
+        try:
+            file_key = pyrage.decrypt(header.wrapped, identities)
+        except pyrage.DecryptError:
+            raise WrongKey(
+                f"{where} does not open with this key: its wrap is damaged, or the key is another's"
+            ) from None
+        if len(file_key) != FILE_KEY_BYTES:
+            raise Damaged(f"{where} wraps a key of the wrong length; verify the repository")
+        blank = header.data[: _COMMITMENT.start] + bytes(32) + header.data[_COMMITMENT.stop :]
+        segment_key, commitment = _derive(file_key, header.salt, blank)
+        if commitment != header.commitment:
+            raise Damaged(f"{where} has a header that its key does not fit; verify the repository")
+        self.header = header
+        self.file_key = file_key
+        self._cipher = AESGCM(segment_key)
+        self._where = where
+
+    def open_segments(self, first: int, data: bytes) -> bytes:
+        """Decrypt whole segments from number `first` on; `data` ends at a segment's end."""
+        parts = []
+        count = self.header.segments
+        for offset in range(0, len(data), SEGMENT_BYTES):
+            index = first + offset // SEGMENT_BYTES
+            sealed = data[offset : offset + SEGMENT_BYTES]
+            try:
+                parts.append(self._cipher.decrypt(_nonce(index, count), sealed, None))
+            except (InvalidTag, ValueError):
+                raise Damaged(
+                    f"{self._where} is damaged in segment {index}; restore it from a copy"
+                ) from None
+        return b"".join(parts)
+
+    def open_all(self, data: bytes) -> bytes:
+        """Decrypt and check a whole pack (`data` with its header): every tag, the salt, the end."""
+        body = data[HEADER_BYTES:]
+        if -(-len(body) // SEGMENT_BYTES) != self.header.segments:
+            raise Damaged(f"{self._where} is shorter or longer than its header says")
+        payload = self.open_segments(0, body)
+        if blake3(payload, key=self.file_key).digest() != self.header.salt:
+            raise Damaged(f"{self._where} holds another payload than its salt says")
+        return payload
+
+
+def _derive(file_key: bytes, salt: bytes, header: bytes) -> tuple[bytes, bytes]:
+    info = _CONTEXT + header
+    both = HKDF(algorithm=SHA256(), length=64, salt=salt, info=info).derive(file_key)
+    return both[:32], both[32:]
+
+
+def _nonce(index: int, count: int) -> bytes:
+    return index.to_bytes(11, "big") + (b"\1" if index == count - 1 else b"\0")
+
+
+def _unpadded(field: bytes) -> str | None:
+    text = field.rstrip(b"\0").decode("ascii", "replace")
+    return text if NAME.fullmatch(text) else None

@@ -1,0 +1,294 @@
+"""Snapshots: the only commit.  A public part, a body sealed to the domain, the writer's signature.
+
+    canonical JSON || newline || age(u32 length || body JSON || zeros to the Padmé size) ||
+    signature
+
+- The public part lets anyone check history and packs, and a keeper free space, without any key.
+- `packs` are new here; `uses` says which packs of earlier snapshots this one still needs, as
+  bitmaps.
+- `previous` is the last valid snapshot; the slots between it and this one are `burnt`: junk was
+  there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import pyrage
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.errors import Damaged, WrongKey
+from backup.format import FORMAT
+from backup.format.canonical import from_json, to_json, to_time
+from backup.format.fields import Fields, check_format, from_hex
+from backup.format.layout import LARGEST_NUMBER
+from backup.format.manifest import BlobRef, ref_from_json, ref_to_json
+from backup.format.pack import LARGEST_PACK, padded_size
+from backup.format.root import LARGEST_GENERATION, REPOSITORY_BYTES
+from backup.format.signed import SNAPSHOT_CONTEXT, check_signature, sign, unsigned
+from backup.records import SourceOutcome, Unread
+
+# complete: everything was read; partial: the run came to its end, but something could not be read;
+# interim: the run was still going on, so the point lacks what came later.
+State = Literal["complete", "partial", "interim"]
+_STATES: dict[str, State] = {"complete": "complete", "partial": "partial", "interim": "interim"}
+
+MOST_UNREAD_NAMED = 10_000
+DEEPEST_TREE = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """A record that this one stands on: its number and the SHA-256 of all its bytes."""
+
+    number: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """The public part."""
+
+    repository: bytes
+    writer: str
+    epoch: int
+    sequence: int
+    previous: Link | None
+    burnt: tuple[int, ...]
+    root: Link
+    domain: str
+    generation: int
+    set_name: str
+    time: datetime
+    state: State
+    packs: tuple[tuple[str, int], ...]  # (SHA-256, size) of each new pack
+    uses: Mapping[int, bytes]  # sequence → bitmap over that snapshot's packs, lowest bit first
+
+    def used_packs_of(self, earlier: "Snapshot") -> list[str]:
+        """The packs of `earlier` that this snapshot needs; `Damaged` on a bit without a pack."""
+        used = []
+        for index in bits_in(self.uses.get(earlier.sequence, b"")):
+            if index >= len(earlier.packs):
+                raise Damaged(
+                    f"snapshot {self.sequence} of {self.writer} uses a pack that snapshot"
+                    f" {earlier.sequence} does not have; verify the repository"
+                )
+            used.append(earlier.packs[index][0])
+        return used
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Body:
+    """The sealed part."""
+
+    consistent_at: datetime
+    started: datetime
+    ended: datetime
+    id_key: bytes  # what blob ids are keyed with
+    root: BlobRef
+    depth: int  # levels of node pages above the leaves; 0: the root is a leaf
+    files: int
+    directories: int
+    bytes: int
+    unread: tuple[Unread, ...]
+    unread_total: int
+    sources: tuple[SourceOutcome, ...]
+
+
+def bitmap_of(indices: set[int]) -> bytes:
+    """Set one bit an index, the lowest bit of the first byte being index 0."""
+    bits = bytearray(max(indices, default=-1) // 8 + 1)
+    for index in indices:
+        bits[index // 8] |= 1 << index % 8
+    return bytes(bits)
+
+
+def bits_in(bitmap: bytes) -> list[int]:
+    """The indices that are set, in order."""
+    return [8 * at + bit for at, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1]
+
+
+def seal_body(body: Body, recipient: str) -> bytes:
+    """Encrypt the sealed part to the domain."""
+    value = {
+        "consistent_at": to_time(body.consistent_at),
+        "started": to_time(body.started),
+        "ended": to_time(body.ended),
+        "id_key": body.id_key.hex(),
+        "root": ref_to_json(body.root),
+        "depth": body.depth,
+        "files": body.files,
+        "directories": body.directories,
+        "bytes": body.bytes,
+        "unread": [[item.path, item.reason] for item in body.unread],
+        "unread_total": body.unread_total,
+        "sources": [
+            {
+                "name": source.name,
+                "kind": source.kind,
+                "consistent_at": to_time(source.consistent_at),
+                "files": source.files,
+                "bytes": source.bytes,
+                "problem": source.problem,
+            }
+            for source in body.sources
+        ],
+    }
+    plain = to_json(value)
+    plain = len(plain).to_bytes(4, "big") + plain
+    plain = plain.ljust(padded_size(len(plain)), b"\0")
+    sealed: bytes = pyrage.encrypt(plain, [pyrage.x25519.Recipient.from_str(recipient)])
+    return sealed
+
+
+def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: str) -> Body:
+    """Decrypt the sealed part; `WrongKey` when no identity opens it."""
+    try:
+        plain = pyrage.decrypt(sealed, identities)
+    except pyrage.DecryptError:
+        raise WrongKey(
+            f"the sealed part of {where} does not open with this key; take the custodian's key of"
+            " its domain, or verify the repository"
+        ) from None
+    length = int.from_bytes(plain[:4], "big")
+    end = 4 + length
+    if len(plain) < 4 or end > len(plain) or any(plain[end:]):
+        raise Damaged(f"the sealed part of {where} has a wrong length; verify the repository")
+    fields = Fields(from_json(plain[4:end], where), where, _BODY_FIELDS)
+    return Body(
+        consistent_at=fields.time("consistent_at"),
+        started=fields.time("started"),
+        ended=fields.time("ended"),
+        id_key=fields.hexadecimal("id_key", 32),
+        root=ref_from_json(fields.raw("root"), where),
+        depth=fields.integer("depth", high=DEEPEST_TREE),
+        files=fields.integer("files"),
+        directories=fields.integer("directories"),
+        bytes=fields.integer("bytes"),
+        unread=tuple(_unread(item, where) for item in fields.items("unread")),
+        unread_total=fields.integer("unread_total"),
+        sources=tuple(_source(item, where) for item in fields.items("sources")),
+    )
+
+
+def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey) -> bytes:
+    """Encode and sign a snapshot."""
+    value = {
+        "format": FORMAT,
+        "kind": "snapshot",
+        "repository": snapshot.repository.hex(),
+        "writer": snapshot.writer,
+        "epoch": snapshot.epoch,
+        "sequence": snapshot.sequence,
+        "previous": None if snapshot.previous is None else _link_to_json(snapshot.previous),
+        "burnt": list(snapshot.burnt),
+        "root": _link_to_json(snapshot.root),
+        "keep": None,  # the keep record that the writer saw: format 0 has none
+        "domain": snapshot.domain,
+        "generation": snapshot.generation,
+        "set": snapshot.set_name,
+        "time": to_time(snapshot.time),
+        "state": snapshot.state,
+        "packs": [[name, size] for name, size in snapshot.packs],
+        "uses": [[number, snapshot.uses[number].hex()] for number in sorted(snapshot.uses)],
+    }
+    return sign(SNAPSHOT_CONTEXT, to_json(value) + b"\n" + sealed, key)
+
+
+def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
+    """Decode the public part and cut out the sealed one; the signature is not looked at."""
+    public, newline, sealed = unsigned(data, where).partition(b"\n")
+    if not newline:
+        raise Damaged(f"{where} is no snapshot; verify the repository")
+    value = from_json(public, where)
+    check_format(value, "snapshot", where)
+    fields = Fields(value, where, _SNAPSHOT_FIELDS)
+    if fields.raw("keep") is not None:
+        raise Damaged(f"{where} names a keep record, which format 0 has not")
+    snapshot = Snapshot(
+        repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
+        writer=fields.name("writer"),
+        epoch=fields.integer("epoch"),
+        sequence=fields.integer("sequence", 1, LARGEST_NUMBER),
+        previous=None
+        if fields.raw("previous") is None
+        else _link_from_json(fields.raw("previous"), where),
+        burnt=fields.integers("burnt"),
+        root=_link_from_json(fields.raw("root"), where),
+        domain=fields.name("domain"),
+        generation=fields.integer("generation", high=LARGEST_GENERATION),
+        set_name=fields.name("set"),
+        time=fields.time("time"),
+        state=_state(fields.text("state"), where),
+        packs=tuple(_pack(item, where) for item in fields.items("packs")),
+        uses=dict(_use(item, where) for item in fields.items("uses")),
+    )
+    return snapshot, sealed
+
+
+def check_snapshot_signature(data: bytes, public_key: bytes, where: str) -> None:
+    """`Damaged` unless the holder of the writer's key signed these bytes."""
+    check_signature(SNAPSHOT_CONTEXT, data, public_key, where)
+
+
+_SNAPSHOT_FIELDS = (
+    "format", "kind", "repository", "writer", "epoch", "sequence", "previous", "burnt", "root",
+    "keep", "domain", "generation", "set", "time", "state", "packs", "uses",
+)  # fmt: skip
+_BODY_FIELDS = (
+    "consistent_at", "started", "ended", "id_key", "root", "depth", "files", "directories", "bytes",
+    "unread", "unread_total", "sources",
+)  # fmt: skip
+
+
+def _state(text: str, where: str) -> State:
+    if text not in _STATES:
+        raise Damaged(f"{where} has a state that no writer writes; verify the repository")
+    return _STATES[text]
+
+
+def _link_to_json(link: Link) -> dict[str, object]:
+    return {"number": link.number, "sha256": link.sha256}
+
+
+def _link_from_json(value: object, where: str) -> Link:
+    fields = Fields(value, where, ("number", "sha256"))
+    return Link(
+        number=fields.integer("number", high=LARGEST_NUMBER),
+        sha256=fields.hexadecimal("sha256", 32).hex(),
+    )
+
+
+def _pack(value: object, where: str) -> tuple[str, int]:
+    match value:
+        case [name, int(size)] if 0 < size <= LARGEST_PACK and size is not True:
+            return from_hex(name, 32, where).hex(), size
+    raise Damaged(f"{where} lists something that is no pack; verify the repository")
+
+
+def _use(value: object, where: str) -> tuple[int, bytes]:
+    match value:
+        case [int(number), str(bitmap)] if 0 < number <= LARGEST_NUMBER and number is not True:
+            return number, from_hex(bitmap, len(bitmap) // 2, where)
+    raise Damaged(f"{where} lists something that is no bitmap of packs; verify the repository")
+
+
+def _unread(value: object, where: str) -> Unread:
+    match value:
+        case [str(path), str(reason)]:
+            return Unread(path=path, reason=reason)
+    raise Damaged(f"{where} lists something that is no unread path; verify the repository")
+
+
+def _source(value: object, where: str) -> SourceOutcome:
+    fields = Fields(value, where, ("name", "kind", "consistent_at", "files", "bytes", "problem"))
+    problem = fields.raw("problem")
+    return SourceOutcome(
+        name=fields.text("name"),
+        kind=fields.text("kind"),
+        consistent_at=fields.time("consistent_at"),
+        files=fields.integer("files"),
+        bytes=fields.integer("bytes"),
+        problem=None if problem is None else fields.text("problem"),
+    )

@@ -1,0 +1,237 @@
+"""Keys on this machine: what a backup host, an owner and a custodian hold in files.
+
+- A host holds its signing key, the id key, and public keys: nothing in its folder decrypts
+  anything.
+- The owner's file and the custodian's file are made once, then taken offline.
+- Files are made with mode 0600 in folders of 0700, synced, and never overwritten.
+- `create_repository` stands in `creation`, and is offered here.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyrage
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from backup.creation import HOST_FIELDS, HOST_FILE, Created, create_repository
+from backup.errors import BackupError, Damaged, NotFound, UsageError, WrongKey
+from backup.format.canonical import from_json
+from backup.format.fields import Fields, check_format, from_hex
+from backup.format.layout import keys_of, number_in
+from backup.format.root import (
+    PUBLIC_KEY_BYTES,
+    REPOSITORY_BYTES,
+    DomainGrant,
+    KeyRecord,
+    RootRecord,
+    key_from_bytes,
+)
+from backup.stores import Store
+
+__all__ = [
+    "Created",
+    "Host",
+    "Identity",
+    "create_repository",
+    "open_domains",
+    "open_identity",
+    "parse_key_record",
+    "read_key_record",
+]
+
+_AGE_FILE = b"age-encryption.org/v1"
+_SSH_FILE = b"-----BEGIN"
+_SECRET = "AGE-SECRET-KEY-1"  # noqa: S105 - the prefix that age writes, not a secret
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Host:
+    """What a backup host works with."""
+
+    repository: bytes
+    owner: bytes  # Ed25519 public key that every root record must be signed with
+    writer: str
+    epoch: int
+    domain: str
+    signing_key: Ed25519PrivateKey = field(repr=False)
+    id_key: bytes = field(repr=False)
+
+    @staticmethod
+    def load(host_dir: Path) -> "Host":
+        """Read a host's folder; `NotFound` when it holds no keys, `Damaged` when they are bad."""
+        path = host_dir / HOST_FILE
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise NotFound(
+                f"{host_dir} holds no host's keys; create the repository, or name the right folder"
+            ) from None
+        except OSError as error:
+            raise UsageError(
+                f"the host's keys in {host_dir} cannot be read: {error.strerror};"
+                " run as the user who made them"
+            ) from error
+        where = str(path)
+        value = from_json(data.removesuffix(b"\n"), where)
+        check_format(value, "host", where)
+        fields = Fields(value, where, HOST_FIELDS)
+        return Host(
+            repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
+            owner=fields.hexadecimal("owner", PUBLIC_KEY_BYTES),
+            writer=fields.name("writer"),
+            epoch=fields.integer("epoch"),
+            domain=fields.name("domain"),
+            signing_key=Ed25519PrivateKey.from_private_bytes(fields.hexadecimal("signing_key", 32)),
+            id_key=fields.hexadecimal("id_key", 32),
+        )
+
+    @property
+    def public_key(self) -> bytes:
+        """What the root record must name for this writer."""
+        return self.signing_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """A custodian's keys; `owner` and `repository` are pinned when the file names them."""
+
+    keys: tuple[object, ...] = field(repr=False)  # pyrage identities
+    owner: bytes | None
+    repository: bytes | None
+
+
+def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Identity:
+    """Read an age identity file, an SSH private key, or an age file locked with a passphrase.
+
+    `WrongKey` when it holds no identity or the passphrase does not open it, `NotFound` when there
+    is no such file.
+    """
+    data = _identity_bytes(source)
+    if data.startswith(_AGE_FILE):
+        data = _unlocked(data, passphrase)
+    if data.startswith(_SSH_FILE):
+        try:
+            return Identity(
+                keys=(pyrage.ssh.Identity.from_buffer(data),), owner=None, repository=None
+            )
+        except pyrage.IdentityError:
+            raise WrongKey("the SSH key cannot be used: take an unencrypted one") from None
+    keys: list[object] = []
+    pins: dict[str, str] = {}
+    for line in data.decode("utf-8", "replace").splitlines():
+        if line.startswith("#"):
+            name, _, value = line.removeprefix("#").partition(":")
+            pins[name.strip()] = value.strip()
+        elif line.startswith(_SECRET):
+            try:
+                keys.append(pyrage.x25519.Identity.from_str(line.strip()))
+            except pyrage.IdentityError:
+                raise WrongKey("the identity file has a damaged key; take the copy") from None
+    if not keys:
+        raise WrongKey("the identity file holds no key; take the custodian's file")
+    return Identity(
+        keys=tuple(keys),
+        owner=_pin(pins.get("owner"), PUBLIC_KEY_BYTES),
+        repository=_pin(pins.get("repository"), REPOSITORY_BYTES),
+    )
+
+
+def open_domains(
+    root: RootRecord, keys: Store | None, identity: Identity
+) -> dict[tuple[str, int], pyrage.x25519.Identity]:
+    """Unlock the private key of every domain and generation that the identity can open.
+
+    Without a `keys` store the identity must be a domain's own key.  `WrongKey` when nothing opens.
+    """
+    if identity.repository not in (None, root.repository) or identity.owner not in (
+        None,
+        root.owner,
+    ):
+        raise WrongKey("this identity was made for another repository; take the one of this")
+    opened: dict[tuple[str, int], pyrage.x25519.Identity] = {}
+    problems: list[BackupError] = []
+    for domain in root.domains:
+        for key in identity.keys:
+            if isinstance(key, pyrage.x25519.Identity) and str(key.to_public()) == domain.recipient:
+                opened[domain.id, domain.generation] = key
+        if keys is None or (domain.id, domain.generation) in opened:
+            continue
+        try:
+            record = read_key_record(keys, root, domain)
+            opened[domain.id, domain.generation] = _unwrap(record, identity)
+        except BackupError as error:
+            problems.append(error)
+    if not opened:
+        damage = next((error for error in problems if isinstance(error, Damaged)), None)
+        if damage is not None:
+            raise damage
+        raise WrongKey(
+            "this identity opens no domain of the repository; take a custodian's key, and name the"
+            " store that holds the domain keys"
+        ) from (problems[0] if problems else None)
+    return opened
+
+
+def read_key_record(keys: Store, root: RootRecord, domain: DomainGrant) -> KeyRecord:
+    """Read and check the newest key record of a domain; `NotFound` when there is none."""
+    prefix = keys_of(domain.id, domain.generation)
+    names = [stat.name for stat in keys.list(prefix) if number_in(stat.name, prefix) is not None]
+    if not names:
+        raise NotFound(
+            f"there is no key of domain {domain.id} in this key store; name the store that holds it"
+        )
+    return parse_key_record(keys.get(names[-1]), root, domain, names[-1])
+
+
+def parse_key_record(data: bytes, root: RootRecord, domain: DomainGrant, name: str) -> KeyRecord:
+    """Decode a key record and check that it is what its name says, and the owner's."""
+    record = key_from_bytes(data, root.owner, name)
+    number = number_in(name, keys_of(domain.id, domain.generation))
+    here = (root.repository, domain.id, domain.generation, number)
+    if (record.repository, record.domain, record.generation, record.number) != here:
+        raise Damaged(f"{name} holds another domain's key; restore it from a copy")
+    return record
+
+
+def _unwrap(record: KeyRecord, identity: Identity) -> pyrage.x25519.Identity:
+    try:
+        text = pyrage.decrypt(record.wrapped, list(identity.keys))
+        opened = pyrage.x25519.Identity.from_str(text.decode("ascii", "replace"))
+    except (pyrage.DecryptError, pyrage.IdentityError):
+        raise WrongKey(
+            f"this identity does not open domain {record.domain}; take a custodian's key"
+        ) from None
+    if str(opened.to_public()) != record.recipient:
+        raise Damaged(f"the key of domain {record.domain} is not the one its record names")
+    return opened
+
+
+def _identity_bytes(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        return source.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"there is no identity file {source}; name the custodian's file") from None
+    except OSError as error:
+        raise UsageError(f"the identity file {source} cannot be read: {error.strerror}") from error
+
+
+def _unlocked(data: bytes, passphrase: str | None) -> bytes:
+    if passphrase is None:
+        raise WrongKey("the identity file is locked with a passphrase; give it")
+    try:
+        opened: bytes = pyrage.passphrase.decrypt(data, passphrase)
+    except pyrage.DecryptError:
+        raise WrongKey("the passphrase does not open the identity file") from None
+    return opened
+
+
+def _pin(text: str | None, size: int) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        return from_hex(text, size, "the identity file")
+    except Damaged:
+        raise WrongKey("the identity file names its repository wrongly; take the copy") from None

@@ -1,0 +1,83 @@
+"""Where blobs lie, as the writer knows it: by the send-log's numbers of packs.
+
+- A `Place` is final.  It is a tuple because there are millions of them and they are stored as
+  JSON lists.
+- A `PendingBlob` has its place once its frame has been laid on the tape, and counts once the
+  store has acknowledged the packs of that frame.
+- A `Row` is an entry on its way into a page of the manifest.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+UNPLACED = -1
+NO_PACK = -1
+
+
+class Place(NamedTuple):
+    """A blob in acknowledged or numbered packs."""
+
+    pack: int
+    offset: int
+    stored: int
+    inner: int
+    length: int
+    id: str  # hexadecimal
+    next: int  # NO_PACK when the frame ends in `pack`
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Frame:
+    """A frame's place on a tape, filled in when it is laid there."""
+
+    pack: int = UNPLACED
+    offset: int = 0
+    stored: int = 0
+    next: int = NO_PACK
+
+    @property
+    def last_pack(self) -> int:
+        """The pack in which the frame ends; UNPLACED before it is laid."""
+        return self.pack if self.next == NO_PACK else self.next
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PendingBlob:
+    """A blob whose frame may not be laid yet."""
+
+    frame: Frame
+    inner: int
+    length: int
+    id: str
+
+    def place(self) -> Place:
+        """The final place; only after the frame was laid."""
+        frame = self.frame
+        if frame.pack == UNPLACED:
+            raise ValueError("a blob was asked for its place before it had one")
+        return Place(
+            frame.pack, frame.offset, frame.stored, self.inner, self.length, self.id, frame.next
+        )
+
+
+Ref = Place | PendingBlob
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Row:
+    """An entry and where its content lies."""
+
+    path: bytes
+    fields: dict[str, object]  # as `manifest.metadata_to_json` gives it
+    vector: tuple[int, ...] | None
+    blobs: list[Ref] = field(default_factory=list)
+    lists: list[Ref] = field(default_factory=list)
+    list_packs: set[int] = field(default_factory=set)  # packs that only the lists name
+
+    def packs(self) -> set[int]:
+        """Every pack that a settled row needs."""
+        places = [ref for ref in (*self.blobs, *self.lists) if isinstance(ref, Place)]
+        return self.list_packs.union(
+            (place.pack for place in places),
+            (place.next for place in places if place.next != NO_PACK),
+        )

@@ -1,0 +1,117 @@
+"""An SQLite database: copied by SQLite's online backup, as one transaction sees it.
+
+- The copy is made in one step: in WAL mode writers go on, in rollback mode they wait for that
+  while.
+- The point is consistent at the moment before the copy began: what was committed by then is in it.
+- The copy is a whole database of its own (no -wal, no -shm), so a restore needs nothing but the
+  file.
+- The copy needs as much room in `scratch` as the database has, and is readable by this user only.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from backup.chunks import EDITED_CHUNK_BYTES
+from backup.errors import SourceFailed
+from backup.sources import Content, Found, OpenSource, Source
+from backup.sources.files import FileContent, found_from_status
+
+_BUSY_SECONDS = 60.0
+
+
+class SqliteSource(Source):
+    """One database file."""
+
+    kind = "sqlite"
+
+    def __init__(self, name: str, path: Path | str) -> None:
+        super().__init__(name)
+        self.path = Path(path)
+
+    @contextmanager
+    def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
+        copy = scratch / f"{self.name}.sqlite"
+        consistent_at = now()
+        try:
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            self._copy_to(copy)
+            yield _OpenSqlite(self.name, consistent_at, self.path, copy)
+        finally:
+            with suppress(FileNotFoundError):
+                copy.unlink()
+
+    def _copy_to(self, copy: Path) -> None:
+        if not self.path.is_file():
+            # Said here: SQLite's own message does not tell a missing file from a missing right.
+            raise SourceFailed(
+                f"source {self.name} is not there: {self.path} is no file. Name the database's file"
+            )
+        deadline = time.monotonic() + _BUSY_SECONDS
+
+        def give_up_when_locked(status: int, remaining: int, total: int) -> None:
+            # Python's backup() waits for a locked database for ever.
+            is_locked = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if is_locked and time.monotonic() > deadline:
+                raise SourceFailed(
+                    f"source {self.name} stayed locked by another program for"
+                    f" {_BUSY_SECONDS:.0f} s; end its long transaction, then run again"
+                )
+
+        try:
+            with (
+                closing(sqlite3.connect(_read_only(self.path), uri=True)) as source,
+                closing(sqlite3.connect(copy)) as target,
+            ):
+                target.execute("PRAGMA synchronous=OFF")
+                source.backup(target, pages=-1, progress=give_up_when_locked)
+        except sqlite3.Error as error:
+            raise SourceFailed(
+                f"source {self.name} cannot be copied: SQLite says {error}."
+                " Check that the file is a database and may be read, then run again"
+            ) from error
+
+
+class _OpenSqlite(OpenSource):
+    def __init__(self, name: str, consistent_at: datetime, original: Path, copy: Path) -> None:
+        super().__init__(name, consistent_at)
+        self._original = original
+        self._copy = copy
+
+    def _scan(self) -> Iterator[Found]:
+        yield found_from_status(b"", self._original.parent.stat(), None)
+        status = self._original.stat()
+        yield found_from_status(
+            os.fsencode(self._original.name),
+            status,
+            None,
+            # The file's own stat vector says nothing: changes may stand in the -wal alone.
+            always_read=True,
+            size=self._copy.stat().st_size,
+        )
+
+    def read(self, found: Found) -> AbstractContextManager[Content]:
+        return self._opened()
+
+    @contextmanager
+    def _opened(self) -> Iterator[Content]:
+        descriptor = os.open(self._copy, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield FileContent(descriptor, os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+
+    def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
+        return ()
+
+    def chunk_bytes(self, found: Found) -> int:
+        return EDITED_CHUNK_BYTES
+
+
+def _read_only(path: Path) -> str:
+    return f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"

@@ -1,0 +1,51 @@
+"""A store in memory: the twin for tests and rehearsals.  It keeps every promise but durability."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from backup.errors import AlreadyThere, NotFound
+from backup.stores import Stat, Store, StoreTraits
+
+
+class MemoryStore(Store):
+    """Objects in a dictionary; gone with the process."""
+
+    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._objects: dict[str, tuple[bytes, datetime]] = {}
+        self._lock = threading.Lock()
+        self._now = now
+
+    def describe(self) -> StoreTraits:
+        return StoreTraits(
+            is_write_only=False,
+            locks=False,
+            trusted_clock=False,
+            why="memory of this process: nothing here outlives it",
+        )
+
+    def _put(self, name: str, data: bytes) -> None:
+        with self._lock:
+            if name in self._objects:
+                raise AlreadyThere(f"{name} is already there; nothing was changed")
+            self._objects[name] = (bytes(data), self._now())
+
+    def _get_range(self, name: str, start: int, length: int | None) -> bytes:
+        data, _ = self._find(name)
+        return data[start:] if length is None else data[start : start + length]
+
+    def _stat(self, name: str) -> Stat:
+        data, modified = self._find(name)
+        return Stat(name=name, size_bytes=len(data), modified=modified)
+
+    def _list(self, prefix: str) -> Iterator[Stat]:
+        with self._lock:
+            names = sorted(name for name in self._objects if name.startswith(prefix))
+        return map(self._stat, names)
+
+    def _find(self, name: str) -> tuple[bytes, datetime]:
+        with self._lock:
+            try:
+                return self._objects[name]
+            except KeyError:
+                raise NotFound(f"{name} is not in this store") from None
