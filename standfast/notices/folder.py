@@ -33,7 +33,7 @@ def read_templates(own: Path | None = None) -> dict[str, Template]:
 
 def _texts(folder: Path) -> dict[str, str]:
     return {
-        file.relative_to(folder).as_posix(): _text(file, f"{folder.name}/{file.name}")
+        file.relative_to(folder).as_posix(): _text(file, file.relative_to(folder.parent).as_posix())
         for place in (folder, *_folders(folder))
         for file in _visible(place)
         if file.is_file()

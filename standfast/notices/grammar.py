@@ -191,7 +191,8 @@ class _Walk:
         self._visit_all(iter(node.else_), local)
 
     def _say(self, node: nodes.Node, message: str, hint: str = "") -> None:
-        self.problems.append(Problem(file=self.file, line=node.lineno, message=message, hint=hint))
+        line = node.lineno or 0  # nodes that Jinja makes up itself have none
+        self.problems.append(Problem(file=self.file, line=line, message=message, hint=hint))
 
 
 def _slot_name(node: nodes.Node) -> str | None:

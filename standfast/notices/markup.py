@@ -36,7 +36,7 @@ def markup_problems(html: str, slot_mark: re.Pattern[str]) -> list[tuple[int, st
 
 class _Reader(HTMLParser):
     def __init__(self, slot_mark: re.Pattern[str]) -> None:
-        super().__init__(convert_charrefs=True)
+        super().__init__(convert_charrefs=False)
         self.problems: list[tuple[int, str]] = []
         self.bodies = 0
         self.slots_in_text = 0
@@ -54,6 +54,8 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.slots_in_text += len(self._slot_mark.findall(data))
+        if "<" in data:  # entities come apart from data: this is a tag that was never closed
+            self._say("a bare < is not allowed; close the tag or write &lt;")
 
     def handle_comment(self, data: str) -> None:
         self._say("a comment is not allowed: mail programs read meaning into some")

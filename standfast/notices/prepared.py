@@ -96,7 +96,9 @@ class Prepared:
         parts = self.languages[language]
         shown = {name: self._shown(name, values, language) for name in _slots_of(parts)}
         escaped = {name: f"<bdi>{html.escape(value)}</bdi>" for name, value in shown.items()}
-        subject = _join(parts.subject, shown)
+        # Mail programs decode what looks like an encoded word (RFC 2047), and with it could come
+        # what was cleaned away: line breaks, overrides.
+        subject = _join(parts.subject, shown).replace("=?", "= ?")
         text = _join(parts.text, shown)
         marked_up = _join(parts.html, escaped)
         leaf: JsonObject = {

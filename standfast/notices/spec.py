@@ -12,6 +12,7 @@ Rules
 - Every variable and slot has a description and an example: a preview needs nothing else.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -180,7 +181,8 @@ def read_spec(text: str, file: str) -> Spec:
     try:
         return Spec.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        line = next((int(w) for w in str(error).replace(",", " ").split() if w.isdigit()), 0)
+        at = re.search(r"at line (\d+)", str(error))
+        line = int(at[1]) if at else 0
         raise TemplateInvalid(
             str(Problem(file=file, line=line, message=f"no TOML: {error}"))
         ) from None

@@ -89,6 +89,7 @@ class SenderContract:
             {"subject": "two\nlines"},
             {"subject": "turned \u202eround"},
             {"subject": ""},
+            {"subject": "=?utf-8?q?a=0D=0ABcc:_all=40customers.test?="},
             {"subject": "half \ud800"},
             {"address": "person1@customers.test\r\nBcc: all@customers.test"},
             {"address": "person1@customers.test, all@customers.test"},

@@ -42,7 +42,7 @@ def parsed(delivered: Delivered) -> Message:
     return Message(
         token=mail["Message-ID"].removeprefix("<").removesuffix("@shop.test>"),
         address=address,
-        subject=mail["Subject"],
+        subject=mail["Subject"].strip(),  # a folded line begins with a space
         text=text,
         html=html,
         language=mail["Content-Language"],

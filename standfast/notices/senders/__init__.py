@@ -65,6 +65,12 @@ class Sender(ABC):
         """Was each message taken on? None when this channel cannot tell."""
         return [None for _ in tokens]
 
+    def reach(self) -> None:  # noqa: B027 - a channel with nothing to connect to is always there
+        """Connect and sign in as for a message, and hand none over.
+
+        Raises Unavailable with what is in the way; `standfast check` asks.
+        """
+
     def _send_checked(self, messages: Sequence[Message]) -> list[Result]:
         try:
             results = list(self._send(messages))
@@ -90,6 +96,8 @@ def why_unsendable(message: Message) -> str:
         return "the token cannot stand in a Message-ID"
     if not message.subject or not is_one_line(message.subject):
         return "the subject is empty or not one visible line"
+    if "=?" in message.subject:  # RFC 2047: would be decoded into what was not looked at
+        return "the subject has the beginning of an encoded word"
     if not _LANGUAGE.fullmatch(message.language):
         return "the language is no language tag"
     if _NO_MAIL_TEXT.search(message.text) or _NO_MAIL_TEXT.search(message.html):

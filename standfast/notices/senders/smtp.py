@@ -30,7 +30,7 @@ from email.policy import SMTP
 from pathlib import Path
 from typing import Literal
 
-from standfast.errors import ConfigurationError
+from standfast.errors import ConfigurationError, Unavailable
 from standfast.notices.addresses import Address, parse_address
 from standfast.notices.plain import is_one_line
 from standfast.notices.senders import Message, Sender
@@ -109,6 +109,13 @@ class SmtpSender(Sender):
         self._ca_file = ca_file
         self._clock = clock
         self._monotonic = monotonic
+
+    def reach(self) -> None:
+        try:
+            connection = self._connect(self._monotonic() + self.limits.timeout_seconds)
+        except _NoConnection as nothing:
+            raise Unavailable(f"sender {self.name!r}: {nothing}") from None
+        _say_goodbye(connection)
 
     def _send(self, messages: Sequence[Message]) -> list[Result]:
         deadline = self._monotonic() + self.limits.timeout_seconds

@@ -1,0 +1,284 @@
+import csv
+import io
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from standfast.errors import ConfigurationError, Unavailable
+from standfast.notices.audience import Audience, Recipient, csv_audience, sqlite_audience
+
+COLUMNS = {"address": "email", "name": "name", "language": "lang"}
+HEADER = ("email", "name", "lang", "secret")
+
+
+def written(path: Path, rows: Iterable[Sequence[str]], header: Sequence[str] = HEADER) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return path
+
+
+def read(path: Path, columns: Mapping[str, str] = COLUMNS, **more: str) -> Audience:
+    return csv_audience(path, columns, **more)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "people.csv"
+
+
+def test_each_row_is_a_person_with_what_was_asked_for_and_no_more(file: Path) -> None:
+    written(file, [("Ana@Shop.Test", "Ana", "es", "card number")])
+    assert read(file, why="their record was open").recipients == (
+        Recipient(
+            key="ana@shop.test",
+            address="Ana@shop.test",
+            name="Ana",
+            language="es",
+            why="their record was open",
+        ),
+    )
+
+
+def test_further_columns_become_slots(file: Path) -> None:
+    written(file, [("ana@shop.test", "Ana", "", "Gold")])
+    columns = {**COLUMNS, "plan": "secret", "key": "name"}
+    (person,) = read(file, columns, language="de").recipients
+    assert person.slots == {"plan": "Gold"}
+    assert (person.key, person.language) == ("Ana", "de")
+    assert person.values() == {
+        "plan": "Gold",
+        "name": "Ana",
+        "address": "ana@shop.test",
+        "language": "de",
+        "why": "",
+    }
+
+
+def test_every_row_is_accounted_for_by_number(file: Path) -> None:
+    written(
+        file,
+        [
+            ("ana@shop.test", "Ana", "es", ""),
+            ("nobody", "Ben", "es", ""),
+            ("ANA@shop.test", "Ana again", "es", ""),
+            ("eva@münchen.test", "Eva", "de", ""),
+            ("eva@xn--mnchen-3ya.test", "Eva", "de", ""),
+            ("zoe@shop.test", "x" * 10_000_000, "en", ""),
+            ("", "", "", ""),
+            ("too", "few"),
+            ("a@shop.test", "b", "c", "d", "e"),
+        ],
+    )
+    audience = read(file)
+    assert [one.address for one in audience.recipients] == [
+        "ana@shop.test",
+        "eva@xn--mnchen-3ya.test",
+    ]
+    assert [(one.row_number, one.reason) for one in audience.rejected] == [
+        (3, "the address is not of the form name@domain"),
+        (7, "column 'name' is longer than 200 characters"),
+        (8, "there is no address"),
+        (9, "has 2 fields where the header has 4"),
+        (10, "has 5 fields where the header has 4"),
+    ]
+    assert [(one.row_number, one.reason) for one in audience.repeated] == [
+        (4, "same address as row 2"),
+        (6, "same address as row 5"),
+    ]
+    assert audience.rows == 9
+
+
+def test_a_customers_own_text_never_becomes_a_row_or_a_line(file: Path) -> None:
+    evil = 'Ana\r\nall@evil.test,Evil,en,x\r\n"},{{ recipient.name }}\u202e'
+    written(file, [("ana@shop.test", evil, "es\r\nBcc: x", ""), ("ben@shop.test", "Ben", "", "")])
+    ana, ben = read(file).recipients
+    assert ana.name == 'Ana all@evil.test,Evil,en,x "},{{ recipient.name }}'
+    assert ana.language == ""
+    assert ben.name == "Ben"
+
+
+def test_a_field_of_many_lines_and_megabytes_hides_no_row(file: Path) -> None:
+    evil = "x\nall@evil.test,Evil,en,x\n" * 20_000
+    written(file, [("ana@shop.test", evil, "", ""), ("ben@shop.test", "Ben", "", "")])
+    audience = read(file)
+    assert [one.address for one in audience.recipients] == ["ben@shop.test"]
+    assert [one.row_number for one in audience.rejected] == [2]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_spreadsheets_separators_and_byte_order_marks_are_read(
+    file: Path, separator: str, mark: str
+) -> None:
+    lines = [("email", "name", "lang"), ("ana@shop.test", "García, Ana; x", "es")]
+    text = io.StringIO()
+    csv.writer(text, delimiter=separator).writerows(lines)
+    file.write_text(mark + text.getvalue(), encoding="utf-8")
+    (person,) = read(file).recipients
+    assert person.name == "García, Ana; x"
+
+
+def test_a_row_that_is_no_utf8_is_rejected_alone(file: Path) -> None:
+    file.write_bytes(b"email,name,lang\nana@shop.test,Garc\xeda,es\nben@shop.test,Ben,en\n")
+    audience = read(file)
+    assert [one.name for one in audience.recipients] == ["Ben"]
+    assert [(one.row_number, one.reason) for one in audience.rejected] == [
+        (2, "column 'name' is not UTF-8")
+    ]
+
+
+@pytest.mark.parametrize("line", ['ana@shop.test,"Ana,es', 'ana@shop.test,"A"na,es'])
+def test_a_file_whose_rows_cannot_be_told_apart_is_refused(file: Path, line: str) -> None:
+    file.write_text(f"email,name,lang\n{line}\nben@shop.test,Ben,en\n")
+    with pytest.raises(ConfigurationError, match="quote") as caught:
+        read(file)
+    assert "ana" not in str(caught.value)
+
+
+def test_a_missing_file_or_column_is_named_and_no_person_with_it(file: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"people\.csv"):
+        read(file)
+    file.write_text("ana@shop.test,Ana,es\nben@shop.test,Ben,en\n")
+    with pytest.raises(ConfigurationError, match="email, lang, name") as caught:
+        read(file)
+    assert "ana" not in str(caught.value)
+    file.write_text("")
+    with pytest.raises(ConfigurationError, match="email"):
+        read(file)
+
+
+@pytest.mark.parametrize("columns", [{"name": "name"}, {"address": "email", "Name": "name"}])
+def test_columns_without_an_address_or_with_odd_names_are_refused(
+    file: Path, columns: dict[str, str]
+) -> None:
+    written(file, [])
+    with pytest.raises(ConfigurationError):
+        read(file, columns)
+
+
+FIELD = st.text(max_size=30) | st.sampled_from(
+    ["ana@shop.test", "ANA@shop.test", "ben@shop.test", '"', "\r\n", "a\nb,c", "=cmd()"]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(FIELD, FIELD, FIELD, FIELD), max_size=8))
+def test_whatever_stands_in_the_fields_every_row_is_counted_once(
+    file: Path, rows: list[tuple[str, str, str, str]]
+) -> None:
+    rows = [
+        tuple(cell.encode("utf-8", "replace").decode() for cell in row)  # type: ignore[misc]  # still four
+        for row in rows
+    ]
+    written(file, rows)
+    audience = read(file)
+    assert audience.rows == len(rows)
+    keys = [recipient.address.casefold() for recipient in audience.recipients]
+    assert len(set(keys)) == len(keys)
+    assert all("\n" not in person.name for person in audience.recipients)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "crm?#.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE customer (id INTEGER, email, full_name, lang, raw BLOB)")
+        connection.executemany(
+            "INSERT INTO customer VALUES (?, ?, ?, ?, ?)",
+            [
+                (1, "ana@shop.test", "Ana", "es", None),
+                (2, "nobody", "Ben", None, None),
+                (3, "Ana@Shop.test", "Ana", None, None),
+                (4, "eva@shop.test", None, None, None),
+                (5, "zoe@shop.test", "Zoe", None, b"\xff"),
+            ],
+        )
+        connection.execute(
+            "INSERT INTO customer VALUES (6, 'x@shop.test', CAST(x'ff' AS TEXT), '', '')"
+        )
+    connection.close()
+    return path
+
+
+SELECT = "SELECT id AS key, email AS address, full_name AS name, lang AS language FROM customer"
+
+
+def test_a_query_names_people_and_rows_are_accounted_for(database: Path) -> None:
+    audience = sqlite_audience(database, f"{SELECT} ORDER BY id", language="de", why="it was open")
+    assert [(one.key, one.address, one.name) for one in audience.recipients] == [
+        ("1", "ana@shop.test", "Ana"),
+        ("4", "eva@shop.test", ""),
+        ("5", "zoe@shop.test", "Zoe"),
+    ]
+    assert [one.language for one in audience.recipients] == ["es", "de", "de"]
+    assert [one.row_number for one in audience.rejected] == [2, 6]
+    assert [one.row_number for one in audience.repeated] == [3]
+
+
+def test_bytes_are_no_text(database: Path) -> None:
+    audience = sqlite_audience(database, "SELECT email AS address, raw FROM customer WHERE id = 5")
+    assert [one.reason for one in audience.rejected] == ["column 'raw' is not text"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DELETE FROM customer",
+        "UPDATE customer SET email = 'x' RETURNING email AS address",
+        "ATTACH 'other.db' AS other",
+        "PRAGMA journal_mode = WAL",
+        "SELECT 1; DROP TABLE customer",
+        "SELECT email FROM customer",
+        "SELECT email AS address, id AS name, id AS name FROM customer",
+        'SELECT email AS address, id AS "odd name" FROM customer',
+        "SELECT nothing AS address FROM customer",
+        "SELECT load_extension('x') AS address",
+        "no SQL",
+        "",
+    ],
+)
+def test_a_query_only_reads_and_names_its_columns(database: Path, query: str) -> None:
+    before = database.read_bytes()
+    with pytest.raises(ConfigurationError):
+        sqlite_audience(database, query)
+    assert database.read_bytes() == before
+    assert {path.name for path in database.parent.iterdir()} == {database.name}
+
+
+def test_a_query_that_never_ends_is_cut(database: Path) -> None:
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+        "SELECT 'x' AS address FROM n WHERE i < 0"
+    )
+    ticks = iter(range(1_000))
+    with pytest.raises(ConfigurationError, match="5 seconds"):
+        sqlite_audience(database, endless, timeout_seconds=5, monotonic=lambda: next(ticks))
+
+
+def test_a_missing_database_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        sqlite_audience(tmp_path / "none.db", SELECT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_another_program_holds_is_worth_another_try(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_connect = sqlite3.connect
+
+    def impatient(*args: object, **options: object) -> sqlite3.Connection:
+        return real_connect(*args, **{**options, "timeout": 0.0})  # type: ignore[call-overload, no-any-return]  # passed on
+
+    holder = real_connect(database, isolation_level=None)
+    try:
+        holder.execute("BEGIN EXCLUSIVE")
+        with monkeypatch.context() as patched:
+            patched.setattr(sqlite3, "connect", impatient)
+            with pytest.raises(Unavailable):
+                sqlite_audience(database, SELECT)
+    finally:
+        holder.close()

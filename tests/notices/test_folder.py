@@ -1,0 +1,107 @@
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ConfigurationError, TemplateInvalid
+from standfast.notices.folder import SHIPPED, read_template_folder, read_templates
+from standfast.notices.render import Template, prepare
+from tests.notices.test_render import files_of
+
+TEMPLATES = read_templates()
+LANGUAGES = {"en", "es", "fr", "de"}
+each_template = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+
+
+def laid(root: Path, files: Mapping[str, str]) -> Path:
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    return root
+
+
+def test_the_shipped_notices_are_these() -> None:
+    assert TEMPLATES.keys() == {"approval-request", "customers-account-takeover", "staff-heads-up"}
+
+
+@each_template
+@pytest.mark.parametrize("banner", [False, True])
+def test_every_shipped_template_renders_in_every_language(template: Template, banner: bool) -> None:
+    prepared = prepare(template, template.example_context(), banner=banner)
+    assert prepared.languages.keys() == LANGUAGES
+    assert prepared.warnings == ()
+    for language in LANGUAGES:
+        filled = prepared.fill(language, template.example_slots(), "t", address="a@shop.test")
+        for part in (filled.subject, filled.text, filled.html):
+            assert not re.search(r"[{}]|https?:|www\.|slot[0-9a-f]{64}", part)
+
+
+@each_template
+def test_every_shipped_template_renders_with_the_required_values_only(template: Template) -> None:
+    examples = template.example_context()
+    prepared = prepare(template, {name: examples[name] for name in template.required})
+    assert prepared.warnings == ()
+    for language in LANGUAGES:
+        prepared.fill(language, {}, "t", address="a@shop.test")
+
+
+@each_template
+def test_a_notice_says_whom_to_ask_and_which_incident_in_both_bodies(template: Template) -> None:
+    context = template.example_context()
+    prepared = prepare(template, context)
+    for language in LANGUAGES:
+        filled = prepared.fill(language, template.example_slots(), "t", address="a@shop.test")
+        for body in (filled.text, filled.html):
+            assert str(context["contact_line"]) in body
+            assert str(context["incident_id"]) in body
+            assert str(context["organisation"]) in body
+
+
+@each_template
+def test_text_and_html_say_the_same_words(template: Template) -> None:
+    prepared = prepare(template, template.example_context())
+    for language in LANGUAGES:
+        filled = prepared.fill(language, template.example_slots(), "t", address="a@shop.test")
+        plain = re.sub(r"(?m)^- |: (?=\S)", " ", filled.text)
+        shown = re.sub(r"<[^>]*>", " ", filled.html).replace(": ", " ")
+        assert re.findall(r"\w+", shown) == re.findall(r"\w+", plain)
+
+
+def test_only_a_persons_name_is_asked_of_the_audience() -> None:
+    assert {template.slots for template in TEMPLATES.values()} == {frozenset({"name"})}
+
+
+def test_the_shipped_folder_holds_data_only() -> None:
+    suffixes = {path.suffix for path in SHIPPED.rglob("*") if path.is_file()}
+    assert suffixes == {".toml", ".txt", ".html"}
+
+
+def test_own_templates_come_beside_the_shipped_and_before_them(tmp_path: Path) -> None:
+    laid(tmp_path / "extra", files_of())
+    laid(tmp_path / "staff-heads-up", files_of())
+    templates = read_templates(tmp_path)
+    assert templates["extra"].description == "A small notice."
+    assert templates["staff-heads-up"].description == "A small notice."
+    assert templates["approval-request"] == TEMPLATES["approval-request"]
+
+
+def test_what_editors_leave_and_links_are_passed_over(tmp_path: Path) -> None:
+    laid(tmp_path / "small", files_of())
+    laid(tmp_path / "small", {".DS_Store": "", "context.toml~": "", "__pycache__/x.pyc": ""})
+    laid(tmp_path / ".git", {"config": ""})
+    (tmp_path / "small" / "fr").symlink_to("/etc")
+    (tmp_path / "linked").symlink_to("/etc")
+    assert read_template_folder(tmp_path).keys() == {"small"}
+
+
+def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    laid(tmp_path / "small", files_of())
+    (tmp_path / "small" / "en" / "body.txt").write_bytes(b"Garc\xeda")
+    with pytest.raises(TemplateInvalid, match=r"small/en/body\.txt: is not UTF-8"):
+        read_template_folder(tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        read_template_folder(tmp_path / "nowhere")
