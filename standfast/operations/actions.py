@@ -88,7 +88,7 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
         refusal = ""
         if not connector:
             refusal = "no directory knows this account"
-        elif verb == "accounts.lock" and target in protected:
+        elif verb != "accounts.unlock" and target in protected:
             refusal = f"protected: {protected[target]}"
         else:
             try:

@@ -113,7 +113,7 @@ def test_logs_that_cannot_be_frozen_do_not_keep_an_intruder_in() -> None:
     ]
     failed = view("freeze_logs", StepState.FAILED, failed=2)
     assert next_moves(takeover(failed, LOCKED), NOON) == [
-        Expand(step="revoke", round=1),
+        Expand(step="prove", round=1),
         Expand(step="tell_staff", round=1),
         Prompt(step="customers_affected", round=1),
     ]
@@ -123,7 +123,7 @@ def test_customers_are_told_only_when_they_are_affected_and_after_staff() -> Non
     begun = (
         view("freeze_logs", StepState.DONE, done=1),
         view("lock", StepState.PARTIAL, done=1, failed=1),
-        view("revoke", StepState.RUNNING, planned=1),
+        view("prove", StepState.RUNNING, planned=1),
     )
     yes = view("customers_affected", StepState.DONE, answer="yes")
     no = view("customers_affected", StepState.DONE, answer="no")

@@ -1,0 +1,50 @@
+"""A place with real servers behind it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from standfast.operations import incident
+from standfast.operations.place import Place
+from standfast.records import Mode
+from tests.operations.places import enrol_people, furnish, place_at
+from tests.servers.scim import ScimServer
+from tests.servers.smtp import SmtpServer
+
+
+@dataclass
+class Centre:
+    """An open place, its servers, and short words for what tests do all the time."""
+
+    place: Place
+    config_file: Path
+    scim: ScimServer
+    smtp: SmtpServer
+
+    def open(self, scenario: str, *accounts: str, **more: object) -> str:
+        """Open a live incident as dana, who signed in; give its id."""
+        options: dict[str, object] = {"mode": Mode.LIVE, "opened_by": "dana", **more}
+        opened = incident.open_incident(
+            self.place,
+            scenario,
+            {"accounts": list(accounts)},
+            **options,  # type: ignore[arg-type]  # the tests' own words
+        )
+        return opened.incident
+
+    def advance(self, incident_id: str) -> incident.Outcome:
+        return incident.advance(self.place, incident_id, "direct")
+
+    def mails_to(self, address: str) -> int:
+        return sum(mail.recipients == (address,) for mail in self.smtp.delivered)
+
+
+@pytest.fixture
+def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> Iterator[Centre]:
+    """A place on SQLite with dana (operator), lee and kim (duty managers)."""
+    config_file = furnish(tmp_path, scim_url=scim_server.url, smtp_port=smtp_server.port)
+    with place_at(config_file, token=scim_server.token) as place:
+        enrol_people(place)
+        yield Centre(place=place, config_file=config_file, scim=scim_server, smtp=smtp_server)
