@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, RowMapping, func, select
@@ -23,6 +24,7 @@ from standfast.ledger.tables import effect, incident, notice, step
 from standfast.ledger.vault import INSTALLATION
 from standfast.playbook.engine import Counts, State, StepView
 from standfast.playbook.load import load
+from standfast.playbook.model import Playbook
 from standfast.records import (
     EffectState,
     JsonObject,
@@ -195,7 +197,7 @@ class Incidents:
     def state(self, incident_id: str) -> State:
         """Give everything that the next move depends on, as of now."""
         row = self.get(incident_id)
-        playbook = load(row.playbook, row.scenario)
+        playbook = _frozen_playbook(row.playbook, row.scenario)
         names = {one.name for one in playbook.steps}
         with self._core.reading() as connection:
             counts, settling = _counts(connection, incident_id)
@@ -296,6 +298,12 @@ class Incidents:
             is_signed=row.is_signed,
             closed_at=row.closed_at,
         )
+
+
+@lru_cache(maxsize=64)
+def _frozen_playbook(text: str, scenario: str) -> Playbook:
+    """Read a playbook once a process: a runner looks at its state many times a second."""
+    return load(text, scenario)
 
 
 def _next_id(connection: Connection, now: datetime) -> str:
