@@ -39,7 +39,7 @@ class MemorySender(Sender):
     ) -> None:
         """`answer` decides about each message; what it raises escapes, as a bug would."""
         self.name = name
-        self.limits = limits or Limits(batch=10)
+        self.limits = limits or Limits(batch=10, is_local=True)
         self.messages: list[Message] = []  # taken on, in order, repeats included
         self._answer = answer
         self._lock = threading.Lock()
