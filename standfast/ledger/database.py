@@ -79,9 +79,32 @@ def _sqlite(path: str | None) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A consistent view that changes nothing."""
-    with _plain_errors(engine), engine.connect() as connection, connection.begin():
-        yield connection
+    """A consistent view that changes nothing: every look is at the moment of the first."""
+    with _plain_errors(engine), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection = connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def reading_anything(engine: Engine) -> Iterator[Connection]:
+    """A consistent view of a database that may have been tampered with.
+
+    SQLite's driver raises at text that is not UTF-8; here such a byte comes as a lone surrogate.
+    """
+    with reading(engine) as connection:
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, sqlite3.Connection):
+            yield connection
+            return
+        driver.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+        try:
+            yield connection
+        finally:
+            driver.text_factory = str
 
 
 @contextmanager
@@ -102,10 +125,10 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
     except OperationalError as error:
         raise _unavailable(engine, error) from None
     except DBAPIError as error:
+        name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         raise StandfastError(
-            f"the ledger refused a statement ({type(error.orig).__name__}); nothing was changed; "
-            "run `standfast check`"
-        ) from error
+            f"the ledger refused a statement ({name}); nothing was changed; run `standfast check`"
+        ) from None
 
 
 def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:

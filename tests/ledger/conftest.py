@@ -1,0 +1,74 @@
+"""One ledger a test, fresh, on SQLite and on PostgreSQL."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from standfast.ledger import Ledger
+from tests.ledger.intruder import Intruder
+from tests.ledger.place import Place
+
+
+def _place(folder: Path, url: str) -> Place:
+    return Place(url=url, keys=folder / "keys", witness=folder / "witness" / "heads.jsonl")
+
+
+@pytest.fixture
+def sqlite_place(tmp_path: Path) -> Place:
+    """Where a ledger on SQLite may be created."""
+    return _place(tmp_path, f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+@pytest.fixture
+def postgres_place(tmp_path: Path, postgres_url: str) -> Place:
+    """Where a ledger on PostgreSQL may be created."""
+    return _place(tmp_path, postgres_url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Where a ledger may be created, on each database in turn."""
+    wanted = "sqlite_place" if request.param == "sqlite" else "postgres_place"
+    found: Place = request.getfixturevalue(wanted)
+    return found
+
+
+@pytest.fixture
+def ledger(place: Place) -> Iterator[Ledger]:
+    """A new ledger on each database in turn, with nobody enrolled and nothing open."""
+    place.create()
+    with place.opened() as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def sqlite_ledger(sqlite_place: Place) -> Iterator[Ledger]:
+    """A new ledger, for what only SQLite has."""
+    sqlite_place.create()
+    with sqlite_place.opened() as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def postgres_ledger(postgres_place: Place) -> Iterator[Ledger]:
+    """A new ledger, for races that only PostgreSQL's side-by-side writers can have."""
+    postgres_place.create()
+    with postgres_place.opened() as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def intruder(place: Place) -> Iterator[Intruder]:
+    """Somebody who holds the database of `ledger`."""
+    intruder = Intruder(place)
+    yield intruder
+    intruder.close()
+
+
+@pytest.fixture
+def sqlite_intruder(sqlite_place: Place) -> Iterator[Intruder]:
+    """Somebody who holds the database of `sqlite_ledger`."""
+    intruder = Intruder(sqlite_place)
+    yield intruder
+    intruder.close()

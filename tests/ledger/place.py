@@ -1,0 +1,38 @@
+"""Where a test's ledger stands: its database, its keys and its witness, each apart."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from standfast.ledger import Ledger, create, opened
+
+FOUNDED = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # when `init` ran; its day enrols the founders
+NOW = FOUNDED + timedelta(days=10)  # when the incidents of these tests happen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A ledger's three parts, which an intruder may hold one at a time."""
+
+    url: str
+    keys: Path
+    witness: Path
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite")
+
+    @property
+    def file(self) -> Path:
+        """The database's file, on SQLite."""
+        return Path(self.url.removeprefix("sqlite:///"))
+
+    def create(self) -> None:
+        create(self.url, self.keys, self.witness, FOUNDED)
+
+    @contextmanager
+    def opened(self) -> Iterator[Ledger]:
+        with opened(self.url, self.keys, self.witness) as ledger:
+            yield ledger

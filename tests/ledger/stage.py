@@ -1,0 +1,182 @@
+"""The people and moves of these tests: each is one call of the ledger's public interface."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from standfast.ledger import Ledger
+from standfast.ledger.approvals import APPROVE, Question
+from standfast.ledger.effects import Batch, Draft, EffectRow, Lane
+from standfast.ledger.incidents import Expansion
+from standfast.records import EffectState, JsonObject, Limits, Mode, Observed, Result
+from tests.ledger.place import FOUNDED, NOW
+
+PLAYBOOK = (Path(__file__).parents[2] / "playbooks" / "lock.yaml").read_text()
+LOCK = Lane(verb="accounts.lock", connector="agents")
+REVOKE = Lane(verb="accounts.revoke_sessions", connector="agents")  # needs no prior state
+LIMITS = Limits(batch=100, timeout_seconds=20)  # settles after 30 s
+
+
+def key_of(name: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def enrol(
+    ledger: Ledger,
+    name: str,
+    *,
+    roles: Sequence[str] = ("duty-manager",),
+    accounts: Sequence[str] = (),
+    enrolled_by: str = "init",
+    now: datetime = FOUNDED,
+) -> str:
+    ledger.people.enrol(
+        name=name,
+        full_name=f"{name.title()} Example",
+        mail=f"{name}@example.com",
+        accounts=accounts,
+        roles=roles,
+        public_key=key_of(name).public_key().public_bytes_raw().hex(),
+        salt="00" * 16,
+        enrolled_by=enrolled_by,
+        now=now,
+    )
+    return name
+
+
+def open_incident(
+    ledger: Ledger,
+    *,
+    mode: Mode = Mode.LIVE,
+    opened_by: str = "olga",
+    trigger: str | None = None,
+    inputs: JsonObject | None = None,
+    now: datetime = NOW,
+) -> str:
+    incident, _ = ledger.incidents.open(
+        scenario="lock",
+        mode=mode,
+        playbook=PLAYBOOK,
+        connectors=["agents"],
+        inputs=inputs or {"accounts": ["alice"], "reason": "locked by hand"},
+        opened_by=opened_by,
+        is_signed=True,
+        trigger=trigger,
+        now=now,
+    )
+    return incident
+
+
+def drafts(lane: Lane, *names: str) -> tuple[Draft, ...]:
+    return tuple(
+        Draft(verb=lane.verb, connector=lane.connector, target=f"{lane.connector}:{name}")
+        for name in names
+    )
+
+
+def begin(
+    ledger: Ledger,
+    incident: str,
+    planned: Sequence[Draft],
+    *,
+    step: str = "lock",
+    round_: int = 1,
+    needs: int = 0,
+    roles: Sequence[str] = (),
+    now: datetime = NOW,
+) -> bool:
+    expansion = Expansion(drafts=tuple(planned), needs_approvals=needs, roles=tuple(roles))
+    return ledger.steps.expand(incident, step, round_, expansion, "olga", now)
+
+
+def signature(question: Question, name: str, decision: str = APPROVE) -> str:
+    return key_of(name).sign(question.message(name, decision)).hex()
+
+
+def decide(
+    ledger: Ledger,
+    incident: str,
+    name: str,
+    *,
+    step: str = "lock",
+    decision: str = APPROVE,
+    now: datetime = NOW,
+) -> Question:
+    signed = signature(ledger.steps.question(incident, step), name, decision)
+    return ledger.steps.decide(incident, step, name, decision, signed, now)
+
+
+def runner(ledger: Ledger, incident: str, now: datetime = NOW) -> str:
+    return ledger.runners.register(incident, "direct", now)
+
+
+def look(
+    ledger: Ledger, incident: str, who: str, state: JsonObject, *, now: datetime = NOW
+) -> None:
+    """Read the prior state of every lock that waits for it: each account is in `state`."""
+    rows = ledger.effects.without_prior(incident, LOCK, now, 1000)
+    seen = [(row, Observed(target=row.target, state=state)) for row in rows]
+    ledger.attempts.keep_prior(incident, seen, who, now)
+
+
+def claim(
+    ledger: Ledger,
+    incident: str,
+    who: str,
+    *,
+    lane: Lane = REVOKE,
+    mode: Mode = Mode.LIVE,
+    limits: Limits = LIMITS,
+    now: datetime = NOW,
+) -> Batch | None:
+    return ledger.attempts.claim(incident, lane, who, mode, limits, now)
+
+
+def claimed(
+    ledger: Ledger,
+    incident: str,
+    who: str,
+    *,
+    lane: Lane = REVOKE,
+    limits: Limits = LIMITS,
+    now: datetime = NOW,
+) -> Batch:
+    batch = claim(ledger, incident, who, lane=lane, limits=limits, now=now)
+    assert batch is not None
+    return batch
+
+
+def results(
+    batch: Batch,
+    state: EffectState = EffectState.DONE,
+    *,
+    reason: str = "",
+    retry_after: float | None = None,
+) -> list[Result]:
+    return [
+        Result(target=order.target, state=state, reason=reason, retry_after_seconds=retry_after)
+        for order in batch.orders
+    ]
+
+
+def lock(ledger: Ledger, incident: str, name: str, prior: JsonObject, *, step: str = "lock") -> str:
+    """Lock one account from its prior state to its receipt; give the effect's token."""
+    begin(ledger, incident, drafts(LOCK, name), step=step)
+    who = runner(ledger, incident)
+    look(ledger, incident, who, prior)
+    batch = claimed(ledger, incident, who, lane=LOCK)
+    ledger.attempts.receipt(batch, results(batch), who, NOW)
+    return batch.effects[0].token
+
+
+def only(ledger: Ledger, incident: str) -> EffectRow:
+    """The one effect of an incident."""
+    (row,) = ledger.effects.of_incident(incident)
+    return row
+
+
+def states(ledger: Ledger, incident: str) -> dict[str, EffectState]:
+    return {row.target: row.state for row in ledger.effects.of_incident(incident)}

@@ -1,0 +1,149 @@
+"""A ledger in which every table holds rows, written through the public interface alone.
+
+What went in that is personal is told apart (`PERSONAL`), so that a test can look for it in the
+database's bytes; each of these texts is unlike anything else that stands there.
+"""
+
+from datetime import timedelta
+
+from standfast.ledger import Ledger
+from standfast.ledger.effects import Draft, Lane
+from standfast.ledger.incidents import Expansion, FrozenNotice
+from standfast.records import EffectState, Mode, Observed, Proof, Result, StepState
+from tests.ledger.place import FOUNDED, NOW
+from tests.ledger.stage import LIMITS, LOCK, begin, decide, enrol, key_of, open_incident, runner
+
+TELL = Lane(verb="notices.send", connector="smtp")
+
+PERSONAL = {
+    "full name": "Zebediah Quartermaine",
+    "mail": "zebediah@quartermaine.example",
+    "own account": "agents:zquartermaine",
+    "account": "ymirsson",
+    "unknown account": "xanthippe",
+    "input": "seen on the floor with wolfhound",
+    "customer": "violetta@ulverstone.example",
+    "slot": "Dear Violetta Ulverstone",
+    "prior state": "cn=ymirsson-before",
+    "facts": "message-for-violetta-accepted",
+    "reason": "550 no mailbox violetta here",
+    "answer": "tarquin says he is abroad",
+    "page": "pager-of-zebediah",
+}
+NOTICE = FrozenNotice(
+    template="breach",
+    body={"en": {"subject": "What happened", "text": "Dear {{ name }}"}},
+    digest="d" * 64,
+    root="e" * 64,
+    audience="customers",
+    recipients=1,
+)
+
+
+def tell(ledger: Ledger) -> str:
+    """Live through one incident, from enrolment to undo; give its id. The last event is signed."""
+    _enrol(ledger)
+    incident = open_incident(
+        ledger,
+        trigger="alert-1",
+        inputs={"accounts": [PERSONAL["account"]], "reason": PERSONAL["input"]},
+    )
+    open_incident(ledger, trigger="alert-1")
+    who = runner(ledger, incident)
+    locked = _lock(ledger, incident, who)
+    _notify(ledger, incident, who)
+    undo = Draft(
+        verb="accounts.unlock",
+        connector="agents",
+        target=f"agents:{PERSONAL['account']}",
+        undoes=locked,
+        prior={"entry": PERSONAL["prior state"]},
+    )
+    begin(ledger, incident, [undo], step="undo-1")
+    ledger.audit.sign_head(NOW)
+    _talk(ledger, incident)
+    ledger.runners.beat(who, incident, NOW)
+    run = ledger.runs.start("backup", "calls", "direct", "olga", NOW)
+    ledger.runs.finish(run, "backup", "done", {"files": 3}, "olga", NOW)
+    ledger.audit.sign_head(NOW)
+    return incident
+
+
+def _enrol(ledger: Ledger) -> None:
+    ledger.people.enrol(
+        name="zed",
+        full_name=PERSONAL["full name"],
+        mail=PERSONAL["mail"],
+        accounts=[PERSONAL["own account"]],
+        roles=["duty-manager"],
+        public_key=key_of("zed").public_key().public_bytes_raw().hex(),
+        salt="00" * 16,
+        enrolled_by="init",
+        now=FOUNDED,
+    )
+    enrol(ledger, "leaver")
+    ledger.people.remove("leaver", "zed", NOW)
+
+
+def _lock(ledger: Ledger, incident: str, who: str) -> str:
+    names = (PERSONAL["account"], PERSONAL["unknown account"])
+    planned = [
+        Draft(
+            verb=LOCK.verb,
+            connector="agents",
+            target=f"agents:{name}",
+            details={"reason": PERSONAL["input"]},
+        )
+        for name in names
+    ]
+    begin(ledger, incident, planned, needs=1, roles=["duty-manager"])
+    page = Draft(verb="people.page", connector="pager", target=PERSONAL["page"])
+    ledger.steps.ask(incident, "lock", 1, [page], NOW)
+    decide(ledger, incident, "zed")
+    rows = ledger.effects.without_prior(incident, LOCK, NOW, 10)
+    seen = [
+        (
+            row,
+            Observed(
+                target=row.target,
+                exists=row.target.endswith(PERSONAL["account"]),
+                state={"entry": PERSONAL["prior state"]},
+            ),
+        )
+        for row in rows
+    ]
+    ledger.attempts.keep_prior(incident, seen, who, NOW)
+    batch = ledger.attempts.claim(incident, LOCK, who, Mode.LIVE, LIMITS, NOW)
+    assert batch is not None
+    done = Result(target="", state=EffectState.DONE, proof=Proof.READ_BACK)
+    ledger.attempts.receipt(batch, [done], who, NOW)
+    ledger.steps.finish(incident, "lock", 1, StepState.PARTIAL, "1 of 2 done", NOW)
+    return batch.effects[0].token
+
+
+def _notify(ledger: Ledger, incident: str, who: str) -> None:
+    planned = Draft(
+        verb=TELL.verb,
+        connector=TELL.connector,
+        target=f"mail:{PERSONAL['customer']}",
+        details={"values": {"name": PERSONAL["slot"]}},
+    )
+    ledger.steps.expand(
+        incident, "tell", 1, Expansion(drafts=(planned,), notice=NOTICE), "olga", NOW
+    )
+    batch = ledger.attempts.claim(incident, TELL, who, Mode.LIVE, LIMITS, NOW)
+    assert batch is not None
+    told = Result(
+        target="",
+        state=EffectState.FAILED,
+        reason=PERSONAL["reason"],
+        facts={"said": PERSONAL["facts"]},
+        retry_after_seconds=60,
+    )
+    ledger.attempts.receipt(batch, [told], who, NOW)
+
+
+def _talk(ledger: Ledger, incident: str) -> None:
+    ledger.steps.prompt(incident, "call", 1, NOW)
+    ledger.steps.answer(incident, "call", PERSONAL["answer"], "olga", NOW)
+    ledger.steps.wait_until(incident, "pause", 1, NOW + timedelta(hours=1), NOW)

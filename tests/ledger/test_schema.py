@@ -1,0 +1,68 @@
+"""The database's shape: made once, checked at every opening, the same as the tables in the code."""
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from standfast.errors import ConfigurationError
+from standfast.ledger import Ledger, create, schema
+from standfast.ledger.tables import metadata
+from tests.ledger.intruder import Intruder
+from tests.ledger.place import FOUNDED, Place
+
+
+def test_the_migrated_schema_is_the_one_in_the_code(ledger: Ledger) -> None:
+    with ledger.core.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_version_that_is_asked_for_is_the_newest_there_is() -> None:
+    scripts = ScriptDirectory(str(Path(schema.__file__).parent / "migrations"))
+    assert scripts.get_heads() == [schema.HEAD]
+
+
+def test_creating_twice_changes_nothing(place: Place, intruder: Intruder) -> None:
+    place.create()
+    before = [intruder.rows(table) for table in metadata.sorted_tables]
+    keys = {path.name: path.read_bytes() for path in place.keys.iterdir()}
+    witness = place.witness.read_bytes()
+    place.create()
+    assert [intruder.rows(table) for table in metadata.sorted_tables] == before
+    assert {path.name: path.read_bytes() for path in place.keys.iterdir()} == keys
+    assert place.witness.read_bytes() == witness
+
+
+def test_opening_a_file_that_is_not_there_says_so_and_makes_none(sqlite_place: Place) -> None:
+    with pytest.raises(ConfigurationError, match="`standfast init`"), sqlite_place.opened():
+        pass
+    assert not sqlite_place.file.exists()
+
+
+def test_opening_an_empty_database_says_that_init_makes_a_ledger(place: Place) -> None:
+    if place.is_sqlite:
+        place.file.touch()
+    with pytest.raises(ConfigurationError, match="`standfast init`"), place.opened():
+        pass
+
+
+def test_another_schema_is_refused(place: Place, intruder: Intruder) -> None:
+    place.create()
+    intruder.run("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigurationError, match="schema 9999"), place.opened():
+        pass
+
+
+def test_a_folder_that_is_not_there_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'missing' / 'ledger.db'}"
+    with pytest.raises(ConfigurationError, match="cannot be opened for writing"):
+        create(url, tmp_path / "keys", tmp_path / "witness", FOUNDED)
+
+
+@pytest.mark.parametrize("url", ["ledger.db", "sqlite://", "mysql://localhost/ledger"])
+def test_an_address_that_cannot_hold_a_ledger_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"ledger\.url"):
+        create(url, tmp_path / "keys", tmp_path / "witness", FOUNDED)
