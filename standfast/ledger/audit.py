@@ -4,13 +4,18 @@ Rules
 - Each event carries the hash of the one before and the digests of the rows that its transaction
   changed. So the last event about a row says what that row must hold now: a changed column, a
   deleted row and a row that no event knows all show.
-- The tail is verified before a head is signed; a signed head never covers what was not checked.
+- Each event is sealed with a key that is not in the database. What the database alone can do is go
+  back to an earlier moment: that shows where a head had been signed since.
+- The tail is verified before a head is signed, and the head that it begins from; a signed head
+  never covers what was not checked.
 - Heads also go to a witness outside the ledger: whoever rewrites the database cannot rewrite that.
   The ledger commits first, and the next signing tells the witness what a crash kept from it; the
   other order would leave a witness that accuses an honest ledger.
-- Verifying reports everything it finds, the first first; it changes nothing.
+- Verifying reports everything it finds, the first first; it changes nothing, and raises at nothing
+  that somebody may have written into the database or the witness.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -20,16 +25,18 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from sqlalchemy import Connection, Engine, desc, insert, select
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection, Engine, Row, Table, desc, insert, select, text
 
 from standfast.errors import ConfigurationError, Damaged
-from standfast.ledger.database import reading, writing
+from standfast.ledger.database import reading, reading_anything, writing
 from standfast.ledger.tables import CHAIN, as_stored, audit_event, audit_head, metadata
 from standfast.ledger.transaction import GENESIS, event_hash, row_digest
+from standfast.ledger.vault import Vault
 from standfast.records import Json, canonical, timestamp
 
 _HEAD_CONTEXT = b"standfast audit head v1\n"
+_NOT_A_HEAD = (ValueError, KeyError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +95,22 @@ def timeline(connection: Connection, subject: str | None = None) -> Iterator[Aud
 class Auditor:
     """Verifies and signs one ledger's chain."""
 
-    def __init__(self, engine: Engine, key: Ed25519PrivateKey, witness: Path) -> None:
+    def __init__(self, engine: Engine, vault: Vault, witness: Path) -> None:
         self._engine = engine
-        self._key = key
-        self._public = key.public_key().public_bytes_raw().hex()
+        self._vault = vault
+        self._key = vault.signing_key()
+        self._public = self._key.public_key().public_bytes_raw().hex()
         self._witness = witness
 
     def verify(self, progress: Callable[[int], None] | None = None) -> AuditReport:
         """Check every link, head, witness line and row."""
         findings: list[AuditFinding] = []
-        with reading(self._engine) as connection:
+        # First: what another process signs from here on is no more in the witness than in our view.
+        lines = self._witness_lines()
+        with reading_anything(self._engine) as connection:
             hashes, expected = self._walk(connection, findings, progress)
             heads = self._check_heads(connection, hashes, findings)
-            witnessed = self._check_witness(hashes, heads, findings)
+            witnessed = self._check_witness(lines, hashes, heads, findings)
             rows = _check_rows(connection, expected, findings)
         return AuditReport(
             events=len(hashes),
@@ -116,23 +126,22 @@ class Auditor:
         The events since the last head are checked first; Damaged when one does not agree.
         """
         with writing(self._engine) as connection:
-            last = connection.execute(
-                select(audit_head).order_by(desc(audit_head.c.sequence)).limit(1)
-            ).first()
-            start = last.sequence if last else 0
-            previous = last.hash if last else GENESIS
+            if connection.dialect.name == "postgresql":
+                # Two who sign at once would both add the same head.
+                connection.execute(text("LOCK TABLE audit_head IN SHARE ROW EXCLUSIVE MODE"))
+            start, previous = base = self._newest_head(connection)
             for row in connection.execute(
                 select(*as_stored(audit_event))
                 .where(audit_event.c.sequence > start)
                 .order_by(audit_event.c.sequence)
             ):
-                if row.previous != previous or row.hash != _hash_of(row):
+                if row.sequence != start + 1 or self._problem_of_event(row, previous):
                     raise Damaged(
                         f"event {row.sequence} of the ledger does not follow the one before; "
                         "nothing was signed; run `standfast audit verify`"
                     )
                 start, previous = row.sequence, row.hash
-            if start and not (last and start == last.sequence):
+            if (start, previous) != base:
                 head: dict[str, Json] = {
                     "sequence": start,
                     "hash": previous,
@@ -148,7 +157,27 @@ class Auditor:
                     )
                 )
         self._tell_witness()
-        return int(start)
+        return start
+
+    def _newest_head(self, connection: Connection) -> tuple[int, str]:
+        """Give the newest signed (sequence, hash), or the beginning; Damaged when it is forged."""
+        head = connection.execute(
+            select(*as_stored(audit_head)).order_by(desc(audit_head.c.sequence)).limit(1)
+        ).first()
+        if head is None:
+            return 0, GENESIS
+        covered = connection.execute(
+            select(audit_event.c.sequence, audit_event.c.hash).where(
+                audit_event.c.sequence == head.sequence
+            )
+        )
+        problem = self._problem_of_head(head._asdict(), {row.sequence: row.hash for row in covered})
+        if problem:
+            raise Damaged(
+                f"head {head.sequence} of the ledger is not what was signed ({problem}); nothing "
+                "was signed; run `standfast audit verify`"
+            )
+        return head.sequence, head.hash
 
     def _walk(
         self,
@@ -169,19 +198,27 @@ class Auditor:
                     AuditFinding(where=where, problem=f"event {sequence} is missing before it")
                 )
                 sequence = row.sequence
-            if row.previous != previous:
-                findings.append(
-                    AuditFinding(where=where, problem="its link to the one before broke")
-                )
-            if row.hash != _hash_of(row):
-                findings.append(
-                    AuditFinding(where=where, problem="it was changed: its hash differs")
-                )
+            problem = self._problem_of_event(row, previous)
+            if problem:
+                findings.append(AuditFinding(where=where, problem=problem))
             hashes[row.sequence] = previous = row.hash
             _learn(expected, row.changes, where, findings)
             if progress:
                 progress(sequence)
         return hashes, expected
+
+    def _problem_of_event(self, row: Row[Any], previous: str) -> str:
+        """Say what is wrong with an event that should follow the one of this hash, or nothing."""
+        try:
+            if row.hash != _hash_of(row):
+                return "it was changed: its hash differs"
+            if row.seal != self._vault.seal_of_event(row.hash):
+                return "it is not the ledger's own: its seal differs"
+        except ValueError:
+            return "it was changed: a value in it is of another type"
+        if row.previous != previous:
+            return "its link to the one before broke"
+        return ""
 
     def _check_heads(
         self, connection: Connection, hashes: dict[int, str], findings: list[AuditFinding]
@@ -197,15 +234,19 @@ class Auditor:
         return heads
 
     def _check_witness(
-        self, hashes: dict[int, str], heads: dict[int, str], findings: list[AuditFinding]
+        self,
+        lines: list[bytes],
+        hashes: dict[int, str],
+        heads: dict[int, str],
+        findings: list[AuditFinding],
     ) -> int:
         agreed = 0
-        for number, line in enumerate(self._witness_lines(), 1):
+        for number, line in enumerate(lines, 1):
             where = f"witness line {number}"
             try:
                 head = json.loads(line)
                 problem = self._problem_of_head(head, hashes)
-            except (ValueError, KeyError, TypeError):
+            except _NOT_A_HEAD:
                 problem = "it is not a head"
             else:
                 if not problem and head["sequence"] not in heads:
@@ -218,10 +259,10 @@ class Auditor:
                 agreed += 1
         return agreed
 
-    def _witness_lines(self) -> list[str]:
+    def _witness_lines(self) -> list[bytes]:
         """Give the whole lines; one without its end was cut by a crash and never counted."""
         try:
-            return self._witness.read_text().split("\n")[:-1]
+            return self._witness.read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -252,20 +293,26 @@ class Auditor:
 
     def _tell_witness(self) -> None:
         """Append the heads that the witness does not have yet."""
-        lines = self._witness_lines()
-        known = max((_sequence_of(line) for line in lines), default=0)
-        with reading(self._engine) as connection:
-            news = connection.execute(
-                select(*as_stored(audit_head))
-                .where(audit_head.c.sequence > known)
-                .order_by(audit_head.c.sequence)
-            ).all()
-        if not news:
-            return
-        self._witness.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._witness, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            os.ftruncate(descriptor, sum(len(line.encode()) + 1 for line in lines))
+            self._witness.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._witness, os.O_WRONLY | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the witness {self._witness} cannot be written: {error.strerror}; the head is in "
+                "the ledger, and the next signing tells the witness too"
+            ) from None
+        try:
+            # Another process may be half-way through a line, which is not to be cut off.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lines = self._witness_lines()
+            known = max((_sequence_of(line) for line in lines), default=0)
+            with reading(self._engine) as connection:
+                news = connection.execute(
+                    select(*as_stored(audit_head))
+                    .where(audit_head.c.sequence > known)
+                    .order_by(audit_head.c.sequence)
+                ).all()
+            os.ftruncate(descriptor, sum(len(line) + 1 for line in lines))
             os.lseek(descriptor, 0, os.SEEK_END)
             os.write(descriptor, b"".join(canonical(row._asdict()) + b"\n" for row in news))
             os.fsync(descriptor)
@@ -273,11 +320,12 @@ class Auditor:
             os.close(descriptor)
 
 
-def _sequence_of(line: str) -> int:
+def _sequence_of(line: bytes) -> int:
     try:
-        return int(json.loads(line)["sequence"])
-    except (ValueError, KeyError, TypeError):
-        return 0  # not a head: verifying names it
+        sequence = json.loads(line)["sequence"]
+        return sequence if type(sequence) is int else 0
+    except _NOT_A_HEAD:
+        return 0  # verifying names it
 
 
 def _hash_of(row: Any) -> str:
@@ -306,7 +354,7 @@ def _learn(
             digests = expected.setdefault(table, {})
             for *key, row_hash in rows:
                 digests[tuple(key)] = row_hash
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         findings.append(AuditFinding(where=where, problem="its list of changes cannot be read"))
 
 
@@ -323,7 +371,7 @@ def _check_rows(
         for row in connection.execute(select(*as_stored(table))).mappings():
             count += 1
             key = tuple(row[column.name] for column in table.primary_key.columns)
-            where = f"{table.name} {'/'.join(str(part) for part in key)}"
+            where = _name_of(table, key)
             known = missing.pop(key, None)
             if known is None:
                 findings.append(AuditFinding(where=where, problem="no event tells of this row"))
@@ -332,7 +380,12 @@ def _check_rows(
                     AuditFinding(where=where, problem="it was changed outside the ledger")
                 )
         findings.extend(
-            AuditFinding(where=f"{table.name} {'/'.join(map(str, key))}", problem="it was deleted")
-            for key in missing
+            AuditFinding(where=_name_of(table, key), problem="it was deleted") for key in missing
         )
     return count
+
+
+def _name_of(table: Table, key: tuple[Any, ...]) -> str:
+    """Give a row's name for people, whatever was written into its key: no control characters."""
+    parts = (part if str(part).isprintable() else ascii(part) for part in key)
+    return f"{table.name} {'/'.join(str(part) for part in parts)}"

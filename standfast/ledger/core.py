@@ -39,5 +39,11 @@ class Core:
         detail: Mapping[str, Json] | None = None,
     ) -> AbstractContextManager[Write]:
         return write(
-            self.engine, actor=actor, subject=subject, action=action, now=now, detail=detail
+            self.engine,
+            actor=actor,
+            subject=subject,
+            action=action,
+            now=now,
+            seal=self.vault.seal_of_event,
+            detail=detail,
         )

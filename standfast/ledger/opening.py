@@ -67,7 +67,7 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
         ) as write:
             if write.connection.execute(installation.select()).first() is None:
                 write.insert(installation, {"id": new_token(), "initialised_at": now})
-        Auditor(engine, vault.signing_key(), witness).sign_head(now)
+        Auditor(engine, vault, witness).sign_head(now)
     finally:
         engine.dispose()
 
@@ -90,7 +90,7 @@ def opened(url: str, keys: Path, witness: Path) -> Iterator[Ledger]:
             people=People(core),
             runs=Runs(core),
             runners=Runners(core),
-            audit=Auditor(engine, vault.signing_key(), witness),
+            audit=Auditor(engine, vault, witness),
         )
     finally:
         engine.dispose()

@@ -29,7 +29,7 @@ from sqlalchemy import (
     TypeDecorator,
     type_coerce,
 )
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import NullType
 
 from standfast.records import moment, timestamp
 
@@ -235,6 +235,7 @@ audit_event = Table(
     Column("changes", Text, nullable=False),  # canonical JSON: table → [[key…, row digest]…]
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+    Column("seal", String(64), nullable=False),  # MAC over the hash: only the ledger adds events
     Index(None, "subject", "sequence"),
 )
 
@@ -251,14 +252,7 @@ audit_head = Table(
 
 def as_stored(table: Table) -> list[ColumnElement[Any]]:
     """Give the columns as the database holds them: what was tampered with must not trip us."""
-    return [
-        type_coerce(column, _STORED[type(column.type)]).label(column.name)
-        if type(column.type) in _STORED
-        else column
-        for column in table.columns
-    ]
+    return [type_coerce(column, NullType()).label(column.name) for column in table.columns]
 
-
-_STORED: dict[type, TypeEngine[Any]] = {Moment: String(), Boolean: Integer()}
 
 CHAIN = frozenset({audit_event.name, audit_head.name})

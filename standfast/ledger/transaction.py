@@ -3,6 +3,8 @@
 Rules
 - Every change goes through `Write`; at its end the rows it touched are read back, and their digests
   stand in the event. So the chain says what the database holds, not what we meant to write.
+- The event's hash is open to every auditor; its seal is a MAC whose key is not in the database, so
+  who holds the database alone can neither add an event nor rewrite those that no head covers yet.
 - One event a transaction; a transaction that touched nothing and has nothing to say leaves none.
 - The event comes last, under a lock on the chain's tail: on PostgreSQL writers work side by side
   until here.
@@ -10,7 +12,7 @@ Rules
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +34,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 
 from standfast.ledger.database import writing
 from standfast.ledger.tables import as_stored, audit_event
@@ -50,19 +52,20 @@ Values = Mapping[str, Any]
 def row_digest(table: Table, row: RowMapping) -> str:
     """Give the digest of one row as the database holds it: column names and values, in order."""
     plain = [[column.name, _plain(row[column.name])] for column in table.columns]
-    # Not `canonical`: its checks cost more than the hash, and these values are all ours.
-    body = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
-    return hashlib.sha256(body).hexdigest()[:_ROW_DIGEST_HEX]
+    # Not `canonical`: its checks cost more than the hash, and these values are all ours. A lone
+    # surrogate is what `reading_anything` makes of a byte that is not UTF-8.
+    body = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(body.encode(errors="surrogatepass")).hexdigest()[:_ROW_DIGEST_HEX]
 
 
 def _plain(value: Any) -> Json:
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, bytes):
+        return [value.hex()]  # a list: SQLite would keep the same digits as text
     if isinstance(value, int):
         return int(value)  # SQLite keeps true as 1
-    return repr(value)  # what a column of ours never holds: a changed type shows
+    return [type(value).__name__, repr(value)]  # what no column of ours ever holds
 
 
 @dataclass(kw_only=True)
@@ -74,6 +77,7 @@ class Write:
     subject: str
     action: str
     now: datetime
+    seal: Callable[[str], str]  # gives the MAC over an event's hash
     detail: dict[str, Json] = field(default_factory=dict)
     _touched: dict[str, tuple[Table, dict[Key, None]]] = field(default_factory=dict)
 
@@ -98,19 +102,22 @@ class Write:
 
     def insert_new(self, table: Table, *rows: Values) -> int:
         """Add the rows whose key is not there yet; give their number."""
-        if not rows:
+        keyed = {_key_of(table, row): row for row in rows}
+        there = set(self._keys_present(table, list(keyed)))
+        new = {key: row for key, row in keyed.items() if key not in there}
+        if not self.is_postgresql:  # nobody else writes now
+            self.insert(table, *new.values())
+            return len(new)
+        if not new:
             return 0
-        keys = [_key_of(table, row) for row in rows]
-        there = set(self._keys_present(table, keys))
-        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in there}
-        if new:
-            # A racing writer on PostgreSQL may have added one since: its row stands, not ours.
-            build = postgresql.insert if self.is_postgresql else sqlite.insert
-            self.connection.execute(
-                build(table).on_conflict_do_nothing(), [dict(row) for row in new.values()]
-            )
-            self._touch(table, new)
-        return len(new)
+        # Another writer may have added one since: its row stands, and only ours are told.
+        added = self.connection.execute(
+            postgresql.insert(table).on_conflict_do_nothing().returning(*table.primary_key.columns),
+            [dict(row) for row in new.values()],
+        )
+        ours = {tuple(row) for row in added}
+        self._touch(table, [key for key in new if key in ours])
+        return len(ours)
 
     def update(
         self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
@@ -183,9 +190,9 @@ class Write:
             "changes": canonical(changes).decode(),
             "previous": tail.hash if tail else GENESIS,
         }
-        self.connection.execute(
-            insert(audit_event).values(**{**event, "at": self.now, "hash": event_hash(event)})
-        )
+        hash_ = event_hash(event)
+        values = {**event, "at": self.now, "hash": hash_, "seal": self.seal(hash_)}
+        self.connection.execute(insert(audit_event).values(**values))
 
 
 def event_hash(event: JsonObject) -> str:
@@ -201,6 +208,7 @@ def write(
     subject: str,
     action: str,
     now: datetime,
+    seal: Callable[[str], str],
     detail: Mapping[str, Json] | None = None,
 ) -> Iterator[Write]:
     """Change rows in one transaction, told by one event; nothing stays when anything escapes."""
@@ -211,6 +219,7 @@ def write(
             subject=subject,
             action=action,
             now=now,
+            seal=seal,
             detail=dict(detail or {}),
         )
         yield hands

@@ -97,6 +97,10 @@ class Vault:
         key = hmac.digest(self._key(INSTALLATION), b"standfast mac", "sha256")
         return hmac.digest(key, context.encode() + b"\n" + canonical(value), "sha256").hex()
 
+    def seal_of_event(self, event_hash: str) -> str:
+        """Give the MAC that shows an event of the chain to be the ledger's own."""
+        return self.mac("event", event_hash)
+
     def signing_key(self) -> Ed25519PrivateKey:
         """The key that signs heads of the chain and seals evidence."""
         seed = hmac.digest(self._key(INSTALLATION), b"standfast head", "sha256")

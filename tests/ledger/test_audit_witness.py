@@ -1,0 +1,124 @@
+"""The witness outside the ledger: it names a ledger that went back, and accuses no honest one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ConfigurationError
+from standfast.ledger import Ledger
+from tests.ledger.place import NOW, Place
+from tests.ledger.stage import open_incident
+
+
+def _sequences(witness: Path) -> list[int]:
+    return [json.loads(line)["sequence"] for line in witness.read_text().splitlines()]
+
+
+def _signed(ledger: Ledger) -> int:
+    open_incident(ledger)
+    return ledger.audit.sign_head(NOW)
+
+
+def test_a_database_rolled_back_to_an_earlier_copy_is_named(sqlite_place: Place) -> None:
+    sqlite_place.create()
+    copy = sqlite_place.file.with_suffix(".copy")
+    with sqlite_place.opened() as ledger:
+        _signed(ledger)
+    shutil.copy(sqlite_place.file, copy)
+    with sqlite_place.opened() as ledger:
+        newest = _signed(ledger)
+        assert ledger.audit.verify().is_whole
+    shutil.copy(copy, sqlite_place.file)
+    with sqlite_place.opened() as ledger:
+        (finding,) = ledger.audit.verify().findings
+        assert finding.where == "witness line 3"
+        assert finding.problem.startswith(f"event {newest}, which it covers, is gone")
+        # Growing past what was signed does not hide it.
+        _signed(ledger)
+        _signed(ledger)
+        assert [one.where for one in ledger.audit.verify().findings] == ["witness line 3"]
+
+
+def test_every_head_goes_to_the_witness_in_order(ledger: Ledger, place: Place) -> None:
+    expected = [1, _signed(ledger), _signed(ledger)]
+    assert _sequences(place.witness) == expected
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, report.findings) == (3, 3, ())
+
+
+def test_a_torn_last_line_is_no_alarm_and_is_written_again(ledger: Ledger, place: Place) -> None:
+    newest = _signed(ledger)
+    whole = place.witness.read_bytes()
+    for cut in range(1, len(whole.splitlines()[-1]) + 1, 20):
+        place.witness.write_bytes(whole[:-cut])
+        report = ledger.audit.verify()
+        assert (report.findings, report.heads, report.witnessed) == ((), 2, 1)
+        assert ledger.audit.sign_head(NOW) == newest
+        assert place.witness.read_bytes() == whole
+
+
+def test_what_a_crash_kept_from_the_witness_is_told_at_the_next_signing(
+    ledger: Ledger, place: Place
+) -> None:
+    """The ledger commits first; here the witness cannot be written at that moment."""
+    aside = place.witness.parent.with_name("aside")
+    place.witness.parent.rename(aside)
+    place.witness.parent.write_text("a file where the folder should be")
+    with pytest.raises(ConfigurationError, match=r"the witness .* cannot be written"):
+        _signed(ledger)
+    place.witness.parent.unlink()
+    aside.rename(place.witness.parent)
+    assert ledger.audit.verify().findings == ()
+    assert _sequences(place.witness) == [1]
+    newest = _signed(ledger)
+    assert _sequences(place.witness) == [1, newest - 1, newest]
+    assert ledger.audit.verify().witnessed == 3
+
+
+def test_a_witness_that_was_lost_is_told_everything_again(ledger: Ledger, place: Place) -> None:
+    _signed(ledger)
+    whole = place.witness.read_bytes()
+    place.witness.unlink()
+    assert ledger.audit.verify().witnessed == 0
+    ledger.audit.sign_head(NOW)
+    assert place.witness.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"hash": "0" * 64}, "is not the one that was signed"),
+        ({"signature": "00" * 64}, "its signature does not verify"),
+        ({"signed_at": "2020-01-01T00:00:00.000000Z"}, "its signature does not verify"),
+        ({"key": "00" * 32}, "it is signed by another key"),
+        ({"sequence": 7}, "is gone: the ledger was rolled back"),
+    ],
+)
+def test_a_changed_line_of_the_witness_is_named(
+    ledger: Ledger, place: Place, change: dict[str, object], problem: str
+) -> None:
+    head = json.loads(place.witness.read_text())
+    place.witness.write_text(json.dumps(head | change) + "\n")
+    (finding,) = ledger.audit.verify().findings
+    assert finding.where == "witness line 1"
+    assert problem in finding.problem
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"\xff\xfe", b"[]", b"5", b"{}", b'{"sequence":[]}', b'{"sequence":1e999}', b"[" * 9_999],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_no_head_is_named_and_hinders_no_signing(
+    ledger: Ledger, place: Place, line: bytes
+) -> None:
+    before = place.witness.read_bytes()
+    place.witness.write_bytes(before + line + b"\n")
+    (finding,) = ledger.audit.verify().findings
+    assert finding.where == "witness line 2"
+    _signed(ledger)
+    assert place.witness.read_bytes().startswith(before + line + b"\n")
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, len(report.findings)) == (2, 2, 1)
