@@ -2,7 +2,7 @@
 
 Rules
 - Tables are declared with SQLAlchemy Core: every write goes through `transaction.Write`, which
-  needs explicit statements, and the ORM would add 0.2 s to every command (decision 0002).
+  needs explicit statements, and the ORM would add 0.2 s to every command (decision 0004).
 - A column that holds personal data, a prior state, a receipt or a provider's words is `sealed`: it
   is encrypted by the vault before it comes here. In a key a person or account is a `handle`.
 - Times are text in UTC with microseconds (`Moment`), so SQLite and PostgreSQL order them alike.
