@@ -124,6 +124,24 @@ def wrap_stores(tracer: Tracer) -> None:
     tracer.wrap(DirectoryStore, "_put", "put")
 
 
+def wrap_send_log(tracer: Tracer) -> None:
+    """Every change of the send-log, with its commit."""
+    from backup.send_log import SendLog
+
+    for name in (
+        "acknowledge",
+        "forget_packs",
+        "forget_everything",
+        "begin_run",
+        "keep_page",
+        "intend",
+        "settle",
+        "abandon_intention",
+        "remember_root",
+    ):
+        tracer.wrap(SendLog, name, "send-log")
+
+
 def in_own_process(run: Callable[..., None], *args: Any) -> int:
     """Run `run(*args)` in a fresh process that has imported everything; give its exit code."""
     context = multiprocessing.get_context("forkserver")

@@ -1,0 +1,23 @@
+"""A small night: one backup and one drill that holds what came back against the source."""
+
+from pathlib import Path
+
+from standfast.errors import ExitStatus
+from standfast.operations.backups import run_backup
+from standfast.operations.drills import run_drill
+from tests.kill.tracing import Death, Tracer, wrap_ledger, wrap_send_log, wrap_stores
+from tests.operations.places import place_at
+
+SET = "main"
+
+
+def run_night(config_file: Path, identity: Path, log: Path, death: Death | None) -> None:
+    """Back up, then drill; a process that ends by itself has seen both succeed."""
+    tracer = Tracer(log=log, death=death)
+    wrap_ledger(tracer)
+    wrap_stores(tracer)
+    wrap_send_log(tracer)
+    with place_at(config_file) as place:
+        assert run_backup(place, SET, "direct").exit_status is ExitStatus.DONE
+        drill = run_drill(place, SET, identity, compares=True)
+        assert drill.exit_status is ExitStatus.DONE, drill

@@ -1,0 +1,131 @@
+"""Kill set = trace: a night that dies anywhere loses no earlier recovery point, and runs again."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from standfast.operations.backups import list_points, restore, verify
+from standfast.operations.setup import IDENTITY_FILE, OFFLINE, set_up
+from tests.kill.night import SET, run_night
+from tests.kill.tracing import Death, Phase, in_own_process, traced_labels
+from tests.operations.places import place_at
+
+KILLED = -9
+LONG_AGO = 1_700_000_000_000_000_000
+
+
+@dataclass
+class Night:
+    """A place with one good recovery point, and a source that has changed since."""
+
+    folder: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "place/standfast.toml"
+
+    @property
+    def identity(self) -> Path:
+        return self.folder / "place" / OFFLINE / IDENTITY_FILE
+
+    def run(self, death: Death | None) -> int:
+        log = self.folder / "trace.log"
+        log.unlink(missing_ok=True)
+        return in_own_process(run_night, self.config_file, self.identity, log, death)
+
+    @property
+    def trace(self) -> list[str]:
+        return traced_labels(self.folder / "trace.log")
+
+
+def contents(tree: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(tree)): path.read_bytes()
+        for path in sorted(tree.rglob("*"))
+        if path.is_file()
+    }
+
+
+def changed(source: Path) -> None:
+    (source / "notes.txt").write_text("the second night\n")
+    (source / "new.bin").write_bytes(os.urandom(200_000))
+    (source / "old.txt").unlink()
+
+
+@pytest.fixture(scope="module")
+def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything up to the second night, to be moved to one and the same path for each death."""
+    folder = tmp_path_factory.mktemp("night")
+    source = folder / "here/source"
+    source.mkdir(parents=True)
+    (source / "notes.txt").write_text("the first night\n")
+    (source / "old.txt").write_text("soon gone\n")
+    (source / "call.bin").write_bytes(os.urandom(300_000))
+    for path in source.iterdir():
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    set_up(
+        folder / "here/place",
+        source,
+        organisation="Example",
+        contact_line="020 7946 0000",
+        now=datetime.now(UTC),
+    )
+    night = Night(folder / "here")
+    assert night.run(None) == 0
+    shutil.copytree(source, folder / "first-source", copy_function=shutil.copy2)
+    changed(source)
+    (folder / "here").rename(folder / "kept")
+    return folder
+
+
+def fresh(first_night: Path) -> Night:
+    """The second evening again; paths stand in the configuration, so it is always the same one."""
+    shutil.rmtree(first_night / "here", ignore_errors=True)
+    shutil.copytree(first_night / "kept", first_night / "here", symlinks=True)
+    return Night(first_night / "here")
+
+
+def check_after(night: Night, first_source: Path) -> None:
+    """The first point restores, the newest equals the source, and both chains are whole."""
+    with place_at(night.config_file) as place:
+        points = list_points(place, SET).points
+        for point, source in ((points[0], first_source), (points[-1], night.folder / "source")):
+            to = night.folder / f"restored-{point.sequence}"
+            outcome = restore(place, point.name, to, night.identity)
+            assert outcome.exit_status is ExitStatus.DONE
+            assert contents(to / "source") == contents(source)
+        report = verify(place, read=True, identity_file=night.identity)
+        assert report.exit_status is ExitStatus.DONE, report.findings
+        assert place.ledger.audit.verify().findings == ()
+        for kind in ("backup", "drill"):
+            assert place.ledger.runs.all(kind)[0].state == "done"
+        assert not any(place.config.drills.folder.glob("*/tree")), "each target is destroyed"
+
+
+def test_a_clean_night_passes_every_check(first_night: Path) -> None:
+    night = fresh(first_night)
+    assert night.run(None) == 0
+    assert {"commit", "put", "send-log"} <= set(night.trace)
+    check_after(night, first_night / "first-source")
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_killed_at_every_point_the_night_is_whole_when_run_again(
+    phase: Phase, first_night: Path
+) -> None:
+    night = fresh(first_night)
+    assert night.run(None) == 0
+    points = len(night.trace)
+    killed: set[int] = set()
+    for point in range(1, points + 1):
+        night = fresh(first_night)
+        if night.run(Death(point, phase)) == KILLED:
+            killed.add(point)
+        assert night.run(None) == 0, (point, phase)
+        check_after(night, first_night / "first-source")
+    assert killed == set(range(1, points + 1)), "the set of killed points equals the trace"
