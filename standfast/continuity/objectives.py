@@ -1,0 +1,59 @@
+"""What was measured, against what was promised.
+
+Rules
+- Equal to the objective is met; what could not be measured is missed: a promise that nobody has
+  seen kept is not kept.
+- Times are whole milliseconds, rounded up, so that a report never flatters.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class RpoBasis(StrEnum):
+    """From what the actual recovery point was measured."""
+
+    LAST_CHANGE = "last_change"  # the newest change that was found in the restored data
+    CONSISTENT_AT = "consistent_at"  # the moment that the recovery point is consistent at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """One service's objectives in one drill; None = not reached, so not measured."""
+
+    service: str
+    rto_promised_ms: int
+    rto_actual_ms: int | None
+    rpo_promised_ms: int
+    rpo_actual_ms: int | None
+    rpo_basis: RpoBasis
+
+    @property
+    def is_rto_met(self) -> bool:
+        return self.rto_actual_ms is not None and self.rto_actual_ms <= self.rto_promised_ms
+
+    @property
+    def is_rpo_met(self) -> bool:
+        return self.rpo_actual_ms is not None and self.rpo_actual_ms <= self.rpo_promised_ms
+
+    @property
+    def is_met(self) -> bool:
+        return self.is_rto_met and self.is_rpo_met
+
+
+def milliseconds(duration: timedelta) -> int:
+    """Give whole milliseconds, rounded up; a clock that went backwards gives 0."""
+    return max(0, -(-duration // _MILLISECOND))
+
+
+def minutes(count: int) -> int:
+    """Give minutes as milliseconds."""
+    return milliseconds(timedelta(minutes=count))
+
+
+def between(start: datetime, end: datetime | None) -> int | None:
+    """Give the milliseconds from `start` to `end`, or None when there was no end."""
+    return None if end is None else milliseconds(end - start)

@@ -1,0 +1,214 @@
+"""What backups, restores and verifications came to, for people, for `--json` and for the ledger.
+
+Rules
+- `summary` is what the ledger keeps: counts, times and the point's name, no name of a file.
+- `as_json` is for who asked: it names each file that is missing, and why.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from backup.records import BackupResult, Finding, Point, RestoreResult, VerifyReport
+from standfast.errors import ExitStatus
+from standfast.records import Json, timestamp
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupOutcome:
+    """What one backup of a set came to."""
+
+    run: str
+    set_name: str
+    result: BackupResult
+    died_before: tuple[str, ...]  # earlier runs of the set whose process had died
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        is_whole = self.result.complete and not self.result.is_fork
+        return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
+
+    def summary(self) -> dict[str, Json]:
+        """What the ledger keeps: counts, and no name of a file."""
+        result = self.result
+        return {
+            "point": result.point,
+            "is_complete": result.complete,
+            "is_fork": result.is_fork,
+            "files": result.files,
+            "directories": result.directories,
+            "files_new": result.files_new,
+            "files_changed": result.files_changed,
+            "files_unchanged": result.files_unchanged,
+            "unread": result.unread_total,
+            "bytes_read": result.bytes_read,
+            "bytes_total": result.bytes_total,
+            "bytes_new": result.bytes_new,
+            "warnings": len(result.warnings),
+            "consistent_at": timestamp(result.consistent_at),
+        }
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "run": self.run,
+            "set": self.set_name,
+            **self.summary(),
+            "unread": [{"path": item.path, "reason": item.reason} for item in self.result.unread],
+            "unread_total": self.result.unread_total,
+            "warnings": list(self.result.warnings),
+            "died_before": list(self.died_before),
+            "started_at": timestamp(self.result.started),
+            "ended_at": timestamp(self.result.ended),
+            "exit_status": int(self.exit_status),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointList:
+    """Recovery points, newest last; sealed details only where an identity was given."""
+
+    points: tuple[Point, ...]
+    exit_status: ExitStatus = ExitStatus.DONE
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "points": [_point_as_json(point) for point in self.points],
+            "exit_status": int(self.exit_status),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOutcome:
+    """What a restore wrote, and what it could not."""
+
+    run: str
+    point: Point
+    to: Path
+    result: RestoreResult
+    is_damaged: bool  # something is missing because the vault is not what was written
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        if self.is_damaged:
+            return ExitStatus.DAMAGED
+        return ExitStatus.PARTIAL if self.result.problems else ExitStatus.DONE
+
+    def summary(self) -> dict[str, Json]:
+        """What the ledger keeps."""
+        return {
+            "point": self.point.name,
+            "files": self.result.files,
+            "directories": self.result.directories,
+            "bytes": self.result.bytes,
+            "problems": len(self.result.problems),
+            "is_damaged": self.is_damaged,
+        }
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "run": self.run,
+            "set": self.point.set_name,
+            "to": str(self.to),
+            **self.summary(),
+            "problems": [
+                {"path": item.path, "reason": item.reason} for item in self.result.problems
+            ],
+            "started_at": timestamp(self.result.started),
+            "ended_at": timestamp(self.result.ended),
+            "exit_status": int(self.exit_status),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOutcome:
+    """What a verification found; `findings` has the report's and the witness's own."""
+
+    run: str
+    report: VerifyReport
+    findings: tuple[Finding, ...]
+    is_read: bool  # every byte was read
+    is_keyed: bool  # and opened with an identity
+    is_write_only: bool  # can this host only add to the vault?
+    why_write_only: str
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        is_sound = all(finding.severity != "error" for finding in self.findings)
+        return ExitStatus.DONE if is_sound else ExitStatus.DAMAGED
+
+    def summary(self) -> dict[str, Json]:
+        """What the ledger keeps."""
+        return {
+            "points": self.report.points,
+            "packs": self.report.packs,
+            "bytes_read": self.report.bytes_read,
+            "errors": sum(finding.severity == "error" for finding in self.findings),
+            "warnings": sum(finding.severity == "warning" for finding in self.findings),
+            "is_read": self.is_read,
+            "is_keyed": self.is_keyed,
+        }
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "run": self.run,
+            **self.summary(),
+            "findings": [
+                {
+                    "severity": finding.severity,
+                    "object": finding.object,
+                    "problem": finding.problem,
+                    "what_to_do": finding.what_to_do,
+                }
+                for finding in self.findings
+            ],
+            "is_write_only": self.is_write_only,
+            "why_write_only": self.why_write_only,
+            "heads": [
+                {"writer": head.writer, "sequence": head.sequence, "sha256": head.sha256}
+                for head in self.report.heads
+            ],
+            "exit_status": int(self.exit_status),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAge:
+    """How old the newest good backup of a set is, against its schedule."""
+
+    set_name: str
+    due_at: datetime  # when the schedule wanted the newest run
+    good_at: datetime | None  # when the newest run that gave a recovery point was begun
+    age_seconds: int | None
+    is_missed: bool
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "set": self.set_name,
+            "due_at": timestamp(self.due_at),
+            "good_at": timestamp(self.good_at) if self.good_at else None,
+            "age_seconds": self.age_seconds,
+            "is_missed": self.is_missed,
+        }
+
+
+def _point_as_json(point: Point) -> dict[str, Json]:
+    details = point.details
+    known: dict[str, Json] = {}
+    if details is not None:
+        known = {
+            "consistent_at": timestamp(details.consistent_at),
+            "files": details.files,
+            "directories": details.directories,
+            "bytes": details.bytes,
+            "unread": details.unread_total,
+        }
+    return {
+        "point": point.name,
+        "set": point.set_name,
+        "domain": point.domain,
+        "at": timestamp(point.time),
+        "is_complete": point.complete,
+        "is_interim": point.is_interim,
+        "bytes_new": point.bytes_new,
+        **known,
+    }

@@ -1,0 +1,347 @@
+"""Restore drills: restore a set apart, check it, measure it, destroy it, and sign what was seen.
+
+Rules
+- The clock starts when the drill is declared and stops when every check has passed: what a person
+  would have waited for.
+- The target is a fresh private folder. It is destroyed however the drill ends, then looked for;
+  what a dead drill left goes first. Only `keep` leaves it, and the report says so.
+- A drill that fails has a report too. Only a request that makes no sense (an unknown set or point,
+  an identity that opens nothing) ends before there is anything to report.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from backup.keys import Identity
+from backup.reader import Repository
+from backup.records import Point, Progress, RestoreResult
+from standfast.config.backup import BackupSetConfig
+from standfast.config.services import ServiceConfig
+from standfast.continuity.objectives import Judgement, RpoBasis, between, milliseconds, minutes
+from standfast.continuity.services import recovery_order
+from standfast.errors import Damaged, ExitStatus, StandfastError
+from standfast.ledger.runs import RunRow
+from standfast.operations.damage import is_damage_behind
+from standfast.operations.drill_checks import CheckResult, CheckState, run_checks
+from standfast.operations.drill_comparison import Comparison, compare
+from standfast.operations.drill_outcome import DrillOutcome, Target
+from standfast.operations.drill_reports import ReportProblem, check_reports, file_report
+from standfast.operations.place import Place
+from standfast.operations.repository import (
+    identity_of,
+    opened_repository,
+    plain_errors,
+    set_of,
+)
+from standfast.operations.run_record import recorded
+from standfast.records import Json, timestamp
+
+HASHES = "hash of every file"
+COMPARISON = "comparison with the live source"
+_KEPT = ".kept"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillList:
+    """Every drill there was, newest first, and what is wrong with the chain of reports."""
+
+    runs: tuple[RunRow, ...]
+    problems: tuple[ReportProblem, ...]
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        return ExitStatus.DAMAGED if self.problems else ExitStatus.DONE
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "drills": [
+                {
+                    "run": run.id,
+                    "set": run.subject,
+                    "way": run.way,
+                    "state": run.state,
+                    "started_at": timestamp(run.started_at),
+                    "ended_at": timestamp(run.ended_at) if run.ended_at else None,
+                    **run.summary,
+                }
+                for run in self.runs
+            ],
+            "problems": [{"where": one.where, "problem": one.problem} for one in self.problems],
+            "exit_status": int(self.exit_status),
+        }
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """What a drill has seen so far; a later failure keeps it."""
+
+    result: RestoreResult | None = None
+    restored_at: datetime | None = None
+    usable_at: datetime | None = None
+    problem: str = ""
+    is_damaged: bool = False
+    checks: list[CheckResult] = field(default_factory=list)
+    services: list[Judgement] = field(default_factory=list)
+    comparison: Comparison | None = None
+
+
+def run_drill(
+    place: Place,
+    set_name: str,
+    identity_file: Path | None,
+    point: str = "latest",
+    way: str = "direct",
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    keep: bool = False,
+    compares: bool = False,
+) -> DrillOutcome:
+    """Restore a set into an isolated folder, check and measure it, destroy it, file a report.
+
+    Without an identity's file the one of `drills.identity` is used. `compares` holds the restored
+    tree against the live source as well, which must not change meanwhile. Raises `UsageError` for
+    an unknown set, point or identity, `Refused` while a drill of this set is under way.
+    """
+    declared_at = place.clock()
+    settings = set_of(place, set_name)
+    services = _services_of(place, set_name)
+    identity = identity_of(place, identity_file)
+    with recorded(place, "drill", set_name, way) as run:
+        destroy_leftovers(place, set_name)
+        repository, chosen = _found(place, identity, point, set_name)
+        seen = _Seen()
+        with _target(place, set_name, run.token) as folder:
+            try:
+                with plain_errors(f"drilling {set_name}"):
+                    _restore(place, repository, chosen, folder, progress, seen)
+                    _check(place, chosen, settings, services, folder / "tree", declared_at, seen)
+                    if compares:
+                        _compare(place, settings, folder, seen)
+            except Damaged as error:
+                seen.problem, seen.is_damaged, seen.usable_at = str(error), True, None
+            except StandfastError as error:
+                seen.problem, seen.usable_at = str(error), None
+            target = _keep(folder) if keep else _destroy(folder)
+        outcome = _outcome(place, run.token, set_name, way, chosen, declared_at, seen, target)
+        if not compares:
+            skipped = CheckResult(
+                name=COMPARISON, service="", state=CheckState.SKIPPED, reason="not asked for"
+            )
+            outcome = replace(outcome, checks=(*outcome.checks, skipped))
+        filed = file_report(
+            place.config.drills.folder / "reports",
+            run.token,
+            outcome.measures(),
+            place.ledger.vault.signing_key(),
+        )
+        outcome = replace(
+            outcome, report=filed.path, report_digest=filed.digest, died_before=run.died_before
+        )
+        run.ends(outcome.state, outcome.summary())
+    return outcome
+
+
+def list_drills(place: Place, set_name: str | None = None) -> DrillList:
+    """List the drills, and check that each report is there, signed and chained to the last."""
+    runs = place.ledger.runs.all("drill", set_name)
+    known = {
+        run.id: str(run.summary["report"])
+        for run in place.ledger.runs.all("drill")
+        if run.summary.get("report")
+    }
+    with plain_errors("reading the drill reports"):
+        problems = check_reports(
+            place.config.drills.folder / "reports", place.ledger.vault.signing_key(), known
+        )
+    return DrillList(runs=tuple(runs), problems=problems)
+
+
+def _services_of(place: Place, set_name: str) -> dict[str, ServiceConfig]:
+    """Give the services that are restored from a set, in the order in which they come back."""
+    services = place.config.services
+    order = [name for wave in recovery_order(services) for name in wave]
+    return {name: services[name] for name in order if set_name in services[name].sets}
+
+
+def _found(place: Place, identity: Identity, point: str, set_name: str) -> tuple[Repository, Point]:
+    with plain_errors("opening the repository"):
+        repository = opened_repository(place, identity)
+        return repository, repository.resolve(point, set_name)
+
+
+def _restore(
+    place: Place,
+    repository: Repository,
+    point: Point,
+    folder: Path,
+    progress: Callable[[Progress], None] | None,
+    seen: _Seen,
+) -> None:
+    started = place.clock()
+    seen.result = repository.restore(point, folder / "tree", (), progress, now=place.clock)
+    seen.restored_at = place.clock()
+    seen.is_damaged = is_damage_behind(repository, point, seen.result.problems)
+    missing = len(seen.result.problems)
+    seen.checks.append(
+        CheckResult(
+            name=HASHES,
+            service="",
+            state=CheckState.FAILED if seen.is_damaged else CheckState.PASSED,
+            reason=f"{seen.result.files} files agree"
+            + (f", {missing} were not brought back as they were" if missing else ""),
+            took_ms=milliseconds(seen.restored_at - started),
+        )
+    )
+
+
+def _check(
+    place: Place,
+    point: Point,
+    settings: BackupSetConfig,
+    services: dict[str, ServiceConfig],
+    tree: Path,
+    declared_at: datetime,
+    seen: _Seen,
+) -> None:
+    """Check service by service, in the order of recovery, and judge each."""
+    sources = frozenset(source.name for source in settings.sources)
+    is_usable = not seen.is_damaged
+    for name, service in services.items():
+        results = run_checks(name, service, tree, sources, place.clock)
+        seen.checks += results
+        is_back = not seen.is_damaged and all(
+            result.state is not CheckState.FAILED for result in results
+        )
+        is_usable = is_usable and is_back
+        back_at = place.clock() if is_back else None
+        changes = [result.last_change for result in results if result.last_change is not None]
+        # The oldest: a service has lost as much as the database of it that lost most.
+        lost_since = min(changes, default=_consistent_at(point))
+        seen.services.append(
+            Judgement(
+                service=name,
+                rto_promised_ms=minutes(service.rto_minutes),
+                rto_actual_ms=between(declared_at, back_at),
+                rpo_promised_ms=minutes(service.rpo_minutes),
+                rpo_actual_ms=milliseconds(declared_at - lost_since),
+                rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
+            )
+        )
+    seen.usable_at = place.clock() if is_usable else None
+
+
+def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen) -> None:
+    scratch = folder / "scratch"
+    scratch.mkdir(mode=0o700)
+    started = place.clock()
+    seen.comparison = compare(settings, folder / "tree", scratch, place.clock)
+    is_equal = seen.comparison.is_equal
+    seen.checks.append(
+        CheckResult(
+            name=COMPARISON,
+            service="",
+            state=CheckState.PASSED if is_equal else CheckState.FAILED,
+            reason="" if is_equal else f"{seen.comparison.differences_total} differences",
+            took_ms=milliseconds(place.clock() - started),
+        )
+    )
+    if not is_equal:
+        seen.usable_at = None
+
+
+def _outcome(
+    place: Place,
+    run: str,
+    set_name: str,
+    way: str,
+    point: Point,
+    declared_at: datetime,
+    seen: _Seen,
+    target: Target,
+) -> DrillOutcome:
+    """Put together what was seen; the drill's own RPO is that of the service that lost most."""
+    worst = max(
+        seen.services,
+        key=lambda service: service.rpo_actual_ms or 0,
+        default=None,
+    )
+    rpo_ms = milliseconds(declared_at - _consistent_at(point))
+    basis = RpoBasis.CONSISTENT_AT
+    if worst is not None and worst.rpo_actual_ms is not None:
+        rpo_ms, basis = worst.rpo_actual_ms, worst.rpo_basis
+    return DrillOutcome(
+        run=run,
+        set_name=set_name,
+        way=way,
+        point=point,
+        declared_at=declared_at,
+        restored_at=seen.restored_at,
+        usable_at=seen.usable_at,
+        ended_at=place.clock(),
+        restored=seen.result,
+        problem=seen.problem,
+        is_damaged=seen.is_damaged,
+        checks=tuple(seen.checks),
+        comparison=seen.comparison,
+        services=tuple(seen.services),
+        rto_ms=between(declared_at, seen.usable_at),
+        rpo_ms=rpo_ms,
+        rpo_basis=basis,
+        target=target,
+    )
+
+
+def _consistent_at(point: Point) -> datetime:
+    return point.details.consistent_at if point.details else point.time
+
+
+@contextmanager
+def _target(place: Place, set_name: str, run: str) -> Iterator[Path]:
+    """Give a fresh private folder; whatever stops the drill, it does not stay."""
+    folder = place.config.drills.folder / f"{set_name}.{run}"
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise StandfastError(
+            f"the drill's folder {folder} cannot be made: {error.strerror}; mend the disk or "
+            "drills.folder, then drill again"
+        ) from error
+    try:
+        yield folder
+    except BaseException:
+        _destroy(folder)
+        raise
+
+
+def _keep(folder: Path) -> Target:
+    # Renamed, so that nobody takes it for what a dead drill left behind.
+    kept = folder.with_name(folder.name + _KEPT)
+    folder.rename(kept)
+    return Target(folder=kept, is_kept=True, is_gone=False)
+
+
+def _destroy(folder: Path) -> Target:
+    """Delete a target and look whether it is gone; deleted, not overwritten."""
+    for top, names, _ in os.walk(folder):
+        for name in names:  # a folder that was backed up read-only could not be emptied
+            inner = Path(top, name)
+            if not inner.is_symlink():
+                inner.chmod(inner.stat().st_mode | stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
+    return Target(folder=folder, is_kept=False, is_gone=not os.path.lexists(folder))
+
+
+def destroy_leftovers(place: Place, set_name: str) -> int:
+    """Delete what dead drills of a set left; for a caller that holds the lock of its drills."""
+    folder = place.config.drills.folder
+    left = [path for path in folder.glob(f"{set_name}.*") if path.suffix != _KEPT]
+    for path in left:
+        _destroy(path)
+    return len(left)

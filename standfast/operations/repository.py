@@ -1,0 +1,131 @@
+"""The backup repository as the configuration describes it: its stores, sources, keys and errors.
+
+Owns the step from settings to what `backup/` takes, and the one translation of its errors. Leaves
+what is done with them to `backups.py` and `drills.py`.
+
+Rules
+- Every error of `backup` becomes one of ours with the same message, here and nowhere else.
+- An identity is read when it is needed and kept nowhere.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import assert_never
+
+from backup.errors import BackupError, Busy, StoreUnavailable, UnsafePath
+from backup.errors import Damaged as DamagedBackup
+from backup.errors import UsageError as BackupUsageError
+from backup.keys import Host, Identity, open_identity
+from backup.reader import Repository
+from backup.sources import Source
+from backup.sources.files import FilesSource
+from backup.sources.sqlite import SqliteSource
+from backup.stores.directory import DirectoryStore
+from standfast.config.backup import (
+    BackupSetConfig,
+    BackupSourceConfig,
+    FilesSourceConfig,
+    SqliteSourceConfig,
+)
+from standfast.errors import Damaged, Refused, StandfastError, Unavailable, UsageError
+from standfast.operations.place import Place
+
+
+@contextmanager
+def plain_errors(doing: str) -> Iterator[None]:
+    """Turn what `backup` and the disk under it raise into our errors; `doing` names the act."""
+    try:
+        yield
+    except BackupError as error:
+        raise _ours(error) from error
+    except OSError as error:
+        raise StandfastError(
+            f"{doing} failed: {error.strerror or type(error).__name__}; see that the disks have "
+            "room and may be written, then run again"
+        ) from error
+    except sqlite3.Error as error:
+        raise StandfastError(
+            f"{doing} failed: the send-log's SQLite says {error}; see that its disk has room and "
+            "may be written, then run again"
+        ) from error
+
+
+def _ours(error: BackupError) -> StandfastError:
+    match error:
+        case DamagedBackup():
+            return Damaged(str(error))
+        case StoreUnavailable() | Busy():
+            return Unavailable(str(error))
+        case UnsafePath():
+            return Refused(str(error))
+        case BackupUsageError():
+            return UsageError(str(error))
+        case _:
+            return StandfastError(str(error))
+
+
+def vault_of(place: Place) -> DirectoryStore:
+    """Give the store that recovery points lie in."""
+    return DirectoryStore(place.config.backup.vault)
+
+
+def keys_of(place: Place) -> DirectoryStore:
+    """Give the store that the domain keys lie in."""
+    return DirectoryStore(place.config.backup.keys)
+
+
+def owner_of(place: Place) -> bytes | None:
+    """Give the owner's public key as this host knows it, or None where no host's keys lie."""
+    with plain_errors("reading the host's keys"):
+        folder = place.config.backup.host
+        return Host.load(folder).owner if folder.is_dir() else None
+
+
+def identity_of(place: Place, identity_file: Path | None) -> Identity:
+    """Read a custodian's identity: from the file, or the one that `drills.identity` names."""
+    with plain_errors("reading the identity"):
+        if identity_file is not None:
+            return open_identity(identity_file)
+        reference = place.config.drills.identity
+        if reference is None:
+            raise UsageError(
+                "a custodian's identity is needed: name its file with --identity, or set "
+                "drills.identity for drills that nobody attends"
+            )
+        return open_identity(place.resolver.resolve(reference).reveal().encode())
+
+
+def opened_repository(place: Place, identity: Identity | None) -> Repository:
+    """Open the repository for listing, and with an identity for restoring."""
+    known = owner_of(place)
+    if identity is not None and known is not None and identity.owner not in (None, known):
+        # Said here: to `backup` alone this looks like a vault that somebody else signed.
+        raise UsageError(
+            "this identity was made for another repository; take the custodian's file of this one"
+        )
+    keys = None if identity is None else keys_of(place)
+    return Repository.open(vault_of(place), keys, identity)
+
+
+def set_of(place: Place, set_name: str) -> BackupSetConfig:
+    """Give the settings of a set; UsageError names the sets that there are."""
+    sets = place.config.backup.sets
+    if set_name not in sets:
+        raise UsageError(
+            f"there is no backup set {set_name!r} in the configuration; "
+            f"there are: {', '.join(sets) or 'none'}"
+        )
+    return sets[set_name]
+
+
+def source_of(config: BackupSourceConfig) -> Source:
+    """Give the reader of one configured source."""
+    match config:
+        case FilesSourceConfig():
+            return FilesSource(config.name, config.path, config.exclude)
+        case SqliteSourceConfig():
+            return SqliteSource(config.name, config.path)
+        case _:
+            assert_never(config)

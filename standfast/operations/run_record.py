@@ -1,0 +1,169 @@
+"""One run, from its first word in the ledger to its last: backups, drills, verifications, restores.
+
+Rules
+- A run is in the ledger as running before it touches anything, and ended whatever happens after.
+- Two runs of one kind on one set never overlap on a host: a lock that the kernel gives back when
+  the process dies, so that nobody ever has to remove one by hand. Restores share theirs.
+- Whoever holds the lock knows that an earlier run which is still `running` has died, and says so.
+  A set belongs to one backup host; a host that never ran it does not judge its runs.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from standfast.errors import Refused, StandfastError
+from standfast.operations.place import Place
+from standfast.records import Json, JsonObject, timestamp
+
+KINDS = ("backup", "verify", "restore", "drill")
+DIED = "the process died"
+_LARGEST_NOTE_BYTES = 4096
+_PATIENCE_SECONDS = 0.5  # who looks for dead runs holds the lock for a moment: that refuses nobody
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run under way; the block that holds it says how it ended."""
+
+    token: str
+    died_before: tuple[str, ...]  # runs whose process had died, found at the start
+    state: str = "failed"
+    summary: dict[str, Json] = field(default_factory=dict)
+
+    def ends(self, state: str, summary: JsonObject) -> None:
+        """Say how the run ended: done, partial or failed, with counts and nothing personal."""
+        self.state, self.summary = state, dict(summary)
+
+
+@contextmanager
+def recorded(
+    place: Place, kind: str, subject: str, way: str, *, is_shared: bool = False
+) -> Iterator[Run]:
+    """Hold the lock and keep the ledger's row of a run; then sign the chain's head.
+
+    Raises `Refused` when the same run is under way, before anything is written. What escapes the
+    block is written down as the run's failure and raised on.
+    """
+    with _held(place, kind, subject, is_shared=is_shared) as lock:
+        died = _bury(place, kind, subject) if lock.is_alone else ()
+        if is_shared:
+            lock.share()
+        ledger = place.ledger
+        token = ledger.runs.start(kind, subject, way, place.actor, place.clock())
+        run = Run(token=token, died_before=died)
+        try:
+            yield run
+        except BaseException as error:
+            # Only the class of a foreign error: it may quote a path or a person.
+            is_ours = isinstance(error, StandfastError)
+            problem = str(error) if is_ours else f"unexpected {type(error).__name__}"
+            with suppress(StandfastError):  # the first error is the one to be told
+                _finish(place, run, kind, "failed", {**run.summary, "problem": problem})
+            raise
+        _finish(place, run, kind, run.state, run.summary)
+        ledger.audit.sign_head(place.clock())
+
+
+def bury_dead_runs(
+    place: Place, clean: Mapping[str, Callable[[Place, str], object]]
+) -> tuple[tuple[str, str], ...]:
+    """Mark every run of this host whose process died as failed; give the kind and set of each.
+
+    `clean` is called by kind, under the lock, to remove what the dead one left behind.
+    """
+    buried: list[tuple[str, str]] = []
+    for kind in KINDS:
+        running = {row.subject for row in place.ledger.runs.all(kind) if row.state == "running"}
+        for subject in sorted(running):
+            if not _lock_file(place, kind, subject).exists():
+                continue  # another host's set
+            with suppress(Refused), _held(place, kind, subject, is_shared=False):
+                dead = _bury(place, kind, subject)
+                if dead and kind in clean:
+                    clean[kind](place, subject)
+                buried += [(kind, subject)] * len(dead)
+    return tuple(buried)
+
+
+def _bury(place: Place, kind: str, subject: str) -> tuple[str, ...]:
+    runs = place.ledger.runs
+    dead = [row.id for row in runs.all(kind, subject) if row.state == "running"]
+    for token in dead:
+        runs.finish(token, kind, "failed", {"problem": DIED}, place.actor, place.clock())
+    return tuple(dead)
+
+
+def _finish(place: Place, run: Run, kind: str, state: str, summary: JsonObject) -> None:
+    place.ledger.runs.finish(run.token, kind, state, summary, place.actor, place.clock())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lock:
+    descriptor: int
+    is_alone: bool  # nobody else held it; a shared one may not be
+
+    def share(self) -> None:
+        """Let others in; waits only for who looks for dead runs at this moment."""
+        fcntl.flock(self.descriptor, fcntl.LOCK_SH)
+
+
+@contextmanager
+def _held(place: Place, kind: str, subject: str, *, is_shared: bool) -> Iterator[_Lock]:
+    path = _lock_file(place, kind, subject)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StandfastError(
+            f"the lock {path} cannot be made: {error.strerror}; mend the folder that "
+            "backup.send_log lies in, then run again"
+        ) from error
+    try:
+        is_alone = _take(descriptor)
+        if not is_alone and not is_shared:
+            raise Refused(_who_holds(descriptor, kind, subject))
+        if is_alone:
+            _sign(descriptor, timestamp(place.clock()))
+        yield _Lock(descriptor=descriptor, is_alone=is_alone)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    """Take the lock for this process alone, unless a run holds it."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PATIENCE_SECONDS / 10)
+        else:
+            return True
+
+
+def _lock_file(place: Place, kind: str, subject: str) -> Path:
+    return place.config.backup.send_log.parent / f"{kind}-{subject}.lock"
+
+
+def _sign(descriptor: int, since: str) -> None:
+    note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, note.encode(), 0)
+
+
+def _who_holds(descriptor: int, kind: str, subject: str) -> str:
+    try:
+        note = json.loads(os.pread(descriptor, _LARGEST_NOTE_BYTES, 0))
+        who = f"process {note['pid']} on {note['host']}, since {note['since']}"
+    except (ValueError, KeyError, TypeError):
+        who = "another process"
+    return f"a {kind} of {subject} is under way ({who}); wait until it has ended, then run again"

@@ -1,0 +1,105 @@
+"""The watch: what would otherwise stand still unseen is carried on, ended or named.
+
+Rules
+- Every open incident that has work and nobody working on it is carried on.
+- Runs whose process died are marked failed, and what dead drills left behind is destroyed.
+- A set whose scheduled backup did not come is named, with the age of its last good one.
+- One incident's fault stops nothing else; it is named.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from standfast.errors import ConfigurationError, ExitStatus, StandfastError
+from standfast.operations.backup_outcomes import SetAge
+from standfast.operations.backups import set_age
+from standfast.operations.drills import destroy_leftovers
+from standfast.operations.incident import advance, has_work
+from standfast.operations.place import Place
+from standfast.operations.run_record import bury_dead_runs
+from standfast.records import Json
+
+# A nightly run that has not begun an hour after its time has not merely queued.
+GRACE = timedelta(hours=1)
+
+CarryOn = Callable[[Place, str, str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchOutcome:
+    """What one watch found and did."""
+
+    carried_on: tuple[str, ...]  # incidents
+    died: tuple[tuple[str, str], ...]  # kind and set of each run whose process had died
+    sets: tuple[SetAge, ...]
+    troubles: tuple[str, ...]
+    head: int  # the audit event that the newest signed head covers
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """Name the sets whose scheduled backup did not come."""
+        return tuple(age.set_name for age in self.sets if age.is_missed)
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        is_quiet = not (self.missed or self.troubles)
+        return ExitStatus.DONE if is_quiet else ExitStatus.PARTIAL
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "carried_on": list(self.carried_on),
+            "died": [{"kind": kind, "set": subject} for kind, subject in self.died],
+            "sets": [age.as_json() for age in self.sets],
+            "missed": list(self.missed),
+            "troubles": list(self.troubles),
+            "head": self.head,
+            "exit_status": int(self.exit_status),
+        }
+
+
+def keep_watch(place: Place, way: str, carry_on: CarryOn = advance) -> WatchOutcome:
+    """Look at everything once; safe at any time, by any number of watchers.
+
+    `carry_on` is called for each incident that needs it: `advance` works it off here and now.
+    """
+    carried_on, troubles = resume_incidents(place, way, carry_on)
+    died = bury_dead_runs(place, {"drill": destroy_leftovers})
+    sets: list[SetAge] = []
+    for name in place.config.backup.sets:
+        try:
+            sets.append(set_age(place, name, grace=GRACE))
+        except ConfigurationError as error:
+            troubles.append(f"set {name}: {error}")
+    return WatchOutcome(
+        carried_on=tuple(carried_on),
+        died=died,
+        sets=tuple(sets),
+        troubles=tuple(troubles),
+        head=place.ledger.audit.sign_head(place.clock()),
+    )
+
+
+def resume_incidents(
+    place: Place, way: str, carry_on: CarryOn = advance
+) -> tuple[list[str], list[str]]:
+    """Carry on every open incident that has work and no live runner; give those, and troubles."""
+    carried_on: list[str] = []
+    troubles: list[str] = []
+    for incident in place.ledger.incidents.all(only_open=True):
+        try:
+            if needs_runner(place, incident.id):
+                carry_on(place, incident.id, way)
+                carried_on.append(incident.id)
+        except StandfastError as error:
+            troubles.append(f"{incident.id}: {error}")
+        except Exception as error:
+            # Only the class: a foreign error may quote an account.
+            troubles.append(f"{incident.id}: unexpected {type(error).__name__}")
+    return carried_on, troubles
+
+
+def needs_runner(place: Place, incident_id: str) -> bool:
+    """Has this incident work, and nobody alive who does it?"""
+    is_alone = not place.ledger.runners.alive(incident_id, place.clock())
+    return is_alone and has_work(place, incident_id)
