@@ -65,7 +65,7 @@ class SqliteSource(Source):
 
         try:
             with (
-                closing(sqlite3.connect(_read_only(self.path), uri=True)) as source,
+                closing(sqlite3.connect(_read_only(self.path), uri=True, timeout=0.1)) as source,
                 closing(sqlite3.connect(copy)) as target,
             ):
                 target.execute("PRAGMA synchronous=OFF")

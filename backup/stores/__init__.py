@@ -1,6 +1,7 @@
 """Stores: where objects are kept.  This module is what every store promises.
 
 - An object is created whole or not at all, under a name that did not exist: `put` never replaces.
+- No name is also a folder of another name: layout.py has none, and a directory could not keep both.
 - When `put` returns, the object survives a power cut; when it raises `StoreUnavailable`, the object
   may or may not be there, and the caller looks before it goes on.
 - `get` returns exactly what was put.  Nothing here changes or deletes an object.

@@ -1,0 +1,142 @@
+"""A whole repository for a test: stores, host, custodian, and a clock that a test moves."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from backup.errors import StoreUnavailable
+from backup.keys import Host, Identity, create_repository, open_identity
+from backup.reader import Repository
+from backup.records import BackupResult, RestoreResult
+from backup.sources import Source
+from backup.sources.files import FilesSource
+from backup.stores import Store
+from backup.stores.memory import MemoryStore
+from backup.writer import back_up
+
+WRITER = "desk-1"
+DOMAIN = "main"
+
+
+class Clock:
+    """Ahead of the file system's clock, so that files made by the test count as long unchanged."""
+
+    def __init__(self) -> None:
+        self._now = datetime.now(UTC) + timedelta(hours=1)
+
+    def __call__(self) -> datetime:
+        self._now += timedelta(milliseconds=1)
+        return self._now
+
+    def forward(self, **much: float) -> None:
+        self._now += timedelta(**much)
+
+
+@dataclass(kw_only=True)
+class Site:
+    """One host and its repository."""
+
+    folder: Path
+    vault: Store
+    keys: Store
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def host(self) -> Host:
+        return Host.load(self.folder / "host")
+
+    @property
+    def identity(self) -> Identity:
+        return open_identity(self.folder / "custodian.txt")
+
+    @property
+    def send_log(self) -> Path:
+        return self.folder / "state" / "send.log"
+
+    def create(self) -> "Site":
+        create_repository(
+            vault=self.vault,
+            keys=self.keys,
+            writer=WRITER,
+            domain=DOMAIN,
+            host_dir=self.folder / "host",
+            owner_file=self.folder / "owner.json",
+            identity_file=self.folder / "custodian.txt",
+            now=self.clock(),
+        )
+        return self
+
+    def back_up(self, *sources: Source | Path, **more: Any) -> BackupResult:
+        self.clock.forward(hours=1)
+        request: dict[str, Any] = {
+            "vault": self.vault,
+            "host": self.host,
+            "set_name": "nightly",
+            "sources": [
+                FilesSource(f"files{n or ''}", source) if isinstance(source, Path) else source
+                for n, source in enumerate(sources)
+            ],
+            "send_log": self.send_log,
+            "now": self.clock,
+        }
+        return back_up(**(request | more))
+
+    def repository(self) -> Repository:
+        return Repository.open(self.vault, self.keys, self.identity)
+
+    def restore(self, point: str, to: Path, *patterns: str, **more: Any) -> RestoreResult:
+        repository = self.repository()
+        return repository.restore(repository.resolve(point), to, patterns, **more)
+
+
+def new_site(folder: Path, vault: Store | None = None) -> Site:
+    return Site(folder=folder, vault=vault or MemoryStore(), keys=MemoryStore()).create()
+
+
+class TamperedStore(MemoryStore):
+    """A store whose holder does what an attacker would: change, remove, replace."""
+
+    def names(self, prefix: str = "") -> list[str]:
+        return [stat.name for stat in self.list(prefix)]
+
+    def replace(self, name: str, data: bytes) -> None:
+        _, modified = self._objects[name]
+        self._objects[name] = (data, modified)
+
+    def remove(self, name: str) -> None:
+        del self._objects[name]
+
+    def copy(self) -> "TamperedStore":
+        twin = TamperedStore()
+        twin._objects = dict(self._objects)
+        return twin
+
+
+class Died(BaseException):
+    """The process ends here: nothing that handles errors may catch it."""
+
+
+class DyingStore(TamperedStore):
+    """Dies at the put with the given number, before it happened or right after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.puts_left: int | None = None
+        self.is_stored = False
+        self.dies = True
+        self.puts = 0
+
+    def _put(self, name: str, data: bytes) -> None:
+        self.puts += 1
+        if self.puts_left is None:
+            super()._put(name, data)
+            return
+        if self.puts_left == 0:
+            if self.is_stored:
+                super()._put(name, data)
+            # Everything after the death is dead too: other threads put nothing more.
+            self.is_stored = False
+            raise Died if self.dies else StoreUnavailable("the network is gone; try again")
+        self.puts_left -= 1
+        super()._put(name, data)

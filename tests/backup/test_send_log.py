@@ -1,0 +1,162 @@
+"""The send-log: a cache that never claims what the store did not say."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backup.errors import NotWritable
+from backup.places import Place, Row
+from backup.send_log import Commit, SendLog, open_send_log
+
+BINDING = "a repository and its writer"
+
+
+def place(pack: int, name: str = "aa", following: int = -1) -> Place:
+    return Place(pack, 0, 10, 0, 9, name * 32, following)
+
+
+def row(path: str, *blobs: Place) -> Row:
+    return Row(path=path.encode(), fields={"path": path}, vector=(1, 2), blobs=list(blobs))
+
+
+def acknowledge(log: SendLog, *blobs: Place, set_name: str = "nightly") -> int:
+    number = log.number_pack()
+    log.acknowledge(number, bytes([number]) * 32, 5000, set_name, blobs)
+    return number
+
+
+def commit(run: int, sequence: int, *packs: int, new: int = 0, ends: bool = True) -> Commit:
+    return Commit(
+        run=run,
+        set_name="nightly",
+        sequence=sequence,
+        sha256="ab" * 32,
+        is_finished=ends,
+        new_packs=packs[len(packs) - new :],
+        live_packs=frozenset(packs),
+    )
+
+
+def test_a_blob_is_known_once_its_pack_is_acknowledged(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        number = log.number_pack()
+        assert log.find("aa" * 32) is None
+        log.acknowledge(number, b"\1" * 32, 5000, "nightly", [place(number)])
+        assert log.find("aa" * 32) == place(number)
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        assert log.find("aa" * 32) == place(number)
+
+
+def test_only_its_user_can_read_it(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "state" / "log", BINDING):
+        modes = {path.stat().st_mode & 0o077 for path in (tmp_path / "state").iterdir()}
+    assert modes == {0}
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_another_repositorys_log_is_put_aside(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        acknowledge(log, place(1))
+    with open_send_log(tmp_path / "log", "another") as log:
+        assert log.find("aa" * 32) is None
+        assert len(log.warnings) == 1
+
+
+def test_a_pack_number_is_never_used_twice(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        numbers = [acknowledge(log) for _ in range(3)]
+        log.forget_packs(numbers)
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        later = acknowledge(log)
+        assert later > max(numbers)
+        log.forget_everything()
+        assert acknowledge(log) > later
+
+
+def test_a_forgotten_pack_takes_its_blobs_along(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        first = acknowledge(log)
+        second = acknowledge(log, place(first, "aa"), place(first, "bb", following=first + 1))
+        third = acknowledge(log, place(third_of(second), "cc"))
+        log.forget_packs([second])
+        assert log.find("aa" * 32) is not None
+        assert log.find("bb" * 32) is None
+        assert log.find("cc" * 32) == place(third, "cc")
+
+
+def third_of(second: int) -> int:
+    return second + 1
+
+
+def test_a_finished_run_keeps_what_the_latest_snapshots_need(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        old, kept = acknowledge(log, place(1, "aa")), acknowledge(log, place(2, "bb"))
+        other = acknowledge(log, place(3, "cc"), set_name="hourly")
+        first = log.begin_run("nightly", 1)
+        log.settle(commit(first, 1, old, kept, new=2))
+        second = log.begin_run("nightly", 2)
+        log.settle(commit(second, 2, kept))
+        assert log.find("aa" * 32) is None
+        assert log.find("bb" * 32) is not None
+        # Another set's work under way is not this one's to prune.
+        assert log.find("cc" * 32) is not None
+        assert {pack.number for pack in log.packs()} == {kept, other}
+
+
+def test_an_interim_commit_prunes_nothing(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        old = acknowledge(log, place(1, "aa"))
+        log.settle(commit(log.begin_run("nightly", 1), 1, old, new=1))
+        new = acknowledge(log, place(2, "bb"))
+        log.settle(commit(log.begin_run("nightly", 2), 2, new, new=1, ends=False))
+        assert log.find("aa" * 32) is not None
+
+
+def test_rows_of_unfinished_runs_go_before_the_last_finished_one(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        pack = acknowledge(log)
+        done = log.begin_run("nightly", 100)
+        log.keep_page(done, 0, [row("s"), row("s/a", place(pack)), row("s/b")])
+        log.keep_page(done, 1, [row("s-t")])
+        log.settle(commit(done, 1, pack, new=1))
+        broken = log.begin_run("nightly", 200)
+        log.keep_page(broken, 1, [row("s/b"), row("s/c")])
+        now = log.begin_run("nightly", 300)
+        rows = [(r.path, started) for r, started in log.previous_rows("nightly", now)]
+        assert rows == [(b"s", 100), (b"s/a", 100), (b"s/b", 200), (b"s/c", 200), (b"s-t", 100)]
+        assert list(log.previous_rows("hourly", now)) == []
+        (again,) = [r for r, _ in log.previous_rows("nightly", now) if r.path == b"s/a"]
+        assert (again.blobs, again.vector) == ([place(pack)], (1, 2))
+
+
+def test_an_intention_survives_until_it_is_settled(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        pack = acknowledge(log)
+        intended = commit(log.begin_run("nightly", 1), 1, pack, new=1)
+        log.intend(intended)
+        assert log.head() is None
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        assert log.intended() == intended
+        log.settle(intended)
+        head = log.head()
+        assert head is not None
+        assert (head.sequence, head.sha256) == (1, "ab" * 32)
+        assert log.intended() is None
+        known = log.pack(pack)
+        assert known is not None
+        assert (known.sequence, known.ordinal) == (1, 0)
+
+
+def test_a_log_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        with closing(sqlite3.connect(tmp_path / "log", isolation_level=None)) as other:
+            log._database.execute("PRAGMA busy_timeout=1")
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(NotWritable, match=r"locked.*sending again"):
+                acknowledge(log)
+        assert acknowledge(log)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotWritable), open_send_log(tmp_path / "file" / "log", BINDING):
+        pass
