@@ -62,6 +62,7 @@ class BlobReader:
         self._frames: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._kept_bytes = 0
         self.bytes_read = 0  # from the store
+        self.reached: set[bytes] = set()  # every pack that was opened
 
     def blob(self, ref: BlobRef) -> bytes:
         """A blob's content; `Damaged` when it is missing, cut, or not what its id says."""
@@ -113,6 +114,7 @@ class BlobReader:
         opened = OpenPack(header, self._identities, name)
         with self._lock:
             self._packs[sha256] = opened
+            self.reached.add(sha256)
             while len(self._packs) > _KEPT_PACKS:
                 self._packs.popitem(last=False)
         return opened

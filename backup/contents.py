@@ -62,17 +62,25 @@ class Contents:
             named = self._histories[point.writer].packs_of(point.sequence)
         except Damaged:
             named = None  # said by the keyless check
-        self._check_packs(point, body.root, named)
         files = 0
+        reached: set[bytes] = set()
         for entry in walk(reader, body, Selection(())):
             files += entry.kind == "file"
             self._tell(f"{point.name} {entry.text}")
             try:
-                for ref in (*entry.lists, *blobs_of(reader, entry)):
-                    self._check_packs(point, ref, named)
+                for ref in blobs_of(reader, entry):
+                    reached.update(pack for pack in (ref.pack, ref.next) if pack is not None)
                     self._check_blob(point, ref, reader, entry.text)
             except BackupError as error:
                 self._found.error(point.object_name, f"{entry.text}: {error}", _AGAIN)
+        # The reader knows the packs of pages and lists; content read for another point it does not.
+        unnamed = set() if named is None else {p.hex() for p in reached | reader.reached} - named
+        for pack in sorted(unnamed):
+            self._found.error(
+                point.object_name,
+                f"it reaches pack {pack}, which it does not name as needed",
+                _AGAIN,
+            )
         if files != body.files:
             self._found.error(
                 point.object_name, f"it counts {body.files} files and holds {files}", _AGAIN
@@ -92,12 +100,3 @@ class Contents:
                 f"{error}; it costs at least {path} of {point.name}",
                 FROM_A_COPY,
             )
-
-    def _check_packs(self, point: Point, ref: BlobRef, named: set[str] | None) -> None:
-        for pack in (ref.pack, ref.next):
-            if named is not None and pack is not None and pack.hex() not in named:
-                self._found.error(
-                    point.object_name,
-                    f"it reaches pack {pack.hex()}, which it does not name as needed",
-                    _AGAIN,
-                )

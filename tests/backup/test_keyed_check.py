@@ -1,0 +1,110 @@
+"""What only a check with a key finds: a writer that stored nonsense under a good signature."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from backup.contents import Contents
+from backup.errors import WrongKey
+from backup.findings import Findings
+from backup.format.pack import SealedPack, seal_pack
+from backup.history import History, read_history
+from backup.verify import verify
+from tests.backup.site import Site
+from tests.backup.trees import plain_tree
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return plain_tree(tmp_path / "source")
+
+
+def keyless(site: Site) -> list[str]:
+    report = verify(site.vault, keys=site.keys, read=True)
+    return [finding.object for finding in report.findings if finding.severity != "note"]
+
+
+def keyed(site: Site, *, read: bool) -> dict[str, str]:
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=read)
+    return {f.object: f.problem for f in report.findings if f.severity == "error"}
+
+
+def test_packs_that_nobody_can_open_are_found(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = str(pyrage.x25519.Identity.generate().to_public())
+
+    def to_a_stranger(payload: bytes, to: object, random: object) -> SealedPack:
+        return seal_pack(payload, replace(to, recipient=stranger), random)  # type: ignore[type-var, arg-type]  # passed through
+
+    monkeypatch.setattr("backup.tape.seal_pack", to_a_stranger)
+    site.back_up(source)
+    assert keyless(site) == []
+    packs = {stat.name for stat in site.vault.list("w/desk-1/p/")}
+    found = keyed(site, read=True)
+    assert packs <= set(found)
+    assert all("open" in found[name] for name in packs)
+    assert keyed(site, read=False)
+    repository = site.repository()
+    with pytest.raises(WrongKey):
+        list(repository.entries(repository.resolve("latest")))
+
+
+def test_a_poisoned_send_log_is_found_and_nothing_false_is_restored(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    site.back_up(source)
+    with closing(sqlite3.connect(site.send_log)) as log, log:
+        log.execute("UPDATE blob SET inner = inner + 1 WHERE length > 100 AND inner > 0")
+        changed = log.execute("SELECT changes()").fetchone()[0]
+        log.execute("DELETE FROM page")
+    assert changed
+    site.back_up(source)
+    assert keyless(site) == []
+    assert keyed(site, read=False)
+    result = site.restore("latest", tmp_path / "out")
+    assert result.problems
+    for problem in result.problems:
+        assert not (tmp_path / "out" / problem.path).exists()
+
+
+def test_a_snapshot_that_hides_what_it_needs_is_found(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.back_up(source)
+    (source / "new").write_text("the second night")
+    monkeypatch.setattr("backup.commit.bitmap_of", lambda _: b"")
+    result = site.back_up(source)
+    assert keyless(site) == []
+    found = keyed(site, read=False)
+    (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
+    assert "does not name as needed" in problem
+
+
+def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> None:
+
+    for night in range(5):
+        (source / "note.txt").write_text(f"night {night}")
+        (source / f"new-{night}").write_text(f"{night}")
+        site.back_up(source)
+    repository = site.repository()
+    history = History("desk-1", list(read_history(site.vault, repository.trust, "desk-1")))
+    for point in repository.points():
+        contents = Contents(repository, {"desk-1": history}, Findings(), lambda _: None)
+        _, body, reader = repository.open_point(point)
+        contents._check_point(point, body, reader)
+        assert {pack.hex() for pack in reader.reached} == history.packs_of(point.sequence)
+
+
+def test_a_sound_repository_is_sound_with_a_key(site: Site, source: Path) -> None:
+    for night in range(3):
+        (source / "note.txt").write_text(f"night {night}")
+        site.back_up(source)
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+    assert report.findings == ()
+    assert report.is_sound
+    assert (report.points, len(report.heads)) == (3, 1)
