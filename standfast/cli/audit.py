@@ -1,0 +1,104 @@
+"""`standfast audit`: the timeline, and whether it is whole."""
+
+from typing import Annotated
+
+import typer
+
+from standfast.cli.call import Call, command, group
+from standfast.cli.output import Line, Table
+from standfast.errors import ExitStatus
+from standfast.records import Json, timestamp
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group."""
+    audit = group(app, "audit", "The timeline of everything, and whether it is whole.")
+    command(
+        audit,
+        "verify",
+        exits={
+            ExitStatus.DONE: "every event, row, head and witness line agrees",
+            ExitStatus.USAGE: "there is no ledger where the configuration says",
+            ExitStatus.DAMAGED: "a row was changed outside the ledger; it is named",
+        },
+        example="standfast audit verify",
+    )(verify)
+    command(
+        audit,
+        "show",
+        exits={
+            ExitStatus.DONE: "the events are shown; there may be none of that subject",
+            ExitStatus.USAGE: "there is no ledger where the configuration says",
+        },
+        example="standfast audit show inc-2026-0001",
+    )(show)
+
+
+def verify(call: Call) -> ExitStatus:
+    """Verify every link, row, signed head and witness line; name the first that does not agree."""
+    with call.place() as place, call.progress() as tell:
+        report = place.ledger.audit.verify(lambda events: tell("verifying events", events, 0))
+    status = ExitStatus.DONE if report.is_whole else ExitStatus.DAMAGED
+    counts: dict[str, Json] = {
+        "events": report.events,
+        "rows": report.rows,
+        "heads": report.heads,
+        "witnessed": report.witnessed,
+    }
+    findings = [{"where": one.where, "problem": one.problem} for one in report.findings]
+    told = (
+        f"{report.events} events, {report.rows} rows, {report.heads} signed heads, "
+        f"{report.witnessed} of them confirmed by the witness"
+    )
+    lines: list[Line] = [f"Whole: {told}."]
+    if not report.is_whole:
+        lines = [
+            Table(rows=[[one.where, one.problem] for one in report.findings]),
+            "",
+            f"{len(findings)} things do not agree, of {told}.",
+            "Next: copy the ledger, its keys and its witness as they are; then look at line 1.",
+        ]
+    call.say(
+        {"is_whole": report.is_whole, **counts, "findings": findings, "exit_status": int(status)},
+        lines,
+    )
+    return status
+
+
+def show(
+    call: Call,
+    subject: Annotated[
+        str | None,
+        typer.Argument(help="An incident, a run or a person; all without.", show_default=False),
+    ] = None,
+) -> ExitStatus:
+    """Show the timeline: who did what, and when. It holds no personal data."""
+    with call.place() as place:
+        events = place.ledger.timeline(subject)
+    document: list[Json] = [
+        {
+            "sequence": event.sequence,
+            "at": timestamp(event.at),
+            "actor": event.actor,
+            "subject": event.subject,
+            "action": event.action,
+            "detail": event.detail,
+        }
+        for event in events
+    ]
+    rows = [
+        [
+            str(event.sequence),
+            timestamp(event.at)[:19].replace("T", " "),
+            event.actor,
+            event.subject,
+            event.action,
+            ", ".join(f"{key}={value}" for key, value in event.detail.items()),
+        ]
+        for event in events
+    ]
+    call.say(
+        {"events": document},
+        [Table(rows=rows)] if rows else ["No event tells of that; `audit show` shows all."],
+    )
+    return ExitStatus.DONE

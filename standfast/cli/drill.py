@@ -1,0 +1,137 @@
+"""`standfast drill`: restore apart, check, measure, destroy."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from standfast.cli.amounts import count, measured, size
+from standfast.cli.backup import IdentityOption
+from standfast.cli.call import Call, command, group
+from standfast.cli.output import Line, Table
+from standfast.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from backup.records import Progress
+    from standfast.operations.drill_outcome import DrillOutcome
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group."""
+    drill = group(app, "drill", "Prove that backups come back: restore, check, measure, destroy.")
+    command(
+        drill,
+        "run",
+        exits={
+            ExitStatus.DONE: "everything came back, every check passed, every promise was kept",
+            ExitStatus.FAILED: "a check failed; the report names it",
+            ExitStatus.USAGE: "there is no such set or point, or the identity opens nothing here",
+            ExitStatus.PARTIAL: "it came back later than promised, or not every file did",
+            ExitStatus.REFUSED: "a drill of this set is under way",
+            ExitStatus.DAMAGED: "a file of the point is not what was written",
+        },
+        example="standfast drill run main --identity identity.txt",
+    )(run)
+    command(
+        drill,
+        "list",
+        exits={
+            ExitStatus.DONE: "the drills are listed, and their reports are whole",
+            ExitStatus.USAGE: "there is no ledger where the configuration says",
+            ExitStatus.DAMAGED: "a report is missing, or is not what was signed",
+        },
+        example="standfast drill list",
+    )(list_drills)
+
+
+def run(
+    call: Call,
+    set_name: Annotated[str, typer.Argument(metavar="SET")],
+    identity: IdentityOption = None,
+    point: Annotated[str, typer.Option(metavar="POINT", help="latest, or a name.")] = "latest",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the restored tree.")] = False,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Hold it against the live source, which must not change."),
+    ] = False,
+) -> ExitStatus:
+    """Restore a set into an isolated folder, check it, measure RTO and RPO, destroy it, sign it."""
+    from standfast.operations.drills import run_drill
+
+    with call.place() as place, call.progress() as tell:
+
+        def shown(progress: "Progress") -> None:
+            tell(f"restoring {set_name} (MiB)", progress.bytes_done >> 20, 0)
+
+        outcome = run_drill(
+            place, set_name, identity, point, "direct", shown, keep=keep, compares=compare
+        )
+    call.say(outcome.as_json(), _lines(outcome))
+    return outcome.exit_status
+
+
+def list_drills(
+    call: Call,
+    set_name: Annotated[
+        str | None, typer.Option("--set", metavar="SET", help="Of one set.", show_default=False)
+    ] = None,
+) -> ExitStatus:
+    """List the drills, newest first, and check that their signed reports are whole."""
+    from standfast.operations import drills
+
+    with call.place() as place:
+        listed = drills.list_drills(place, set_name)
+    rows = [
+        [
+            f"{run.started_at:%Y-%m-%d %H:%M:%S}Z",
+            run.subject,
+            run.state,
+            f"RTO {measured(run.summary.get('rto_ms'))}",
+            f"RPO {measured(run.summary.get('rpo_ms'))}",
+        ]
+        for run in listed.runs
+    ]
+    lines: list[Line] = [Table(rows=rows)] if rows else ["There was no drill yet."]
+    lines += [f"{one.where}: {one.problem}" for one in listed.problems]
+    call.say(listed.as_json(), lines)
+    return listed.exit_status
+
+
+def _lines(outcome: "DrillOutcome") -> list[Line]:
+    files = outcome.restored.files if outcome.restored else 0
+    size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
+    basis = outcome.rpo_basis.value.replace("_", " ")
+    lines: list[Line] = [
+        f"Drill of {outcome.set_name} from {outcome.point.name}: {outcome.state}.",
+        Table(
+            rows=[
+                ["restored", f"{count(files, 'file')}, {size_}"],
+                ["RTO", f"{measured(outcome.rto_ms)} from the declaration until usable"],
+                ["RPO", f"{measured(outcome.rpo_ms)}, measured from {basis}"],
+            ],
+            indent=2,
+        ),
+        Table(
+            rows=[[one.state.value, one.service, one.name, one.reason] for one in outcome.checks],
+            indent=2,
+        ),
+    ]
+    for one in outcome.services:
+        kept = "kept" if one.is_met else "MISSED"
+        lines.append(
+            f"  {one.service}: promise {kept} "
+            f"(RTO {measured(one.rto_actual_ms)} of {measured(one.rto_promised_ms)}, "
+            f"RPO {measured(one.rpo_actual_ms)} of {measured(one.rpo_promised_ms)})"
+        )
+    if outcome.problem:
+        lines.append(f"  {outcome.problem}")
+    if outcome.problems:
+        lines.append(Table(rows=[[one.path, one.reason] for one in outcome.problems[:20]]))
+    if outcome.target.is_kept:
+        lines.append(f"The restored tree is kept in {outcome.target.folder}.")
+    elif outcome.target.is_gone:
+        lines.append("The restored tree is destroyed; it was looked for, and is gone.")
+    else:
+        lines.append(f"NOT destroyed: {outcome.target.folder}; remove it by hand.")
+    if outcome.report:
+        lines.append(f"Report: {outcome.report}")
+    return lines

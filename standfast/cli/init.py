@@ -1,0 +1,123 @@
+"""`standfast init`: make a place."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from standfast.cli.call import Call, command
+from standfast.cli.output import Line, Table
+from standfast.errors import ExitStatus, UsageError
+
+if TYPE_CHECKING:
+    from standfast.operations.setup import SetUp
+
+_ORGANISATION = "Our contact centre"
+_CONTACT_LINE = "the telephone number that you already have from us"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "init",
+        exits={
+            ExitStatus.DONE: "the place is set up",
+            ExitStatus.FAILED: "the disk is full; the same command goes on once there is room",
+            ExitStatus.USAGE: "the folder is set up already, or the source does not exist",
+        },
+        example="standfast init /srv/standfast --source /srv/recordings",
+    )(init)
+
+
+def init(
+    call: Call,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Option(metavar="PATH", help="What is backed up: a folder, or a SQLite database."),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what is usual.")] = False,
+    organisation: Annotated[
+        str | None, typer.Option(help="Your name, as notices say it.", show_default=False)
+    ] = None,
+    contact_line: Annotated[
+        str | None,
+        typer.Option(help="How people reach you, by a way they know.", show_default=False),
+    ] = None,
+) -> ExitStatus:
+    """Make a place in DIR: its configuration, its keys, a ledger, a store for backups.
+
+    The configuration is written last. If something comes between, run the same command again: it
+    completes what it began.
+    """
+    from standfast.operations.place import system_clock
+    from standfast.operations.setup import refuse_unfit, set_up
+
+    refuse_unfit(folder, source)
+    asks = not yes and not call.as_json and sys.stdin.isatty()
+    made = set_up(
+        folder,
+        source,
+        organisation=organisation or _ask("Name of your organisation", _ORGANISATION, asks=asks),
+        contact_line=contact_line or _ask("How people reach you", _CONTACT_LINE, asks=asks),
+        now=system_clock(),
+    )
+    call.say(made.as_json(), _lines(made))
+    if asks:
+        _enrol_people(call, made)
+    return ExitStatus.DONE
+
+
+def _ask(question: str, usual: str, *, asks: bool) -> str:
+    return str(typer.prompt(question, default=usual, err=True)) if asks else usual
+
+
+def _lines(made: "SetUp") -> list[Line]:
+    offline = made.identity_file.parent
+    return [
+        f"A place is set up in {made.config_file.parent}.",
+        "",
+        Table(
+            rows=[
+                ["configuration", str(made.config_file)],
+                ["set main", f"{made.source} ({made.source_kind}), restored as {made.source_name}"],
+                ["recovery identity", str(made.identity_file)],
+                ["owner's key", str(made.owner_file)],
+            ],
+            indent=2,
+        ),
+        "",
+        f"Take {offline} offline: onto two sticks, kept in two places; then delete it here.",
+        "Whoever has the recovery identity reads every backup; without it nobody does.",
+        "",
+        f"Next: standfast -c {made.config_file} backup run",
+    ]
+
+
+def _enrol_people(call: Call, made: "SetUp") -> None:
+    """Offer to enrol the first people: on this day they may approve at once."""
+    from standfast.cli.passphrase import passphrase
+    from standfast.operations.enrolment import enrol_person
+
+    here = Call(config=made.config_file, as_json=False, env=call.env)
+    typer.echo("\nTwo people are needed before anything that cannot be taken back.", err=True)
+    while typer.confirm("Enrol somebody now?", default=False, err=True):
+        name = typer.prompt("Sign-in name", err=True)
+        full_name = typer.prompt("Full name", err=True)
+        mail = typer.prompt("Mail address", err=True)
+        roles = typer.prompt("Roles, with commas between", default="duty-manager", err=True)
+        try:
+            with here.place() as place:
+                enrol_person(
+                    place,
+                    name=name,
+                    full_name=full_name,
+                    mail=mail,
+                    roles=[role.strip() for role in roles.split(",") if role.strip()],
+                    accounts=[],
+                    passphrase=passphrase(here, None, name, is_new=True),
+                )
+        except UsageError as error:
+            typer.echo(str(error), err=True)

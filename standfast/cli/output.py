@@ -1,0 +1,143 @@
+"""What a command prints: one JSON document, or calm lines for a person.
+
+Rules
+- Standard output has the result; progress and errors go to standard error.
+- Colours only on a terminal, and never as the only sign of anything.
+- Text that came from outside cannot steer the terminal: control characters are shown as `?`.
+- Where standard output is no terminal, no line is cut or folded.
+- Tables are laid out here: rich takes a tenth of a second to import, and is kept for progress.
+"""
+
+import json
+import shutil
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+from standfast.records import JsonObject
+
+_NARROWEST = 20  # columns; below that folding is worse than a long line
+_COLOURS = {  # SGR codes, for the first word of a row that is one of these
+    "ok": "32",
+    "done": "32",
+    "warn": "33",
+    "partial": "33",
+    "unknown": "33",
+    "asking": "33",
+    "prompted": "33",
+    "fail": "31",
+    "failed": "31",
+    "refused": "31",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under each other, columns aligned; `headings` may be empty."""
+
+    rows: Sequence[Sequence[str]]
+    headings: Sequence[str] = ()
+    indent: int = 0
+
+
+Line = str | Table
+Tell = Callable[[str, int, int], None]  # what is being done, how much is done, how much there is
+
+
+def print_json(document: JsonObject) -> None:
+    """Print the one document; what is no UTF-8 in a path stays readable as an escape."""
+    _print(json.dumps(document, ensure_ascii=False, indent=2), sys.stdout)
+
+
+def print_lines(lines: Iterable[Line]) -> None:
+    """Print lines and tables, in order."""
+    for line in lines:
+        if isinstance(line, Table):
+            _print_table(line)
+        else:
+            _print(_plain(line), sys.stdout)
+
+
+def print_error(message: str) -> None:
+    """Print why nothing more happens."""
+    _print(_plain(message), sys.stderr)
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """Show long work on a terminal's standard error; elsewhere say nothing."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    bars: dict[str, TaskID] = {}
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[counted]}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as shown:
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = shown.add_task(_plain(what), total=total or None, counted="")
+            counted = f"{done:,} of {total:,}" if total else f"{done:,}" if done else ""
+            shown.update(bars[what], completed=done, total=total or None, counted=counted)
+
+        yield tell
+
+
+def _print_table(table: Table) -> None:
+    rows = [[_plain(cell) for cell in row] for row in table.rows]
+    headings = [[*table.headings]] if table.headings else []
+    columns = max(map(len, [*headings, *rows]), default=0)
+    widths = [
+        max((len(row[place]) for row in [*headings, *rows] if place < len(row)), default=0)
+        for place in range(columns)
+    ]
+    for number, row in enumerate([*headings, *rows]):
+        for line in _folded(row, widths, table.indent):
+            _print(_styled(line, row, is_heading=number < len(headings)), sys.stdout)
+
+
+def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]:
+    """Lay a row out; on a terminal its last cell, which holds sentences, is folded under itself."""
+    before = " " * indent + "".join(
+        cell.ljust(width) + "  " for cell, width in zip(row[:-1], widths, strict=False)
+    )
+    last = row[-1] if row else ""
+    room = shutil.get_terminal_size().columns - len(before) if sys.stdout.isatty() else 0
+    if room < _NARROWEST:
+        return [(before + last).rstrip()]
+    first, *more = textwrap.wrap(last, room) or [""]
+    return [(before + first).rstrip(), *(" " * len(before) + line for line in more)]
+
+
+def _styled(line: str, row: Sequence[str], *, is_heading: bool) -> str:
+    if not sys.stdout.isatty():
+        return line
+    if is_heading:
+        return f"\x1b[2m{line}\x1b[0m"
+    for word in row:
+        if word in _COLOURS:
+            return line.replace(word, f"\x1b[{_COLOURS[word]}m{word}\x1b[0m", 1)
+    return line
+
+
+def _print(text: str, stream: TextIO) -> None:
+    print(text.encode("utf-8", "backslashreplace").decode(), file=stream)
+
+
+def _plain(text: str) -> str:
+    return "".join(
+        letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else "?"
+        for letter in text
+    )

@@ -1,0 +1,151 @@
+"""`standfast people`: who may approve."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from standfast.cli.call import Call, command, group
+from standfast.cli.output import Table
+from standfast.cli.passphrase import PassphraseFile, passphrase
+from standfast.errors import ExitStatus
+from standfast.records import Json, timestamp
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group."""
+    people = group(app, "people", "Who may approve, and in which roles.")
+    command(
+        people,
+        "add",
+        exits={
+            ExitStatus.DONE: "the person is enrolled",
+            ExitStatus.USAGE: "the name was used before, or the passphrase is too short",
+            ExitStatus.REFUSED: "the passphrase is not that of the person named by --as",
+        },
+        example="standfast people add dana --full-name 'Dana Ray' --mail dana@example.com "
+        "--role duty-manager",
+    )(add)
+    command(
+        people,
+        "list",
+        exits={
+            ExitStatus.DONE: "the people are listed; there may be none",
+            ExitStatus.USAGE: "there is no ledger where the configuration says",
+        },
+        example="standfast people list",
+    )(list_people)
+    command(
+        people,
+        "remove",
+        exits={
+            ExitStatus.DONE: "the person can no longer approve",
+            ExitStatus.USAGE: "nobody of that name is enrolled",
+        },
+        example="standfast people remove dana",
+    )(remove)
+
+
+def add(
+    call: Call,
+    name: Annotated[str, typer.Argument(help="The sign-in name.")],
+    full_name: Annotated[str, typer.Option(help="As others know them.")],
+    mail: Annotated[str, typer.Option(help="Where they are reached when an approval is needed.")],
+    role: Annotated[
+        list[str] | None, typer.Option(help="What they may decide; may be given again.")
+    ] = None,
+    account: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR:NAME",
+            help="Their own account: nobody approves what touches themselves.",
+        ),
+    ] = None,
+    as_person: Annotated[
+        str | None,
+        typer.Option("--as", metavar="PERSON", help="Who enrols them.", show_default=False),
+    ] = None,
+    as_passphrase_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The passphrase of PERSON.", show_default=False),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Enrol a person. On the first day of a place they may approve at once, later after a day."""
+    from standfast.operations.decisions import known_person
+    from standfast.operations.enrolment import enrol_person
+
+    with call.place() as place:
+        enrolled_by = None
+        if as_person is not None:
+            known = passphrase(call, as_passphrase_file, as_person)
+            enrolled_by = known_person(place, as_person, known)
+        person = enrol_person(
+            place,
+            name=name,
+            full_name=full_name,
+            mail=mail,
+            roles=role or (),
+            accounts=account or (),
+            passphrase=passphrase(call, passphrase_file, name, is_new=True),
+            enrolled_by=enrolled_by,
+        )
+    when = "at once" if person.is_founding else "in a day"
+    call.say(
+        {
+            "person": person.name,
+            "roles": list(person.roles),
+            "enrolled_by": person.enrolled_by,
+            "may_approve_at_once": person.is_founding,
+        },
+        [
+            f"{person.name} is enrolled by {person.enrolled_by} and may approve {when}.",
+            "Next: `standfast check` says whether there are enough people for each role.",
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def list_people(
+    call: Call,
+    contacts: Annotated[
+        bool, typer.Option("--contacts", help="Show names and addresses; the look is noted.")
+    ] = False,
+) -> ExitStatus:
+    """List who may approve, by sign-in name and role."""
+    from standfast.operations.looks import people
+
+    with call.place() as place:
+        there = people(place, with_contacts=contacts)
+    document: list[Json] = []
+    rows: list[list[str]] = []
+    for one in there:
+        entry: dict[str, Json] = {
+            "person": one.name,
+            "roles": list(one.roles),
+            "enrolled_at": timestamp(one.enrolled_at),
+            "enrolled_by": one.enrolled_by,
+        }
+        row = [one.name, ", ".join(one.roles) or "no role", f"since {one.enrolled_at:%Y-%m-%d}"]
+        if contacts:
+            entry |= {"full_name": one.full_name, "mail": one.mail}
+            row += [one.full_name, one.mail]
+        document.append(entry)
+        rows.append(row)
+    call.say(
+        {"people": document},
+        [Table(rows=rows)] if rows else ["Nobody is enrolled: `standfast people add NAME`."],
+    )
+    return ExitStatus.DONE
+
+
+def remove(
+    call: Call, name: Annotated[str, typer.Argument(help="The sign-in name.")]
+) -> ExitStatus:
+    """Take a person's right to approve away, for good; what they approved stays readable."""
+    from standfast.operations.enrolment import remove_person
+
+    with call.place() as place:
+        remove_person(place, name)
+    call.say({"person": name, "is_removed": True}, [f"{name} can no longer approve anything."])
+    return ExitStatus.DONE

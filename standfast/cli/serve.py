@@ -1,0 +1,31 @@
+"""`standfast serve`: the warm process that schedules, watches and responds."""
+
+import importlib
+
+import typer
+
+from standfast.cli.call import Call, command
+from standfast.errors import ExitStatus
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "serve",
+        exits={
+            ExitStatus.DONE: "it was told to end, by SIGTERM or Ctrl-C, and did",
+            ExitStatus.FAILED: "the ledger's database went away",
+            ExitStatus.USAGE: "the configuration does not load",
+        },
+        example="standfast serve -c /etc/standfast/standfast.toml",
+    )(serve)
+
+
+def serve(call: Call) -> ExitStatus:
+    """Run backups and drills by schedule, watch, and pick up incidents within a second.
+
+    It runs until it is told to end. Incidents are carried on even while Prefect does not answer.
+    """
+    flows = importlib.import_module("flows.serve")
+    return ExitStatus(flows.serve(call.config_file) or ExitStatus.DONE)

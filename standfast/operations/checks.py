@@ -1,0 +1,92 @@
+"""Trying every part of a place, before the night on which it is needed.
+
+Owns the order. Leaves this machine's own parts to `checks_here`, the others to `checks_outside`.
+
+Rules
+- Nothing is sent, locked, frozen or backed up; the chain's tail is verified and its head signed.
+- One part's trouble never hides another's; only a configuration that does not load ends it all.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from standfast.config import Config, load
+from standfast.errors import Damaged, StandfastError
+from standfast.evidence import Custody
+from standfast.ledger import Ledger, opened
+from standfast.ledger.incidents import FrozenNotice
+from standfast.operations import checks_here, checks_outside
+from standfast.operations.place import Clock, ledger_url, os_user, system_clock
+from standfast.operations.repository import plain_errors
+from standfast.operations.verdicts import Check, Ground, Look, Report, Verdict, ok
+from standfast.outside import Outside
+from standfast.outside.live import Live
+from standfast.records import Mode
+from standfast.secrets import Resolver, SystemResolver
+
+
+def check_place(
+    config_file: Path,
+    *,
+    env: Mapping[str, str],
+    clock: Clock = system_clock,
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """Try every part; FileInvalid when the configuration itself does not load.
+
+    `progress` is told the part that is being tried.
+    """
+    config = load(config_file)
+    resolver = SystemResolver(env=env, base_dir=config.folder)
+    checks = [ok("configuration", f"{config_file}: {len(config.backup.sets)} backup sets")]
+    with ExitStack() as stack:
+        ledger: Ledger | None = None
+        try:
+            url = ledger_url(config, resolver)
+            ledger = stack.enter_context(opened(url, config.ledger.keys, config.ledger.witness))
+        except StandfastError as error:
+            checks.append(_failed("ledger", error))
+        ground = Ground(
+            config=config,
+            resolver=resolver,
+            clock=clock,
+            ledger=ledger,
+            outside=_reader(config, resolver, clock),
+        )
+        for part, look in {**checks_here.LOOKS, **checks_outside.LOOKS}.items():
+            if progress:
+                progress(part)
+            checks += _tried(part, look, ground)
+    return Report(checks=tuple(checks))
+
+
+def _reader(config: Config, resolver: Resolver, clock: Clock) -> Outside:
+    custody = Custody(
+        incident="check",
+        collector=os_user(),
+        reason="check",
+        folder=config.custody.folder / "check",
+    )
+    return Live(config, custody, _no_notice, mode=Mode.PLAN, resolver=resolver, clock=clock)
+
+
+def _no_notice(incident: str, step: str, round_: int) -> FrozenNotice:
+    raise StandfastError(f"a check sends nothing: {incident} {step} {round_}")
+
+
+def _tried(part: str, look: Look, ground: Ground) -> list[Check]:
+    try:
+        with plain_errors(f"checking {part}"):
+            return list(look(ground))
+    except StandfastError as error:
+        return [_failed(part, error)]
+
+
+def _failed(part: str, error: StandfastError) -> Check:
+    return Check(
+        part=part,
+        verdict=Verdict.FAIL,
+        found=str(error),
+        is_damage=isinstance(error, Damaged),
+    )

@@ -1,0 +1,197 @@
+"""The parts of a place that are this machine's own: ledger, vault, keys, sources, people, Prefect.
+
+Rules
+- Whether something can be written is found by writing: root passes every look at the modes.
+"""
+
+import importlib.util
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from backup.keys import Host
+from backup.stores.directory import DirectoryStore
+from backup.trust import load_trust
+from standfast.config import Config
+from standfast.config.backup import BackupSetConfig
+from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
+from standfast.outside.live import read_signing_key
+
+_ENOUGH_APPROVERS = 2
+_FREE_BYTES = 1 << 30
+_OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def _ledger(ground: Ground) -> Iterator[Check]:
+    if ground.ledger is None:
+        return  # told already
+    sequence = ground.ledger.audit.sign_head(ground.clock())
+    yield ok("ledger", f"opens; {sequence} events, the tail agrees and its head is signed")
+    witness = ground.config.ledger.witness
+    if _is_beside(witness, ground.config):
+        yield warn(
+            "ledger",
+            f"its witness {witness.name} lies beside it, where who rewrites one rewrites both",
+            "set ledger.witness to a file on another machine",
+        )
+
+
+def _vault(ground: Ground) -> Iterator[Check]:
+    config = ground.config.backup
+    store = DirectoryStore(config.vault)
+    host = Host.load(config.host)
+    trust = load_trust(store, owner=host.owner)
+    grant = next((one for one in trust.root.writers if one.id == host.writer), None)
+    if grant is None or grant.key != host.public_key:
+        yield fail(
+            "backup",
+            f"the vault does not know this host's key as writer {host.writer!r}",
+            "name the vault and the keys that belong together",
+        )
+        return
+    _try_to_write(config.vault)
+    free = os.statvfs(config.vault)
+    free_bytes = free.f_bavail * free.f_frsize
+    yield ok("backup", f"the vault is readable and writable, {free_bytes >> 20:,} MiB free")
+    if free_bytes < _FREE_BYTES:
+        yield warn("backup", "less than 1 GiB is free in the vault", "make room, or name another")
+    traits = store.describe()
+    if not traits.is_write_only:
+        yield warn(
+            "backup",
+            f"not write-only here: {traits.why}",
+            "put the vault on another machine, or keep a second copy of it there",
+        )
+    yield from (
+        fail("backup", problem, "see `standfast backup verify`") for _, problem in trust.problems
+    )
+
+
+def _sets(ground: Ground) -> Iterator[Check]:
+    sets = ground.config.backup.sets
+    if not sets:
+        yield warn("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
+    for name, one in sets.items():
+        missing = _missing(one)
+        if missing:
+            yield fail(
+                "backup sets",
+                f"{name}: {', '.join(missing)} is not there or cannot be read",
+                "mend the path, or run as who may read it",
+            )
+        else:
+            yield ok("backup sets", f"{name}: {len(one.sources)} sources, readable")
+    config = ground.config
+    for folder in (config.backup.send_log.parent, config.drills.folder, config.custody.folder):
+        _try_to_write(_nearest(folder))
+    yield ok("folders", "send-log, drills and evidence can be written")
+    if config.drills.identity is not None:
+        ground.resolver.resolve(config.drills.identity)
+        yield ok("drills", "the identity for drills that nobody attends is there")
+
+
+def _missing(one: BackupSetConfig) -> list[str]:
+    return [source.name for source in one.sources if not os.access(source.path, os.R_OK)]
+
+
+def _keys(ground: Ground) -> Iterator[Check]:
+    config = ground.config
+    read_signing_key(config.custody.key)
+    private = [
+        config.backup.host,
+        *_inside(config.backup.host),
+        config.ledger.keys,
+        *_inside(config.ledger.keys),
+        config.custody.key,
+    ]
+    loose = [path for path in private if path.stat().st_mode & _OPEN_TO_OTHERS]
+    for path in loose:
+        yield fail("keys", f"{path} is open to others", f"chmod go-rwx '{path}'")
+    if not loose:
+        yield ok("keys", f"{len(private)} files and folders, closed to others")
+    offline = config.folder / "offline"
+    if offline.exists():
+        yield warn(
+            "keys",
+            "the recovery identity is still on this machine",
+            f"take {offline} offline, in two places, then delete it here",
+        )
+
+
+def _people(ground: Ground) -> Iterator[Check]:
+    if ground.ledger is None:
+        return
+    there = ground.ledger.people.all()
+    if len(there) < _ENOUGH_APPROVERS:
+        yield warn(
+            "people",
+            f"{len(there)} people are enrolled; an approval takes somebody who did not ask for it",
+            "`standfast people add NAME` enrols one; those of the first day approve at once",
+        )
+    else:
+        yield ok("people", f"{len(there)} people could be asked to approve")
+
+
+def _serve(ground: Ground) -> Iterator[Check]:
+    settings = ground.config.serve
+    if importlib.util.find_spec("prefect") is None:
+        yield fail("serve", "prefect is not installed", "install standfast with its dependencies")
+    elif settings.prefect is None:
+        yield ok("serve", "`standfast serve` starts a Prefect server of its own")
+    elif _answers(settings.prefect):
+        yield ok("serve", f"Prefect answers at {settings.prefect}")
+    else:
+        yield warn(
+            "serve",
+            f"Prefect does not answer at {settings.prefect}: nothing runs by schedule; incidents "
+            "run without it",
+            "start it, or drop serve.prefect so that one is started here",
+        )
+    if ground.ledger is not None and not ground.ledger.runners.alive(None, ground.clock()):
+        yield warn(
+            "serve",
+            "no `standfast serve` runs: nothing is backed up by schedule",
+            "start `standfast serve` as a service",
+        )
+
+
+def _answers(api: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"{api}/health", timeout=2.0, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _is_beside(path: Path, config: Config) -> bool:
+    return path.is_relative_to(config.folder)
+
+
+def _inside(folder: Path) -> Sequence[Path]:
+    return sorted(folder.iterdir())
+
+
+def _nearest(folder: Path) -> Path:
+    """Give the folder, or the one above it that exists: what is missing is made when needed."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _try_to_write(folder: Path) -> None:
+    """Write and forget a file without a name."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"standfast check")
+
+
+LOOKS: Mapping[str, Look] = {
+    "ledger": _ledger,
+    "backup": _vault,
+    "backup sets": _sets,
+    "keys": _keys,
+    "people": _people,
+    "serve": _serve,
+}

@@ -1,0 +1,85 @@
+"""Enrolling the people who may approve, and taking that right away.
+
+Rules
+- The passphrase becomes a key pair here and goes no further; the ledger keeps the public half.
+- Names, roles and accounts are checked at the door, since approvals compare them to the letter.
+"""
+
+import re
+from collections.abc import Sequence
+
+from standfast.errors import UsageError
+from standfast.ledger.people import Person
+from standfast.notices.addresses import parse_address
+from standfast.operations.place import Place
+from standfast.people.sign_in import enrol
+
+_NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
+_ROLE = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_LONGEST_FULL_NAME = 200
+
+
+def enrol_person(
+    place: Place,
+    *,
+    name: str,
+    full_name: str,
+    mail: str,
+    roles: Sequence[str],
+    accounts: Sequence[str],
+    passphrase: str,
+    enrolled_by: str | None = None,
+) -> Person:
+    """Enrol somebody; `enrolled_by` is a person who signed in, else who runs this is noted.
+
+    Raises UsageError for a name that was used before and for whatever does not fit.
+    """
+    _refuse_unfit(place, name, full_name, mail, roles, accounts)
+    credential = enrol(passphrase)
+    return place.ledger.people.enrol(
+        name=name,
+        full_name=full_name.strip(),
+        mail=mail.strip(),
+        accounts=accounts,
+        roles=sorted(set(roles)),
+        public_key=credential.public_key,
+        salt=credential.salt,
+        enrolled_by=enrolled_by or place.actor,
+        now=place.clock(),
+    )
+
+
+def remove_person(place: Place, name: str) -> None:
+    """Take somebody's right to approve away; what they approved stays readable."""
+    place.ledger.people.remove(name, place.actor, place.clock())
+
+
+def _refuse_unfit(
+    place: Place,
+    name: str,
+    full_name: str,
+    mail: str,
+    roles: Sequence[str],
+    accounts: Sequence[str],
+) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            "a sign-in name has small letters, digits, dots, - and _, begins with a letter and "
+            "has at most 64 characters"
+        )
+    if not full_name.strip() or len(full_name) > _LONGEST_FULL_NAME or not full_name.isprintable():
+        raise UsageError("--full-name takes one line of at most 200 characters")
+    try:
+        parse_address(mail.strip())
+    except ValueError as error:
+        raise UsageError(f"--mail takes a mail address: {error}") from None
+    for role in roles:
+        if not _ROLE.fullmatch(role):
+            raise UsageError(f"{role!r} is no role; write one like duty-manager")
+    for account in accounts:
+        directory, colon, inner = account.partition(":")
+        if not colon or not inner or directory not in place.config.accounts:
+            there = ", ".join(place.config.accounts) or "none"
+            raise UsageError(
+                f"--account takes DIRECTORY:ACCOUNT; the directories here are: {there}"
+            )

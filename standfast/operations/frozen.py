@@ -1,0 +1,105 @@
+"""Evidence that was frozen, found again on disk and held against its seals.
+
+Rules
+- Reads only, and needs no ledger: evidence must be checkable where nothing else is left.
+- A folder whose seal does not hold is listed all the same; verifying says what is wrong with it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from standfast.config import Config
+from standfast.errors import Damaged, UsageError
+from standfast.evidence.custody import verify_custody
+from standfast.evidence.seal import read_sealed, verify_seal
+from standfast.outside.live import read_signing_key
+from standfast.records import JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """One sealed folder; its counts are 0 and its time empty when its seal does not hold."""
+
+    incident: str
+    source: str
+    folder: Path
+    collected_at: str
+    files: int
+    unread: int
+    problems: tuple[str, ...] = ()
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {
+            "incident": self.incident,
+            "source": self.source,
+            "folder": str(self.folder),
+            "collected_at": self.collected_at,
+            "files": self.files,
+            "unread": self.unread,
+            "problems": list(self.problems),
+        }
+
+
+def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
+    """List what was frozen, of one incident or of all, without reading the copies."""
+    key = read_signing_key(config.custody.key).public_key()
+    found: list[Frozen] = []
+    for folder in _folders(config.custody.folder, incident):
+        try:
+            manifest = read_sealed(folder, key)
+        except Damaged as error:
+            found.append(_line(folder, "", 0, 0, (str(error),)))
+            continue
+        counts = manifest.counts
+        found.append(_line(folder, manifest.ended, counts.files, counts.unread, ()))
+    return found
+
+
+def verify_frozen(config: Config, incident: str) -> list[Frozen]:
+    """Read every copy of an incident again; `problems` has all that differs.
+
+    Raises UsageError when nothing was frozen for it.
+    """
+    key = read_signing_key(config.custody.key).public_key()
+    found = [
+        _line(
+            one.folder,
+            one.collected_at,
+            one.files,
+            one.unread,
+            (*verify_seal(one.folder, key), *verify_custody(one.folder)),
+        )
+        for one in frozen(config, incident)
+    ]
+    if not found:
+        raise UsageError(
+            f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
+        )
+    return found
+
+
+def _line(
+    folder: Path, collected_at: str, files: int, unread: int, problems: tuple[str, ...]
+) -> Frozen:
+    return Frozen(
+        incident=folder.parent.parent.name,
+        source=folder.parent.name,
+        folder=folder,
+        collected_at=collected_at,
+        files=files,
+        unread=unread,
+        problems=problems,
+    )
+
+
+def _folders(root: Path, incident: str | None) -> Iterator[Path]:
+    """Find what is whole: `root/INCIDENT/SOURCE/TOKEN`, in order of their names.
+
+    Not by its seal: one that lost it must show.
+    """
+    for folder in sorted(root.glob("*/*/*")):
+        is_wanted = incident is None or folder.parent.parent.name == incident
+        if is_wanted and folder.is_dir() and folder.suffix != ".partial":
+            yield folder

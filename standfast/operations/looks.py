@@ -1,0 +1,152 @@
+"""Looks at what is sealed or scattered: why targets were not done, who the targets are, who is who.
+
+Rules
+- Reasons and counts are free of personal data and may be looked at freely.
+- Names of targets and people's contacts are shown only when asked for, and each such look is one
+  event of the timeline, by who looked and at how many.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from standfast.ledger.effects import PAGE, EffectRow
+from standfast.ledger.people import Person
+from standfast.operations.place import Place
+from standfast.records import EffectState, JsonObject
+
+# What an effect that is done has done, for counts: "487 locked, 13 not".
+_DONE_WORDS = {
+    "accounts.lock": "locked",
+    "accounts.unlock": "given back",
+    "accounts.revoke_sessions": "signed out",
+    "accounts.prove_locked": "proven shut",
+    "evidence.snapshot": "frozen",
+    "notices.send": "told",
+    PAGE: "approvers paged",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """Targets of one step that share why they are not done."""
+
+    state: EffectState
+    reason: str
+    count: int
+    what_to_do: str
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {
+            "state": self.state.value,
+            "reason": self.reason,
+            "count": self.count,
+            "what_to_do": self.what_to_do,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What one step's effects of one verb came to."""
+
+    step: str
+    verb: str
+    done: int
+    missed: tuple[Missed, ...]
+
+    @property
+    def sentence(self) -> str:
+        """`487 locked, 13 not`, or `25 locked`."""
+        word = _DONE_WORDS.get(self.verb, "done")
+        short = sum(one.count for one in self.missed)
+        return f"{self.done} {word}, {short} not" if short else f"{self.done} {word}"
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {
+            "step": self.step,
+            "verb": self.verb,
+            "done": self.done,
+            "not_done": [one.as_json() for one in self.missed],
+        }
+
+
+def tallies(place: Place, incident_id: str) -> list[Tally]:
+    """Count each step's effects, the latest round of each, with the reasons of those not done."""
+    rows = place.ledger.effects.of_incident(incident_id)
+    latest: dict[str, int] = {}
+    for row in rows:
+        latest[row.step] = max(latest.get(row.step, 0), row.round)
+    grouped: dict[tuple[str, str], list[EffectRow]] = {}
+    for row in rows:
+        if row.round == latest[row.step]:
+            grouped.setdefault((row.step, row.verb), []).append(row)
+    return [_tally(incident_id, step, verb, found) for (step, verb), found in grouped.items()]
+
+
+def step_reasons(place: Place, incident_id: str) -> dict[str, str]:
+    """Say of each step that ended why it ended as it did, as the timeline has it."""
+    return {
+        str(event.detail["step"]): str(event.detail["reason"])
+        for event in place.ledger.timeline(incident_id)
+        if event.action == "step.finished" and event.detail.get("reason")
+    }
+
+
+def targets(place: Place, incident_id: str) -> list[EffectRow]:
+    """Give every target by name, and note that somebody looked."""
+    rows = place.ledger.effects.of_incident(incident_id)
+    _note(place, incident_id, "targets.viewed", len(rows))
+    return rows
+
+
+def people(place: Place, *, with_contacts: bool) -> list[Person]:
+    """Give who is enrolled; a look at their contacts is noted."""
+    there = place.ledger.people.all()
+    if with_contacts:
+        _note(place, "people", "contacts.viewed", len(there))
+    return there
+
+
+def _note(place: Place, subject: str, action: str, number: int) -> None:
+    with place.ledger.core.write(
+        actor=place.actor,
+        subject=subject,
+        action=action,
+        now=place.clock(),
+        detail={"count": number},
+    ):
+        pass  # the event is all there is to write
+
+
+def _tally(incident_id: str, step: str, verb: str, rows: list[EffectRow]) -> Tally:
+    missed = Counter((row.state, row.reason) for row in rows if row.state is not EffectState.DONE)
+    return Tally(
+        step=step,
+        verb=verb,
+        done=sum(row.state is EffectState.DONE for row in rows),
+        missed=tuple(
+            Missed(
+                state=state,
+                reason=reason,
+                count=number,
+                what_to_do=_what_to_do(incident_id, step, state),
+            )
+            for (state, reason), number in missed.most_common()
+        ),
+    )
+
+
+def _what_to_do(incident_id: str, step: str, state: EffectState) -> str:
+    match state:
+        case EffectState.FAILED:
+            return f"`standfast incident retry {incident_id} {step}`"
+        case EffectState.UNKNOWN:
+            return (
+                f"look there, then `standfast incident settle {incident_id} EFFECT yes|no`; "
+                "`incident status --targets` lists each EFFECT"
+            )
+        case EffectState.REFUSED:
+            return "not retried; mend the reason, or do it by hand"
+        case _:
+            return "still to be done"

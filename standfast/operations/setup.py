@@ -1,0 +1,213 @@
+"""Setting up a place: its configuration, its keys, its repository and its ledger.
+
+Owns the order of it. Leaves each part to the room that makes it.
+
+Rules
+- `standfast.toml` is written last, in one piece: where it stands, everything that it names is
+  there. Until then nothing takes the folder for a place, and the same command completes it.
+- A folder that has a `standfast.toml` is never set up again.
+- What opens backups goes into one folder of its own, to be carried away as it is.
+- The place must not lie inside of what it backs up: its own keys would be in the backup.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from backup.keys import create_repository
+from backup.local_files import create_file
+from backup.stores.directory import DirectoryStore
+from standfast.config import Config
+from standfast.config.default import render_default
+from standfast.config.load import parse
+from standfast.config_file import DEFAULT_FILE
+from standfast.errors import StandfastError, UsageError
+from standfast.evidence.durable import write_whole
+from standfast.ledger import create
+from standfast.operations.repository import plain_errors
+from standfast.outside.live import read_signing_key
+from standfast.records import JsonObject
+
+SET = "main"
+OFFLINE = "offline"
+OWNER_FILE = "owner.json"
+IDENTITY_FILE = "identity.txt"
+_SQLITE_MAGIC = b"SQLite format 3\0"
+_LONGEST_NAME = 64
+
+_README = """\
+This folder opens every backup. Take it offline now: onto two sticks or cards, kept in two places
+away from this machine, and then delete it here.
+
+identity.txt   the custodian's recovery identity: whoever has it can read every backup.
+               `standfast backup restore … --identity identity.txt` needs it.
+owner.json     the owner's key: it signs changes of who may write backups. No restore needs it.
+
+This machine makes backups without either of them, and cannot open what it made.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetUp:
+    """What was set up, and where it lies."""
+
+    config_file: Path
+    source: Path
+    source_kind: str  # files | sqlite
+    source_name: str
+    identity_file: Path
+    owner_file: Path
+    recipient: str  # the custodian's public key, to know the identity file by
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`; paths only, no key."""
+        return {
+            "config": str(self.config_file),
+            "set": SET,
+            "source": str(self.source),
+            "source_kind": self.source_kind,
+            "source_name": self.source_name,
+            "take_offline": str(self.identity_file.parent),
+            "identity": str(self.identity_file),
+            "owner": str(self.owner_file),
+            "recipient": self.recipient,
+        }
+
+
+def refuse_unfit(folder: Path, source: Path) -> None:
+    """Raise UsageError when a place cannot be set up in `folder` for `source`; changes nothing."""
+    if (folder / DEFAULT_FILE).exists():
+        raise UsageError(
+            f"{folder / DEFAULT_FILE} is there already: this place is set up; use it with "
+            f"-c {folder / DEFAULT_FILE}, or name another folder"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder")
+    if not source.exists():
+        raise UsageError(f"there is no {source}; --source names what is backed up")
+    if not (source.is_dir() or source.is_file()):
+        raise UsageError(f"{source} is neither a folder nor a file; name one with --source")
+    for path in (folder, source):
+        if not _is_text(path):
+            raise UsageError(
+                "a path whose name is not UTF-8 cannot stand in the configuration; name a folder "
+                "above it, or rename it"
+            )
+    if folder.resolve().is_relative_to(source.resolve()):
+        raise UsageError(
+            f"{folder} lies inside of what it would back up, {source}: its own keys would be in "
+            "the backup; name a folder elsewhere"
+        )
+
+
+def set_up(
+    folder: Path, source: Path, *, organisation: str, contact_line: str, now: datetime
+) -> SetUp:
+    """Make a place in `folder` that backs `source` up; called again after a crash, it completes it.
+
+    Raises UsageError for what `refuse_unfit` names, and StandfastError when something cannot be
+    written: what was made so far stays, and is taken up by the next call.
+    """
+    folder, source = folder.absolute(), source.absolute()
+    refuse_unfit(folder, source)
+    kind = "sqlite" if _is_sqlite(source) else "files"
+    name = _source_name(source)
+    config_file = folder / DEFAULT_FILE
+    text = render_default(
+        {
+            "organisation": {"name": organisation, "contact_line": contact_line},
+            "backup": {
+                "sets": {SET: {"sources": [{"kind": kind, "name": name, "path": str(source)}]}}
+            },
+        }
+    ).encode()
+    config = parse(text, config_file)
+    offline = folder / OFFLINE
+    with plain_errors("setting up the place"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_repository(config, offline, now)
+        create(config.ledger.url, config.ledger.keys, config.ledger.witness, now)
+        _make_evidence_key(config.custody.key)
+        write_whole(offline / "README.txt", _README.encode())
+        create_file(config_file, text)
+    return SetUp(
+        config_file=config_file,
+        source=source,
+        source_kind=kind,
+        source_name=name,
+        identity_file=offline / IDENTITY_FILE,
+        owner_file=offline / OWNER_FILE,
+        recipient=_recipient(offline / IDENTITY_FILE),
+    )
+
+
+def _make_repository(config: Config, offline: Path, now: datetime) -> None:
+    """Make the repository, or complete it; one that is whole is left alone.
+
+    The plan beside the owner's file is removed last of all, so its absence means whole.
+    """
+    owner_file = offline / OWNER_FILE
+    is_unfinished = owner_file.with_name(owner_file.name + ".unfinished").exists()
+    if owner_file.exists() and not is_unfinished:
+        return
+    create_repository(
+        vault=DirectoryStore(config.backup.vault),
+        keys=DirectoryStore(config.backup.keys),
+        writer=config.backup.writer,
+        domain=config.backup.domain,
+        host_dir=config.backup.host,
+        owner_file=owner_file,
+        identity_file=offline / IDENTITY_FILE,
+        now=now,
+    )
+
+
+def _make_evidence_key(path: Path) -> None:
+    if path.exists():
+        read_signing_key(path)
+        return
+    key = Ed25519PrivateKey.generate()
+    create_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def _recipient(identity_file: Path) -> str:
+    """Read the public key that the identity file says about itself."""
+    try:
+        lines = identity_file.read_text().splitlines()
+    except OSError as error:
+        raise StandfastError(
+            f"the recovery identity {identity_file} cannot be read: {error.strerror}; without it "
+            "no backup can be restored: set the place up again in another folder"
+        ) from None
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith("# public key:")]
+    return found[0] if found else ""
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_sqlite(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}; run as who may") from None
+
+
+def _source_name(source: Path) -> str:
+    """Make a name that the configuration takes: `/srv/Call Recordings` becomes call-recordings."""
+    stem = source.stem if source.is_file() else source.name
+    words = re.sub(r"[^a-z0-9_]+", "-", os.fsencode(stem).decode("ascii", "replace").lower())
+    return words.lstrip("-_0123456789")[:_LONGEST_NAME].rstrip("-_") or "files"
