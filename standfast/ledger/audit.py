@@ -92,6 +92,12 @@ def timeline(connection: Connection, subject: str | None = None) -> Iterator[Aud
         )
 
 
+def newest_sequence(connection: Connection) -> int:
+    """Give the sequence of the newest event, 0 before the first."""
+    statement = select(audit_event.c.sequence).order_by(desc(audit_event.c.sequence)).limit(1)
+    return int(connection.scalar(statement) or 0)
+
+
 class Auditor:
     """Verifies and signs one ledger's chain."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from standfast.ledger.attempts import Attempts
-from standfast.ledger.audit import AuditEvent, Auditor, timeline
+from standfast.ledger.audit import AuditEvent, Auditor, newest_sequence, timeline
 from standfast.ledger.core import Core, new_token
 from standfast.ledger.database import open_engine
 from standfast.ledger.effects import Effects
@@ -48,6 +48,11 @@ class Ledger:
         """Give the events of one subject, or all, in order."""
         with self.core.reading() as connection:
             return list(timeline(connection, subject))
+
+    def newest_event(self) -> int:
+        """Give the sequence of the newest event, 0 before the first; reads one row."""
+        with self.core.reading() as connection:
+            return newest_sequence(connection)
 
     def close(self) -> None:
         """Give the connections back."""
