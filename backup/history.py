@@ -25,7 +25,6 @@ class Slot:
 
     name: str
     sequence: int
-    size_bytes: int
     sha256: str
     snapshot: Snapshot | None
     sealed: bytes  # the sealed part, empty without a snapshot
@@ -44,7 +43,6 @@ def read_slot(vault: Store, trust: Trust, writer: str, name: str) -> Slot:
     return Slot(
         name=name,
         sequence=sequence,
-        size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         snapshot=snapshot,
         sealed=sealed,
