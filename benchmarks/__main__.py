@@ -1,0 +1,73 @@
+"""`python -m benchmarks [NAME …] [--quick] [--json] [--rounds N]`.
+
+Exit statuses: 0 measured, 1 a row failed, 2 usage.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.machine import describe
+from benchmarks.measure import Row, Setting
+from benchmarks.table import render
+
+# In the order of the table; each is a module with `rows(setting)`.
+NAMES = ("commands", "effects", "first_lock", "containment", "notices", "backup")
+_FEWEST_ROUNDS = 3
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what was asked for, print one table or one document; give the exit status."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.names) - set(NAMES):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
+    if asked.rounds < _FEWEST_ROUNDS:
+        parser.error(f"fewer than {_FEWEST_ROUNDS} rounds show no spread")
+    with tempfile.TemporaryDirectory(prefix="sf-bench-") as name:
+        folder = Path(name)
+        machine = describe(folder)
+        setting = Setting(
+            folder=folder,
+            rounds=asked.rounds,
+            is_quick=asked.quick,
+            tell=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        rows = [row for name in asked.names or NAMES for row in _rows(name, setting)]
+    if asked.json:
+        print(json.dumps({"machine": machine, "rows": [row.as_json() for row in rows]}, indent=1))
+    else:
+        print(render(machine, rows))
+    return int(any(row.is_failed for row in rows))
+
+
+def _rows(name: str, setting: Setting) -> list[Row]:
+    setting = replace(setting, folder=setting.room(name))
+    try:
+        measured: list[Row] = importlib.import_module(f"benchmarks.{name}").rows(setting)
+    except Exception as error:  # what one lacks must not keep the others from being measured
+        why = f"FAILED: {type(error).__name__}: {error}"
+        return [Row(benchmark=name, what="-", subject="-", unit="-", note=why, is_failed=True)]
+    return measured
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure, side by side with what one would use otherwise.",
+        epilog="exit statuses: 0 measured, 1 a row failed, 2 usage",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="a small run, to see that all works")
+    parser.add_argument("--json", action="store_true", help="one JSON document with every round")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="3 or more; default 5")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""Locking many accounts of a real SCIM directory: the whole incident, beside bare requests.
+
+A bare client sends two requests an account, PATCH and GET. Standfast sends five: it finds the
+account by its name, keeps the state before, finds it again before it acts (a name may have changed
+hands), changes it and reads it back; and it commits the intent before and the receipt after.
+"""
+
+from collections.abc import Mapping
+
+from benchmarks.directory import lock_bare, new_agents, running_directory
+from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
+from standfast.errors import ExitStatus
+from standfast.operations import incident
+from standfast.records import Mode
+from tests.operations.places import furnish, place_at
+
+_THREADS = 16  # as many as a lane has
+
+
+def rows(setting: Setting) -> list[Row]:
+    """Lock as many accounts as one person may without a second."""
+    count = setting.size(200, 25)
+    what = f"lock {count} accounts"
+    with running_directory() as server:
+
+        def ours(number: int) -> Mapping[str, float]:
+            agents = new_agents(server, count)
+            folder = setting.room(f"place-{number}")
+            config_file = furnish(folder, scim_url=agents.server.url, timeout_seconds=30)
+            with place_at(config_file, token=server.token) as place:
+                watch = Stopwatch()
+                opened = incident.open_incident(
+                    place,
+                    "lock",
+                    {"accounts": list(agents.names)},
+                    mode=Mode.LIVE,
+                    opened_by="dana",
+                )
+                outcome = incident.advance(place, opened.incident, "direct")
+                seconds = watch.seconds()
+                expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
+                expect(place.ledger.audit.verify().is_whole, "the ledger is whole after it")
+            agents.expect_all_locked()
+            return {what: seconds}
+
+        def bare(threads: int) -> Mapping[str, float]:
+            agents = new_agents(server, count)
+            watch = Stopwatch()
+            lock_bare(agents, threads)
+            seconds = watch.seconds()
+            agents.expect_all_locked()
+            return {what: seconds}
+
+        return compare(
+            "containment",
+            {what: "s"},
+            [
+                Contender(subject="standfast", run=ours),
+                Contender(subject="bare httpx, one by one", run=lambda _: bare(1)),
+                Contender(subject=f"bare httpx, {_THREADS} threads", run=lambda _: bare(_THREADS)),
+            ],
+            setting,
+        )

@@ -1,0 +1,289 @@
+"""What the ledger adds to each outside act: planning it, and the two commits around it.
+
+The act itself is a pause of 0 or 20 ms, carried by the lanes and threads that carry a real one.
+The peer does with the bare driver what no program can leave out that must not forget an intent:
+one commit with the rows before each call, one commit after it, on the same disk, in as many
+threads. It keeps no chain, seals nothing, checks no approval and reads nothing back.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
+from standfast.accounts import Connector
+from standfast.evidence import Custody, EvidenceSource
+from standfast.ledger.effects import Batch, Draft, EffectRow, Lane
+from standfast.ledger.incidents import Expansion, FrozenNotice
+from standfast.notices.audience import Audience
+from standfast.notices.senders import Sender
+from standfast.operations import incident
+from standfast.operations.lanes import Lanes
+from standfast.operations.place import Place
+from standfast.outside import Outside
+from standfast.records import EffectState, Limits, Mode, Observed, Result
+from tests.operations.places import furnish, place_at
+
+_THREADS = 16
+_LANE = Lane(verb="accounts.revoke_sessions", connector="agents")
+_STEP = "lock"
+_PLAN, _MANY, _SLOW_MANY, _ONE, _SLOW_ONE = (
+    "plan, 1,000 at once",
+    "claim + receipt, batch 1,000, call 0 ms",
+    "claim + receipt, batch 1,000, call 20 ms",
+    "claim + receipt, batch 1, call 0 ms",
+    "claim + receipt, batch 1, call 20 ms",
+)
+_UNIT = "µs/effect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    what: str
+    batch: int
+    pause_seconds: float
+    count: int
+
+
+def rows(setting: Setting) -> list[Row]:
+    """Measure on SQLite, then on PostgreSQL, each beside its bare driver."""
+    many, one = setting.size(5_000, 1_000), setting.size(300, 40)
+    cases = (
+        _Case(what=_MANY, batch=1000, pause_seconds=0, count=many),
+        _Case(what=_SLOW_MANY, batch=1000, pause_seconds=0.02, count=many),
+        _Case(what=_ONE, batch=1, pause_seconds=0, count=one),
+        _Case(what=_SLOW_ONE, batch=1, pause_seconds=0.02, count=one),
+    )
+    units = dict.fromkeys((_PLAN, *(case.what for case in cases)), _UNIT)
+    found = compare("effects", units, _on_sqlite(setting, cases), setting)
+    with _durable_postgres() as contenders:
+        return found + compare("effects", units, contenders(setting, cases), setting)
+
+
+def _on_sqlite(setting: Setting, cases: Sequence[_Case]) -> list[Contender]:
+    def ours(number: int) -> Mapping[str, float]:
+        return _ours(setting.room(f"sqlite-{number}"), "sqlite:///ledger.db", cases)
+
+    def bare(number: int) -> Mapping[str, float]:
+        file = setting.room(f"bare-sqlite-{number}") / "bare.db"
+
+        def connect() -> sqlite3.Connection:
+            connection = sqlite3.connect(file, isolation_level=None, timeout=30)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            return connection
+
+        return _bare(connect, "BEGIN IMMEDIATE", "?", cases)
+
+    return [
+        Contender(subject="standfast on SQLite", run=ours),
+        Contender(subject="bare sqlite3", run=bare),
+    ]
+
+
+@contextmanager
+def _durable_postgres() -> Iterator[Callable[[Setting, Sequence[_Case]], list[Contender]]]:
+    """A real server whose commits reach the disk: the tests' own does without."""
+    try:
+        import psycopg
+
+        from tests.servers.postgres import running_postgres
+    except ImportError as error:
+        why = f"{error.name} is not installed; take the development requirements"
+
+        def absent(_number: int) -> Mapping[str, float]:
+            raise Missing(why)
+
+        yield lambda _setting, _cases: [Contender(subject="standfast on PostgreSQL", run=absent)]
+        return
+    with running_postgres() as server:
+        server.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
+
+        def contenders(setting: Setting, cases: Sequence[_Case]) -> list[Contender]:
+            def ours(number: int) -> Mapping[str, float]:
+                with server.database() as name:
+                    expect(_syncs(server.url(name, driver="")), "PostgreSQL syncs its commits")
+                    return _ours(setting.room(f"postgres-{number}"), server.url(name), cases)
+
+            def bare(_number: int) -> Mapping[str, float]:
+                with server.database() as name:
+                    url = server.url(name, driver="")
+                    return _bare(
+                        lambda: psycopg.connect(url, autocommit=True), "BEGIN", "%s", cases
+                    )
+
+            return [
+                Contender(subject="standfast on PostgreSQL", run=ours),
+                Contender(subject="bare psycopg", run=bare),
+            ]
+
+        yield contenders
+
+
+def _syncs(url: str) -> bool:
+    """Tell whether commits reach the disk; the server takes a moment to read its settings."""
+    import psycopg
+
+    give_up_at = time.monotonic() + 10
+    while time.monotonic() < give_up_at:
+        with psycopg.connect(url, autocommit=True) as connection:
+            settings = [
+                connection.execute(f"SHOW {name}".encode()).fetchone()
+                for name in ("fsync", "synchronous_commit", "full_page_writes")
+            ]
+        if settings == [("on",)] * 3:
+            return True
+    return False
+
+
+def _ours(folder: Path, url: str, cases: Sequence[_Case]) -> Mapping[str, float]:
+    figures: dict[str, float] = {}
+    with place_at(furnish(folder, ledger_url=url)) as place:
+        for case in cases:
+            planned, carried = _carry(place, case)
+            figures[case.what] = carried / case.count * 1e6
+            if case.what == _MANY:
+                figures[_PLAN] = planned / case.count * 1e6
+        report = place.ledger.audit.verify()
+        expect(report.is_whole, f"the ledger is whole after it: {report.findings[:1]}")
+    return figures
+
+
+def _carry(place: Place, case: _Case) -> tuple[float, float]:
+    """Plan and carry out one step of an incident of its own; give the seconds of both."""
+    ledger, clock = place.ledger, place.clock
+    case_id = incident.open_incident(
+        place, "lock", {"accounts": ["agents:someone"]}, mode=Mode.LIVE, opened_by="dana"
+    ).incident
+    drafts = tuple(
+        Draft(verb=_LANE.verb, connector=_LANE.connector, target=f"agents:agent{number}")
+        for number in range(case.count)
+    )
+    watch = Stopwatch()
+    for round_, start in enumerate(range(0, case.count, 1000), 1):
+        expansion = Expansion(drafts=drafts[start : start + 1000])
+        ledger.steps.expand(case_id, _STEP, round_, expansion, "dana", clock())
+    planned = watch.seconds()
+    outside = _Pausing(place, case_id, case)
+    runner = ledger.runners.register(case_id, "direct", clock())
+    lanes = Lanes(ledger=ledger, outside=outside, incident=case_id, runner=runner, clock=clock)
+    watch = Stopwatch()
+    try:
+        lanes.start(ledger.effects.open_work(case_id, clock()))
+        while lanes.is_busy:
+            lanes.wait(1)
+    finally:
+        lanes.close()
+    carried = watch.seconds()
+    done = [row for row in ledger.effects.of_incident(case_id) if row.state is EffectState.DONE]
+    expect(len(done) == case.count, f"{case.count} effects are done, not {len(done)}")
+    expect({row.tries for row in done} == {1}, "each effect was carried out once")
+    expect(len(outside.calls) == -(-case.count // case.batch), "each call carried a whole batch")
+    return planned, carried
+
+
+class _Pausing(Outside):
+    """An outside in which every call takes the same time and succeeds."""
+
+    mode = Mode.LIVE
+
+    def __init__(self, place: Place, case_id: str, case: _Case) -> None:
+        custody = Custody(
+            incident=case_id,
+            collector=place.actor,
+            reason="benchmark",
+            folder=place.config.custody.folder,
+        )
+        super().__init__(place.config, custody, _no_notice)
+        self._limits = Limits(batch=case.batch, workers=_THREADS)
+        self._pause_seconds = case.pause_seconds
+        self.calls: list[int] = []
+
+    def limits(self, lane: Lane) -> Limits:
+        return self._limits
+
+    def observe(self, lane: Lane, rows: Sequence[EffectRow]) -> list[Observed]:
+        return [Observed(target=row.target) for row in rows]
+
+    def call(self, batch: Batch) -> list[Result]:
+        self.calls.append(len(batch.effects))
+        if self._pause_seconds:
+            time.sleep(self._pause_seconds)
+        return [Result(target=row.target, state=EffectState.DONE) for row in batch.effects]
+
+    def _build_connector(self, name: str) -> Connector:
+        raise NotImplementedError
+
+    def _build_source(self, name: str) -> EvidenceSource:
+        raise NotImplementedError
+
+    def _build_sender(self, name: str) -> Sender:
+        raise NotImplementedError
+
+    def _read_audience(self, name: str) -> Audience:
+        raise NotImplementedError
+
+
+def _no_notice(_incident: str, _step: str, _round: int) -> FrozenNotice:
+    raise NotImplementedError
+
+
+def _bare(
+    connect: Callable[[], Any], begin: str, mark: str, cases: Sequence[_Case]
+) -> Mapping[str, float]:
+    """Commit the intent, pause, commit the receipt: `Any` is whichever driver's connection."""
+    figures: dict[str, float] = {}
+    setup = connect()
+    for number, case in enumerate(cases):
+        table = f"effect{number}"
+        setup.execute(
+            f"CREATE TABLE {table} (token TEXT PRIMARY KEY, target TEXT, state TEXT, attempt TEXT)"
+        )
+        tokens = [f"{place:032x}" for place in range(case.count)]
+        watch = Stopwatch()
+        for start in range(0, case.count, 1000):
+            planned = [
+                (token, f"agents:agent{token}", "planned", None)
+                for token in tokens[start : start + 1000]
+            ]
+            setup.execute(begin)
+            marks = ", ".join([mark] * 4)
+            setup.cursor().executemany(f"INSERT INTO {table} VALUES ({marks})", planned)
+            setup.execute("COMMIT")
+        if case.what == _MANY:
+            figures[_PLAN] = watch.seconds() / case.count * 1e6
+        batches = [tokens[start : start + case.batch] for start in range(0, case.count, case.batch)]
+        own = threading.local()
+
+        def carry(
+            batch: Sequence[str],
+            own: threading.local = own,
+            table: str = table,
+            pause_seconds: float = case.pause_seconds,
+        ) -> None:
+            if not hasattr(own, "connection"):
+                own.connection = connect()
+            change = f"UPDATE {table} SET state = {mark}, attempt = {mark} WHERE token = {mark}"
+            for state in ("submitting", "done"):
+                own.connection.execute(begin)
+                own.connection.cursor().executemany(
+                    change, [(state, batch[0], token) for token in batch]
+                )
+                own.connection.execute("COMMIT")
+                if state == "submitting" and pause_seconds:
+                    time.sleep(pause_seconds)
+
+        watch = Stopwatch()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(carry, batches))
+        figures[case.what] = watch.seconds() / case.count * 1e6
+        done = setup.execute(f"SELECT count(*) FROM {table} WHERE state = 'done'").fetchone()[0]
+        expect(done == case.count, f"{case.count} rows are done, not {done}")
+    setup.close()
+    return figures

@@ -1,0 +1,87 @@
+"""From opening an incident to the first change that the directory made, by the directory's clock.
+
+The directory's own `lastModified` is what counts: a request that was only sent has locked nobody.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from benchmarks.commands import STANDFAST
+from benchmarks.directory import LOCK, Agents, new_agents, running_directory
+from benchmarks.measure import Contender, Row, Setting, compare, expect
+from standfast.operations import incident
+from standfast.records import Mode
+from tests.operations.places import furnish, place_at
+
+_WHAT = "first of 25 locked"
+_COUNT = 25
+
+# What one would write in a hurry: nothing is looked up, kept, or written down.
+_SCRIPT = """
+import sys, httpx
+url, token, *ids = sys.argv[1:]
+with httpx.Client(headers={"Authorization": "Bearer " + token}, trust_env=False) as client:
+    for account_id in ids:
+        client.patch(url + "/Users/" + account_id, json=LOCK).raise_for_status()
+""".replace("LOCK", repr(LOCK))
+
+
+def rows(setting: Setting) -> list[Row]:
+    """Measure a warm process, then whole commands, beside a script of five lines."""
+    with running_directory() as server:
+
+        def warm(number: int) -> Mapping[str, float]:
+            agents = new_agents(server, _COUNT)
+            config_file = furnish(setting.room(f"warm-{number}"), scim_url=agents.server.url)
+            with place_at(config_file, token=server.token) as place:
+                begin = datetime.now(UTC)
+                opened = incident.open_incident(
+                    place,
+                    "lock",
+                    {"accounts": list(agents.names)},
+                    mode=Mode.LIVE,
+                    opened_by="dana",
+                )
+                incident.advance(place, opened.incident, "direct")
+            return _since(begin, agents)
+
+        def command(number: int) -> Mapping[str, float]:
+            agents = new_agents(server, _COUNT)
+            config_file = furnish(setting.room(f"command-{number}"), scim_url=agents.server.url)
+            env = {**os.environ, "SCIM_TOKEN": server.token}
+            begin = datetime.now(UTC)
+            subprocess.run(
+                [*STANDFAST, "-c", str(config_file), "lock", *agents.names],
+                env=env, check=True, timeout=60, capture_output=True,
+            )  # fmt: skip
+            return _since(begin, agents)
+
+        def script(_number: int) -> Mapping[str, float]:
+            agents = new_agents(server, _COUNT)
+            begin = datetime.now(UTC)
+            subprocess.run(
+                [sys.executable, "-c", _SCRIPT, agents.server.url, server.token, *agents.ids],
+                check=True, timeout=60, capture_output=True,
+            )  # fmt: skip
+            return _since(begin, agents)
+
+        return compare(
+            "first lock",
+            {_WHAT: "s"},
+            [
+                Contender(subject="`standfast lock`", run=command),
+                Contender(subject="standfast in a warm process", run=warm),
+                Contender(subject="a script of five lines", run=script),
+            ],
+            setting,
+        )
+
+
+def _since(begin: datetime, agents: Agents) -> Mapping[str, float]:
+    agents.expect_all_locked()
+    seconds = (agents.first_change() - begin).total_seconds()
+    expect(seconds > 0, "nothing was locked before it began")
+    return {_WHAT: seconds}

@@ -1,0 +1,202 @@
+"""Rounds and rows: contenders take turns, and every row keeps all that was measured.
+
+Rules
+- One round of a contender gives every figure of that round, or raises and fails its rows.
+- `Missing` says that a contender cannot run here; `Wrong` that its result is not what it must be.
+- A round that takes longer than it may is ended where it stands, and fails.
+"""
+
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+OURS = "standfast"
+
+
+class Missing(Exception):
+    """The contender is not installed; the message says what would bring it."""
+
+
+class Wrong(Exception):
+    """What came out is not what had to, so the time it took means nothing."""
+
+
+class _TookTooLong(Exception):
+    """The round was ended from outside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How one run of the benchmarks is to be."""
+
+    folder: Path  # empty, and removed by the caller
+    rounds: int
+    is_quick: bool
+    tell: Callable[[str], None]  # progress, for people
+
+    def size(self, whole: int, quick: int) -> int:
+        """Give the count that this run takes."""
+        return quick if self.is_quick else whole
+
+    def room(self, name: str) -> Path:
+        """Make a fresh folder of this name."""
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """Who is measured: `run` does one round and gives its figures by what was done."""
+
+    subject: str
+    run: Callable[[int], Mapping[str, float]]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """All rounds of one figure of one contender."""
+
+    benchmark: str
+    what: str
+    subject: str
+    unit: str
+    values: tuple[float, ...] = ()
+    ours_to_this: float | None = None  # the first contender's time over this one's, by medians
+    note: str = ""
+    is_failed: bool = False
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def as_json(self) -> dict[str, object]:
+        """Give the row for `--json`, with every round."""
+        return {
+            "benchmark": self.benchmark,
+            "what": self.what,
+            "subject": self.subject,
+            "unit": self.unit,
+            "rounds": len(self.values),
+            "min": min(self.values, default=None),
+            "median": self.median if self.values else None,
+            "max": max(self.values, default=None),
+            "values": list(self.values),
+            "ours_to_this": self.ours_to_this,
+            "note": self.note,
+            "is_failed": self.is_failed,
+        }
+
+
+@dataclass(kw_only=True)
+class _Turns:
+    """What a contender has shown so far."""
+
+    contender: Contender
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    ended: str = ""  # why it takes no further turn
+    is_failed: bool = False
+
+    def take(self, number: int, seconds: float) -> None:
+        try:
+            with within(seconds):
+                figures = self.contender.run(number)
+        except Missing as missing:
+            self.ended = f"not measured: {missing}"
+        except _TookTooLong:
+            self.ended, self.is_failed = f"FAILED: took longer than {seconds:g} s", True
+        # The borrowed servers report a failed start in pytest's own way, which is no `Exception`.
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
+            self.ended, self.is_failed = f"FAILED: {type(error).__name__}: {error}", True
+        else:
+            for what, value in figures.items():
+                self.figures.setdefault(what, []).append(value)
+
+
+def compare(
+    benchmark: str,
+    units: Mapping[str, str],
+    contenders: Sequence[Contender],
+    setting: Setting,
+    *,
+    seconds_a_round: float = 120,
+    rounds: int | None = None,
+) -> list[Row]:
+    """Let the contenders take turns; give one row a figure and contender, ours first.
+
+    `units` names every figure and its unit; a unit that ends in `/s` is a rate, where more is
+    better. `ours_to_this` is how many times the first contender's time was another's.
+    """
+    turns = [_Turns(contender=contender) for contender in contenders]
+    count = rounds or setting.rounds
+    for number in range(count):
+        for place in range(len(turns)):
+            one = turns[(place + number) % len(turns)]
+            if not one.ended:
+                setting.tell(f"{benchmark}: round {number + 1} of {count}, {one.contender.subject}")
+                one.take(number, seconds_a_round)
+    return [
+        _row(benchmark, what, unit, one, turns[0])
+        for what, unit in units.items()
+        for one in turns
+        if what in one.figures or one.ended
+    ]
+
+
+def _row(benchmark: str, what: str, unit: str, one: _Turns, first: _Turns) -> Row:
+    values = () if one.is_failed else tuple(one.figures.get(what, ()))
+    ours = () if first.is_failed else tuple(first.figures.get(what, ()))
+    ratio = None
+    if one is not first and values and ours:
+        ratio = statistics.median(ours) / statistics.median(values)
+        if unit.endswith("/s"):
+            ratio = 1 / ratio
+    return Row(
+        benchmark=benchmark,
+        what=what,
+        subject=one.contender.subject,
+        unit=unit,
+        values=values,
+        ours_to_this=ratio,
+        note=one.ended or one.contender.note,
+        is_failed=one.is_failed,
+    )
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """End the block with an exception when it takes longer; main thread only, not nested."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise _TookTooLong
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._begin
+
+
+def expect(is_right: bool, what: str) -> None:
+    """Raise Wrong, saying what should have been, unless it is so."""
+    if not is_right:
+        raise Wrong(what)

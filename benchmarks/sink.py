@@ -1,0 +1,78 @@
+"""A mail server in a process of its own that takes every mail and remembers to whom it was."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+from benchmarks.measure import expect
+from tests.servers import free_port
+
+_SECONDS = 30
+
+
+class Sink:
+    """The running server, seen from here."""
+
+    def __init__(self, port: int, line: Connection[Any, Any]) -> None:
+        self.port = port
+        self._line = line
+
+    def take(self) -> list[str]:
+        """Give the address of every mail since the last look, in order, and forget them."""
+        self._line.send("take")
+        expect(self._line.poll(_SECONDS), "the mail server answers")
+        taken: list[str] = self._line.recv()
+        return taken
+
+
+@contextmanager
+def running_sink() -> Iterator[Sink]:
+    """Start it on a free port; it ends with the block."""
+    # Apart from us: in one process, server and client would share one interpreter lock.
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    port = free_port()
+    process = context.Process(target=_serve, args=(port, there), daemon=True)
+    process.start()
+    there.close()
+    try:
+        expect(here.poll(_SECONDS) and here.recv() == "ready", "the mail server starts")
+        yield Sink(port, here)
+    finally:
+        here.close()  # which ends the other side
+        process.join(_SECONDS)
+        process.terminate()
+
+
+class _Mailbox:
+    """What aiosmtpd calls; it keeps the recipients of whole mails."""
+
+    def __init__(self) -> None:
+        self.recipients: list[str] = []
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd names its hooks so
+        self, server: Any, session: Any, envelope: Any
+    ) -> str:
+        self.recipients += envelope.rcpt_tos
+        return "250 OK"
+
+
+def _serve(port: int, line: Connection[Any, Any]) -> None:
+    from aiosmtpd.controller import Controller
+
+    mailbox = _Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port, ready_timeout=_SECONDS)
+    controller.start()
+    try:
+        line.send("ready")
+        while line.recv() == "take":
+            taken, mailbox.recipients = mailbox.recipients, []
+            line.send(taken)
+    except EOFError:
+        pass
+    finally:
+        controller.stop()
