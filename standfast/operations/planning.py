@@ -221,8 +221,9 @@ def _warnings(place: Place, steps: tuple[PlannedStep, ...], *, is_signed: bool) 
         if there < step.approvals:
             who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
             warnings.append(
-                f"step {step.name} needs {step.approvals} approvals, and {there} people{who} are "
-                "enrolled; `standfast people add` enrols one"
+                f"step {step.name} needs {_counted(step.approvals, 'approval')}, and "
+                f"{_counted(there, 'person', 'people')}{who} can give one; "
+                "`standfast people add` enrols more"
             )
     return warnings
 
@@ -236,6 +237,10 @@ def as_lines(report: PlanReport) -> list[str]:
     if report.warnings:
         lines += ["", *(f"Warning: {warning}" for warning in report.warnings)]
     return [*lines, "", f"Digest {report.digest[:16]}. Nothing was changed."]
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _step_lines(step: PlannedStep) -> list[str]:
@@ -254,7 +259,7 @@ def _step_lines(step: PlannedStep) -> list[str]:
         lines.append(f"waits for a person{who}")
     if step.approvals:
         who = f" of {' or '.join(step.roles)}" if step.roles else ""
-        lines.append(f"waits for {step.approvals} approval(s){who}")
+        lines.append(f"waits for {_counted(step.approvals, 'approval')}{who}")
     if step.is_irreversible:
         lines.append("cannot be taken back")
     elif step.undo:
