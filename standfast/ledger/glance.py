@@ -4,7 +4,7 @@ Owns the plain SQL for it. Leaves the words to `operations/status`, and everythi
 
 Rules
 - Read only, one consistent view, nothing written and no lock taken; it imports only a driver.
-- The columns are named again here; `tests/ledger/test_glance.py` compares each answer with the one
+- The columns are named again here; `tests/cli/test_glance.py` compares each answer with the one
   that the ledger's own parts give, so the two cannot drift.
 """
 

@@ -1,0 +1,143 @@
+"""A desk to type commands at: the real `main`, in this process or in one of its own."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.cli import main
+
+ROOT = Path(__file__).parents[2]
+ENTRY = "import sys; from standfast.cli import main; sys.exit(main())"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on standard output."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Where commands are typed; the environment names the place."""
+
+    folder: Path
+    capture: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+
+    def run(self, *words: str | Path) -> Answer:
+        """Type a command in this process."""
+        self.capture.readouterr()
+        status = main([str(word) for word in words])
+        said = self.capture.readouterr()
+        return Answer(status=status, out=said.out, err=said.err)
+
+    def json(self, *words: str | Path) -> Any:
+        """Type a command with --json; give its document, which says the same as the status."""
+        answer = self.run(*words, "--json")
+        document = answer.document
+        assert document.get("exit_status", answer.status) == answer.status
+        return document
+
+    def use(self, config_file: Path) -> None:
+        """Let every further command mean this place."""
+        self.monkeypatch.setenv("STANDFAST_CONFIG", str(config_file))
+
+    def sign_in_with(self, passphrase: str) -> None:
+        """Let every further command find this passphrase."""
+        self.monkeypatch.setenv("STANDFAST_PASSPHRASE", passphrase)
+
+
+def run_apart(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path) -> Answer:
+    """Run the entry point in a process of its own, with nothing on its standard input."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("STANDFAST_")}
+    done = subprocess.run(
+        [sys.executable, "-c", ENTRY, *map(str, words)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd=cwd,
+        env={**plain, "PYTHONPATH": str(ROOT), **(env or {})},
+        check=False,
+        timeout=120,
+    )
+    return Answer(status=done.returncode, out=done.stdout, err=done.stderr)
+
+
+_SETTINGS = """
+[organisation]
+name = "Example Contact Centres"
+contact_line = "020 7946 0000, the number on your card"
+
+[backup.sets.main]
+sources = [{{ kind = "files", name = "recordings", path = "recordings" }}]
+
+[accounts.agents]
+kind = "scim"
+url = "{scim_url}"
+token = "env:SCIM_TOKEN"
+timeout_seconds = 5
+
+[evidence.telephony]
+kind = "files"
+paths = ["logs"]
+
+[senders.mail]
+kind = "smtp"
+host = "127.0.0.1"
+port = {smtp_port}
+security = "none"
+sender_address = "security@example.com"
+timeout_seconds = 5
+
+[audiences.staff]
+kind = "csv"
+path = "staff.csv"
+
+[audiences.customers]
+kind = "sqlite"
+path = "crm.db"
+query = "SELECT email AS address, name FROM customers ORDER BY id"
+
+[notices]
+abort_window_seconds = 0
+
+[protected.accounts]
+"agents:break-glass" = "the way in when all else is locked"
+"""
+
+
+def furnish(
+    folder: Path, *, scim_url: str = "http://127.0.0.1:9/v2", smtp_port: int = 9, more: str = ""
+) -> Path:
+    """Fill a place that `init` made with directories, people to tell and logs; give its file."""
+    (folder / "logs").mkdir()
+    (folder / "logs/sign-in.log").write_text("agent01 signed in\n")
+    (folder / "recordings").mkdir()
+    (folder / "recordings/call.wav").write_bytes(b"RIFF" + bytes(2000))
+    (folder / "staff.csv").write_text("email,name,language\nstaff1@example.com,Staff One,en\n")
+    with sqlite3.connect(folder / "crm.db") as crm:
+        crm.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, name, email)")
+        crm.executemany(
+            "INSERT INTO customers VALUES (?, ?, ?)",
+            [(n, f"Customer {n}", f"customer{n}@example.net") for n in (1, 2, 3)],
+        )
+    crm.close()
+    config_file = folder / "standfast.toml"
+    config_file.write_text(_SETTINGS.format(scim_url=scim_url, smtp_port=smtp_port) + more)
+    return config_file

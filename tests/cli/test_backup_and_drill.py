@@ -1,0 +1,134 @@
+"""Backups and drills from the command line: every status that they can end with."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.desk import Desk
+
+
+@pytest.fixture
+def identity(place: Path) -> Path:
+    return place / "offline/identity.txt"
+
+
+def damage(place: Path) -> None:
+    """Flip a byte in the middle of the largest objects, which are the packs with the files."""
+    objects = [path for path in (place / "vault").rglob("*") if path.is_file()]
+    packs = [path for path in objects if path.stat().st_size > 100_000]
+    assert packs
+    for pack in packs:
+        content = bytearray(pack.read_bytes())
+        content[len(content) // 2] ^= 1
+        pack.chmod(0o640)
+        pack.write_bytes(content)
+
+
+def test_a_backup_comes_back_as_it_was(desk: Desk, place: Path, identity: Path) -> None:
+    answer = desk.run("backup", "run", "main")
+    assert answer.status == 0
+    assert "main: host-1/0000000001, 1 file, 6 B" in answer.out
+    (point,) = desk.json("backup", "list", "--identity", identity)["points"]
+    assert (point["point"], point["files"]) == ("host-1/0000000001", 1)
+    restored = desk.run(
+        *("backup", "restore", "latest", "--to", "out", "--identity", identity, "source/note.txt")
+    )
+    assert restored.status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "a note"
+
+
+def test_a_folder_that_is_not_empty_is_not_restored_into(
+    desk: Desk, place: Path, identity: Path
+) -> None:
+    desk.run("backup", "run")
+    words = ("backup", "restore", "latest", "--to", desk.folder / "source", "--identity", identity)
+    answer = desk.run(*words)
+    assert answer.status in (2, 4)
+    assert (desk.folder / "source/note.txt").read_text() == "a note"
+    assert [path.name for path in (desk.folder / "source").iterdir()] == ["note.txt"]
+
+
+def test_a_source_that_is_gone_makes_it_partial_and_is_named(desk: Desk, place: Path) -> None:
+    text = (place / "standfast.toml").read_text()
+    (place / "standfast.toml").write_text(
+        text.replace(
+            "sources = [", 'sources = [\n  { kind = "files", name = "gone", path = "gone" },'
+        )
+    )
+    answer = desk.run("backup", "run")
+    assert answer.status == 3, answer
+    assert "gone" in answer.out
+    document = desk.json("backup", "run")
+    assert document["backups"][0]["exit_status"] == 3
+
+
+def test_one_sets_failure_does_not_stop_the_others(desk: Desk, place: Path) -> None:
+    with (place / "standfast.toml").open("a") as file:
+        file.write(
+            '\n[backup.sets.other]\nsources = [{ kind = "files", name = "x", path = "gone" }]\n'
+        )
+    document = desk.json("backup", "run")
+    assert document["exit_status"] == 3
+    by_set = {one["set"]: one for one in document["backups"]}
+    assert by_set["main"]["exit_status"] == 0
+    assert by_set["other"]["exit_status"] != 0
+
+
+def test_a_set_that_is_being_backed_up_is_refused(desk: Desk, place: Path) -> None:
+    desk.run("backup", "run")
+    with (place / "state/backup-main.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = desk.run("backup", "run", "main")
+    assert answer.status == 4
+    assert "is under way" in answer.err
+
+
+def test_a_damaged_vault_is_found_by_verify_restore_and_drill(
+    desk: Desk, place: Path, identity: Path
+) -> None:
+    (desk.folder / "source/large").write_bytes(os.urandom(200_000))
+    desk.run("backup", "run")
+    assert desk.run("backup", "verify", "--read").status == 0
+    damage(place)
+    verified = desk.run("backup", "verify", "--read")
+    assert verified.status == 6
+    assert "error: " in verified.out
+    words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    assert desk.run(*words).status == 6
+    drilled = desk.run("drill", "run", "main", "--identity", identity)
+    assert drilled.status == 6
+    assert "RTO" in drilled.out
+
+
+def test_a_drill_measures_destroys_and_is_listed(desk: Desk, place: Path, identity: Path) -> None:
+    desk.run("backup", "run")
+    document = desk.json("drill", "run", "main", "--identity", identity, "--compare")
+    assert (document["exit_status"], document["target_is_gone"]) == (0, True)
+    assert document["rto_ms"] >= 0
+    (listed,) = desk.json("drill", "list")["drills"]
+    assert listed["run"] == document["run"]
+    kept = desk.run("drill", "run", "main", "--identity", identity, "--keep")
+    assert (kept.status, "The restored tree is kept in" in kept.out) == (0, True)
+    Path(document["report"]).unlink()
+    assert desk.run("drill", "list").status == 6
+
+
+def test_a_failed_check_fails_the_drill(desk: Desk, place: Path, identity: Path) -> None:
+    with (place / "standfast.toml").open("a") as file:
+        file.write(
+            "\n[services.notes]\nowner = 'Head'\nrto_minutes = 60\nrpo_minutes = 60\n"
+            "sets = ['main']\nchecks = [{ kind = 'command', command = ['false'] }]\n"
+        )
+    desk.run("backup", "run")
+    answer = desk.run("drill", "run", "main", "--identity", identity)
+    assert answer.status == 1
+    assert "failed" in answer.out
+
+
+def test_a_drill_without_an_identity_says_where_to_name_one(desk: Desk, place: Path) -> None:
+    desk.run("backup", "run")
+    answer = desk.run("drill", "run", "main")
+    assert answer.status == 2
+    assert "--identity" in answer.err

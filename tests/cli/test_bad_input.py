@@ -1,0 +1,273 @@
+"""Bad input: the right status, what and where and what to do, no traceback, nothing half done."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from standfast.ledger.glance import glance
+from tests.cli.desk import ENTRY, ROOT, Desk, run_apart
+from tests.operations.places import PASSPHRASES
+
+CYCLE = """\
+playbook: cycle
+version: 1
+title: Round and round
+use_when: Never.
+steps:
+  first: {title: First, needs: [second], manual: Look.}
+  second: {title: Second, needs: [first], manual: Look.}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One thing wrong: how it came to be, what is typed, and what must be said."""
+
+    spoil: Callable[[Path, pytest.MonkeyPatch], None]
+    words: tuple[str, ...]
+    status: int
+    says: tuple[str, ...]
+
+
+def append(text: str) -> Callable[[Path, pytest.MonkeyPatch], None]:
+    def spoil(place: Path, patch: pytest.MonkeyPatch) -> None:
+        config_file = place / "standfast.toml"
+        config_file.write_text(config_file.read_text() + text)
+
+    return spoil
+
+
+def replace(old: str, new: str) -> Callable[[Path, pytest.MonkeyPatch], None]:
+    def spoil(place: Path, patch: pytest.MonkeyPatch) -> None:
+        config_file = place / "standfast.toml"
+        assert old in config_file.read_text()
+        config_file.write_text(config_file.read_text().replace(old, new))
+
+    return spoil
+
+
+def unreadable(place: Path, patch: pytest.MonkeyPatch) -> None:
+    """Root reads everything, but nobody reads a folder as a file."""
+    (place / "standfast.toml").unlink()
+    (place / "standfast.toml").mkdir()
+
+
+def no_text(place: Path, patch: pytest.MonkeyPatch) -> None:
+    (place / "standfast.toml").write_bytes(b'[organisation]\nname = "\xff"\n')
+
+
+def cyclic(place: Path, patch: pytest.MonkeyPatch) -> None:
+    (place / "own").mkdir()
+    (place / "own/cycle.yaml").write_text(CYCLE)
+    append('\n[playbooks]\nfolder = "own"\n')(place, patch)
+
+
+def undefined(place: Path, patch: pytest.MonkeyPatch) -> None:
+    notice = place / "own/hello"
+    (notice / "en").mkdir(parents=True)
+    (notice / "context.toml").write_text('description = "Says hello."\n')
+    (notice / "en/subject.txt").write_text("Hello\n")
+    (notice / "en/body.txt").write_text("Hello {{ whoever }}\n")
+    (notice / "en/body.html").write_text("<p>Hello</p>\n")
+    replace("[notices]", '[notices]\ntemplates = "own"')(place, patch)
+
+
+def store_in_the_way(place: Path, patch: pytest.MonkeyPatch) -> None:
+    """A store that nobody can write, root neither: a file stands where its folder should."""
+    packs = place / "vault/.incoming"
+    packs.rmdir()
+    packs.write_text("in the way")
+
+
+def wrong_passphrase(place: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("STANDFAST_PASSPHRASE", "not the one that was enrolled")
+
+
+def nothing(place: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("STANDFAST_PASSPHRASE", PASSPHRASES["dana"])
+
+
+CASES = {
+    "unknown key": Case(
+        spoil=replace("[notices]", "[notices]\nabort_windw = 3"),
+        words=("check",),
+        status=2,
+        says=("standfast.toml:", "notices.abort_windw: unknown key", "did you mean"),
+    ),
+    "wrong type": Case(
+        spoil=append("\n[limits]\naccounts_without_second_person = 'many'\n"),
+        words=("backup", "run"),
+        status=2,
+        says=("standfast.toml:", "limits.accounts_without_second_person", "valid integer"),
+    ),
+    "missing secret": Case(
+        spoil=nothing,
+        words=("incident", "plan", "lock", "-i", "accounts=agents:alice"),
+        status=4,
+        says=("env:SCIM_TOKEN is not there",),
+    ),
+    "unreadable configuration": Case(
+        spoil=unreadable, words=("check",), status=2, says=("standfast.toml", "standfast init")
+    ),
+    "configuration that is no text": Case(
+        spoil=no_text, words=("check",), status=2, says=("standfast.toml:2: not UTF-8 text",)
+    ),
+    "wrong passphrase": Case(
+        spoil=wrong_passphrase,
+        words=("lock", "alice", "--as", "dana"),
+        status=4,
+        says=("that is not the passphrase of 'dana'",),
+    ),
+    "unknown person": Case(
+        spoil=nothing,
+        words=("lock", "alice", "--as", "somebody"),
+        status=2,
+        says=("nobody named 'somebody' is enrolled", "people list"),
+    ),
+    "unknown playbook": Case(
+        spoil=nothing,
+        words=("incident", "open", "takeover"),
+        status=2,
+        says=("there is no playbook 'takeover'", "account-takeover"),
+    ),
+    "unknown incident": Case(
+        spoil=nothing,
+        words=("incident", "status", "inc-2020-0001"),
+        status=2,
+        says=("there is no incident 'inc-2020-0001'",),
+    ),
+    "unknown backup set": Case(
+        spoil=nothing,
+        words=("backup", "run", "mian"),
+        status=2,
+        says=("there is no backup set 'mian'", "main"),
+    ),
+    "unknown recovery point": Case(
+        spoil=nothing,
+        words=("backup", "restore", "latest", "--to", "out", "--identity", "IDENTITY"),
+        status=2,
+        says=("there is no recovery point",),
+    ),
+    "wrong identity": Case(
+        spoil=nothing,
+        words=("drill", "run", "main", "--identity", "PLACE/standfast.toml"),
+        status=2,
+        says=("identity",),
+    ),
+    "playbook with a cycle": Case(
+        spoil=cyclic,
+        words=("incident", "open", "cycle"),
+        status=2,
+        says=("cycle.yaml:6: these steps wait for each other", "hint: remove one of these needs"),
+    ),
+    "notice with an undefined name": Case(
+        spoil=undefined,
+        words=("notice", "preview", "hello"),
+        status=2,
+        says=("hello/en/body.txt:1", "whoever"),
+    ),
+    "unwritable store": Case(
+        spoil=store_in_the_way,
+        words=("backup", "run", "main"),
+        status=1,
+        says=("failed", "store"),
+    ),
+    "an approval by nobody": Case(
+        spoil=nothing, words=("incident", "approve"), status=2, says=("--as PERSON",)
+    ),
+    "a mistyped option": Case(
+        spoil=nothing, words=("backup", "list", "--sett", "main"), status=2, says=("--set",)
+    ),
+    "a missing argument": Case(
+        spoil=nothing, words=("drill", "run"), status=2, says=("Missing argument", "--help")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_told_and_nothing_is_half_done(
+    name: str, desk: Desk, quiet_place: Path
+) -> None:
+    case = CASES[name]
+    case.spoil(quiet_place, desk.monkeypatch)
+    words = [
+        word.replace("IDENTITY", str(quiet_place / "offline/identity.txt")).replace(
+            "PLACE", str(quiet_place)
+        )
+        for word in case.words
+    ]
+    answer = desk.run(*words)
+    said = answer.err + (answer.out if answer.status == 4 and "plan" in words else "")
+    assert answer.status == case.status, answer
+    for text in case.says:
+        assert text in said
+    assert "Traceback" not in answer.out + answer.err
+    as_document = desk.run(*words, "--json")
+    assert as_document.status == case.status
+    assert as_document.document["exit_status"] == case.status
+    assert as_document.err == ""
+    assert not (desk.folder / "out").exists()
+    seen = glance(f"sqlite:///{quiet_place}/ledger.db", None, datetime.now(UTC))
+    assert seen.incidents == ()
+    assert {run.state for run in seen.last_runs} <= {"failed"}
+
+
+def test_what_nobody_foresaw_is_one_line_without_its_words(desk: Desk, quiet_place: Path) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("alice's token is 1234")
+
+    desk.monkeypatch.setattr("standfast.operations.status.look", broken)
+    answer = desk.run("status")
+    assert answer.status == 1
+    assert answer.err.count("\n") == 1
+    assert "unexpected RuntimeError" in answer.err
+    assert "STANDFAST_DEBUG=1" in answer.err
+    assert "1234" not in answer.err
+    assert desk.json("status")["exit_status"] == 1
+    desk.monkeypatch.setenv("STANDFAST_DEBUG", "1")
+    with pytest.raises(RuntimeError, match="1234"):
+        desk.run("status")
+
+
+def test_ctrl_c_ends_with_130_and_says_where_what_was_begun_stands(
+    desk: Desk, quiet_place: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    desk.monkeypatch.setattr("standfast.operations.status.look", interrupted)
+    answer = desk.run("status")
+    assert answer.status == 130
+    assert answer.err == "stopped; what was begun is in the ledger\n"
+    assert desk.json("status") == {
+        "error": "stopped; what was begun is in the ledger",
+        "exit_status": 130,
+    }
+
+
+def test_a_reader_that_has_enough_is_no_trouble(place: Path, desk: Desk) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", ENTRY, "status", "-c", str(place / "standfast.toml")],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_real_entry_point_speaks_json_about_a_place_that_is_not_there(desk: Desk) -> None:
+    answer = run_apart("check", "--json", cwd=desk.folder)
+    assert answer.status == 2
+    assert "standfast init" in answer.document["error"]
+    assert answer.err == ""

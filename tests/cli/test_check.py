@@ -1,0 +1,163 @@
+"""`standfast check`: each part tried, each verdict told with what to do."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.cli.desk import Desk
+from tests.servers.scim import ScimServer
+from tests.servers.smtp import SmtpServer
+
+
+def verdicts(desk: Desk, part: str) -> list[tuple[str, str]]:
+    return [
+        (one["verdict"], one["found"])
+        for one in desk.json("check")["checks"]
+        if one["part"] == part
+    ]
+
+
+def test_a_fresh_place_has_nothing_to_mend(desk: Desk, place: Path) -> None:
+    answer = desk.run("check")
+    assert answer.status == 0
+    assert " 0 to mend." in answer.out
+    assert "not write-only here" in answer.out
+    assert "take " in answer.out
+    assert "offline, in two places" in answer.out
+
+
+def test_a_furnished_place_answers_in_every_part(
+    desk: Desk, live_place: Path, scim_server: ScimServer, smtp_server: SmtpServer
+) -> None:
+    scim_server.create("break-glass")
+    report = desk.json("check")
+    assert report["fail"] == 0, report
+    found = {(one["part"], one["verdict"]): one["found"] for one in report["checks"]}
+    assert "answers" in " ".join(text for _, text in verdicts(desk, "accounts"))
+    assert ("ok", "agents: 1 protected accounts are there") in verdicts(desk, "accounts")
+    assert "connects and signs in" in found["senders", "ok"]
+    assert ("ok", "customers: 3 people can be reached") in verdicts(desk, "audiences")
+    assert "copy, hash and seal" in found["evidence", "ok"]
+    assert found["people", "ok"] == "3 people could be asked to approve"
+    assert found["playbooks", "ok"] == "sound here: account-takeover, leaver, lock"
+    assert smtp_server.delivered == ()
+    assert smtp_server.sessions > 0
+
+
+def test_what_does_not_answer_fails_and_hides_nothing_else(desk: Desk, quiet_place: Path) -> None:
+    desk.monkeypatch.setenv("SCIM_TOKEN", "a token")
+    report = desk.json("check")
+    assert report["exit_status"] == 2
+    failed = {one["part"] for one in report["checks"] if one["verdict"] == "fail"}
+    assert failed == {"accounts", "senders"}
+    assert ("ok", "staff: 1 people can be reached") in verdicts(desk, "audiences")
+    assert "Next: mend the first line that says fail" in desk.run("check").out
+
+
+def test_a_missing_secret_is_named_by_its_reference(desk: Desk, quiet_place: Path) -> None:
+    (failed,) = [found for verdict, found in verdicts(desk, "accounts") if verdict == "fail"]
+    assert "env:SCIM_TOKEN is not there" in failed
+
+
+def test_a_protected_account_that_is_misspelt_is_noticed(desk: Desk, live_place: Path) -> None:
+    assert (
+        "warn",
+        "agents: 1 of 1 protected accounts are not known there",
+    ) in verdicts(desk, "accounts")
+
+
+def spoil_key_mode(place: Path) -> None:
+    (place / "keys/ledger/installation.key").chmod(0o644)
+
+
+def spoil_source(place: Path) -> None:
+    (place / "recordings").rename(place / "elsewhere")
+
+
+def spoil_logs(place: Path) -> None:
+    (place / "logs").rename(place / "elsewhere")
+
+
+def spoil_audience(place: Path) -> None:
+    (place / "staff.csv").unlink()
+
+
+def spoil_host_key(place: Path) -> None:
+    (place / "keys/backup-host/host.json").unlink()
+
+
+def spoil_evidence_key(place: Path) -> None:
+    (place / "keys/evidence-seal.key").write_text("no key")
+
+
+def spoil_playbook(place: Path) -> None:
+    (place / "own").mkdir()
+    (place / "own/mine.yaml").write_text("playbook: mine\n")
+    with (place / "standfast.toml").open("a") as file:
+        file.write('\n[playbooks]\nfolder = "own"\n')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "part", "says"),
+    [
+        (spoil_key_mode, "keys", "installation.key is open to others"),
+        (spoil_source, "backup sets", "recordings is not there or cannot be read"),
+        (spoil_logs, "evidence", "none of its paths exists"),
+        (spoil_audience, "audiences", "staff: "),
+        (spoil_host_key, "backup", "holds no host's keys"),
+        (spoil_evidence_key, "keys", "is no private key in PEM"),
+        (spoil_playbook, "playbooks", "mine.yaml"),
+    ],
+)
+def test_what_would_not_work_tonight_fails(
+    spoil: object, part: str, says: str, desk: Desk, quiet_place: Path
+) -> None:
+    assert callable(spoil)
+    spoil(quiet_place)
+    failed = [found for verdict, found in verdicts(desk, part) if verdict == "fail"]
+    assert any(says in found for found in failed), failed
+
+
+def test_a_row_that_cannot_be_reached_is_told_by_number_and_not_by_name(
+    desk: Desk, quiet_place: Path
+) -> None:
+    with (quiet_place / "staff.csv").open("a") as file:
+        file.write("not-an-address,Secret Name,en\n")
+    (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "warn"]
+    assert "1 rows cannot" in told
+    assert "row 3" in told
+    assert "Secret Name" not in told
+    assert "not-an-address" not in told
+
+
+def test_a_history_that_was_rewritten_is_damage(desk: Desk, place: Path) -> None:
+    desk.run("lock", "alice", "--exercise", "--no-wait")
+    with sqlite3.connect(place / "ledger.db") as ledger:
+        ledger.execute("UPDATE audit_event SET actor = 'nobody' WHERE sequence = 2")
+    ledger.close()
+    assert desk.run("check").status == 6
+    answer = desk.run("audit", "verify")
+    assert answer.status == 6
+    assert "event 2" in answer.out
+    assert desk.json("audit", "verify")["is_whole"] is False
+
+
+def test_without_a_ledger_the_rest_is_tried_all_the_same(desk: Desk, quiet_place: Path) -> None:
+    for file in quiet_place.glob("ledger.db*"):
+        file.unlink()
+    report = desk.json("check")
+    assert report["exit_status"] == 2
+    assert ("ok", "staff: 1 people can be reached") in verdicts(desk, "audiences")
+    ((verdict, found),) = verdicts(desk, "ledger")
+    assert (verdict, "there is no ledger at" in found) == ("fail", True)
+
+
+def test_a_prefect_that_does_not_answer_is_no_failure(desk: Desk, place: Path) -> None:
+    text = (place / "standfast.toml").read_text()
+    (place / "standfast.toml").write_text(
+        text.replace("[serve]", '[serve]\nprefect = "http://127.0.0.1:9/api"')
+    )
+    assert ("warn", True) in [
+        (verdict, "incidents run without it" in found) for verdict, found in verdicts(desk, "serve")
+    ]

@@ -1,0 +1,154 @@
+"""The glance without SQLAlchemy says what the ledger's own parts say."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast import ledger
+from standfast.errors import ConfigurationError, Damaged
+from standfast.ledger import Ledger
+from standfast.ledger.glance import Glance, IncidentGlance, glance
+from standfast.operations import decisions, incident
+from standfast.operations.place import Place, open_place
+from standfast.records import Mode
+from tests.cli.desk import Desk
+
+
+def compare(place: Place, seen: Glance) -> None:
+    """Hold every answer of the glance against the one that the ledger gives."""
+    opened = {one.id: one for one in place.ledger.incidents.all(only_open=True)}
+    assert [one.id for one in seen.incidents] == list(opened)
+    for one in seen.incidents:
+        row, state = opened[one.id], place.ledger.incidents.state(one.id)
+        assert (one.scenario, one.mode, one.opened_at) == (row.scenario, row.mode, row.opened_at)
+        assert (one.is_halted, one.playbook) == (row.is_halted, row.playbook)
+        for view in (*state.steps.values(), *state.extra):
+            step = latest(one, view.step)
+            assert step["state"] == view.state
+            assert step["round"] == view.round
+            assert step["counts"] == {
+                name: getattr(view.counts, name)
+                for name in ("planned", "submitting", "done", "refused", "failed", "unknown")
+                if getattr(view.counts, name)
+            }
+            assert step["settling"] == view.settling
+            assert step["has_answer"] == (view.answer is not None)
+            assert step["is_asked"] == view.asked
+            assert step["is_accepted"] == view.is_accepted
+            assert step["due_at"] == view.due_at
+            assert step["needs_approvals"] == view.approvals_needed
+    newest = place.ledger.timeline()[-1].sequence
+    assert seen.events == newest
+    for kind in ("backup", "drill", "verify"):
+        for run in place.ledger.runs.all(kind):
+            (last,) = [
+                one
+                for one in seen.last_runs
+                if (one.kind, one.subject, one.state) == (kind, run.subject, run.state)
+            ]
+            assert last.started_at >= run.started_at
+
+
+def latest(one: IncidentGlance, name: str) -> dict[str, object]:
+    found = [step for step in one.steps if step.name == name]
+    return vars(max(found, key=lambda step: step.round))
+
+
+def test_every_answer_is_the_ledgers_own(quiet_place: Path) -> None:
+    config_file = quiet_place / "standfast.toml"
+    with open_place(config_file, env={}, actor="os:test") as place:
+        url, now = f"sqlite:///{quiet_place / 'ledger.db'}", place.clock()
+        for scenario in ("account-takeover", "leaver", "lock"):
+            opened = incident.open_incident(
+                place, scenario, {"accounts": ["alice"]}, mode=Mode.EXERCISE, opened_by="dana"
+            )
+            incident.advance(place, opened.incident, "direct")
+        takeover = place.ledger.incidents.all()[0].id
+        compare(place, glance(url, None, now))
+        decisions.answer(place, takeover, "customers_affected", "yes")
+        compare(place, glance(url, None, now))
+        incident.advance(place, takeover, "direct")
+        compare(place, glance(url, None, now))
+        decisions.undo(place, takeover)
+        incident.stop(place, takeover)
+        for kind, state in (("backup", "done"), ("backup", "failed"), ("drill", "partial")):
+            token = place.ledger.runs.start(kind, "main", "direct", "os:test", now)
+            place.ledger.runs.finish(token, kind, state, {}, "os:test", now)
+        place.ledger.runs.start("backup", "main", "direct", "os:test", now)
+        compare(place, glance(url, None, now))
+        incident.close(place, takeover)
+        seen = glance(url, None, now)
+        compare(place, seen)
+    assert seen.signed_events == seen.events
+    assert len(seen.incidents) == 2
+
+
+def fill(opened: Ledger, now: datetime) -> str:
+    """Write one of everything that a glance reads; give the incident's id."""
+    token = opened.runs.start("backup", "main", "serve", "os:test", now)
+    opened.runs.finish(token, "backup", "partial", {"files": 3}, "os:test", now)
+    incident_id, _ = opened.incidents.open(
+        scenario="lock",
+        mode=Mode.LIVE,
+        playbook="the text of a playbook",
+        connectors=[],
+        inputs={},
+        opened_by="os:test",
+        is_signed=False,
+        trigger=None,
+        now=now,
+    )
+    opened.steps.prompt(incident_id, "lock", 1, now)
+    opened.runners.register(None, "serve", now)
+    opened.audit.sign_head(now)
+    return incident_id
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_both_databases_show_the_same(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    if database == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    now = datetime.now(UTC)
+    ledger.create(url, tmp_path / "keys", tmp_path / "witness", now)
+    with ledger.opened(url, tmp_path / "keys", tmp_path / "witness") as opened:
+        incident_id = fill(opened, now)
+        seen = glance(url, None, now)
+        later = glance(url, None, now + timedelta(minutes=5))
+    (one,) = seen.incidents
+    (step,) = one.steps
+    assert (one.id, one.mode, one.playbook) == (incident_id, "live", "the text of a playbook")
+    assert (step.name, step.state, step.has_answer) == ("lock", "prompted", False)
+    (run,) = seen.last_runs
+    assert (run.kind, run.subject, run.state, run.started_at) == ("backup", "main", "partial", now)
+    assert (seen.serves, later.serves) == (1, 0)
+    assert seen.signed_events == seen.events > 3
+    assert seen.signed_at == now
+
+
+def test_an_empty_database_is_no_ledger(tmp_path: Path, postgres_url: str) -> None:
+    (tmp_path / "empty.db").touch()
+    for url in (f"sqlite:///{tmp_path / 'empty.db'}", postgres_url):
+        with pytest.raises(ConfigurationError, match="init"):
+            glance(url, None, datetime.now(UTC))
+
+
+def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(Damaged, match="not readable as a ledger"):
+        glance(f"sqlite:///{tmp_path / 'ledger.db'}", None, datetime.now(UTC))
+
+
+def test_a_look_changes_nothing_and_makes_no_ledger(desk: Desk, place: Path) -> None:
+    before = (place / "ledger.db").read_bytes()
+    assert desk.run("status").status == 0
+    assert (place / "ledger.db").read_bytes() == before
+    # SQLite itself puts its empty log there while somebody reads; nothing is in it.
+    assert [path.stat().st_size for path in place.glob("ledger.db-wal")] in ([], [0])
+    missing = place / "other.db"
+    with pytest.raises(ConfigurationError, match="there is no ledger at"):
+        glance(f"sqlite:///{missing}", None, datetime.now(UTC))
+    assert not missing.exists()

@@ -1,0 +1,87 @@
+"""The help of the whole tree of commands, held against what the program can do."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from standfast.cli.app import app
+from standfast.errors import EXIT_STATUS_MEANING
+from tests.cli.desk import Desk
+
+TREE = typer.main.get_command(app)
+
+
+def leaves(command: Any = TREE, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Give the words of every command that does something."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path
+        return
+    for name, one in inner.items():
+        yield from leaves(one, (*path, name))
+
+
+COMMANDS = sorted(leaves())
+
+
+def test_the_forms_that_scripts_rely_on_are_there() -> None:
+    fixed = (
+        "init|check|serve|status|lock|demo|backup run|backup list|backup restore|backup verify|"
+        "drill run|drill list|incident plan|incident open|incident status|incident approve|"
+        "incident answer|incident retry|incident stop|incident undo|incident close|"
+        "playbook list|playbook show|playbook check|notice preview|people add|people list|"
+        "audit verify"
+    )
+    assert {tuple(form.split()) for form in fixed.split("|")} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_lists_its_exit_statuses_and_an_example(
+    words: tuple[str, ...], desk: Desk
+) -> None:
+    answer = desk.run(*words, "--help")
+    assert answer.status == 0
+    listed = answer.out.partition("Exit statuses:\n")[2].partition("\nExample:")[0].splitlines()
+    codes = [line.split()[0] for line in listed if not line.startswith("     ")]
+    assert "0" in codes
+    assert codes == sorted(codes)
+    for line in listed[::2]:
+        code, _, meaning = line.strip().partition("  ")
+        assert meaning == EXIT_STATUS_MEANING[int(code)]  # type: ignore[index]  # an IntEnum's key
+    assert all(line.startswith("     e.g. ") for line in listed[1::2])
+    assert f"standfast {' '.join(words)}" in answer.out.partition("Example:")[2]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_says_what_stands_everywhere(
+    words: tuple[str, ...], desk: Desk
+) -> None:
+    out = desk.run(*words, "--help").out
+    assert "-c, --config FILE" in out
+    assert "--json" in out
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_command_takes_a_passphrase_as_an_argument(words: tuple[str, ...], desk: Desk) -> None:
+    assert "--passphrase " not in desk.run(*words, "--help").out
+
+
+def test_every_exit_status_stands_in_some_help(desk: Desk) -> None:
+    listed = "".join(desk.run(*words, "--help").out for words in COMMANDS)
+    for status, meaning in EXIT_STATUS_MEANING.items():
+        assert f"  {status.value}  {meaning}" in listed
+
+
+def test_a_group_without_a_command_shows_its_help(desk: Desk) -> None:
+    answer = desk.run("incident")
+    assert (answer.status, answer.out) == (2, "")
+    assert "undo" in answer.err
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest_one(desk: Desk) -> None:
+    answer = desk.run("incident", "opne")
+    assert answer.status == 2
+    assert "open" in answer.err
+    assert "standfast incident --help" in answer.err

@@ -1,0 +1,281 @@
+"""Incidents from the command line, on a real directory and a real mail server."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from standfast.ledger import Ledger
+from standfast.operations import incident
+from standfast.operations.place import open_place
+from tests.cli.desk import Desk
+from tests.operations.places import PASSPHRASES
+from tests.servers.scim import ScimServer
+from tests.servers.smtp import SmtpServer
+
+
+def test_lock_shuts_the_accounts_and_undo_gives_back_what_each_had(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    alice, bob = scim_server.create("alice"), scim_server.create("bob", is_active=False)
+    locked = desk.run("lock", "alice", "agents:bob")
+    assert locked.status == 0, locked
+    assert "2 locked" in locked.out
+    assert not scim_server.is_active(alice)
+    # The lock playbook proves nothing, so giving back needs somebody else's word.
+    undone = desk.json("incident", "undo")
+    assert undone["exit_status"] == 5
+    assert (undone["undo"]["restores"], undone["undo"]["needs_approvals"]) == (2, 2)
+    for person in ("lee", "kim"):
+        desk.sign_in_with(PASSPHRASES[person])
+        approved = desk.json("incident", "approve", "--as", person)
+    assert approved["exit_status"] == 0
+    assert scim_server.is_active(alice)
+    assert not scim_server.is_active(bob), "it was disabled before"
+
+
+def test_an_account_takeover_from_its_plan_to_its_end(
+    desk: Desk, live_place: Path, scim_server: ScimServer, smtp_server: SmtpServer
+) -> None:
+    ids = [scim_server.create(f"agent{n:02}") for n in range(1, 4)]
+    (live_place / "accounts.txt").write_text("agent01\nagent02\n\nagent03\n")
+    given = ("-i", f"accounts=@{live_place}/accounts.txt", "--input", "reason=strange sign-ins")
+
+    planned = desk.json("incident", "plan", "account-takeover", *given, "--as", "dana")
+    assert planned["exit_status"] == 0, planned
+    assert {one["step"]: one["targets"] for one in planned["steps"]}["lock"] == 3
+    assert all(scim_server.is_active(one) for one in ids)
+
+    desk.sign_in_with(PASSPHRASES["dana"])
+    opened = desk.json("incident", "open", "account-takeover", *given, "--as", "dana")
+    assert opened["exit_status"] == 5
+    assert not any(scim_server.is_active(one) for one in ids)
+    incident_id = opened["incident"]
+
+    answered = desk.run("incident", "answer", "customers_affected", "YES")
+    assert answered.status == 5
+    assert "customers_affected: noted." in answered.out
+    assert len(smtp_server.delivered) == 1 + 2, "staff, and the two duty managers are paged"
+
+    desk.sign_in_with(PASSPHRASES["kim"])
+    approved = desk.run("incident", "approve", incident_id, "tell_customers", "--as", "kim")
+    assert approved.status == 5
+    assert "tell_customers: 1 of 1 approvals." in approved.out
+    assert "3 told" in approved.out
+    assert len(smtp_server.delivered) == 1 + 2 + 3
+
+    ended = desk.run("incident", "answer", incident_id, "watch", "given in person")
+    assert ended.status == 0, ended
+    assert f"Close it: `standfast incident close {incident_id}`" in ended.out
+    assert desk.run("evidence", "verify", incident_id).status == 0
+    assert desk.run("incident", "close").status == 0
+    assert desk.run("incident", "close", incident_id).status == 2
+    assert desk.run("audit", "verify").status == 0
+
+
+def test_what_is_not_done_is_counted_with_its_reason_and_what_to_do(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    scim_server.create("alice")
+    scim_server.create("break-glass")
+    answer = desk.run("lock", "alice", "agents:break-glass", "agents:nobody")
+    assert answer.status == 3
+    assert "lock: 1 locked, 2 not" in answer.out
+    assert "protected: the way in when all else is locked" in answer.out
+    assert "no such account" in answer.out
+    assert "→ not retried; mend the reason, or do it by hand" in answer.out
+    assert "nobody" not in answer.out, "targets are named where they are asked for"
+    shown = desk.run("incident", "status", "--targets")
+    assert (shown.status, "agents:nobody" in shown.out) == (3, True)
+
+
+def test_every_look_at_the_targets_is_in_the_timeline(desk: Desk, quiet_place: Path) -> None:
+    desk.run("lock", "alice", "--exercise")
+    desk.json("incident", "status", "--targets")
+    looks = [
+        event
+        for event in desk.json("incident", "status", "--timeline")["timeline"]
+        if event["action"] == "targets.viewed"
+    ]
+    assert [event["detail"] for event in looks] == [{"count": 1}]
+
+
+def test_an_account_that_no_directory_knows_is_not_locked(desk: Desk, live_place: Path) -> None:
+    answer = desk.run("lock", "nobody")
+    assert answer.status == 1
+    assert "no directory knows this account" in answer.out
+
+
+def test_a_directory_that_is_away_fails_and_a_retry_locks(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    alice = scim_server.create("alice")
+    config_file = live_place / "standfast.toml"
+    right = config_file.read_text()
+    config_file.write_text(right.replace(scim_server.url, "http://127.0.0.1:9/v2"))
+    failed = desk.run("lock", "agents:alice")
+    assert failed.status == 1
+    assert "incident retry inc-" in failed.out
+    config_file.write_text(right)
+    retried = desk.json("incident", "retry")
+    assert (retried["tried_again"], retried["exit_status"]) == (1, 0)
+    assert not scim_server.is_active(alice)
+
+
+def test_stop_holds_everything_until_resume(desk: Desk, quiet_place: Path) -> None:
+    opened = desk.json("incident", "open", "leaver", "-i", "accounts=a", "--exercise", "--no-wait")
+    assert opened["serve"] is False
+    assert desk.json("incident", "stop")["is_stopped"] is True
+    assert "is stopped" in desk.run("incident", "stop", opened["incident"]).out
+    still = desk.json("incident", "status")
+    assert (still["exit_status"], still["steps"]) == (5, [])
+    resumed = desk.json("incident", "resume")
+    assert {one["step"]: one["state"] for one in resumed["steps"]}["lock"] == "done"
+
+
+def test_a_refusal_closes_the_step_and_fails_nothing_in_silence(
+    desk: Desk, quiet_place: Path
+) -> None:
+    desk.sign_in_with(PASSPHRASES["dana"])
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    desk.run(*words, "--as", "dana")
+    desk.run("incident", "answer", "customers_affected", "yes")
+    desk.sign_in_with(PASSPHRASES["lee"])
+    refused = desk.json("incident", "approve", "--as", "lee", "--refuse")
+    assert refused["approval"]["decision"] == "refuse"
+    assert {one["step"]: one["state"] for one in refused["steps"]}["tell_customers"] == "refused"
+
+
+def test_the_one_who_opened_it_cannot_approve_it(desk: Desk, quiet_place: Path) -> None:
+    desk.sign_in_with(PASSPHRASES["dana"])
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    desk.run(*words, "--as", "dana")
+    desk.run("incident", "answer", "customers_affected", "yes")
+    answer = desk.run("incident", "approve", "--as", "dana")
+    assert answer.status == 4
+    assert "duty-manager" in answer.err or "opened the incident" in answer.err
+
+
+def test_the_id_may_be_left_out_only_while_one_is_open(desk: Desk, quiet_place: Path) -> None:
+    assert "no incidents are open" in desk.run("incident", "status").err
+    first = desk.json("lock", "alice", "--exercise")["incident"]
+    assert desk.json("incident", "status")["incident"] == first
+    second = desk.json("lock", "bob", "--exercise")["incident"]
+    answer = desk.run("incident", "status")
+    assert answer.status == 2
+    assert f"{first}, {second}" in answer.err
+    assert desk.json("incident", "status", second)["incident"] == second
+    listed = desk.json("incident", "list", "--open")["incidents"]
+    assert [one["incident"] for one in listed] == [first, second]
+
+
+def test_a_wrong_number_of_words_is_told(desk: Desk, quiet_place: Path) -> None:
+    desk.run("lock", "alice", "--exercise")
+    for words in (["answer", "lock"], ["accept"], ["settle", "3f", "yes", "no"], ["settle", "3f"]):
+        answer = desk.run("incident", *words)
+        assert answer.status == 2, words
+    assert "say yes when it happened" in desk.run("incident", "settle", "3f", "perhaps").err
+    assert "0 unknown effects" in desk.run("incident", "settle", "3f", "yes").err
+
+
+def test_what_was_not_wholly_done_is_accepted_and_the_rest_goes_on(
+    desk: Desk, live_place: Path, scim_server: ScimServer, smtp_server: SmtpServer
+) -> None:
+    scim_server.create("alice")
+    held = live_place / "held.yaml"
+    held.write_text(HELD)
+    config_file = live_place / "standfast.toml"
+    config_file.write_text(config_file.read_text() + f'\n[playbooks]\nfolder = "{live_place}"\n')
+    opened = desk.json("incident", "open", "held", "-i", "accounts=alice,agents:nobody")
+    assert opened["exit_status"] == 5
+    assert "`lock` holds up `after`" in opened["next_step"]
+    accepted = desk.json("incident", "accept", "lock")
+    assert {one["step"]: one["state"] for one in accepted["steps"]}["after"] == "prompted"
+
+
+HELD = """\
+playbook: held
+version: 1
+title: Lock, then look
+use_when: A test asks for it.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  lock:
+    title: Lock
+    do: accounts.lock
+    with: {accounts: "{{ inputs.accounts }}"}
+    on_partial: hold
+  after:
+    title: Look
+    needs: [lock]
+    manual: Look.
+"""
+
+
+def test_a_serve_that_is_alive_gets_the_incident_and_its_work_is_followed(
+    desk: Desk, quiet_place: Path
+) -> None:
+    config_file = quiet_place / "standfast.toml"
+    is_over = threading.Event()
+    is_ready = threading.Event()
+
+    def serve() -> None:
+        with open_place(config_file, env={}, actor="os:serve") as place:
+            token = place.ledger.runners.register(None, "serve", place.clock())
+            is_ready.set()
+            while not is_over.wait(0.05):
+                for one in place.ledger.incidents.all(only_open=True):
+                    if incident.has_work(place, one.id):
+                        incident.advance(place, one.id, "serve")
+            place.ledger.runners.retire(token, None, place.clock())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert is_ready.wait(20)
+        done = desk.json("lock", "alice", "--exercise")
+    finally:
+        is_over.set()
+        thread.join()
+    assert done["exit_status"] == 0
+    assert ways(config_file) == ["serve"]
+
+
+def test_a_serve_that_does_not_pick_it_up_is_not_waited_for(desk: Desk, quiet_place: Path) -> None:
+    config_file = quiet_place / "standfast.toml"
+    with open_place(config_file, env={}, actor="os:serve") as place:
+        place.ledger.runners.register(None, "serve", place.clock())
+        done = desk.json("lock", "alice", "--exercise")
+    assert done["exit_status"] == 0
+    assert ways(config_file) == ["direct"]
+
+
+def ways(config_file: Path) -> list[str]:
+    """Give the ways in which incidents were carried on, in order."""
+    with open_place(config_file, env={}) as place:
+        ledger: Ledger = place.ledger
+        return [
+            event.detail["way"]
+            for event in ledger.timeline()
+            if event.action == "runner.started" and event.subject != "serve"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["-i", "accounts"], "not of the form NAME=VALUE"),
+        (["-i", "accounts=a", "-i", "accounts=b"], "is given twice"),
+        (["-i", "accounts=@missing.txt"], "missing.txt cannot be read"),
+        (["-i", "acounts=a"], "has no input `acounts`"),
+        ([], "input `accounts` is missing"),
+    ],
+)
+def test_inputs_that_do_not_fit_open_nothing(
+    given: list[str], why: str, desk: Desk, quiet_place: Path
+) -> None:
+    answer = desk.run("incident", "open", "lock", *given)
+    assert answer.status == 2
+    assert why in answer.err
+    assert desk.json("incident", "list")["incidents"] == []

@@ -1,0 +1,196 @@
+"""`standfast init`: a place is there wholly, or the same command completes it."""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.config import load
+from standfast.operations import setup
+from tests.cli.desk import Desk, run_apart
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "Call Recordings 2026"
+    folder.mkdir()
+    (folder / "call.wav").write_bytes(b"RIFF")
+    return folder
+
+
+def test_a_place_backs_up_and_restores_with_what_init_printed(desk: Desk, source: Path) -> None:
+    made = desk.json("init", "place", "--source", source, "--yes")
+    config = Path(made["config"])
+    assert config == desk.folder / "place/standfast.toml"
+    assert desk.run("-c", config, "backup", "run").status == 0
+    restored = desk.run(
+        *("-c", config, "backup", "restore", "latest"),
+        *("--to", "restored", "--identity", made["identity"]),
+    )
+    assert restored.status == 0
+    inside = desk.folder / "restored" / made["source_name"] / "call.wav"
+    assert inside.read_bytes() == b"RIFF"
+
+
+def test_it_says_what_to_take_offline_and_where_the_recovery_identity_lies(
+    desk: Desk, source: Path
+) -> None:
+    said = desk.run("init", "place", "--source", source, "--yes").out
+    offline = desk.folder / "place/offline"
+    assert f"Take {offline} offline" in said
+    assert str(offline / "identity.txt") in said
+    assert "AGE-SECRET-KEY" not in said
+
+
+def test_a_folder_becomes_a_set_of_files_named_after_it(desk: Desk, source: Path) -> None:
+    made = desk.json("init", "place", "--source", source, "--yes")
+    config = load(Path(made["config"]))
+    (only,) = config.backup.sets["main"].sources
+    assert (only.kind, only.name, only.path) == ("files", "call-recordings-2026", source)
+
+
+def test_a_sqlite_database_becomes_a_set_of_that_kind(desk: Desk) -> None:
+    with sqlite3.connect("crm2.db") as crm:
+        crm.execute("CREATE TABLE customers (id)")
+    crm.close()
+    made = desk.json("init", "place", "--source", "crm2.db", "--yes")
+    assert (made["source_kind"], made["source_name"]) == ("sqlite", "crm2")
+    assert desk.run("-c", made["config"], "backup", "run").status == 0
+
+
+def test_keys_are_closed_to_others(desk: Desk, source: Path) -> None:
+    desk.run("init", "place", "--source", source, "--yes")
+    place = desk.folder / "place"
+    private = [place, *(place / "offline").rglob("*"), place / "offline"]
+    private += [*(place / "keys/ledger").rglob("*"), place / "keys/evidence-seal.key"]
+    private += [place / "keys/backup-host", *(place / "keys/backup-host").rglob("*")]
+    assert len(private) > 8
+    assert [path for path in private if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
+
+
+def test_a_place_is_never_set_up_twice(desk: Desk, source: Path) -> None:
+    desk.run("init", "place", "--source", source, "--yes")
+    before = snapshot(desk.folder / "place")
+    answer = desk.run("init", "place", "--source", source, "--yes")
+    assert answer.status == 2
+    assert "is set up; use it with -c" in answer.err
+    assert snapshot(desk.folder / "place") == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "path", "why"),
+    [
+        ("place", "missing", "there is no missing"),
+        ("file", "source", "is a file; name a folder"),
+        ("source/place", "source", "lies inside of what it would back up"),
+        ("source", "source", "lies inside of what it would back up"),
+        ("place", "pipe", "neither a folder nor a file"),
+    ],
+)
+def test_what_cannot_be_a_place_is_refused_and_nothing_is_made(
+    desk: Desk, folder: str, path: str, why: str
+) -> None:
+    Path("source").mkdir()
+    Path("file").touch()
+    os.mkfifo("pipe")
+    before = snapshot(desk.folder)
+    answer = desk.run("init", folder, "--source", path, "--yes")
+    assert answer.status == 2
+    assert why in answer.err
+    assert snapshot(desk.folder) == before
+
+
+def test_a_place_that_cannot_be_written_is_told_and_is_no_place(desk: Desk, source: Path) -> None:
+    Path("file").touch()
+    answer = desk.run("init", "file/place", "--source", source, "--yes")
+    assert answer.status == 1
+    assert "setting up the place failed: Not a directory" in answer.err
+    assert "Traceback" not in answer.err
+
+
+class Killed(BaseException):
+    """What no handler of errors catches, as a kill."""
+
+
+def test_an_init_that_died_anywhere_is_completed_by_the_same_command(
+    desk: Desk, source: Path
+) -> None:
+    """Die before each write in turn: no place yet, and the next call ends with a whole one."""
+    survived = 0
+    while True:
+        folder = desk.folder / f"place-{survived}"
+        desk.use(folder / "standfast.toml")
+        with desk.monkeypatch.context() as patch:
+            die_after(patch, survived)
+            try:
+                desk.run("init", folder, "--source", source, "--yes")
+                break
+            except Killed:
+                pass
+        if (folder / "standfast.toml").exists():
+            break  # only the draft of the last file is left over
+        assert desk.run("status").status == 2
+        assert desk.run("init", folder, "--source", source, "--yes").status == 0
+        assert desk.run("backup", "run").status == 0
+        survived += 1
+    assert survived > 15  # folders, the plan, the repository's files, the ledger, keys, README
+    assert desk.run("backup", "run").status == 0
+    assert desk.json("check")["fail"] == 0
+    assert desk.json("audit", "verify")["is_whole"]
+
+
+def die_after(patch: pytest.MonkeyPatch, survived: int) -> None:
+    """Let so many writes happen; from then on each raises instead, as after a kill."""
+    left = iter(range(survived))
+
+    def deadly(write: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            if next(left, None) is None:
+                raise Killed
+            return write(*arguments, **options)
+
+        return wrapped
+
+    for owner, name in (
+        (os, "link"),
+        (Path, "mkdir"),
+        (Path, "replace"),
+        (Path, "unlink"),
+        (setup, "create"),
+    ):
+        patch.setattr(owner, name, deadly(getattr(owner, name)))
+
+
+def test_without_a_terminal_nothing_is_asked(desk: Desk, source: Path) -> None:
+    answer = run_apart("init", "place", "--source", source, cwd=desk.folder)
+    assert answer.status == 0, answer.err
+    assert load(desk.folder / "place/standfast.toml").organisation.name == "Our contact centre"
+
+
+def test_on_a_terminal_the_name_is_asked_for_and_people_are_offered(
+    desk: Desk, source: Path
+) -> None:
+    typed = iter(["Northern Lights", "555 0100", "dana", "Dana Ray", "dana@example.com", "legal"])
+    wants = iter([True, False])
+    patch = desk.monkeypatch
+    patch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    patch.setattr("typer.prompt", lambda *_, **__: next(typed))
+    patch.setattr("typer.confirm", lambda *_, **__: next(wants))
+    patch.setattr("getpass.getpass", lambda _: "a long walk by the sea")
+    answer = desk.run("init", "place", "--source", source)
+    assert answer.status == 0
+    desk.use(desk.folder / "place/standfast.toml")
+    assert load(desk.folder / "place/standfast.toml").organisation.name == "Northern Lights"
+    assert desk.json("people", "list")["people"][0]["person"] == "dana"
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Give every path below a folder, with what is in its files."""
+    return {
+        str(path): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
+    }

@@ -1,0 +1,106 @@
+"""What is printed, and how."""
+
+import json
+import sys
+
+import pytest
+
+from standfast.cli.amounts import age, count, measured, size, together
+from standfast.cli.output import Table, print_json, print_lines, progress
+from standfast.errors import ExitStatus
+
+
+def test_columns_are_aligned_and_nothing_is_folded_off_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sentence = "a sentence that is longer than any terminal " * 10
+    print_lines([Table(headings=("a", "b"), rows=[["one", sentence], ["three", "x"]], indent=2)])
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading == "  a      b"
+    assert first == f"  one    {sentence}".rstrip()
+    assert second == "  three  x"
+
+
+def test_a_terminal_folds_the_last_column_under_itself_and_colours_the_state(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    print_lines([Table(rows=[["lock", "failed", "every word of this goes below the first"]])])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("lock  \x1b[31mfailed\x1b[0m  every word")
+    assert all(line.startswith(" " * 14 + w) for line, w in zip(lines[1:], ("below",), strict=True))
+
+
+def test_what_came_from_outside_cannot_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_lines(["a\x1b[2Jb\rc", Table(rows=[["x\x07y"]])])
+    assert capsys.readouterr().out == "a?[2Jb?c\nx?y\n"
+
+
+def test_a_path_that_is_no_text_still_makes_one_document(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_json({"path": "caf\udce9", "name": "Zoë"})
+    out = capsys.readouterr().out
+    assert "Zoë" in out
+    assert json.loads(out) == {"path": "caf\udce9", "name": "Zoë"}
+
+
+def test_no_progress_is_shown_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress() as tell:
+        tell("reading", 1, 2)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")
+
+
+def test_progress_goes_to_a_terminals_standard_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress() as tell:
+        tell("lock", 3, 25)
+        tell("lock", 25, 25)
+    said = capsys.readouterr()
+    assert said.out == ""
+
+
+def test_amounts_read_as_a_person_says_them() -> None:
+    from datetime import timedelta
+
+    assert [size(n) for n in (0, 1023, 1024, 1536 << 10, 5 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "1.5 MiB",
+        "5.0 TiB",
+    ]
+    assert [age(timedelta(seconds=n)) for n in (-5, 119, 120, 7_200, 172_800)] == [
+        "0 s",
+        "119 s",
+        "2 min",
+        "2 h",
+        "2 days",
+    ]
+    assert [measured(n) for n in (None, 40, 12_340, 600_000)] == [
+        "never",
+        "40 ms",
+        "12.3 s",
+        "10 min",
+    ]
+    assert [count(n, "file") for n in (0, 1, 1_200)] == ["0 files", "1 file", "1,200 files"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "one"),
+    [
+        ([], ExitStatus.DONE),
+        ([ExitStatus.REFUSED], ExitStatus.REFUSED),
+        ([ExitStatus.DONE, ExitStatus.FAILED], ExitStatus.PARTIAL),
+        ([ExitStatus.FAILED, ExitStatus.REFUSED], ExitStatus.FAILED),
+        ([ExitStatus.DONE, ExitStatus.DAMAGED], ExitStatus.DAMAGED),
+    ],
+)
+def test_several_acts_end_with_one_status(statuses: list[ExitStatus], one: ExitStatus) -> None:
+    assert together(statuses) is one

@@ -1,0 +1,111 @@
+"""`standfast people`, and where passphrases come from."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.desk import Answer, Desk
+from tests.operations.places import PASSPHRASES
+
+LONG = "a long walk by the sea"
+
+
+def add(desk: Desk, name: str, *more: str) -> Answer:
+    return desk.run(
+        *("people", "add", name, "--full-name", "Erin Vale", "--mail", "erin@example.com"), *more
+    )
+
+
+def test_a_person_is_enrolled_and_may_approve_on_the_first_day(desk: Desk, place: Path) -> None:
+    desk.sign_in_with(LONG)
+    answer = add(desk, "erin", "--role", "duty-manager", "--role", "legal")
+    assert answer.status == 0
+    assert "may approve at once" in answer.out
+    listed = desk.json("people", "list")["people"]
+    assert [(one["person"], one["roles"]) for one in listed] == [
+        ("erin", ["duty-manager", "legal"])
+    ]
+
+
+def test_contacts_are_shown_only_when_asked_for_and_the_look_is_noted(
+    desk: Desk, quiet_place: Path
+) -> None:
+    assert "@" not in desk.run("people", "list").out
+    assert "mail" not in str(desk.json("people", "list"))
+    assert "dana@example.com" in desk.run("people", "list", "--contacts").out
+    looks = [e for e in desk.json("audit", "show")["events"] if e["action"] == "contacts.viewed"]
+    assert [look["detail"] for look in looks] == [{"count": 3}]
+
+
+def test_whoever_is_named_by_as_enrols(desk: Desk, quiet_place: Path, tmp_path: Path) -> None:
+    danas, erins = tmp_path / "dana", tmp_path / "erin"
+    for file, text in ((danas, PASSPHRASES["dana"]), (erins, LONG)):
+        file.write_text(text + "\n")
+        file.chmod(0o600)
+    files = ("--as-passphrase-file", str(danas), "--passphrase-file", str(erins))
+    answer = add(desk, "erin", "--as", "dana", *files)
+    assert answer.status == 0, answer
+    assert desk.json("people", "list")["people"][1]["enrolled_by"] == "dana"
+    wrong = ("--as-passphrase-file", str(erins), "--passphrase-file", str(erins))
+    assert add(desk, "finn", "--as", "dana", *wrong).status == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "why"),
+    [
+        ("Erin Vale", (), "small letters"),
+        ("erin", ("--role", "Duty Manager"), "is no role"),
+        ("erin", ("--account", "erin"), "DIRECTORY:ACCOUNT"),
+        ("erin", ("--account", "nowhere:erin"), "the directories here are: agents"),
+        ("erin", ("--mail", "erin"), "--mail takes a mail address"),
+        ("erin", ("--full-name", " "), "--full-name takes one line"),
+        ("dana", (), "was enrolled before"),
+    ],
+)
+def test_who_does_not_fit_is_not_enrolled(
+    name: str, more: tuple[str, ...], why: str, desk: Desk, quiet_place: Path
+) -> None:
+    desk.sign_in_with(LONG)
+    answer = add(desk, name, *more)
+    assert answer.status == 2
+    assert why in answer.err
+    assert "erin@" not in answer.err
+    assert len(desk.json("people", "list")["people"]) == 3
+
+
+def test_a_short_passphrase_is_refused(desk: Desk, place: Path) -> None:
+    desk.sign_in_with("short")
+    answer = add(desk, "erin")
+    assert (answer.status, "at least 12 characters" in answer.err) == (2, True)
+
+
+def test_without_a_terminal_a_passphrase_must_come_from_somewhere(desk: Desk, place: Path) -> None:
+    desk.monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    answer = add(desk, "erin")
+    assert answer.status == 2
+    assert "--passphrase-file FILE, set STANDFAST_PASSPHRASE" in answer.err
+
+
+def test_a_new_passphrase_is_typed_twice(desk: Desk, place: Path) -> None:
+    typed = iter([LONG, "another one entirely", LONG, LONG])
+    desk.monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    desk.monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
+    assert "the two passphrases differ" in add(desk, "erin").err
+    assert add(desk, "erin").status == 0
+
+
+def test_a_passphrase_that_every_user_may_read_is_refused(desk: Desk, place: Path) -> None:
+    file = desk.folder / "passphrase"
+    file.write_text(LONG)
+    file.chmod(0o644)
+    answer = add(desk, "erin", "--passphrase-file", str(file))
+    assert answer.status == 4
+    assert "chmod o-rwx" in answer.err
+    missing = add(desk, "erin", "--passphrase-file", "missing")
+    assert (missing.status, "cannot be read" in missing.err) == (2, True)
+
+
+def test_who_was_removed_can_no_longer_approve(desk: Desk, quiet_place: Path) -> None:
+    assert desk.run("people", "remove", "lee").status == 0
+    assert [p["person"] for p in desk.json("people", "list")["people"]] == ["dana", "kim"]
+    assert desk.run("people", "remove", "nobody").status == 2

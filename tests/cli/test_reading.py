@@ -1,0 +1,92 @@
+"""Playbooks, notices, evidence and the timeline, as they are read by people."""
+
+from pathlib import Path
+
+from tests.cli.desk import Desk
+
+
+def test_playbooks_and_notices_are_read_without_any_place(desk: Desk) -> None:
+    listed = {one["playbook"] for one in desk.json("playbook", "list")["playbooks"]}
+    assert {"account-takeover", "leaver", "lock"} <= listed
+    shown = desk.run("playbook", "show", "account-takeover")
+    assert shown.status == 0
+    assert "Use it when:" in shown.out
+    assert desk.json("playbook", "check", "account-takeover")["is_sound"] is True
+    notices = {one["notice"] for one in desk.json("notice", "list")["notices"]}
+    assert "staff-heads-up" in notices
+
+
+def test_a_configuration_that_is_named_and_missing_is_not_passed_over(desk: Desk) -> None:
+    assert desk.run("playbook", "list", "-c", "missing.toml").status == 2
+
+
+def test_a_playbook_that_names_what_is_not_here_is_told_by_line(desk: Desk, place: Path) -> None:
+    answer = desk.run("playbook", "check", "account-takeover")
+    assert answer.status == 2
+    assert "there is no audience `staff`" in answer.err
+    (first, *_) = desk.json("playbook", "check", "account-takeover")["problems"]
+    assert first["line"] > 1
+    assert first["file"].endswith("account-takeover.yaml")
+
+
+def test_a_playbook_is_checked_by_its_file(desk: Desk) -> None:
+    (desk.folder / "mine.yaml").write_text(
+        "playbook: mine\nversion: 1\ntitle: Mine\nuse_when: Now.\n"
+        "steps:\n  look: {title: Look, manual: Look around.}\n"
+    )
+    assert desk.run("playbook", "check", "mine.yaml").status == 0
+    assert "Look around." in desk.run("playbook", "show", "mine.yaml").out
+    missing = desk.run("playbook", "check", "./missing.yaml")
+    assert (missing.status, "cannot be read" in missing.err) == (2, True)
+    assert "named with its ending" in desk.run("playbook", "show", "mine").err
+
+
+def test_a_preview_shows_what_one_person_would_get(desk: Desk) -> None:
+    english = desk.json("notice", "preview", "staff-heads-up")
+    spanish = desk.json("notice", "preview", "staff-heads-up", "--lang", "es")
+    assert (english["language"], spanish["language"]) == ("en", "es")
+    assert english["text"] != spanish["text"]
+    answer = desk.run("notice", "preview", "staff-heads-up", "--html", "out.html")
+    assert answer.out.startswith("Subject: ")
+    assert (desk.folder / "out.html").read_text() == english["html"]
+
+
+def test_a_preview_that_cannot_be_made_says_what_there_is(desk: Desk) -> None:
+    assert "staff-heads-up" in desk.run("notice", "preview", "hello").err
+    answer = desk.run("notice", "preview", "staff-heads-up", "--lang", "xx")
+    assert (answer.status, "it has: de, en, es, fr" in answer.err) == (2, True)
+    unwritable = desk.run("notice", "preview", "staff-heads-up", "--html", "no/where.html")
+    assert (unwritable.status, "cannot be written" in unwritable.err) == (1, True)
+
+
+def test_evidence_is_listed_and_verified_and_damage_is_named(desk: Desk, live_place: Path) -> None:
+    assert desk.run("evidence", "list").out == "Nothing was frozen yet.\n"
+    incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
+    (one,) = desk.json("evidence", "list", incident_id)["evidence"]
+    assert (one["source"], one["files"], one["problems"]) == ("telephony", 1, [])
+    assert desk.run("evidence", "verify", incident_id).status == 0
+    (copy,) = Path(one["folder"]).rglob("sign-in.log")
+    copy.chmod(0o600)
+    copy.write_text("agent02 signed in\n")
+    answer = desk.run("evidence", "verify", incident_id)
+    assert answer.status == 6
+    assert "sign-in.log: its content is not what was collected" in answer.out
+    (Path(one["folder"]) / "seal.dsse.json").unlink()
+    assert desk.json("evidence", "verify", incident_id)["is_whole"] is False
+    assert desk.run("evidence", "verify", "inc-2020-0001").status == 2
+
+
+def test_the_timeline_is_shown_whole_or_of_one_subject(desk: Desk, quiet_place: Path) -> None:
+    incident_id = desk.json("lock", "alice", "--exercise")["incident"]
+    events = desk.json("audit", "show")["events"]
+    own = desk.json("audit", "show", incident_id)["events"]
+    assert [one["sequence"] for one in events] == list(range(1, len(events) + 1))
+    assert own == [one for one in events if one["subject"] == incident_id]
+    assert "alice" not in desk.run("audit", "show").out
+    assert "No event tells of that" in desk.run("audit", "show", "nothing").out
+
+
+def test_the_demo_says_where_it_comes_from_when_it_is_not_there(desk: Desk) -> None:
+    desk.monkeypatch.setitem(__import__("sys").modules, "demo.tour", None)
+    answer = desk.run("demo")
+    assert (answer.status, "make demo" in answer.err) == (2, True)

@@ -1,0 +1,104 @@
+"""`standfast status`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.desk import Desk
+
+
+def test_a_fresh_place_says_to_back_up(desk: Desk, place: Path) -> None:
+    answer = desk.run("status")
+    assert answer.status == 0
+    assert "No incident is open." in answer.out
+    assert "Next: `standfast backup run main`: it has never been backed up." in answer.out
+
+
+def test_after_a_backup_and_a_drill_their_ages_stand_there(desk: Desk, place: Path) -> None:
+    identity = place / "offline/identity.txt"
+    assert desk.run("backup", "run").status == 0
+    assert "drill run main" in desk.json("status")["next_step"]
+    assert desk.run("drill", "run", "main", "--identity", identity).status == 0
+    seen = desk.json("status")
+    (main,) = seen["sets"]
+    assert main["last_backup"]["state"] == main["last_drill"]["state"] == "done"
+    assert main["last_backup"]["age_seconds"] < 60
+    assert seen["ledger"]["signed_events"] == seen["ledger"]["events"]
+    assert "Nothing to do now." in desk.run("status").out
+
+
+def test_a_failed_backup_goes_before_an_old_good_one(desk: Desk, place: Path) -> None:
+    assert desk.run("backup", "run").status == 0
+    (place / "keys/backup-host/host.json").rename(place / "elsewhere.json")
+    assert desk.run("backup", "run").status == 2
+    seen = desk.json("status")
+    assert seen["sets"][0]["last_backup"]["state"] == "done"
+    assert seen["sets"][0]["failed_since"]
+    assert seen["next_step"] == "`standfast backup run main`: the last one failed."
+
+
+def test_an_open_incident_is_named_with_the_next_step_that_its_status_says(
+    desk: Desk, quiet_place: Path
+) -> None:
+    opened = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    seen = desk.json("status")
+    (one,) = seen["incidents"]
+    assert one["incident"] == opened["incident"]
+    assert one["next_step"] == desk.json("incident", "status")["next_step"]
+    assert one["next_step"] == opened["next_step"]
+    assert seen["next_step"].endswith(one["next_step"])
+
+
+def test_whom_a_notice_has_not_reached_is_counted(desk: Desk, quiet_place: Path) -> None:
+    desk.sign_in_with("the rain in the north")
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    assert desk.run(*words, "--as", "dana").status == 5
+    assert desk.run("incident", "answer", "customers_affected", "yes").status == 5
+    assert desk.json("status")["untold"] == 3  # the customers, whose notice waits for approval
+    desk.sign_in_with("a quiet row of lamps")
+    assert desk.run("incident", "approve", "--as", "lee").status == 5
+    assert desk.json("status")["untold"] == 0
+
+
+@pytest.mark.parametrize("flag", ["-c", "--config"])
+def test_the_configuration_is_named_before_or_after_the_command(
+    flag: str, desk: Desk, place: Path
+) -> None:
+    desk.monkeypatch.delenv("STANDFAST_CONFIG")
+    config_file = place / "standfast.toml"
+    assert desk.run("status").status == 2
+    assert desk.run(flag, config_file, "status").status == 0
+    assert desk.run("status", flag, config_file).status == 0
+    assert desk.run("status", f"--config={config_file}").status == 0
+    desk.monkeypatch.chdir(place)
+    assert desk.run("status").status == 0
+
+
+def test_a_file_that_does_not_fit_is_told_by_line(desk: Desk, place: Path) -> None:
+    (place / "standfast.toml").write_text("[ledger]\nurl = 7\n")
+    answer = desk.run("status")
+    assert answer.status == 2
+    assert "standfast.toml:2: ledger.url" in answer.err
+
+
+def test_a_password_in_a_reference_is_asked_of_the_schema(
+    desk: Desk, place: Path, postgres_url: str
+) -> None:
+    (place / "standfast.toml").write_text(
+        '[organisation]\nname = "A"\ncontact_line = "B"\n'
+        f'[ledger]\nurl = "{postgres_url}"\npassword = "env:LEDGER_PASSWORD"\n'
+    )
+    answer = desk.run("status")
+    assert answer.status == 2
+    assert "env:LEDGER_PASSWORD is not there" in answer.err
+    desk.monkeypatch.setenv("LEDGER_PASSWORD", "not asked for on this socket")
+    answer = desk.run("status")
+    assert (answer.status, "there is no ledger" in answer.err) == (2, True)
+
+
+def test_a_ledger_that_is_no_database_is_damage(desk: Desk, place: Path) -> None:
+    for file in place.glob("ledger.db*"):
+        file.unlink()
+    (place / "ledger.db").write_bytes(b"not a database" * 100)
+    assert desk.run("status").status == 6
+    assert desk.json("status")["exit_status"] == 6
