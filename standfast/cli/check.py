@@ -31,7 +31,9 @@ def check(call: Call) -> ExitStatus:
 
     with call.progress() as tell:
         report = check_place(
-            call.config_file, env=call.env, progress=lambda part: tell(f"checking {part}", 0, 0)
+            call.config_file,
+            env=call.env,
+            progress=lambda done, total: tell("trying each part", done, total),
         )
     rows: list[list[str]] = []
     for one in report.checks:

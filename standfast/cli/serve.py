@@ -1,6 +1,7 @@
 """`standfast serve`: the warm process that schedules, watches and responds."""
 
-import importlib
+import os
+import sys
 
 import typer
 
@@ -27,5 +28,12 @@ def serve(call: Call) -> ExitStatus:
 
     It runs until it is told to end. Incidents are carried on even while Prefect does not answer.
     """
-    flows = importlib.import_module("flows.serve")
-    return ExitStatus(flows.serve(call.config_file) or ExitStatus.DONE)
+    from flows.serve import serve as serve_until_told
+
+    config_file = call.config_file
+    call.say(
+        {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
+        [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
+    )
+    sys.stdout.flush()  # it ends the process itself
+    return ExitStatus(serve_until_told(config_file, env=call.env))

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from standfast.operations.status import SetStatus, Status
 
 
+_NOTHING = "Nothing to do now."
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
     command(
@@ -73,7 +76,7 @@ def _lines(seen: "Status") -> list[Line]:
         )
     else:
         lines.append("Nothing is backed up: the configuration has no [backup.sets.NAME].")
-    lines += ["", _ledger(seen), f"Next: {seen.next_step}"]
+    lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
     return lines
 
 

@@ -31,11 +31,11 @@ def check_place(
     *,
     env: Mapping[str, str],
     clock: Clock = system_clock,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Try every part; FileInvalid when the configuration itself does not load.
 
-    `progress` is told the part that is being tried.
+    `progress` is told how many parts were tried, of how many.
     """
     config = load(config_file)
     resolver = SystemResolver(env=env, base_dir=config.folder)
@@ -54,9 +54,10 @@ def check_place(
             ledger=ledger,
             outside=_reader(config, resolver, clock),
         )
-        for part, look in {**checks_here.LOOKS, **checks_outside.LOOKS}.items():
+        looks = {**checks_here.LOOKS, **checks_outside.LOOKS}
+        for done, (part, look) in enumerate(looks.items()):
             if progress:
-                progress(part)
+                progress(done, len(looks))
             checks += _tried(part, look, ground)
     return Report(checks=tuple(checks))
 

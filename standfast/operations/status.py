@@ -90,7 +90,7 @@ class Status:
 
     @property
     def next_step(self) -> str:
-        """The one thing to do first: an incident goes before a backup."""
+        """The one thing to do first, or nothing; an incident goes before a backup."""
         for incident in self.incidents:
             return f"{incident.id}: {incident.next_step}"
         for one in self.sets:
@@ -100,7 +100,7 @@ class Status:
                 return f"`standfast backup run {one.name}`: the last one failed."
             if one.last_drill is None:
                 return f"`standfast drill run {one.name} --identity FILE`: does it come back?"
-        return "Nothing to do now."
+        return ""
 
     def as_json(self) -> JsonObject:
         """Give all of it for `--json`."""
