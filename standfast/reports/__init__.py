@@ -1,1 +1,13 @@
-"""reports."""
+"""Pages that are handed to a manager or an auditor: one HTML file each, whole in itself.
+
+Owns how a result looks. Leaves finding it out to `standfast/operations/reports.py`: this room reads
+no ledger and no disk, it turns the records of `contents` into a page.
+
+Rules
+- A page needs nothing from outside: no script, no font, no picture; it prints, and it is read on a
+  phone, in the dark and by a screen reader.
+- Everything that came from people goes through the template's escaping; no markup is put together
+  in Python, drawings included (`charts` computes, `templates/` draws).
+- Who was touched is masked (`masking`) before it comes here; a page may be mailed on.
+- Numbers stand in text beside every bar, so nothing is told by colour alone.
+"""

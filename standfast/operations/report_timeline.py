@@ -1,0 +1,98 @@
+"""The timeline of an incident in sentences, and the decisions in it.
+
+Rules
+- Single acts are left out: `incident status --timeline` lists them.
+- What people wrote in their own words stays in the ledger; only a choice among options is shown.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from standfast.ledger.audit import AuditEvent
+from standfast.playbook.engine import State
+from standfast.playbook.model import StepKind
+from standfast.reports.contents import Decision, EventLine
+from standfast.reports.wording import many
+
+UNDO_TITLE = "Give accounts back what they had before"
+
+
+def event_lines(state: State, events: Sequence[AuditEvent]) -> Iterator[EventLine]:
+    """Say each event that a reader wants to know of, in order."""
+    titles = titles_of(state)
+    for event in events:
+        what = _words(event, titles)
+        if what:
+            actor = "Standfast" if event.actor.startswith(("ledger", "runner:")) else event.actor
+            yield EventLine(at=event.at, actor=actor, what=what)
+
+
+def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
+    """Say an event; nothing for the single acts, which `incident status --timeline` lists."""
+    detail = event.detail
+    step = f"“{titles.get(str(detail.get('step')), str(detail.get('step')))}”"
+    match event.action:
+        case "incident.opened":
+            return "opened it, signed in" if detail.get("signed_in") else "opened it"
+        case "incident.stopped":
+            return "stopped it"
+        case "incident.resumed":
+            return "let it go on"
+        case "incident.closed":
+            return "closed it"
+        case "trigger.repeated":
+            return "the same trigger came again and joined it"
+        case "runner.started":
+            return f"began to carry it out ({detail.get('way')})"
+        case "step.begun":
+            waits = detail.get("needs_approvals")
+            after = f", waits for {many(int(waits), 'approval')}" if waits else ""
+            return f"planned {step}: {many(int(detail.get('effects', 0)), 'target')}{after}"
+        case "step.prompted":
+            return f"put {step} before a person"
+        case "step.waits":
+            return f"waits: {step}"
+        case "step.answered":
+            return f"answered {step}"
+        case "step.accepted":
+            return f"let {step} go on as it was"
+        case "step.finished":
+            return f"{step} is {detail.get('state')}"
+        case "approval.asked":
+            return f"paged {many(int(detail.get('people', 0)), 'person', 'people')} about {step}"
+        case "approval.approve" | "approval.refuse":
+            said = "approved" if event.action.endswith("approve") else "refused"
+            return f"{said} {step}, plan {str(detail.get('digest'))[:16]}"
+        case "approval.rejected":
+            return f"an approval of {step} did not count: {detail.get('why')}"
+        case "attempts.lapsed":
+            return f"{many(int(detail.get('effects', 0)), 'act')} left behind by a runner: unknown"
+        case "effects.retried":
+            return f"planned {many(int(detail.get('count', 0)), 'failed act')} again"
+        case _:
+            return ""
+
+
+def titles_of(state: State) -> dict[str, str]:
+    """Give the title of every step, undos too."""
+    titles = {step.name: step.title for step in state.playbook.steps}
+    return titles | {view.step: f"{UNDO_TITLE} ({view.step})" for view in state.extra}
+
+
+def decisions(state: State, events: Sequence[AuditEvent]) -> Iterator[Decision]:
+    """Give what people decided, in order."""
+    kinds = {step.name: step.kind for step in state.playbook.steps}
+    titles = titles_of(state)
+    said = {
+        "approval.approve": "approved",
+        "approval.refuse": "refused",
+        "step.accepted": "let it go on as it was",
+    }
+    for event in events:
+        step = str(event.detail.get("step", ""))
+        what = said.get(event.action)
+        if event.action == "step.answered":
+            view = state.steps.get(step)
+            is_choice = kinds.get(step) is StepKind.DECIDE and view and view.answer
+            what = f"answered {view.answer} to" if view and is_choice else "reported on"
+        if what:
+            yield Decision(step=titles.get(step, step), person=event.actor, what=what, at=event.at)

@@ -1,0 +1,282 @@
+"""Result pages: what the ledger and the drill reports say, gathered and masked for `reports`.
+
+Rules
+- The head of the chain is signed and the whole chain verified first; what does not agree is on the
+  page, on top of the record.
+- Times come from the timeline, states from the rows: neither is guessed from the other.
+- Whoever was touched is masked here, before anything is put on a page; what people wrote in their
+  own words (answers to manual steps) stays in the ledger.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+from standfast.errors import Damaged
+from standfast.ledger.audit import AuditEvent
+from standfast.ledger.effects import PAGE, EffectRow
+from standfast.ledger.incidents import IncidentRow
+from standfast.operations.incident import look
+from standfast.operations.place import Place
+from standfast.operations.report_recovery import backup_lines, drill_lines
+from standfast.operations.report_timeline import UNDO_TITLE, decisions, event_lines
+from standfast.playbook.engine import State, StepView
+from standfast.playbook.load import load
+from standfast.playbook.model import StepKind
+from standfast.records import EffectState, Proof, StepState
+from standfast.reports.contents import (
+    AccountLine,
+    ChainLine,
+    EvidenceLine,
+    Heading,
+    IncidentReport,
+    NoticeLine,
+    OpenIncident,
+    PlaceReport,
+    Reason,
+    StepLine,
+    Untold,
+)
+from standfast.reports.masking import mask_target
+from standfast.reports.page import incident_page, place_page, write_page
+
+
+def write_incident_page(place: Place, incident_id: str, out: Path) -> Path:
+    """Write the page of one incident; the same page again replaces the one that is there."""
+    return write_page(incident_page(incident_report(place, incident_id)), out)
+
+
+def write_place_page(place: Place, out: Path) -> Path:
+    """Write the page of the whole place: backups, drills, incidents, the record."""
+    return write_page(place_page(place_report(place)), out)
+
+
+def incident_report(place: Place, incident_id: str) -> IncidentReport:
+    """Gather what is known of one incident. UsageError when there is none of that id."""
+    row = place.ledger.incidents.get(incident_id)
+    chain = _chain(place)
+    outcome = look(place, incident_id)
+    effects = [one for one in place.ledger.effects.of_incident(incident_id) if one.verb != PAGE]
+    events = place.ledger.timeline(incident_id)
+    return IncidentReport(
+        heading=_heading(place),
+        incident=incident_id,
+        scenario=row.scenario,
+        title=outcome.state.playbook.title,
+        mode=row.mode,
+        is_open=row.is_open,
+        is_halted=row.is_halted,
+        opened_at=row.opened_at,
+        opened_by=row.opened_by,
+        closed_at=row.closed_at,
+        next_step=outcome.standing.next_step if row.is_open else "None: the incident is closed.",
+        steps=tuple(_steps(outcome.state, effects, events)),
+        notices=tuple(_notices(place, outcome.state, effects)),
+        accounts=tuple(_accounts(effects)),
+        decisions=tuple(decisions(outcome.state, events)),
+        evidence=tuple(_evidence(effects)),
+        ways=Counter(str(e.detail.get("way")) for e in events if e.action == "runner.started"),
+        chain=chain,
+        events=tuple(event_lines(outcome.state, events)),
+        drills=drill_lines(place),
+        backups=backup_lines(place),
+    )
+
+
+def place_report(place: Place) -> PlaceReport:
+    """Gather what is known of the whole place."""
+    chain = _chain(place)
+    return PlaceReport(
+        heading=_heading(place),
+        incidents=tuple(
+            _open_incident(place, row) for row in reversed(place.ledger.incidents.all())
+        ),
+        drills=drill_lines(place),
+        backups=backup_lines(place),
+        chain=chain,
+    )
+
+
+def _heading(place: Place) -> Heading:
+    organisation = place.config.organisation
+    return Heading(
+        organisation=organisation.name,
+        time_zone=organisation.time_zone,
+        written_at=place.clock(),
+    )
+
+
+def _open_incident(place: Place, row: IncidentRow) -> OpenIncident:
+    return OpenIncident(
+        incident=row.id,
+        title=load(row.playbook, row.scenario).title,
+        mode=row.mode,
+        opened_at=row.opened_at,
+        is_open=row.is_open,
+        next_step=look(place, row.id).standing.next_step if row.is_open else "",
+    )
+
+
+def _chain(place: Place) -> ChainLine:
+    """Sign the head, so that it covers what the page says, and verify all of it."""
+    try:
+        signed_to = place.ledger.audit.sign_head(place.clock())
+    except Damaged:
+        signed_to = 0  # nothing is signed over damage; verifying names it
+    found = place.ledger.audit.verify()
+    return ChainLine(
+        events=found.events,
+        rows=found.rows,
+        heads=found.heads,
+        witnessed=found.witnessed,
+        signed_to=signed_to,
+        head=_witnessed_hash(place.config.ledger.witness, signed_to),
+        findings=tuple(f"{finding.where}: {finding.problem}" for finding in found.findings),
+    )
+
+
+def _witnessed_hash(witness: Path, sequence: int) -> str:
+    """Give the hash that the witness holds for a head; empty when it holds none."""
+    try:
+        lines = witness.read_text().splitlines()
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):
+            head = json.loads(line)
+            if head["sequence"] == sequence:
+                return str(head["hash"])
+    return ""
+
+
+# steps
+
+
+def _steps(
+    state: State, effects: Sequence[EffectRow], events: Sequence[AuditEvent]
+) -> Iterator[StepLine]:
+    for step in state.playbook.steps:
+        view = state.steps.get(step.name)
+        if view is None:
+            yield StepLine(name=step.name, title=step.title, state=None, does=step.action or "")
+        else:
+            decides = step.kind is StepKind.DECIDE and view.answer is not None
+            outcome = f"answered {view.answer}" if decides else ""
+            yield _step(step.title, step.action or "", view, effects, events, outcome)
+    for view in state.extra:
+        yield _step(f"{UNDO_TITLE} ({view.step})", "accounts.unlock", view, effects, events, "")
+
+
+def _step(
+    title: str,
+    does: str,
+    view: StepView,
+    effects: Sequence[EffectRow],
+    events: Sequence[AuditEvent],
+    outcome: str,
+) -> StepLine:
+    mine = [one for one in effects if (one.step, one.round) == (view.step, view.round)]
+    told = [event for event in events if event.detail.get("step") == view.step]
+    began = [e.at for e in told if e.action in ("step.begun", "step.prompted", "step.waits")]
+    finished = [e for e in told if e.action == "step.finished"]
+    is_over = view.state.is_final
+    asked = [e.at for e in told if e.action == "approval.asked"]
+    claims = [e.at for e in told if e.action == "attempt.claimed" and e.detail.get("verb") != PAGE]
+    if not does:
+        running_from = None
+    elif not asked:
+        running_from = min(began, default=None)
+    else:
+        running_from = min(claims, default=None)
+    if not outcome and finished and view.state is not StepState.DONE:
+        outcome = str(finished[-1].detail.get("reason", ""))
+    return StepLine(
+        name=view.step,
+        title=title,
+        state=view.state,
+        does=does,
+        began_at=min(began, default=None),
+        running_from=running_from,
+        ended_at=finished[-1].at if is_over and finished else None,
+        counts=Counter(one.state for one in mine),
+        reasons=tuple(
+            Reason(state=state, text=text or "no reason was given", count=count)
+            for (state, text), count in Counter(
+                (one.state, one.reason) for one in mine if one.state is not EffectState.DONE
+            ).most_common()
+            if text or state in (EffectState.FAILED, EffectState.REFUSED)
+        ),
+        outcome=outcome,
+    )
+
+
+# people and accounts
+
+
+def _notices(place: Place, state: State, effects: Sequence[EffectRow]) -> Iterator[NoticeLine]:
+    titles = {step.name: step.title for step in state.playbook.steps}
+    order = [*titles, *(view.step for view in state.extra)]
+    sent = [one for one in effects if one.verb == "notices.send"]
+    rounds = {(one.step, one.round) for one in sent}
+    for step, round_ in sorted(rounds, key=lambda one: (order.index(one[0]), one[1])):
+        frozen = place.ledger.incidents.notice(state.incident, step, round_)
+        mine = [one for one in sent if (one.step, one.round) == (step, round_)]
+        by_language: dict[str, Counter[EffectState]] = {}
+        for one in mine:
+            language = str(one.details.get("language") or "none")
+            by_language.setdefault(language, Counter())[one.state] += 1
+        yield NoticeLine(
+            step=step,
+            title=titles.get(step, step),
+            template=frozen.template,
+            audience=frozen.audience,
+            digest=frozen.digest,
+            root=frozen.root,
+            by_language=dict(sorted(by_language.items())),
+            untold=tuple(
+                Untold(who=mask_target(one.target), state=one.state, reason=one.reason)
+                for one in mine
+                if one.state is not EffectState.DONE
+            ),
+        )
+
+
+def _accounts(effects: Sequence[EffectRow]) -> Iterator[AccountLine]:
+    proofs: dict[str, Proof] = {}
+    undone: dict[str, EffectState] = {}
+    for one in effects:
+        is_proof = one.verb == "accounts.prove_locked" and one.state is EffectState.DONE
+        if is_proof and one.proof.reaches(proofs.get(one.handle, Proof.NONE)):
+            proofs[one.handle] = one.proof
+        if one.undoes:
+            undone[one.undoes] = one.state
+    for one in effects:
+        if one.verb == "accounts.lock":
+            undo = undone.get(one.token)
+            yield AccountLine(
+                who=mask_target(one.target),
+                lock=one.state,
+                reason=one.reason if one.state is not EffectState.DONE else "",
+                proof=proofs.get(one.handle, Proof.NONE),
+                is_given_back=undo is EffectState.DONE,
+                undo=undo,
+            )
+
+
+def _evidence(effects: Sequence[EffectRow]) -> Iterator[EvidenceLine]:
+    for one in effects:
+        if one.verb == "evidence.snapshot":
+            facts = cast("Mapping[str, Any]", one.facts)
+            yield EvidenceLine(
+                source=one.connector,
+                state=one.state,
+                files=int(facts.get("files", 0)),
+                size_bytes=int(facts.get("size_bytes", 0)),
+                unread=int(facts.get("unread", 0)),
+                manifest=str(facts.get("manifest", "")),
+                folder=str(facts.get("folder", "")),
+                reason=one.reason,
+            )

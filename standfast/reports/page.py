@@ -1,0 +1,173 @@
+"""From a report to one HTML file, written in one piece.
+
+Rules
+- Jinja2 escapes everything; the templates are ours, and nothing that people wrote is one.
+- A name that is missing in a template is an error here, not a hole in the page.
+- The first of a long list are shown, and how many are not; printing shows what the screen shows.
+- Control characters do not come into a page: some browsers, and every printer, read them as more.
+"""
+
+import os
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from standfast.errors import StandfastError
+from standfast.records import EffectState, Proof
+from standfast.reports import wording
+from standfast.reports.charts import recovery_plots, stacked, time_axis
+from standfast.reports.contents import AccountLine, DrillLine, IncidentReport, PlaceReport
+
+MOST_ROWS = 100
+_Row = TypeVar("_Row")
+
+
+def incident_page(report: IncidentReport) -> str:
+    """Give the page of one incident as HTML."""
+    clock = _Clock(report.heading.time_zone)
+    now = report.heading.written_at
+    return _render(
+        "incident.html",
+        clock,
+        report=report,
+        paragraph=wording.what_happened(report, clock.long(report.opened_at)),
+        axis=time_axis(report.steps, report.opened_at, now),
+        contained=wording.contained_after(report),
+        accounts=Counter(_account_word(account) for account in report.accounts),
+        proven=sum(
+            account.lock is EffectState.DONE and account.proof is not Proof.NONE
+            for account in report.accounts
+        ),
+        step_time=lambda step: wording.step_time(step, now),
+        slowest=_slowest(report.drills),
+        plots=recovery_plots(report.drills),
+    )
+
+
+def place_page(report: PlaceReport) -> str:
+    """Give the page of a whole place as HTML."""
+    return _render(
+        "place.html",
+        _Clock(report.heading.time_zone),
+        report=report,
+        plots=recovery_plots(report.drills),
+    )
+
+
+def write_page(html: str, out: Path) -> Path:
+    """Write a page whole or not at all, for its owner's eyes; StandfastError says why not."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(html)
+            Path(draft).replace(out)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StandfastError(
+            f"the page {out} cannot be written: {error.strerror}; name another place for it"
+        ) from None
+    return out
+
+
+class _Clock:
+    """Moments as people of one time zone read them."""
+
+    def __init__(self, time_zone: str) -> None:
+        self._zone = ZoneInfo(time_zone)
+
+    def long(self, moment: datetime) -> str:
+        local = moment.astimezone(self._zone)
+        return f"{local.day} {local:%B %Y} at {local:%H:%M:%S} {local.tzname()}"
+
+    def time(self, moment: datetime) -> str:
+        return f"{moment.astimezone(self._zone):%H:%M:%S}"
+
+    def day(self, moment: datetime) -> str:
+        local = moment.astimezone(self._zone)
+        return f"{local.day} {local:%b %Y}, {local:%H:%M}"
+
+
+def _render(template: str, clock: _Clock, **values: object) -> str:
+    environment = Environment(
+        loader=PackageLoader("standfast.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    environment.filters |= {
+        "long": clock.long,
+        "time": clock.time,
+        "day": clock.day,
+        "iso": lambda moment: moment.isoformat(timespec="seconds"),
+        "duration": wording.duration,
+        "size": wording.size,
+        "many": wording.many,
+        "number": lambda count: f"{count:,}",
+        "percent": lambda share: f"{share:.2f}%",
+        "sentence": _sentence,
+        "counts": wording.counts_words,
+        "state": wording.state_words,
+        "proof": wording.proof_words,
+        "first": _first,
+        "left_out": lambda rows: max(len(rows) - MOST_ROWS, 0),
+        "stacked": stacked,
+    }
+    environment.globals |= {"STATES": wording.STATES_IN_ORDER, "DONE": EffectState.DONE}
+    return environment.get_template(template).render(**values)
+
+
+def _sentence(text: str) -> Markup:
+    """Show what stands between backticks as a command."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(_printable(part))
+        if is_command
+        else escape(_printable(part))
+        for is_command, part in wording.opened_commands(text)
+    )
+
+
+def _printable(value: object) -> object:
+    """Replace what a page must not carry: control characters, and marks that turn text around."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(
+        character
+        if character in "\n\t" + _JOINERS or unicodedata.category(character) not in _UNPRINTABLE
+        else "\N{REPLACEMENT CHARACTER}"
+        for character in value
+    )
+
+
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # names of some languages need them
+
+
+def _first(rows: Sequence[_Row]) -> Sequence[_Row]:
+    return rows[:MOST_ROWS]
+
+
+def _slowest(drills: Sequence[DrillLine]) -> timedelta | None:
+    """How long until every service was back in the newest drill; None when one never was."""
+    back = [measure.rto for measure in drills[0].measures] if drills else []
+    known = [rto for rto in back if rto is not None]
+    return max(known) if known and len(known) == len(back) else None
+
+
+def _account_word(account: AccountLine) -> str:
+    if account.is_given_back:
+        return "given back"
+    return "locked" if account.lock is EffectState.DONE else "not locked"

@@ -1,0 +1,234 @@
+"""The sentences of a page: what happened, how long it took, how much it was.
+
+Rules
+- Facts and numbers; no sentence says more than the records do.
+- What was not done is said in the same paragraph as what was.
+- Durations are rounded so that no figure looks finer than it was measured.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from standfast.records import EffectState, Mode, Proof
+from standfast.reports.contents import IncidentReport, NoticeLine, StepLine
+
+_DONE = EffectState.DONE
+_STATES = {EffectState.SUBMITTING: "under way", EffectState.PLANNED: "not begun"}
+_PROOF = {
+    Proof.NONE: "not proven",
+    Proof.READ_BACK: "read back from the directory",
+    Proof.SESSIONS_GONE: "no session or token is left",
+    Proof.REFUSED: "a sign-in was turned away",
+}
+
+
+def proof_words(proof: Proof) -> str:
+    """Say how far a lock was shown to hold."""
+    return _PROOF[proof]
+
+
+def duration(length: timedelta) -> str:
+    """Write a length of time with two units at most: `0.8 s`, `42 s`, `3 min 5 s`, `2 d 4 h`."""
+    seconds = length.total_seconds()
+    if seconds < 0:
+        return f"-{duration(-length)}"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, below, unit_below in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size} {unit}" + (f" {rest} {unit_below}" if rest else "")
+    return f"{whole} s"
+
+
+def size(count: int) -> str:
+    """Write a number of bytes in decimal units: `312 MB`."""
+    amount, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    return (
+        f"{amount:.0f} {units[0]}"
+        if amount >= 10 or units[0] == "bytes"
+        else (f"{amount:.1f} {units[0]}")
+    )
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """Write a count with its noun: `1 account`, `2,000 customers`."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def listed(parts: Iterable[str]) -> str:
+    """Join with commas and a last `and`."""
+    items = list(parts)
+    return (
+        items[0]
+        if len(items) == 1
+        else ", ".join(items[:-1]) + " and " + items[-1]
+        if items
+        else ""
+    )
+
+
+def short_of(counts: Mapping[EffectState, int]) -> int:
+    """How many targets were not done, or not for sure."""
+    return sum(count for state, count in counts.items() if state is not _DONE)
+
+
+def state_words(state: EffectState) -> str:
+    """Say a state as a page says it."""
+    return _STATES.get(state, state.value)
+
+
+def counts_words(counts: Mapping[EffectState, int]) -> str:
+    """Write every state that has any: `487 done, 13 refused`."""
+    return ", ".join(
+        f"{counts[state]:,} {state_words(state)}" for state in STATES_IN_ORDER if counts.get(state)
+    )
+
+
+STATES_IN_ORDER = (
+    EffectState.DONE,
+    EffectState.UNKNOWN,
+    EffectState.FAILED,
+    EffectState.REFUSED,
+    EffectState.SUBMITTING,
+    EffectState.PLANNED,
+)
+
+
+def contained_after(report: IncidentReport) -> timedelta | None:
+    """How long from the opening until the last lock that was to be made had its answer."""
+    ends = [step.ended_at for step in report.steps if step.does == "accounts.lock"]
+    if not ends or None in ends:
+        return None
+    return max(end for end in ends if end) - report.opened_at
+
+
+def what_happened(report: IncidentReport, opened: str) -> str:
+    """Tell the whole incident in one paragraph; `opened` is its moment, written for people."""
+    sentences = [_opening(report, opened)]
+    sentences += _accounts(report)
+    sentences += _evidence(report)
+    sentences += [_told(notice) for notice in report.notices]
+    sentences += _decisions(report)
+    sentences += _given_back(report)
+    if not report.is_open and report.closed_at:
+        sentences.append(
+            f"It was closed {duration(report.closed_at - report.opened_at)} after it opened."
+        )
+    return " ".join(sentences)
+
+
+def _opening(report: IncidentReport, opened: str) -> str:
+    how = {
+        Mode.EXERCISE: " as an exercise: nothing live was reached",
+        Mode.PLAN: " as a plan: nothing was done",
+        Mode.LIVE: "",
+    }[report.mode]
+    return f"On {opened}, {report.opened_by} opened “{report.title}”{how}."
+
+
+def _accounts(report: IncidentReport) -> list[str]:
+    meant = len(report.accounts)
+    if not meant:
+        return []
+    locked = sum(account.lock is _DONE for account in report.accounts)
+    proven = sum(
+        account.lock is _DONE and account.proof is not Proof.NONE for account in report.accounts
+    )
+    took = contained_after(report)
+    when = f" within {duration(took)}" if took is not None else " so far"
+    if locked == meant:
+        text = f"{_all(meant, 'account')} locked{when}"
+    else:
+        text = f"{locked:,} of {many(meant, 'account')} {_was(locked)} locked{when}"
+    if not locked:
+        return [f"{text}."]
+    if not proven:
+        return [f"{text}; that the locks hold was not proven."]
+    weakest = min(
+        (account.proof for account in report.accounts if account.proof is not Proof.NONE),
+        key=list(Proof).index,
+    )
+    if proven == locked:
+        return [f"{text}, each proven ({_PROOF[weakest]})."]
+    return [f"{text}, {proven:,} of them proven ({_PROOF[weakest]} at least)."]
+
+
+def _evidence(report: IncidentReport) -> list[str]:
+    frozen = [line for line in report.evidence if line.state is _DONE]
+    missing = len(report.evidence) - len(frozen)
+    sentences = []
+    if frozen:
+        files = sum(line.files for line in frozen)
+        sentences.append(
+            f"{many(files, 'log file')} from {many(len(frozen), 'source')} "
+            f"{_was(files)} frozen as sealed evidence."
+        )
+    if missing:
+        sentences.append(f"{many(missing, 'source')} of evidence {_was(missing)} not frozen.")
+    return sentences
+
+
+def _told(notice: NoticeLine) -> str:
+    counts = notice.counts
+    done, short = counts.get(_DONE, 0), short_of(counts)
+    if not counts:
+        return f"The audience “{notice.audience}” was empty."
+    whole = sum(counts.values())
+    if not short:
+        return (
+            f"{_everyone(whole)} of “{notice.audience}” {_was(whole)} told; nobody is left untold."
+        )
+    rest = {state: count for state, count in counts.items() if state is not _DONE}
+    return f"{done:,} of {whole:,} of “{notice.audience}” {_was(done)} told; {counts_words(rest)}."
+
+
+def _decisions(report: IncidentReport) -> list[str]:
+    said = [
+        f"{decision.person} {decision.what} “{decision.step}”"
+        for decision in report.decisions
+        if decision.what in ("approved", "refused")
+    ]
+    return [f"{listed(said)}."] if said else []
+
+
+def _given_back(report: IncidentReport) -> list[str]:
+    back = sum(account.is_given_back for account in report.accounts)
+    if not back:
+        return []
+    return [f"{many(back, 'account')} {_was(back)} given back as before."]
+
+
+def opened_commands(text: str) -> list[tuple[bool, str]]:
+    """Split a sentence at its backticks: (is a command, text)."""
+    return [(bool(place % 2), part) for place, part in enumerate(text.split("`")) if part]
+
+
+def step_time(step: StepLine, now: datetime) -> str:
+    """Say how long a step took, or since when it goes on."""
+    if step.began_at is None:
+        return ""
+    if step.ended_at is None:
+        return f"for {duration(now - step.began_at)} so far"
+    return duration(step.ended_at - step.began_at)
+
+
+def _everyone(count: int) -> str:
+    return "The one person" if count == 1 else f"All {count:,}"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _all(count: int, noun: str) -> str:
+    if count == 1:
+        return f"The {noun} was"
+    return f"All {count:,} {noun}s were"

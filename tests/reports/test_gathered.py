@@ -1,0 +1,178 @@
+"""Pages of a real ledger: an exercise that ran, damage that was done, nothing personal shown."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from standfast.operations import decisions
+from standfast.operations.incident import advance, close, look, open_incident
+from standfast.operations.place import Place
+from standfast.operations.reports import (
+    incident_report,
+    place_report,
+    write_incident_page,
+    write_place_page,
+)
+from standfast.records import EffectState, Mode, StepState
+from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
+from tests.reports.build import Page
+from tests.servers.scim import ScimServer
+from tests.servers.smtp import SmtpServer
+
+ACCOUNTS = ["alice", "bob", "carol"]
+TWINS = 3  # people in every audience of an exercise
+_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A small place with its people."""
+    with place_at(furnish(tmp_path)) as opened:
+        enrol_people(opened)
+        yield opened
+
+
+@pytest.fixture
+def incident(place: Place) -> str:
+    """An exercise that was carried on until the second person is asked."""
+    opened = open_incident(
+        place,
+        "account-takeover",
+        {"accounts": ACCOUNTS},
+        mode=Mode.EXERCISE,
+        opened_by="dana",
+    ).incident
+    advance(place, opened, "direct")
+    decisions.answer(place, opened, "customers_affected", "yes")
+    advance(place, opened, "direct")
+    return opened
+
+
+def _approve(place: Place, incident: str) -> None:
+    decisions.decide(place, incident, "tell_customers", "lee", PASSPHRASES["lee"])
+    advance(place, incident, "direct")
+
+
+def test_a_step_that_waits_for_approval_is_open_and_has_not_run(
+    place: Place, incident: str
+) -> None:
+    steps = {step.name: step for step in incident_report(place, incident).steps}
+    asking = steps["tell_customers"]
+    assert asking.state is StepState.ASKING
+    assert (asking.running_from, asking.ended_at) == (None, None)
+    assert asking.counts == {EffectState.PLANNED: TWINS}
+    assert steps["lock"].running_from == steps["lock"].began_at
+    assert steps["customers_affected"].outcome == "answered yes"
+
+
+def test_the_whole_story_is_gathered(place: Place, incident: str) -> None:
+    _approve(place, incident)
+    undo = decisions.undo(place, incident, targets=["alice"])
+    advance(place, incident, "direct")
+    report = incident_report(place, incident)
+    steps = {step.name: step for step in report.steps}
+    told = steps["tell_customers"]
+    assert told.counts == {EffectState.DONE: TWINS}
+    assert told.began_at is not None
+    assert told.running_from is not None
+    assert told.ended_at is not None
+    assert told.began_at < told.running_from <= told.ended_at
+    assert steps[undo.step].counts == {EffectState.DONE: 1}
+    assert [(notice.audience, notice.counts) for notice in report.notices] == [
+        ("staff", {EffectState.DONE: TWINS}),
+        ("customers", {EffectState.DONE: TWINS}),
+    ]
+    assert sorted(one.who for one in report.accounts if one.is_given_back) == ["agents:a***"]
+    assert len(report.accounts) == 3
+    assert [(d.person, d.what) for d in report.decisions] == [
+        ("os:test", "answered yes to"),
+        ("lee", "approved"),
+    ]
+    assert dict(report.ways) == {"direct": 4}
+    assert report.chain is not None
+    assert report.chain.findings == ()
+    assert report.chain.heads == report.chain.witnessed
+    assert len(report.chain.head) == 64
+    assert len(report.evidence) == 1
+
+
+def test_a_page_shows_nobody_in_clear(place: Place, incident: str, tmp_path: Path) -> None:
+    _approve(place, incident)
+    decisions.answer(place, incident, "watch", "met bob.builder@example.com at the gate")
+    advance(place, incident, "direct")
+    html = write_incident_page(place, incident, tmp_path / "page.html").read_text()
+    text = Page(html).text
+    assert _ADDRESS.findall(html) == []
+    for name in (*ACCOUNTS, "Customer 1", "at the gate", *PASSPHRASES.values()):
+        assert name not in text
+
+
+def test_who_was_not_told_is_named_masked_with_the_reason(
+    tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer
+) -> None:
+    scim_server.create("alice")
+    smtp_server.answer_recipient("ana@example.com", "550 5.1.1 no such mailbox")
+    config = furnish(tmp_path, scim_url=scim_server.url, smtp_port=smtp_server.port)
+    rows = ("email,name,language", "nobody", "ana@example.com,Ana,en", "ben@example.com,Ben,es")
+    (tmp_path / "staff.csv").write_text("\n".join(rows) + "\n")
+    with place_at(config, token=scim_server.token) as place:
+        enrol_people(place)
+        incident = open_incident(
+            place, "account-takeover", {"accounts": ["alice"]}, mode=Mode.LIVE, opened_by="dana"
+        ).incident
+        advance(place, incident, "direct")
+        report = incident_report(place, incident)
+    (notice,) = report.notices
+    assert {one.who for one in notice.untold} == {"row 2", "a***@example.com"}
+    assert {one.state for one in notice.untold} == {EffectState.REFUSED}
+    assert all(one.reason for one in notice.untold)
+    assert notice.by_language == {
+        "en": {EffectState.REFUSED: 1},
+        "es": {EffectState.DONE: 1},
+        "none": {EffectState.REFUSED: 1},
+    }
+    (step,) = [step for step in report.steps if step.name == "tell_staff"]
+    assert sum(reason.count for reason in step.reasons) == 2
+
+
+def test_a_row_that_was_changed_outside_stands_on_the_page(
+    place: Place, incident: str, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
+        ledger.execute("UPDATE step SET reason = 'nothing to see here' WHERE name = 'lock'")
+    text = Page(write_incident_page(place, incident, tmp_path / "page.html").read_text()).text
+    assert "Trust nothing on this page" in text
+    assert "was changed outside the ledger" in text
+
+
+def test_an_event_that_was_changed_stands_on_the_page_and_nothing_is_signed_over_it(
+    place: Place, incident: str, tmp_path: Path
+) -> None:
+    place.ledger.incidents.set_halted(incident, True, "dana", place.clock())
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
+        ledger.execute(
+            "UPDATE audit_event SET actor = 'kim' WHERE sequence = "
+            "(SELECT max(sequence) FROM audit_event)"
+        )
+    text = Page(write_incident_page(place, incident, tmp_path / "page.html").read_text()).text
+    assert "it was changed: its hash differs" in text
+    assert "Nothing new was signed." in text
+
+
+def test_a_place_page_names_every_incident_with_its_next_step(
+    place: Place, incident: str, tmp_path: Path
+) -> None:
+    other = open_incident(place, "lock", {"accounts": ["bob"]}, mode=Mode.EXERCISE).incident
+    advance(place, other, "direct")
+    close(place, other)
+    report = place_report(place)
+    assert [(one.incident, one.is_open) for one in report.incidents] == [
+        (other, False),
+        (incident, True),
+    ]
+    text = Page(write_place_page(place, tmp_path / "place.html").read_text()).text
+    assert look(place, incident).standing.next_step.replace("`", "") in text.replace(" .", ".")
