@@ -8,6 +8,7 @@ Rules
 - One event a transaction; a transaction that touched nothing and has nothing to say leaves none.
 - The event comes last, under a lock on the chain's tail: on PostgreSQL writers work side by side
   until here.
+- Statements that every transaction runs are built once: building one takes longer than running it.
 """
 
 import hashlib
@@ -16,19 +17,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Engine,
     RowMapping,
+    Select,
     Table,
+    Update,
     and_,
     bindparam,
     desc,
     insert,
-    or_,
     select,
     text,
     tuple_,
@@ -45,16 +49,29 @@ _ROW_DIGEST_HEX = 32
 _KEYS_A_STATEMENT = 500  # SQLite's and PostgreSQL's limits on bound values are far above
 _CHAIN_LOCK = 7_236_114  # any number that nothing else in this database locks
 
+_WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_TAIL = (
+    select(audit_event.c.sequence, audit_event.c.hash)
+    .order_by(desc(audit_event.c.sequence))
+    .limit(1)
+)
+
 Key = tuple[Any, ...]
 Values = Mapping[str, Any]
 
 
 def row_digest(table: Table, row: RowMapping) -> str:
-    """Give the digest of one row as the database holds it: column names and values, in order."""
-    plain = [[column.name, _plain(row[column.name])] for column in table.columns]
+    """Give the digest of one row as the database holds it: column names and values, in order.
+
+    `row` is of a statement over `as_stored(table)`.
+    """
+    plain = [
+        [name, _plain(value)]
+        for name, value in zip(table.columns.keys(), row.values(), strict=True)
+    ]
     # Not `canonical`: its checks cost more than the hash, and these values are all ours. A lone
     # surrogate is what `reading_anything` makes of a byte that is not UTF-8.
-    body = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    body = _WRITER.encode(plain)
     return hashlib.sha256(body.encode(errors="surrogatepass")).hexdigest()[:_ROW_DIGEST_HEX]
 
 
@@ -134,17 +151,11 @@ class Write:
         """Change many rows, each given as its key and the columns to set (the same for all)."""
         if not rows:
             return
-        names = [column.name for column in table.primary_key.columns]
-        keys = [column == bindparam(f"key_{column.name}") for column in table.primary_key.columns]
-        settings: dict[str, Any] = {
-            name: bindparam(f"set_{name}") for name in rows[0] if name not in names
-        }
+        names = _key_names(table)
+        bound = {name: f"key_{name}" if name in names else f"set_{name}" for name in rows[0]}
         self.connection.execute(
-            update(table).where(and_(*keys)).values(settings),
-            [
-                {(f"key_{name}" if name in names else f"set_{name}"): row[name] for name in row}
-                for row in rows
-            ],
+            _change_by_key(table, tuple(rows[0])),
+            [{bound[name]: value for name, value in row.items()} for row in rows],
         )
         self._touch(table, (_key_of(table, row) for row in rows))
 
@@ -152,9 +163,9 @@ class Write:
         self._touched.setdefault(table.name, (table, {}))[1].update(dict.fromkeys(keys))
 
     def _keys_present(self, table: Table, keys: Sequence[Key]) -> Iterator[Key]:
-        columns = list(table.primary_key.columns)
+        statement = select(*table.primary_key.columns).where(_has_any_key(table))
         for part in _parts(keys):
-            for row in self.connection.execute(select(*columns).where(_has_any_key(table, part))):
+            for row in self.connection.execute(statement, {"keys": _bound(part)}).all():
                 yield tuple(row)
 
     def changes(self) -> dict[str, Json]:
@@ -163,8 +174,8 @@ class Write:
         for name, (table, keys) in self._touched.items():
             digests: dict[Key, str] = {}
             for part in _parts(list(keys)):
-                statement = select(*as_stored(table)).where(_has_any_key(table, part))
-                for row in self.connection.execute(statement).mappings():
+                found_now = self.connection.execute(_by_keys(table), {"keys": _bound(part)})
+                for row in found_now.mappings().all():
                     digests[_key_of(table, row)] = row_digest(table, row)
             found[name] = [[*key, digests[key]] for key in keys]
         return found
@@ -175,11 +186,7 @@ class Write:
         if not changes and not self.detail:
             return
         self.alone()
-        tail = self.connection.execute(
-            select(audit_event.c.sequence, audit_event.c.hash)
-            .order_by(desc(audit_event.c.sequence))
-            .limit(1)
-        ).first()
+        tail = self.connection.execute(_TAIL).first()
         event: dict[str, Json] = {
             "sequence": tail.sequence + 1 if tail else 1,
             "at": timestamp(self.now),
@@ -192,7 +199,7 @@ class Write:
         }
         hash_ = event_hash(event)
         values = {**event, "at": self.now, "hash": hash_, "seal": self.seal(hash_)}
-        self.connection.execute(insert(audit_event).values(**values))
+        self.connection.execute(insert(audit_event), values)
 
 
 def event_hash(event: JsonObject) -> str:
@@ -226,8 +233,13 @@ def write(
         hands.finish()
 
 
+@cache
+def _key_names(table: Table) -> tuple[str, ...]:
+    return tuple(column.name for column in table.primary_key.columns)
+
+
 def _key_of(table: Table, row: Mapping[Any, Any]) -> Key:
-    return tuple(row[column.name] for column in table.primary_key.columns)
+    return tuple(row[name] for name in _key_names(table))
 
 
 def _has_key(table: Table, key: Key) -> ColumnElement[bool]:
@@ -235,11 +247,31 @@ def _has_key(table: Table, key: Key) -> ColumnElement[bool]:
     return and_(*(column == part for column, part in zip(columns, key, strict=True)))
 
 
-def _has_any_key(table: Table, keys: Sequence[Key]) -> ColumnElement[bool]:
+@cache
+def _by_keys(table: Table) -> Select[Any]:
+    """Give the statement that reads rows back, as stored, by the keys that it is run with."""
+    return select(*as_stored(table)).where(_has_any_key(table))
+
+
+@cache
+def _change_by_key(table: Table, columns: tuple[str, ...]) -> Update:
+    """Give the statement that sets these columns, but for the key, in the row of the key."""
+    keys = [column == bindparam(f"key_{column.name}") for column in table.primary_key.columns]
+    settings: dict[str, Any] = {
+        name: bindparam(f"set_{name}") for name in columns if name not in _key_names(table)
+    }
+    return update(table).where(and_(*keys)).values(settings)
+
+
+def _has_any_key(table: Table) -> ColumnElement[bool]:
+    """Match what is bound as `keys`: plain values where the key is one column, else tuples."""
     columns = list(table.primary_key.columns)
-    if len(columns) == 1:
-        return columns[0].in_([key[0] for key in keys])
-    return or_(tuple_(*columns).in_(keys))
+    wanted: BindParameter[Any] = bindparam("keys", expanding=True)
+    return columns[0].in_(wanted) if len(columns) == 1 else tuple_(*columns).in_(wanted)
+
+
+def _bound(keys: Sequence[Key]) -> list[Any]:
+    return [key[0] if len(key) == 1 else key for key in keys]
 
 
 def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:

@@ -43,6 +43,7 @@ class Vault:
         self._folder = folder
         self._random = random
         self._keys: dict[str, bytes] = {}
+        self._ciphers: dict[str, AESGCM] = {}
 
     def create(self, scope: str) -> None:
         """Make the key of a scope, durably; leave it alone when it is there."""
@@ -68,6 +69,7 @@ class Vault:
         self._path(scope).unlink(missing_ok=True)
         _sync_folder(self._folder)
         self._keys.pop(scope, None)
+        self._ciphers.pop(scope, None)
 
     def seal(self, scope: str, context: str, value: JsonObject) -> bytes:
         """Encrypt `value`; `context` must be given again to open it."""
@@ -107,7 +109,11 @@ class Vault:
         return Ed25519PrivateKey.from_private_bytes(seed)
 
     def _cipher(self, scope: str) -> AESGCM:
-        return AESGCM(hmac.digest(self._key(scope), b"standfast seal", "sha256"))
+        cipher = self._ciphers.get(scope)
+        if cipher is None:
+            cipher = AESGCM(hmac.digest(self._key(scope), b"standfast seal", "sha256"))
+            self._ciphers[scope] = cipher
+        return cipher
 
     def _key(self, scope: str) -> bytes:
         if scope not in self._keys:
