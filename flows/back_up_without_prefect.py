@@ -1,0 +1,23 @@
+"""One backup in a process of its own, for when Prefect is not there: `-m … CONFIG SET`."""
+
+import os
+import sys
+from pathlib import Path
+
+from standfast.errors import StandfastError
+from standfast.operations.backups import run_backup
+from standfast.operations.place import open_place
+
+
+def main(config: str, set_name: str) -> int:
+    """Back one set up; give its exit status."""
+    try:
+        with open_place(Path(config), env=os.environ) as place:
+            return int(run_backup(place, set_name, "serve").exit_status)
+    except StandfastError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.exit_status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

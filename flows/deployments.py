@@ -1,0 +1,139 @@
+"""What Prefect runs by schedule, and the process that runs it: `-m flows.deployments CONFIG`.
+
+Rules
+- One deployment a set, so that each has its own schedule and shows on its own; two runs of one
+  never overlap, the later is cancelled.
+- A night that was missed while nothing ran is caught up once at the start. The ledger says which:
+  Prefect only knows what it scheduled itself.
+- Drills that nobody attends are scheduled only where `drills.identity` says with which identity.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+
+from flows.keep_watch import keep_watch
+from flows.nightly_backup import nightly_backup
+from flows.respond_to_incident import respond_to_incident
+from flows.restore_drill import restore_drill
+from flows.what_may_leave import in_place
+from standfast.config import Config
+from standfast.operations.backups import set_age
+from standfast.operations.place import Place
+from standfast.records import timestamp
+
+DRILL_SCHEDULE = "0 5 * * 0"  # after the night of the weekend, when a restore disturbs least
+WATCH_SCHEDULE = "*/10 * * * *"
+
+_PARENT_SECONDS = 1.0
+_ONE_AT_A_TIME = ConcurrencyLimitConfig(
+    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+)
+
+
+def deployments(config_file: Path, config: Config) -> list[RunnerDeployment]:
+    """Give all that is to be registered, named after this host: several may share a server."""
+    zone, host = config.organisation.time_zone, config.backup.writer
+    path = str(config_file.absolute())
+    found = [
+        _deployment(keep_watch, host, {"config": path}, (WATCH_SCHEDULE, zone)),
+        _deployment(respond_to_incident, host, {"config": path}, None),
+    ]
+    for name, settings in config.backup.sets.items():
+        parameters = {"config": path, "set_name": name}
+        at = (settings.schedule, settings.time_zone or zone)
+        found.append(_deployment(nightly_backup, backup_name(config, name), parameters, at))
+        if config.drills.identity is not None:
+            at = (DRILL_SCHEDULE, zone)
+            found.append(_deployment(restore_drill, f"{host}.{name}", parameters, at))
+    return found
+
+
+def backup_name(config: Config, set_name: str) -> str:
+    """Name the deployment of a set's nightly backup."""
+    return f"{config.backup.writer}.{set_name}"
+
+
+def missed_nights(place: Place) -> dict[str, datetime]:
+    """Give each set whose newest scheduled backup did not come, and when that was due."""
+    ages = [set_age(place, name) for name in place.config.backup.sets]
+    return {age.set_name: age.due_at for age in ages if age.is_missed}
+
+
+async def run_by_schedule(
+    config: Config, registered: Sequence[RunnerDeployment], missed: Mapping[str, datetime]
+) -> None:
+    """Register everything, catch up what was missed, then run what is due until ended."""
+    runner = Runner(name=f"standfast-{config.backup.writer}", pause_on_shutdown=False)
+    ids = {
+        (deployment.flow_name, deployment.name): await runner.aadd_deployment(deployment)
+        for deployment in registered
+    }
+    async with get_client() as client:
+        for name, due in missed.items():
+            await client.create_flow_run_from_deployment(
+                ids[nightly_backup.name, backup_name(config, name)],
+                idempotency_key=f"catch-up {name} {timestamp(due)}",
+            )
+    await runner.start()
+
+
+def _deployment(
+    wrapped: Flow[Any, Any],
+    name: str,
+    parameters: Mapping[str, str],
+    at: tuple[str, str] | None,
+) -> RunnerDeployment:
+    deployment = wrapped.to_deployment(
+        name,
+        schedules=[Cron(at[0], timezone=at[1])] if at else [],
+        parameters=dict(parameters),
+        concurrency_limit=_ONE_AT_A_TIME if at else None,
+        # A path to the file would put `flows/` itself on the module path, before all packages.
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    if not isinstance(deployment, RunnerDeployment):
+        raise TypeError("to_deployment gave a coroutine: it was called from an event loop")
+    return deployment
+
+
+def main(config: str) -> int:
+    """Run by schedule until the process is ended."""
+    settings, missed = in_place(config, lambda place: (place.config, missed_nights(place)))
+    registered = deployments(Path(config), settings)
+    _end_with_parent()
+    asyncio.run(run_by_schedule(settings, registered, missed))
+    return os.EX_OK
+
+
+def _end_with_parent() -> None:
+    """End when `serve` is gone, however it went: the next one has a runner of its own.
+
+    A backup that is under way has a process of its own and comes to its end.
+    """
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_SECONDS)
+        os._exit(os.EX_OK)
+
+    threading.Thread(target=look, name="parent", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

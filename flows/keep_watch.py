@@ -1,0 +1,28 @@
+"""The flow of the watch: dead runs marked, missed nights named, waiting incidents carried on.
+
+`serve` watches by itself every few seconds; this one is for the eye, and for installations whose
+runners are spread over many machines.
+"""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.what_prefect_shows import told
+from standfast.errors import ExitStatus
+from standfast.operations import watch
+from standfast.operations.place import Place
+
+
+@flow(name="keep-watch", persist_result=False, validate_parameters=False)
+def keep_watch(config: str) -> State[None]:
+    """Look at everything once."""
+
+    def work(place: Place) -> tuple[ExitStatus, str]:
+        outcome = watch.keep_watch(place, "prefect")
+        return outcome.exit_status, (
+            f"{len(outcome.carried_on)} incidents carried on, {len(outcome.died)} dead runs, "
+            f"{len(outcome.missed)} sets missed, {len(outcome.troubles)} troubles, "
+            f"head {outcome.head}"
+        )
+
+    return told(config, work)

@@ -1,0 +1,35 @@
+"""The flow of one night: a backup of one set."""
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+
+from flows.what_prefect_shows import as_flow, told
+from standfast.errors import ExitStatus
+from standfast.operations.backups import run_backup
+from standfast.operations.place import Place
+
+
+@flow(
+    name="nightly-backup",
+    flow_run_name="nightly-backup {set_name}",
+    persist_result=False,
+    validate_parameters=False,
+)
+def nightly_backup(config: str, set_name: str) -> State[None]:
+    """Back one set up; the configuration's path and the set's name are all it is told."""
+    return as_flow(back_up(config, set_name, return_state=True))
+
+
+@task(name="back-up", task_run_name="back up {set_name}", persist_result=False)
+def back_up(config: str, set_name: str) -> State[None]:
+    """Make one recovery point."""
+
+    def work(place: Place) -> tuple[ExitStatus, str]:
+        outcome = run_backup(place, set_name, "prefect")
+        result = outcome.result
+        return outcome.exit_status, (
+            f"run {outcome.run}: {result.point}, {result.files} files, "
+            f"{result.bytes_new} new bytes, {result.unread_total} not read"
+        )
+
+    return told(config, work)

@@ -1,0 +1,181 @@
+"""A Prefect server of our own: started, found again, and ended.
+
+Owns the process and what it may know. Leaves what is registered with it to `deployments.py`.
+
+Rules
+- Its telemetry is off, its home is ours (`serve.prefect_home`, private), it listens on loopback.
+- No client of ours ever starts a server by itself: it asks ours, or fails at once.
+- The server outlives a `serve` that was killed: the next one finds it by the note in its home.
+- It is ended by its process group and, since it may survive polite signals, for good.
+"""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from standfast.errors import StandfastError, Unavailable
+
+_SERVER = (sys.executable, "-m", "prefect", "server", "start")
+_HOST = "127.0.0.1"
+_NOTE = "server.json"
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 1.0
+PROBE_SECONDS = 0.5
+STARTS_WITHIN_SECONDS = 90.0  # the first start makes its database, on a busy machine slowly
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefectServer:
+    """A server that answers at `url`; `pid` is 0 for one that is not ours to end."""
+
+    url: str
+    pid: int
+    process: subprocess.Popen[bytes] | None = None  # when it was started here
+
+    def end(self) -> None:
+        """End it, unless it is not ours to end."""
+        if self.pid:
+            stop(self.pid)
+        if self.process is not None:
+            self.process.wait()
+
+
+def environment(home: Path, url: str, base: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment of every process that speaks to this server."""
+    root = str(Path(__file__).parents[1])
+    python_path = [root, *filter(None, base.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        **base,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(python_path)),
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # DO_NOT_TRACK alone is not enough
+        "DO_NOT_TRACK": "1",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_CLIENT_MAX_RETRIES": "1",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+    }
+
+
+def is_healthy(url: str, seconds: float = PROBE_SECONDS) -> bool:
+    """Does the API at this address answer, within so many seconds?"""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=seconds)
+    try:
+        connection.request("GET", f"{parts.path}/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def find(home: Path) -> PrefectServer | None:
+    """Find the server that an earlier `serve` left running here."""
+    try:
+        note = json.loads((home / _NOTE).read_bytes())
+        server = PrefectServer(url=str(note["url"]), pid=int(note["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    is_ours = _is_prefect(server.pid) and is_healthy(server.url)
+    return server if is_ours else None
+
+
+def start(
+    home: Path,
+    base: Mapping[str, str],
+    *,
+    port: int | None = None,
+    is_given_up: Callable[[], bool] = lambda: False,
+    seconds: float = STARTS_WITHIN_SECONDS,
+) -> PrefectServer:
+    """Start a server with its home there, and wait until it answers.
+
+    Raises `Unavailable` when it does not in time, or when the caller gives up; none is left then.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = os.open(home / "server.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise StandfastError(
+            f"Prefect's folder {home} cannot be written: {error.strerror}; mend it, or set "
+            "serve.prefect_home"
+        ) from error
+    port = port or _free_port()
+    url = f"http://{_HOST}:{port}/api"
+    try:
+        process = subprocess.Popen(
+            [*_SERVER, f"--host={_HOST}", f"--port={port}"],
+            env=environment(home, url, base),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    note = home / _NOTE
+    note.write_text(json.dumps({"url": url, "pid": process.pid}))
+    deadline = time.monotonic() + seconds
+    while not is_healthy(url):
+        if process.poll() is not None or is_given_up() or time.monotonic() > deadline:
+            stop(process.pid)
+            process.wait()
+            raise Unavailable(
+                f"the Prefect server did not start; {home / 'server.log'} says why. "
+                "Incidents are carried on without it"
+            )
+        time.sleep(_POLL_SECONDS)
+    return PrefectServer(url=url, pid=process.pid, process=process)
+
+
+def stop(*pids: int) -> None:
+    """End processes, each started as the head of its own group, and all that they started."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while time.monotonic() < deadline and any(_is_there(pid) for pid in pids):
+        time.sleep(_POLL_SECONDS / 2)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _is_there(pid: int) -> bool:
+    with suppress(ChildProcessError):
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _is_prefect(pid: int) -> bool:
+    """Guard against a process number that was used again since."""
+    try:
+        return b"prefect" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

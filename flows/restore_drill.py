@@ -1,0 +1,37 @@
+"""The flow of a restore drill that nobody attends: one set, with the configured identity."""
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+
+from flows.what_prefect_shows import as_flow, told
+from standfast.errors import ExitStatus
+from standfast.operations.drills import run_drill
+from standfast.operations.place import Place
+
+
+@flow(
+    name="restore-drill",
+    flow_run_name="restore-drill {set_name}",
+    persist_result=False,
+    validate_parameters=False,
+)
+def restore_drill(config: str, set_name: str) -> State[None]:
+    """Drill one set; the identity is the one that `drills.identity` refers to, read at the end."""
+    return as_flow(drill(config, set_name, return_state=True))
+
+
+@task(name="drill", task_run_name="drill {set_name}", persist_result=False)
+def drill(config: str, set_name: str) -> State[None]:
+    """Restore, check, measure, destroy, report."""
+
+    def work(place: Place) -> tuple[ExitStatus, str]:
+        outcome = run_drill(place, set_name, None, way="prefect")
+        files = outcome.restored.files if outcome.restored else 0
+        usable = "never usable" if outcome.rto_ms is None else f"usable after {outcome.rto_ms} ms"
+        return outcome.exit_status, (
+            f"run {outcome.run}: {outcome.point.name}, {files} files, {usable}, "
+            f"RPO {outcome.rpo_ms} ms from {outcome.rpo_basis}, "
+            f"{len(outcome.skipped)} checks skipped"
+        )
+
+    return told(config, work)

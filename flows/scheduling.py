@@ -1,0 +1,160 @@
+"""Prefect beside the loop of `serve`: found or started, given its deployments, kept, and ended.
+
+Rules
+- All of it happens in a thread of its own; the loop only ever asks `is_there`, which takes
+  half a second at most and asks the server itself.
+- A server or a runner that died is started again, later each time.
+- Where Prefect does not come up, a missed night is run without it: a backup that never runs because
+  its scheduler is broken is the silent failure that nobody forgives.
+- A server that somebody else runs (`serve.prefect`) is used and never started or ended.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flows import prefect_server
+from flows.prefect_server import PrefectServer, environment, is_healthy
+from standfast.errors import StandfastError
+
+_LOOK_SECONDS = 2.0
+_FIRST_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 60.0
+_PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
+_END_SECONDS = 2.0
+
+log = logging.getLogger("standfast.serve")
+
+
+@dataclass(kw_only=True)
+class Scheduling:
+    """One installation's Prefect."""
+
+    config_file: Path
+    home: Path
+    url: str | None  # of a server that runs already; None: one is started here
+    env: Mapping[str, str]
+    _server: PrefectServer | None = None
+    _runner: subprocess.Popen[bytes] | None = None
+    _backups: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _thread: threading.Thread | None = None
+    _last_there: float = field(default_factory=time.monotonic)
+    _is_warm: bool = False
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self) -> None:
+        """Start in the background; gives back at once."""
+        self._thread = threading.Thread(target=self._keep, name="prefect", daemon=True)
+        self._thread.start()
+
+    def is_there(self) -> bool:
+        """May a flow be called in this process now?"""
+        server = self._server
+        return self._is_warm and server is not None and is_healthy(server.url)
+
+    def catch_up_without_prefect(self, missed: Collection[str]) -> None:
+        """Run missed nights in processes of their own, once Prefect has been away for long."""
+        if time.monotonic() - self._last_there < _PATIENCE_SECONDS:
+            return
+        for name in missed:
+            under_way = self._backups.get(name)
+            if under_way is None or under_way.poll() is not None:
+                log.warning("Prefect is not there: the backup of %s is run without it", name)
+                self._backups[name] = self._child("flows.back_up_without_prefect", name)
+
+    def end(self) -> None:
+        """End everything that was started here."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
+        children = [self._runner, *self._backups.values()]
+        left = [child for child in children if child is not None and child.poll() is None]
+        pids = [child.pid for child in left]
+        if self._server is not None and self._server.pid:
+            pids.append(self._server.pid)
+        prefect_server.stop(*pids)
+        for child in left:
+            child.wait()
+
+    def _keep(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._stop.is_set():
+            try:
+                if not self._is_running():
+                    self._start()
+                    pause = _FIRST_PAUSE_SECONDS
+                self._stop.wait(_LOOK_SECONDS)
+            except (StandfastError, OSError) as error:
+                if not self._stop.is_set():
+                    log.warning("%s", error)
+                self._stop.wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _is_running(self) -> bool:
+        has_runner = self._runner is not None and self._runner.poll() is None
+        is_up = has_runner and self._server is not None and is_healthy(self._server.url)
+        if is_up:
+            self._last_there = time.monotonic()
+        return is_up
+
+    def _start(self) -> None:
+        if self._runner is not None and self._runner.poll() is None:
+            prefect_server.stop(self._runner.pid)
+        earlier = self._server
+        self._server = self._found() or prefect_server.start(
+            self.home,
+            self.env,
+            # The same address again: what is warm in this process goes on speaking to it.
+            port=urlsplit(earlier.url).port if earlier else None,
+            is_given_up=self._stop.is_set,
+        )
+        self._warm(self._server.url)
+        if not self._stop.is_set():
+            self._runner = self._child("flows.deployments")
+            log.info("Prefect answers at %s", self._server.url)
+
+    def _found(self) -> PrefectServer | None:
+        if self.url is None:
+            return prefect_server.find(self.home)
+        if not is_healthy(self.url):
+            raise StandfastError(f"the Prefect server of serve.prefect does not answer: {self.url}")
+        return PrefectServer(url=self.url, pid=0)
+
+    def _warm(self, url: str) -> None:
+        """Import the flow before it is needed. Prefect reads its address once, from here."""
+        ours = environment(self.home, url, {})
+        os.environ.update({name: ours[name] for name in ours if name != "PYTHONPATH"})
+        # Its lines go to its server; on our own they would bury what an operator looks for.
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+        from prefect.context import refresh_global_settings_context
+
+        import flows.respond_to_incident  # noqa: F401 - only to have it loaded
+        from flows.keep_watch import keep_watch
+
+        refresh_global_settings_context()
+        keep_watch(str(self.config_file), return_state=True)  # the first call loads as much again
+        self._is_warm = True
+
+    def _child(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start one of our modules beside this process; what it says stands in Prefect's folder."""
+        url = self._server.url if self._server else ""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        said = os.open(self.home / f"{module}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", module, str(self.config_file), *arguments],
+                env=environment(self.home, url, self.env),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+        finally:
+            os.close(said)

@@ -1,0 +1,167 @@
+"""The flows in a real Prefect: each equals its operation, and nothing personal stays there."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.prefect_server import environment, is_healthy, start
+from standfast.operations import incident
+from tests.flows.places import (
+    furnish_with_incidents,
+    is_over,
+    open_exercise,
+    plain_environment,
+    processes_naming,
+    ways,
+)
+from tests.operations.backup_place import place_at
+from tests.servers import wait_until
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+# In one process: each import of Prefect costs a second, each first call another.
+RUN_THEM = """
+import json, sys
+from pathlib import Path
+config, incident = sys.argv[1:]
+from flows.deployments import deployments
+from flows.keep_watch import keep_watch
+from flows.nightly_backup import nightly_backup
+from flows.respond_to_incident import respond_to_incident
+from flows.restore_drill import restore_drill
+from contextlib import ExitStack
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from standfast.config import load
+
+def seen(state):
+    return [state.type.value, state.name, state.message]
+
+stack = ExitStack()  # without the heartbeat, whose last sleep costs a second a flow
+stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+states = {"backup": seen(nightly_backup(config, "main", return_state=True))}
+states["drill"] = seen(restore_drill(config, "main", return_state=True))
+states["respond"] = seen(respond_to_incident(config, incident, return_state=True))
+Path(config).parent.joinpath("crm.db").rename(Path(config).parent / "moved.db")
+states["partial"] = seen(nightly_backup(config, "main", return_state=True))
+states["unknown set"] = seen(nightly_backup(config, "mian", return_state=True))
+states["watch"] = seen(keep_watch(config, return_state=True))
+registered = [
+    [one.flow_name, one.name, one.entrypoint, [str(s.schedule.cron) for s in one.schedules or []],
+     one.parameters, str(one.concurrency_options)]
+    for one in deployments(Path(config), load(Path(config)))
+]
+print(json.dumps({"states": states, "registered": registered}))
+"""
+PERSONAL = [b"agent01", b"call-1.wav", b"Customer 7", b"the customer rang", b"s3cr3t-token"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What the flows came to."""
+
+    config_file: Path
+    incident: str
+    states: dict[str, list[str]]
+    registered: list[list[Any]]
+    everything_stored: bytes
+    said: str
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Run every flow once against a server of its own, then end that."""
+    folder = tmp_path_factory.mktemp("prefect")
+    config_file = furnish_with_incidents(folder)
+    with place_at(config_file) as place:
+        incident_id = open_exercise(place)
+    home = folder / "home"
+    base = plain_environment({"SCIM_TOKEN": "s3cr3t-token"})
+    server = start(home, base)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_THEM, str(config_file), incident_id],
+            env=environment(home, server.url, base),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        server.end()
+    wait_until(lambda: not processes_naming(str(home)), "Prefect has ended")
+    assert not is_healthy(server.url)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    stored = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    return Ran(
+        config_file=config_file,
+        incident=incident_id,
+        states=found["states"],
+        registered=found["registered"],
+        everything_stored=stored,
+        said=done.stderr,
+    )
+
+
+def test_each_flow_equals_its_operation(ran: Ran) -> None:
+    with place_at(ran.config_file) as place:
+        second, first = place.ledger.runs.all("backup")
+        (drill,) = place.ledger.runs.all("drill")
+        assert (first.state, first.way) == ("done", "prefect")
+        assert (drill.state, drill.way) == ("done", "prefect")
+        assert second.state == "partial"
+        assert ways(place, ran.incident) == ["prefect"]
+        assert is_over(place, ran.incident)
+        assert not incident.has_work(place, ran.incident)
+        assert place.ledger.audit.verify().is_whole
+    assert ran.states["backup"][0] == "COMPLETED"
+    assert first.id in ran.states["backup"][2]
+    assert ran.states["drill"][0] == ran.states["respond"][0] == "COMPLETED"
+
+
+def test_a_partial_outcome_shows_as_partial(ran: Ran) -> None:
+    assert ran.states["partial"][:2] == ["COMPLETED", "Partial"]
+    assert "1 not read" in ran.states["partial"][2]
+
+
+def test_a_failure_shows_with_our_words(ran: Ran) -> None:
+    kind, _, message = ran.states["unknown set"]
+    assert kind == "FAILED"
+    assert "there is no backup set 'mian'" in message
+
+
+def test_a_watch_that_finds_a_missed_set_shows_it(ran: Ran) -> None:
+    assert ran.states["watch"][:2] == ["COMPLETED", "Partial"]  # `other` was never backed up
+    assert "1 sets missed" in ran.states["watch"][2]
+
+
+def test_nothing_secret_or_personal_is_in_anything_that_prefect_stored(ran: Ran) -> None:
+    assert ran.incident.encode() in ran.everything_stored  # it is the right place to look
+    assert [word for word in PERSONAL if word in ran.everything_stored] == []
+    assert [word for word in PERSONAL if word.decode() in ran.said] == []
+
+
+def test_no_result_is_persisted(ran: Ran) -> None:
+    assert not list((ran.config_file.parent / "home" / "storage").glob("*"))
+
+
+def test_each_set_has_its_schedules_and_no_two_of_its_runs_overlap(ran: Ran) -> None:
+    by_name = {(flow, name): rest for flow, name, *rest in ran.registered}
+    assert set(by_name) == {
+        ("keep-watch", "host-1"),
+        ("respond-to-incident", "host-1"),
+        ("nightly-backup", "host-1.main"),
+        ("nightly-backup", "host-1.other"),
+        ("restore-drill", "host-1.main"),
+        ("restore-drill", "host-1.other"),
+    }
+    entrypoint, crons, parameters, options = by_name["nightly-backup", "host-1.main"]
+    assert entrypoint == "flows.nightly_backup.nightly_backup"
+    assert crons == ["30 2 * * *"]
+    assert parameters == {"config": str(ran.config_file), "set_name": "main"}
+    assert "CANCEL_NEW" in options
+    assert by_name["respond-to-incident", "host-1"][1] == []

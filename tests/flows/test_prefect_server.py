@@ -1,0 +1,94 @@
+"""The Prefect server's process: what it is told, how it is found, and that none is left."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.prefect_server import environment, find, is_healthy, start, stop
+from standfast.errors import StandfastError, Unavailable
+from tests.flows.places import plain_environment, processes_naming
+from tests.servers import free_port, wait_until
+
+
+def test_telemetry_and_servers_of_a_clients_own_are_off(tmp_path: Path) -> None:
+    env = environment(tmp_path, "http://127.0.0.1:1/api", {"PYTHONPATH": "/elsewhere"})
+    assert env["DO_NOT_TRACK"] == "1"
+    assert env["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert env["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] == "false"
+    assert env["PREFECT_RESULTS_PERSIST_BY_DEFAULT"] == "false"
+    assert env["PREFECT_HOME"] == str(tmp_path)
+    assert env["PYTHONPATH"].endswith("/elsewhere")
+
+
+def test_an_address_where_nothing_listens_is_not_healthy() -> None:
+    assert not is_healthy(f"http://127.0.0.1:{free_port()}/api")
+
+
+def test_a_server_that_never_answers_is_given_up_in_time() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        assert not is_healthy(f"http://127.0.0.1:{silent.getsockname()[1]}/api", seconds=0.1)
+
+
+def test_the_note_of_a_server_that_is_gone_finds_nothing(tmp_path: Path) -> None:
+    assert find(tmp_path) is None
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    note = {"url": f"http://127.0.0.1:{free_port()}/api", "pid": gone.pid}
+    (tmp_path / "server.json").write_text(json.dumps(note))
+    assert find(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"url": 1}', "nonsense"])
+def test_a_torn_note_finds_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "server.json").write_text(content)
+    assert find(tmp_path) is None
+
+
+def test_another_process_with_that_number_is_never_taken_for_ours(tmp_path: Path) -> None:
+    note = {"url": f"http://127.0.0.1:{free_port()}/api", "pid": os.getpid()}
+    (tmp_path / "server.json").write_text(json.dumps(note))
+    assert find(tmp_path) is None
+
+
+def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
+    home = tmp_path / "prefect"
+    with pytest.raises(Unavailable, match="carried on without it"):
+        start(home, plain_environment(), is_given_up=lambda: True)
+    wait_until(lambda: not processes_naming(str(home)), "no process of that home is left")
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "prefect").write_text("a file")
+    with pytest.raises(StandfastError, match=r"serve\.prefect_home"):
+        start(tmp_path / "prefect", plain_environment())
+
+
+def test_a_process_that_ignores_signals_is_ended_with_its_children() -> None:
+    code = (
+        "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.stdout.close()
+    stop(process.pid)
+    process.wait(10)
+    wait_until(lambda: not _runs(child), "the child has ended too")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,0 +1,188 @@
+"""`serve` contains a breach whatever Prefect does, and costs nothing while nothing happens."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from flows import serve as serve_module
+from flows.prefect_server import is_healthy
+from flows.serve import Serving
+from standfast.errors import Unavailable
+from standfast.operations import incident
+from standfast.operations.place import Place
+from standfast.operations.watch import CarryOn, WatchOutcome, resume_incidents
+from tests.flows.places import (
+    furnish_with_incidents,
+    is_over,
+    open_exercise,
+    processes_naming,
+    said,
+    serving,
+    ways,
+)
+from tests.operations.backup_place import place_at
+from tests.servers import wait_until
+
+
+@contextmanager
+def serving_here(place: Place, config_file: Path) -> Iterator[Serving]:
+    """Run the loop in a thread, without Prefect."""
+    loop = Serving(place=place, config_file=config_file, scheduling=None)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        wait_until(lambda: bool(place.ledger.runners.alive(None, place.clock())), "it serves")
+        yield loop
+    finally:
+        loop.stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_an_incident_is_picked_up_while_no_prefect_is_up(tmp_path: Path) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    with serving(config_file) as process, place_at(config_file) as place:
+        wait_until(lambda: bool(place.ledger.runners.alive(None, place.clock())), "it serves")
+        case = open_exercise(place)
+        wait_until(lambda: is_over(place, case), "the exercise is over")
+        assert ways(place, case) == ["serve"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert place.ledger.runners.alive(None, place.clock()) == []
+        assert place.ledger.audit.verify().is_whole
+    wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
+    assert "ended" in said(config_file)
+    assert "Traceback" not in said(config_file)
+
+
+@pytest.mark.xdist_group("prefect")
+def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    note = tmp_path / "prefect" / "server.json"
+    with serving(config_file) as process, place_at(config_file) as place:
+        runs = place.ledger.runs
+        wait_until(
+            lambda: (
+                {run.subject for run in runs.all("backup") if run.ended_at} == {"main", "other"}
+            ),
+            "the nights that were missed are caught up",
+            seconds=120,
+        )
+        # Once each, and by Prefect.
+        assert sorted((run.subject, run.way) for run in runs.all("backup")) == [
+            ("main", "prefect"),
+            ("other", "prefect"),
+        ]
+        assert "Prefect answers" in said(config_file)
+        case = open_exercise(place)
+        wait_until(lambda: is_over(place, case), "the exercise is over")
+        assert set(ways(place, case)) <= {"prefect", "serve"}  # serve, where Prefect was too slow
+
+        server = json.loads(note.read_text())
+        os.killpg(server["pid"], signal.SIGKILL)
+        wait_until(lambda: not is_healthy(server["url"]), "Prefect is dead")
+        case = open_exercise(place)
+        wait_until(lambda: is_over(place, case), "the exercise is over without Prefect", seconds=20)
+        assert ways(place, case) == ["serve"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
+
+
+def test_a_serve_that_was_killed_leaves_an_incident_to_the_next(tmp_path: Path) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    with serving(config_file) as process, place_at(config_file) as place:
+        wait_until(lambda: bool(place.ledger.runners.alive(None, place.clock())), "it serves")
+        process.kill()
+        process.wait()
+        assert place.ledger.runners.alive(None, place.clock()) == []
+        case = open_exercise(place)
+        with serving_here(place, config_file):
+            wait_until(lambda: is_over(place, case), "the next one goes on")
+        for pid in processes_naming(str(tmp_path / "prefect")):
+            os.kill(pid, signal.SIGKILL)  # what the killed one could not end
+
+
+def test_an_idle_loop_writes_nothing_and_reads_one_row_a_tick(tmp_path: Path) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    statements: list[str] = []
+    with place_at(config_file) as place, serving_here(place, config_file) as loop:
+        wait_until(lambda: loop.is_quiet, "the first look is done")
+        before = place.ledger.newest_event()
+        event.listen(
+            place.ledger.core.engine,
+            "before_cursor_execute",
+            lambda *given: statements.append(given[2]),
+        )
+        wait_until(lambda: len(statements) >= 8, "four ticks went by")
+        asked = {text for text in statements if not text.startswith("BEGIN")}
+        assert place.ledger.newest_event() == before
+    (only,) = {text.split("WHERE")[0] for text in asked if "audit_event" in text}
+    assert "LIMIT" in only
+    assert {text for text in asked if text.startswith(("INSERT", "UPDATE", "DELETE"))} <= {
+        text for text in asked if "runner" in text or "audit" in text
+    }
+
+
+def test_a_stopped_incident_is_left_alone_until_it_may_go_on(tmp_path: Path) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    with place_at(config_file) as place:
+        case = open_exercise(place)
+        incident.stop(place, case)
+        with serving_here(place, config_file) as loop:
+            wait_until(lambda: loop.is_quiet, "it has looked")
+            assert ways(place, case) == []
+            incident.resume(place, case)
+            wait_until(lambda: is_over(place, case), "it goes on")
+
+
+def test_a_ledger_that_fails_for_a_while_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    failures: list[str] = []
+
+    def fail_at_first(place: Place, way: str, carry_on: CarryOn) -> tuple[list[str], list[str]]:
+        if len(failures) < 3:
+            failures.append("again")
+            raise Unavailable("the ledger's PostgreSQL does not answer")
+        return resume_incidents(place, way, carry_on)
+
+    monkeypatch.setattr(serve_module, "resume_incidents", fail_at_first)
+    monkeypatch.setattr(serve_module, "keep_watch", _see_nothing)
+    with place_at(config_file) as place:
+        case = open_exercise(place)
+        with serving_here(place, config_file):
+            wait_until(lambda: is_over(place, case), "it is carried on at last")
+    assert len(failures) == 3
+
+
+def _see_nothing(place: Place, way: str, carry_on: CarryOn) -> WatchOutcome:
+    return WatchOutcome(carried_on=(), died=(), sets=(), troubles=(), head=0)
+
+
+def test_an_incident_that_cannot_go_on_is_not_begun_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    begun: list[str] = []
+
+    def fail(place: Place, incident_id: str, way: str) -> None:
+        begun.append(incident_id)
+        raise Unavailable("the directory is gone")
+
+    monkeypatch.setattr(serve_module, "advance", fail)
+    with place_at(config_file) as place:
+        case = open_exercise(place)
+        with serving_here(place, config_file):
+            wait_until(lambda: len(begun) >= 2, "it was begun twice")
+            wait_until(lambda: len(begun) >= 3, "and, later, a third time")
+    assert set(begun) == {case}
+    assert len(begun) <= 4
