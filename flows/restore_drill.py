@@ -15,17 +15,20 @@ from standfast.operations.place import Place
     persist_result=False,
     validate_parameters=False,
 )
-def restore_drill(config: str, set_name: str) -> State[None]:
-    """Drill one set; the identity is the one that `drills.identity` refers to, read at the end."""
-    return as_flow(drill(config, set_name, return_state=True))
+def restore_drill(config: str, set_name: str, compares: bool = False) -> State[None]:
+    """Drill one set; the identity is the one that `drills.identity` refers to, read at the end.
+
+    `compares` holds what was restored against the live source, which must stand still meanwhile.
+    """
+    return as_flow(drill(config, set_name, compares, return_state=True))
 
 
 @task(name="drill", task_run_name="drill {set_name}", persist_result=False)
-def drill(config: str, set_name: str) -> State[None]:
+def drill(config: str, set_name: str, compares: bool) -> State[None]:
     """Restore, check, measure, destroy, report."""
 
     def work(place: Place) -> tuple[ExitStatus, str]:
-        outcome = run_drill(place, set_name, None, way="prefect")
+        outcome = run_drill(place, set_name, None, way="prefect", compares=compares)
         files = outcome.restored.files if outcome.restored else 0
         usable = "never usable" if outcome.rto_ms is None else f"usable after {outcome.rto_ms} ms"
         return outcome.exit_status, (

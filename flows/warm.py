@@ -65,6 +65,12 @@ def _call(wrapped: Any, *parameters: object) -> None:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        state = wrapped(*parameters, return_state=True)
-    if not state.is_completed():
-        raise FlowFailed(f"the flow {wrapped.name} ended as {state.name}: {state.message}")
+        try:
+            state = wrapped(*parameters, return_state=True)
+        except Exception as error:
+            # The flow itself raises nothing; this is Prefect, whose words may be anything.
+            problem = f"the flow {wrapped.name} could not be run: {type(error).__name__}"
+        else:
+            problem = "" if state.is_completed() else f"the flow {wrapped.name}: {state.message}"
+    if problem:
+        raise FlowFailed(problem)
