@@ -35,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(call: Call) -> ExitStatus:
-    """Verify every link, row, signed head and witness line; name the first that does not agree."""
+    """Verify every link, row, head and witness line."""
     with call.place() as place, call.progress() as tell:
         report = place.ledger.audit.verify(lambda events: tell("verifying events", events, 0))
     status = ExitStatus.DONE if report.is_whole else ExitStatus.DAMAGED

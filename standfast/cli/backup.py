@@ -89,7 +89,7 @@ def run(
         typer.Argument(metavar="SET", help="One set; all without.", show_default=False),
     ] = None,
 ) -> ExitStatus:
-    """Back a set up, or all of them, one after the other."""
+    """Back a set up, or all of them."""
     from standfast.operations.backups import run_backup
 
     documents: list[Json] = []
@@ -174,7 +174,7 @@ def restore(
     ] = None,
     owner: Annotated[bool, typer.Option("--owner", help="Restore owners, too (as root).")] = False,
 ) -> ExitStatus:
-    """Restore a recovery point, or part of it, into a folder of its own."""
+    """Restore a point, or part of it."""
     from standfast.operations import backups
 
     with call.place() as place, call.progress() as tell:
@@ -205,7 +205,11 @@ def verify(
         ),
     ] = None,
 ) -> ExitStatus:
-    """Check the repository: signatures, sequence, packs, and the witness of the last time."""
+    """Check the repository.
+
+    Signatures, sequence, packs, and the witness of the last time; with --read every byte, with an
+    identity what is sealed.
+    """
     from standfast.operations import backups
 
     with call.place() as place, call.progress() as tell:

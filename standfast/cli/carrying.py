@@ -136,7 +136,8 @@ def _lines(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str]) ->
     rows: list[list[str]] = []
     for view in _views(state):
         of_step = [one for one in found if one.step == view.step]
-        told = ", ".join(one.sentence for one in of_step) or _without_effects(view, reasons)
+        told = ", ".join(one.sentence for one in of_step)
+        told = told or _answered(state, view) or reasons.get(view.step, "")
         rows.append(
             [view.step, standing_state(view).value, told, titles.get(view.step, "Give back")]
         )
@@ -167,7 +168,9 @@ def _lines(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str]) ->
     return [*lines, "", f"Next: {outcome.standing.next_step}"]
 
 
-def _without_effects(view: "StepView", reasons: dict[str, str]) -> str:
-    if view.answer is not None:
-        return f"answered: {view.answer}"
-    return reasons.get(view.step, "")
+def _answered(state: "State", view: "StepView") -> str:
+    """Say what was decided. What somebody wrote about a step by hand may be personal: not shown."""
+    if view.answer is None:
+        return ""
+    asked = next((step for step in state.playbook.steps if step.name == view.step), None)
+    return f"answered: {view.answer}" if asked and asked.options else "answered"

@@ -22,9 +22,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check(call: Call) -> ExitStatus:
-    """Try every part of the configuration, and say what to do about what would not work tonight.
+    """Try every part of a place; say what to mend.
 
-    Nothing is sent, locked, frozen or backed up.
+    What would not work tonight fails; a risk that one may take is a warning. Nothing is sent,
+    locked, frozen or backed up.
     """
     from standfast.operations.checks import check_place
     from standfast.operations.verdicts import Verdict

@@ -56,7 +56,10 @@ def approve(
     no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
-    """Approve a step as it was planned, or refuse it, with your signature."""
+    """Approve a step as planned, or refuse it.
+
+    Your passphrase makes the signature; it holds for this plan and no other.
+    """
     from standfast.operations.decisions import decide
 
     if as_person is None:
@@ -93,7 +96,10 @@ def answer(
     text: Annotated[str | None, typer.Argument(metavar="TEXT", show_default=False)] = None,
     no_wait: NoWait = False,
 ) -> ExitStatus:
-    """Answer a question, or say what came of a step that is done by hand."""
+    """Answer a question, or report on a step.
+
+    A step that is done by hand takes any text: what came of it.
+    """
     from standfast.operations.decisions import answer as keep_answer
 
     with call.place() as place:
@@ -108,7 +114,10 @@ def accept(
     step: Annotated[str | None, typer.Argument(metavar="STEP", show_default=False)] = None,
     no_wait: NoWait = False,
 ) -> ExitStatus:
-    """Let what needs a step go on, although it was not wholly done."""
+    """Go on with what is done of a step.
+
+    What needs the step may begin, although some of its targets were not done.
+    """
     from standfast.operations.decisions import accept as keep_accepted
 
     with call.place() as place:
@@ -124,9 +133,9 @@ def settle(
     happened: Annotated[str | None, typer.Argument(metavar="yes|no", show_default=False)] = None,
     no_wait: NoWait = False,
 ) -> ExitStatus:
-    """Say of an effect that nobody could look up whether it happened.
+    """Say whether an unknown effect happened.
 
-    EFFECT is its name, or how it begins, from `incident status --targets`.
+    Nobody could look it up. EFFECT is its name, or how it begins, from `incident status --targets`.
     """
     from standfast.operations.decisions import settle as keep_settled
 
@@ -148,7 +157,7 @@ def retry(
     ] = None,
     no_wait: NoWait = False,
 ) -> ExitStatus:
-    """Try again what failed: of one step, or all of it."""
+    """Try again what failed, of a step or of all."""
     from standfast.operations.decisions import retry as plan_again
 
     with call.place() as place:
@@ -165,7 +174,10 @@ def retry(
 
 
 def resume(call: Call, incident: IncidentArgument = None, no_wait: NoWait = False) -> ExitStatus:
-    """Let a stopped incident go on; one that nobody carries on is carried on, too."""
+    """Let a stopped incident go on.
+
+    One that nobody carries on is carried on, too.
+    """
     from standfast.operations.incident import resume as let_go_on
 
     with call.place() as place:
@@ -188,7 +200,10 @@ def undo(
     ] = None,
     no_wait: NoWait = False,
 ) -> ExitStatus:
-    """Give accounts back the state that they had: all that were locked, of one step, or by name."""
+    """Give accounts back the state they had.
+
+    All that were locked, those of one step, or those that are named.
+    """
     from standfast.operations.decisions import undo as plan_undo
 
     with call.place() as place:
@@ -213,7 +228,10 @@ def undo(
 
 
 def stop(call: Call, incident: IncidentArgument = None) -> ExitStatus:
-    """Stop everything that is not under way; what is, ends and is written down."""
+    """Stop everything that is not under way.
+
+    What is under way ends, and is written down.
+    """
     from standfast.operations.incident import look
     from standfast.operations.incident import stop as halt
 
@@ -234,7 +252,7 @@ def stop(call: Call, incident: IncidentArgument = None) -> ExitStatus:
 
 
 def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
-    """Close an incident. Its accounts stay as they are."""
+    """Close an incident; accounts stay as they are."""
     from standfast.operations.incident import close as end
 
     with call.place() as place:

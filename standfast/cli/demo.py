@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from standfast.cli.call import Call, command
-from standfast.errors import ExitStatus, ExtraMissing
+from standfast.errors import ExitStatus, ExtraMissing, UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
         exits={
             ExitStatus.DONE: "the tour ended, and its page of results is written",
             ExitStatus.FAILED: "a part of the tour failed",
-            ExitStatus.USAGE: "the extra `demo` is not installed",
+            ExitStatus.USAGE: "the folder is not the demo's, or the extra `demo` is not installed",
         },
         example="standfast demo",
     )(demo)
@@ -28,10 +28,21 @@ def demo(
     call: Call,
     folder: Annotated[
         Path | None,
-        typer.Option("--to", metavar="DIR", help="Where the contact centre is made."),
+        typer.Argument(metavar="DIR", help="Where the contact centre is; ./demo-place without."),
     ] = None,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="End the servers of an earlier one.")
+    ] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Bring the servers of an earlier one back.")
+    ] = False,
 ) -> ExitStatus:
-    """Make a contact centre, back it up, drill it, breach it, contain it, and undo."""
+    """Show it all on a made-up contact centre.
+
+    It is backed up, drilled, breached, contained, and what was wrong is undone.
+    """
+    if stop and serve:
+        raise UsageError("--stop and --serve exclude each other; name one")
     try:
         tour = importlib.import_module("demo.tour")
     except ImportError as error:
@@ -39,4 +50,13 @@ def demo(
             f"the demo cannot start, {error.name} is missing; it comes with the source: "
             "`make demo`, or pip install 'standfast[demo]'"
         ) from None
+    if stop:
+        ended = tour.stop(folder)
+        call.say({"ended": ended}, [f"{ended} of its servers ran, and are ended."])
+        return ExitStatus.DONE
+    if serve:
+        running = {one.name: one.port for one in tour.serve(folder)}
+        lines = [f"{name} answers at 127.0.0.1:{port}." for name, port in running.items()]
+        call.say({"ports": running}, lines)
+        return ExitStatus.DONE
     return ExitStatus(tour.run(folder, as_json=call.as_json))

@@ -54,7 +54,11 @@ def run(
         typer.Option("--compare", help="Hold it against the live source, which must not change."),
     ] = False,
 ) -> ExitStatus:
-    """Restore a set into an isolated folder, check it, measure RTO and RPO, destroy it, sign it."""
+    """Restore apart, check, measure, destroy.
+
+    RTO is measured from the declaration until usable, RPO from the last change that came back; the
+    report is signed and chained to the last one.
+    """
     from standfast.operations.drills import run_drill
 
     with call.place() as place, call.progress() as tell:
@@ -75,7 +79,7 @@ def list_drills(
         str | None, typer.Option("--set", metavar="SET", help="Of one set.", show_default=False)
     ] = None,
 ) -> ExitStatus:
-    """List the drills, newest first, and check that their signed reports are whole."""
+    """List the drills, and check their reports."""
     from standfast.operations import drills
 
     with call.place() as place:

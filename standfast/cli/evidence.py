@@ -57,7 +57,7 @@ def list_evidence(
 
 
 def verify(call: Call, incident: Annotated[str, typer.Argument()]) -> ExitStatus:
-    """Read every copy again, and hold it against its manifest, seal and chain of custody."""
+    """Hold every copy against its seal."""
     from standfast.config import load
     from standfast.operations.frozen import verify_frozen
 

@@ -70,7 +70,11 @@ def plan(
     given: Inputs = None,
     as_person: AsPerson = None,
 ) -> ExitStatus:
-    """Show who and what an incident would touch, reading everything and changing nothing."""
+    """Show what an incident would touch.
+
+    Everything is read and nothing changed: who and what, what would be refused, what cannot be
+    taken back, who must approve.
+    """
     from standfast.operations.planning import as_lines, plan_incident
 
     with call.place() as place:
@@ -94,7 +98,10 @@ def open_(
     no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
-    """Open an incident and carry it on, until it is over or needs a person."""
+    """Open an incident and carry it on.
+
+    It ends when the incident is over or needs a person.
+    """
     return open_and_carry_on(
         call,
         scenario,

@@ -47,7 +47,7 @@ def init(
         typer.Option(help="How people reach you, by a way they know.", show_default=False),
     ] = None,
 ) -> ExitStatus:
-    """Make a place in DIR: its configuration, its keys, a ledger, a store for backups.
+    """Make a place: configuration, keys, ledger, store.
 
     The configuration is written last. If something comes between, run the same command again: it
     completes what it began.

@@ -69,7 +69,7 @@ def preview(
         typer.Option(metavar="FILE", help="Write the HTML part there.", show_default=False),
     ] = None,
 ) -> ExitStatus:
-    """Show a notice with made-up values, as one person would get it."""
+    """Show what one person would get."""
     from standfast.notices.folder import read_templates
     from standfast.notices.render import prepare
 

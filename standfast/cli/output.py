@@ -2,13 +2,14 @@
 
 Rules
 - Standard output has the result; progress and errors go to standard error.
-- Colours only on a terminal, and never as the only sign of anything.
+- Colours only on a terminal, not with NO_COLOR, and never as the only sign of anything.
 - Text that came from outside cannot steer the terminal: control characters are shown as `?`.
 - Where standard output is no terminal, no line is cut or folded.
 - Tables are laid out here: rich takes a tenth of a second to import, and is kept for progress.
 """
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -122,7 +123,7 @@ def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]
 
 
 def _styled(line: str, row: Sequence[str], *, is_heading: bool) -> str:
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return line
     if is_heading:
         return f"\x1b[2m{line}\x1b[0m"

@@ -71,7 +71,10 @@ def add(
     ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
-    """Enrol a person. On the first day of a place they may approve at once, later after a day."""
+    """Enrol a person.
+
+    On the first day of a place they may approve at once, later after a day.
+    """
     from standfast.operations.decisions import known_person
     from standfast.operations.enrolment import enrol_person
 
@@ -142,7 +145,10 @@ def list_people(
 def remove(
     call: Call, name: Annotated[str, typer.Argument(help="The sign-in name.")]
 ) -> ExitStatus:
-    """Take a person's right to approve away, for good; what they approved stays readable."""
+    """Take a person's right to approve away.
+
+    For good; what they approved stays readable.
+    """
     from standfast.operations.enrolment import remove_person
 
     with call.place() as place:

@@ -67,7 +67,7 @@ def list_playbooks(call: Call) -> ExitStatus:
 
 
 def show(call: Call, name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> ExitStatus:
-    """Show a playbook as text, to choose by and to print for the night when only paper works."""
+    """Show a playbook as text, ready to print."""
     from standfast.playbook.show import as_text
 
     playbook = _read(call.config_if_any(), name)
@@ -107,7 +107,7 @@ def show(call: Call, name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) 
 
 
 def check(call: Call, name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> ExitStatus:
-    """Check a playbook: its structure, its conditions, and whether what it names exists here."""
+    """Check whether it can be carried out here."""
     from standfast.operations import playbooks
     from standfast.playbook.check import check as problems_of
 

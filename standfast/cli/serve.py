@@ -24,9 +24,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(call: Call) -> ExitStatus:
-    """Run backups and drills by schedule, watch, and pick up incidents within a second.
+    """Schedule, watch, pick up incidents.
 
-    It runs until it is told to end. Incidents are carried on even while Prefect does not answer.
+    Backups run by their schedule, and an incident is picked up within a second, also while Prefect
+    does not answer. It runs until it is told to end.
     """
     from flows.serve import serve as serve_until_told
 

@@ -34,7 +34,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(call: Call) -> ExitStatus:
-    """Say where everything stands: last backups and drills, open incidents, who is untold."""
+    """Say where everything stands, at once.
+
+    Last backups and drills, open incidents, who is untold, and one next step.
+    """
     from standfast.operations.status import look
 
     seen = look(call.config_file, call.env, datetime.now(UTC))

@@ -128,10 +128,9 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     folder = config_file.absolute().parent
     url, password, sets = _needed(raw, folder) or _by_schema(config_file, env)
     seen = glance(url, password, now)
-    names = [*sets, *sorted({run.subject for run in seen.last_runs if run.kind == "backup"})]
     return Status(
         at=now,
-        sets=tuple(_set_status(name, seen) for name in dict.fromkeys(names)),
+        sets=tuple(_set_status(name, seen) for name in sets),
         incidents=tuple(_incident_status(incident) for incident in seen.incidents),
         events=seen.events,
         signed_events=seen.signed_events,
