@@ -1,0 +1,136 @@
+"""The tour: a contact centre is set up, backed up, drilled, broken into, contained and put right.
+
+Rules
+- The program does all of it, through the same operations and flows as its commands; each chapter
+  shows the command and checks past the program what came of it.
+- The status is 0 only when every check held.
+- What it started is ended by its process number. The directory and the mail stay, so that every
+  command can be tried on the place: `stop` ends them, `serve` brings them back.
+- A folder that the demo made is made anew; any other that has something in it is left alone.
+"""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from demo import breach, recovery, servers
+from demo.call_centre import Scale
+from demo.night import Night
+from demo.setting_up import made
+from demo.settings import DIRECTORY
+from demo.telling import Teller
+from standfast.errors import ExitStatus, UsageError
+from standfast.operations.reports import write_incident_page
+from standfast.records import Json, JsonObject
+
+DEFAULT_FOLDER = "demo-place"
+_MARK = ".made-by-standfast-demo"
+
+
+def run(
+    folder: Path | None = None,
+    *,
+    as_json: bool = False,
+    scale: Scale | None = None,
+    teller: Teller | None = None,
+) -> int:
+    """Make a place in `folder` and give the tour; give the exit status.
+
+    Raises UsageError when the folder holds anything that is not the demo's, and StandfastError when
+    something is not as it must be: the place is then left to be looked at, without its servers.
+    """
+    began = time.monotonic()
+    folder = (folder or Path(DEFAULT_FOLDER)).absolute()
+    teller = teller or Teller(out=sys.stderr if as_json else sys.stdout)
+    _make_room(folder)
+    try:
+        with made(folder, scale or Scale(), teller) as night:
+            incident = _tell(night)
+    except BaseException:
+        if (folder / servers.SERVERS_FILE).exists():
+            servers.stop(folder)
+        raise
+    seconds = time.monotonic() - began
+    if as_json:
+        _print_json(night, incident, seconds)
+    _say_goodbye(night, incident, seconds)
+    return ExitStatus.DONE
+
+
+def serve(folder: Path | None = None) -> list[servers.Running]:
+    """Bring the servers of a demo's place back."""
+    return servers.start_again((folder or Path(DEFAULT_FOLDER)).absolute())
+
+
+def stop(folder: Path | None = None) -> int:
+    """End the servers of a demo's place; give how many ran."""
+    return servers.stop((folder or Path(DEFAULT_FOLDER)).absolute())
+
+
+def _tell(night: Night) -> str:
+    recovery.first_night(night)
+    recovery.second_night(night)
+    recovery.drill(night)
+    breach.plan(night)
+    incident = breach.contain(night)
+    breach.tell_customers(incident)
+    breach.give_back(incident)
+    breach.verify(incident)
+    with night.place() as place:
+        write_incident_page(place, incident.incident, night.page)
+    return incident.incident
+
+
+def _make_room(folder: Path) -> None:
+    """Give an empty folder of our own."""
+    if (folder / _MARK).exists():
+        if (folder / servers.SERVERS_FILE).exists():
+            servers.stop(folder)
+        shutil.rmtree(folder)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{folder} holds something that the demo did not make; name an empty folder, or none "
+            f"for ./{DEFAULT_FOLDER}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).write_text("Made by `standfast demo`, which replaces all of it next time.\n")
+
+
+def _say_goodbye(night: Night, incident: str, seconds: float) -> None:
+    teller, folder = night.teller, night.folder
+    teller.says("")
+    teller.says(f"All checks held, {seconds:.0f} s in all. The page of results:")
+    teller.says(f"  {night.page}")
+    teller.says("")
+    teller.says("Try next:")
+    teller.says(f"  export STANDFAST_CONFIG={night.config_file}")
+    for command in (
+        "status",
+        f"incident status {incident} --targets",
+        f'incident answer {incident} watch "nothing found"',
+        f"backup restore latest --to restored --identity {night.identity_file} 'crm/*'",
+        f"lock {DIRECTORY}:{night.centre.innocent[0]}",
+    ):
+        teller.says(f"  standfast {command}")
+    teller.says("")
+    teller.says("The directory and the mail server go on running for that;")
+    teller.says(f"to end them: standfast demo --stop {folder}")
+
+
+def _print_json(night: Night, incident: str, seconds: float) -> None:
+    chapters: list[Json] = [
+        {"title": one.title, "milliseconds": round(one.seconds * 1000)}
+        for one in night.teller.chapters
+    ]
+    document: JsonObject = {
+        "folder": str(night.folder),
+        "config": str(night.config_file),
+        "page": str(night.page),
+        "incident": incident,
+        "chapters": chapters,
+        "milliseconds": round(seconds * 1000),
+        "exit_status": int(ExitStatus.DONE),
+    }
+    print(json.dumps(document, ensure_ascii=False, indent=2))

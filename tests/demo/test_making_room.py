@@ -1,0 +1,96 @@
+"""Where the tour may make its place, and what is left when it goes wrong."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo import recovery, servers, setting_up, tour
+from demo.call_centre import Scale
+from demo.telling import Teller
+from standfast.errors import StandfastError, UsageError
+from tests.servers import need
+
+SMALL = Scale(calls=8, call_seconds=46, customers=12, agents=6, taken_over=3, innocent=1)
+
+
+class _NoEngine:
+    """Stands for Prefect where a test ends before anything is carried out."""
+
+    def __init__(self, config_file: Path) -> None:
+        assert config_file.exists()
+
+    def __enter__(self) -> "_NoEngine":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        return None
+
+    def wait(self) -> str:
+        return "nowhere"
+
+
+def test_a_folder_with_something_of_others_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.odt").write_text("three years of work")
+    with pytest.raises(UsageError, match="did not make"):
+        tour.run(tmp_path, teller=Teller(out=io.StringIO()))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.odt"]
+
+
+def test_a_file_is_no_place_for_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(UsageError, match="did not make"):
+        tour.run(tmp_path / "file", teller=Teller(out=io.StringIO()))
+
+
+def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("scim2-server", "it is the directory of the demo; install the dev requirements")
+    need("aiosmtpd", "it is the mail server of the demo; install the dev requirements")
+
+    def fails(night: object) -> None:
+        raise StandfastError("the demo is not as it must be")
+
+    monkeypatch.setattr(setting_up, "Engine", _NoEngine)
+    monkeypatch.setattr(recovery, "first_night", fails)
+    folder = tmp_path / "place"
+    for _ in range(2):  # what the demo made is made anew
+        with pytest.raises(StandfastError, match="not as it must be"):
+            tour.run(folder, scale=SMALL, teller=Teller(out=io.StringIO()))
+        assert (folder / "standfast.toml").exists()
+        assert len(json.loads((folder / servers.SERVERS_FILE).read_text())) == 2
+        assert servers.stop(folder) == 0
+
+
+def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    teller = Teller(out=out)
+    seen = False
+    with teller.working("counting", lambda: (3, 7)):
+        servers.wait_for(lambda: "counting 3 of 7" in out.getvalue(), "the progress line")
+        seen = True
+    assert seen
+    assert out.getvalue().endswith("\r\x1b[K")
+
+
+def test_elsewhere_long_work_is_silent() -> None:
+    out = io.StringIO()
+    with Teller(out=out).working("counting", lambda: (3, 7)):
+        pass
+    assert out.getvalue() == ""
+
+
+def test_a_chapter_that_went_wrong_is_not_counted_as_told() -> None:
+    teller = Teller(out=io.StringIO())
+    with teller.chapter("good"):
+        pass
+    with pytest.raises(ValueError, match="no"), teller.chapter("bad"):
+        raise ValueError("no")
+    assert [told.title for told in teller.chapters] == ["good"]
