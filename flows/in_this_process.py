@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows import warm
 from standfast.errors import Unavailable
 
 BEGINS_WITHIN_SECONDS = 1.0
@@ -106,13 +107,7 @@ def carry_on(
 
 def _call(config: Path, incident: str, engagement: Engagement) -> None:
     try:
-        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-        from flows.respond_to_incident import respond_to_incident
-
-        # The heartbeat's last sleep would cost a second of each call; the ledger has its own.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            respond_to_incident(str(config), incident, return_state=True)
+        warm.respond(config, incident)
     except Exception:  # noqa: S110 - whatever Prefect raises, the caller finds no work begun
         pass
     finally:

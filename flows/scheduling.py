@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows import prefect_server
+from flows import prefect_server, warm
 from flows.prefect_server import PrefectServer, environment, is_healthy
 from standfast.errors import StandfastError
 
@@ -28,6 +28,7 @@ _LOOK_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
+_SLOW_ANSWER_SECONDS = 10.0  # a busy server is not a dead one
 _END_SECONDS = 2.0
 
 log = logging.getLogger("standfast.serve")
@@ -91,15 +92,20 @@ class Scheduling:
                     self._start()
                     pause = _FIRST_PAUSE_SECONDS
                 self._stop.wait(_LOOK_SECONDS)
-            except (StandfastError, OSError) as error:
+            except Exception as error:
                 if not self._stop.is_set():
-                    log.warning("%s", error)
+                    is_ours = isinstance(error, StandfastError)
+                    log.warning("Prefect: %s", error if is_ours else type(error).__name__)
                 self._stop.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _is_running(self) -> bool:
         has_runner = self._runner is not None and self._runner.poll() is None
-        is_up = has_runner and self._server is not None and is_healthy(self._server.url)
+        is_up = (
+            has_runner
+            and self._server is not None
+            and is_healthy(self._server.url, _SLOW_ANSWER_SECONDS)
+        )
         if is_up:
             self._last_there = time.monotonic()
         return is_up
@@ -108,6 +114,8 @@ class Scheduling:
         if self._runner is not None and self._runner.poll() is None:
             prefect_server.stop(self._runner.pid)
         earlier = self._server
+        if earlier is not None and not is_healthy(earlier.url, _SLOW_ANSWER_SECONDS):
+            earlier.end()  # it may hang, and hold its port
         self._server = self._found() or prefect_server.start(
             self.home,
             self.env,
@@ -115,7 +123,7 @@ class Scheduling:
             port=urlsplit(earlier.url).port if earlier else None,
             is_given_up=self._stop.is_set,
         )
-        self._warm(self._server.url)
+        self._warm(self._server)
         if not self._stop.is_set():
             self._runner = self._child("flows.deployments")
             log.info("Prefect answers at %s", self._server.url)
@@ -127,18 +135,15 @@ class Scheduling:
             raise StandfastError(f"the Prefect server of serve.prefect does not answer: {self.url}")
         return PrefectServer(url=self.url, pid=0)
 
-    def _warm(self, url: str) -> None:
+    def _warm(self, server: PrefectServer) -> None:
         """Import the flow before it is needed. Prefect reads its address once, from here."""
-        ours = environment(self.home, url, {})
-        os.environ.update({name: ours[name] for name in ours if name != "PYTHONPATH"})
-        # Its lines go to its server; on our own they would bury what an operator looks for.
-        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+        warm.speak_to(server, self.home)
         from prefect.context import refresh_global_settings_context
 
-        import flows.respond_to_incident  # noqa: F401 - only to have it loaded
         from flows.keep_watch import keep_watch
 
         refresh_global_settings_context()
+        warm.load()
         keep_watch(str(self.config_file), return_state=True)  # the first call loads as much again
         self._is_warm = True
 

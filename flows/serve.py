@@ -35,7 +35,7 @@ from standfast.operations.watch import keep_watch, needs_runner, resume_incident
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 10.0  # for what only time brings: a wait that is over, a runner that died
 WATCH_SECONDS = 300.0  # dead runs, missed nights, a signed head
-_BEAT_SECONDS = LEASE.total_seconds() * 0.4
+BEAT_SECONDS = LEASE.total_seconds() * 0.4
 _END_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
@@ -106,7 +106,7 @@ class Serving:
     def _tick(self, token: str) -> None:
         now = time.monotonic()
         try:
-            if now - self._beaten_at >= _BEAT_SECONDS:
+            if now - self._beaten_at >= BEAT_SECONDS:
                 self.place.ledger.runners.beat(token, None, self.place.clock())
                 self._beaten_at = now
             if now - self._watched_at >= WATCH_SECONDS:

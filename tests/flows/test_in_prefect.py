@@ -44,7 +44,7 @@ def seen(state):
 stack = ExitStack()  # without the heartbeat, whose last sleep costs a second a flow
 stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
 states = {"backup": seen(nightly_backup(config, "main", return_state=True))}
-states["drill"] = seen(restore_drill(config, "main", return_state=True))
+states["drill"] = seen(restore_drill(config, "main", compares=True, return_state=True))
 states["respond"] = seen(respond_to_incident(config, incident, return_state=True))
 Path(config).parent.joinpath("crm.db").rename(Path(config).parent / "moved.db")
 states["partial"] = seen(nightly_backup(config, "main", return_state=True))
@@ -113,6 +113,7 @@ def test_each_flow_equals_its_operation(ran: Ran) -> None:
         (drill,) = place.ledger.runs.all("drill")
         assert (first.state, first.way) == ("done", "prefect")
         assert (drill.state, drill.way) == ("done", "prefect")
+        assert drill.summary["differences"] == 0
         assert second.state == "partial"
         assert ways(place, ran.incident) == ["prefect"]
         assert is_over(place, ran.incident)
