@@ -184,7 +184,9 @@ def _carry(place: Place, case: _Case) -> tuple[float, float]:
     done = [row for row in ledger.effects.of_incident(case_id) if row.state is EffectState.DONE]
     expect(len(done) == case.count, f"{case.count} effects are done, not {len(done)}")
     expect({row.tries for row in done} == {1}, "each effect was carried out once")
-    expect(len(outside.calls) == -(-case.count // case.batch), "each call carried a whole batch")
+    # Claims that skip each other's locked rows (PostgreSQL) may take less than a batch, never more.
+    expect(max(outside.calls) <= case.batch, "no call carried more than a batch")
+    expect(sum(outside.calls) == case.count, "each effect was in one call")
     return planned, carried
 
 
