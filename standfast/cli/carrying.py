@@ -164,7 +164,7 @@ def _lines(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str]) ->
                     indent=2,
                 )
             )
-    lines += [f"Held back by a rule: {trouble}" for trouble in outcome.troubles]
+    lines += [f"Held up: {trouble}" for trouble in outcome.troubles]
     return [*lines, "", f"Next: {outcome.standing.next_step}"]
 
 

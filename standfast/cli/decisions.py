@@ -198,17 +198,34 @@ def undo(
             metavar="ACCOUNT", help="One account; may be given again.", show_default=False
         ),
     ] = None,
+    as_person: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="PERSON",
+            help="Who asks, signed in: whoever opened it spares one approval.",
+            show_default=False,
+        ),
+    ] = None,
     no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Give accounts back the state they had.
 
     All that were locked, those of one step, or those that are named.
     """
+    from standfast.operations.decisions import known_person
     from standfast.operations.decisions import undo as plan_undo
 
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
-        planned = plan_undo(place, incident_id, step=step, targets=target or ())
+        requested_by = None
+        if as_person is not None:
+            secret = passphrase(call, passphrase_file, as_person)
+            requested_by = known_person(place, as_person, secret)
+        planned = plan_undo(
+            place, incident_id, step=step, targets=target or (), requested_by=requested_by
+        )
         before: list[Line] = [f"{planned.restores} to be given back, {len(planned.kept)} kept."]
         before += [f"  kept: {reason}" for reason in dict.fromkeys(planned.kept)]
         if planned.needs_approvals:

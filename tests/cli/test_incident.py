@@ -34,6 +34,17 @@ def test_lock_shuts_the_accounts_and_undo_gives_back_what_each_had(
     assert not scim_server.is_active(bob), "it was disabled before"
 
 
+def test_whoever_opened_it_signed_in_needs_one_approval_less_to_undo(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    scim_server.create("alice")
+    desk.sign_in_with(PASSPHRASES["dana"])
+    assert desk.run("lock", "alice", "--as", "dana").status == 0
+    undone = desk.json("incident", "undo", "--target", "agents:alice", "--as", "dana")
+    assert undone["undo"]["needs_approvals"] == 1
+    assert undone["exit_status"] == 5
+
+
 def test_an_account_takeover_from_its_plan_to_its_end(
     desk: Desk, live_place: Path, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:
