@@ -8,6 +8,7 @@ Rules
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ class Engine:
     def __init__(self, config_file: Path) -> None:
         self._config_file = config_file
         self._home = load(config_file).serve.prefect_home
+        self._is_over = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefect")
         self._server: Future[PrefectServer] = self._pool.submit(self._start)
 
@@ -40,6 +42,7 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_over.set()  # a start that is not wanted any more is given up
         self._pool.shutdown()
         if self._server.exception() is None:
             warm.hand_over()
@@ -73,7 +76,7 @@ class Engine:
             raise StandfastError(str(error)) from None
 
     def _start(self) -> PrefectServer:
-        server = prefect_server.start(self._home, os.environ)
+        server = prefect_server.start(self._home, os.environ, is_given_up=self._is_over.is_set)
         warm.speak_to(server, self._home)
         warm.load()
         return server
