@@ -94,7 +94,7 @@ def _make_room(folder: Path) -> None:
             f"{folder} holds something that the demo did not make; name an empty folder, or none "
             f"for ./{DEFAULT_FOLDER}"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / _MARK).write_text("Made by `standfast demo`, which replaces all of it next time.\n")
 
 
