@@ -27,7 +27,7 @@ from standfast.errors import StandfastError
 _LOOK_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
-_PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
+PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
 _SLOW_ANSWER_SECONDS = 10.0  # a busy server is not a dead one
 _END_SECONDS = 2.0
 
@@ -62,7 +62,7 @@ class Scheduling:
 
     def catch_up_without_prefect(self, missed: Collection[str]) -> None:
         """Run missed nights in processes of their own, once Prefect has been away for long."""
-        if time.monotonic() - self._last_there < _PATIENCE_SECONDS:
+        if time.monotonic() - self._last_there < PATIENCE_SECONDS:
             return
         for name in missed:
             under_way = self._backups.get(name)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
+from flows import scheduling as scheduling_module
 from flows import serve as serve_module
 from flows.prefect_server import is_healthy
+from flows.scheduling import Scheduling
 from flows.serve import Serving
 from standfast.errors import Unavailable
 from standfast.operations import incident
@@ -22,13 +24,14 @@ from tests.flows.places import (
     furnish_with_incidents,
     is_over,
     open_exercise,
+    plain_environment,
     processes_naming,
     said,
     serving,
     ways,
 )
 from tests.operations.backup_place import place_at
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
 
 
 @contextmanager
@@ -94,6 +97,31 @@ def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
+
+
+def test_a_missed_night_is_run_without_a_prefect_that_stays_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    scheduling = Scheduling(
+        config_file=config_file,
+        home=tmp_path / "prefect",
+        url=f"http://127.0.0.1:{free_port()}/api",
+        env=plain_environment(),
+    )
+    with place_at(config_file) as place:
+        scheduling.catch_up_without_prefect(["main"])
+        assert place.ledger.runs.all("backup") == []  # it may yet come up
+        monkeypatch.setattr(scheduling_module, "PATIENCE_SECONDS", 0.0)
+        scheduling.catch_up_without_prefect(["main"])
+        scheduling.catch_up_without_prefect(["main"])  # while the first is under way
+        wait_until(
+            lambda: any(run.ended_at for run in place.ledger.runs.all("backup")), "it was run"
+        )
+        scheduling.end()
+        assert [(run.subject, run.state, run.way) for run in place.ledger.runs.all("backup")] == [
+            ("main", "done", "serve")
+        ]
 
 
 def test_a_serve_that_was_killed_leaves_an_incident_to_the_next(tmp_path: Path) -> None:
