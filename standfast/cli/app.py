@@ -25,6 +25,7 @@ from standfast.cli import (
     notice,
     people,
     playbook,
+    report,
     serve,
     status,
 )
@@ -59,6 +60,7 @@ for _part in (
     people,
     evidence,
     audit,
+    report,
     demo,
 ):
     _part.add_to(app)

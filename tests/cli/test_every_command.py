@@ -50,6 +50,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("evidence verify inc-2000-0001", 2),
     ("audit verify", 0),
     ("audit show", 0),
+    ("report", 0),
     ("status", 0),
 )
 # What is shown elsewhere: `serve` runs until it is told to end, `demo` for a minute.

@@ -76,6 +76,18 @@ def test_evidence_is_listed_and_verified_and_damage_is_named(desk: Desk, live_pl
     assert desk.run("evidence", "verify", "inc-2020-0001").status == 2
 
 
+def test_a_report_of_an_incident_or_of_the_place_is_one_page(desk: Desk, quiet_place: Path) -> None:
+    incident_id = desk.json("lock", "alice", "--exercise")["incident"]
+    assert desk.run("report", incident_id).status == 0
+    assert "Lock accounts" in (desk.folder / f"{incident_id}.html").read_text()
+    assert desk.run("report", "--to", "all.html").status == 0
+    assert incident_id in (desk.folder / "all.html").read_text()
+    assert desk.run("report", "inc-2000-0001").status == 2
+    assert not (desk.folder / "inc-2000-0001.html").exists()
+    unwritable = desk.run("report", "--to", "all.html/page.html")
+    assert (unwritable.status, "all.html" in unwritable.err) == (1, True)
+
+
 def test_the_timeline_is_shown_whole_or_of_one_subject(desk: Desk, quiet_place: Path) -> None:
     incident_id = desk.json("lock", "alice", "--exercise")["incident"]
     events = desk.json("audit", "show")["events"]

@@ -1,0 +1,55 @@
+"""`standfast report`: one page for who was not there, of an incident or of the whole place."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from standfast.cli.call import Call, command
+from standfast.errors import ExitStatus
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "report",
+        exits={
+            ExitStatus.DONE: "the page is written",
+            ExitStatus.FAILED: "the page cannot be written there",
+            ExitStatus.USAGE: "there is no such incident",
+        },
+        example="standfast report inc-2026-0001 --to takeover.html",
+    )(report)
+
+
+def report(
+    call: Call,
+    incident: Annotated[
+        str | None,
+        typer.Argument(help="Of one incident; of the whole place without.", show_default=False),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="FILE",
+            help="Where to; INCIDENT.html or place.html in this folder without.",
+            show_default=False,
+        ),
+    ] = None,
+) -> ExitStatus:
+    """Write one HTML page: what happened, who was told, drills, and the record behind it.
+
+    It needs nothing from outside, prints, and masks names and addresses.
+    """
+    from standfast.operations.reports import write_incident_page, write_place_page
+
+    out = (to or Path(f"{incident or 'place'}.html")).absolute()
+    with call.place() as place:
+        if incident:
+            write_incident_page(place, incident, out)
+        else:
+            write_place_page(place, out)
+    call.say({"page": str(out)}, [f"The page is written: {out}"])
+    return ExitStatus.DONE
