@@ -25,7 +25,7 @@ demo: .venv/installed-demo ## a made-up contact centre: backup, drill, breach, c
 	$(BIN)/standfast demo
 
 test: lint ## everything CI checks
-	$(BIN)/pytest -n $(TEST_WORKERS)
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup
 
 lint: .venv/installed-dev ## format, lint, types, layers
 	$(BIN)/ruff format --check .
