@@ -16,6 +16,8 @@ from backup.stores.directory import DirectoryStore
 from backup.trust import load_trust
 from standfast.config import Config
 from standfast.config.backup import BackupSetConfig
+from standfast.continuity.schedule import last_due
+from standfast.continuity.services import recovery_order
 from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
 from standfast.outside.live import read_signing_key
 
@@ -74,6 +76,8 @@ def _sets(ground: Ground) -> Iterator[Check]:
     if not sets:
         yield warn("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
     for name, one in sets.items():
+        zone = one.time_zone or ground.config.organisation.time_zone
+        last_due(one.schedule, zone, ground.clock())  # raises for one that never comes
         missing = _missing(one)
         if missing:
             yield fail(
@@ -90,6 +94,18 @@ def _sets(ground: Ground) -> Iterator[Check]:
     if config.drills.identity is not None:
         ground.resolver.resolve(config.drills.identity)
         yield ok("drills", "the identity for drills that nobody attends is there")
+
+
+def _services(ground: Ground) -> Iterator[Check]:
+    services = ground.config.services
+    waves = recovery_order(services)  # raises for a circle, and for a promise nobody can keep
+    if not waves:
+        yield warn("services", "nothing is promised back", "add [services.NAME]")
+        return
+    yield ok("services", "come back in this order: " + ", then ".join(" + ".join(w) for w in waves))
+    for name, one in services.items():
+        if not one.sets:
+            yield warn("services", f"{name} is restored from no backup set", "name its `sets`")
 
 
 def _missing(one: BackupSetConfig) -> list[str]:
@@ -191,6 +207,7 @@ LOOKS: Mapping[str, Look] = {
     "ledger": _ledger,
     "backup": _vault,
     "backup sets": _sets,
+    "services": _services,
     "keys": _keys,
     "people": _people,
     "serve": _serve,

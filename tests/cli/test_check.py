@@ -98,9 +98,25 @@ def spoil_playbook(place: Path) -> None:
         file.write('\n[playbooks]\nfolder = "own"\n')
 
 
+def spoil_services(place: Path) -> None:
+    promise = 'owner = "Operations"\nrto_minutes = 60\nrpo_minutes = 60\n'
+    with (place / "standfast.toml").open("a") as file:
+        file.write(f'\n[services.crm]\n{promise}depends_on = ["phones"]\n')
+        file.write(f'\n[services.phones]\n{promise}depends_on = ["crm"]\n')
+
+
+def spoil_schedule(place: Path) -> None:
+    text = (place / "standfast.toml").read_text()
+    sets = "[backup.sets.main]\n"
+    assert sets in text
+    (place / "standfast.toml").write_text(text.replace(sets, sets + 'schedule = "0 5 30 2 *"\n', 1))
+
+
 @pytest.mark.parametrize(
     ("spoil", "part", "says"),
     [
+        (spoil_services, "services", "in a circle"),
+        (spoil_schedule, "backup sets", "never comes"),
         (spoil_key_mode, "keys", "installation.key is open to others"),
         (spoil_source, "backup sets", "recordings is not there or cannot be read"),
         (spoil_logs, "evidence", "none of its paths exists"),
