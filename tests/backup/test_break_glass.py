@@ -1,0 +1,442 @@
+"""The restore of last resort: from FORMAT.md alone, equal to the reader's, and never a guess."""
+
+import ast
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
+
+from backup import break_glass
+from backup.keys import open_identity
+from backup.reader import Repository
+from backup.stores.directory import DirectoryStore
+from tests.backup.fixtures.make import HERE as FROZEN
+from tests.backup.fixtures.make import IDENTITY, expected, name_that_ends_a_page
+from tests.backup.site import Site
+from tests.backup.trees import KIB, describe, noise, plain_tree, strange_tree
+
+SCRIPT = Path(break_glass.__file__)
+DONE, REFUSED, PARTIAL, DAMAGED = 0, 2, 3, 6
+
+
+class Glass:
+    """A repository in directories, and the tool that opens it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.vault, self.keys = folder / "vault", folder / "keys"
+        self.identity = folder / "site" / IDENTITY
+        self.out = folder / "out"
+        self.site = Site(
+            folder=folder / "site",
+            vault=DirectoryStore(self.vault),
+            keys=DirectoryStore(self.keys),
+        )
+
+    def run(self, *more: str, identity: Path | None = None) -> int:
+        stores = [str(self.vault), str(self.keys)]
+        return break_glass.main([*stores, str(identity or self.identity), *more])
+
+    def restore(self, *point: str, identity: Path | None = None) -> int:
+        shutil.rmtree(self.out, ignore_errors=True)
+        return self.run(str(self.out), *point, identity=identity)
+
+    def objects(self, store: Path, below: str = "") -> dict[str, Path]:
+        found = (path for path in (store / below).rglob("*") if path.is_file())
+        return {path.relative_to(store).as_posix(): path for path in found}
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Any:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def glass(tmp_path: Path) -> Glass:
+    glass = Glass(tmp_path)
+    glass.site.create()
+    return glass
+
+
+def replace(path: Path, data: bytes) -> None:
+    path.unlink()
+    path.write_bytes(data)
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    replace(path, bytes(data))
+
+
+def assert_nothing_is_wrong(out: Path, source: Path) -> None:
+    """Whatever was written as a file has the content of its source."""
+    for path in out.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            original = source / path.relative_to(out / "files")
+            assert path.read_bytes() == original.read_bytes(), path
+
+
+def test_it_is_one_short_file_that_imports_nothing_of_the_project() -> None:
+    text = SCRIPT.read_text()
+    assert len(text.splitlines()) < 300
+    imported = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            imported |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add(str(node.module).partition(".")[0])
+    allowed = {"blake3", "cryptography", "pyrage", "zstandard"}
+    assert allowed <= imported
+    assert imported - allowed <= sys.stdlib_module_names
+
+
+def test_what_it_restores_is_the_source_and_what_the_reader_restores(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = strange_tree(tmp_path / "source")
+    source.chmod(0o751)
+    os.utime(source, ns=(1, 1_600_000_000_000_000_007))
+    before = describe(source)
+    glass.site.back_up(source)
+    assert glass.restore() == DONE
+    assert glass.site.restore("latest", tmp_path / "by-reader").problems == ()
+    assert describe(glass.out / "files") == before
+    assert describe(glass.out) == describe(tmp_path / "by-reader")
+    for name in ("sparse", "all-hole"):
+        original, restored = (source / name).stat(), (glass.out / "files" / name).stat()
+        assert restored.st_size == original.st_size
+        assert restored.st_blocks <= original.st_blocks
+    printed = capsys.readouterr().out
+    assert glass.site.host.owner.hex() in printed
+    assert "14 of 14 files; 0 faults" in printed
+
+
+def test_alone_in_a_folder_it_runs_as_a_stranger_would_run_it(glass: Glass, tmp_path: Path) -> None:
+    source = plain_tree(tmp_path / "source")
+    glass.site.back_up(source)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(SCRIPT, alone)
+    command = [sys.executable, "-P", "break_glass.py", "../vault", "../keys", str(glass.identity)]
+    listed = subprocess.run(command, cwd=alone, capture_output=True, text=True, check=False)
+    assert (listed.returncode, listed.stderr) == (DONE, "")
+    assert "desk-1/0000000001 " in listed.stdout
+    restored = subprocess.run([*command, "out"], cwd=alone, capture_output=True, check=False)
+    assert restored.returncode == DONE
+    assert describe(alone / "out" / "files") == describe(source)
+    assert subprocess.run(command[:3], cwd=alone, capture_output=True, check=False).returncode == 2
+
+
+def test_frames_that_cross_into_the_next_pack_come_back(glass: Glass, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(6):
+        (source / f"{number}.wav").write_bytes(noise(3200 * KIB + number, number))
+    glass.site.back_up(source)
+    sizes = [path.stat().st_size for path in glass.objects(glass.vault).values()]
+    assert 4096 + 255 * 65_536 in sizes
+    assert glass.restore() == DONE
+    assert describe(glass.out / "files") == describe(source)
+
+
+def test_levels_of_pages_and_lists_of_references_come_back(
+    glass: Glass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pages", "taking"):
+        monkeypatch.setattr(f"backup.{module}.MOST_REFS", 2)
+    source = tmp_path / "source"
+    source.mkdir()
+    for folder in ("a", "b", "c"):
+        (source / folder).mkdir()
+        (source / name_that_ends_a_page(folder)).write_text(folder)
+    (source / "big.db").write_bytes(noise(900 * KIB))
+    os.link(source / "big.db", source / "same.db")
+    glass.site.back_up(source)
+    repository = glass.site.repository()
+    point = repository.resolve("latest")
+    assert repository.open_point(point)[1].depth >= 1
+    assert len(next(repository.entries(point, ["files/big.db"])).lists) > 1
+    assert glass.restore() == DONE
+    assert describe(glass.out / "files") == describe(source)
+
+
+def test_the_newest_point_is_restored_unless_another_is_named(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    glass.site.back_up(source)
+    earlier = describe(source)
+    (source / "note.txt").write_text("changed")
+    glass.site.back_up(source)
+    assert glass.run() == DONE
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.partition(" ")[0] for line in listed[-2:]] == [
+        "desk-1/0000000001",
+        "desk-1/0000000002",
+    ]
+    assert glass.restore() == DONE
+    assert describe(glass.out / "files") == describe(source)
+    assert glass.restore("desk-1/0000000001") == DONE
+    assert describe(glass.out / "files") == earlier
+    assert glass.restore("desk-1/0000000003") == REFUSED
+    assert not glass.out.exists()
+
+
+def test_a_point_that_lacks_something_is_restored_as_partial(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    glass.site.back_up(source, tmp_path / "not-there")
+    assert glass.restore() == PARTIAL
+    assert describe(glass.out / "files") == describe(source)
+    assert "was not read when the point was made" in capsys.readouterr().err
+
+
+def test_junk_that_a_later_point_names_is_no_damage(glass: Glass, tmp_path: Path) -> None:
+    source = plain_tree(tmp_path / "source")
+    glass.site.back_up(source)
+    (glass.vault / "w/desk-1/s/0000000002").write_bytes(b"junk")
+    assert glass.run() == DAMAGED
+    assert glass.site.back_up(source).point == "desk-1/0000000003"
+    assert glass.run() == DONE
+    assert glass.restore() == DONE
+
+
+@pytest.mark.parametrize("kind", ["pub/root/", "w/desk-1/s/", "k/"])
+def test_a_flipped_byte_in_a_record_names_it_and_restores_nothing(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    glass.site.back_up(plain_tree(tmp_path / "source"))
+    store = glass.keys if kind == "k/" else glass.vault
+    ((name, path),) = glass.objects(store, kind).items()
+    sound = path.read_bytes()
+    for at in (0, 30, sound.index(b'"repository":"') + 14, len(sound) // 2, len(sound) - 1):
+        flip(path, at)
+        assert glass.restore() == DAMAGED, at
+        assert f"DAMAGED {name}" in capsys.readouterr().err
+        assert not glass.objects(glass.out)
+        replace(path, sound)
+    assert glass.restore() == DONE
+
+
+def test_a_flipped_byte_in_a_pack_names_it_and_restores_nothing_wrong(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = strange_tree(tmp_path / "source")
+    glass.site.back_up(source)
+    packs = glass.objects(glass.vault, "w/desk-1/p")
+    assert len(packs) == 2
+    for name, path in packs.items():
+        sound = path.read_bytes()
+        # Each field of the header, its padding, and the first and last of what is encrypted.
+        for at in (0, 8, 11, 15, 16, 40, 70, 100, 130, 161, 200, 4000, 4096, 5000, -1):
+            flip(path, at)
+            assert glass.restore() == DAMAGED, at
+            assert f"DAMAGED {name}" in capsys.readouterr().err, at
+            assert_nothing_is_wrong(glass.out, source)
+            replace(path, sound)
+    assert glass.restore() == DONE
+
+
+def test_damage_in_one_segment_costs_only_what_lies_in_it(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(6):
+        (source / f"{number}.wav").write_bytes(noise(700 * KIB, number))
+    glass.site.back_up(source)
+    name, path = max(
+        glass.objects(glass.vault, "w/desk-1/p").items(), key=lambda pair: pair[1].stat().st_size
+    )
+    flip(path, 4096 + 3 * 65_536 + 17)
+    assert glass.restore() == DAMAGED
+    told = capsys.readouterr().err
+    assert f"DAMAGED {name}: InvalidTag (for segment 3)" in told
+    assert "(for files/0.wav)" in told
+    restored = sorted(file.name for file in (glass.out / "files").iterdir())
+    assert restored == [f"{number}.wav" for number in range(1, 6)]
+    assert_nothing_is_wrong(glass.out, source)
+
+
+def test_a_cut_object_and_a_missing_one_are_named(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    glass.site.back_up(source)
+    for store in (glass.vault, glass.keys):
+        for name, path in glass.objects(store).items():
+            sound = path.read_bytes()
+            for size in (0, 161, 4096, 4200, len(sound) - 16, len(sound) - 1):
+                if size < len(sound):
+                    replace(path, sound[:size])
+                    assert glass.restore() == DAMAGED, (name, size)
+                    assert f"DAMAGED {name}" in capsys.readouterr().err, (name, size)
+                    assert_nothing_is_wrong(glass.out, source)
+            path.unlink()
+            # Without any root or any snapshot there is nothing that says what is missing.
+            assert glass.restore() == (
+                REFUSED if "/p/" not in name and store is glass.vault else DAMAGED
+            )
+            assert_nothing_is_wrong(glass.out, source)
+            path.write_bytes(sound)
+            capsys.readouterr()
+
+
+def test_packs_that_changed_places_are_named(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    glass.site.back_up(source)
+    (one, first), (other, second) = glass.objects(glass.vault, "w/desk-1/p").items()
+    left, right = first.read_bytes(), second.read_bytes()
+    replace(first, right)
+    replace(second, left)
+    assert glass.restore() == DAMAGED
+    told = capsys.readouterr().err
+    assert one in told or other in told
+    assert not glass.objects(glass.out)
+
+
+def test_a_wrong_identity_is_told_and_nothing_is_made(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glass.site.back_up(plain_tree(tmp_path / "source"))
+    other = tmp_path / "other.txt"
+    other.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    assert glass.restore(identity=other) == REFUSED
+    assert "does not open for you" in capsys.readouterr().err
+    own = glass.identity.read_text()
+    other.write_text(own.replace("# owner: ", "# owner: 00"))
+    assert glass.restore(identity=other) == REFUSED
+    assert "another repository" in capsys.readouterr().err
+    other.write_text("nothing that is a key\n")
+    assert glass.restore(identity=other) == REFUSED
+    assert glass.restore(identity=tmp_path / "absent") == REFUSED
+    assert not glass.out.exists()
+
+
+def test_an_identity_under_a_passphrase_opens(
+    glass: Glass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    glass.site.back_up(source)
+
+    # age makes the true way slow on purpose, and it is age's own.
+    def unlock(data: bytes, passphrase: str) -> bytes:
+        if passphrase != "open sesame":
+            raise pyrage.DecryptError("wrong passphrase")
+        return data.removeprefix(b"age-encryption.org/v1\n")
+
+    locked = tmp_path / "locked.age"
+    locked.write_bytes(b"age-encryption.org/v1\n" + glass.identity.read_bytes())
+    monkeypatch.setattr("pyrage.passphrase.decrypt", unlock)
+    monkeypatch.setattr("getpass.getpass", lambda _: "open barley")
+    assert glass.restore(identity=locked) == REFUSED
+    monkeypatch.setattr("getpass.getpass", lambda _: "open sesame")
+    assert glass.restore(identity=locked) == DONE
+
+
+def test_an_ssh_key_serves_as_identity(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    file = tmp_path / "id_ed25519"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, serialization.NoEncryption())
+    )
+    public = key.public_key().public_bytes(Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    sealed = pyrage.encrypt(b"domain", [pyrage.ssh.Recipient.from_str(public.decode())])
+    tool = break_glass.BreakGlass(tmp_path, tmp_path, tmp_path)
+    tool.root = {"owner": "00", "repository": "00"}
+    tool.read_identities(file)
+    assert pyrage.decrypt(sealed, tool.identities) == b"domain"
+
+
+def test_a_target_that_is_there_is_left_alone(glass: Glass, tmp_path: Path) -> None:
+    source = plain_tree(tmp_path / "source")
+    glass.site.back_up(source)
+    before = describe(source)
+    assert glass.run(str(source)) == REFUSED
+    assert describe(source) == before
+
+
+def hostile(path: str, kind: str = "file", **more: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {"path": path, "kind": kind, "mode": 0o644, "modified": [0, 0]}
+    fields |= {"uid": os.getuid(), "gid": os.getgid(), "size": 0, "blobs": [], "lists": []}
+    return fields | more
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../new", "/tmp/new", "s/../../new", "", ".", "s//a", "s/", "s/a%00b", "./a", "way/new",
+     "way/deep/new", "s/%2E%2E/%2E%2E/new", "way"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["file", "directory", "fifo"])
+def test_a_path_never_leads_out_of_the_target(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str, kind: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("untouched")
+    before = describe(outside)
+    top = tmp_path / "deep" / "out"
+    top.mkdir(parents=True)
+    tool = break_glass.BreakGlass(tmp_path, tmp_path, top)
+    tool.entry(hostile("way", "symlink", target=str(outside)), [])
+    tool.attempt(path, tool.entry, hostile(path, kind), [])
+    tool.attempt("good", tool.entry, hostile("t/good"), [])
+    assert len(tool.told) == 1
+    assert ("DAMAGED" in capsys.readouterr().err) == (not path.startswith("way"))
+    assert describe(outside) == before
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    assert {b"way", b"t", b"t/good"} <= describe(top).keys() <= {b"way", b"t", b"t/good", b"s"}
+
+
+@pytest.mark.parametrize("first", ["../precious", "way/precious", "absent", "/etc/passwd", "way"])
+def test_a_hard_link_leads_only_to_what_was_restored(tmp_path: Path, first: str) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("untouched")
+    top = tmp_path / "out"
+    top.mkdir()
+    tool = break_glass.BreakGlass(tmp_path, tmp_path, top)
+    tool.entry(hostile("way", "symlink", target=str(tmp_path)), [])
+    tool.entry(hostile("x", hard_link=first), [])
+    assert precious.stat().st_nlink == 1
+    assert ((top / "x").read_bytes(), (top / "x").stat().st_nlink) == (b"", 1)
+
+
+def test_set_id_bits_come_back_only_with_their_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    tool = break_glass.BreakGlass(tmp_path, tmp_path, tmp_path)
+    tool.entry(hostile("x", mode=0o6755), [])
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("point", ["desk-1/0000000001", "desk-1/0000000002"])
+def test_what_format_0_wrote_once_comes_back_for_ever(tmp_path: Path, point: str) -> None:
+    wanted = json.loads((FROZEN / "expected.json").read_text())[point]
+    vault, keys = FROZEN / "vault", FROZEN / "keys"
+    by_glass = tmp_path / "by-glass"
+    stores = [str(vault), str(keys), str(FROZEN / IDENTITY)]
+    assert break_glass.main([*stores, str(by_glass), point]) == DONE
+    assert expected(by_glass / "files") == wanted
+    repository = Repository.open(
+        DirectoryStore(vault), DirectoryStore(keys), open_identity(FROZEN / IDENTITY)
+    )
+    restored = repository.restore(repository.resolve(point), tmp_path / "by-reader")
+    assert restored.problems == ()
+    assert expected(tmp_path / "by-reader" / "files") == wanted
