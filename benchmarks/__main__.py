@@ -6,6 +6,7 @@ Exit statuses: 0 measured, 1 a row failed, 2 usage.
 import argparse
 import importlib
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
     if asked.rounds < _FEWEST_ROUNDS:
         parser.error(f"fewer than {_FEWEST_ROUNDS} rounds show no spread")
+    # Ended from outside, it still stops its servers and removes its folder.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="sf-bench-") as name:
         folder = Path(name)
         machine = describe(folder)
