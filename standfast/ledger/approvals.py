@@ -6,8 +6,10 @@ Rules
 - Approver ≠ requester ≠ target ≠ who the requester enrolled. An enrolment younger than a day
   approves nothing, unless it was made while the place was set up.
 - A requester who did not sign in could be anybody, also the approver: one more approval is needed.
-- What decides (a person's key and roles, a step's need, digest and nonce) is under a MAC whose key
-  is not in the database, and every claim checks it again: the database alone forges nothing.
+- What decides (a person's key and roles, a step's need, digest and nonce, an incident's mode,
+  requester and playbook) is under a MAC whose key is not in the database, and every claim checks it
+  again: the database alone forges nothing.
+- A stored approval is no younger than the claim that rests on it: a date written in does not help.
 """
 
 import json
@@ -78,9 +80,34 @@ def seal_of_step(core: Core, row: RowMapping | dict[str, Any]) -> str:
         "step",
         [
             row[name]
-            for name in ("incident", "name", "round", "needs_approvals", "roles", "digest", "nonce")
+            for name in (
+                *("incident", "name", "round", "needs_approvals", "hold_seconds", "roles"),
+                *("digest", "nonce"),
+            )
         ],
     )
+
+
+def seal_of_incident(core: Core, row: RowMapping | dict[str, Any]) -> str:
+    """Give the MAC over what chooses an incident's adapters and steps, and who may approve them."""
+    return core.vault.mac(
+        "incident",
+        [
+            *(row[name] for name in ("id", "scenario", "mode", "playbook", "connectors")),
+            timestamp(row["opened_at"]),
+            row["opened_by"],
+            row["is_signed"],
+        ],
+    )
+
+
+def refuse_forged_incident(core: Core, row: RowMapping) -> None:
+    """Raise Damaged when what decides about an incident is not what it was opened with."""
+    if row["seal"] != seal_of_incident(core, row):
+        raise Damaged(
+            f"incident {row['id']} was changed outside the ledger; nothing was done; run "
+            "`standfast audit verify`"
+        )
 
 
 def question(core: Core, connection: Connection, incident_id: str, step_name: str) -> Question:
@@ -124,16 +151,23 @@ def refuse_unfit(
     now: datetime,
 ) -> None:
     """Raise ApprovalRefused, naming the rule, unless this person's decision counts."""
+    if decision not in (APPROVE, REFUSE):
+        raise ApprovalRefused(f"a decision is to approve or refuse, not {decision!r}")
     fields = ("incident", "step", "round", "digest", "nonce")
     row: dict[str, Any] = {name: getattr(asked, name) for name in fields}
     row |= {"person": person_name, "decision": decision, "signature": signature, "decided_at": now}
-    objection = _objection(core, connection, row, asked.roles)
+    objection = _objection(core, connection, row, asked.roles, now)
     if objection:
         raise ApprovalRefused(objection)
 
 
 def holds(
-    core: Core, connection: Connection, incident_id: str, step_name: str, round_: int
+    core: Core,
+    connection: Connection,
+    incident_id: str,
+    step_name: str,
+    round_: int,
+    now: datetime,
 ) -> None:
     """Raise unless the step has every approval that it needs, verified again from the start."""
     key = (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
@@ -145,7 +179,7 @@ def holds(
         )
     if row["needs_approvals"] == 0:
         return
-    given = sum(1 for _ in _approvers(core, connection, row))
+    given = sum(1 for _ in _approvers(core, connection, row, now))
     if given < row["needs_approvals"]:
         raise ApprovalRefused(
             f"step {step_name!r} of {incident_id} has {given} of {row['needs_approvals']} "
@@ -153,7 +187,9 @@ def holds(
         )
 
 
-def _approvers(core: Core, connection: Connection, row: RowMapping) -> Iterator[str]:
+def _approvers(
+    core: Core, connection: Connection, row: RowMapping, now: datetime | None = None
+) -> Iterator[str]:
     """Give the people whose approval of this step, as it stands, verifies."""
     statement = select(approval).where(
         approval.c.incident == row["incident"],
@@ -164,12 +200,17 @@ def _approvers(core: Core, connection: Connection, row: RowMapping) -> Iterator[
         approval.c.nonce == row["nonce"],
     )
     for given in connection.execute(statement).mappings().all():
-        if not _objection(core, connection, dict(given), tuple(json.loads(row["roles"]))):
+        roles = tuple(json.loads(row["roles"]))
+        if not _objection(core, connection, dict(given), roles, now or given["decided_at"]):
             yield given["person"]
 
 
 def _objection(
-    core: Core, connection: Connection, given: dict[str, Any], roles: tuple[str, ...]
+    core: Core,
+    connection: Connection,
+    given: dict[str, Any],
+    roles: tuple[str, ...],
+    now: datetime,
 ) -> str:
     """Say why this approval does not count, or nothing."""
     name = given["person"]
@@ -185,11 +226,13 @@ def _objection(
         .mappings()
         .one()
     )
+    refuse_forged_incident(core, case_)
     if name == case_["opened_by"]:
         return f"{name!r} opened the incident; somebody else must approve"
     if who["enrolled_by"] == case_["opened_by"] and not who["is_founding"]:
         return f"{name!r} was enrolled by {case_['opened_by']!r}, who opened the incident"
-    if not who["is_founding"] and given["decided_at"] - who["enrolled_at"] < _FRESH:
+    decided_at = min(given["decided_at"], now)
+    if not who["is_founding"] and decided_at - who["enrolled_at"] < _FRESH:
         return f"{name!r} was enrolled less than a day ago and cannot approve yet"
     own = json.loads(who["accounts"])
     if own and connection.scalar(

@@ -1,35 +1,34 @@
 """Attempts: claiming effects, keeping their receipts, and finding out what a crash left unknown.
 
 Rules
-- A claim is one transaction: the attempt is inserted and its effects go to `submitting`, and only
-  if the incident is open and not halted, its mode is the adapters', the step runs, and its
-  approvals verify. No call without a claim.
+- A claim is one transaction: the attempt is inserted and its effects go to `submitting`. What may
+  be claimed is `claims`' affair. No call without a claim.
 - `unknown` is never repeated blindly: after `settle_after` it is looked up; what was seen not to
   have happened goes back to `planned`, what nobody can tell is parked for an event or a person.
 - The prior state is written once, before the first act. An account that is locked already by an
-  effect not undone inherits that effect's prior, so the last undo restores the true beginning.
+  open incident's effect, not undone, inherits that effect's prior, so that the last undo restores
+  the true beginning. A closed incident lends nothing: its accounts were left as they were.
+- Approvals that no longer verify at a claim (a person was removed) put the step back to asking.
 - A late receipt counts by its attempt's token, unless the effect has been claimed again since.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, exists, or_, select
+from sqlalchemy import Connection, select
 
-from standfast.errors import Refused
-from standfast.ledger.approvals import holds
+from standfast.ledger.claims import Lapsed, claimable
 from standfast.ledger.core import Core, new_token
 from standfast.ledger.effects import (
-    NEEDS_PRIOR,
     PAGE,
     Batch,
     EffectRow,
     Effects,
     Lane,
-    may_run,
+    is_held,
     scope_of,
-    with_step,
+    seal_reason,
 )
 from standfast.ledger.tables import attempt, effect, incident, step
 from standfast.ledger.transaction import Write
@@ -46,6 +45,8 @@ from standfast.records import (
 
 _MOST_TRIES = 5
 _LOOK_AGAIN = timedelta(seconds=2)
+_LOST = "the runner died or the call took too long; it may have happened"
+_LONGEST_WAIT_SECONDS = 86_400.0  # no provider's word postpones an act for longer than a day
 
 
 class Attempts:
@@ -86,12 +87,31 @@ class Attempts:
         """Take up to a batch of due effects of one step; None when there is none to take.
 
         `mode` is that of the adapters which will carry it: Refused when the incident's is another.
+        ApprovalRefused when approvals no longer verify (a person was removed since): the step then
+        asks again, and the approvals that still count do count.
         """
+        try:
+            return self._claim(incident_id, lane, runner, mode, limits, now)
+        except Lapsed as lapsed:
+            with self._core.write(
+                actor="ledger", subject=incident_id, action="approval.lapsed", now=now
+            ) as write:
+                is_running = step.c.state == StepState.RUNNING.value
+                asking = {"state": StepState.ASKING.value, "is_asked": False}
+                if write.update(step, lapsed.step_key, is_running, **asking):
+                    write.tell(step=lapsed.step_key[1], why=str(lapsed))
+            raise
+
+    def _claim(
+        self, incident_id: str, lane: Lane, runner: str, mode: Mode, limits: Limits, now: datetime
+    ) -> Batch | None:
         token = new_token()
         with self._core.write(
             actor=f"runner:{runner}", subject=incident_id, action="attempt.claimed", now=now
         ) as write:
-            found = self._claimable(write, incident_id, lane, mode, min(limits.batch, 1000), now)
+            found = claimable(
+                self._core, write, incident_id, lane, mode, min(limits.batch, 1000), now
+            )
             if not found:
                 return None
             rows = [self._effects.open(row) for row in found]
@@ -148,6 +168,7 @@ class Attempts:
                         effect.c.attempt == batch.attempt,
                         effect.c.state.in_(("submitting", "unknown", "planned")),
                     )
+                    .order_by(effect.c.token)  # whoever locks several does it in this order
                     .with_for_update()
                 )
             }
@@ -188,12 +209,13 @@ class Attempts:
         with self._core.write(
             actor="ledger", subject=incident_id, action="attempts.lapsed", now=now
         ) as write:
-            tokens = write.connection.scalars(
-                select(effect.c.token)
+            lost = write.connection.execute(
+                select(effect.c.token, effect.c.verb)
                 .where(
                     effect.c.attempt.in_([row.token for row in lapsed]),
                     effect.c.state == "submitting",
                 )
+                .order_by(effect.c.token)
                 .with_for_update()
             ).all()
             write.update_many(
@@ -202,9 +224,11 @@ class Attempts:
                     {
                         "token": token,
                         "state": EffectState.UNKNOWN.value,
-                        "reason": "the runner died or the call took too long; it may have happened",
+                        "sealed_reason": seal_reason(
+                            self._core.vault, verb, incident_id, token, _LOST
+                        ),
                     }
-                    for token in tokens
+                    for token, verb in lost
                 ],
             )
             write.update_many(
@@ -218,8 +242,8 @@ class Attempts:
                     for row in lapsed
                 ],
             )
-            write.tell(attempts=len(lapsed), effects=len(tokens))
-        return len(tokens)
+            write.tell(attempts=len(lapsed), effects=len(lost))
+        return len(lost)
 
     def settle(
         self,
@@ -233,6 +257,7 @@ class Attempts:
             actor=actor, subject=incident_id, action="effects.settled", now=now
         ) as write:
             still = self._still(write, [row for row, _ in seen], "unknown")
+            began = _submitted_at(write.connection, still)
             rows = []
             counts: dict[str, int] = {}
             for row, observed in seen:
@@ -241,13 +266,21 @@ class Attempts:
                 state, reason = _SETTLED[observed.happened]
                 not_before = None
                 if not observed.is_readable:
-                    state, not_before = EffectState.UNKNOWN, now + _LOOK_AGAIN
+                    # Twice as long each time: a directory that is down for a night is no reason
+                    # for a runner to sit and ask.
+                    silent = now - began.get(row.token, now)
+                    state, not_before = EffectState.UNKNOWN, now + max(_LOOK_AGAIN, silent)
+                elif (
+                    state is EffectState.PLANNED and row.tries >= _MOST_TRIES and not row.is_parked
+                ):
+                    state = EffectState.FAILED
+                    reason = f"tried {row.tries} times, and looked up each time: it never happened"
                 counts[state.value] = counts.get(state.value, 0) + 1
                 rows.append(
                     {
                         "token": row.token,
                         "state": state.value,
-                        "reason": observed.reason or reason,
+                        "sealed_reason": self._sealed_reason(row, observed.reason or reason),
                         "is_parked": state is EffectState.UNKNOWN and not_before is None,
                         "not_before": not_before,
                     }
@@ -260,21 +293,23 @@ class Attempts:
         with self._core.write(
             actor=actor, subject=incident_id, action="effects.retried", now=now
         ) as write:
-            statement = select(effect.c.token, effect.c.step, effect.c.round).where(
+            statement = select(effect.c.token, effect.c.step, effect.c.round, effect.c.verb).where(
                 effect.c.incident == incident_id, effect.c.state == "failed"
             )
             if step_name is not None:
                 statement = statement.where(effect.c.step == step_name)
-            found = write.connection.execute(statement.with_for_update()).all()
+            ordered = statement.order_by(effect.c.token)
+            found = write.connection.execute(ordered.with_for_update()).all()
             write.update_many(
                 effect,
                 [
                     {"token": row.token, "state": EffectState.PLANNED.value}
-                    | {"reason": "", "tries": 0, "not_before": None}
+                    | {"sealed_reason": None, "tries": 0, "not_before": None}
                     for row in found
                 ],
             )
-            for name, round_ in {(row.step, row.round) for row in found}:
+            # A page runs while its step asks, and its going out again must not start the step.
+            for name, round_ in sorted({(r.step, r.round) for r in found if r.verb != PAGE}):
                 write.update(
                     step,
                     (incident_id, name, round_),
@@ -293,83 +328,49 @@ class Attempts:
         change: dict[str, Any] = {
             "token": row.token,
             "state": EffectState.PLANNED.value,
-            "reason": "",
+            "sealed_reason": None,
             "tries": row.tries,
             "not_before": None,
             "sealed_prior": None,
         }
         if not observed.is_readable:
-            change |= {"reason": observed.reason, "tries": row.tries + 1}
+            change["sealed_reason"] = self._sealed_reason(row, observed.reason)
+            change["tries"] = row.tries + 1
             if change["tries"] < _MOST_TRIES:
                 change["not_before"] = now + _LOOK_AGAIN
             else:
                 change["state"] = EffectState.FAILED.value
         elif not observed.exists:
-            change |= {"state": EffectState.REFUSED.value, "reason": "no such account"}
+            change["state"] = EffectState.REFUSED.value
+            change["sealed_reason"] = self._sealed_reason(row, "no such account")
         else:
             prior = self._inherited(write.connection, row) or observed.state
             change["sealed_prior"] = self._core.vault.seal(
-                scope_of(row.verb, row.incident), "effect.prior", prior
+                scope_of(row.verb, row.incident), f"effect.prior {row.token}", prior
             )
         return change
 
     def _inherited(self, connection: Connection, row: EffectRow) -> JsonObject | None:
         """The prior state that an earlier lock of the same account, not undone, had found."""
-        undo = effect.alias("undo")
-        earlier = connection.scalar(
-            select(effect.c.sealed_prior)
+        mine = incident.alias("mine")
+        earlier = connection.execute(
+            select(effect.c.token, effect.c.sealed_prior)
+            .join(incident, incident.c.id == effect.c.incident)
+            .join(mine, (mine.c.id == row.incident) & (mine.c.mode == incident.c.mode))
             .where(
                 effect.c.handle == row.handle,
-                effect.c.verb.in_(NEEDS_PRIOR),
                 effect.c.token != row.token,
-                effect.c.state.in_(("done", "submitting", "unknown")),
                 effect.c.sealed_prior.is_not(None),
-                ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
+                incident.c.state == "open",
+                is_held(),
             )
             .limit(1)
-        )
-        scope = scope_of(row.verb, row.incident)
-        return None if earlier is None else self._core.vault.open(scope, "effect.prior", earlier)
-
-    def _claimable(
-        self, write: Write, incident_id: str, lane: Lane, mode: Mode, most: int, now: datetime
-    ) -> list[Row[Any]]:
-        connection = write.connection
-        # FOR SHARE: a `stop` waits for the claims before it, and every claim after it sees it.
-        place = connection.execute(
-            select(incident.c.state, incident.c.is_halted, incident.c.mode)
-            .where(incident.c.id == incident_id)
-            .with_for_update(read=True)
         ).first()
-        if place is None or place.state != "open" or place.is_halted:
-            return []
-        if place.mode != mode:
-            raise Refused(f"incident {incident_id} is {place.mode}; these adapters are {mode}")
-        statement: Select[Any] = (
-            select(effect)
-            .select_from(with_step())
-            .where(
-                effect.c.incident == incident_id,
-                effect.c.state == "planned",
-                effect.c.verb == lane.verb,
-                effect.c.connector == lane.connector,
-                or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
-                may_run(now),
-            )
-            .order_by(effect.c.step, effect.c.round, effect.c.position)
-            .limit(most)
-            .with_for_update(skip_locked=True, of=effect)
-        )
-        if lane.verb in NEEDS_PRIOR:
-            statement = statement.where(effect.c.sealed_prior.is_not(None))
-        found = [*connection.execute(statement)]
-        first = found[:1]
-        same_step = [
-            row for row in found if (row.step, row.round) == (first[0].step, first[0].round)
-        ]
-        if same_step and lane.verb != PAGE:
-            holds(self._core, connection, incident_id, same_step[0].step, same_step[0].round)
-        return same_step
+        if earlier is None:
+            return None
+        scope = scope_of(row.verb, row.incident)
+        place = f"effect.prior {earlier.token}"
+        return self._core.vault.open(scope, place, earlier.sealed_prior)
 
     def _still(
         self, write: Write, rows: Sequence[EffectRow], state: str, *, unread: bool = False
@@ -380,24 +381,37 @@ class Attempts:
         )
         if unread:
             statement = statement.where(effect.c.sealed_prior.is_(None))
-        return set(write.connection.scalars(statement.with_for_update()))
+        return set(write.connection.scalars(statement.order_by(effect.c.token).with_for_update()))
+
+    def _sealed_reason(self, row: EffectRow, reason: str) -> bytes | None:
+        return seal_reason(self._core.vault, row.verb, row.incident, row.token, reason)
 
     def _after(self, row: EffectRow, result: Result, tries: int, now: datetime) -> dict[str, Any]:
         state, not_before = result.state, None
         wait = result.retry_after_seconds
         if state is EffectState.FAILED and wait is not None and tries < _MOST_TRIES:
-            state, not_before = EffectState.PLANNED, now + timedelta(seconds=wait)
+            seconds = min(max(wait, 0.0), _LONGEST_WAIT_SECONDS)
+            state, not_before = EffectState.PLANNED, now + timedelta(seconds=seconds)
         return {
             "token": row.token,
             "state": state.value,
             "not_before": not_before,
-            "reason": result.reason,
+            "sealed_reason": self._sealed_reason(row, result.reason),
             "proof": result.proof.value,
             "is_parked": False,
             "sealed_facts": self._core.vault.seal(
-                scope_of(row.verb, row.incident), "effect.facts", result.facts
+                scope_of(row.verb, row.incident), f"effect.facts {row.token}", result.facts
             ),
         }
+
+
+def _submitted_at(connection: Connection, tokens: Collection[str]) -> dict[str, datetime]:
+    """Give when each of these effects was last handed to its call."""
+    statement = select(effect.c.token, attempt.c.submitted_at).join(
+        attempt, effect.c.attempt == attempt.c.token
+    )
+    rows = connection.execute(statement.where(effect.c.token.in_(tokens)))
+    return {row.token: row.submitted_at for row in rows}
 
 
 _SETTLED = {

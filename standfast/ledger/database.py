@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
@@ -116,6 +116,21 @@ def writing(engine: Engine) -> Iterator[Connection]:
         connection.begin(),
     ):
         yield connection
+
+
+def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) -> None:
+    """Wait for who stops or closes the incident, or, when not shared, for its claims under way.
+
+    SQLite lets one writer in at a time anyway. On PostgreSQL row locks would not do: claims that
+    follow each other closely share the row without end, and whoever wants to stop them waits for
+    the last. Advisory locks queue: no claim overtakes a stop that waits.
+    """
+    if connection.dialect.name == "postgresql":
+        shared = "_shared" if is_shared else ""
+        connection.execute(
+            text(f"SELECT pg_advisory_xact_lock{shared}(hashtextextended(:name, 0))"),
+            {"name": f"standfast {incident_id}"},
+        )
 
 
 @contextmanager

@@ -4,7 +4,10 @@ Rules
 - An effect's token is a hash of (incident, step, round, verb, handle): planning twice plans once,
   and the provider sees the same token at every try.
 - An undo is an effect of its own (`undoes`); the effect it takes back stays as it is.
-- Targets, details, prior states and receipts are sealed; only an opened row shows them.
+- Targets, details, prior states, reasons and receipts are sealed; only an opened row shows them.
+- What is sealed is bound to the token, and the token to (incident, step, round, verb, handle): a
+  row that was moved or given another's target does not open. Nor does one that was planned as
+  refused and is something else now.
 """
 
 import hashlib
@@ -15,13 +18,15 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select
 
+from standfast.errors import Damaged
 from standfast.ledger.core import Core
 from standfast.ledger.tables import attempt, effect, incident, step
 from standfast.ledger.transaction import Write
-from standfast.ledger.vault import INSTALLATION
+from standfast.ledger.vault import INSTALLATION, Vault
 from standfast.records import (
     EffectState,
     JsonObject,
+    Mode,
     Order,
     Proof,
     StepState,
@@ -30,6 +35,7 @@ from standfast.records import (
 # Verbs that change a state which an undo restores; the state must be known before the first act.
 NEEDS_PRIOR = frozenset({"accounts.lock"})
 UNDO_VERBS = frozenset({"accounts.unlock"})
+_HANDLES_A_STATEMENT = 500
 # Reaching an approver is what a step that waits for approval does.
 PAGE = "people.page"
 
@@ -119,6 +125,14 @@ def effect_token(incident_id: str, step_name: str, round_: int, verb: str, handl
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
+def seal_reason(vault: Vault, verb: str, incident_id: str, token: str, reason: str) -> bytes | None:
+    """Seal the reason of an effect; None stands for no reason."""
+    if not reason:
+        return None
+    scope = scope_of(verb, incident_id)
+    return vault.seal(scope, f"effect.reason {token}", {"text": reason})
+
+
 class Effects:
     """The effects of all incidents."""
 
@@ -146,18 +160,26 @@ class Effects:
                 "connector": draft.connector,
                 "handle": handle,
                 "sealed": self._core.vault.seal(
-                    scope, "effect", {"target": draft.target, "details": draft.details}
+                    scope,
+                    f"effect {token}",
+                    {
+                        "target": draft.target,
+                        "details": draft.details,
+                        "is_refused": draft.state is EffectState.REFUSED,
+                    },
                 ),
                 "state": draft.state.value,
                 "is_parked": False,
                 "sealed_prior": None
                 if draft.prior is None
-                else self._core.vault.seal(scope, "effect.prior", draft.prior),
+                else self._core.vault.seal(scope, f"effect.prior {token}", draft.prior),
                 "undoes": draft.undoes,
                 "tries": 0,
                 "not_before": None,
                 "attempt": None,
-                "reason": draft.reason,
+                "sealed_reason": seal_reason(
+                    self._core.vault, draft.verb, incident_id, token, draft.reason
+                ),
                 "proof": Proof.NONE.value,
                 "sealed_facts": None,
             }
@@ -232,9 +254,13 @@ class Effects:
     def without_prior(
         self, incident_id: str, lane: Lane, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Give planned effects whose prior state must be read before they may be claimed."""
+        """Give planned effects whose prior state must be read before they may be claimed.
+
+        Not before they may run: what is read while a step waits for approval would be stale.
+        """
         if lane.verb not in NEEDS_PRIOR:
             return []
+        begun = select(effect.c.token).select_from(with_step()).where(may_run(now))
         return self.find(
             effect.c.incident == incident_id,
             effect.c.state == "planned",
@@ -242,6 +268,7 @@ class Effects:
             effect.c.connector == lane.connector,
             effect.c.sealed_prior.is_(None),
             or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
+            effect.c.token.in_(begun.where(effect.c.incident == incident_id)),
             most=most,
         )
 
@@ -281,35 +308,57 @@ class Effects:
         )
         return [row.target for row in found]
 
+    def locks_since(self, began: datetime, mode: Mode) -> int:
+        """Count the accounts that incidents opened since then lock, or mean to without asking."""
+        statement = (
+            select(func.count(effect.c.handle.distinct()))
+            .select_from(with_step().join(incident, incident.c.id == effect.c.incident))
+            .where(
+                incident.c.opened_at >= began,
+                incident.c.mode == mode.value,
+                effect.c.verb.in_(NEEDS_PRIOR),
+                effect.c.state.in_(("planned", "submitting", "done", "unknown")),
+                step.c.needs_approvals == 0,
+            )
+        )
+        with self._core.reading() as connection:
+            return int(connection.scalar(statement) or 0)
+
     def of_incident(self, incident_id: str) -> list[EffectRow]:
         """Give every effect of an incident, opened."""
         return self.find(effect.c.incident == incident_id)
 
     def held_by_others(self, row: EffectRow) -> str | None:
         """Give another open incident that locked the same account and has not undone it."""
-        undo = effect.alias("undo")
-        statement = (
-            select(effect.c.incident)
-            .join(incident, incident.c.id == effect.c.incident)
-            .where(
-                effect.c.handle == row.handle,
-                effect.c.verb.in_(NEEDS_PRIOR),
-                effect.c.incident != row.incident,
-                effect.c.state.in_(("done", "submitting", "unknown")),
-                incident.c.state == "open",
-                ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
-            )
-            .limit(1)
-        )
+        return self.holders([row]).get(row.handle)
+
+    def holders(self, rows: Sequence[EffectRow]) -> dict[str, str]:
+        """Give, by handle, which other open incident holds the accounts of one incident's rows."""
+        found: dict[str, str] = {}
         with self._core.reading() as connection:
-            return cast("str | None", connection.scalar(statement))
+            for start in range(0, len(rows), _HANDLES_A_STATEMENT):
+                part = rows[start : start + _HANDLES_A_STATEMENT]
+                handles = [row.handle for row in part]
+                found |= holders_of(connection, part[0].incident, handles)
+        return found
 
     def open(self, row: Row[Any]) -> EffectRow:
-        scope = scope_of(row.verb, row.incident)
+        """Give one effect with what is sealed in it; Damaged when the row was tampered with."""
+        scope, token = scope_of(row.verb, row.incident), row.token
         vault = self._core.vault
-        sealed = vault.open(scope, "effect", row.sealed)
+        sealed = vault.open(scope, f"effect {token}", row.sealed)
+        known_as = effect_token(row.incident, row.step, row.round, row.verb, row.handle)
+        if token != known_as or (sealed["is_refused"] and row.state != EffectState.REFUSED):
+            raise Damaged(
+                f"effect {token} of {row.incident} was changed outside the ledger; nothing was "
+                "done; run `standfast audit verify`"
+            )
+
+        def opened(column: str, value: bytes | None) -> JsonObject | None:
+            return None if value is None else vault.open(scope, f"effect.{column} {token}", value)
+
         return EffectRow(
-            token=row.token,
+            token=token,
             incident=row.incident,
             step=row.step,
             round=row.round,
@@ -320,17 +369,44 @@ class Effects:
             details=cast("JsonObject", sealed["details"]),
             state=EffectState(row.state),
             is_parked=row.is_parked,
-            prior=None
-            if row.sealed_prior is None
-            else vault.open(scope, "effect.prior", row.sealed_prior),
+            prior=opened("prior", row.sealed_prior),
             undoes=row.undoes,
             tries=row.tries,
-            reason=row.reason,
+            reason=cast("str", (opened("reason", row.sealed_reason) or {"text": ""})["text"]),
             proof=Proof(row.proof),
-            facts={}
-            if row.sealed_facts is None
-            else vault.open(scope, "effect.facts", row.sealed_facts),
+            facts=opened("facts", row.sealed_facts) or {},
         )
+
+
+def is_held() -> Any:
+    """Is the effect a lock that may hold its account now: done or under way, and not undone?"""
+    undo = effect.alias("undo")
+    return and_(
+        effect.c.verb.in_(NEEDS_PRIOR),
+        effect.c.state.in_(("done", "submitting", "unknown")),
+        ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
+    )
+
+
+def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
+    """Give, by handle, which other open incident of the same mode holds these accounts.
+
+    An exercise locks twins only: it holds nothing that is real, and nothing real holds a twin.
+    """
+    mine = incident.alias("mine")
+    statement = (
+        select(effect.c.handle, effect.c.incident)
+        .join(incident, incident.c.id == effect.c.incident)
+        .join(mine, and_(mine.c.id == incident_id, mine.c.mode == incident.c.mode))
+        .where(
+            effect.c.handle.in_(handles),
+            effect.c.incident != incident_id,
+            incident.c.state == "open",
+            is_held(),
+        )
+        .order_by(effect.c.incident.desc())
+    )
+    return {row.handle: row.incident for row in connection.execute(statement)}
 
 
 def with_step() -> Any:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row, RowMapping, func, select
 from standfast.errors import Refused, UsageError
 from standfast.ledger import approvals
 from standfast.ledger.core import Core
+from standfast.ledger.database import wait_for_turn
 from standfast.ledger.effects import Draft, counts_by_step
 from standfast.ledger.tables import effect, incident, notice, step
 from standfast.ledger.vault import INSTALLATION
@@ -34,6 +35,11 @@ from standfast.records import (
 )
 
 UNDO_PREFIX = "undo-"
+
+
+def answer_place(incident_id: str, step_name: str, round_: int) -> str:
+    """Give the context that a step's answer is sealed in."""
+    return f"step.answer {incident_id}/{step_name}/{round_}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,24 +132,24 @@ class Incidents:
             )
             # Before the commit: a key without an incident is litter, the reverse would be a loss.
             self._core.vault.create(incident_id)
-            write.insert(
-                incident,
-                {
-                    "id": incident_id,
-                    "scenario": scenario,
-                    "mode": mode.value,
-                    "state": "open",
-                    "is_halted": False,
-                    "playbook": playbook,
-                    "connectors": canonical(sorted(connectors)).decode(),
-                    "sealed_inputs": self._core.vault.seal(INSTALLATION, "incident", inputs),
-                    "opened_at": now,
-                    "opened_by": opened_by,
-                    "is_signed": is_signed,
-                    "trigger": trigger,
-                    "closed_at": None,
-                },
-            )
+            row: dict[str, Any] = {
+                "id": incident_id,
+                "scenario": scenario,
+                "mode": mode.value,
+                "state": "open",
+                "is_halted": False,
+                "playbook": playbook,
+                "connectors": canonical(sorted(connectors)).decode(),
+                "sealed_inputs": self._core.vault.seal(
+                    INSTALLATION, f"incident {incident_id}", inputs
+                ),
+                "opened_at": now,
+                "opened_by": opened_by,
+                "is_signed": is_signed,
+                "trigger": trigger,
+                "closed_at": None,
+            }
+            write.insert(incident, row | {"seal": approvals.seal_of_incident(self._core, row)})
         return incident_id, False
 
     def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:
@@ -151,6 +157,7 @@ class Incidents:
         self.get(incident_id)
         action = "incident.stopped" if is_halted else "incident.resumed"
         with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+            wait_for_turn(write.connection, incident_id, is_shared=False)
             write.update(incident, (incident_id,), is_halted=is_halted)
 
     def close(self, incident_id: str, actor: str, now: datetime) -> None:
@@ -161,6 +168,7 @@ class Incidents:
         with self._core.write(
             actor=actor, subject=incident_id, action="incident.closed", now=now
         ) as write:
+            wait_for_turn(write.connection, incident_id, is_shared=False)
             busy = write.connection.scalar(
                 select(func.count()).where(
                     effect.c.incident == incident_id, effect.c.state == "submitting"
@@ -177,14 +185,7 @@ class Incidents:
 
     def get(self, incident_id: str) -> IncidentRow:
         """Give one incident; UsageError names the open ones when there is none of that id."""
-        with self._core.reading() as connection:
-            row = connection.execute(select(incident).where(incident.c.id == incident_id)).first()
-            if row is None:
-                known = connection.scalars(select(incident.c.id).order_by(incident.c.id)).all()
-                raise UsageError(
-                    f"there is no incident {incident_id!r}; there are: {', '.join(known) or 'none'}"
-                )
-            return self._open(row)
+        return self._open(self._row(incident_id))
 
     def all(self, *, only_open: bool = False) -> list[IncidentRow]:
         """Give the incidents, oldest first."""
@@ -195,8 +196,10 @@ class Incidents:
             return [self._open(row) for row in connection.execute(statement)]
 
     def state(self, incident_id: str) -> State:
-        """Give everything that the next move depends on, as of now."""
-        row = self.get(incident_id)
+        """Give everything that the next move depends on, as of now; Damaged when it was forged."""
+        stored = self._row(incident_id)
+        approvals.refuse_forged_incident(self._core, stored._mapping)
+        row = self._open(stored)
         playbook = _frozen_playbook(row.playbook, row.scenario)
         names = {one.name for one in playbook.steps}
         with self._core.reading() as connection:
@@ -263,7 +266,8 @@ class Incidents:
         key = (row["name"], row["round"])
         answer = None
         if row["sealed_answer"] is not None:
-            opened = self._core.vault.open(INSTALLATION, "step.answer", row["sealed_answer"])
+            place = answer_place(row["incident"], *key)
+            opened = self._core.vault.open(INSTALLATION, place, row["sealed_answer"])
             answer = cast("str", opened["text"])
         given = 0
         if row["state"] == StepState.ASKING:
@@ -283,6 +287,16 @@ class Incidents:
             is_accepted=row["is_accepted"],
         )
 
+    def _row(self, incident_id: str) -> Row[Any]:
+        with self._core.reading() as connection:
+            row = connection.execute(select(incident).where(incident.c.id == incident_id)).first()
+            if row is None:
+                known = connection.scalars(select(incident.c.id).order_by(incident.c.id)).all()
+                raise UsageError(
+                    f"there is no incident {incident_id!r}; there are: {', '.join(known) or 'none'}"
+                )
+            return row
+
     def _open(self, row: Row[Any]) -> IncidentRow:
         return IncidentRow(
             id=row.id,
@@ -292,7 +306,7 @@ class Incidents:
             is_halted=row.is_halted,
             playbook=row.playbook,
             connectors=tuple(json.loads(row.connectors)),
-            inputs=self._core.vault.open(INSTALLATION, "incident", row.sealed_inputs),
+            inputs=self._core.vault.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs),
             opened_at=row.opened_at,
             opened_by=row.opened_by,
             is_signed=row.is_signed,
@@ -310,7 +324,10 @@ def _next_id(connection: Connection, now: datetime) -> str:
     """Give the next id of this year: short enough to say on the telephone."""
     prefix = f"inc-{now.year}-"
     last = connection.scalar(
-        select(func.max(incident.c.id)).where(incident.c.id.startswith(prefix))
+        select(incident.c.id)
+        .where(incident.c.id.startswith(prefix))
+        .order_by(func.length(incident.c.id).desc(), incident.c.id.desc())
+        .limit(1)
     )
     return f"{prefix}{int(last.removeprefix(prefix)) + 1 if last else 1:04}"
 

@@ -70,7 +70,7 @@ class People:
                 "name": name,
                 "sealed": self._core.vault.seal(
                     INSTALLATION,
-                    "person",
+                    f"person {name}",
                     {"full_name": full_name, "mail": mail, "accounts": list(accounts)},
                 ),
                 "accounts": canonical(handles).decode(),
@@ -112,7 +112,7 @@ class People:
         return [one for one in found if not roles or set(roles) & set(one.roles)]
 
     def _open(self, row: Row[Any]) -> Person:
-        sealed = self._core.vault.open(INSTALLATION, "person", row.sealed)
+        sealed = self._core.vault.open(INSTALLATION, f"person {row.name}", row.sealed)
         return Person(
             name=row.name,
             full_name=cast("str", sealed["full_name"]),

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import desc, select
+from sqlalchemy import Connection, desc, select
 
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import approvals
 from standfast.ledger.approvals import Question, seal_of_step
 from standfast.ledger.core import Core
-from standfast.ledger.effects import Draft, Effects, scope_of
-from standfast.ledger.incidents import Expansion, FrozenNotice
-from standfast.ledger.tables import approval, notice, step
+from standfast.ledger.effects import PAGE, Draft, Effects, scope_of
+from standfast.ledger.incidents import Expansion, FrozenNotice, answer_place
+from standfast.ledger.tables import approval, effect, notice, step
 from standfast.ledger.vault import INSTALLATION
 from standfast.records import Json, StepState, canonical, digest
 
@@ -108,21 +108,33 @@ class Steps:
         state: StepState,
         reason: str,
         now: datetime,
+        *,
+        only_settled: bool = False,
     ) -> bool:
-        """Close a round of a step; one that never began (skipped) is closed as it begins."""
+        """Close a round of a step; one that never began (skipped) is closed as it begins.
+
+        False, and nothing is changed, when it is closed already; with `only_settled`, also while
+        one of its effects is under way: it may have been planned again since the caller looked.
+        """
         with self._core.write(
             actor="ledger", subject=incident_id, action="step.finished", now=now
         ) as write:
             row = self._new_step(incident_id, step_name, round_, state, now)
             row |= {"ended_at": now, "reason": reason}
             row["seal"] = seal_of_step(self._core, row)
-            changed = bool(write.insert_new(step, row)) or write.update(
-                step,
-                (incident_id, step_name, round_),
-                step.c.ended_at.is_(None),
-                state=state.value,
-                ended_at=now,
-                reason=reason,
+            changed = bool(write.insert_new(step, row)) or (
+                (
+                    not only_settled
+                    or self._is_settled(write.connection, incident_id, step_name, round_)
+                )
+                and write.update(
+                    step,
+                    (incident_id, step_name, round_),
+                    step.c.ended_at.is_(None),
+                    state=state.value,
+                    ended_at=now,
+                    reason=reason,
+                )
             )
             if changed:
                 write.tell(step=step_name, round=round_, state=state.value, reason=reason)
@@ -168,6 +180,7 @@ class Steps:
             actor=person, subject=incident_id, action=f"approval.{decision}", now=now
         ) as write:
             connection = write.connection
+            _hold(connection, incident_id, step_name)
             asked = approvals.question(self._core, connection, incident_id, step_name)
             approvals.refuse_unfit(self._core, connection, asked, person, decision, signature, now)
             key = (incident_id, step_name, asked.round, person)
@@ -219,7 +232,11 @@ class Steps:
                 (incident_id, step_name, found.round),
                 step.c.state == StepState.PROMPTED.value,
                 step.c.sealed_answer.is_(None),
-                sealed_answer=self._core.vault.seal(INSTALLATION, "step.answer", {"text": text}),
+                sealed_answer=self._core.vault.seal(
+                    INSTALLATION,
+                    answer_place(incident_id, step_name, found.round),
+                    {"text": text},
+                ),
             ):
                 state = found.state if found else "not reached yet"
                 raise UsageError(
@@ -242,6 +259,26 @@ class Steps:
                 raise UsageError(f"step {step_name!r} of {incident_id} has not ended")
             write.update(step, (incident_id, step_name, found.round), is_accepted=True)
             write.tell(step=step_name, round=found.round)
+
+    def _is_settled(
+        self, connection: Connection, incident_id: str, step_name: str, round_: int
+    ) -> bool:
+        """Is none of the round's effects under way? A retry may have come after the look."""
+        _hold(connection, incident_id, step_name)
+        return (
+            connection.scalar(
+                select(effect.c.token)
+                .where(
+                    effect.c.incident == incident_id,
+                    effect.c.step == step_name,
+                    effect.c.round == round_,
+                    effect.c.state.in_(("planned", "submitting")),
+                    effect.c.verb != PAGE,
+                )
+                .limit(1)
+            )
+            is None
+        )
 
     def _begin(
         self,
@@ -309,6 +346,16 @@ class Steps:
             "notice": None if told is None else [told.digest, told.root],
         }
         return digest(plan)
+
+
+def _hold(connection: Connection, incident_id: str, step_name: str) -> None:
+    """Let no other transaction change the step until the end of this one."""
+    connection.execute(
+        select(step.c.round)
+        .where(step.c.incident == incident_id, step.c.name == step_name)
+        .order_by(step.c.round)
+        .with_for_update()
+    ).all()
 
 
 def _notice_row(

@@ -94,6 +94,7 @@ incident = Table(
     Column("opened_by", String(64), nullable=False),
     Column("is_signed", Boolean, nullable=False),  # the requester signed in
     Column("trigger", String(128), index=True),  # a repeated trigger joins the open incident
+    Column("seal", String(64), nullable=False),  # MAC over what decides: mode, requester, playbook
     Column("closed_at", Moment),
 )
 
@@ -115,7 +116,7 @@ step = Table(
     Column("roles", Text, nullable=False),  # JSON list: who may approve or answer
     Column("digest", String(64), nullable=False),  # of the plan: what an approval signs
     Column("nonce", String(32), nullable=False),  # makes an approval worthless elsewhere
-    Column("seal", String(64), nullable=False),  # MAC over need, roles, digest, nonce
+    Column("seal", String(64), nullable=False),  # MAC over need, hold, roles, digest, nonce
     Column("sealed_answer", LargeBinary),
     Column("reason", Text, nullable=False),
 )
@@ -141,7 +142,7 @@ effect = Table(
     Column("tries", Integer, nullable=False),
     Column("not_before", Moment),
     Column("attempt", ForeignKey("attempt.token")),
-    Column("reason", Text, nullable=False),
+    Column("sealed_reason", LargeBinary),
     Column("proof", String(16), nullable=False),
     Column("sealed_facts", LargeBinary),
     # The claim's own path; its prefix serves the search for open lanes and the counts.

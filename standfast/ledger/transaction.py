@@ -133,7 +133,8 @@ class Write:
             [dict(row) for row in new.values()],
         )
         ours = {tuple(row) for row in added}
-        self._touch(table, [key for key in new if key in ours])
+        if ours:
+            self._touch(table, [key for key in new if key in ours])
         return len(ours)
 
     def update(

@@ -6,8 +6,8 @@ Rules
 - One key for the installation's accounts and people, one for each incident's customers. A key is a
   file of its own, outside the ledger and outside its immutable backups: deleting an incident's key
   erases its customers and leaves the audit chain whole.
-- A sealed value is AES-256-GCM with a random nonce; its context (table and column) is bound to it,
-  so a value moved to another column does not open.
+- A sealed value is AES-256-GCM with a random nonce; its context (table, column and the row's key)
+  is bound to it, so a value moved to another column or row does not open.
 - A handle is an HMAC: it finds the same person again under the same key, and tells nothing else.
 - A key is written to disk, with its folder, before anything is sealed under it.
 """
@@ -17,6 +17,7 @@ import hmac
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -49,7 +50,7 @@ class Vault:
         """Make the key of a scope, durably; leave it alone when it is there."""
         path = self._path(scope)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.draft")
+        draft = path.with_suffix(f".{secrets.token_hex(8)}.draft")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             os.write(descriptor, self._random(_KEY_BYTES))
@@ -82,7 +83,7 @@ class Vault:
             plain = self._cipher(scope).decrypt(
                 sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode()
             )
-        except InvalidTag:
+        except (InvalidTag, ValueError, TypeError):  # changed, cut, or no bytes at all
             raise Damaged(
                 f"a sealed value ({context}) does not open under key {scope!r}: it was changed, or "
                 "the key is not the one it was sealed under; run `standfast audit verify`"

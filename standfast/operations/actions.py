@@ -6,13 +6,22 @@ Rules
 - A bare account name means every directory that knows it; `directory:name` means that one.
 - A directory that cannot be read now still gets the effect: it is looked at again before the act.
 - An approval by one more person is needed when the requester did not sign in, and by one when more
-  accounts would be locked than one person may.
+  accounts would be locked than one person may. What incidents of the last day lock without having
+  asked counts too, or many small ones would lock everybody out.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import cast
 
-from standfast.errors import StandfastError, Unavailable, Unsupported, UsageError
+from standfast.errors import (
+    ConfigurationError,
+    StandfastError,
+    Unavailable,
+    Unsupported,
+    UsageError,
+)
+from standfast.ledger import Ledger
 from standfast.ledger.effects import Draft
 from standfast.ledger.incidents import Expansion, FrozenNotice
 from standfast.notices.audience import Audience
@@ -28,6 +37,7 @@ from standfast.records import EffectState, Json, JsonObject, Mode
 # Gives the token that the effect for a target will have; a plan has none to give.
 TokenOf = Callable[[str], str]
 MAIL = "mail:"
+_FEWEST_NAMES = 16  # that one look at a directory carries, when there are so many
 
 
 def expand(
@@ -37,6 +47,7 @@ def expand(
     *,
     is_signed: bool,
     token_of: TokenOf,
+    locked_today: int = 0,
 ) -> Expansion:
     """Give what the step would touch. Raises what makes the whole step impossible now."""
     arguments = arguments_of(step, state)
@@ -49,7 +60,12 @@ def expand(
             expansion = Expansion(drafts=_accounts(verb, arguments, outside))
         case _:
             raise UsageError(f"step {step.name!r}: no operation carries {step.action!r}")
-    return _with_approvals(step, expansion, outside, is_signed=is_signed)
+    return _with_approvals(step, expansion, outside, is_signed=is_signed, locked_today=locked_today)
+
+
+def locked_today(ledger: Ledger, mode: Mode, now: datetime) -> int:
+    """How many accounts the last day's incidents of this mode lock without having asked."""
+    return ledger.effects.locks_since(now - timedelta(days=1), mode)
 
 
 def acts(drafts: Sequence[Draft]) -> int:
@@ -58,12 +74,12 @@ def acts(drafts: Sequence[Draft]) -> int:
 
 
 def _with_approvals(
-    step: Step, expansion: Expansion, outside: Outside, *, is_signed: bool
+    step: Step, expansion: Expansion, outside: Outside, *, is_signed: bool, locked_today: int
 ) -> Expansion:
     needed = step.approval.count if step.approval else 0
     roles = step.approval.roles if step.approval else ()
     most = outside.config.limits.accounts_without_second_person
-    if step.action == "accounts.lock" and acts(expansion.drafts) > most:
+    if step.action == "accounts.lock" and locked_today + acts(expansion.drafts) > most:
         needed = max(needed, 1)
     if needed and not is_signed:
         needed += 1
@@ -80,7 +96,9 @@ def _with_approvals(
 
 
 def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft, ...]:
-    protected = outside.config.protected.accounts
+    # Most directories do not tell names apart by case; where one does, the wrong one is refused
+    # with its reason, which is the lesser evil.
+    protected = {name.casefold(): why for name, why in outside.config.protected.accounts.items()}
     details: JsonObject = {"reason": arguments.get("reason") or ""}
     drafts = []
     for connector, name in _resolved(cast("Sequence[str]", arguments["accounts"]), outside):
@@ -88,13 +106,15 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
         refusal = ""
         if not connector:
             refusal = "no directory knows this account"
-        elif verb != "accounts.unlock" and target in protected:
-            refusal = f"protected: {protected[target]}"
+        elif verb != "accounts.unlock" and target.casefold() in protected:
+            refusal = f"protected: {protected[target.casefold()]}"
         else:
             try:
                 outside.refuse_unsupported(verb, connector)
             except Unsupported as error:
                 refusal = str(error)
+            except ConfigurationError:
+                pass  # said by the look before the act, and no other directory is kept waiting
         drafts.append(
             Draft(
                 verb=verb,
@@ -113,15 +133,8 @@ def _resolved(accounts: Sequence[str], outside: Outside) -> list[tuple[str, str]
     bare = [name for name in accounts if _directory(name, outside) is None]
     known: dict[str, list[str]] = {name: [] for name in bare}
     for directory in outside.config.accounts if bare else ():
-        try:
-            states = outside.connector(directory).observe(bare)
-        except Unavailable:
-            for name in bare:
-                known[name].append(directory)
-            continue
-        for state in states:
-            if state.exists or state.reason:
-                known[state.name].append(directory)
+        for name in _perhaps_known(bare, directory, outside):
+            known[name].append(directory)
     found: list[tuple[str, str]] = []
     for account in accounts:
         directory_given = _directory(account, outside)
@@ -130,6 +143,27 @@ def _resolved(accounts: Sequence[str], outside: Outside) -> list[tuple[str, str]
         else:
             found.extend((directory, account) for directory in known[account] or [""])
     return list(dict.fromkeys(found))
+
+
+def _perhaps_known(names: Sequence[str], directory: str, outside: Outside) -> list[str]:
+    """Give the names that a directory knows, or that it cannot say anything about now.
+
+    Asked a few at a time: a directory that is silent costs one time-out, not one for each name,
+    and the others are locked meanwhile.
+    """
+    found: list[str] = []
+    try:
+        connector = outside.connector(directory)
+    except ConfigurationError:
+        return list(names)  # its secret is missing: that keeps nobody in anywhere else
+    most = max(_FEWEST_NAMES, connector.limits.workers)
+    for start in range(0, len(names), most):
+        try:
+            states = connector.observe(names[start : start + most])
+        except Unavailable:
+            return [*found, *names[start:]]
+        found += [state.name for state in states if state.exists or state.reason]
+    return found
 
 
 def _directory(account: str, outside: Outside) -> str | None:

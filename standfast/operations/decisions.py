@@ -6,9 +6,11 @@ Rules
 - An undo restores the recorded prior state and nothing else. It is refused where the effect is
   unknown, kept where another open incident holds the account, and asks for an approval of the
   remaining risk where the lock was never proven: it could let the intruder back in.
+- Whoever asks for an undo without having signed in could be its approver: then two must approve.
+- What an approver refused is asked again as a new round, with a plan of its own to be signed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from standfast.errors import Refused, UsageError
@@ -85,12 +87,13 @@ def accept(place: Place, incident_id: str, step: str) -> None:
 
 
 def retry(place: Place, incident_id: str, step: str | None = None) -> int:
-    """Plan again what failed: effects one by one, and steps that could not even be planned."""
+    """Plan again what failed: effects one by one, and steps that came to no effect or to a no."""
     again = place.ledger.attempts.retry(incident_id, step, place.actor, place.clock())
     state = place.ledger.incidents.state(incident_id)
     outside = place.outside(place.ledger.incidents.get(incident_id))
     for name, view in state.steps.items():
-        if step in (None, name) and view.state is StepState.FAILED and not view.counts.total:
+        has_nothing = view.state is StepState.FAILED and not view.counts.total
+        if step in (None, name) and (has_nothing or view.state is StepState.REFUSED):
             expand_step(place, state, outside, name, view.round + 1)
             again += 1
     return again
@@ -103,6 +106,11 @@ def settle(place: Place, incident_id: str, token: str, *, happened: bool) -> Non
         for row in place.ledger.effects.of_incident(incident_id)
         if row.state is EffectState.UNKNOWN and row.token.startswith(token)
     ]
+    if len(rows) == 1 and not happened and not rows[0].is_parked:
+        raise Refused(
+            f"effect {rows[0].token[:8]} of {incident_id} may still happen; it is looked up again "
+            "by itself, and only what nobody can look up takes a person's no"
+        )
     if len(rows) != 1:
         raise UsageError(
             f"{len(rows)} unknown effects of {incident_id} begin with {token!r}; "
@@ -117,21 +125,54 @@ def settle(place: Place, incident_id: str, token: str, *, happened: bool) -> Non
 
 
 def undo(
-    place: Place, incident_id: str, *, step: str | None = None, targets: Sequence[str] = ()
+    place: Place,
+    incident_id: str,
+    *,
+    step: str | None = None,
+    targets: Sequence[str] = (),
+    requested_by: str | None = None,
 ) -> UndoPlan:
-    """Plan to give accounts back what they had: all that were locked, of one step, or by name."""
+    """Plan to give accounts back what they had: all that were locked, of one step, or by name.
+
+    `requested_by` is the name of a person who signed in to ask for it. Asked for by several at
+    once, each lock is undone once.
+    """
+    while True:
+        # The name before the locks: whoever plans an undo after this look takes the name, and then
+        # the locks are looked at again.
+        name = place.ledger.incidents.next_undo(incident_id)
+        plan = _plan_undo(place, incident_id, name, step, targets, requested_by)
+        if plan is not None:
+            return plan
+
+
+def _plan_undo(
+    place: Place,
+    incident_id: str,
+    name: str,
+    step: str | None,
+    targets: Sequence[str],
+    requested_by: str | None,
+) -> UndoPlan | None:
+    """Plan the undo step of this name; None when another operator took the name."""
     incident = place.ledger.incidents.get(incident_id)
     if not incident.is_open:
         raise Refused(f"incident {incident_id} is closed; open another one to change accounts")
     rows = place.ledger.effects.of_incident(incident_id)
-    locked = _undoable(rows, step, targets)
+    refused = {
+        view.step
+        for view in place.ledger.incidents.state(incident_id).extra
+        if view.state is StepState.REFUSED
+    }
+    locked = _undoable(rows, refused, step, targets)
+    holders = place.ledger.effects.holders(locked)
     proven = _proof_by_handle(rows)
     outside = place.outside(incident)
     drafts: list[Draft] = []
     kept: list[str] = []
     is_risky = False
     for row in locked:
-        reason = _reason_to_keep(place, row)
+        reason = _reason_to_keep(row, holders.get(row.handle))
         if reason:
             kept.append(reason)
             continue
@@ -149,31 +190,31 @@ def undo(
         )
     if not drafts:
         return UndoPlan(step="", restores=0, kept=tuple(kept), needs_approvals=0)
-    needs = (1 if incident.is_signed else 2) if is_risky else 0
+    is_asked_by_opener = incident.is_signed and requested_by == incident.opened_by
+    needs = (1 if is_asked_by_opener else 2) if is_risky else 0
     expansion = Expansion(
         drafts=tuple(drafts),
         needs_approvals=needs,
         reason="the lock was not proven for all of them" if is_risky else "",
     )
-    name = _begin_undo(place, incident_id, expansion)
+    if not place.ledger.steps.expand(incident_id, name, 1, expansion, place.actor, place.clock()):
+        return None
     return UndoPlan(step=name, restores=len(drafts), kept=tuple(kept), needs_approvals=needs)
 
 
-def _begin_undo(place: Place, incident_id: str, expansion: Expansion) -> str:
-    while True:  # another operator may take the name first
-        name = place.ledger.incidents.next_undo(incident_id)
-        if place.ledger.steps.expand(incident_id, name, 1, expansion, place.actor, place.clock()):
-            return name
-
-
 def _undoable(
-    rows: Sequence[EffectRow], step: str | None, targets: Sequence[str]
+    rows: Sequence[EffectRow], refused: Set[str], step: str | None, targets: Sequence[str]
 ) -> list[EffectRow]:
-    """Give the locks that are meant and not yet undone; UsageError names what was not locked."""
+    """Give the locks that are meant and not yet undone; UsageError names what was not locked.
+
+    `refused` names the undo steps that an approver refused: what they planned never happens.
+    """
     undone = {
         row.undoes
         for row in rows
-        if row.undoes and row.state not in (EffectState.FAILED, EffectState.REFUSED)
+        if row.undoes
+        and row.step not in refused
+        and row.state not in (EffectState.FAILED, EffectState.REFUSED)
     }
     locks = [
         row
@@ -199,11 +240,12 @@ def _undoable(
     return [row for row in locks if row.token in meant]
 
 
-def _reason_to_keep(place: Place, row: EffectRow) -> str:
+def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
     if row.state is not EffectState.DONE:
         return "nobody knows yet whether it was locked; settle that first"
-    holder = place.ledger.effects.held_by_others(row)
-    return f"{holder} holds it too; it is given back when that one undoes it" if holder else ""
+    if holder is None:
+        return ""
+    return f"{holder} holds it too; once this incident is closed, that one's undo gives it back"
 
 
 def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:

@@ -9,8 +9,9 @@ Rules
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,7 +19,7 @@ from standfast.errors import ExitStatus, StandfastError
 from standfast.ledger.effects import effect_token, scope_of
 from standfast.ledger.runs import LEASE
 from standfast.operations import playbooks
-from standfast.operations.actions import expand
+from standfast.operations.actions import expand, locked_today
 from standfast.operations.lanes import Lanes
 from standfast.operations.pages import pages
 from standfast.operations.place import Place
@@ -38,6 +39,7 @@ from standfast.playbook.standing import Standing, standing
 from standfast.records import Mode, StepState
 
 _TICK_SECONDS = 0.1
+_WAIT_PER_LOOK = 4  # with 100,000 recipients a look takes half a second: leave the lanes their time
 # Beyond this a runner does not sit and wait: `keep_watch` or the next call goes on.
 _LONGEST_WAIT = timedelta(minutes=3)
 
@@ -57,12 +59,13 @@ class Outcome:
     incident: str
     state: State
     standing: Standing
-    troubles: tuple[str, ...] = ()  # lanes that a rule stopped
+    troubles: tuple[str, ...] = ()  # what stopped a lane: a rule, or a fault
+    trouble_status: ExitStatus = ExitStatus.REFUSED  # the gravest of them, when there are any
 
     @property
     def exit_status(self) -> ExitStatus:
         if self.troubles:
-            return ExitStatus.REFUSED
+            return self.trouble_status
         if not self.standing.is_over:
             return ExitStatus.WAITS_FOR_PEOPLE
         if self.standing.is_failed:
@@ -152,7 +155,7 @@ def advance(
         )
         try:
             while True:
-                now = clock()
+                now, began = clock(), time.monotonic()
                 ledger.attempts.lapse(
                     incident_id, lambda token: ledger.runners.is_dead(token, clock()), now
                 )
@@ -168,15 +171,28 @@ def advance(
                     lanes.is_busy or work.in_flight or _is_worth_waiting(state, work.next_due, now)
                 ):
                     break
-                lanes.wait(_TICK_SECONDS)
+                lanes.wait(max(_TICK_SECONDS, _WAIT_PER_LOOK * (time.monotonic() - began)))
         finally:
             lanes.close()
     ledger.audit.sign_head(clock())
     outcome = look(place, incident_id)
-    troubles = tuple(dict.fromkeys(str(error) for error in lanes.troubles.values()))
+    troubles = lanes.troubles.values()
     return Outcome(
-        incident=incident_id, state=outcome.state, standing=outcome.standing, troubles=troubles
+        incident=incident_id,
+        state=outcome.state,
+        standing=outcome.standing,
+        troubles=tuple(dict.fromkeys(str(error) for error in troubles)),
+        trouble_status=_gravest(error.exit_status for error in troubles),
     )
+
+
+def _gravest(found: Iterable[ExitStatus]) -> ExitStatus:
+    """Damage before a fault, a fault before a rule that said no."""
+    there = set(found)
+    for status in (ExitStatus.DAMAGED, ExitStatus.FAILED, ExitStatus.USAGE):
+        if status in there:
+            return status
+    return ExitStatus.REFUSED
 
 
 def expand_step(place: Place, state: State, outside: Outside, step_name: str, round_: int) -> None:
@@ -192,11 +208,23 @@ def expand_step(place: Place, state: State, outside: Outside, step_name: str, ro
 
     is_signed = ledger.incidents.get(incident_id).is_signed
     try:
-        expansion = expand(step, state, outside, is_signed=is_signed, token_of=token_of)
-    except StandfastError as error:
-        ledger.steps.finish(
-            incident_id, step_name, round_, StepState.FAILED, str(error), place.clock()
+        expansion = expand(
+            step,
+            state,
+            outside,
+            is_signed=is_signed,
+            token_of=token_of,
+            locked_today=locked_today(ledger, state.mode, place.clock()),
         )
+    except Exception as error:
+        # Also what nobody foresaw: the other steps have people to keep out. Of such an error only
+        # the class, for its text may quote an account.
+        reason = (
+            str(error)
+            if isinstance(error, StandfastError)
+            else f"could not be planned: unexpected {type(error).__name__}"
+        )
+        ledger.steps.finish(incident_id, step_name, round_, StepState.FAILED, reason, place.clock())
         return
     ledger.steps.expand(incident_id, step_name, round_, expansion, place.actor, place.clock())
 
@@ -222,7 +250,15 @@ def _make_one(place: Place, state: State, outside: Outside, move: Move) -> None:
         case Wake():
             steps.wait_until(incident_id, move.step, move.round, move.due_at, now)
         case Finish():
-            steps.finish(incident_id, move.step, move.round, move.state, move.reason, now)
+            steps.finish(
+                incident_id,
+                move.step,
+                move.round,
+                move.state,
+                move.reason,
+                now,
+                only_settled=move.state is not StepState.REFUSED,
+            )
 
 
 def _is_worth_waiting(state: State, next_due: datetime | None, now: datetime) -> bool:
@@ -245,7 +281,9 @@ def _runner(place: Place, incident_id: str, way: str) -> Iterator[str]:
 
     def beat() -> None:
         while not is_over.wait(LEASE.total_seconds() / 3):
-            runners.beat(token, incident_id, place.clock())
+            # A beat that is missed is made up for by the next: two of them fit in the lease.
+            with suppress(StandfastError):
+                runners.beat(token, incident_id, place.clock())
 
     heart = threading.Thread(target=beat, name=f"heart-{incident_id}", daemon=True)
     heart.start()

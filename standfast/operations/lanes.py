@@ -5,15 +5,17 @@ Rules
 - Claim (commit), call, receipt (commit): the call stands between two commits, always.
 - The bucket is asked before the claim, so that no claimed effect waits for its turn.
 - One lane's fault never stops another; what a lane could not do is given back, by lane.
+- A ledger that is away for a moment costs no receipt: it is written again until it stands.
 """
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from standfast.errors import StandfastError
+from standfast.errors import ApprovalRefused, StandfastError, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.effects import Batch, EffectRow, Lane, Work
 from standfast.operations.place import Clock
@@ -22,6 +24,8 @@ from standfast.records import EffectState, Limits, Observed, Result
 
 WORKERS = 16
 _LOOK_BATCH = 500
+_RECEIPT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
+_MOST_STUMBLES = 5  # over a ledger that does not answer, before a lane is given up
 
 
 class Bucket:
@@ -75,6 +79,7 @@ class Lanes:
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2 * WORKERS))
     _running: dict[Future[None], Lane] = field(default_factory=dict)
     _buckets: dict[str, Bucket] = field(default_factory=dict)
+    _stumbles: Counter[Lane] = field(default_factory=Counter)
     troubles: dict[Lane, StandfastError] = field(default_factory=dict)
 
     def start(self, work: Work) -> None:
@@ -84,26 +89,31 @@ class Lanes:
             if lane not in busy and lane not in self.troubles:
                 self._running[self._pool.submit(self._drive, lane, due)] = lane
 
-    def has_startable(self, work: Work) -> bool:
-        """Is there a lane with something due that has not run into trouble?"""
-        return any(lane not in self.troubles for lane in work.lanes)
-
     @property
     def is_busy(self) -> bool:
         return bool(self._running)
 
     def wait(self, seconds: float) -> None:
-        """Wait until a lane is done or the time is over; raise what was no declared error."""
+        """Wait until a lane is done or the time is over."""
         if not self._running:
             time.sleep(seconds)
             return
         done, _ = wait(self._running, timeout=seconds, return_when="FIRST_COMPLETED")
         for future in done:
-            lane = self._running.pop(future)
-            try:
-                future.result()
-            except StandfastError as error:
-                self.troubles[lane] = error
+            self._end(self._running.pop(future), future.exception())
+
+    def _end(self, lane: Lane, error: BaseException | None) -> None:
+        """Note what stopped a lane; the others go on."""
+        if error is None:
+            return
+        if isinstance(error, Unavailable) and self._stumbles[lane] < _MOST_STUMBLES:
+            self._stumbles[lane] += 1  # the ledger was away; the lane starts again by itself
+            return
+        if not isinstance(error, StandfastError):
+            # Only the class: a foreign error may quote an account or a token.
+            what = f"{lane.verb} through {lane.connector}: unexpected {type(error).__name__}"
+            error = StandfastError(f"{what}; run again with STANDFAST_DEBUG=1")
+        self.troubles[lane] = error
 
     def close(self) -> None:
         """Let the calls under way end, and take no new ones."""
@@ -131,13 +141,30 @@ class Lanes:
         bucket = self._buckets.setdefault(lane.connector, Bucket(limits.per_second, limits.burst))
         while True:
             bucket.take(limits.batch)
-            batch = self.ledger.attempts.claim(
-                self.incident, lane, self.runner, self.outside.mode, limits, self.clock()
-            )
+            batch = self._claim(lane, limits)
             bucket.give_back(limits.batch - (len(batch.effects) if batch else 0))
             if batch is None:
                 return
-            self.ledger.attempts.receipt(batch, self._call(batch), self.runner, self.clock())
+            self._keep_receipt(batch, self._call(batch))
+
+    def _claim(self, lane: Lane, limits: Limits) -> Batch | None:
+        try:
+            return self.ledger.attempts.claim(
+                self.incident, lane, self.runner, self.outside.mode, limits, self.clock()
+            )
+        except ApprovalRefused:
+            return None  # the step asks again; other steps may have work for this lane
+
+    def _keep_receipt(self, batch: Batch, results: list[Result]) -> None:
+        """Write what a call came to. Writing it twice changes once, losing it costs a doubt."""
+        for pause_seconds in _RECEIPT_PAUSES_SECONDS:
+            try:
+                self.ledger.attempts.receipt(batch, results, self.runner, self.clock())
+            except Unavailable:
+                time.sleep(pause_seconds)
+            else:
+                return
+        self.ledger.attempts.receipt(batch, results, self.runner, self.clock())
 
     def _call(self, batch: Batch) -> list[Result]:
         """Call, and turn what escaped the adapter into one answer an effect."""
@@ -155,7 +182,8 @@ class Lanes:
         while rows := effects.to_settle(self.incident, lane, self.clock(), _LOOK_BATCH):
             seen = list(zip(rows, self._observe(lane, rows), strict=True))
             attempts.settle(self.incident, seen, f"runner:{self.runner}", self.clock())
-        while rows := effects.without_prior(self.incident, lane, self.clock(), _LOOK_BATCH):
+        # One batch: those are locked before others are looked at. The lane then starts again.
+        if rows := effects.without_prior(self.incident, lane, self.clock(), _LOOK_BATCH):
             seen = list(zip(rows, self._observe(lane, rows), strict=True))
             attempts.keep_prior(self.incident, seen, self.runner, self.clock())
 
@@ -171,11 +199,9 @@ class Lanes:
     def _fail_all(self, lane: Lane, error: StandfastError) -> None:
         """The adapter cannot be built: nothing was done for sure, and each effect says why."""
         limits = Limits(batch=1000, is_local=True)
-        while batch := self.ledger.attempts.claim(
-            self.incident, lane, self.runner, self.outside.mode, limits, self.clock()
-        ):
+        while batch := self._claim(lane, limits):
             failed = [
                 Result(target=order.target, state=EffectState.FAILED, reason=str(error))
                 for order in batch.orders
             ]
-            self.ledger.attempts.receipt(batch, failed, self.runner, self.clock())
+            self._keep_receipt(batch, failed)

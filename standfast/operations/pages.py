@@ -1,6 +1,8 @@
 """Reaching the people who may approve: one message each, rendered when the step asks."""
 
-from standfast.errors import StandfastError
+from contextlib import suppress
+
+from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.effects import PAGE, Draft
 from standfast.ledger.people import Person
 from standfast.notices.prepared import pick_language
@@ -19,16 +21,20 @@ def pages(place: Place, state: State, outside: Outside, step_name: str) -> list[
 
     Nobody is left without a word: `incident status` shows the step as waiting either way.
     """
-    question = place.ledger.steps.question(state.incident, step_name)
+    try:
+        question = place.ledger.steps.question(state.incident, step_name)
+    except UsageError:
+        return []  # somebody decided since the state was read: nobody needs to be woken
     opened_by = place.ledger.incidents.get(state.incident).opened_by
     people = [one for one in place.ledger.people.all(question.roles) if one.name != opened_by]
-    try:
-        sender = outside.default_sender()
-        return [
-            _page(place, state, outside, step_name, question.digest, one, sender) for one in people
-        ]
-    except StandfastError:
-        return []
+    found: list[Draft] = []
+    for one in people:
+        # One approver who cannot be written to keeps nobody else from being woken. That the ledger
+        # is away is another matter: then nobody was asked, and the next look asks.
+        with suppress(ConfigurationError, Refused):
+            sender = outside.default_sender()
+            found.append(_page(place, state, outside, step_name, question.digest, one, sender))
+    return found
 
 
 def _page(

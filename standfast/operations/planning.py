@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from standfast.errors import ExitStatus, StandfastError
 from standfast.ledger.effects import Draft
 from standfast.operations import playbooks
-from standfast.operations.actions import acts, expand, is_irreversible
+from standfast.operations.actions import acts, expand, is_irreversible, locked_today
 from standfast.operations.place import Place
 from standfast.outside import Outside
 from standfast.playbook.engine import State
@@ -110,8 +110,10 @@ def plan_incident(
     typed = load_inputs(playbook, inputs)
     outside = place.reader()
     state = State(playbook=playbook, mode=Mode.PLAN, inputs=typed, incident="plan")
+    locked = locked_today(place.ledger, Mode.LIVE, place.clock())
     steps = tuple(
-        _planned(playbook, step, state, outside, is_signed=is_signed) for step in in_order(playbook)
+        _planned(playbook, step, state, outside, is_signed=is_signed, locked=locked)
+        for step in in_order(playbook)
     )
     body: JsonObject = {
         "playbook": playbook.digest,
@@ -137,14 +139,25 @@ def plan_incident(
 
 
 def _planned(
-    playbook: Playbook, step: Step, state: State, outside: Outside, *, is_signed: bool
+    playbook: Playbook,
+    step: Step,
+    state: State,
+    outside: Outside,
+    *,
+    is_signed: bool,
+    locked: int,
 ) -> PlannedStep:
     drafts: tuple[Draft, ...] = ()
     approvals, roles, impossible = 0, step.roles, ""
     if step.kind is StepKind.DO:
         try:
             expansion = expand(
-                step, state, outside, is_signed=is_signed, token_of=lambda target: target
+                step,
+                state,
+                outside,
+                is_signed=is_signed,
+                token_of=lambda target: target,
+                locked_today=locked,
             )
         except StandfastError as error:
             impossible = str(error)
@@ -153,6 +166,15 @@ def _planned(
             roles = expansion.roles
     refused = Counter(draft.reason for draft in drafts if draft.state is EffectState.REFUSED)
     by_adapter = Counter(draft.connector for draft in drafts if draft.state is EffectState.PLANNED)
+    notes: tuple[str, ...] = ()
+    seconds = 0
+    try:
+        notes, seconds = (
+            tuple(_notes(step, by_adapter, outside)),
+            _seconds(step, by_adapter, outside),
+        )
+    except StandfastError as error:
+        impossible = str(error)  # for one directory at least: its secret is missing, or the like
     if drafts and not by_adapter and not impossible:
         impossible = "every target would be refused"
     return PlannedStep(
@@ -164,12 +186,12 @@ def _planned(
         targets=acts(drafts),
         refused=dict(refused),
         by_adapter=dict(by_adapter),
-        notes=tuple(_notes(step, by_adapter, outside)),
+        notes=notes,
         approvals=approvals,
         roles=roles,
         is_irreversible=is_irreversible(step),
         undo=step.undo or "",
-        seconds=_seconds(step, by_adapter, outside),
+        seconds=seconds,
         impossible=impossible,
     )
 

@@ -105,7 +105,7 @@ class Outside(ABC):
         if isinstance(adapter, Connector):
             states = adapter.observe([row.as_order().target for row in rows])
             return [
-                _account_observed(lane.verb, row, state)
+                _account_observed(lane.verb, row, state, ends_sessions="revoke" in adapter.verbs)
                 for row, state in zip(rows, states, strict=True)
             ]
         if isinstance(adapter, EvidenceSource):
@@ -215,11 +215,15 @@ class Outside(ABC):
     def _read_audience(self, name: str) -> Audience: ...
 
 
-def _account_observed(verb: str, row: EffectRow, state: AccountState) -> Observed:
+def _account_observed(
+    verb: str, row: EffectRow, state: AccountState, *, ends_sessions: bool
+) -> Observed:
     """Say whether an account's state shows that the effect happened."""
     match verb:
         case "accounts.lock":
-            happened = state.is_enabled is False
+            # A lock ends sessions as well. Where nothing shows that it did, let it be done anew.
+            is_shut = not ends_sessions or state.live_sessions == 0
+            happened = state.is_enabled is False and is_shut
         case "accounts.unlock":
             happened = state.prior == row.prior
         case _:

@@ -92,7 +92,7 @@ def test_an_undo_of_what_was_never_proven_needs_an_approval_of_the_risk(centre: 
     account = centre.scim.create("agent01")
     case = centre.open("lock", "agent01")  # this playbook locks and proves nothing
     centre.advance(case)
-    plan = decisions.undo(centre.place, case)
+    plan = decisions.undo(centre.place, case, requested_by="dana")
     assert plan.needs_approvals == 1
     centre.advance(case)
     assert not centre.scim.is_active(account)

@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.Column("opened_by", sa.String(length=64), nullable=False),
         sa.Column("is_signed", sa.Boolean(), nullable=False),
         sa.Column("trigger", sa.String(length=128), nullable=True),
+        sa.Column("seal", sa.String(length=64), nullable=False),
         sa.Column("closed_at", sa.String(length=27), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incident")),
     )
@@ -203,7 +204,7 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("not_before", sa.String(length=27), nullable=True),
         sa.Column("attempt", sa.String(length=32), nullable=True),
-        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("sealed_reason", sa.LargeBinary(), nullable=True),
         sa.Column("proof", sa.String(length=16), nullable=False),
         sa.Column("sealed_facts", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(["attempt"], ["attempt.token"], name=op.f("fk_effect_attempt")),

@@ -1,0 +1,131 @@
+"""What may be claimed: the last look before an act, in the transaction that claims it.
+
+Rules
+- Only while the incident is open and not halted, its mode is the adapters', the step runs, and its
+  approvals verify.
+- No unlock while another open incident holds the account, whatever was known when it was planned;
+  no lock while an unlock of the account may still land.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, exists, or_, select, text
+
+from standfast.errors import ApprovalRefused, Refused
+from standfast.ledger.approvals import holds, refuse_forged_incident
+from standfast.ledger.core import Core
+from standfast.ledger.database import wait_for_turn
+from standfast.ledger.effects import (
+    NEEDS_PRIOR,
+    PAGE,
+    UNDO_VERBS,
+    Lane,
+    holders_of,
+    may_run,
+    seal_reason,
+    with_step,
+)
+from standfast.ledger.tables import attempt, effect, incident
+from standfast.ledger.transaction import Write
+from standfast.records import EffectState, Mode
+
+_ACCOUNTS_LOCK = 7_236_115  # of PostgreSQL, beside the chain's
+
+
+class Lapsed(ApprovalRefused):
+    """The approvals of a step that runs no longer verify."""
+
+    def __init__(self, step_key: tuple[str, str, int], why: str) -> None:
+        super().__init__(why)
+        self.step_key = step_key
+
+
+def claimable(
+    core: Core, write: Write, incident_id: str, lane: Lane, mode: Mode, most: int, now: datetime
+) -> list[Row[Any]]:
+    """Give the effects of one step that a call may carry now, locked; refuse those held by others.
+
+    Empty when there are none. Raises Refused for adapters of another mode, Lapsed when the step's
+    approvals no longer verify, and Damaged when what decides was changed outside the ledger.
+    """
+    connection = write.connection
+    if write.is_postgresql and lane.verb in NEEDS_PRIOR | UNDO_VERBS:
+        # A lock and an unlock of one account, claimed side by side, would not see each other.
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_ACCOUNTS_LOCK})"))
+    wait_for_turn(connection, incident_id, is_shared=True)
+    place = (
+        connection.execute(select(incident).where(incident.c.id == incident_id)).mappings().first()
+    )
+    if place is None or place["state"] != "open" or place["is_halted"]:
+        return []
+    refuse_forged_incident(core, place)
+    if place["mode"] != mode:
+        raise Refused(f"incident {incident_id} is {place['mode']}; these adapters are {mode}")
+    statement: Select[Any] = (
+        select(effect)
+        .select_from(with_step())
+        .where(
+            effect.c.incident == incident_id,
+            effect.c.state == "planned",
+            effect.c.verb == lane.verb,
+            effect.c.connector == lane.connector,
+            or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
+            may_run(now),
+        )
+        .order_by(effect.c.step, effect.c.round, effect.c.position)
+        .limit(most)
+        .with_for_update(skip_locked=True, of=effect)
+    )
+    if lane.verb in NEEDS_PRIOR:
+        statement = statement.where(effect.c.sealed_prior.is_not(None), ~_is_being_unlocked(now))
+    found = [*connection.execute(statement)]
+    first = found[:1]
+    same_step = [row for row in found if (row.step, row.round) == (first[0].step, first[0].round)]
+    if not same_step or lane.verb == PAGE:
+        return same_step
+    step_key = (incident_id, same_step[0].step, same_step[0].round)
+    try:
+        holds(core, connection, *step_key, now)
+    except ApprovalRefused as error:
+        raise Lapsed(step_key, str(error)) from None
+    return same_step if lane.verb not in UNDO_VERBS else _not_held(core, write, same_step)
+
+
+def _not_held(core: Core, write: Write, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Refuse the unlocks of accounts that another incident holds by now; give the others."""
+    holders = holders_of(write.connection, rows[0].incident, [row.handle for row in rows])
+    kept = [row for row in rows if row.handle in holders]
+    write.update_many(
+        effect,
+        [
+            {
+                "token": row.token,
+                "state": EffectState.REFUSED.value,
+                "sealed_reason": seal_reason(
+                    core.vault,
+                    row.verb,
+                    row.incident,
+                    row.token,
+                    f"{holders[row.handle]} holds it by now; nothing was changed",
+                ),
+            }
+            for row in kept
+        ],
+    )
+    if kept:
+        write.tell(held_by_others=len(kept))
+    return [row for row in rows if row.handle not in holders]
+
+
+def _is_being_unlocked(now: datetime) -> ColumnElement[bool]:
+    """May an unlock of the effect's account, of whatever incident, still land?"""
+    unlock = effect.alias("unlock")
+    return exists().where(
+        unlock.c.handle == effect.c.handle,
+        unlock.c.verb.in_(UNDO_VERBS),
+        unlock.c.state.in_(("submitting", "unknown")),
+        unlock.c.attempt == attempt.c.token,
+        attempt.c.settle_after > now,
+    )

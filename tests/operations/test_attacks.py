@@ -1,0 +1,181 @@
+"""What an intruder, a hurried operator or an unlucky moment must not be able to do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.operations import decisions, incident
+from standfast.records import EffectState, Mode, StepState
+from tests.operations.conftest import Centre
+from tests.operations.places import PASSPHRASES
+from tests.operations.twins import TwinPlace, twin_place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[TwinPlace]:
+    """A live place on SQLite whose outside is twins."""
+    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+        yield place
+
+
+def directory_of(place: TwinPlace) -> MemoryDirectory:
+    assert isinstance(place.twins.directory, MemoryDirectory)
+    return place.twins.directory
+
+
+def asks_about_customers(place: TwinPlace) -> str:
+    """Bring an incident to where it asks for approval to tell the customers; give its id."""
+    case = place.run("account-takeover")
+    decisions.answer(place, case, "customers_affected", "yes")
+    assert place.advance(case).state.steps["tell_customers"].state is StepState.ASKING
+    return case
+
+
+# Whom it may lock, and whom it may let in
+
+
+def test_a_protected_account_is_protected_however_its_name_is_written(centre: Centre) -> None:
+    protected = centre.scim.create("break-glass")
+    case = centre.open("lock", "Break-Glass", "agents:BREAK-GLASS")
+    centre.advance(case)
+    assert centre.scim.is_active(protected)
+    assert {row.state for row in centre.place.ledger.effects.of_incident(case)} == {
+        EffectState.REFUSED
+    }
+
+
+def test_many_small_incidents_lock_no_more_than_one_person_may(place: TwinPlace) -> None:
+    most = place.config.limits.accounts_without_second_person
+    names = [f"n{number:03}" for number in range(most)]
+    for name in names:
+        directory_of(place).add(name)
+    place.run("lock", [f"agents:{name}" for name in names])
+    assert not any(place.is_enabled(name) for name in names)
+    one_more = place.run("lock")
+    assert place.is_enabled("agent01")
+    decisions.decide(place, one_more, "lock", "lee", PASSPHRASES["lee"])
+    place.advance(one_more)
+    assert not place.is_enabled("agent01")
+
+
+def test_an_undo_that_waited_gives_back_nothing_that_another_incident_locked_since(
+    place: TwinPlace,
+) -> None:
+    first = place.run("lock")
+    plan = decisions.undo(place, first)
+    assert plan.needs_approvals
+    second = place.run("lock")
+    decisions.decide(place, first, plan.step, "lee", PASSPHRASES["lee"])
+    decisions.decide(place, first, plan.step, "kim", PASSPHRASES["kim"])
+    place.advance(first)
+    assert not place.is_enabled("agent01")
+    (kept,) = [r for r in place.ledger.effects.of_incident(first) if r.verb == "accounts.unlock"]
+    assert kept.state is EffectState.REFUSED
+    assert second in kept.reason
+
+
+def test_what_an_exercise_locked_is_neither_held_nor_the_state_before(place: TwinPlace) -> None:
+    directory_of(place).set_enabled("agent01", False)
+    rehearsal = place.open("account-takeover", mode=Mode.EXERCISE)
+    place.advance(rehearsal)
+    case = place.run("account-takeover")
+    plan = decisions.undo(place, case)
+    assert (plan.restores, plan.kept) == (1, ())
+    place.advance(case)
+    assert not place.is_enabled("agent01"), "it was disabled before the real incident"
+
+
+def test_a_closed_incident_lends_no_state_from_before(place: TwinPlace) -> None:
+    first = place.run("account-takeover")
+    incident.close(place, first)
+    directory_of(place).set_enabled("agent01", True)
+    directory_of(place).set_enabled("agent01", False)  # left the company since
+    second = place.run("account-takeover")
+    decisions.undo(place, second)
+    place.advance(second)
+    assert not place.is_enabled("agent01")
+
+
+def test_whoever_asks_for_a_risky_undo_cannot_be_its_only_approver(place: TwinPlace) -> None:
+    case = place.run("lock")
+    plan = decisions.undo(place, case)  # by nobody who signed in: it may have been lee
+    decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"])
+    place.advance(case)
+    assert not place.is_enabled("agent01")
+    decisions.decide(place, case, plan.step, "kim", PASSPHRASES["kim"])
+    place.advance(case)
+    assert place.is_enabled("agent01")
+
+
+def test_a_lock_whose_answer_was_lost_is_done_again_where_sessions_may_live_on(
+    place: TwinPlace,
+) -> None:
+    session = directory_of(place).open_session("agent01")
+    directory_of(place).script("lock", Fault.LOST_REQUEST)
+    case = place.open("lock")
+    directory_of(place).set_enabled("agent01", False)  # somebody disabled it, sessions live on
+    place.advance(case)
+    assert not directory_of(place).admits(session)
+
+
+# Approvals
+
+
+def test_retrying_pages_that_failed_starts_no_step_that_waits_for_approval(
+    place: TwinPlace,
+) -> None:
+    from standfast.notices.senders.memory import TAKEN, Answer
+
+    is_down = True
+
+    def answer(message: object) -> Answer:
+        return Answer(state=EffectState.FAILED, reason="relay says 554") if is_down else TAKEN
+
+    case = place.run("account-takeover")
+    decisions.answer(place, case, "customers_affected", "yes")
+    place.twins.mail._answer = answer
+    place.advance(case)
+    is_down = False
+    decisions.retry(place, case)
+    state = place.advance(case).state.steps["tell_customers"]
+    assert state.state is StepState.ASKING
+    assert place.twins.told("lee@example.com") == 1
+    decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"])
+    place.advance(case)
+    assert place.twins.told("customers1@example.net") == 1
+
+
+def test_what_an_approver_refused_can_be_asked_again(place: TwinPlace) -> None:
+    case = asks_about_customers(place)
+    decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"], approves=False)
+    assert place.advance(case).state.steps["tell_customers"].state is StepState.REFUSED
+    assert decisions.retry(place, case, "tell_customers") == 1
+    view = place.advance(case).state.steps["tell_customers"]
+    assert (view.state, view.round, view.approvals) == (StepState.ASKING, 2, 0)
+    assert place.twins.told("customers1@example.net") == 0
+    decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"])
+    place.advance(case)
+    assert place.twins.told("customers1@example.net") == 1
+
+
+def test_an_undo_that_an_approver_refused_can_be_planned_again(place: TwinPlace) -> None:
+    case = place.run("lock")
+    first = decisions.undo(place, case)
+    decisions.decide(place, case, first.step, "lee", PASSPHRASES["lee"], approves=False)
+    place.advance(case)
+    second = decisions.undo(place, case)
+    assert second.restores == 1
+    assert second.step != first.step
+
+
+def test_an_approver_removed_before_the_act_leaves_it_to_the_others(place: TwinPlace) -> None:
+    case = asks_about_customers(place)
+    decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"])
+    place.ledger.people.remove("lee", "os:test", place.clock())
+    assert place.advance(case).state.steps["tell_customers"].state is StepState.ASKING
+    assert place.twins.told("customers1@example.net") == 0
+    decisions.decide(place, case, "tell_customers", "kim", PASSPHRASES["kim"])
+    place.advance(case)
+    assert place.twins.told("customers1@example.net") == 1

@@ -1,0 +1,497 @@
+"""Directories, relays and databases that fail in the middle of an incident, and what is left then.
+
+Waits that a runner makes on purpose are shortened; everything else is as it runs at night.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from standfast.accounts import scim
+from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.errors import ExitStatus, Refused, StandfastError
+from standfast.ledger import attempts
+from standfast.ledger.effects import Lane
+from standfast.notices.senders import Message, smtp
+from standfast.notices.senders.memory import TAKEN, Answer
+from standfast.operations import decisions, incident, lanes
+from standfast.operations.actions import expand
+from standfast.playbook.engine import State
+from standfast.records import EffectState, Limits, Mode, Result, StepState
+from tests.operations.conftest import Centre
+from tests.operations.places import PASSPHRASES, furnish, place_at
+from tests.operations.twins import ACCOUNTS, TwinPlace, twin_place
+from tests.servers.postgres import Postgres
+from tests.servers.scim import ScimServer
+
+MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
+
+
+@pytest.fixture(autouse=True)
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "_LOOK_AGAIN", timedelta(seconds=0.02))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[TwinPlace]:
+    """A live place on SQLite whose outside is twins."""
+    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+        yield place
+
+
+def directory_of(place: TwinPlace) -> MemoryDirectory:
+    assert isinstance(place.twins.directory, MemoryDirectory)
+    return place.twins.directory
+
+
+def states(place: TwinPlace, case: str, verb: str) -> list[EffectState]:
+    return [row.state for row in place.ledger.effects.of_incident(case) if row.verb == verb]
+
+
+# A directory
+
+
+def test_a_directory_that_always_loses_the_request_is_given_up_and_says_so(
+    place: TwinPlace,
+) -> None:
+    directory_of(place).script("lock", Fault.LOST_REQUEST, times=100)
+    outcome = place.advance(case := place.open("lock"))
+    assert outcome.exit_status is ExitStatus.FAILED
+    (row,) = place.ledger.effects.of_incident(case)
+    assert (row.state, row.tries) == (EffectState.FAILED, 5)
+    assert "never happened" in row.reason
+
+
+def test_a_lock_that_happened_but_lost_its_answer_changes_once(place: TwinPlace) -> None:
+    directory_of(place).script("lock", Fault.LOST_ANSWER)
+    place.advance(place.open("lock"))
+    assert directory_of(place).changes("agent01") == 1
+
+
+def test_a_directory_that_dies_after_an_unanswered_lock_holds_no_runner_for_ever(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at what happened comes back later and later; the runner ends, the doubt stays."""
+    monkeypatch.setattr(incident, "_LONGEST_WAIT", timedelta(seconds=0.3))
+    directory = directory_of(place)
+    directory.script("lock", Fault.LOST_REQUEST)
+    lose = directory._lock
+
+    def lock_and_die(orders: object) -> object:
+        results = lose(orders)  # type: ignore[arg-type]  # handed on as it came
+        directory.go_away()
+        return results
+
+    monkeypatch.setattr(directory, "_lock", lock_and_die)
+    case = place.open("lock")
+    runner = threading.Thread(target=place.advance, args=(case,), daemon=True)
+    runner.start()
+    runner.join(20)
+    assert not runner.is_alive(), "the runner sits and asks"
+    assert states(place, case, "accounts.lock") == [EffectState.UNKNOWN]
+    monkeypatch.setattr(directory, "_lock", lose)
+    directory.come_back()
+    monkeypatch.setattr(incident, "_LONGEST_WAIT", timedelta(minutes=3))
+    assert place.advance(case).exit_status is ExitStatus.DONE
+    assert not place.is_enabled("agent01")
+
+
+def test_a_directory_that_is_down_at_planning_and_comes_back_is_locked(place: TwinPlace) -> None:
+    directory = directory_of(place)
+    directory.go_away()
+    case = place.open("lock", ["agent01", "agent02"])
+    seen = 0
+    observe = directory._observe
+
+    def come_back_at_the_third_look(names: object) -> object:
+        nonlocal seen
+        seen += 1
+        if seen == 3:
+            directory.come_back()
+        return observe(names)  # type: ignore[arg-type]  # handed on as it came
+
+    directory._observe = come_back_at_the_third_look  # type: ignore[method-assign, assignment]
+    assert place.advance(case).exit_status is ExitStatus.DONE
+    assert not place.is_enabled("agent01")
+    assert not place.is_enabled("agent02")
+
+
+def test_a_directory_that_is_silent_at_planning_costs_one_time_out_and_not_one_a_name(
+    place: TwinPlace,
+) -> None:
+    directory = directory_of(place)
+    directory.go_away()
+    names = [f"n{number}" for number in range(2_000)]
+    case = place.open("lock", names)
+    outside = place.outside(place.ledger.incidents.get(case))
+    state: State = place.ledger.incidents.state(case)
+    step = state.playbook.step("lock")
+    expansion = expand(step, state, outside, is_signed=True, token_of=str)
+    assert len(expansion.drafts) == 2_000
+    assert [len(call.targets) for call in directory.calls] == [16]
+
+
+def test_the_first_accounts_are_locked_before_the_last_are_looked_at(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "_LOOK_BATCH", 2)
+    place.advance(place.open("lock", MANY))
+    verbs = [call.verb for call in directory_of(place).calls]
+    assert verbs.index("lock") < len(verbs) - 1 - verbs[::-1].index("observe")
+    assert not any(place.is_enabled(name) for name in ACCOUNTS)
+
+
+def test_a_directory_whose_secret_is_missing_keeps_nobody_in_elsewhere(
+    tmp_path: Path, scim_server: ScimServer
+) -> None:
+    config_file = furnish(tmp_path, scim_url=scim_server.url)
+    config_file.write_text(
+        config_file.read_text()
+        + f'[accounts.other]\nkind = "scim"\nurl = "{scim_server.url}"\ntoken = "env:NOT_THERE"\n'
+    )
+    account = scim_server.create("agent01")
+    with place_at(config_file, token=scim_server.token) as place:
+        case = incident.open_incident(
+            place, "lock", {"accounts": ["agent01"]}, mode=Mode.LIVE, opened_by="dana"
+        ).incident
+        outcome = incident.advance(place, case, "direct")
+        rows = {row.connector: row for row in place.ledger.effects.of_incident(case)}
+    assert not scim_server.is_active(account)
+    assert outcome.exit_status is ExitStatus.PARTIAL
+    assert rows["other"].state is EffectState.FAILED
+    assert "NOT_THERE" in rows["other"].reason
+
+
+@dataclass
+class Liar:
+    """A directory over HTTP that answers whatever its script says; it remembers when it was hit."""
+
+    answer: Callable[[str, int], tuple[int, dict[str, str], bytes] | None]  # method, its count
+    hits: list[tuple[str, float]] = field(default_factory=list)
+    url: str = ""
+
+
+@contextmanager
+def lying(liar: Liar, clock: Callable[[], datetime]) -> Iterator[Liar]:
+    class Handler(BaseHTTPRequestHandler):
+        def _meet(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            liar.hits.append((self.command, clock().timestamp()))
+            count = sum(method == self.command for method, _ in liar.hits)
+            told = liar.answer(self.command, count)
+            if told is None:
+                self.close_connection = True
+                return
+            status, headers, body = told
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PATCH = _meet  # noqa: N815 - http.server names its hooks so
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    liar.url = f"http://127.0.0.1:{server.server_address[1]}/v2"
+    try:
+        yield liar
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def user(*, is_active: bool) -> dict[str, object]:
+    return {"id": "1", "userName": "agent01", "active": is_active, "schemas": []}
+
+
+def listed(*, is_active: bool) -> tuple[int, dict[str, str], bytes]:
+    page = {"totalResults": 1, "Resources": [user(is_active=is_active)]}
+    return 200, {"Content-Type": "application/scim+json"}, json.dumps(page).encode()
+
+
+def locked_through(tmp_path: Path, liar: Liar) -> tuple[incident.Outcome, str, EffectState]:
+    """Lock agent01 in the liar's directory; give the outcome, the reason and the state."""
+    config_file = furnish(tmp_path, timeout_seconds=0.5)
+    with place_at(config_file) as known, lying(liar, known.clock):
+        config_file.write_text(config_file.read_text().replace("http://127.0.0.1:9/v2", liar.url))
+        with place_at(config_file) as place:
+            case = incident.open_incident(
+                place, "lock", {"accounts": ["agents:agent01"]}, mode=Mode.LIVE, opened_by="dana"
+            ).incident
+            outcome = incident.advance(place, case, "direct")
+            (row,) = place.ledger.effects.of_incident(case)
+            return outcome, row.reason, row.state
+
+
+def test_a_directory_that_says_later_is_asked_later_and_then_done(tmp_path: Path) -> None:
+    is_active = True
+
+    def answer(method: str, count: int) -> tuple[int, dict[str, str], bytes]:
+        nonlocal is_active
+        if method == "GET":
+            found = listed(is_active=is_active)
+            return found if is_active else (200, {}, json.dumps(user(is_active=False)).encode())
+        if count == 1:
+            return 429, {"Retry-After": "1"}, b""
+        is_active = False
+        return 204, {}, b""
+
+    liar = Liar(answer=answer)
+    outcome, _, state = locked_through(tmp_path, liar)
+    assert (outcome.exit_status, state) == (ExitStatus.DONE, EffectState.DONE)
+    first, second = [when for method, when in liar.hits if method == "PATCH"]
+    assert second - first >= 1.0, "Retry-After was honoured"
+
+
+def test_a_directory_that_claims_success_and_does_nothing_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(method: str, count: int) -> tuple[int, dict[str, str], bytes]:
+        if method == "PATCH":
+            return 204, {}, b""
+        # The first two looks are by name; each try reads by name, then back by id.
+        is_by_name = count < 3 or count % 2 == 0
+        body = json.dumps(user(is_active=True)).encode()
+        return listed(is_active=True) if is_by_name else (200, {}, body)
+
+    monkeypatch.setattr(scim, "REPLICA_SECONDS", 0.05)
+    _, reason, state = locked_through(tmp_path, Liar(answer=answer))
+    assert state is EffectState.FAILED
+    assert "as it was" in reason
+
+
+@pytest.mark.parametrize("body", [b"<html>agent01 oops</html>", b"\xff\x00", b"[]", b"{", b""])
+def test_a_directory_that_answers_garbage_locks_nobody_and_its_words_go_nowhere(
+    tmp_path: Path, body: bytes
+) -> None:
+    outcome, reason, state = locked_through(
+        tmp_path, Liar(answer=lambda _method, _count: (200, {}, body))
+    )
+    assert (outcome.exit_status, state) == (ExitStatus.FAILED, EffectState.FAILED)
+    assert reason
+    assert "agent01" not in reason
+    assert "oops" not in reason
+
+
+def test_a_directory_that_cuts_the_connection_in_the_middle_leaves_no_false_done(
+    tmp_path: Path,
+) -> None:
+    def answer(method: str, _count: int) -> tuple[int, dict[str, str], bytes] | None:
+        return None if method == "PATCH" else listed(is_active=True)
+
+    outcome, _, state = locked_through(tmp_path, Liar(answer=answer))
+    assert (outcome.exit_status, state) == (ExitStatus.FAILED, EffectState.FAILED)
+
+
+# A relay
+
+
+def test_a_relay_that_is_down_and_comes_back_tells_each_person_once(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "RELAY_AWAY_SECONDS", 0.05)
+    centre.scim.create("agent01")
+    centre.smtp.answer_recipient("staff1@example.com", "drop")
+    send, falls = smtp.SmtpSender._send, 0
+
+    def count(self: smtp.SmtpSender, messages: Sequence[Message]) -> list[Result]:
+        nonlocal falls
+        falls += 1
+        if falls == 3:
+            centre.smtp.answer_recipient("staff1@example.com", "250 OK")
+        return send(self, messages)
+
+    monkeypatch.setattr(smtp.SmtpSender, "_send", count)
+    outcome = centre.advance(centre.open("account-takeover", "agent01"))
+    assert falls == 3
+    assert outcome.state.steps["tell_staff"].state is StepState.DONE
+    assert [centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_a_message_put_off_with_4xx_is_accepted_later_and_sent_once(centre: Centre) -> None:
+    centre.scim.create("agent01")
+    centre.smtp.answer_next_data("451 4.7.1 greylisted")
+    case = centre.open("account-takeover", "agent01")
+    centre.advance(case)
+    assert sum(centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)) == 2
+    with place_at(
+        centre.config_file,
+        token=centre.scim.token,
+        clock=lambda: centre.place.clock() + timedelta(minutes=10),
+    ) as later:
+        incident.advance(later, case, "direct")
+    assert [centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_one_approver_who_cannot_be_written_to_keeps_no_other_from_being_woken(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from standfast.operations import pages
+
+    page = pages._page
+
+    def page_but_not_kim(*args: object) -> object:
+        if getattr(args[5], "name", "") == "kim":
+            raise Refused("a recipient's 'name' is longer than it may be")
+        return page(*args)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(pages, "_page", page_but_not_kim)
+    case = place.run("account-takeover")
+    decisions.answer(place, case, "customers_affected", "yes")
+    place.advance(case)
+    assert place.twins.told("lee@example.com") == 1
+
+
+def test_who_decides_between_the_look_and_the_page_stops_no_runner(place: TwinPlace) -> None:
+    case = place.run("account-takeover")
+    decisions.answer(place, case, "customers_affected", "yes")
+    outside = place.outside(place.ledger.incidents.get(case))
+    state = place.ledger.incidents.state(case)
+    incident.expand_step(place, state, outside, "tell_customers", 1)
+    stale = place.ledger.incidents.state(case)
+    decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"])
+    incident._make(place, stale, outside, place.clock())
+    place.advance(case)
+    assert place.twins.told("customers1@example.net") == 1
+    assert place.twins.told("lee@example.com") == 0, "nobody is woken for what is decided"
+
+
+def test_a_persons_no_is_refused_while_the_message_may_still_be_taken(place: TwinPlace) -> None:
+    """Or it would be sent a second time beside the first."""
+    place.twins.mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN, is_taken=True)
+    place.twins.mail.limits = Limits(batch=2, workers=1, timeout_seconds=600)
+    case = place.run("account-takeover")
+    unknown = [
+        row for row in place.ledger.effects.of_incident(case) if row.state is EffectState.UNKNOWN
+    ]
+    assert len(unknown) == 2
+    with pytest.raises(Refused, match="may still happen"):
+        decisions.settle(place, case, unknown[0].token, happened=False)
+
+
+# One lane and another
+
+
+def test_a_fault_that_nobody_foresaw_in_one_lane_leaves_the_others_to_their_work(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = lanes.Lanes._look
+
+    def fall_over(self: lanes.Lanes, lane: Lane) -> None:
+        if lane.verb == "evidence.snapshot":
+            raise RuntimeError("agent01 is in this text")
+        look(self, lane)
+
+    monkeypatch.setattr(lanes.Lanes, "_look", fall_over)
+    outcome = place.advance(place.open("account-takeover"))
+    assert not place.is_enabled("agent01")
+    assert place.twins.told("staff1@example.net") == 1
+    assert outcome.exit_status is ExitStatus.FAILED
+    (trouble,) = outcome.troubles
+    assert "evidence.snapshot through telephony: unexpected RuntimeError" in trouble
+    assert "agent01" not in trouble
+
+
+def test_a_step_that_cannot_even_be_planned_leaves_the_others_to_their_work(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from standfast.operations import actions
+
+    def fall_over(*_: object) -> None:
+        raise KeyError("agent01")
+
+    monkeypatch.setattr(actions, "_sources", fall_over)
+    outcome = place.advance(place.open("account-takeover"))
+    assert not place.is_enabled("agent01")
+    assert outcome.state.steps["freeze_logs"].state is StepState.FAILED
+    told = json.dumps([event.detail for event in place.ledger.timeline(outcome.incident)])
+    assert "agent01" not in told
+
+
+# The ledger
+
+
+def test_a_receipt_is_written_again_when_the_ledger_was_away(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from standfast.errors import Unavailable
+
+    receipt, falls = attempts.Attempts.receipt, 2
+
+    def stumble(self: attempts.Attempts, *args: object) -> None:
+        nonlocal falls
+        if falls:
+            falls -= 1
+            raise Unavailable("the ledger's PostgreSQL does not answer")
+        receipt(self, *args)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(attempts.Attempts, "receipt", stumble)
+    outcome = place.advance(place.open("account-takeover"))
+    assert outcome.troubles == ()
+    assert place.twins.told("staff1@example.net") == 1
+    assert EffectState.UNKNOWN not in states(place, outcome.incident, "notices.send")
+
+
+def test_a_heart_that_misses_a_beat_goes_on(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from standfast.errors import Unavailable
+
+    beats = threading.Semaphore(0)
+
+    def beat(*_: object) -> None:
+        beats.release()
+        raise Unavailable("the ledger stayed locked for 30 s by another process")
+
+    monkeypatch.setattr(incident, "LEASE", timedelta(seconds=0.03))
+    monkeypatch.setattr(type(place.ledger.runners), "beat", beat)
+    case = place.open("lock")
+    with incident._runner(place, case, "direct"):
+        assert beats.acquire(timeout=5)
+        assert beats.acquire(timeout=5), "one missed beat was its last"
+
+
+def test_connections_cut_in_the_middle_leave_an_incident_that_can_be_gone_on_with(
+    tmp_path: Path, postgres_url: str, postgres_server: Postgres
+) -> None:
+    database = postgres_url.partition("/@/")[2] or postgres_url.rpartition("@/")[2]
+    name = database.partition("?")[0]
+    cuts = threading.Semaphore(3)
+
+    def cut_and_take(_message: Message) -> Answer:
+        if cuts.acquire(blocking=False):
+            with psycopg.connect(postgres_server.url("postgres", driver="")) as superuser:
+                superuser.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                    (name,),
+                )
+        return TAKEN
+
+    with twin_place(tmp_path, postgres_url) as place:
+        place.twins.mail._answer = cut_and_take
+        case = place.open("account-takeover", MANY)
+        for _ in range(6):  # a person who runs it again
+            try:
+                place.advance(case)
+            except StandfastError:
+                continue
+            break
+        place.advance(case)
+        assert not any(place.is_enabled(name) for name in ACCOUNTS)
+        assert [place.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
+        assert set(states(place, case, "notices.send")) == {EffectState.DONE}
+        assert place.ledger.audit.verify().is_whole

@@ -1,0 +1,142 @@
+"""A live place whose outside is twins that can be scripted: quick, and deaf to the network.
+
+What they cannot show (wire formats, real answers) stands in test_incident and test_faults. The
+ledger is a real one, on the database that the test names.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from standfast.accounts import Connector
+from standfast.accounts.memory import MemoryDirectory
+from standfast.config import Config
+from standfast.evidence import Custody, EvidenceSource
+from standfast.evidence.memory import MemoryEvidence
+from standfast.ledger.incidents import IncidentRow
+from standfast.notices.audience import Audience, Recipient
+from standfast.notices.senders import Sender
+from standfast.notices.senders.memory import MemorySender
+from standfast.operations import incident
+from standfast.operations.place import Place
+from standfast.outside import NoticeOf, Outside
+from standfast.records import Limits, Mode
+from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
+
+ACCOUNTS = tuple(f"agent{number:02}" for number in range(1, 6))
+
+
+def twin_directory(*names: str, limits: Limits | None = None) -> MemoryDirectory:
+    """A directory whose calls settle at once, so that a test need not wait for them."""
+    return MemoryDirectory(
+        "agents",
+        dict.fromkeys(names or ACCOUNTS, True),
+        limits=limits or Limits(batch=2, workers=2, timeout_seconds=0.05),
+        retry_after_seconds=0.01,
+    )
+
+
+@dataclass
+class Twins:
+    """Everything outside."""
+
+    directory: Connector = field(default_factory=twin_directory)
+    mail: MemorySender = field(
+        default_factory=lambda: MemorySender(
+            name="mail", limits=Limits(batch=2, workers=2, timeout_seconds=0.05)
+        )
+    )
+    audiences: dict[str, int] = field(default_factory=lambda: {"staff": 2, "customers": 4})
+
+    def told(self, address: str) -> int:
+        """How many messages one address got."""
+        return sum(message.address == address for message in self.mail.messages)
+
+
+class TwinOutside(Outside):
+    """The adapters of a live incident, all of them twins."""
+
+    def __init__(
+        self, config: Config, custody: Custody, notice_of: NoticeOf, mode: Mode, twins: Twins
+    ) -> None:
+        super().__init__(config, custody, notice_of)
+        self.mode = mode
+        self._twins = twins
+
+    def _build_connector(self, name: str) -> Connector:
+        return self._twins.directory
+
+    def _build_source(self, name: str) -> EvidenceSource:
+        return MemoryEvidence(name=name)
+
+    def _build_sender(self, name: str) -> Sender:
+        return self._twins.mail
+
+    def _read_audience(self, name: str) -> Audience:
+        return Audience(
+            recipients=tuple(
+                Recipient(key=str(n), address=f"{name}{n}@example.net", name=f"Person {n}")
+                for n in range(1, self._twins.audiences[name] + 1)
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinPlace(Place):
+    """A place whose live incidents reach twins."""
+
+    twins: Twins
+
+    def outside(self, incident: IncidentRow) -> Outside:
+        if incident.mode is Mode.EXERCISE:
+            return super().outside(incident)
+        custody = Custody(
+            incident=incident.id, collector="test", reason="test", folder=Path("unused")
+        )
+        notice_of = self.ledger.incidents.notice
+        return TwinOutside(self.config, custody, notice_of, incident.mode, self.twins)
+
+    def open(
+        self,
+        scenario: str,
+        accounts: Sequence[str] = ("agents:agent01",),
+        *,
+        mode: Mode = Mode.LIVE,
+        opened_by: str | None = "dana",
+        trigger: str | None = None,
+    ) -> str:
+        """Open an incident as dana, who signed in; give its id."""
+        opened = incident.open_incident(
+            self,
+            scenario,
+            {"accounts": list(accounts)},
+            mode=mode,
+            opened_by=opened_by,
+            trigger=trigger,
+        )
+        return opened.incident
+
+    def advance(self, incident_id: str) -> incident.Outcome:
+        return incident.advance(self, incident_id, "direct")
+
+    def run(self, scenario: str, accounts: Sequence[str] = ("agents:agent01",)) -> str:
+        """Open and carry on; give the id."""
+        case = self.open(scenario, accounts)
+        self.advance(case)
+        return case
+
+    def is_enabled(self, name: str) -> bool:
+        directory = self.twins.directory
+        assert isinstance(directory, MemoryDirectory)
+        return directory.is_enabled(name)
+
+
+@contextmanager
+def twin_place(folder: Path, ledger_url: str, twins: Twins | None = None) -> Iterator[TwinPlace]:
+    """Furnish a place on this database and open it, with dana, lee and kim enrolled."""
+    config_file = furnish(folder, ledger_url=ledger_url)
+    with place_at(config_file) as place:
+        enrol_people(place, *PASSPHRASES)
+        known = {one.name: getattr(place, one.name) for one in fields(Place)}
+        yield TwinPlace(**known, twins=twins or Twins())
