@@ -86,9 +86,15 @@ def begin(
     round_: int = 1,
     needs: int = 0,
     roles: Sequence[str] = (),
+    hold_seconds: int = 0,
     now: datetime = NOW,
 ) -> bool:
-    expansion = Expansion(drafts=tuple(planned), needs_approvals=needs, roles=tuple(roles))
+    expansion = Expansion(
+        drafts=tuple(planned),
+        needs_approvals=needs,
+        roles=tuple(roles),
+        hold_seconds=hold_seconds,
+    )
     return ledger.steps.expand(incident, step, round_, expansion, "olga", now)
 
 
@@ -180,3 +186,13 @@ def only(ledger: Ledger, incident: str) -> EffectRow:
 
 def states(ledger: Ledger, incident: str) -> dict[str, EffectState]:
     return {row.target: row.state for row in ledger.effects.of_incident(incident)}
+
+
+def waiting(ledger: Ledger) -> int:
+    """How many on PostgreSQL wait for a lock that another holds."""
+    with ledger.core.reading() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return int(found.scalar_one())

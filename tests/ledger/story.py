@@ -38,6 +38,17 @@ NOTICE = FrozenNotice(
     audience="customers",
     recipients=1,
 )
+EXPANSION = Expansion(
+    drafts=(
+        Draft(
+            verb=TELL.verb,
+            connector=TELL.connector,
+            target=f"mail:{PERSONAL['customer']}",
+            details={"values": {"name": PERSONAL["slot"]}},
+        ),
+    ),
+    notice=NOTICE,
+)
 
 
 def tell(ledger: Ledger) -> str:
@@ -122,15 +133,7 @@ def _lock(ledger: Ledger, incident: str, who: str) -> str:
 
 
 def _notify(ledger: Ledger, incident: str, who: str) -> None:
-    planned = Draft(
-        verb=TELL.verb,
-        connector=TELL.connector,
-        target=f"mail:{PERSONAL['customer']}",
-        details={"values": {"name": PERSONAL["slot"]}},
-    )
-    ledger.steps.expand(
-        incident, "tell", 1, Expansion(drafts=(planned,), notice=NOTICE), "olga", NOW
-    )
+    ledger.steps.expand(incident, "tell", 1, EXPANSION, "olga", NOW)
     batch = ledger.attempts.claim(incident, TELL, who, Mode.LIVE, LIMITS, NOW)
     assert batch is not None
     told = Result(

@@ -6,13 +6,14 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from standfast.errors import StandfastError
 from standfast.ledger import Ledger
 from standfast.ledger.tables import as_stored, audit_event, run
 from standfast.ledger.transaction import row_digest
 from tests.ledger.place import NOW
+from tests.ledger.stage import waiting
 from tests.servers import wait_until
 
 
@@ -96,17 +97,11 @@ def test_of_two_who_insert_one_key_side_by_side_only_one_did(postgres_ledger: Le
     with _write(ledger) as write:
         counts.append(write.insert_new(run, _run("a", state="first")))
         thread.start()
-        wait_until(lambda: _blocked(ledger) == 1, "the second writer to wait for the first")
+        wait_until(lambda: waiting(ledger) == 1, "the second writer to wait for the first")
     thread.join()
     assert counts == [1, 0]
     assert [row.state for row in ledger.runs.all("backup")] == ["first"]
     assert ledger.audit.verify().is_whole
-
-
-def _blocked(ledger: Ledger) -> int:
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    with ledger.core.reading() as connection:
-        return int(connection.scalar(text(waiting)) or 0)
 
 
 def test_the_event_carries_digests_of_what_the_database_holds(ledger: Ledger) -> None:

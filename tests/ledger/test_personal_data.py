@@ -1,0 +1,57 @@
+"""Who holds the database, or a copy of it, learns nobody's name, address, account or words."""
+
+import subprocess
+from pathlib import Path
+
+from standfast.ledger import Ledger
+from tests.ledger import story
+from tests.ledger.place import Place
+from tests.servers.postgres import Postgres
+
+
+def _leaks(found: bytes) -> set[str]:
+    """Which of the personal values that went in stand there, as text or as hex."""
+    found = found.lower()
+    return {
+        what
+        for what, text in story.PERSONAL.items()
+        for part in text.lower().split()
+        if len(part) > 4 and (part.encode() in found or part.encode().hex().encode() in found)
+    }
+
+
+def test_no_personal_value_stands_in_sqlites_files(
+    sqlite_ledger: Ledger, sqlite_place: Place
+) -> None:
+    incident = story.tell(sqlite_ledger)
+    files = sorted(sqlite_place.file.parent.glob("ledger.db*"))
+    assert "ledger.db-wal" in [path.name for path in files]
+    found = b"".join(path.read_bytes() for path in files)
+    assert incident.encode() in found  # the search would find a value that is not sealed
+    assert _leaks(found) == set()
+    assert _leaks(sqlite_place.witness.read_bytes()) == set()
+
+
+def test_no_personal_value_stands_in_a_dump_of_postgresql(
+    postgres_ledger: Ledger, postgres_server: Postgres, tmp_path: Path
+) -> None:
+    incident = story.tell(postgres_ledger)
+    database = postgres_ledger.engine.url.database
+    assert database is not None
+    program, url = postgres_server.programs / "pg_dump", postgres_server.url(database, driver="")
+    subprocess.run([str(program), url, "--file", str(tmp_path / "dump")], check=True)
+    found = (tmp_path / "dump").read_bytes()
+    assert incident.encode() in found
+    assert _leaks(found) == set()
+
+
+def test_every_personal_value_is_there_for_who_holds_the_keys(ledger: Ledger) -> None:
+    """The other half: nothing was lost on the way."""
+    incident = story.tell(ledger)
+    person = ledger.people.get("zed")
+    shown = [person.full_name, person.mail, *person.accounts]
+    shown.append(str(ledger.incidents.get(incident).inputs))
+    for row in ledger.effects.of_incident(incident):
+        shown += [row.target, row.reason, str(row.details), str(row.prior), str(row.facts)]
+    missing = {w for w, text in story.PERSONAL.items() if not any(text in one for one in shown)}
+    assert missing == {"answer"}  # which belongs to a step that the playbook does not have

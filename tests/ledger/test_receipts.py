@@ -1,0 +1,188 @@
+"""Receipts: what a call came to, early, late, or not at all."""
+
+from datetime import timedelta
+
+import pytest
+
+from standfast.ledger import Ledger
+from standfast.ledger.effects import Batch
+from standfast.records import EffectState, Limits, Observed, Proof, Result
+from tests.ledger.place import NOW
+from tests.ledger.stage import (
+    REVOKE,
+    begin,
+    claim,
+    claimed,
+    drafts,
+    only,
+    open_incident,
+    results,
+    runner,
+)
+
+
+@pytest.fixture
+def incident(ledger: Ledger) -> str:
+    """An incident with one effect, planned."""
+    incident = open_incident(ledger)
+    begin(ledger, incident, drafts(REVOKE, "alice"))
+    return incident
+
+
+@pytest.mark.parametrize(
+    "state",
+    [EffectState.DONE, EffectState.REFUSED, EffectState.FAILED, EffectState.UNKNOWN],
+)
+def test_a_receipt_is_kept_with_all_that_was_said(
+    ledger: Ledger, incident: str, state: EffectState
+) -> None:
+    who = runner(ledger, incident)
+    result = Result(
+        target="alice",
+        state=state,
+        reason="the directory said so",
+        facts={"sessions": 3},
+        proof=Proof.SESSIONS_GONE,
+    )
+    ledger.attempts.receipt(claimed(ledger, incident, who), [result], who, NOW)
+    row = only(ledger, incident)
+    assert (row.state, row.reason, row.facts, row.proof, row.tries) == (
+        state,
+        "the directory said so",
+        {"sessions": 3},
+        Proof.SESSIONS_GONE,
+        1,
+    )
+    assert claim(ledger, incident, who, now=NOW + timedelta(days=1)) is None
+    assert ledger.timeline(incident)[-1].detail["results"] == {str(state): 1}
+
+
+def test_each_target_of_a_batch_has_its_own_answer(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    begin(ledger, incident, drafts(REVOKE, "alice", "bob", "carol"))
+    who = runner(ledger, incident)
+    said = [EffectState.DONE, EffectState.FAILED, EffectState.UNKNOWN]
+    answers = [Result(target="", state=state) for state in said]
+    ledger.attempts.receipt(claimed(ledger, incident, who), answers, who, NOW)
+    assert [row.state for row in ledger.effects.of_incident(incident)] == said
+
+
+def test_an_answer_too_few_is_refused_and_nothing_is_kept(ledger: Ledger, incident: str) -> None:
+    who = runner(ledger, incident)
+    with pytest.raises(ValueError):
+        ledger.attempts.receipt(claimed(ledger, incident, who), [], who, NOW)
+    assert only(ledger, incident).state is EffectState.SUBMITTING
+
+
+def test_what_may_be_tried_again_waits_as_long_as_was_asked(ledger: Ledger, incident: str) -> None:
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who)
+    ledger.attempts.receipt(
+        batch, results(batch, EffectState.FAILED, reason="busy", retry_after=60), who, NOW
+    )
+    row = only(ledger, incident)
+    assert (row.state, row.reason, row.tries) == (EffectState.PLANNED, "busy", 1)
+    just_before = NOW + timedelta(seconds=60) - timedelta(microseconds=1)
+    assert claim(ledger, incident, who, now=just_before) is None
+    assert claim(ledger, incident, who, now=NOW + timedelta(seconds=60)) is not None
+
+
+def test_after_five_tries_it_stays_failed_until_a_person_retries(
+    ledger: Ledger, incident: str
+) -> None:
+    who = runner(ledger, incident)
+    for tried in range(1, 6):
+        batch = claimed(ledger, incident, who)
+        assert batch.effects[0].tries == tried - 1
+        ledger.attempts.receipt(batch, results(batch, EffectState.FAILED, retry_after=0), who, NOW)
+    row = only(ledger, incident)
+    assert (row.state, row.tries) == (EffectState.FAILED, 5)
+    assert claim(ledger, incident, who) is None
+    assert ledger.attempts.retry(incident, None, "olga", NOW) == 1
+    assert only(ledger, incident).tries == 0
+    assert claim(ledger, incident, who) is not None
+
+
+def _lapsed(ledger: Ledger, incident: str, who: str) -> Batch:
+    """A claim whose call took too long."""
+    batch = claimed(ledger, incident, who)
+    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    assert only(ledger, incident).state is EffectState.UNKNOWN
+    return batch
+
+
+def test_a_late_receipt_counts(ledger: Ledger, incident: str) -> None:
+    who = runner(ledger, incident)
+    batch = _lapsed(ledger, incident, who)
+    ledger.attempts.receipt(batch, results(batch), who, NOW + timedelta(hours=1))
+    assert only(ledger, incident).state is EffectState.DONE
+
+
+def test_a_late_receipt_counts_for_what_nobody_could_tell(ledger: Ledger, incident: str) -> None:
+    who = runner(ledger, incident)
+    batch = _lapsed(ledger, incident, who)
+    row = only(ledger, incident)
+    ledger.attempts.settle(incident, [(row, Observed(target=row.target))], "olga", NOW)
+    assert only(ledger, incident).is_parked
+    ledger.attempts.receipt(batch, results(batch), who, NOW)
+    row = only(ledger, incident)
+    assert (row.state, row.is_parked) == (EffectState.DONE, False)
+
+
+def test_a_late_receipt_counts_for_what_is_planned_again(ledger: Ledger, incident: str) -> None:
+    who = runner(ledger, incident)
+    batch = _lapsed(ledger, incident, who)
+    row = only(ledger, incident)
+    seen = Observed(target=row.target, happened=False)
+    ledger.attempts.settle(incident, [(row, seen)], "olga", NOW)
+    ledger.attempts.receipt(batch, results(batch), who, NOW)
+    assert only(ledger, incident).state is EffectState.DONE
+    assert claim(ledger, incident, who) is None
+
+
+def test_a_late_receipt_does_not_count_once_it_was_claimed_again(
+    ledger: Ledger, incident: str
+) -> None:
+    who = runner(ledger, incident)
+    late = _lapsed(ledger, incident, who)
+    row = only(ledger, incident)
+    seen = Observed(target=row.target, happened=False)
+    ledger.attempts.settle(incident, [(row, seen)], "olga", NOW)
+    again = claimed(ledger, incident, who)
+    ledger.attempts.receipt(late, results(late, EffectState.FAILED), who, NOW)
+    assert only(ledger, incident).state is EffectState.SUBMITTING
+    ledger.attempts.receipt(again, results(again), who, NOW)
+    assert only(ledger, incident).state is EffectState.DONE
+
+
+def test_a_receipt_changes_nothing_that_is_settled(ledger: Ledger, incident: str) -> None:
+    who = runner(ledger, incident)
+    batch = _lapsed(ledger, incident, who)
+    row = only(ledger, incident)
+    ledger.attempts.settle(
+        incident, [(row, Observed(target=row.target, happened=True))], "olga", NOW
+    )
+    ledger.attempts.receipt(batch, results(batch, EffectState.FAILED), who, NOW)
+    assert only(ledger, incident).state is EffectState.DONE
+
+
+def test_a_retry_plans_what_failed_again_and_nothing_else(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    who = runner(ledger, incident)
+    for step in ("first", "second"):
+        begin(ledger, incident, drafts(REVOKE, "alice", "bob", "carol"), step=step)
+        batch = claimed(ledger, incident, who, limits=Limits(batch=3))
+        said = [EffectState.DONE, EffectState.FAILED, EffectState.UNKNOWN]
+        answers = [Result(target="", state=state, reason="why") for state in said]
+        ledger.attempts.receipt(batch, answers, who, NOW)
+    assert ledger.attempts.retry(incident, "second", "olga", NOW) == 1
+    found = [(row.step, row.state, row.reason) for row in ledger.effects.of_incident(incident)]
+    done, failed, unknown = EffectState.DONE, EffectState.FAILED, EffectState.UNKNOWN
+    assert found == [
+        ("first", done, "why"),
+        ("first", failed, "why"),
+        ("first", unknown, "why"),
+        ("second", done, "why"),
+        ("second", EffectState.PLANNED, ""),
+        ("second", unknown, "why"),
+    ]
