@@ -174,9 +174,13 @@ def advance(
                 lanes.wait(max(_TICK_SECONDS, _WAIT_PER_LOOK * (time.monotonic() - began)))
         finally:
             lanes.close()
-    ledger.audit.sign_head(clock())
+    troubles = list(lanes.troubles.values())
+    try:
+        ledger.audit.sign_head(clock())
+    except StandfastError as error:
+        # What was contained stays contained, and is told, where the witness is not to be reached.
+        troubles.append(error)
     outcome = look(place, incident_id)
-    troubles = lanes.troubles.values()
     return Outcome(
         incident=incident_id,
         state=outcome.state,

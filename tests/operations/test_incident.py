@@ -256,6 +256,19 @@ def test_an_answer_that_is_no_option_is_refused(centre: Centre) -> None:
         decisions.answer(centre.place, case, "no_such_step", "yes")
 
 
+def test_a_witness_that_cannot_be_written_stops_no_containment_and_is_told(
+    centre: Centre,
+) -> None:
+    account = centre.scim.create("agent01")
+    witness = centre.place.config.ledger.witness
+    witness.unlink()
+    witness.mkdir()
+    outcome = centre.advance(centre.open("lock", "agent01"))
+    assert not centre.scim.is_active(account)
+    assert outcome.exit_status is ExitStatus.USAGE
+    assert any("witness" in trouble for trouble in outcome.troubles)
+
+
 def test_a_closed_incident_undoes_nothing(centre: Centre) -> None:
     centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
