@@ -2,11 +2,14 @@
 
 Rules
 - SQLite runs in WAL with `synchronous=FULL`: NORMAL loses committed intents on a power cut.
-- A write takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be begun again.
+- A write takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be begun again;
+  before that it waits in line, so that nobody is overtaken without end.
 - The driver's own transaction handling is off: the statements here are the ones that run.
 - Nothing of a database's message leaves this room: it may quote a row.
 """
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,10 +115,34 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction: committed at the end, rolled back when anything escapes."""
     with (
         _plain_errors(engine),
+        _in_line(engine),
         engine.connect().execution_options(standfast_writes=True) as connection,
         connection.begin(),
     ):
         yield connection
+
+
+@contextmanager
+def _in_line(engine: Engine) -> Iterator[None]:
+    """Let SQLite's writers wait in one line, threads and processes alike.
+
+    SQLite itself polls at growing intervals, so who writes again at once is served before who has
+    waited long, and a `stop` can be overtaken by a hundred claims. A lock of the kernel's wakes
+    those who wait, and ends with the process that holds it.
+    """
+    if engine.dialect.name != "sqlite":
+        yield
+        return
+    try:
+        line = os.open(f"{engine.url.database}-line", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield  # SQLite says in a moment what is wrong with that folder
+        return
+    try:
+        fcntl.flock(line, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(line)
 
 
 def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) -> None:

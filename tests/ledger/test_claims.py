@@ -123,6 +123,30 @@ def test_a_stop_that_has_committed_is_seen_by_every_later_claim(ledger: Ledger) 
     assert claim(ledger, incident_id, who) is not None
 
 
+def test_a_stop_waits_in_line_and_is_not_overtaken_without_end(ledger: Ledger) -> None:
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, *(f"a{number:04}" for number in range(2000))))
+    who = runner(ledger, incident_id)
+    claimed: SimpleQueue[Batch] = SimpleQueue()
+    is_going = threading.Event()
+
+    def work() -> None:
+        while batch := claim(ledger, incident_id, who, limits=Limits(batch=1)):
+            claimed.put(batch)
+            is_going.set()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert is_going.wait(timeout=20)
+    before = claimed.qsize()
+    ledger.incidents.set_halted(incident_id, True, "olga", NOW)
+    for thread in threads:
+        thread.join()
+    # Each worker may be ahead of it in line, some of them more than once; not all that is planned.
+    assert claimed.qsize() - before < 300
+
+
 def test_nothing_is_claimed_of_a_closed_incident(ledger: Ledger) -> None:
     incident_id, who = _waiting(ledger)
     ledger.incidents.close(incident_id, "olga", NOW)
