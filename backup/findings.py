@@ -6,6 +6,7 @@ from backup.records import Finding
 
 FROM_A_COPY = "restore this object from a copy of the repository"
 LOOK = "find out who wrote it; no recovery point stands on it"
+TAKE_THE_RIGHT = "find out who did it, and take that right away; nothing was lost"
 
 
 class Findings:

@@ -34,7 +34,18 @@ class Slot:
 def read_slot(vault: Store, trust: Trust, writer: str, name: str) -> Slot:
     """Read one snapshot and check that it is what its name says."""
     sequence = number_in(name, snapshots_of(writer)) or 0
-    data = vault.get(name)
+    try:
+        data = vault.get(name)
+    except Damaged as error:
+        # What a store will not even read must not hide the snapshots beside it.
+        return Slot(
+            name=name,
+            sequence=sequence,
+            sha256="",
+            snapshot=None,
+            sealed=b"",
+            problem=str(error),
+        )
     try:
         snapshot, sealed = parse_snapshot(data, trust, writer, sequence, name)
         problem = None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from backup.contents import Contents
 from backup.errors import BackupError, Damaged, NotFound, WrongKey
-from backup.findings import FROM_A_COPY, LOOK, Findings
+from backup.findings import FROM_A_COPY, LOOK, TAKE_THE_RIGHT, Findings
 from backup.format.layout import (
     ROOTS,
     keys_of,
@@ -165,6 +165,16 @@ class _Check:
         for stat in self._vault.list(""):
             if not _is_ours(stat.name, histories):
                 self._found.warning(stat.name, "is nothing that this format has", LOOK)
+            if stat.is_hidden:
+                self._found.warning(
+                    stat.name, "was deleted by a marker, and is read beneath it", TAKE_THE_RIGHT
+                )
+            if stat.later_versions:
+                self._found.warning(
+                    stat.name,
+                    f"{stat.later_versions} later versions were put over it; the first is read",
+                    TAKE_THE_RIGHT,
+                )
 
     def _read_packs(self, history: History, repository: Repository | None) -> None:
         for sha256 in history.packs:

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from backup.errors import StoreUnavailable, UsageError
 
@@ -32,11 +32,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stat:
-    """An object as a listing shows it; `modified` is the store's clock."""
+    """An object as a listing shows it; `modified` is the store's clock.
+
+    A store that keeps versions shows the first one, which no later one can take the place of, and
+    what was laid over it since.
+    """
 
     name: str
     size_bytes: int
     modified: datetime
+    is_hidden: bool = False  # a delete marker lies over it
+    later_versions: int = 0
+
+
+LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectLock:
+    """For how long an object is kept, and from whom.
+
+    COMPLIANCE is for everyone, the account's owner too; GOVERNANCE yields to whoever has the right
+    to bypass it.
+    """
+
+    mode: LockMode
+    days: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +68,8 @@ class StoreTraits:
     locks: bool  # objects are locked for a time against everyone
     trusted_clock: bool  # `modified` cannot be set by who writes
     why: str
+    is_versioned: bool = False  # what is replaced or deleted is still there beneath
+    lock: ObjectLock | None = None  # what a new object gets, also when it shields not from everyone
 
 
 class Store(ABC):

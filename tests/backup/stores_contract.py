@@ -11,6 +11,8 @@ from backup.stores import Store
 
 
 class StoreContract(ABC):
+    is_write_only = False  # can who writes there only add?
+
     @pytest.fixture
     @abstractmethod
     def store(self) -> Store: ...
@@ -114,5 +116,5 @@ class StoreContract(ABC):
 
     def test_it_says_what_protects_it(self, store: Store) -> None:
         traits = store.describe()
-        assert not traits.is_write_only
+        assert traits.is_write_only == self.is_write_only
         assert len(traits.why) > 10

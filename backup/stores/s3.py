@@ -1,0 +1,319 @@
+"""A store in an S3 bucket that keeps versions and locks them.
+
+- An object is one PUT with `If-None-Match: *` and its SHA-256, so the store refuses a second one of
+  the name and bytes that were damaged on their way.  No multipart: several of those may win a race.
+- A PUT whose answer was lost is sent again.  If the name is taken then, what stands there is
+  compared: our bytes are success, any others are `AlreadyThere`; so are bytes that this identity
+  may not read, which the caller tells by the listing.
+- A name belongs to its first version, read by its id; see `s3_versions`.  A put over a delete
+  marker that somebody else laid adds a version, which is reported and never read.
+- Objects are locked by the bucket's default; a lock is asked for with each object only where the
+  options say so, since that takes a right by which the bill can be inflated.
+- Memory: one object at a time in each thread, a page of a listing, 10,000 remembered versions.
+- Credentials are given, never looked for.
+
+`open_s3` is the way in.
+"""
+
+import base64
+import hashlib
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable, UsageError
+from backup.stores import ObjectLock, Stat, Store, StoreTraits
+from backup.stores.s3_versions import FirstVersion, first_versions
+
+if TYPE_CHECKING:
+    from backup.stores.s3_calls import Calls
+
+LARGEST_OBJECT_BYTES = 64 * 1024 * 1024  # a pack is 16 MiB, a snapshot less than a tenth of that
+_LONGEST_BODY_SECONDS = 600.0
+_PIECE_BYTES = 256 * 1024
+_REMEMBERED = 10_000
+_SETUP = "deploy/s3/README.md says how"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class S3Options:
+    """Where the bucket is and who asks; `endpoint_url` None is AWS."""
+
+    bucket: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    prefix: str = ""  # of every object; empty, or ends with a slash
+    region: str = "us-east-1"
+    endpoint_url: str | None = None
+    ca_file: Path | None = None
+    requires_lock: bool = True
+    lock_each: ObjectLock | None = None  # a lock for each object, where the bucket has no default
+    connect_timeout_seconds: float = 10.0
+    read_timeout_seconds: float = 60.0  # of each wait for the other side
+    attempts: int = 8
+
+
+def open_s3(
+    options: S3Options,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    pause: Callable[[float], None] = time.sleep,
+    jitter: Callable[[], float] = random.random,
+) -> "S3Store":
+    """Look at the bucket and give its store.
+
+    `UsageError` when boto3 is missing, the bucket does not exist, refuses the credentials, or locks
+    nothing although `requires_lock`; `StoreUnavailable` when it does not answer.
+    """
+    try:
+        from backup.stores.s3_calls import Calls
+    except ModuleNotFoundError as error:
+        if error.name not in ("boto3", "botocore"):
+            raise
+        raise UsageError(
+            "a vault in S3 needs the package boto3: pip install 'standfast[s3]'"
+        ) from error
+    calls = Calls(options, pause=pause, jitter=jitter)
+    traits = _traits(options, *_protection(calls, options))
+    if options.requires_lock and traits.lock is None:
+        raise UsageError(
+            f"{traits.why}. Give the bucket a default lock ({_SETUP}), or set requires_lock to"
+            " false and live with that"
+        )
+    return S3Store(options, calls, traits, now)
+
+
+class S3Store(Store):
+    """Objects as first versions below a prefix of a bucket."""
+
+    def __init__(
+        self,
+        options: S3Options,
+        calls: "Calls",
+        traits: StoreTraits,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._bucket = options.bucket
+        self._prefix = options.prefix
+        self._lock_each = options.lock_each
+        self._calls = calls
+        self._client = calls.client
+        self._traits = traits
+        self._now = now
+        self._first: OrderedDict[str, FirstVersion] = OrderedDict()
+        self._guard = Lock()
+
+    def describe(self) -> StoreTraits:
+        return self._traits
+
+    def _put(self, name: str, data: bytes) -> None:
+        from backup.stores.s3_calls import Garbled, Taken
+
+        request: dict[str, Any] = {
+            "Bucket": self._bucket,
+            "Key": self._prefix + name,
+            "Body": data,
+            "IfNoneMatch": "*",
+            "ChecksumSHA256": base64.b64encode(hashlib.sha256(data).digest()).decode(),
+        }
+        if self._lock_each is not None:
+            request["ObjectLockMode"] = self._lock_each.mode
+            until = self._now() + timedelta(days=self._lock_each.days)
+            request["ObjectLockRetainUntilDate"] = until
+        attempts = 0
+
+        def put() -> None:
+            nonlocal attempts
+            attempts += 1
+            if "ETag" not in self._client.put_object(**request):
+                raise Garbled
+
+        try:
+            self._calls(f"storing {name}", put)
+        except Taken:
+            # The first answer that we get is about somebody else's object; a later one may be
+            # about our own, whose answer was lost.
+            if attempts == 1 or not self._holds(name, data):
+                raise AlreadyThere(f"{name} is already there; nothing was changed") from None
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        try:
+            return self._get_range(name, 0, None) == data
+        except (UsageError, Damaged):
+            return False
+
+    def _get_range(self, name: str, start: int, length: int | None) -> bytes:
+        first = self._locate(name)
+        if length is None:
+            if first.size_bytes > LARGEST_OBJECT_BYTES:
+                raise Damaged(
+                    f"{name} has {first.size_bytes:,} bytes, more than anything that is stored"
+                    " here; it is not read. Find out who put it there"
+                )
+            length = first.size_bytes
+        length = min(length, first.size_bytes - start)
+        if length <= 0:
+            return b""
+        try:
+            return self._calls(f"reading {name}", lambda: self._read(first, start, length))
+        except NotFound:
+            with self._guard:
+                self._first.pop(name, None)
+            raise
+
+    def _read(self, first: FirstVersion, start: int, length: int) -> bytes:
+        from backup.stores.s3_calls import Garbled
+
+        request = {"Bucket": self._bucket, "Key": first.key, "VersionId": first.version_id}
+        if length < first.size_bytes:
+            request["Range"] = f"bytes={start}-{start + length - 1}"
+        answer = self._client.get_object(**request)
+        give_up_at = time.monotonic() + _LONGEST_BODY_SECONDS
+        pieces = []
+        with closing(answer["Body"]) as body:
+            if answer.get("ETag") != first.etag or answer.get("ContentLength") != length:
+                raise Garbled
+            for piece in body.iter_chunks(_PIECE_BYTES):
+                pieces.append(piece)
+                if time.monotonic() > give_up_at:
+                    raise StoreUnavailable(
+                        f"reading {first.key} took longer than {_LONGEST_BODY_SECONDS:.0f} s."
+                        " Check the network, then run again"
+                    )
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _stat(self, name: str) -> Stat:
+        return self._as_stat(self._look_up(name))
+
+    def _list(self, prefix: str) -> Iterator[Stat]:
+        for first in first_versions(self._pages(prefix)):
+            name = first.key.removeprefix(self._prefix)
+            self._remember(name, first)
+            yield self._as_stat(first)
+
+    def _locate(self, name: str) -> FirstVersion:
+        with self._guard:
+            known = self._first.get(name)
+        return known or self._look_up(name)
+
+    def _look_up(self, name: str) -> FirstVersion:
+        # Of all names that begin with this one, this one comes first.
+        first = next(first_versions(self._pages(name)), None)
+        if first is None or first.key != self._prefix + name:
+            raise NotFound(f"{name} is not in bucket {self._bucket}")
+        self._remember(name, first)
+        return first
+
+    def _remember(self, name: str, first: FirstVersion) -> None:
+        with self._guard:
+            self._first[name] = first
+            self._first.move_to_end(name)
+            while len(self._first) > _REMEMBERED:
+                self._first.popitem(last=False)
+
+    def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
+        request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        doing = f"listing {prefix or 'the vault'}"
+        while True:
+            page = self._calls(doing, lambda: self._page(request))
+            yield page
+            if not page["IsTruncated"]:
+                return
+            request["KeyMarker"] = page["NextKeyMarker"]
+            request["VersionIdMarker"] = page["NextVersionIdMarker"]
+
+    def _page(self, request: dict[str, str]) -> dict[str, Any]:
+        from backup.stores.s3_calls import Garbled
+
+        page: dict[str, Any] = self._client.list_object_versions(**request)
+        # A stranger's page in place of the answer must not look like an empty vault.
+        if page.get("Name") != self._bucket or "IsTruncated" not in page:
+            raise Garbled
+        if page["IsTruncated"]:
+            before = (request.get("KeyMarker", ""), request.get("VersionIdMarker"))
+            after = (page.get("NextKeyMarker", ""), page.setdefault("NextVersionIdMarker", ""))
+            if after[0] < before[0] or after == before:
+                raise Garbled
+        return page
+
+    def _as_stat(self, first: FirstVersion) -> Stat:
+        return Stat(
+            name=first.key.removeprefix(self._prefix),
+            size_bytes=first.size_bytes,
+            modified=first.modified,
+            is_hidden=first.is_hidden,
+            later_versions=first.later_versions,
+        )
+
+
+def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectLock | None]:
+    """Ask the bucket whether it keeps versions, can lock, and locks every new object."""
+    from botocore.exceptions import ClientError
+
+    bucket = options.bucket
+    versioning = calls(
+        f"looking at the versions of bucket {bucket}",
+        lambda: calls.client.get_bucket_versioning(Bucket=bucket),
+    )
+
+    def ask() -> dict[str, Any]:
+        try:
+            answer = calls.client.get_object_lock_configuration(Bucket=bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ObjectLockConfigurationNotFoundError":
+                return {}
+            raise
+        found: dict[str, Any] = answer.get("ObjectLockConfiguration", {})
+        return found
+
+    lock = calls(f"looking at the lock of bucket {bucket}", ask)
+    default = lock.get("Rule", {}).get("DefaultRetention", {})
+    days = default.get("Days", 0) or 365 * default.get("Years", 0)
+    mode = default.get("Mode")
+    return (
+        versioning.get("Status") == "Enabled",
+        lock.get("ObjectLockEnabled") == "Enabled",
+        ObjectLock(mode=mode, days=days) if mode in ("COMPLIANCE", "GOVERNANCE") and days else None,
+    )
+
+
+def _traits(
+    options: S3Options, is_versioned: bool, can_lock: bool, default: ObjectLock | None
+) -> StoreTraits:
+    # Object Lock stands on versions: without them there is nothing that it could hold.
+    lock = (default or options.lock_each) if is_versioned and can_lock else None
+    is_for_everyone = lock is not None and lock.mode == "COMPLIANCE"
+    return StoreTraits(
+        is_write_only=is_for_everyone,
+        locks=is_for_everyone,
+        trusted_clock=True,
+        why=_why(options.bucket, is_versioned, can_lock, lock),
+        is_versioned=is_versioned,
+        lock=lock,
+    )
+
+
+def _why(bucket: str, is_versioned: bool, can_lock: bool, lock: ObjectLock | None) -> str:
+    if lock is not None and lock.mode == "COMPLIANCE":
+        return (
+            f"bucket {bucket} keeps every object for {lock.days} days against everyone"
+            " (Object Lock, COMPLIANCE)"
+        )
+    if lock is not None:
+        return (
+            f"bucket {bucket} keeps every object for {lock.days} days, and its lock is in"
+            " GOVERNANCE mode: who may bypass it can still delete"
+        )
+    if is_versioned and can_lock:
+        return f"bucket {bucket} has no default lock: who may delete versions can delete backups"
+    if is_versioned:
+        return f"bucket {bucket} keeps versions without Object Lock: who may delete them can"
+    return f"bucket {bucket} keeps no versions and no lock: who may write can replace and delete"

@@ -1,0 +1,210 @@
+"""A proxy before a real S3 that does what networks and stores do on a bad night, as a test says.
+
+- A fault is told for requests of a method whose address contains a text, and for how many of them.
+  What no fault is told for goes through as it came, so signatures stay valid.
+- Nothing here waits for a time: a request that is to get no answer is held until its sender goes.
+"""
+
+import http.client
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+class Fault(StrEnum):
+    """What happens to a request; the first four may have been carried out."""
+
+    LOST_ANSWER = "the request is carried out, and the connection is reset"
+    NO_ANSWER = "the request is carried out, and nothing is said"
+    CUT_ANSWER = "the answer's body is reset half way"
+    FALSE_UNAVAILABLE = "the request is carried out, and 503 is said"
+    RESET = "the connection is reset at once"
+    UNAVAILABLE = "503 Slow Down"
+    BROKEN = "500 Internal Error"
+    CONFLICT = "409, two conditional writes at once"
+    GARBAGE = "what comes is not HTTP"
+    STRANGERS_PAGE = "200, and a page of somebody else's"
+    TORN_XML = "200, and half a document"
+    REDIRECT = "307 to another host"
+    TAKEN = "412"
+
+
+_CARRIED_OUT = {
+    Fault.LOST_ANSWER, Fault.NO_ANSWER, Fault.CUT_ANSWER, Fault.FALSE_UNAVAILABLE,
+}  # fmt: skip
+_ERRORS = {
+    Fault.UNAVAILABLE: (503, "SlowDown"),
+    Fault.FALSE_UNAVAILABLE: (503, "ServiceUnavailable"),
+    Fault.BROKEN: (500, "InternalError"),
+    Fault.CONFLICT: (409, "ConditionalRequestConflict"),
+    Fault.TAKEN: (412, "PreconditionFailed"),
+}
+_PAGES = {
+    Fault.STRANGERS_PAGE: b"<html><body>Sign in to this network</body></html>",
+    Fault.TORN_XML: b'<?xml version="1.0"?><ListVersionsResult><Name>vau',
+}
+_HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+
+
+@dataclass(kw_only=True)
+class _Plan:
+    fault: Fault
+    method: str
+    containing: str
+    passes: int
+    times: int
+
+
+@dataclass(kw_only=True)
+class Proxy:
+    """The proxy's address, what it was told and what it saw."""
+
+    url: str = ""
+    elsewhere: str = "http://127.0.0.1:9"  # where a redirect points
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    happened: list[Fault] = field(default_factory=list)
+    _plans: list[_Plan] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def will(
+        self,
+        fault: Fault,
+        method: str = "",
+        containing: str = "",
+        *,
+        after: int = 0,
+        times: int = 1,
+    ) -> None:
+        """Let the fault happen to so many matching requests, once so many have passed."""
+        plan = _Plan(fault=fault, method=method, containing=containing, passes=after, times=times)
+        with self._lock:
+            self._plans.append(plan)
+
+    def heal(self) -> None:
+        """Let everything through from now on."""
+        with self._lock:
+            self._plans.clear()
+
+    def count(self, method: str) -> int:
+        """How many requests of a method came."""
+        return sum(one == method for one, _ in self.requests)
+
+    def next_fault(self, method: str, path: str) -> Fault | None:
+        """Note a request and give what is to happen to it."""
+        with self._lock:
+            self.requests.append((method, path))
+            for plan in self._plans:
+                if plan.method not in ("", method) or plan.containing not in path:
+                    continue
+                if plan.passes:
+                    plan.passes -= 1
+                elif plan.times:
+                    plan.times -= 1
+                    self.happened.append(plan.fault)
+                    return plan.fault
+            return None
+
+
+@contextmanager
+def running_proxy(behind: str) -> Iterator[Proxy]:
+    """Run a proxy before the S3 at an address."""
+    proxy = Proxy()
+
+    class Handler(_Handler):
+        target = urlsplit(behind).netloc
+        told = proxy
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    target: str
+    told: Proxy
+
+    def do_GET(self) -> None:
+        self._pass_on()
+
+    def do_PUT(self) -> None:
+        self._pass_on()
+
+    def log_message(self, *_: object) -> None:
+        """Keep the tests' output clean."""
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.told.next_fault(self.command, self.path)
+        if fault is None:
+            self._answer(*self._ask(body))
+            return
+        self.close_connection = True
+        answer = self._ask(body) if fault in _CARRIED_OUT else None
+        if fault is Fault.NO_ANSWER:
+            with suppress(OSError):
+                self.connection.recv(1)
+        elif fault is Fault.CUT_ANSWER and answer is not None:
+            self._answer(*answer, most=len(answer[2]) // 2)
+            self._reset()
+        elif fault is Fault.GARBAGE:
+            self.wfile.write(b"\x00\xff\x16SSH-2.0-what\r\n\r\n")
+        elif fault is Fault.REDIRECT:
+            location = [("Location", self.told.elsewhere), ("x-amz-bucket-region", "eu-west-9")]
+            self._answer(307, location, b"")
+        elif fault in _PAGES:
+            self._answer(200, [("Content-Type", "text/html")], _PAGES[fault])
+        elif fault in _ERRORS:
+            status, code = _ERRORS[fault]
+            page = f"<Error><Code>{code}</Code><Message>as told</Message></Error>".encode()
+            self._answer(status, [("Content-Type", "application/xml")], page)
+        else:
+            self._reset()
+
+    def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(self.target, timeout=30)
+        try:
+            connection.putrequest(
+                self.command, self.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in self.headers.items():
+                if name.lower() not in ("connection", "expect"):
+                    connection.putheader(name, value)
+            connection.endheaders(body or None)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            connection.close()
+
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], body: bytes, most: int | None = None
+    ) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in _HOP_BY_HOP:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body if most is None else body[:most])
+        self.wfile.flush()
+
+    def _reset(self) -> None:
+        linger_for_nothing = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_for_nothing)
+        self.connection.close()

@@ -1,0 +1,215 @@
+"""What the S3 store makes of bad nights: a real S3 behind a proxy that does as it is told."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backup.errors import AlreadyThere, StoreUnavailable, UsageError
+from backup.stores.s3 import S3Store, open_s3
+from backup.verify import verify
+from tests.backup.s3_proxy import Fault, Proxy, running_proxy
+from tests.backup.site import Site, new_site
+from tests.backup.test_s3 import options
+from tests.backup.trees import KIB, describe, noise, plain_tree
+from tests.servers.seaweedfs import Bucket
+
+PASSING = [fault for fault in Fault if fault not in (Fault.REDIRECT, Fault.TAKEN, Fault.CUT_ANSWER)]
+ATTEMPTS = 4
+
+
+@pytest.fixture
+def proxy(s3_bucket: Bucket) -> Iterator[Proxy]:
+    with running_proxy(s3_bucket.server.url) as proxy:
+        yield proxy
+
+
+def opened(
+    bucket: Bucket, proxy: Proxy, pause: Callable[[float], None] = lambda _: None
+) -> S3Store:
+    return open_s3(
+        options(
+            bucket,
+            bucket.admin,
+            endpoint_url=proxy.url,
+            read_timeout_seconds=1.0,
+            attempts=ATTEMPTS,
+        ),
+        pause=pause,
+        jitter=lambda: 1.0,
+    )
+
+
+@pytest.fixture
+def store(s3_bucket: Bucket, proxy: Proxy) -> S3Store:
+    return opened(s3_bucket, proxy)
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
+def test_a_put_goes_on_after_a_fault_and_stores_once(
+    s3_bucket: Bucket, store: S3Store, proxy: Proxy, fault: Fault
+) -> None:
+    proxy.will(fault, "PUT", "a/b")
+    store.put("a/b", b"content")
+    assert proxy.happened == [fault]
+    listed = s3_bucket.client(s3_bucket.admin).list_object_versions(Bucket=s3_bucket.name)
+    assert [row["Key"] for row in listed["Versions"]] == ["a/b"]
+    assert store.get("a/b") == b"content"
+
+
+@pytest.mark.parametrize("fault", [*PASSING, Fault.CUT_ANSWER], ids=lambda fault: fault.name)
+@pytest.mark.parametrize("what", ["versions", "versionId="])
+def test_reading_goes_on_after_a_fault(
+    store: S3Store, proxy: Proxy, fault: Fault, what: str
+) -> None:
+    content = noise(300 * KIB)
+    store.put("a/b", content)
+    proxy.will(fault, "GET", what)
+    assert store.get_range("a/b", 1000, 200_000) == content[1000:201_000]
+    assert proxy.happened == [fault]
+    proxy.will(fault, "GET", "versions")
+    assert [stat.name for stat in store.list("")] == ["a/b"]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
+def test_a_fault_that_stays_ends_in_a_plain_error(
+    s3_bucket: Bucket, proxy: Proxy, fault: Fault
+) -> None:
+    given = options(s3_bucket, s3_bucket.admin, endpoint_url=proxy.url, attempts=2)
+    store = open_s3(replace(given, read_timeout_seconds=0.5), pause=lambda _: None)
+    proxy.requests.clear()
+    proxy.will(fault, "GET", times=99)
+    for call in (lambda: store.stat("a"), lambda: list(store.list("")), lambda: store.get("b")):
+        with pytest.raises(StoreUnavailable, match=r"failed: .*[Rr]un again"):
+            call()
+    assert proxy.count("GET") == 3 * 2
+
+
+def test_a_put_that_is_never_answered_says_so(store: S3Store, proxy: Proxy) -> None:
+    proxy.will(Fault.RESET, "PUT", times=99)
+    with pytest.raises(StoreUnavailable, match="storing a/b failed"):
+        store.put("a/b", b"x")
+    assert proxy.count("PUT") == ATTEMPTS
+    proxy.heal()
+    assert list(store.list("")) == []
+
+
+def test_pauses_double_up_to_a_limit(s3_bucket: Bucket, proxy: Proxy) -> None:
+    pauses: list[float] = []
+    store = open_s3(
+        options(s3_bucket, s3_bucket.admin, endpoint_url=proxy.url, attempts=9),
+        pause=pauses.append,
+        jitter=lambda: 0.5,
+    )
+    proxy.will(Fault.UNAVAILABLE, times=99)
+    with pytest.raises(StoreUnavailable, match="503 SlowDown"):
+        store.stat("a")
+    assert pauses == [0.25, 0.5, 1, 2, 4, 8, 10, 10]
+
+
+def test_a_name_that_another_took_while_we_tried_again_is_taken(
+    s3_bucket: Bucket, proxy: Proxy
+) -> None:
+    rival = open_s3(options(s3_bucket, s3_bucket.admin))
+    store = opened(s3_bucket, proxy, pause=lambda _: rival.put("a", b"theirs"))
+    proxy.will(Fault.RESET, "PUT")
+    with pytest.raises(AlreadyThere):
+        store.put("a", b"ours")
+    assert store.get("a") == b"theirs"
+
+
+def test_who_may_not_read_what_was_stored_is_told_that_it_is_there(
+    s3_bucket: Bucket, proxy: Proxy
+) -> None:
+    store = open_s3(
+        options(s3_bucket, s3_bucket.key("writer"), endpoint_url=proxy.url), pause=lambda _: None
+    )
+    name = "w/desk-1/p/ab/" + "ab" * 32
+    proxy.will(Fault.LOST_ANSWER, "PUT")
+    with pytest.raises(AlreadyThere):
+        store.put(name, b"a pack")
+    assert store.stat(name).size_bytes == len(b"a pack")
+    snapshot = "w/desk-1/s/0000000001"
+    proxy.will(Fault.LOST_ANSWER, "PUT")
+    store.put(snapshot, b"what a writer may read")
+    assert store.get(snapshot) == b"what a writer may read"
+
+
+def test_a_412_is_believed_at_once(store: S3Store, proxy: Proxy) -> None:
+    proxy.will(Fault.TAKEN, "PUT")
+    with pytest.raises(AlreadyThere):
+        store.put("a", b"x")
+    assert proxy.count("PUT") == 1
+
+
+def test_a_redirect_is_not_followed(s3_bucket: Bucket, store: S3Store, proxy: Proxy) -> None:
+    with running_proxy(s3_bucket.server.url) as other:
+        proxy.elsewhere = other.url
+        for call in (lambda: store.put("a", b"x"), lambda: store.get("a")):
+            # boto3 asks the same host again, for another region; then it is over.
+            proxy.will(Fault.REDIRECT, times=2)
+            with pytest.raises(UsageError, match="redirect"):
+                call()
+        assert other.requests == []
+
+
+def test_a_body_damaged_on_its_way_is_refused_by_the_store(
+    s3_bucket: Bucket, store: S3Store
+) -> None:
+    client = s3_bucket.client(s3_bucket.admin)
+    with pytest.raises(client.exceptions.ClientError, match="BadDigest"):
+        client.put_object(
+            Bucket=s3_bucket.name, Key="a", Body=b"damaged", ChecksumSHA256="A" * 43 + "="
+        )
+    assert list(store.list("")) == []
+
+
+class TestAWholeRun:
+    @pytest.fixture
+    def site(self, s3_bucket: Bucket, store: S3Store, tmp_path: Path) -> Site:
+        return new_site(tmp_path / "site", store)
+
+    def test_every_fault_in_turn_does_not_stop_it(
+        self, site: Site, proxy: Proxy, tmp_path: Path
+    ) -> None:
+        source = plain_tree(tmp_path / "source")
+        site.back_up(source)
+        (source / "more.wav").write_bytes(noise(500 * KIB, 9))
+        proxy.requests.clear()
+        for place, fault in enumerate((*PASSING, Fault.CUT_ANSWER)):
+            proxy.will(fault, "GET" if place % 4 else "PUT", after=place // 4)
+        assert site.back_up(source).complete
+        assert verify(site.vault, keys=site.keys, identity=site.identity, read=True).findings == ()
+        assert site.restore("latest", tmp_path / "out").problems == ()
+        assert describe(tmp_path / "out" / "files") == describe(source)
+        assert len(proxy.happened) == len(PASSING) + 1
+
+    def test_one_that_fails_at_any_put_fails_plainly_and_the_next_is_whole(
+        self, site: Site, proxy: Proxy, tmp_path: Path
+    ) -> None:
+        source = plain_tree(tmp_path / "source")
+        first = site.back_up(source)
+        before = describe(source)
+        failures = []
+        for after in range(99):
+            (source / "more.wav").write_bytes(noise(300 * KIB, after))
+            proxy.will(Fault.UNAVAILABLE, "PUT", after=after, times=999)
+            try:
+                result = site.back_up(source)
+            except StoreUnavailable as error:
+                failures.append(str(error))
+            else:
+                break
+            finally:
+                proxy.heal()
+        assert len(failures) >= 2
+        assert all(text.startswith("storing w/desk-1/") for text in failures)
+        assert (result.complete, result.warnings) == (True, ())
+        report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+        assert {finding.severity for finding in report.findings} <= {"note"}
+        site.restore(first.point, tmp_path / "first")
+        site.restore("latest", tmp_path / "out")
+        restored = describe(tmp_path / "first" / "files")
+        assert restored == before
+        assert describe(tmp_path / "out" / "files") == describe(source)

