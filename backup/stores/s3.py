@@ -39,6 +39,7 @@ LARGEST_OBJECT_BYTES = 64 * 1024 * 1024  # a pack is 16 MiB, a snapshot less tha
 _LONGEST_BODY_SECONDS = 600.0
 _PIECE_BYTES = 256 * 1024
 _REMEMBERED = 10_000
+_OPENING_ATTEMPTS = 3
 _SETUP = "deploy/s3/README.md says how"
 
 
@@ -262,6 +263,7 @@ def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectL
     versioning = calls(
         f"looking at the versions of bucket {bucket}",
         lambda: calls.client.get_bucket_versioning(Bucket=bucket),
+        most=_OPENING_ATTEMPTS,
     )
 
     def ask() -> dict[str, Any]:
@@ -274,7 +276,7 @@ def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectL
         found: dict[str, Any] = answer.get("ObjectLockConfiguration", {})
         return found
 
-    lock = calls(f"looking at the lock of bucket {bucket}", ask)
+    lock = calls(f"looking at the lock of bucket {bucket}", ask, most=_OPENING_ATTEMPTS)
     default = lock.get("Rule", {}).get("DefaultRetention", {})
     days = default.get("Days", 0) or 365 * default.get("Years", 0)
     mode = default.get("Mode")

@@ -81,27 +81,30 @@ class Calls:
         self._pause = pause
         self._jitter = jitter
 
-    def __call__(self, doing: str, call: Callable[[], T]) -> T:
+    def __call__(self, doing: str, call: Callable[[], T], *, most: int | None = None) -> T:
         """Make the call until it is answered; `doing` says what it is for, in errors.
+
+        `most` attempts, where somebody may be waiting; else as many as the options say.
 
         `StoreUnavailable` when no attempt was answered, `NotFound` and `Taken` as S3 says it,
         `UsageError` when it refuses for a reason that does not pass.
         """
+        attempts = min(most or self._attempts, self._attempts)
         attempt = 0
         while True:
             attempt += 1
             try:
                 return call()
             except (BotoCoreError, ClientError, ResponseParserError, Garbled) as error:
-                meaning = self._meaning(doing, error)
-                if attempt == self._attempts or not isinstance(meaning, StoreUnavailable):
+                meaning = self._meaning(doing, error, attempts)
+                if attempt == attempts or not isinstance(meaning, StoreUnavailable):
                     raise meaning from error
             doubled = _FIRST_PAUSE_SECONDS * 2**attempt
             self._pause(self._jitter() * min(doubled, _LONGEST_PAUSE_SECONDS))
 
-    def _meaning(self, doing: str, error: Exception) -> BackupError | Taken:
+    def _meaning(self, doing: str, error: Exception, attempts: int) -> BackupError | Taken:
         if isinstance(error, ClientError):
-            return self._refusal(doing, error)
+            return self._refusal(doing, error, attempts)
         if isinstance(error, SSLError):
             return UsageError(
                 f"{doing} failed: the certificate of the store is not one to trust, or it does not"
@@ -113,11 +116,11 @@ class Calls:
             )
         what = "no answer" if isinstance(error, BotoCoreError) else "an answer that is not S3's"
         return StoreUnavailable(
-            f"{doing} failed: {what} ({type(error).__name__}) in {self._attempts} attempts."
+            f"{doing} failed: {what} ({type(error).__name__}) in {attempts} attempts."
             " Check the network and the endpoint, then run again"
         )
 
-    def _refusal(self, doing: str, error: ClientError) -> BackupError | Taken:
+    def _refusal(self, doing: str, error: ClientError, attempts: int) -> BackupError | Taken:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         told = str(error.response.get("Error", {}).get("Code", ""))
         code = told if _CODE.fullmatch(told) else str(status)
@@ -152,8 +155,7 @@ class Calls:
         is_passing = status in _PASSING_STATUS or (status >= 500 and status != _NOT_IMPLEMENTED)
         if is_passing or code in _PASSING_CODES:
             return StoreUnavailable(
-                f"{doing} failed: the store said {status} {code}, {self._attempts} times."
-                " Run again later"
+                f"{doing} failed: the store said {status} {code}, {attempts} times. Run again later"
             )
         return UsageError(
             f"{doing} was refused ({status} {code}): this store does not do what is needed here;"

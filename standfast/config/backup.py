@@ -5,6 +5,7 @@ Owns the fields; `backup/` and `standfast/operations/backups.py` act on them.
 Rules
 - A source's `kind` is the name of its module in `backup/sources/`.
 - The backup host needs `vault`, `keys` and `host`; none of them holds a key that opens a backup.
+- `s3`, where it is set, is the vault in place of the folder; the key store stays a folder.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,19 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from standfast.config.fields import CronSchedule, Name, Place, Section, TimeZone
+from standfast.config.fields import (
+    CronSchedule,
+    Days,
+    Flag,
+    Line,
+    Name,
+    ObjectPrefix,
+    Place,
+    SecretReference,
+    Section,
+    TimeZone,
+    WebAddress,
+)
 
 
 class FilesSourceConfig(Section):
@@ -75,6 +88,65 @@ class BackupSetConfig(Section):
         return self
 
 
+class S3Config(Section):
+    """An S3 bucket as the vault, in place of the folder; deploy/s3/README.md sets one up."""
+
+    bucket: Line = Field(
+        description="The bucket, with versions and a default Object Lock.",
+        examples=["example-vault"],
+    )
+    access_key_id: SecretReference = Field(
+        description="The access key's name: the writer's on the backup host, the reader's or the "
+        "verifier's where backups are restored or verified. Nothing is taken from `AWS_` "
+        "variables, from `~/.aws` or from an instance role.",
+        examples=["file:keys/s3-access-key-id"],
+    )
+    secret_access_key: SecretReference = Field(
+        description="The access key.", examples=["file:keys/s3-secret-access-key"]
+    )
+    session_token: SecretReference | None = Field(
+        default=None,
+        description="The token that belongs to a temporary access key.",
+        examples=["env:VAULT_SESSION_TOKEN"],
+    )
+    prefix: ObjectPrefix = Field(
+        default="",
+        description="What every object's name begins with, where the bucket is not the vault's "
+        "alone; it ends with a slash.",
+        examples=["call-centre/"],
+    )
+    region: Line = Field(
+        default="us-east-1", description="The bucket's region.", examples=["eu-central-1"]
+    )
+    endpoint_url: WebAddress | None = Field(
+        default=None,
+        description="The address of an S3 that is not Amazon's.",
+        examples=["https://s3.example.com"],
+    )
+    ca_file: Place | None = Field(
+        default=None,
+        description="Certificate authorities to trust for it, when it is not a public one.",
+        examples=["/etc/ssl/company-ca.pem"],
+    )
+    requires_lock: Flag = Field(
+        default=True,
+        description="Refuse a bucket that does not lock what is put into it: there, who owns this "
+        "host could delete every backup.",
+        examples=[True],
+    )
+    lock_days: Days | None = Field(
+        default=None,
+        description="Lock each object for so many days, where the bucket has no default lock. It "
+        "takes the right s3:PutObjectRetention; a default lock is better.",
+        examples=[30],
+    )
+    lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = Field(
+        default="COMPLIANCE",
+        description="The mode of that lock. GOVERNANCE yields to whoever may bypass it.",
+        examples=["COMPLIANCE"],
+    )
+
+
 class BackupConfig(Section):
     """The encrypted repository and this host's part in it."""
 
@@ -84,6 +156,7 @@ class BackupConfig(Section):
         "machine or disk: whoever is root here can delete a folder here.",
         examples=["/mnt/backup/vault"],
     )
+    s3: S3Config | None = Field(default=None, description="An S3 bucket in place of that folder.")
     keys: Place = Field(
         default=Path("keys/store"),
         description="The key store: a folder apart from the vault, with the domain keys, each "

@@ -52,6 +52,8 @@ def _blocks(table: Table, values: JsonObject) -> Iterator[str]:
         return  # what stands below an adapter is shown where it is set, else only in the reference
     if table.path[-1] == NAME:
         yield _example((*table.path[:-1], table.kind or "main"), table)
+    elif table.is_optional:
+        yield _example(table.path, table)
     else:
         yield _live(table.path, table, {})
 

@@ -254,10 +254,18 @@ Line = Annotated[str, _like(r"[^\x00-\x1f\x7f]{1,200}", "one line of text, at mo
 Language = Annotated[
     str, _like(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", "a language is written like en or pt-BR")
 ]
+ObjectPrefix = Annotated[
+    str,
+    _like(
+        r"([a-z0-9][a-z0-9._-]*/)*",
+        "a prefix has a-z, 0-9, dot, dash and underscore, and each part of it ends with a slash",
+    ),
+]
 AccountName = Annotated[
     str, _like(_NAME + r":[^\x00-\x1f\x7f]+", "an account is written as DIRECTORY:ACCOUNT")
 ]
 Minutes = Annotated[int, Field(strict=True, ge=1)]
+Days = Annotated[int, Field(strict=True, ge=1, le=36500)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

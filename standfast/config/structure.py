@@ -28,12 +28,14 @@ class Table:
 
     `kind` is what its key `kind` says, empty when it has none. `keys` are those that are written
     in this table, required ones first; a key that is a table of its own is listed as one instead.
+    `is_optional`: without the table something is switched off, which no default could say.
     """
 
     path: tuple[str, ...]
     kind: str
     model: type[Section]
     keys: Mapping[str, FieldInfo]
+    is_optional: bool = False
 
 
 def tables() -> Iterator[Table]:
@@ -54,7 +56,9 @@ def kinds_at(path: Sequence[str | int]) -> list[str]:
     return [table.kind for table in tables() if table.kind and _fits(table.path, path)]
 
 
-def _below(path: tuple[str, ...], model: type[Section]) -> Iterator[Table]:
+def _below(
+    path: tuple[str, ...], model: type[Section], *, is_optional: bool = False
+) -> Iterator[Table]:
     fields = model.model_fields
     inner = {key: list(_sections(field.annotation)) for key, field in fields.items()}
     keys = {
@@ -62,10 +66,12 @@ def _below(path: tuple[str, ...], model: type[Section]) -> Iterator[Table]:
         for key, field in sorted(fields.items(), key=lambda item: not item[1].is_required())
         if not inner[key] or any(ITEM in steps for steps, _ in inner[key])
     }
-    yield Table(path=path, kind=_kind(model), model=model, keys=keys)
-    for key in fields:
+    yield Table(path=path, kind=_kind(model), model=model, keys=keys, is_optional=is_optional)
+    for key, field in fields.items():
+        # A required field's default is not None but undefined.
+        may_lack = field.default is None
         for steps, section in inner[key]:
-            yield from _below((*path, key, *steps), section)
+            yield from _below((*path, key, *steps), section, is_optional=may_lack)
 
 
 def _sections(annotation: object) -> Iterator[tuple[tuple[str, ...], type[Section]]]:

@@ -68,11 +68,12 @@ def run_backup(
     settings = set_of(place, set_name)
     with recorded(place, "backup", set_name, way) as run, plain_errors(f"backing up {set_name}"):
         host = Host.load(place.config.backup.host)
+        vault = vault_of(place)
         give_up_at = time.monotonic() + wait_for_another_set.total_seconds()
         while True:
             try:
                 result = back_up(
-                    vault=vault_of(place),
+                    vault=vault,
                     host=host,
                     set_name=set_name,
                     sources=[source_of(source) for source in settings.sources],

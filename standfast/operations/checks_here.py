@@ -11,13 +11,17 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from backup.errors import AlreadyThere
+from backup.errors import UsageError as BackupUsageError
+from backup.format.layout import snapshots_of
 from backup.keys import Host
-from backup.stores.directory import DirectoryStore
+from backup.stores import Store
 from backup.trust import load_trust
 from standfast.config import Config
 from standfast.config.backup import BackupSetConfig
 from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
+from standfast.operations.repository import open_vault
 from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
 from standfast.outside.live import read_signing_key
 
@@ -42,7 +46,7 @@ def _ledger(ground: Ground) -> Iterator[Check]:
 
 def _vault(ground: Ground) -> Iterator[Check]:
     config = ground.config.backup
-    store = DirectoryStore(config.vault)
+    store = open_vault(ground.config, ground.resolver, ground.clock)
     host = Host.load(config.host)
     trust = load_trust(store, owner=host.owner)
     grant = next((one for one in trust.root.writers if one.id == host.writer), None)
@@ -53,22 +57,53 @@ def _vault(ground: Ground) -> Iterator[Check]:
             "name the vault and the keys that belong together",
         )
         return
-    _try_to_write(config.vault)
-    free = os.statvfs(config.vault)
-    free_bytes = free.f_bavail * free.f_frsize
-    yield ok("backup", f"the vault is readable and writable, {free_bytes >> 20:,} MiB free")
-    if free_bytes < _FREE_BYTES:
-        yield warn("backup", "less than 1 GiB is free in the vault", "make room, or name another")
+    if config.s3 is None:
+        yield from _folder(config.vault)
+    else:
+        yield _bucket(config.s3.bucket, store, host.writer)
     traits = store.describe()
-    if not traits.is_write_only:
+    if traits.is_write_only:
+        yield ok("backup", f"write-only: {traits.why}")
+    else:
         yield warn(
             "backup",
             f"not write-only here: {traits.why}",
-            "put the vault on another machine, or keep a second copy of it there",
+            "put the vault on another machine, or keep a second copy of it there"
+            if config.s3 is None
+            else "give the bucket a default lock in COMPLIANCE mode; see deploy/s3/README.md",
         )
     yield from (
         fail("backup", problem, "see `standfast backup verify`") for _, problem in trust.problems
     )
+
+
+def _folder(vault: Path) -> Iterator[Check]:
+    _try_to_write(vault)
+    free = os.statvfs(vault)
+    free_bytes = free.f_bavail * free.f_frsize
+    yield ok("backup", f"the vault is readable and writable, {free_bytes >> 20:,} MiB free")
+    if free_bytes < _FREE_BYTES:
+        yield warn("backup", "less than 1 GiB is free in the vault", "make room, or name another")
+
+
+def _bucket(bucket: str, store: Store, writer: str) -> Check:
+    """Try the right to add: what would be new there could not be removed, so the newest snapshot
+    is offered again, which the store turns away as already there, and only after the right.
+    """
+    newest = max((stat.name for stat in store.list(snapshots_of(writer))), default=None)
+    if newest is None:
+        return ok(
+            "backup",
+            f"bucket {bucket} answers and knows this host; nothing is stored yet, so the first "
+            "backup shows whether this identity may add",
+        )
+    try:
+        store.put(newest, store.get(newest))
+    except AlreadyThere:
+        pass
+    except BackupUsageError as error:
+        return fail("backup", str(error), "nothing can be backed up with it from here")
+    return ok("backup", f"bucket {bucket} answers, and this identity may add to it")
 
 
 def _sets(ground: Ground) -> Iterator[Check]:

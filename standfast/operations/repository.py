@@ -22,15 +22,20 @@ from backup.reader import Repository
 from backup.sources import Source
 from backup.sources.files import FilesSource
 from backup.sources.sqlite import SqliteSource
+from backup.stores import ObjectLock, Store
 from backup.stores.directory import DirectoryStore
+from backup.stores.s3 import S3Options, open_s3
+from standfast.config import Config
 from standfast.config.backup import (
     BackupSetConfig,
     BackupSourceConfig,
     FilesSourceConfig,
+    S3Config,
     SqliteSourceConfig,
 )
 from standfast.errors import Damaged, Refused, StandfastError, Unavailable, UsageError
-from standfast.operations.place import Place
+from standfast.operations.place import Clock, Place
+from standfast.secrets import Resolver
 
 
 @contextmanager
@@ -66,9 +71,38 @@ def _ours(error: BackupError) -> StandfastError:
             return StandfastError(str(error))
 
 
-def vault_of(place: Place) -> DirectoryStore:
-    """Give the store that recovery points lie in."""
-    return DirectoryStore(place.config.backup.vault)
+def vault_of(place: Place) -> Store:
+    """Give the store that recovery points lie in, as `open_vault` does."""
+    return open_vault(place.config, place.resolver, place.clock)
+
+
+def open_vault(config: Config, resolver: Resolver, clock: Clock) -> Store:
+    """Give the store that recovery points lie in: the bucket where one is set, else the folder.
+
+    A bucket is asked what protects it: `UsageError` when it does not lock and should, or refuses
+    the credentials; `Unavailable` when it does not answer. A folder need not be there yet.
+    """
+    settings = config.backup.s3
+    if settings is None:
+        return DirectoryStore(config.backup.vault)
+    with plain_errors(f"opening bucket {settings.bucket}"):
+        return open_s3(_s3_options(settings, resolver), now=clock)
+
+
+def _s3_options(settings: S3Config, resolver: Resolver) -> S3Options:
+    token, days = settings.session_token, settings.lock_days
+    return S3Options(
+        bucket=settings.bucket,
+        access_key_id=resolver.resolve(settings.access_key_id).reveal(),
+        secret_access_key=resolver.resolve(settings.secret_access_key).reveal(),
+        session_token=None if token is None else resolver.resolve(token).reveal(),
+        prefix=settings.prefix,
+        region=settings.region,
+        endpoint_url=settings.endpoint_url,
+        ca_file=settings.ca_file,
+        requires_lock=settings.requires_lock,
+        lock_each=None if days is None else ObjectLock(mode=settings.lock_mode, days=days),
+    )
 
 
 def keys_of(place: Place) -> DirectoryStore:

@@ -69,5 +69,15 @@ def test_every_section_and_kind_is_shown() -> None:
             assert not table.kind or f'kind = "{table.kind}"' in text
 
 
+def test_a_table_that_would_switch_something_on_is_shown_and_not_set() -> None:
+    text = render_default(KNOWN)
+    assert "\n#[backup.s3]\n" in text
+    assert "\n[backup.s3]" not in text
+    assert loaded(text).backup.s3 is None
+    before, block, after = text.partition("#[backup.s3]\n")
+    switched_on = re.sub(r"^#(?! )", "", (block + after).partition("\n\n")[0], flags=re.MULTILINE)
+    assert loaded(before + switched_on).backup.s3 is not None
+
+
 def test_no_line_is_too_long_to_read() -> None:
     assert max(len(line) for line in render_default(KNOWN).splitlines()) <= 100

@@ -7,11 +7,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from standfast.config.fields import CronSchedule, DatabaseUrl, SecretReference, WebAddress
+from standfast.config.fields import (
+    CronSchedule,
+    DatabaseUrl,
+    ObjectPrefix,
+    SecretReference,
+    WebAddress,
+)
 
 cron: TypeAdapter[str] = TypeAdapter(CronSchedule)
 web_address: TypeAdapter[str] = TypeAdapter(WebAddress)
 database_url: TypeAdapter[str] = TypeAdapter(DatabaseUrl)
+object_prefix: TypeAdapter[str] = TypeAdapter(ObjectPrefix)
+
+
+@pytest.mark.parametrize("prefix", ["", "vault/", "call-centre/vault.1/"])
+def test_a_prefix_ends_with_a_slash_or_is_empty(prefix: str) -> None:
+    assert object_prefix.validate_python(prefix) == prefix
+
+
+@pytest.mark.parametrize("prefix", ["vault", "/vault/", "a//", "../", "Vault/", "a b/", "{prefix}"])
+def test_a_prefix_that_would_run_into_names_is_refused(prefix: str) -> None:
+    with pytest.raises(ValidationError, match="ends with a slash"):
+        object_prefix.validate_python(prefix)
 
 
 @pytest.mark.parametrize(

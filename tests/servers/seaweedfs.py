@@ -89,14 +89,14 @@ class Bucket:
     def admin(self) -> Key:
         return self.server.admin
 
-    def key(self, role: Role) -> Key:
-        """Give the credentials of a role as `deploy/s3/` makes it; the writer is `WRITER`."""
+    def key(self, role: Role, *, writer: str = WRITER) -> Key:
+        """Give the credentials of a role as `deploy/s3/` makes it; `writer` counts at first."""
         if role not in self._keys:
             user = f"{role}-{self.name}"
             iam = self.server.iam
             iam.create_user(UserName=user)
             made = iam.create_access_key(UserName=user)["AccessKey"]
-            document = json.dumps(policy(role, bucket=self.name))
+            document = json.dumps(policy(role, bucket=self.name, writer=writer))
             rules = iam.create_policy(PolicyName=user, PolicyDocument=document)["Policy"]
             iam.attach_user_policy(UserName=user, PolicyArn=rules["Arn"])
             self._keys[role] = Key(
