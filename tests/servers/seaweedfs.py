@@ -131,19 +131,22 @@ def running_seaweedfs() -> Iterator[SeaweedFs]:
         (folder / "data").mkdir()
         identities = folder / "s3.json"
         identities.write_text(json.dumps({"identities": [_administrator(admin)]}))
-        master, volume, filer, s3 = (_port() for _ in range(4))
+        ports = {kind: _port() for kind in ("master", "volume", "filer", "s3")}
         # Its log goes to a file: a pipe that nobody reads would fill up and stop the server.
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
                     program, "-logtostderr=true", "server", f"-dir={folder / 'data'}",
                     "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-                    f"-master.port={master}", "-master.volumeSizeLimitMB=256",
+                    f"-master.port={ports['master']}", "-master.volumeSizeLimitMB=256",
                     "-master.volumePreallocate=false", "-master.electionTimeout=1s",
                     "-master.heartbeatInterval=100ms",
-                    f"-volume.port={volume}", "-volume.max=1000", "-volume.preStopSeconds=0",
-                    f"-filer.port={filer}", "-filer.disableHttp=true",
-                    "-s3", f"-s3.port={s3}", f"-s3.config={identities}", "-s3.port.iceberg=0",
+                    f"-volume.port={ports['volume']}", "-volume.max=1000",
+                    "-volume.preStopSeconds=0",
+                    f"-filer.port={ports['filer']}", "-filer.disableHttp=true",
+                    f"-filer.localSocket={folder / 'filer.sock'}",
+                    "-s3", f"-s3.port={ports['s3']}", f"-s3.config={identities}",
+                    f"-s3.localSocket={folder / 's3.sock'}", "-s3.port.iceberg=0",
                     "-s3.port.lance=0", "-s3.allowDeleteBucketNotEmpty=false",
                     "-s3.iam.readOnly=false",
                 ],
@@ -155,16 +158,21 @@ def running_seaweedfs() -> Iterator[SeaweedFs]:
             )  # fmt: skip
             try:
                 wait_until(
-                    lambda: process.poll() is not None or answers(s3), "SeaweedFS accepts calls"
+                    lambda: process.poll() is not None or answers(ports["s3"]),
+                    "SeaweedFS accepts calls",
                 )
                 assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                url = f"http://127.0.0.1:{s3}"
+                url = f"http://127.0.0.1:{ports['s3']}"
                 server = SeaweedFs(url=url, admin=admin, iam=_client("iam", url, admin))
                 wait_until(lambda: _serves(server), "SeaweedFS makes a bucket")
                 yield server
             finally:
                 process.kill()
                 process.wait(timeout=10)
+                for kind, port in ports.items():
+                    # A fixed place of its own choice, which it does not clear when it is killed.
+                    socket_file = f"/tmp/seaweedfs-{kind}-grpc-{port + _GRPC_ABOVE}.sock"
+                    Path(socket_file).unlink(missing_ok=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
