@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable, UsageError
 from backup.stores import ObjectLock, Stat, Store, StoreTraits
-from backup.stores.s3_versions import FirstVersion, first_versions
+from backup.stores.s3_versions import FirstVersion, first_versions, is_whole
 
 if TYPE_CHECKING:
     from backup.stores.s3_calls import Calls
@@ -236,7 +236,7 @@ class S3Store(Store):
 
         page: dict[str, Any] = self._client.list_object_versions(**request)
         # A stranger's page in place of the answer must not look like an empty vault.
-        if page.get("Name") != self._bucket or "IsTruncated" not in page:
+        if page.get("Name") != self._bucket or "IsTruncated" not in page or not is_whole(page):
             raise Garbled
         if page["IsTruncated"]:
             before = (request.get("KeyMarker", ""), request.get("VersionIdMarker"))

@@ -95,7 +95,8 @@ class Calls:
             attempt += 1
             try:
                 return call()
-            except (BotoCoreError, ClientError, ResponseParserError, Garbled) as error:
+            # ValueError: boto3's own, of a number or a date that is none.
+            except (BotoCoreError, ClientError, ResponseParserError, ValueError, Garbled) as error:
                 meaning = self._meaning(doing, error, attempts)
                 if attempt == attempts or not isinstance(meaning, StoreUnavailable):
                     raise meaning from error

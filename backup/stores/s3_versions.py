@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+_OF_A_MARKER = {"Key", "IsLatest"}
+_OF_A_VERSION = {"Key", "VersionId", "Size", "ETag", "LastModified"}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FirstVersion:
@@ -50,6 +53,13 @@ def first_versions(pages: Iterable[Mapping[str, Any]]) -> Iterator[FirstVersion]
                 name.versions += 1
     if name is not None:
         yield from _known(name)
+
+
+def is_whole(page: Mapping[str, Any]) -> bool:
+    """Whether every row of a page has what `first_versions` needs."""
+    return all(row.keys() >= _OF_A_VERSION for row in page.get("Versions", ())) and all(
+        row.keys() >= _OF_A_MARKER for row in page.get("DeleteMarkers", ())
+    )
 
 
 def _rows(page: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any], bool]]:

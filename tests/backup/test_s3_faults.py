@@ -9,9 +9,9 @@ import pytest
 from backup.errors import AlreadyThere, StoreUnavailable, UsageError
 from backup.stores.s3 import S3Store, open_s3
 from backup.verify import verify
+from tests.backup.s3_options import options
 from tests.backup.s3_proxy import Fault, Proxy, running_proxy
 from tests.backup.site import Site, new_site
-from tests.backup.test_s3 import options
 from tests.backup.trees import KIB, describe, noise, plain_tree
 from tests.servers.seaweedfs import Bucket
 

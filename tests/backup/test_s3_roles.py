@@ -16,8 +16,8 @@ from backup.errors import AlreadyThere, NotFound, UsageError
 from backup.stores import Store
 from backup.stores.s3 import open_s3
 from backup.verify import verify
+from tests.backup.s3_options import options
 from tests.backup.site import WRITER, new_site
-from tests.backup.test_s3 import options
 from tests.backup.trees import describe, plain_tree
 from tests.servers.seaweedfs import LOCK_DAYS, POLICIES, Bucket, Role, SeaweedFs, policy
 

@@ -11,7 +11,7 @@ from standfast.errors import ExitStatus, SecretMissing, Unavailable, UsageError
 from standfast.operations import backups
 from standfast.operations.checks import check_place
 from standfast.operations.verdicts import Verdict
-from tests.backup.test_s3 import options
+from tests.backup.s3_options import options
 from tests.operations.backup_place import SERVICE, change, furnish, identity, place_at
 from tests.servers import free_port
 from tests.servers.seaweedfs import Bucket, Key, Role, SeaweedFs
