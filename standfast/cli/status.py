@@ -50,7 +50,7 @@ def _lines(seen: "Status") -> list[Line]:
     if seen.incidents:
         lines += [
             Table(
-                headings=("incident", "scenario", "mode", "open for", "untold"),
+                headings=("incident", "scenario", "mode", "open for", "not told"),
                 rows=[
                     [
                         one.id,
@@ -79,6 +79,9 @@ def _lines(seen: "Status") -> list[Line]:
         )
     else:
         lines.append("Nothing is backed up: the configuration has no [backup.sets.NAME].")
+    if seen.verify_failed:
+        ago = age(seen.at - seen.verify_failed)
+        lines.append(f"The vault: the last verification, {ago} ago, did not end well.")
     lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
     return lines
 
@@ -100,7 +103,7 @@ def _ago(run: "LastRun | None", now: datetime, otherwise: str) -> str:
 
 
 def _ledger(seen: "Status") -> str:
-    serve = "serve runs" if seen.has_serve else "no serve runs"
+    serve = "serve runs" if seen.has_serve else "no serve runs, so nothing is backed up by schedule"
     if not seen.events:
         return f"The ledger is empty; {serve}."
     behind = seen.events - seen.signed_events

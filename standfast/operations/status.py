@@ -58,6 +58,7 @@ class IncidentStatus:
     opened_at: datetime
     untold: int
     next_step: str
+    is_over: bool  # it only has to be closed
 
     def as_json(self) -> JsonObject:
         """Give the incident for `--json`."""
@@ -82,6 +83,7 @@ class Status:
     signed_events: int
     signed_at: datetime | None
     has_serve: bool
+    verify_failed: datetime | None = None  # when, unless a newer verification found all whole
 
     @property
     def untold(self) -> int:
@@ -93,6 +95,8 @@ class Status:
         """The one thing to do first, or nothing; an incident goes before a backup."""
         for incident in self.incidents:
             return f"{incident.id}: {incident.next_step}"
+        if self.verify_failed:
+            return "`standfast backup verify --read`: the last verification did not end well."
         for one in self.sets:
             if one.last_backup is None:
                 return f"`standfast backup run {one.name}`: it has never been backed up."
@@ -114,6 +118,7 @@ class Status:
                 "signed_events": self.signed_events,
                 "signed_at": _written(self.signed_at),
             },
+            "verify_failed_since": _written(self.verify_failed),
             "serve": self.has_serve,
             "next_step": self.next_step,
         }
@@ -131,12 +136,24 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     return Status(
         at=now,
         sets=tuple(_set_status(name, seen) for name in sets),
-        incidents=tuple(_incident_status(incident) for incident in seen.incidents),
+        incidents=tuple(sorted(map(_incident_status, seen.incidents), key=_urgency)),
         events=seen.events,
         signed_events=seen.signed_events,
         signed_at=seen.signed_at,
         has_serve=seen.serves > 0,
+        verify_failed=_verify_failed(seen),
     )
+
+
+def _urgency(incident: IncidentStatus) -> tuple[bool, bool]:
+    """What is live goes before an exercise; of each, what only has to be closed goes last."""
+    return (incident.mode != "live", incident.is_over)
+
+
+def _verify_failed(seen: Glance) -> datetime | None:
+    runs = {run.state: run for run in seen.last_runs if run.kind == "verify"}
+    failed, good = runs.get("failed"), runs.get("done")
+    return failed.started_at if failed and _is_newer(failed, good) else None
 
 
 def _read(config_file: Path) -> dict[str, Any]:
@@ -220,13 +237,15 @@ def _incident_status(seen: IncidentGlance) -> IncidentStatus:
         is_halted=seen.is_halted,
         incident=seen.id,
     )
+    found = standing(state)
     return IncidentStatus(
         id=seen.id,
         scenario=seen.scenario,
         mode=seen.mode,
         opened_at=seen.opened_at,
         untold=seen.untold,
-        next_step=standing(state).next_step,
+        next_step=found.next_step,
+        is_over=found.is_over,
     )
 
 

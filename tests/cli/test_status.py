@@ -102,3 +102,29 @@ def test_a_ledger_that_is_no_database_is_damage(desk: Desk, place: Path) -> None
     (place / "ledger.db").write_bytes(b"not a database" * 100)
     assert desk.run("status").status == 6
     assert desk.json("status")["exit_status"] == 6
+
+
+def test_a_live_incident_goes_before_an_older_exercise(desk: Desk, quiet_place: Path) -> None:
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice")
+    exercise = desk.json(*words, "--exercise")["incident"]
+    live = desk.json(*words)["incident"]
+    seen = desk.json("status")
+    assert [one["incident"] for one in seen["incidents"]] == [live, exercise]
+    assert seen["next_step"].startswith(live)
+
+
+def test_damage_that_a_verification_found_stays_in_sight(desk: Desk, place: Path) -> None:
+    identity = place / "offline/identity.txt"
+    assert desk.run("backup", "run").status == 0
+    assert desk.run("drill", "run", "main", "--identity", identity).status == 0
+    pack = next((place / "vault/w/host-1/p").rglob("*/*"))
+    whole = pack.read_bytes()
+    pack.chmod(0o600)
+    pack.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert desk.run("backup", "verify", "--read").status == 6
+    answer = desk.run("status")
+    assert "the last verification" in answer.out
+    assert "Next: `standfast backup verify --read`" in answer.out
+    pack.write_bytes(whole)
+    assert desk.run("backup", "verify", "--read").status == 0
+    assert "Nothing to do now." in desk.run("status").out
