@@ -21,6 +21,7 @@ from typing import TextIO
 
 from standfast.records import JsonObject
 
+_WIDEST = 60  # a cell beyond that is a sentence: it pushes its own row, and not every other
 _NARROWEST = 20  # columns; below that folding is worse than a long line
 _COLOURS = {  # SGR codes, for the first word of a row that is one of these
     "ok": "32",
@@ -101,7 +102,14 @@ def _print_table(table: Table) -> None:
     headings = [[*table.headings]] if table.headings else []
     columns = max(map(len, [*headings, *rows]), default=0)
     widths = [
-        max((len(row[place]) for row in [*headings, *rows] if place < len(row)), default=0)
+        max(
+            (
+                len(row[place])
+                for row in [*headings, *rows]
+                if place < len(row) and len(row[place]) <= _WIDEST
+            ),
+            default=0,
+        )
         for place in range(columns)
     ]
     for number, row in enumerate([*headings, *rows]):

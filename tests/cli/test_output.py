@@ -104,3 +104,12 @@ def test_amounts_read_as_a_person_says_them() -> None:
 )
 def test_several_acts_end_with_one_status(statuses: list[ExitStatus], one: ExitStatus) -> None:
     assert together(statuses) is one
+
+
+def test_a_sentence_in_a_cell_does_not_push_the_other_rows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_lines([Table(rows=[["lock", "x" * 100, "Lock"], ["prove", "done", "Prove"]])])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"lock   {'x' * 100}  Lock"
+    assert second == "prove  done  Prove"
