@@ -17,6 +17,7 @@ from standfast.evidence import Custody
 from standfast.ledger import Ledger, opened
 from standfast.ledger.incidents import FrozenNotice
 from standfast.operations import checks_here, checks_outside
+from standfast.operations.counted import counted
 from standfast.operations.place import Clock, ledger_url, os_user, system_clock
 from standfast.operations.repository import plain_errors
 from standfast.operations.verdicts import Check, Ground, Look, Report, Verdict, ok
@@ -39,7 +40,9 @@ def check_place(
     """
     config = load(config_file)
     resolver = SystemResolver(env=env, base_dir=config.folder)
-    checks = [ok("configuration", f"{config_file}: {len(config.backup.sets)} backup sets")]
+    checks = [
+        ok("configuration", f"{config_file}: {counted(len(config.backup.sets), 'backup set')}")
+    ]
     with ExitStack() as stack:
         ledger: Ledger | None = None
         try:

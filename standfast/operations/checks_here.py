@@ -21,6 +21,7 @@ from standfast.config import Config
 from standfast.config.backup import BackupSetConfig
 from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
+from standfast.operations.counted import counted
 from standfast.operations.repository import open_vault
 from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
 from standfast.outside.live import read_signing_key
@@ -34,7 +35,9 @@ def _ledger(ground: Ground) -> Iterator[Check]:
     if ground.ledger is None:
         return  # told already
     sequence = ground.ledger.audit.sign_head(ground.clock())
-    yield ok("ledger", f"opens; {sequence} events, the tail agrees and its head is signed")
+    yield ok(
+        "ledger", f"opens; {counted(sequence, 'event')}, the tail agrees and its head is signed"
+    )
     witness = ground.config.ledger.witness
     if _is_beside(witness, ground.config):
         yield warn(
@@ -121,7 +124,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
                 "mend the path, or run as who may read it",
             )
         else:
-            yield ok("backup sets", f"{name}: {len(one.sources)} sources, readable")
+            yield ok("backup sets", f"{name}: {counted(len(one.sources), 'source')}, readable")
     config = ground.config
     for folder in (config.backup.send_log.parent, config.drills.folder, config.custody.folder):
         _try_to_write(_nearest(folder))
@@ -161,7 +164,7 @@ def _keys(ground: Ground) -> Iterator[Check]:
     for path in loose:
         yield fail("keys", f"{path} is open to others", f"chmod go-rwx '{path}'")
     if not loose:
-        yield ok("keys", f"{len(private)} files and folders, closed to others")
+        yield ok("keys", f"{counted(len(private), 'path')}, closed to others")
     offline = config.folder / "offline"
     if offline.exists():
         yield warn(
@@ -178,8 +181,10 @@ def _people(ground: Ground) -> Iterator[Check]:
     if len(there) < _ENOUGH_APPROVERS:
         yield warn(
             "people",
-            f"{len(there)} people are enrolled; an approval takes somebody who did not ask for it",
-            "`standfast people add NAME` enrols one; those of the first day approve at once",
+            f"{counted(len(there), 'person', 'people')} enrolled; an approval takes "
+            "somebody who did not ask for it",
+            "`standfast people add NAME` enrols one; on the first day, before the first incident, "
+            "they may approve at once",
         )
     else:
         yield ok("people", f"{len(there)} people could be asked to approve")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from standfast.accounts import Connector
 from standfast.errors import PlaybookInvalid, StandfastError
 from standfast.operations import playbooks
+from standfast.operations.counted import counted
 from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
 from standfast.playbook.model import Playbook
 
@@ -60,11 +61,11 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
     if unknown:
         yield warn(
             "accounts",
-            f"{name}: {unknown} of {len(inner)} protected accounts are not known there",
-            "mend the names under [protected.accounts]: what is misspelt is not protected",
+            f"{name}: {unknown} of {len(inner)} under [protected.accounts] not known there",
+            "mend the names: what is misspelt is not protected",
         )
     else:
-        yield ok("accounts", f"{name}: {len(inner)} protected accounts are there")
+        yield ok("accounts", f"{name}: {counted(len(inner), 'protected account')} known there")
 
 
 def _senders(ground: Ground) -> Iterator[Check]:
@@ -85,18 +86,19 @@ def _audiences(ground: Ground) -> Iterator[Check]:
 
 def _audience(ground: Ground, name: str) -> Iterator[Check]:
     audience = ground.outside.audience(name)
-    count, rejected = len(audience.recipients), len(audience.rejected)
+    people = counted(len(audience.recipients), "person", "people")
+    rejected = len(audience.rejected)
     if rejected:
         yield warn(
             "audiences",
-            f"{name}: {count} people can be reached, {rejected} rows cannot "
+            f"{name}: {people} can be reached, {counted(rejected, 'row')} cannot "
             f"(the first: row {audience.rejected[0].row_number}, {audience.rejected[0].reason})",
             "mend the rows, or reach these people another way",
         )
-    elif not count:
+    elif not audience.recipients:
         yield warn("audiences", f"{name}: nobody is in it", "mend its file or its query")
     else:
-        yield ok("audiences", f"{name}: {count} people can be reached")
+        yield ok("audiences", f"{name}: {people} can be reached")
 
 
 def _evidence(ground: Ground) -> Iterator[Check]:
@@ -107,7 +109,11 @@ def _evidence(ground: Ground) -> Iterator[Check]:
 
 
 def _source(ground: Ground, name: str) -> Iterator[Check]:
-    yield ok("evidence", f"{name}: {ground.outside.source(name).describe()}")
+    found = f"{name}: {ground.outside.source(name).describe()}"
+    if all(path.exists() for path in ground.config.evidence[name].paths):
+        yield ok("evidence", found)
+    else:
+        yield warn("evidence", found, "mend the paths: of what is missing nothing is kept")
 
 
 def _notices(ground: Ground) -> Iterator[Check]:

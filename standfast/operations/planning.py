@@ -16,6 +16,7 @@ from standfast.errors import ExitStatus, StandfastError
 from standfast.ledger.effects import Draft
 from standfast.operations import playbooks
 from standfast.operations.actions import acts, expand, is_irreversible, locked_today
+from standfast.operations.counted import counted
 from standfast.operations.place import Place
 from standfast.outside import Outside
 from standfast.playbook.engine import State
@@ -243,8 +244,8 @@ def _warnings(place: Place, steps: tuple[PlannedStep, ...], *, is_signed: bool) 
         if there < step.approvals:
             who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
             warnings.append(
-                f"step {step.name} needs {_counted(step.approvals, 'approval')}, and "
-                f"{_counted(there, 'person', 'people')}{who} can give one; "
+                f"step {step.name} needs {counted(step.approvals, 'approval')}, and "
+                f"{counted(there, 'person', 'people')}{who} can give one; "
                 "`standfast people add` enrols more"
             )
     return warnings
@@ -259,10 +260,6 @@ def as_lines(report: PlanReport) -> list[str]:
     if report.warnings:
         lines += ["", *(f"Warning: {warning}" for warning in report.warnings)]
     return [*lines, "", f"Digest {report.digest[:16]}. Nothing was changed."]
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _step_lines(step: PlannedStep) -> list[str]:
@@ -281,7 +278,7 @@ def _step_lines(step: PlannedStep) -> list[str]:
         lines.append(f"waits for a person{who}")
     if step.approvals:
         who = f" of {' or '.join(step.roles)}" if step.roles else ""
-        lines.append(f"waits for {_counted(step.approvals, 'approval')}{who}")
+        lines.append(f"waits for {counted(step.approvals, 'approval')}{who}")
     if step.is_irreversible:
         lines.append("cannot be taken back")
     elif step.undo:

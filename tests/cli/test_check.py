@@ -35,7 +35,7 @@ def test_a_furnished_place_answers_in_every_part(
     assert report["fail"] == 0, report
     found = {(one["part"], one["verdict"]): one["found"] for one in report["checks"]}
     assert "answers" in " ".join(text for _, text in verdicts(desk, "accounts"))
-    assert ("ok", "agents: 1 protected accounts are there") in verdicts(desk, "accounts")
+    assert ("ok", "agents: 1 protected account known there") in verdicts(desk, "accounts")
     assert "connects and signs in" in found["senders", "ok"]
     assert ("ok", "customers: 3 people can be reached") in verdicts(desk, "audiences")
     assert "copy, hash and seal" in found["evidence", "ok"]
@@ -51,7 +51,7 @@ def test_what_does_not_answer_fails_and_hides_nothing_else(desk: Desk, quiet_pla
     assert report["exit_status"] == 2
     failed = {one["part"] for one in report["checks"] if one["verdict"] == "fail"}
     assert failed == {"accounts", "senders"}
-    assert ("ok", "staff: 1 people can be reached") in verdicts(desk, "audiences")
+    assert ("ok", "staff: 1 person can be reached") in verdicts(desk, "audiences")
     assert "Next: mend the first line that says fail" in desk.run("check").out
 
 
@@ -63,7 +63,7 @@ def test_a_missing_secret_is_named_by_its_reference(desk: Desk, quiet_place: Pat
 def test_a_protected_account_that_is_misspelt_is_noticed(desk: Desk, live_place: Path) -> None:
     assert (
         "warn",
-        "agents: 1 of 1 protected accounts are not known there",
+        "agents: 1 of 1 under [protected.accounts] not known there",
     ) in verdicts(desk, "accounts")
 
 
@@ -141,10 +141,19 @@ def test_a_row_that_cannot_be_reached_is_told_by_number_and_not_by_name(
     with (quiet_place / "staff.csv").open("a") as file:
         file.write("not-an-address,Secret Name,en\n")
     (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "warn"]
-    assert "1 rows cannot" in told
+    assert "1 row cannot" in told
     assert "row 3" in told
     assert "Secret Name" not in told
     assert "not-an-address" not in told
+
+
+def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_place: Path) -> None:
+    config_file = quiet_place / "standfast.toml"
+    text = config_file.read_text()
+    config_file.write_text(text.replace('paths = ["logs"]', 'paths = ["logs", "gone.log"]'))
+    assert [verdict for verdict, found in verdicts(desk, "evidence") if "gone.log" in found] == [
+        "warn"
+    ]
 
 
 def test_a_history_that_was_rewritten_is_damage(desk: Desk, place: Path) -> None:
@@ -164,7 +173,7 @@ def test_without_a_ledger_the_rest_is_tried_all_the_same(desk: Desk, quiet_place
         file.unlink()
     report = desk.json("check")
     assert report["exit_status"] == 2
-    assert ("ok", "staff: 1 people can be reached") in verdicts(desk, "audiences")
+    assert ("ok", "staff: 1 person can be reached") in verdicts(desk, "audiences")
     ((verdict, found),) = verdicts(desk, "ledger")
     assert (verdict, "there is no ledger at" in found) == ("fail", True)
 
