@@ -45,16 +45,18 @@ def say_outcome(
     call: Call, place: "Place", outcome: "Outcome", *, told: JsonObject, before: list[Line]
 ) -> ExitStatus:
     """Print where an incident stands, and give that as an exit status."""
-    from standfast.operations.looks import step_reasons, tallies
+    from standfast.operations.looks import short_of_approvers, step_reasons, tallies
 
     found = tallies(place, outcome.incident)
     reasons = step_reasons(place, outcome.incident)
+    short = short_of_approvers(place, outcome.incident, outcome.state)
     document: JsonObject = {
         **told,
         **_document(outcome, found, reasons),
+        "warnings": [*short],
         "exit_status": int(outcome.exit_status),
     }
-    call.say(document, [*before, *_lines(outcome, found, reasons)])
+    call.say(document, [*before, *_lines(outcome, found, reasons, short)])
     return outcome.exit_status
 
 
@@ -127,7 +129,9 @@ def _document(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str])
     }
 
 
-def _lines(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str]) -> list[Line]:
+def _lines(
+    outcome: "Outcome", found: list["Tally"], reasons: dict[str, str], short: list[str]
+) -> list[Line]:
     from standfast.playbook.engine import standing_state
 
     state = outcome.state
@@ -165,6 +169,8 @@ def _lines(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str]) ->
                 )
             )
     lines += [f"Held up: {trouble}" for trouble in outcome.troubles]
+    if short:
+        lines += ["", *(f"Warning: {one}" for one in short)]
     return [*lines, "", f"Next: {outcome.standing.next_step}"]
 
 

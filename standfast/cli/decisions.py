@@ -261,7 +261,7 @@ def stop(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     call.say(
         {"incident": incident_id, "is_stopped": True, "under_way": under_way},
         [
-            f"{incident_id} is stopped; {under_way} acts were under way and end by themselves.",
+            f"{incident_id} is stopped; {_still_ends(under_way)}.",
             f"Next: `standfast incident resume {incident_id}` lets it go on.",
         ],
     )
@@ -271,18 +271,28 @@ def stop(call: Call, incident: IncidentArgument = None) -> ExitStatus:
 def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     """Close an incident; accounts stay as they are."""
     from standfast.operations.incident import close as end
+    from standfast.operations.incident import look
 
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
         end(place, incident_id)
+        undone = look(place, incident_id).unfinished
     call.say(
-        {"incident": incident_id, "state": "closed"},
+        {"incident": incident_id, "state": "closed", "not_done": [*undone]},
         [
             f"{incident_id} is closed; its accounts stay as they are.",
+            *([f"Never carried out to its end: {', '.join(undone)}."] if undone else []),
             f"Next: `standfast audit show {incident_id}` is its timeline.",
         ],
     )
     return ExitStatus.DONE
+
+
+def _still_ends(under_way: int) -> str:
+    if not under_way:
+        return "nothing was under way"
+    were = "act was" if under_way == 1 else "acts were"
+    return f"{under_way:,} {were} under way; what was begun is brought to its end"
 
 
 def _go_on(

@@ -73,7 +73,8 @@ def add(
 ) -> ExitStatus:
     """Enrol a person.
 
-    On the first day of a place they may approve at once, later after a day.
+    On the first day of a place, before its first incident, they may approve at once; later after a
+    day.
     """
     from standfast.operations.decisions import known_person
     from standfast.operations.enrolment import enrol_person
@@ -93,7 +94,7 @@ def add(
             passphrase=passphrase(call, passphrase_file, name, is_new=True),
             enrolled_by=enrolled_by,
         )
-    when = "at once" if person.is_founding else "in a day"
+    when = "at once" if person.is_founding else "after a day"
     call.say(
         {
             "person": person.name,

@@ -105,7 +105,11 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
         target = f"{connector}:{name}"
         refusal = ""
         if not connector:
-            refusal = "no directory knows this account"
+            refusal = (
+                "no directory knows this account"
+                if outside.config.accounts
+                else "there is no directory here to lock it in: add [accounts.NAME]"
+            )
         elif verb != "accounts.unlock" and target.casefold() in protected:
             refusal = f"protected: {protected[target.casefold()]}"
         else:

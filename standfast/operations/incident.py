@@ -63,6 +63,13 @@ class Outcome:
     trouble_status: ExitStatus = ExitStatus.REFUSED  # the gravest of them, when there are any
 
     @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The steps that began and did not end, or did not begin, in the playbook's order."""
+        begun = {view.step: view for view in (*self.state.steps.values(), *self.state.extra)}
+        names = dict.fromkeys([*(step.name for step in self.state.playbook.steps), *begun])
+        return tuple(name for name in names if name not in begun or not begun[name].state.is_final)
+
+    @property
     def exit_status(self) -> ExitStatus:
         if self.troubles:
             return self.trouble_status

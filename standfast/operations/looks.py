@@ -8,11 +8,17 @@ Rules
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 
+from standfast.errors import UsageError
 from standfast.ledger.effects import PAGE, EffectRow
 from standfast.ledger.people import Person
+from standfast.operations.counted import counted
 from standfast.operations.place import Place
-from standfast.records import EffectState, JsonObject
+from standfast.playbook.engine import State
+from standfast.records import EffectState, JsonObject, StepState
+
+_FRESH = timedelta(days=1)  # the ledger counts no approval of whoever was enrolled later
 
 # What an effect that is done has done, for counts: "487 locked, 13 not".
 _DONE_WORDS = {
@@ -91,6 +97,38 @@ def step_reasons(place: Place, incident_id: str) -> dict[str, str]:
         for event in place.ledger.timeline(incident_id)
         if event.action == "step.finished" and event.detail.get("reason")
     }
+
+
+def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str]:
+    """Say of each step that asks for an approval which nobody here could give now.
+
+    Whoever is among the targets themselves is counted: that is known only when they decide.
+    """
+    opened_by, now = place.ledger.incidents.get(incident_id).opened_by, place.clock()
+    found: list[str] = []
+    for view in (*state.steps.values(), *state.extra):
+        if view.state is not StepState.ASKING or view.approvals >= view.approvals_needed:
+            continue
+        try:
+            roles = place.ledger.steps.question(incident_id, view.step).roles
+        except UsageError:
+            continue  # somebody decided since the state was read
+        able = sum(
+            one.name != opened_by
+            and (
+                one.is_founding
+                or (one.enrolled_by != opened_by and now - one.enrolled_at >= _FRESH)
+            )
+            for one in place.ledger.people.all(roles)
+        )
+        if able < view.approvals_needed:
+            who = f" with the role {' or '.join(roles)}" if roles else ""
+            found.append(
+                f"`{view.step}` needs {counted(view.approvals_needed, 'approval')}, and "
+                f"{counted(able, 'person', 'people')}{who} could give one now; "
+                "`standfast people add` enrols more, who may approve after a day"
+            )
+    return found
 
 
 def targets(place: Place, incident_id: str) -> list[EffectRow]:

@@ -3,8 +3,8 @@
 Owns the sentence that the operator reads at 3 a.m. Leaves the rules of progress to `engine`.
 
 Rules
-- One next step, never a list: what holds other steps up comes first, then questions, then what a
-  person does by hand, then approvals, then what only needs to be watched.
+- One next step, never a list: what holds other steps up comes first, then questions, then
+  approvals, then what a person does by hand, then what only needs to be watched.
 - A command is written out whenever the step is known, ready to be typed.
 - Counts and names of steps only; no personal data.
 """
@@ -116,10 +116,10 @@ def _asked_of_a_person(state: State, view: StepView) -> str:
             return f"{step.question} Answer: `{answer} {' | '.join(step.options)}`."
         return f'By hand: {step.title}. When it is done: `{answer} "what came of it"`.'
     who = " or ".join(step.approval.roles) if step and step.approval else ""
-    paged = "was paged" if view.asked else "is being paged"
+    paged = "" if view.asked else ", who is being paged"
     approve = f"`standfast incident approve {state.incident} {view.step} --as PERSON`"
     return (
-        f"`{view.step}` waits for the approval of {who or 'a second person'}, who {paged}; "
+        f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}; "
         f"they type: {approve}."
     )
 
@@ -166,11 +166,13 @@ def _waits_for_a_person(state: State, view: StepView) -> bool:
 
 
 def _urgency(state: State, view: StepView) -> int:
-    """Questions first, since they decide what follows; then work by hand; then approvals."""
+    """Questions first, since they decide what follows; then approvals, which are a moment's work;
+    then what is done by hand, which may take days.
+    """
     step = _step_of(state.playbook, view)
     if view.state is StepState.PROMPTED:
-        return 0 if step and step.kind is StepKind.DECIDE else 1
-    return 2
+        return 0 if step and step.kind is StepKind.DECIDE else 2
+    return 1
 
 
 def _listed(names: list[str]) -> str:

@@ -290,3 +290,36 @@ def test_inputs_that_do_not_fit_open_nothing(
     assert answer.status == 2
     assert why in answer.err
     assert desk.json("incident", "list")["incidents"] == []
+
+
+def test_an_approval_that_nobody_here_can_give_is_told(desk: Desk, quiet_place: Path) -> None:
+    desk.sign_in_with(PASSPHRASES["dana"])
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    assert desk.json(*words, "--as", "dana")["warnings"] == []
+    assert desk.json("incident", "answer", "customers_affected", "yes")["warnings"] == []
+    for name in ("lee", "kim"):
+        assert desk.run("people", "remove", name).status == 0
+    told = desk.run("incident", "status")
+    assert (
+        "Warning: `tell_customers` needs 1 approval, and 0 people with the role duty-manager "
+        "could give one now" in told.out
+    )
+    assert "was paged" not in told.out
+
+
+def test_closing_names_the_steps_that_were_never_carried_out(desk: Desk, quiet_place: Path) -> None:
+    desk.run("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    closed = desk.run("incident", "close")
+    assert closed.status == 0
+    assert "Never carried out to its end: customers_affected, tell_customers, watch." in closed.out
+
+
+def test_a_place_without_directories_says_so_when_asked_to_lock(desk: Desk, place: Path) -> None:
+    locked = desk.run("lock", "alice")
+    assert locked.status == 1
+    assert "add [accounts.NAME]" in locked.out
+
+
+def test_a_stop_says_how_much_still_ends(desk: Desk, quiet_place: Path) -> None:
+    desk.run("incident", "open", "leaver", "-i", "accounts=a", "--exercise", "--no-wait")
+    assert "is stopped; nothing was under way." in desk.run("incident", "stop").out

@@ -71,9 +71,17 @@ def flags(state: State) -> tuple[bool, bool, bool]:
             (LOCKED, ANSWERED, view("tell", S.ASKING, planned=3, asked=True), LOOKED),
             (False, False, True),
             (
-                "`tell` waits for the approval of legal or duty-manager, who was paged; "
+                "`tell` waits for the approval of legal or duty-manager; "
                 "they type: `standfast incident approve 7 tell --as PERSON`"
             ),
+        ),
+        (
+            (
+                *(LOCKED, ANSWERED, view("look", S.PROMPTED)),
+                view("tell", S.ASKING, planned=3, asked=True),
+            ),
+            (False, False, True),
+            "`tell` waits for the approval of legal or duty-manager; they type",
         ),
         (
             (LOCKED, ANSWERED, view("tell", S.ASKING, planned=3), LOOKED),
