@@ -242,7 +242,7 @@ def _backup_lines(outcome: "BackupOutcome") -> list[Line]:
         f"{size(result.bytes_total)}, {size(result.bytes_new)} new"
     )
     if result.unread_total:
-        lines.append(f"  {count(result.unread_total, 'path')} could not be read as they are:")
+        lines.append(f"  {count(result.unread_total, 'path')} could not be read whole:")
         lines.append(Table(rows=[[i.path, i.reason] for i in result.unread[:_SHOWN]], indent=2))
     lines += _and_more(result.unread_total)
     lines += [f"  {warning}" for warning in result.warnings]

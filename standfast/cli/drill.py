@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from backup.records import Progress
     from standfast.operations.drill_outcome import DrillOutcome
 
+_BASIS = {
+    "last_change": "the last change that came back",
+    "consistent_at": "the moment of the backup",
+}
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the group."""
@@ -103,14 +108,14 @@ def list_drills(
 def _lines(outcome: "DrillOutcome") -> list[Line]:
     files = outcome.restored.files if outcome.restored else 0
     size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
-    basis = outcome.rpo_basis.value.replace("_", " ")
+    basis = _BASIS[outcome.rpo_basis.value]
     lines: list[Line] = [
         f"Drill of {outcome.set_name} from {outcome.point.name}: {outcome.state}.",
         Table(
             rows=[
                 ["restored", f"{count(files, 'file')}, {size_}"],
                 ["RTO", f"{measured(outcome.rto_ms)} from the declaration until usable"],
-                ["RPO", f"{measured(outcome.rpo_ms)}, measured from {basis}"],
+                ["RPO", f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"],
             ],
             indent=2,
         ),

@@ -114,7 +114,8 @@ def csv_audience(
             if missing:
                 # The header is not shown: in a file without one, it is the first customer.
                 raise ConfigurationError(
-                    f"{path} has no column {', '.join(missing)} in its first line; mend `columns`"
+                    f"{path} has no column {', '.join(missing)} in its first line; name those "
+                    'that it has, as in: columns = { address = "email" }'
                 )
             places = {ours: header.index(theirs) for ours, theirs in columns.items()}
             return _gather(_csv_rows(reader, len(header), places), language, why)

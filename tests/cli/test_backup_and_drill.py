@@ -111,6 +111,7 @@ def test_a_drill_measures_destroys_and_is_listed(desk: Desk, place: Path, identi
     assert listed["run"] == document["run"]
     kept = desk.run("drill", "run", "main", "--identity", identity, "--keep")
     assert (kept.status, "The restored tree is kept in" in kept.out) == (0, True)
+    assert "of work lost, counted from the moment of the backup" in kept.out
     Path(document["report"]).unlink()
     assert desk.run("drill", "list").status == 6
 
