@@ -35,6 +35,7 @@ from standfast.errors import ExitStatus, FileInvalid, StandfastError
 from standfast.records import Json
 
 INTERRUPTED = 130  # as a shell says it: 128 and the number of SIGINT
+_INTERRUPTED_SAYS = "stopped; what was begun is in the ledger: `standfast status` says how to go on"
 _DEBUG = "STANDFAST_DEBUG"
 
 app = typer.Typer(
@@ -118,7 +119,7 @@ def _run(given: Sequence[str]) -> int:
             is_json=is_json,
         )
     if status == INTERRUPTED:
-        return _failed("stopped; what was begun is in the ledger", INTERRUPTED, is_json=is_json)
+        return _failed(_INTERRUPTED_SAYS, INTERRUPTED, is_json=is_json)
     return int(status or 0)
 
 

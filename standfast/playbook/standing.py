@@ -102,10 +102,17 @@ def _when_over(state: State) -> str:
         return f"Everything is done. Close it: {close}."
     worst = min(short, key=lambda view: standing_state(view) is StepState.PARTIAL)
     show = f"`standfast incident status {state.incident} --targets`"
-    return (
-        f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
-        f"See each one and why: {show}; then close it: {close}."
-    )
+    again = f"`standfast incident retry {state.incident} {worst.step}`"
+    told = f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
+    if _is_worth_another_try(worst):
+        return told + f"Try the rest again: {again}. See each one and why: {show}."
+    return told + f"See each one and why: {show}; then close it: {close}."
+
+
+def _is_worth_another_try(view: StepView) -> bool:
+    """Did something fail that nobody has accepted? What a rule refused fails the same way again."""
+    could_not_begin = standing_state(view) is StepState.FAILED and not view.counts.total
+    return not view.is_accepted and (view.counts.failed > 0 or could_not_begin)
 
 
 def _asked_of_a_person(state: State, view: StepView) -> str:
@@ -132,7 +139,10 @@ def _while_busy(state: State) -> str:
     for view in views:
         if view.state is StepState.WAITING and view.due_at:
             return f"Nothing to do now: `{view.step}` waits until {timestamp(view.due_at)}."
-    return f"Nothing to do now: the next step begins when a runner picks up {state.incident}."
+    return (
+        f"The next step begins when a runner picks up {state.incident}: a `standfast serve`, or "
+        f"`standfast incident resume {state.incident}`."
+    )
 
 
 def _in_playbook(state: State) -> list[StepView]:

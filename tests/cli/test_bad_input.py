@@ -244,9 +244,12 @@ def test_ctrl_c_ends_with_130_and_says_where_what_was_begun_stands(
     desk.monkeypatch.setattr("standfast.operations.status.look", interrupted)
     answer = desk.run("status")
     assert answer.status == 130
-    assert answer.err == "stopped; what was begun is in the ledger\n"
+    assert (
+        answer.err
+        == "stopped; what was begun is in the ledger: `standfast status` says how to go on\n"
+    )
     assert desk.json("status") == {
-        "error": "stopped; what was begun is in the ledger",
+        "error": "stopped; what was begun is in the ledger: `standfast status` says how to go on",
         "exit_status": 130,
     }
 

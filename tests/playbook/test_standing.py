@@ -42,7 +42,11 @@ def flags(state: State) -> tuple[bool, bool, bool]:
 @pytest.mark.parametrize(
     ("views", "expected", "sentence"),
     [
-        ((), (False, True, False), "the next step begins when a runner picks up 7"),
+        (
+            (),
+            (False, True, False),
+            "picks up 7: a `standfast serve`, or `standfast incident resume 7`.",
+        ),
         (
             (view("lock", S.RUNNING, done=2, planned=3),),
             (False, True, False),
@@ -132,6 +136,18 @@ def test_an_end_with_targets_left_says_so_first(playbook: Playbook) -> None:
     found = standing(state_of(playbook, short, ANSWERED, refused, LOOKED, RESTED))
     assert (found.is_over, found.is_failed) == (True, True)
     assert "`tell` is refused" in found.next_step
+
+
+def test_what_failed_is_tried_again_before_anybody_closes(playbook: Playbook) -> None:
+    short = view("lock", S.PARTIAL, done=4, failed=1)
+    only = playbook_of("lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}")
+    found = standing(state_of(only, short))
+    assert found.is_over
+    assert "Try the rest again: `standfast incident retry 7 lock`" in found.next_step
+    assert "close" not in found.next_step
+    refused = standing(state_of(only, view("lock", S.PARTIAL, done=4, refused=1)))
+    assert "retry" not in refused.next_step
+    assert "then close it: `standfast incident close 7`" in refused.next_step
 
 
 def test_it_is_not_over_while_an_undo_runs_or_an_effect_came_back(playbook: Playbook) -> None:
