@@ -13,20 +13,22 @@ Rules
   next runner looks how it ended.
 """
 
+import fcntl
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from flows.in_this_process import carry_on
 from flows.scheduling import Scheduling
-from standfast.errors import ExitStatus, StandfastError
+from standfast.errors import ConfigurationError, ExitStatus, Refused, StandfastError
 from standfast.ledger.runs import LEASE
 from standfast.operations.incident import advance
 from standfast.operations.place import Place, open_place
@@ -200,15 +202,43 @@ def _log_to_stderr() -> None:
     log.propagate = False
 
 
+@contextmanager
+def _only_one_here(place: Place) -> Iterator[None]:
+    """Hold what one `serve` a machine may hold; the kernel gives it back when the process dies.
+
+    Two would each start a Prefect server in one home, and back everything up twice.
+    """
+    home = place.config.serve.prefect_home
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        line = os.open(home / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {home} cannot be written: {error.strerror}; mend serve.prefect_home"
+        ) from None
+    try:
+        fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Refused(
+            "a `standfast serve` of this place runs on this machine already; `standfast status` "
+            "shows it"
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(line)
+
+
 def serve(config_file: Path, *, env: Mapping[str, str] | None = None) -> int:
     """Serve in this process until SIGTERM or SIGINT; to be called from its main thread.
 
     Ends the process itself, with status 0: Prefect's threads wait for their server at the end of a
-    process, and it may be gone. Raises `StandfastError` when the place cannot be opened.
+    process, and it may be gone. Raises `StandfastError` when the place cannot be opened, `Refused`
+    when another one serves it on this machine.
     """
     _log_to_stderr()
     env = os.environ if env is None else env
-    with open_place(config_file, env=env) as place:
+    with open_place(config_file, env=env) as place, _only_one_here(place):
         scheduling = Scheduling(
             config_file=config_file.absolute(),
             home=place.config.serve.prefect_home,

@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
             ExitStatus.DONE: "it was told to end, by SIGTERM or Ctrl-C, and did",
             ExitStatus.FAILED: "the ledger's database went away",
             ExitStatus.USAGE: "the configuration does not load",
+            ExitStatus.REFUSED: "one serves this place on this machine already",
         },
         example="standfast serve -c /etc/standfast/standfast.toml",
     )(serve)

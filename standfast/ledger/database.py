@@ -180,8 +180,12 @@ def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:
         )
     text = str(error.orig)
     place = engine.url.database or ""
-    if "full" in text:
-        return Unavailable(f"the disk under the ledger {place} is full; free space, then run again")
+    if "full" in text or "disk I/O" in text:
+        # WAL's shared memory cannot grow on a full disk, and SQLite calls that an I/O error.
+        return Unavailable(
+            f"the disk under the ledger {place} is full or failing; free space there, then run "
+            "again; until then work by hand, from `standfast playbook show NAME`"
+        )
     if "locked" in text:
         return Unavailable(
             f"the ledger {place} stayed locked for {_BUSY_SECONDS} s by another process"

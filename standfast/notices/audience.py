@@ -91,13 +91,18 @@ class Audience:
 
 
 def csv_audience(
-    path: Path, columns: Mapping[str, str], *, language: str = "", why: str = ""
+    path: Path,
+    columns: Mapping[str, str],
+    *,
+    is_strict: bool = True,
+    language: str = "",
+    why: str = "",
 ) -> Audience:
     """Read a CSV file with a header; `columns` maps our names to the file's.
 
     UTF-8, with commas, semicolons or tabs, whichever the header has most of. `language` and `why`
-    stand in for empty ones. Raises ConfigurationError when the file, a column or a closing quote is
-    missing.
+    stand in for empty ones. Unless strict, only the address has to be among the columns. Raises
+    ConfigurationError when the file, a column or a closing quote is missing.
     """
     _check_columns(columns)
     # The limit is the process's; ours is only ever higher, so nobody else's reading breaks.
@@ -110,14 +115,17 @@ def csv_audience(
             delimiter = max(",;\t", key=header_line.count)
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             header = next(reader, [])
-            missing = sorted(set(columns.values()) - set(header))
+            needed = columns.values() if is_strict else [columns["address"]]
+            missing = sorted(set(needed) - set(header))
             if missing:
                 # The header is not shown: in a file without one, it is the first customer.
                 raise ConfigurationError(
                     f"{path} has no column {', '.join(missing)} in its first line; name those "
                     'that it has, as in: columns = { address = "email" }'
                 )
-            places = {ours: header.index(theirs) for ours, theirs in columns.items()}
+            places = {
+                ours: header.index(theirs) for ours, theirs in columns.items() if theirs in header
+            }
             return _gather(_csv_rows(reader, len(header), places), language, why)
     except OSError as error:
         raise ConfigurationError(f"the audience {path} cannot be read: {error.strerror}") from error

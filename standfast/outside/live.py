@@ -104,7 +104,13 @@ class Live(Outside):
         settings = self.config.audiences[name]
         language, why = settings.language or "", settings.why or ""
         if settings.kind == "csv":
-            return csv_audience(settings.path, settings.columns, language=language, why=why)
+            return csv_audience(
+                settings.path,
+                settings.columns,
+                is_strict="columns" in settings.model_fields_set,
+                language=language,
+                why=why,
+            )
         return sqlite_audience(settings.path, settings.query, language=language, why=why)
 
     def _reveal(self, reference: SecretReference) -> str:

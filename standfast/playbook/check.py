@@ -45,6 +45,13 @@ class Known:
         return by_type.get(kind)
 
 
+_ADD: Mapping[ArgumentType, str] = {
+    ArgumentType.AUDIENCE: "add [audiences.{name}] to the configuration",
+    ArgumentType.SOURCES: "add [evidence.{name}] to the configuration",
+    ArgumentType.SENDER: "add [senders.{name}] to the configuration",
+}
+
+
 def check(playbook: Playbook, known: Known) -> list[Problem]:
     """Give every reason why the playbook cannot be carried out here, in line order."""
     notes = Notes(playbook.file)
@@ -142,7 +149,8 @@ def _judge_arguments(
                 what = f"there is no {spec.type.removesuffix('s')} `{name}`"
                 if spec.type is ArgumentType.SOURCES:
                     what = f"there is no evidence source `{name}`"
-                notes.add(line, f"step `{step.name}`: {what}", close_to(name, names))
+                hint = close_to(name, names) if names else _ADD.get(spec.type, "")
+                notes.add(line, f"step `{step.name}`: {what}", hint.format(name=name))
 
 
 def _is_expression(value: Json) -> bool:

@@ -44,6 +44,8 @@ def test_it_picks_up_what_the_command_line_opens_and_ends_when_told(
             "serve is known to the ledger",
         )
         assert process.poll() is None, (desk.folder / "log").read_text()
+        second = desk.run("serve")
+        assert (second.status, "runs on this machine already" in second.err) == (4, True)
         # On a busy machine it may miss its second, and the command line does the work itself.
         wait_until(lambda: locks_by_serve(desk), "serve picks one up")
         process.send_signal(signal.SIGTERM)

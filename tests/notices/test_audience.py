@@ -3,6 +3,7 @@ import io
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,7 @@ def written(path: Path, rows: Iterable[Sequence[str]], header: Sequence[str] = H
     return path
 
 
-def read(path: Path, columns: Mapping[str, str] = COLUMNS, **more: str) -> Audience:
+def read(path: Path, columns: Mapping[str, str] = COLUMNS, **more: Any) -> Audience:
     return csv_audience(path, columns, **more)
 
 
@@ -56,6 +57,17 @@ def test_further_columns_become_slots(file: Path) -> None:
         "language": "de",
         "why": "",
     }
+
+
+def test_of_columns_that_nobody_chose_only_the_address_is_needed(file: Path) -> None:
+    file.write_text("email,name\nana@shop.test,Ana\n")
+    (person,) = read(file, is_strict=False).recipients
+    assert (person.address, person.name, person.language) == ("ana@shop.test", "Ana", "")
+    with pytest.raises(ConfigurationError, match="no column lang"):
+        read(file)
+    file.write_text("name\nAna\n")
+    with pytest.raises(ConfigurationError, match="no column email"):
+        read(file, is_strict=False)
 
 
 def test_every_row_is_accounted_for_by_number(file: Path) -> None:

@@ -155,6 +155,12 @@ def test_what_does_not_exist_here_is_told_only_when_it_is_known(step: str, probl
     assert told(f"s: {{title: S, {step}}}", ANYTHING, inputs) == []
 
 
+def test_where_no_audience_is_known_at_all_it_says_what_to_add() -> None:
+    step = "do: notices.send, with: {template: t, audience: staff}, approval: {}"
+    (problem,) = told(f"s: {{title: S, {step}}}", Known(audiences=frozenset()))
+    assert "there is no audience `staff` | add [audiences.staff] to the configuration" in problem
+
+
 CONDITIONS = """
 ask: {title: Ask, decide: "Well?", options: ["yes", "no"]}
 maybe: {title: Maybe, needs: [ask], when: answers.ask == "no", manual: x}
