@@ -21,7 +21,7 @@ from backup.places import UNPLACED, Frame
 from backup.stores import Store
 
 _FRAMES_UNDER_WAY = 6
-_PACKS_UNDER_WAY = 1
+_PACKS_UNDER_WAY = 2  # so that a slow sync of one does not hold up the next
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +42,10 @@ class Outlet:
     random: Callable[[int], bytes]
     pool: ThreadPoolExecutor
 
-    def send(self, payload: bytes) -> tuple[bytes, int]:
-        """Seal and store one pack; gives its name and size.  Runs in the pool."""
+    def send(self, payload: bytearray) -> tuple[bytes, int]:
+        """Seal and store one pack, and empty `payload`; runs in the pool.  Gives name and size."""
         pack = seal_pack(payload, self.destination, self.random)
+        payload.clear()  # 16 MiB that nobody needs while the store takes its time
         name = pack_name(self.destination.writer, pack.name.hex())
         try:
             self.store.put(name, pack.data)
@@ -109,8 +110,7 @@ class Tape:
             self._send()
 
     def _send(self) -> None:
-        payload = bytes(self._payload)
-        self._payload.clear()
+        payload, self._payload = self._payload, bytearray()
         self._packs.append((self._number, self._outlet.pool.submit(self._outlet.send, payload)))
         while len(self._packs) > _PACKS_UNDER_WAY:
             self._acknowledge()

@@ -42,7 +42,7 @@ from backup.trust import Trust, load_trust, refuse_keep_records
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
 _PROGRESS_EVERY = timedelta(milliseconds=250)
-_THREADS = 4
+_THREADS = 5
 
 
 def back_up(

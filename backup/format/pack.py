@@ -59,7 +59,7 @@ class SealedPack:
     """A pack ready to be put; `name` is the SHA-256 of `data`."""
 
     name: bytes
-    data: bytes
+    data: bytes | bytearray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,11 +87,14 @@ def padded_size(size: int) -> int:
     return min((size + mask) & ~mask, CAPACITY)
 
 
-def seal_pack(payload: bytes, to: Destination, random: Callable[[int], bytes]) -> SealedPack:
+def seal_pack(
+    payload: bytes | bytearray, to: Destination, random: Callable[[int], bytes]
+) -> SealedPack:
     """Encrypt a payload of 1 to CAPACITY bytes; `random` is called once, for 32 bytes."""
     if not 0 < len(payload) <= CAPACITY:
         raise ValueError(f"a pack holds 1 to {CAPACITY} bytes, not {len(payload)}")
-    payload = payload.ljust(padded_size(len(payload)), b"\0")
+    if len(payload) < padded_size(len(payload)):
+        payload = payload.ljust(padded_size(len(payload)), b"\0")
     segments = -(-len(payload) // SEGMENT_PAYLOAD)
     file_key = random(FILE_KEY_BYTES)
     salt = blake3(payload, key=file_key).digest()
@@ -105,11 +108,16 @@ def seal_pack(payload: bytes, to: Destination, random: Callable[[int], bytes]) -
     header = (header + wrapped).ljust(HEADER_BYTES, b"\0")
     segment_key, commitment = _derive(file_key, salt, header)
     cipher = AESGCM(segment_key)
-    parts = [header[: _COMMITMENT.start], commitment, header[_COMMITMENT.stop :]]
-    for index in range(segments):
-        plain = payload[index * SEGMENT_PAYLOAD : (index + 1) * SEGMENT_PAYLOAD]
-        parts.append(cipher.encrypt(_nonce(index, segments), plain, None))
-    data = b"".join(parts)
+    # Encrypted to where it stays: a full pack is 16 MiB, and each copy of it counts.
+    data = bytearray(HEADER_BYTES + len(payload) + segments * TAG_BYTES)
+    data[:HEADER_BYTES] = header
+    data[_COMMITMENT] = commitment
+    with memoryview(payload) as plain, memoryview(data) as sealed:
+        for index in range(segments):
+            piece = plain[index * SEGMENT_PAYLOAD : (index + 1) * SEGMENT_PAYLOAD]
+            start = HEADER_BYTES + index * SEGMENT_BYTES
+            place = sealed[start : start + len(piece) + TAG_BYTES]
+            cipher.encrypt_into(_nonce(index, segments), piece, None, place)
     return SealedPack(name=hashlib.sha256(data).digest(), data=data)
 
 

@@ -75,7 +75,7 @@ class StoreTraits:
 class Store(ABC):
     """A flat namespace of immutable objects; safe to call from several threads."""
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes | bytearray) -> None:
         """Create the object, durably; `AlreadyThere` when the name is taken, whatever it holds."""
         _check(name, _NAME)
         self._translated("storing", name, lambda: self._put(name, data))
@@ -121,7 +121,7 @@ class Store(ABC):
             ) from error
 
     @abstractmethod
-    def _put(self, name: str, data: bytes) -> None: ...
+    def _put(self, name: str, data: bytes | bytearray) -> None: ...
 
     @abstractmethod
     def _get_range(self, name: str, start: int, length: int | None) -> bytes: ...

@@ -40,7 +40,7 @@ class DirectoryStore(Store):
             why="a directory is not write-only: whoever owns its files can change and delete them",
         )
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put(self, name: str, data: bytes | bytearray) -> None:
         target = self.path / name
         # Looked up first so that the usual collision costs no write; the link below decides.
         if target.exists():

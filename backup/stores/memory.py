@@ -24,7 +24,7 @@ class MemoryStore(Store):
             why="memory of this process: nothing here outlives it",
         )
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put(self, name: str, data: bytes | bytearray) -> None:
         with self._lock:
             if name in self._objects:
                 raise AlreadyThere(f"{name} is already there; nothing was changed")

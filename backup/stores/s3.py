@@ -115,7 +115,7 @@ class S3Store(Store):
     def describe(self) -> StoreTraits:
         return self._traits
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put(self, name: str, data: bytes | bytearray) -> None:
         from backup.stores.s3_calls import Garbled, Taken
 
         request: dict[str, Any] = {
@@ -145,7 +145,7 @@ class S3Store(Store):
             if attempts == 1 or not self._holds(name, data):
                 raise AlreadyThere(f"{name} is already there; nothing was changed") from None
 
-    def _holds(self, name: str, data: bytes) -> bool:
+    def _holds(self, name: str, data: bytes | bytearray) -> bool:
         try:
             return self._get_range(name, 0, None) == data
         except (UsageError, Damaged):

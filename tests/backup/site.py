@@ -127,7 +127,7 @@ class DyingStore(TamperedStore):
         self.dies = True
         self.puts = 0
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put(self, name: str, data: bytes | bytearray) -> None:
         self.puts += 1
         if self.puts_left is None:
             super()._put(name, data)

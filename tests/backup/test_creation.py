@@ -92,7 +92,7 @@ def test_a_name_that_no_object_could_have_is_refused(tmp_path: Path, name: str) 
 
 def test_an_unfinished_making_is_not_completed_under_another_name(tmp_path: Path) -> None:
     class NoStore(MemoryStore):
-        def _put(self, name: str, data: bytes) -> None:
+        def _put(self, name: str, data: bytes | bytearray) -> None:
             raise OSError(5, "no")
 
     site = Site(folder=tmp_path, vault=MemoryStore(), keys=NoStore())

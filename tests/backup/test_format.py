@@ -139,24 +139,27 @@ def test_a_frame_that_would_grow_without_bound_is_refused() -> None:
         to_frame(bytes(LARGEST_RAW + 1))
 
 
+def sealed(payload: bytes) -> bytes:
+    return bytes(seal_pack(payload, TO, lambda count: b"\7" * count).data)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 300_000))
 def test_a_pack_comes_back_padded(size: int) -> None:
     payload = (bytes(range(1, 252)) * (size // 251 + 1))[:size]
-    pack = seal_pack(payload, TO, lambda count: b"\7" * count)
-    header = parse_header(pack.data[:HEADER_BYTES], "it")
+    pack = sealed(payload)
+    header = parse_header(pack[:HEADER_BYTES], "it")
     assert (header.writer, header.domain, header.generation) == ("desk-1", "main", 3)
-    opened = OpenPack(header, [DOMAIN_KEY], "it").open_all(pack.data)
+    opened = OpenPack(header, [DOMAIN_KEY], "it").open_all(pack)
     assert opened == payload.ljust(padded_size(size), b"\0")
 
 
 def test_a_full_pack_is_exactly_full() -> None:
     for size in (CAPACITY, CAPACITY - 1):
-        pack = seal_pack(b"x" * size, TO, lambda count: b"\7" * count)
-        assert len(pack.data) == LARGEST_PACK == 4096 + 255 * 65_536
+        assert len(sealed(b"x" * size)) == LARGEST_PACK == 4096 + 255 * 65_536
     for size in (0, CAPACITY + 1):
         with pytest.raises(ValueError, match="holds"):
-            seal_pack(b"x" * size, TO, lambda count: b"\7" * count)
+            sealed(b"x" * size)
 
 
 def test_padding_costs_at_most_an_eighth_and_leaves_few_sizes() -> None:
@@ -167,7 +170,7 @@ def test_padding_costs_at_most_an_eighth_and_leaves_few_sizes() -> None:
 
 
 def test_a_repeated_random_number_does_not_repeat_a_key() -> None:
-    one, other = (seal_pack(p, TO, lambda count: b"\7" * count).data for p in (b"one", b"other"))
+    one, other = map(sealed, (b"one", b"other"))
     assert one[96:128] != other[96:128]
     assert one[HEADER_BYTES : HEADER_BYTES + 3] != b"one"
     mask = bytes(a ^ b for a, b in zip(one[HEADER_BYTES:], other[HEADER_BYTES:], strict=True))
@@ -177,7 +180,7 @@ def test_a_repeated_random_number_does_not_repeat_a_key() -> None:
 
 def test_segments_cannot_be_cut_off_swapped_or_moved() -> None:
     payload = bytes(range(256)) * 1024
-    data = seal_pack(payload, TO, lambda count: b"\7" * count).data
+    data = sealed(payload)
     header = parse_header(data[:HEADER_BYTES], "it")
     opened = OpenPack(header, [DOMAIN_KEY], "it")
     segments = [data[at : at + 65_536] for at in range(HEADER_BYTES, len(data), 65_536)]
@@ -197,7 +200,7 @@ def test_segments_cannot_be_cut_off_swapped_or_moved() -> None:
 
 
 def test_a_pack_does_not_open_for_another_key_and_a_newer_one_is_not_guessed_at() -> None:
-    data = seal_pack(b"x", TO, lambda count: b"\7" * count).data
+    data = sealed(b"x")
     with pytest.raises(WrongKey):
         OpenPack(parse_header(data[:HEADER_BYTES], "it"), [pyrage.x25519.Identity.generate()], "it")
     with pytest.raises(FormatUnknown, match="newer version"):

@@ -133,7 +133,7 @@ def test_a_clone_that_commits_in_between_is_gone_behind(
     class OvertakenStore(TamperedStore):
         is_overtaken = False
 
-        def _put(self, name: str, data: bytes) -> None:
+        def _put(self, name: str, data: bytes | bytearray) -> None:
             if name == snapshot_name(WRITER, 2) and not self.is_overtaken:
                 self.is_overtaken = True
                 clone.back_up(source)
@@ -171,7 +171,7 @@ def test_junk_that_arrives_during_the_run_is_passed_over(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     class RacedStore(TamperedStore):
-        def _put(self, name: str, data: bytes) -> None:
+        def _put(self, name: str, data: bytes | bytearray) -> None:
             if name == snapshot_name(WRITER, 1) and name not in self.names():
                 super()._put(name, b"junk, a moment earlier")
             super()._put(name, data)
@@ -189,7 +189,7 @@ def test_the_answer_to_a_put_may_be_lost_without_harm(site: Site, source: Path) 
     class ForgetfulStore(TamperedStore):
         """Stores, and then is asked a second time, as a client that retries does."""
 
-        def _put(self, name: str, data: bytes) -> None:
+        def _put(self, name: str, data: bytes | bytearray) -> None:
             super()._put(name, data)
             super()._put(name, data)
 
