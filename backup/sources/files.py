@@ -20,7 +20,7 @@ import pwd
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -76,6 +76,7 @@ class _OpenFiles(OpenSource):
         root = path.resolve()
         self._folders: list[int] = []
         self._name = b""
+        self._open_file: int | None = None  # of what `scan` gave last, while it is read
         found = root.stat()
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
             raise SourceFailed(f"source {name} is neither a folder nor a file; name another path")
@@ -136,12 +137,26 @@ class _OpenFiles(OpenSource):
             finally:
                 os.close(self._folders.pop())
 
-    def read(self, found: Found) -> AbstractContextManager[Content]:
-        return _open_content(self._folders[-1], self._name, found)
+    @contextmanager
+    def read(self, found: Found) -> Iterator[Content]:
+        descriptor = os.open(self._name, _FILE_FLAGS, dir_fd=self._folders[-1])
+        try:
+            opened = os.fstat(descriptor)
+            if not stat.S_ISREG(opened.st_mode) or (
+                found.vector is not None and opened.st_ino != found.vector[0]
+            ):
+                raise FileNotFoundError(0, "was replaced by something else")
+            self._open_file = descriptor
+            yield FileContent(descriptor, opened)
+        finally:
+            self._open_file = None
+            os.close(descriptor)
 
     def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
         if not hasattr(os, "listxattr") or found.kind not in ("file", "directory"):
             return ()
+        if self._open_file is not None:
+            return _xattrs(self._open_file)
         try:
             descriptor = os.open(self._name, _FILE_FLAGS, dir_fd=self._folders[-1])
         except OSError:
@@ -196,20 +211,6 @@ class FileContent:
         ):
             return "changed while it was read"
         return None
-
-
-@contextmanager
-def _open_content(folder: int, name: bytes, found: Found) -> Iterator[FileContent]:
-    descriptor = os.open(name, _FILE_FLAGS, dir_fd=folder)
-    try:
-        opened = os.fstat(descriptor)
-        if not stat.S_ISREG(opened.st_mode) or (
-            found.vector is not None and opened.st_ino != found.vector[0]
-        ):
-            raise FileNotFoundError(0, "was replaced by something else")
-        yield FileContent(descriptor, opened)
-    finally:
-        os.close(descriptor)
 
 
 def found_from_status(
