@@ -17,11 +17,10 @@ from backup.blobs import BlobSink
 from backup.errors import NotWritable
 from backup.format.canonical import to_path_text
 from backup.format.manifest import BlobRef, page_to_bytes
-from backup.places import NO_PACK, PendingBlob, Place, Ref, Row
+from backup.places import MOST_REFS, NO_PACK, KeptPage, Outline, PendingBlob, Place, Ref, Row
 from backup.send_log import SendLog
 
 MOST_ENTRIES = 4096
-MOST_REFS = 4096
 _CUT_MASK = 1024 - 1
 _NODE_CUT_SHIFT = 10
 _NODE_CUT_MASK = 256 - 1
@@ -40,6 +39,7 @@ class _Page:
     entries: int
     rows: list[Row]
     ref: Ref | None = None
+    is_open: bool = False  # the walk ended in it, so a later run may go on with it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +89,25 @@ class ManifestBuilder:
             self._waiting.append(page)
             self.settle()
 
+    @property
+    def is_between_pages(self) -> bool:
+        """Whether the next row begins a page."""
+        return not self._rows
+
+    def reuse(self, kept: KeptPage, outline: Outline) -> None:
+        """Take a whole page of an earlier run as it is; only between pages."""
+        page = _Page(
+            ordinal=len(self._leaves),
+            first=outline.paths[0],
+            last=outline.paths[-1],
+            entries=len(outline.paths),
+            rows=[],
+            ref=self._log.find(outline.leaf),
+        )
+        self._leaves.append(page)
+        self._used |= outline.packs
+        self._log.carry_page(kept, self._run, page.ordinal)
+
     def spill(self, row: Row) -> None:
         """Move settled references of a growing row into lists, so that no file fills the memory."""
         while len(row.blobs) > MOST_REFS and all(map(self._data.has, row.blobs[:MOST_REFS])):
@@ -117,6 +136,7 @@ class ManifestBuilder:
         leaves = list(self._leaves)
         if self._rows:
             page = self._page(self._rows)
+            page.is_open = True
             leaves.append(page)
             self._waiting.append(page)
         self._data.flush()
@@ -159,10 +179,11 @@ class ManifestBuilder:
             row.fields | {"blobs": table.refs(row.blobs), "lists": table.refs(row.lists)}
             for row in page.rows
         ]
-        for row in page.rows:
-            self._used |= row.packs()
+        packs: set[int] = set().union(*(row.packs() for row in page.rows))
+        self._used |= packs
         page.ref = self._levels[0].add(page_to_bytes("leaf", table.names, items))
-        self._log.keep_page(self._run, page.ordinal, page.rows)
+        outline = None if page.is_open else _outline(page, page.ref, packs)
+        self._log.keep_page(self._run, page.ordinal, page.rows, outline)
         page.rows = []
 
     def _node(self, level: int, pages: Sequence[_Page]) -> _Page:
@@ -245,6 +266,20 @@ def _groups(pages: list[_Page]) -> Iterable[list[_Page]]:
             group = []
     if group:
         yield group
+
+
+def _outline(page: _Page, ref: Ref, packs: set[int]) -> Outline | None:
+    """None when a row of the page is always read."""
+    vectors = [list(row.vector) for row in page.rows if row.vector is not None]
+    if len(vectors) < len(page.rows):
+        return None
+    return Outline(
+        leaf=ref.id,
+        packs=frozenset(packs),
+        paths=[row.path for row in page.rows],
+        vectors=vectors,
+        marks=[row.content_mark() for row in page.rows],
+    )
 
 
 def _packs_of(place: Place) -> tuple[int, ...]:

@@ -5,13 +5,18 @@
 - A `PendingBlob` has its place once its frame has been laid on the tape, and counts once the
   store has acknowledged the packs of that frame.
 - A `Row` is an entry on its way into a page of the manifest.
+- An `Outline` is what a finished page had of each row, but for what only its reader needs.
 """
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from blake3 import blake3
+
 UNPLACED = -1
 NO_PACK = -1
+MOST_REFS = 4096  # that a row keeps itself; more lie in lists
+_MARK_LENGTH = 16
 
 
 class Place(NamedTuple):
@@ -81,3 +86,36 @@ class Row:
             (place.pack for place in places),
             (place.next for place in places if place.next != NO_PACK),
         )
+
+    def content_mark(self) -> str:
+        """What tells content from other content; of a file with lists only its size.
+
+        Its references may still be on their way into the lists.
+        """
+        if self.lists or len(self.blobs) > MOST_REFS:
+            return str(self.fields["size"])
+        if len(self.blobs) == 1:
+            return self.blobs[0].id[:_MARK_LENGTH]
+        ids = "".join(ref.id for ref in self.blobs)
+        return blake3(ids.encode()).hexdigest()[:_MARK_LENGTH]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outline:
+    """A page in short: enough to see that everything in it is as it was."""
+
+    leaf: str  # the id of the page itself
+    packs: frozenset[int]  # that its rows need
+    paths: list[bytes]
+    vectors: list[list[int]]
+    marks: list[str]  # of the rows' content
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptPage:
+    """A page that the send-log keeps of an earlier run."""
+
+    run: int
+    ordinal: int
+    started_ns: int  # of that run
+    outline: Outline | None  # None: its rows must be looked at

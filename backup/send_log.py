@@ -25,8 +25,8 @@ import zstandard
 from backup.errors import NotWritable
 from backup.format.canonical import from_path_text
 from backup.format.manifest import path_key
-from backup.places import Place, Row
-from backup.send_log_file import connect, locked
+from backup.places import KeptPage, Outline, Place, Row
+from backup.send_log_file import connect, locked, outline_from_bytes, outline_to_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +131,7 @@ class SendLog:
     def forget_everything(self) -> None:
         """Begin anew: whatever the store has is sent again."""
         with self._change() as database:
-            for table in ("pack", "blob", "run", "page", "live"):
+            for table in ("pack", "blob", "run", "page", "outline", "live"):
                 database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
             database.execute("DELETE FROM about WHERE key IN ('head', 'pending')")
         self._packs.clear()
@@ -147,7 +147,9 @@ class SendLog:
             )
         return int(cursor.lastrowid or 0)
 
-    def keep_page(self, run: int, ordinal: int, rows: Iterable[Row]) -> None:
+    def keep_page(
+        self, run: int, ordinal: int, rows: Iterable[Row], outline: Outline | None = None
+    ) -> None:
         """Keep a page whose blobs are all acknowledged; a page of the same ordinal is replaced."""
         content = json.dumps(
             [
@@ -160,6 +162,32 @@ class SendLog:
         packed = zstandard.ZstdCompressor(level=1).compress(content.encode())
         with self._change() as database:
             database.execute("INSERT OR REPLACE INTO page VALUES (?, ?, ?)", (run, ordinal, packed))
+            database.execute("DELETE FROM outline WHERE run = ? AND ordinal = ?", (run, ordinal))
+            if outline is not None:
+                database.execute(
+                    "INSERT INTO outline VALUES (?, ?, ?)",
+                    (run, ordinal, outline_to_bytes(outline)),
+                )
+
+    def carry_page(self, page: KeptPage, run: int, ordinal: int) -> None:
+        """Keep a page of an earlier run as a page of this one, too."""
+        with self._change() as database:
+            for table in ("page", "outline"):
+                database.execute(
+                    f"INSERT OR REPLACE INTO {table}"  # noqa: S608 - the names stand above
+                    f" SELECT ?, ?, content FROM {table} WHERE run = ? AND ordinal = ?",
+                    (run, ordinal, page.run, page.ordinal),
+                )
+
+    def previous_pages(self, set_name: str, run: int) -> Iterator[KeptPage] | None:
+        """The pages of the run before, in order; None when that one did not finish."""
+        for number, started_ns, is_finished in self._earlier_runs(set_name, run):
+            return self._kept_pages(number, started_ns) if is_finished else None
+        return None
+
+    def rows_of(self, page: KeptPage) -> Iterator[Row]:
+        """The rows of a kept page."""
+        return self._page_rows(page.run, page.ordinal)
 
     def previous_rows(self, set_name: str, run: int) -> Iterator[tuple[Row, int]]:
         """What earlier runs of the set saw, in path order, each with the start of its run (ns).
@@ -167,13 +195,9 @@ class SendLog:
         Runs since the last finished one are merged with it, the newest first: so neither an
         interrupted run nor one in which a source failed makes the rest be read again.
         """
-        runs = self._rows(
-            "SELECT number, started_ns, is_finished FROM run"
-            " WHERE set_name = ? AND number < ? ORDER BY number DESC",
-            (set_name, run),
-        )
         streams = []
-        for age, (number, started_ns, is_finished) in enumerate(runs):
+        earlier = self._earlier_runs(set_name, run)
+        for age, (number, started_ns, is_finished) in enumerate(earlier):
             streams.append(self._aged_rows(number, age, started_ns))
             if is_finished:
                 break
@@ -258,29 +282,53 @@ class SendLog:
 
     # Inside
 
+    def _earlier_runs(self, set_name: str, run: int) -> list[tuple[int, int, int]]:
+        return self._rows(
+            "SELECT number, started_ns, is_finished FROM run"
+            " WHERE set_name = ? AND number < ? ORDER BY number DESC",
+            (set_name, run),
+        )
+
+    def _ordinals(self, run: int) -> list[tuple[int]]:
+        return self._rows("SELECT ordinal FROM page WHERE run = ? ORDER BY ordinal", (run,))
+
     def _pages(self, run: int) -> Iterator[Row]:
-        decompressor = zstandard.ZstdDecompressor()
-        ordinals = self._rows("SELECT ordinal FROM page WHERE run = ? ORDER BY ordinal", (run,))
-        for (ordinal,) in ordinals:
-            (content,) = self._rows(
-                "SELECT content FROM page WHERE run = ? AND ordinal = ?", (run, ordinal)
-            )[0]
-            for fields, blobs, lists, list_packs, vector in json.loads(
-                decompressor.decompress(content)
-            ):
-                yield Row(
-                    path=from_path_text(fields["path"], "the send-log"),
-                    fields=fields,
-                    blobs=[Place(*blob) for blob in blobs],
-                    lists=[Place(*item) for item in lists],
-                    list_packs=set(list_packs),
-                    vector=None if vector is None else tuple(vector),
-                )
+        for (ordinal,) in self._ordinals(run):
+            yield from self._page_rows(run, ordinal)
+
+    def _page_rows(self, run: int, ordinal: int) -> Iterator[Row]:
+        (content,) = self._rows(
+            "SELECT content FROM page WHERE run = ? AND ordinal = ?", (run, ordinal)
+        )[0]
+        for fields, blobs, lists, list_packs, vector in json.loads(
+            zstandard.ZstdDecompressor().decompress(content)
+        ):
+            yield Row(
+                path=from_path_text(fields["path"], "the send-log"),
+                fields=fields,
+                blobs=[Place(*blob) for blob in blobs],
+                lists=[Place(*item) for item in lists],
+                list_packs=set(list_packs),
+                vector=None if vector is None else tuple(vector),
+            )
+
+    def _kept_pages(self, run: int, started_ns: int) -> Iterator[KeptPage]:
+        for (ordinal,) in self._ordinals(run):
+            outlines = self._rows(
+                "SELECT content FROM outline WHERE run = ? AND ordinal = ?", (run, ordinal)
+            )
+            yield KeptPage(
+                run=run,
+                ordinal=ordinal,
+                started_ns=started_ns,
+                outline=outline_from_bytes(outlines[0][0]) if outlines else None,
+            )
 
     def _prune(self, database: sqlite3.Connection, commit: Commit) -> None:
         others = "SELECT number FROM run WHERE set_name = ? AND number <> ?"
         of_set = (commit.set_name, commit.run)
-        database.execute(f"DELETE FROM page WHERE run IN ({others})", of_set)  # noqa: S608 - above
+        for table in ("page", "outline"):
+            database.execute(f"DELETE FROM {table} WHERE run IN ({others})", of_set)  # noqa: S608 - above
         database.execute("DELETE FROM run WHERE set_name = ? AND number <> ?", of_set)
         # Packs that another set sent and has not named yet are its unfinished work: they stay.
         dead = database.execute(

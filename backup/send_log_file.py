@@ -6,14 +6,18 @@
 """
 
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import zstandard
+
 from backup.errors import Busy, NotWritable
 from backup.local_files import make_private_folder
+from backup.places import Outline
 
 _VERSION = 1
 _SCHEMA = """
@@ -56,6 +60,15 @@ CREATE TABLE live (
     PRIMARY KEY (set_name, pack)
 ) WITHOUT ROWID;
 """
+# Pages without an outline are looked at row by row, so a file from before it is as good as any.
+_ADDED = """
+CREATE TABLE IF NOT EXISTS outline (
+    run INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (run, ordinal)
+);
+"""
 
 
 @contextmanager
@@ -92,10 +105,37 @@ def connect(path: Path, binding: str) -> tuple[sqlite3.Connection, list[str]]:
         )
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     database = _configured(path)
-    database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+    database.executescript(f"BEGIN; {_SCHEMA} {_ADDED} PRAGMA user_version={_VERSION}; COMMIT;")
     with database:
         database.execute("INSERT INTO about VALUES ('binding', ?)", (binding,))
     return database, warnings
+
+
+def outline_to_bytes(outline: Outline) -> bytes:
+    """Encode an outline for its table."""
+    value = {
+        "leaf": outline.leaf,
+        "packs": sorted(outline.packs),
+        # All paths in one text: taking it apart costs one call a page.
+        "paths": b"\0".join(outline.paths).decode("latin-1"),
+        "vectors": outline.vectors,
+        "marks": outline.marks,
+    }
+    return zstandard.ZstdCompressor(level=1).compress(
+        json.dumps(value, separators=(",", ":")).encode()
+    )
+
+
+def outline_from_bytes(data: bytes) -> Outline:
+    """Decode what `outline_to_bytes` made."""
+    value = json.loads(zstandard.ZstdDecompressor().decompress(data))
+    return Outline(
+        leaf=value["leaf"],
+        packs=frozenset(value["packs"]),
+        paths=value["paths"].encode("latin-1").split(b"\0"),
+        vectors=value["vectors"],
+        marks=value["marks"],
+    )
 
 
 def _try_open(path: Path, binding: str) -> sqlite3.Connection | None:
@@ -105,6 +145,7 @@ def _try_open(path: Path, binding: str) -> sqlite3.Connection | None:
         (version,) = database.execute("PRAGMA user_version").fetchone()
         found = database.execute("SELECT value FROM about WHERE key = 'binding'").fetchone()
         if version == _VERSION and found == (binding,):
+            database.execute(_ADDED)
             return database
     except sqlite3.DatabaseError:
         pass

@@ -5,21 +5,26 @@
   otherwise be missed.
 - One file in thirty is read anew each night whatever its vector says; content that differs then
   is reported.
+- A page of which every path is unchanged goes into the new manifest as it is: neither it nor its
+  rows are decoded or encoded.
 - What cannot be read is named and counted and the rest goes on; nothing of the source is hidden.
 """
 
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from backup.blobs import BlobSink
 from backup.chunks import SMALL_FILE_BYTES, cut
+from backup.earlier import Earlier
+from backup.errors import NotWritable
 from backup.format.canonical import to_path_text
-from backup.format.manifest import Entry, metadata_to_json, path_key
+from backup.format.manifest import Entry, metadata_to_json
 from backup.format.snapshot import MOST_UNREAD_NAMED
-from backup.pages import MOST_REFS, ManifestBuilder
-from backup.places import Row
+from backup.pages import ManifestBuilder
+from backup.places import MOST_REFS, KeptPage, Outline, Row
 from backup.records import Unread
 from backup.send_log import SendLog
 from backup.sources import Content, Found, OpenSource
@@ -51,21 +56,13 @@ class Counts:
             self.unread.append(item)
 
 
-class Earlier:
-    """What earlier runs knew, asked for in path order."""
+@dataclass(kw_only=True, slots=True)
+class _SamePage:
+    """A page of the last run whose rows were all there again so far."""
 
-    def __init__(self, rows: Iterator[tuple[Row, int]]) -> None:
-        self._rows = rows
-        self._next = next(rows, None)
-
-    def find(self, path: bytes) -> tuple[Row, int] | None:
-        """The row of a path and the start of its run; each path must follow the one before."""
-        key = path_key(path)
-        while self._next is not None and path_key(self._next[0].path) < key:
-            self._next = next(self._rows, None)
-        if self._next is not None and self._next[0].path == path:
-            return self._next
-        return None
+    kept: KeptPage
+    outline: Outline
+    seen: int = 0
 
 
 class Taker:
@@ -88,6 +85,7 @@ class Taker:
         self._night = started.toordinal() % _NIGHTS
         self._on_step = on_step
         self._same_files: dict[tuple[int, int], Row] = {}
+        self._same: _SamePage | None = None
         self.counts = Counts()
 
     def take(self, source: OpenSource) -> Iterator[None]:
@@ -97,14 +95,65 @@ class Taker:
             if isinstance(item, Unread):
                 self.counts.lack(item)
                 continue
-            row = self._row(source, item)
-            if row is not None:
-                self._on_step(row.path)
-                self._builder.add(row)
+            path = source.name.encode() + (b"/" + item.path if item.path else b"")
+            self._on_step(path)
+            if not self._goes_with_its_page(source, item, path):
+                row = self._row(source, item, path)
+                if row is not None:
+                    self._builder.add(row)
             yield
 
-    def _row(self, source: OpenSource, found: Found) -> Row | None:
-        path = source.name.encode() + (b"/" + found.path if found.path else b"")
+    def settle(self) -> None:
+        """Give the builder every row so far, as a commit needs it."""
+        same, self._same = self._same, None
+        if same is None:
+            return
+        for path in same.outline.paths[: same.seen]:
+            known = self._earlier.find(path)
+            if known is None:
+                raise NotWritable(
+                    "the send-log contradicts itself; remove the send-log and run again"
+                )
+            self._builder.add(known[0])
+
+    def _goes_with_its_page(self, source: OpenSource, found: Found, path: bytes) -> bool:
+        """Whether the path is the next of a page that is unchanged so far."""
+        same = self._same
+        if same is None:
+            kept = self._earlier.page_from(path) if self._builder.is_between_pages else None
+            if kept is None or kept.outline is None:
+                return False
+            same = self._same = _SamePage(kept=kept, outline=kept.outline)
+        if not self._is_same(source, found, path, same):
+            self.settle()
+            return False
+        self._count_unchanged(found)
+        same.seen += 1
+        if same.seen == len(same.outline.paths):
+            self._same = None
+            self._earlier.pass_over()
+            self._builder.reuse(same.kept, same.outline)
+        return True
+
+    def _is_same(self, source: OpenSource, found: Found, path: bytes, page: _SamePage) -> bool:
+        at, outline = page.seen, page.outline
+        if (
+            path != outline.paths[at]
+            or found.vector is None
+            or outline.vectors[at] != [*found.vector]
+            or found.changed_ns >= page.kept.started_ns - _MARGIN_NS
+            # Which row the other names of a file take their content from is told by rows only.
+            or found.same_file is not None
+        ):
+            return False
+        if found.kind != "file" or not self._is_due(path):
+            return True
+        with suppress(OSError):
+            row, reason = self._read_anew(source, found, path)
+            return reason is None and row.content_mark() == outline.marks[at]
+        return False
+
+    def _row(self, source: OpenSource, found: Found, path: bytes) -> Row | None:
         known = self._earlier.find(path)
         before = None if known is None else known[0]
         first = self._same_files.get(found.same_file) if found.same_file else None
@@ -142,13 +191,7 @@ class Taker:
 
     def _read(self, source: OpenSource, found: Found, path: bytes) -> Row | None:
         try:
-            if found.kind != "file":
-                return _new_row(path, found, xattrs=source.xattrs(found))
-            with source.read(found) as content:
-                row = _new_row(path, found, xattrs=source.xattrs(found))
-                self._read_content(content, row, source.chunk_bytes(found))
-                reason = content.changed()
-                _set_content(row, content)
+            row, reason = self._read_anew(source, found, path)
         except OSError as error:
             vanished = isinstance(error, FileNotFoundError)
             reason = "vanished" if vanished else f"cannot be read: {error.strerror or error}"
@@ -157,6 +200,17 @@ class Taker:
         if reason is not None:
             self.counts.lack(Unread(path=to_path_text(path), reason=reason))
         return row
+
+    def _read_anew(self, source: OpenSource, found: Found, path: bytes) -> tuple[Row, str | None]:
+        """The row, and why its content is neither the old nor the new."""
+        if found.kind != "file":
+            return _new_row(path, found, xattrs=source.xattrs(found)), None
+        with source.read(found) as content:
+            row = _new_row(path, found, xattrs=source.xattrs(found))
+            self._read_content(content, row, source.chunk_bytes(found))
+            reason = content.changed()
+            _set_content(row, content)
+        return row, reason
 
     def _read_content(self, content: Content, row: Row, average: int) -> None:
         if content.size < SMALL_FILE_BYTES:
@@ -172,6 +226,15 @@ class Taker:
                 self._builder.spill(row)
             self._on_step(row.path)
 
+    def _count_unchanged(self, found: Found) -> None:
+        counts = self.counts
+        if found.kind == "directory":
+            counts.directories += 1
+        elif found.kind == "file":
+            counts.files += 1
+            counts.bytes_total += found.size
+            counts.files_unchanged += 1
+
     def _tally(self, found: Found, row: Row, before: Row | None) -> None:
         counts = self.counts
         if found.kind == "directory":
@@ -182,7 +245,7 @@ class Taker:
         counts.bytes_total += _size(row)
         if before is None:
             counts.files_new += 1
-        elif row is before or _content_of(row) == _content_of(before):
+        elif row is before or row.content_mark() == before.content_mark():
             counts.files_unchanged += 1
         else:
             counts.files_changed += 1
@@ -237,10 +300,3 @@ def _read_whole(content: Content) -> bytes:
 def _size(row: Row) -> int:
     size = row.fields["size"]
     return size if isinstance(size, int) else 0
-
-
-def _content_of(row: Row) -> object:
-    # A row with lists is told by its size: its references may still be on their way into them.
-    if row.lists or len(row.blobs) > MOST_REFS:
-        return _size(row)
-    return [ref.id for ref in row.blobs]

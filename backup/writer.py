@@ -22,6 +22,7 @@ from pathlib import Path
 
 from backup.blobs import BlobSink
 from backup.commit import Committer
+from backup.earlier import Earlier
 from backup.errors import Damaged, NothingToBackUp, SourceFailed, UsageError
 from backup.format.canonical import to_path_text
 from backup.format.fields import NAME
@@ -35,7 +36,7 @@ from backup.records import BackupResult, Progress, SourceOutcome, Unread
 from backup.send_log import SendLog, open_send_log
 from backup.sources import Source
 from backup.stores import Store
-from backup.taking import Earlier, Taker
+from backup.taking import Taker
 from backup.tape import Outlet, Stored
 from backup.trust import Trust, load_trust, refuse_keep_records
 
@@ -147,7 +148,7 @@ class _Run:
         )
         self._taker = Taker(
             log=log,
-            earlier=Earlier(log.previous_rows(set_name, run)),
+            earlier=Earlier(log, set_name, run),
             sink=data,
             builder=self._builder,
             started=started,
@@ -232,6 +233,7 @@ class _Run:
         state: State = "interim"
         if is_finished:
             state = "partial" if counts.unread_total else "complete"
+        self._taker.settle()
         tree = self._builder.finish()
         ended = self._now()
         body = Body(

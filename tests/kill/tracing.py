@@ -134,6 +134,7 @@ def wrap_send_log(tracer: Tracer) -> None:
         "forget_everything",
         "begin_run",
         "keep_page",
+        "carry_page",
         "intend",
         "settle",
         "abandon_intention",

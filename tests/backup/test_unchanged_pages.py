@@ -1,0 +1,186 @@
+"""Pages that are taken over whole: what they save, and that nothing is taken that changed."""
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.errors import SourceFailed
+from backup.places import KeptPage, Row
+from backup.records import BackupResult
+from backup.send_log import SendLog
+from backup.sources import Found, OpenSource
+from backup.sources.files import FilesSource
+from backup.verify import verify
+from tests.backup.site import Site
+from tests.backup.trees import describe
+
+# With these names a page ends after each of the numbers, and one is open at the end.
+FILES = 1500
+NAME = "aat-{:04}"
+ENDS = (539, 765, 1285)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number in range(FILES):
+        (folder / NAME.format(number)).write_text(f"who called as number {number}, and why\n")
+    return folder
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The ordinals of the pages whose rows were looked at."""
+    ordinals: list[int] = []
+    real: Callable[[SendLog, KeptPage], Iterator[Row]] = SendLog.rows_of
+
+    def rows_of(log: SendLog, page: KeptPage) -> Iterator[Row]:
+        ordinals.append(page.ordinal)
+        return real(log, page)
+
+    monkeypatch.setattr(SendLog, "rows_of", rows_of)
+    return ordinals
+
+
+def check(site: Site, result: BackupResult, source: Path, to: Path) -> None:
+    """The point is what the source is, and verifies with all keys."""
+    assert result.complete
+    assert (result.files, result.directories) == (len(list(source.iterdir())), 1)
+    assert result.bytes_total == sum(path.stat().st_size for path in source.iterdir())
+    assert site.restore(result.point, to).problems == ()
+    assert describe(to / "files") == describe(source)
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+    assert report.is_sound, report.findings
+
+
+def test_of_an_unchanged_tree_only_the_last_page_is_decoded(
+    site: Site, source: Path, tmp_path: Path, decoded: list[int]
+) -> None:
+    site.back_up(source)
+    for number in range(2):
+        again = site.back_up(source)
+        assert (again.files_unchanged, again.files_new, again.files_changed) == (FILES, 0, 0)
+        check(site, again, source, tmp_path / f"out-{number}")
+    assert decoded == [len(ENDS)] * 2
+
+
+def test_what_changed_came_and_went_inside_of_pages_is_in_the_point(
+    site: Site, source: Path, tmp_path: Path, decoded: list[int]
+) -> None:
+    site.back_up(source)
+    (source / NAME.format(0)).write_text("another caller\n")
+    (source / NAME.format(1000)).unlink()
+    (source / (NAME.format(1000) + "-b")).write_text("a new one\n")
+    (source / NAME.format(FILES - 1)).chmod(0o600)
+    changed = site.back_up(source)
+    assert (changed.files_new, changed.files_changed) == (1, 1)
+    check(site, changed, source, tmp_path / "changed")
+    assert decoded
+    decoded.clear()
+    again = site.back_up(source)
+    assert again.files_unchanged == FILES
+    check(site, again, source, tmp_path / "again")
+    assert len(decoded) == 1
+
+
+def test_a_page_whose_every_file_went_is_gone(
+    site: Site, source: Path, tmp_path: Path, decoded: list[int]
+) -> None:
+    site.back_up(source)
+    for number in range(ENDS[0] + 1, ENDS[1] + 1):
+        (source / NAME.format(number)).unlink()
+    check(site, site.back_up(source), source, tmp_path / "out")
+    assert decoded == [0, len(ENDS)]  # the folder itself changed, and it stands in the first
+
+
+def test_pages_without_an_outline_are_taken_row_by_row(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    site.back_up(source)
+    with closing(sqlite3.connect(site.send_log)) as log, log:
+        log.execute("DROP TABLE outline")  # as a send-log from before there was one
+    again = site.back_up(source)
+    assert again.files_unchanged == FILES
+    assert again.warnings == ()
+    check(site, again, source, tmp_path / "out")
+
+
+def test_pages_that_the_store_lost_are_sent_again(site: Site, source: Path, tmp_path: Path) -> None:
+    site.back_up(source)
+    with closing(sqlite3.connect(site.send_log)) as log, log:
+        log.execute("DELETE FROM blob WHERE id NOT IN (SELECT id FROM blob ORDER BY id LIMIT 10)")
+    again = site.back_up(source)
+    assert again.files_unchanged == FILES
+    check(site, again, source, tmp_path / "out")
+
+
+def test_content_that_changed_behind_the_file_system_is_seen_in_its_night(
+    site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.back_up(source)
+    night = (site.clock() + timedelta(hours=1)).toordinal() % 30
+    changed = next(
+        path
+        for path in sorted(source.iterdir())
+        if (zlib.crc32(b"files/" + os.fsencode(path.name)) >> 20) % 30 == night
+    )
+    real_stat, real_fstat, before = os.stat, os.fstat, changed.stat()
+    changed.write_text(changed.read_text().upper())
+
+    def as_before(status: os.stat_result) -> os.stat_result:
+        return before if status.st_ino == before.st_ino else status
+
+    monkeypatch.setattr(os, "stat", lambda *a, **k: as_before(real_stat(*a, **k)))
+    monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
+    result = site.back_up(source)
+    monkeypatch.undo()
+    assert result.files_changed == 1
+    assert any("another content although" in warning for warning in result.warnings)
+    site.restore("latest", tmp_path / "out")
+    assert (tmp_path / "out/files" / changed.name).read_text() == changed.read_text()
+
+
+class BreakingSource(FilesSource):
+    """Files of which the listing breaks off."""
+
+    def __init__(self, path: Path, after: int) -> None:
+        super().__init__("files", path)
+        self._after = after
+
+    @contextmanager
+    def _open(self, scratch: Path, now: Any) -> Iterator[OpenSource]:
+        with super()._open(scratch, now) as opened:
+            original = opened._scan
+
+            def scan() -> Iterator[Any]:
+                for number, item in enumerate(original()):
+                    if number > self._after:
+                        raise SourceFailed("source files broke off")
+                    assert isinstance(item, Found)
+                    yield item
+
+            opened._scan = scan  # type: ignore[method-assign]  # only this one breaks
+            yield opened
+
+
+def test_a_point_committed_inside_of_a_page_holds_what_was_seen_of_it(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    site.back_up(source)
+    part = site.back_up(BreakingSource(source, after=40))
+    assert (part.complete, part.files) == (False, 40)
+    assert site.restore(part.point, tmp_path / "part").problems == ()
+    everything = describe(source)
+    kept = dict(sorted(everything.items())[:40])
+    assert describe(tmp_path / "part/files") == kept
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+    assert report.is_sound, report.findings
+    check(site, site.back_up(source), source, tmp_path / "whole")
