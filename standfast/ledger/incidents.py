@@ -24,7 +24,6 @@ from standfast.ledger.effects import Draft, counts_by_step
 from standfast.ledger.tables import effect, incident, notice, step
 from standfast.ledger.vault import INSTALLATION
 from standfast.playbook.engine import Counts, State, StepView
-from standfast.playbook.load import load
 from standfast.playbook.model import Playbook
 from standfast.records import (
     EffectState,
@@ -317,6 +316,8 @@ class Incidents:
 @lru_cache(maxsize=64)
 def _frozen_playbook(text: str, scenario: str) -> Playbook:
     """Read a playbook once a process: a runner looks at its state many times a second."""
+    from standfast.playbook.load import load  # YAML, which a backup never needs
+
     return load(text, scenario)
 
 

@@ -38,7 +38,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql
 
 from standfast.ledger.database import writing
 from standfast.ledger.tables import as_stored, audit_event
@@ -127,6 +126,8 @@ class Write:
             return len(new)
         if not new:
             return 0
+        from sqlalchemy.dialects import postgresql  # 0.05 s that a ledger on SQLite never needs
+
         # Another writer may have added one since: its row stands, and only ours are told.
         added = self.connection.execute(
             postgresql.insert(table).on_conflict_do_nothing().returning(*table.primary_key.columns),

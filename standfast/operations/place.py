@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from standfast.config import Config, load
@@ -15,11 +16,11 @@ from standfast.errors import ConfigurationError
 from standfast.evidence import Custody
 from standfast.ledger import Ledger, opened
 from standfast.ledger.incidents import IncidentRow
-from standfast.outside import Outside
-from standfast.outside.exercise import Exercise
-from standfast.outside.live import Live
 from standfast.records import Mode
 from standfast.secrets import Resolver, SystemResolver
+
+if TYPE_CHECKING:
+    from standfast.outside import Outside
 
 Clock = Callable[[], datetime]
 
@@ -47,7 +48,7 @@ class Place:
     clock: Clock
     actor: str  # who asks, for the timeline: "os:root@host" or a person's name
 
-    def outside(self, incident: IncidentRow) -> Outside:
+    def outside(self, incident: IncidentRow) -> "Outside":
         """Give what this incident may reach, by its mode and by nothing else."""
         custody = Custody(
             incident=incident.id,
@@ -57,6 +58,8 @@ class Place:
         )
         notice_of = self.ledger.incidents.notice
         if incident.mode is Mode.EXERCISE:
+            from standfast.outside.exercise import Exercise
+
             return Exercise(
                 self.config,
                 custody,
@@ -64,6 +67,8 @@ class Place:
                 accounts=_accounts_of(incident),
                 locked=self.ledger.effects.locked_targets(incident.id),
             )
+        from standfast.outside.live import Live  # templates and mail: a backup needs neither
+
         return Live(
             self.config,
             custody,
@@ -73,7 +78,7 @@ class Place:
             clock=self.clock,
         )
 
-    def reader(self) -> Outside:
+    def reader(self) -> "Outside":
         """Give what a plan may reach: everything, to read."""
         custody = Custody(
             incident="plan",
@@ -81,6 +86,8 @@ class Place:
             reason="plan",
             folder=self.config.custody.folder / "plan",
         )
+        from standfast.outside.live import Live
+
         return Live(
             self.config,
             custody,
