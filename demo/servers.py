@@ -217,7 +217,11 @@ def _is_decided(server: Running) -> bool:
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        if probe.connect_ex(("127.0.0.1", port)) != 0:
+            return False
+        # While nobody listens, the kernel may give the probe that very port, and the probe then
+        # meets itself: a connection that nobody accepted.
+        return bool(probe.getsockname() != probe.getpeername())
 
 
 def _reap(running: Sequence[Running]) -> None:

@@ -50,7 +50,11 @@ def answers(port: int) -> bool:
     """Tell whether something accepts connections at the loopback port."""
     with socket.socket() as probe:
         probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        if probe.connect_ex(("127.0.0.1", port)) != 0:
+            return False
+        # While nobody listens, the kernel may give the probe that very port, and the probe then
+        # meets itself: a connection that nobody accepted.
+        return bool(probe.getsockname() != probe.getpeername())
 
 
 def wait_until(is_so: Callable[[], bool], what: str, *, seconds: float = START_SECONDS) -> None:
