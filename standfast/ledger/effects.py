@@ -328,10 +328,6 @@ class Effects:
         """Give every effect of an incident, opened."""
         return self.find(effect.c.incident == incident_id)
 
-    def held_by_others(self, row: EffectRow) -> str | None:
-        """Give another open incident that locked the same account and has not undone it."""
-        return self.holders([row]).get(row.handle)
-
     def holders(self, rows: Sequence[EffectRow]) -> dict[str, str]:
         """Give, by handle, which other open incident holds the accounts of one incident's rows."""
         found: dict[str, str] = {}

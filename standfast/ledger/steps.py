@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, desc, select
+from sqlalchemy import Connection, Row, desc, select
 
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import approvals
@@ -221,12 +221,7 @@ class Steps:
         with self._core.write(
             actor=actor, subject=incident_id, action="step.answered", now=now
         ) as write:
-            found = write.connection.execute(
-                select(step.c.round, step.c.state)
-                .where(step.c.incident == incident_id, step.c.name == step_name)
-                .order_by(desc(step.c.round))
-                .limit(1)
-            ).first()
+            found = _latest(write.connection, incident_id, step_name)
             if found is None or not write.update(
                 step,
                 (incident_id, step_name, found.round),
@@ -249,12 +244,7 @@ class Steps:
         with self._core.write(
             actor=actor, subject=incident_id, action="step.accepted", now=now
         ) as write:
-            found = write.connection.execute(
-                select(step.c.round, step.c.ended_at)
-                .where(step.c.incident == incident_id, step.c.name == step_name)
-                .order_by(desc(step.c.round))
-                .limit(1)
-            ).first()
+            found = _latest(write.connection, incident_id, step_name)
             if found is None or found.ended_at is None:
                 raise UsageError(f"step {step_name!r} of {incident_id} has not ended")
             write.update(step, (incident_id, step_name, found.round), is_accepted=True)
@@ -346,6 +336,16 @@ class Steps:
             "notice": None if told is None else [told.digest, told.root],
         }
         return digest(plan)
+
+
+def _latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:
+    """Give the newest round of a step, if it was ever begun."""
+    return connection.execute(
+        select(step)
+        .where(step.c.incident == incident_id, step.c.name == step_name)
+        .order_by(desc(step.c.round))
+        .limit(1)
+    ).first()
 
 
 def _hold(connection: Connection, incident_id: str, step_name: str) -> None:

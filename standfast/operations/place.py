@@ -3,7 +3,7 @@
 import getpass
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,11 +57,12 @@ class Place:
             folder=self.config.custody.folder / incident.id,
         )
         notice_of = self.ledger.incidents.notice
+        config = _as_frozen(self.config, incident.connectors)
         if incident.mode is Mode.EXERCISE:
             from standfast.outside.exercise import Exercise
 
             return Exercise(
-                self.config,
+                config,
                 custody,
                 notice_of,
                 accounts=_accounts_of(incident),
@@ -70,7 +71,7 @@ class Place:
         from standfast.outside.live import Live  # templates and mail: a backup needs neither
 
         return Live(
-            self.config,
+            config,
             custody,
             notice_of,
             mode=incident.mode,
@@ -135,6 +136,24 @@ def ledger_url(config: Config, resolver: Resolver) -> str:
         )
     password = quote(resolver.resolve(config.ledger.password).reveal(), safe="")
     return f"{scheme}{separator}{user}:{password}@{host}"
+
+
+def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
+    """Leave out the adapters that were not there when the incident opened.
+
+    What was planned and approved went through those; a directory that somebody adds meanwhile is
+    for the next incident.
+    """
+    return config.model_copy(
+        update={
+            section: {
+                name: settings
+                for name, settings in getattr(config, section).items()
+                if f"{section}.{name}" in adapters
+            }
+            for section in ("accounts", "evidence", "senders")
+        }
+    )
 
 
 def _accounts_of(incident: IncidentRow) -> list[str]:

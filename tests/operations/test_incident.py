@@ -269,6 +269,21 @@ def test_a_witness_that_cannot_be_written_stops_no_containment_and_is_told(
     assert any("witness" in trouble for trouble in outcome.troubles)
 
 
+def test_a_directory_added_after_the_opening_is_not_touched(centre: Centre) -> None:
+    account = centre.scim.create("agent01")
+    text = centre.config_file.read_text()
+    without = text.replace("[accounts.agents]", "[accounts.old]").replace("agents:", "old:")
+    centre.config_file.write_text(without)
+    with place_at(centre.config_file, token=centre.scim.token) as before:
+        case = incident.open_incident(
+            before, "lock", {"accounts": ["agent01"]}, mode=Mode.LIVE, opened_by="dana"
+        ).incident
+    outcome = centre.advance(case)  # by now the directory is called `agents`
+    assert centre.scim.is_active(account)
+    assert states(centre, case, "accounts.lock") == {"agent01": EffectState.REFUSED}
+    assert outcome.exit_status is ExitStatus.FAILED
+
+
 def test_a_closed_incident_undoes_nothing(centre: Centre) -> None:
     centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
