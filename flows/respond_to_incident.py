@@ -6,7 +6,7 @@ No task an account: the ledger has each effect, and Prefect would cost milliseco
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.in_this_process import engaged
+from flows.engagement import engaged
 from flows.what_prefect_shows import told
 from standfast.errors import ExitStatus
 from standfast.operations.incident import advance

@@ -53,11 +53,6 @@ class Outside(ABC):
 
     # what there is
 
-    @property
-    def connectors(self) -> Mapping[str, Connector]:
-        """Every directory of accounts, by name."""
-        return {name: self.connector(name) for name in self.config.accounts}
-
     def connector(self, name: str) -> Connector:
         """Give one directory; ConfigurationError when the configuration does not name it."""
         return self._adapter("accounts", name, self._build_connector)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows import in_this_process
-from flows.in_this_process import Engagement, carry_on, engaged
+from flows.engagement import Engagement, engaged, engagements
+from flows.in_this_process import carry_on
 from standfast.errors import Unavailable
 
 CONFIG = Path("standfast.toml")
@@ -97,7 +98,7 @@ def test_a_flow_run_by_a_worker_needs_no_agreement() -> None:
 def test_a_flow_that_was_given_up_says_so_in_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     engagement = Engagement()
     assert not engagement.is_flows(0)
-    monkeypatch.setitem(in_this_process._engagements, "inc-7", engagement)
+    monkeypatch.setitem(engagements, "inc-7", engagement)
     with pytest.raises(Unavailable, match="inc-7 is carried on without Prefect"), engaged("inc-7"):
         pytest.fail("it was not to begin")
 
