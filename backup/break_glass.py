@@ -4,22 +4,13 @@
 You need Linux, Python 3.11 or newer, this file, and:
     python3 -m pip install cryptography zstandard blake3 pyrage
 You type, to list the points, or to restore one ("desk-1/0000000012", as listed; else the newest):
-    python3 break_glass.py VAULT KEYS IDENTITY_FILE
-    python3 break_glass.py VAULT KEYS IDENTITY_FILE TARGET [POINT]
+    python3 break_glass.py VAULT KEYS IDENTITY_FILE [TARGET [POINT]]
 VAULT and KEYS are copies of the two stores as folders ("pub" and "w" in one, "k" in the other):
 download a bucket whole, the name of each object becoming its path. IDENTITY_FILE is a custodian's
 private key (age or ssh; or an age file under a passphrase). TARGET is a folder not there yet.
-Be root if owners, set-id bits and devices are to come back.
-What happens, in this order (FORMAT.md has every byte of it):
-    1. root records  say who may write; each is signed by the owner and names the one before
-    2. snapshot      signed by its writer; says which domain's key opens its sealed part
-    3. key record    signed by the owner; your identity opens the domain's key in it
-    4. pages         the tree that lists every file, read from the top down
-    5. packs         each piece is authenticated and its keyed hash compared before it is used
-    6. folders       get their modes and times last
+Be root if owners, set-id bits and devices are to come back. FORMAT.md has every byte and step.
 What is damaged is named and left out, the rest is restored, and nothing written is a guess.
-Exit status: 0 done; 2 wrong use or wrong key; 3 partial (not all could be restored, or had been
-read when the point was made); 6 damaged.
+Exit status: 0 done; 2 wrong use or key; 3 partial: not all came back, or was read; 6 damaged.
 """
 
 import getpass
@@ -29,7 +20,6 @@ import os
 import stat
 import sys
 from base64 import b64decode
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,10 +35,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 HEADER, SEGMENT, MOST_RAW, TEN_DIGITS = 4096, 65_536, 8 * 2**20, "[0-9]" * 10
 TYPES = {"block-device": stat.S_IFBLK, "character-device": stat.S_IFCHR, "fifo": stat.S_IFIFO}
+PLACES = {"root": "pub/root/{number:010}", "snapshot": "w/{writer}/s/{sequence:010}"}
+PLACES["key"] = "k/{domain}/{generation:010}/{number:010}"
 
 
-class Refused(OSError):
-    """Wrong use or wrong key; the message says what to do."""
+class Refused(OSError): ...  # wrong use or wrong key
 
 
 def need(condition: object, otherwise: str) -> None:
@@ -62,9 +53,9 @@ class BreakGlass:
         self.at = ""  # the object being read: what does not fit is its damage
         self.told: dict[str, int] = {}  # what went wrong, and the exit status that it leads to
         self.pack, self.frame = lru_cache(4)(self._pack), lru_cache(8)(self._frame)
-        self.root: Any = {"number": -1, "hash": None}  # the record in force
+        self.root: Any = {"hash": None, "grants": {}}  # the record in force
         self.folders: dict[bytes, Any] = {}  # those made, and their entries where they have one
-        self.files: set[bytes] = set()  # those written
+        self.files, self.links = set[bytes](), list[Any]()  # written; root records, as named
 
     def tell(self, status: int, what: object) -> None:
         text = "".join(c if c.isprintable() else "?" for c in str(what))
@@ -72,7 +63,7 @@ class BreakGlass:
             print({2: "REFUSED", 3: "INCOMPLETE", 6: "DAMAGED"}[status], text, file=sys.stderr)
         self.told[text] = status
 
-    def attempt(self, what: str, action: Callable[..., Any], *arguments: Any) -> Any:
+    def attempt(self, what: str, action: Any, *arguments: Any) -> Any:
         try:
             return action(*arguments)
         except OSError as error:  # FileNotFoundError: an object is missing; else a path's trouble
@@ -83,48 +74,56 @@ class BreakGlass:
 
     def record(self, kind: str, name: str) -> Any:
         """The JSON of a signed object, and more, when it is signed by whom it must be."""
-        self.at, data = name, ((self.keys if kind == "key" else self.vault) / name).read_bytes()
-        record = json.loads(data.partition(b"\n")[0])
-        if record["format"] > 0:
+        self.at, path = name, (self.keys if kind == "key" else self.vault) / name
+        need(path.stat().st_size <= 2**26, "it is larger than any such object")
+        data = path.read_bytes()
+        record, digest = json.loads(data.partition(b"\n")[0]), hashlib.sha256(data).hexdigest()
+        signer, grants = self.root.get("owner") or record["owner"], self.root["grants"]
+        if kind == "snapshot":
+            trusted = grants["writers", record["writer"], record["epoch"]]
+            signer, last, pinned = map(trusted.get, ("key", "trusted_through", "trusted_sha256"))
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer))
+        context = f"standfast-backup-{record['format']} {kind}\0".encode()
+        key.verify(data[-64:], context + data[:-64])
+        if record["format"] != 1:  # believed from its signer only, so that junk stops nobody
             raise Refused(f"{name} has format {record['format']}: take a newer program")
+        need((kind, name) == (record["kind"], PLACES[kind].format(**record)), "it was moved here")
         need(self.root.get("repository") in (None, record["repository"]), "another repository's")
         if kind == "snapshot":
-            place = f"w/{record['writer']}/s/{record['sequence']:010}"
-            grants = {(writer["id"], writer["epoch"]): writer for writer in self.root["writers"]}
-            grant: Any = grants.get((record["writer"], record["epoch"]))
-            need(grant and record["domain"] in grant["domains"], "the root knows no such writer")
-            last, signer = grant["trusted_through"], grant["key"]
-            need(last is None or record["sequence"] <= last, "later than the trust in its writer")
+            is_last = record["sequence"] == last and pinned in (None, digest)
+            need(last is None or record["sequence"] < last or is_last, "beyond the owner's trust")
+            need(record["domain"] in trusted["domains"] and record["root"] in self.links, "denied")
         elif kind == "root":
-            place, signer = f"pub/root/{self.root['number'] + 1:010}", record["owner"]
-            before = (self.root["hash"], self.root.get("owner", signer))
-            need(before == (record["previous"], signer), "it does not follow the one before")
-        else:
-            place = f"k/{record['domain']}/{record['generation']:010}/{record['number']:010}"
-            signer = self.root["owner"]
-        need(place == name, f"it was written as {place}")
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer))
-        key.verify(data[-64:], f"standfast-backup-0 {kind}\0".encode() + data[:-64])
-        return record | {"at": name, "data": data, "hash": hashlib.sha256(data).hexdigest()}
+            need(record["previous"] == self.root["hash"] and record["owner"] == signer, "no chain")
+            grants = {("writers", it["id"], it["epoch"]): it for it in record["writers"]}
+            grants |= {("domains", it["id"], it["generation"]): it for it in record["domains"]}
+            need(len(grants) == len(record["writers"] + record["domains"]), "it grants twice")
+            self.root = record | {"hash": digest, "grants": grants}
+            self.links.append({"number": record["number"], "sha256": digest})
+        return record | {"at": name, "data": data}
 
     def domain_key(self, domain: str, generation: int) -> Any:
+        grant = self.root["grants"]["domains", domain, generation]
+        if grant["erased"]:
+            raise Refused(f"domain {domain} was erased, and its key given up, on {grant['erased']}")
         folder = self.keys / f"k/{domain}/{generation:010}"
         newest = max(folder.glob(TEN_DIGITS), default=folder / "0000000000")
         record = self.record("key", newest.relative_to(self.keys).as_posix())
         try:
             text = pyrage.decrypt(b64decode(record["wrapped"]), self.identities)
         except pyrage.DecryptError:
-            why = f"{record['at']} does not open for you, but for {record['custodians']}"
-            raise Refused(why) from None
+            raise Refused(f"it does not open for you, but for {record['custodians']}") from None
         opened = pyrage.x25519.Identity.from_str(text.decode())
-        need(str(opened.to_public()) == record["recipient"], "it holds another key")
+        need(str(opened.to_public()) == grant["recipient"], "it holds another key")
         return opened
 
     def open(self, point: Any) -> None:
         key = self.domain_key(point["domain"], point["generation"])
         self.at, sealed = point["at"], point["data"].partition(b"\n")[2][:-64]
         plain = pyrage.decrypt(sealed, [key])
-        self.point, self.body = point, json.loads(plain[4 : 4 + int.from_bytes(plain[:4])])
+        end = 4 + int.from_bytes(plain[:4])
+        self.point, self.body = point, json.loads(plain[4:end])
+        need(not any(plain[end:]) and self.body["depth"] <= 8, "its sealed part does not fit")
 
     def _pack(self, pack: str) -> bytes:
         """Its payload; what is not authentic in it is zeros, which no blob's id will fit."""
@@ -134,30 +133,30 @@ class BreakGlass:
         if hashlib.sha256(data).hexdigest() != pack:  # what is whole in it is used all the same
             self.tell(6, f"{name}: its bytes are not those that it is named after")
         names = [self.point[key].encode().ljust(32, b"\0") for key in ("writer", "domain")]
-        here = [b"sf-pack\0\0\0", bytes.fromhex(self.root["repository"]), *names]
+        here = [b"sf-pack\0\0\1", bytes.fromhex(self.root["repository"]), *names]
         need(data[:10] + data[16:96] == b"".join(here), "it is no pack of this place")
         count, generation = int.from_bytes(data[10:12]), int.from_bytes(data[12:16])
         domain_key = self.domain_key(self.point["domain"], generation)
         self.at = name
         key = pyrage.decrypt(data[162 : 162 + int.from_bytes(data[160:162])], [domain_key])
-        info = b"standfast-backup-0 pack\0" + data[:128] + bytes(32) + data[160:HEADER]
+        info = b"standfast-backup-1 pack\0" + data[:128] + bytes(32) + data[160:HEADER]
         derived = HKDF(SHA256(), 64, salt=data[96:128], info=info).derive(key)
-        need(derived[32:] == data[128:160], "its key is not the one that it commits to")
-        cipher, segments = AESGCM(derived[:32]), []
+        need(len(key) == 32 and derived[32:] == data[128:160], "its header does not fit its key")
+        cipher, payload, blank = AESGCM(derived[:32]), b"", bytes(SEGMENT - 16)
         for i, at in enumerate(range(HEADER, len(data), SEGMENT)):
-            nonce, end = i.to_bytes(11) + bytes([i == count - 1]), at + SEGMENT
-            plain = self.attempt(f"segment {i}", cipher.decrypt, nonce, data[at:end], None)
-            segments.append(plain or bytes(SEGMENT - 16))
-        return b"".join(segments)
+            sealed = (i.to_bytes(11) + bytes([i == count - 1]), data[at : at + SEGMENT], None)
+            payload += self.attempt(f"segment {i}", cipher.decrypt, *sealed) or blank
+        return payload
 
     def _frame(self, pack: str, offset: int, stored: int, following: str | None) -> bytes:
         data = self.pack(pack)[offset : offset + stored]
         data += self.pack(following)[: stored - len(data)] if following else b""
         if data[0] == 0:
             return data[1:]
-        size = zstandard.get_frame_parameters(data[1:]).content_size
-        need(data[0] == 1 and size <= MOST_RAW, "a frame is not of format 0")
-        return zstandard.ZstdDecompressor().decompress(data[1:])
+        size = zstandard.frame_content_size(data[1:])
+        need(data[0] == 1 and 0 <= size <= MOST_RAW, "a frame is not of format 1")
+        opener = zstandard.ZstdDecompressor(max_window_size=MOST_RAW)
+        return opener.decompress(data[1:], allow_extra_data=False)
 
     def blob(self, reference: list[Any], packs: list[str] | None) -> bytes:
         """`packs` is the table of the page that the reference is in; a sealed part has none."""
@@ -170,15 +169,18 @@ class BreakGlass:
         need(found == wanted, "a blob in it is not the one that is meant")
         return blob
 
-    def walk(self, depth: int, reference: list[Any], packs: list[str] | None) -> None:
-        """Restore what a page and the pages below it list."""
+    def walk(self, depth: int, reference: list[Any], packs: Any, listed: Any = None) -> None:
+        """Restore what a page and the pages below it list; its parent said from where to where."""
         page, at = json.loads(self.blob(reference, packs)), self.at
-        for item in page["items"]:
-            self.at = at
-            if depth:
-                self.attempt(item["first"], self.walk, depth - 1, item["page"], page["packs"])
-            else:
-                self.attempt(item["path"], self.entry, item, page["packs"])
+        names = ("first", "last") if depth else ("path", "path")
+        ends = [tuple(item[name] for name in names) for item in page["items"]]
+        order = [unquote_to_bytes(text).replace(b"/", b"\0") for pair in ends for text in pair]
+        is_meant = listed in (None, (ends[0][0], ends[-1][1])) and order == sorted(order)
+        need(is_meant and all(map(bytes.__lt__, order[1::2], order[2::2])), "not the page meant")
+        for item, pair in zip(page["items"], ends, strict=True):
+            self.at, table = at, page["packs"]
+            below = (self.walk, depth - 1, item.get("page"), table, pair)
+            self.attempt(pair[0], *(below if depth else (self.entry, item, table)))
 
     def entry(self, entry: Any, packs: list[str]) -> None:
         path, kind = unquote_to_bytes(entry["path"]), entry["kind"]
@@ -203,8 +205,8 @@ class BreakGlass:
         self.files |= {path} if kind == "file" else set()
 
     def file(self, where: Path, entry: Any, packs: list[str]) -> None:
-        pages = [json.loads(self.blob(each, packs)) for each in entry["lists"]]
-        pages.append({"items": entry["blobs"], "packs": packs})
+        own, lists = {"items": entry["blobs"], "packs": packs}, [*entry["lists"], None]
+        pages = (json.loads(self.blob(each, packs)) if each else own for each in lists)
         blobs = (self.blob(item, page["packs"]) for page in pages for item in page["items"])
         with where.open("xb") as out:
             try:
@@ -233,7 +235,6 @@ class BreakGlass:
     def restore(self, point: Any) -> None:
         self.open(point)
         self.top.mkdir(parents=True)
-        print("which holds what was finished before", self.body["consistent_at"])
         self.attempt("all of it", self.walk, self.body["depth"], self.body["root"], None)
         for folder, entry in reversed(self.folders.items()):
             if entry:
@@ -242,7 +243,8 @@ class BreakGlass:
             self.tell(3, f"{path}: was not read when the point was made: {reason}")
         if point["state"] != "complete":
             self.tell(3, f"{point['at']}: the point itself is {point['state']}")
-        print(f"\n{len(self.files)} of {self.body['files']} files; {len(self.told)} faults, above")
+        print(f"\nIt holds what was finished before {self.body['consistent_at']}:")
+        print(f"{len(self.files)} of {self.body['files']} files; {len(self.told)} faults, above")
 
     def read_identities(self, file: Path) -> None:
         data = file.read_bytes()
@@ -256,20 +258,19 @@ class BreakGlass:
         self.identities = [age(line) for line in lines if line.startswith("AGE-SEC")] or [ssh(data)]
 
     def points(self) -> list[Any]:
-        """Interim ones, then the others by time; what is neither one nor known as junk is told."""
-        found: list[Any] = []
+        """Interim ones, then the others by time: none later than what its writer made after it."""
+        found, latest = list[Any](), dict[str, str]()
         for path in sorted(self.vault.glob(f"w/*/s/{TEN_DIGITS}"), reverse=True):
             name = path.relative_to(self.vault).as_posix()
             burnt = {f"w/{point['writer']}/s/{n:010}" for point in found for n in point["burnt"]}
             if name not in burnt and (point := self.attempt(name, self.record, "snapshot", name)):
-                found.append(point)
-        return sorted(found, key=lambda it: (it["state"] != "interim", it["time"]))
+                latest[point["writer"]] = min(point["time"], latest.get(point["writer"], "A"))
+                found.append(point | {"when": latest[point["writer"]]})
+        return sorted(found, key=lambda it: (it["state"] != "interim", it["when"], it["sequence"]))
 
     def run(self, identity_file: str, target: str = "", wanted: str = "") -> None:
-        root: Any = self.root
-        while root and (self.vault / (name := f"pub/root/{root['number'] + 1:010}")).exists():
-            root = self.attempt("all root records from here", self.record, "root", name)
-            self.root = root or self.root
+        for path in sorted(self.vault.glob(f"pub/root/{TEN_DIGITS}")):
+            self.attempt("who may", self.record, "root", path.relative_to(self.vault).as_posix())
         if "owner" not in self.root or 2 in self.told.values():
             raise Refused("VAULT cannot be used without its root records")
         print("Owner's key, to be compared with the recovery card:", self.root["owner"])

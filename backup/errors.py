@@ -4,14 +4,17 @@
     ├── StoreUnavailable        1  try again: the store or the network did not answer
     ├── AlreadyThere            1  look: something stands where something new should be made
     ├── Busy                    1  wait: another run holds the send-log
+    ├── Locked                  1  wait: the store keeps the object until a time
     ├── SourceFailed            1  look at the source; the other sources went on
     ├── NotWritable             1  make room or give the right, then run again
+    ├── TargetFailed            1  look at the server that was restored into
     ├── UsageError              2  ask differently
     │   ├── NotFound            2  the object or recovery point does not exist
     │   ├── WrongKey            2  the key opens nothing here
     │   ├── FormatUnknown       2  made by a newer version: use that one
     │   └── NothingToBackUp     2  no source gave anything
     ├── UnsafePath              4  refused: would write where it must not
+    ├── KeepingStopped          4  refused: a clock jumped or too much would go; look first
     └── Damaged                 6  not what was written: verify, then restore from a copy
 
 - A message says what failed, on what, and what to do now; it holds no secret.
@@ -39,12 +42,20 @@ class Busy(BackupError):
     """Another run on this machine holds the send-log."""
 
 
+class Locked(BackupError):
+    """The store keeps the object for a time against everyone; nothing was removed."""
+
+
 class SourceFailed(BackupError):
     """A source gave nothing at all; other sources are not touched by it."""
 
 
 class NotWritable(BackupError):
     """A local file could not be written: no space, no right, or a read-only file system."""
+
+
+class TargetFailed(BackupError):
+    """A database server did not take what was restored into it."""
 
 
 class UsageError(BackupError):
@@ -71,6 +82,12 @@ class NothingToBackUp(UsageError):
 
 class UnsafePath(BackupError):
     """Refused, because it would write outside of, or over, what was named."""
+
+    exit_code = 4
+
+
+class KeepingStopped(BackupError):
+    """Refused, because what time it is or how much would go is not as it should be."""
 
     exit_code = 4
 

@@ -4,19 +4,40 @@
   silently.
 - What a problem means is for the caller: the writer goes past it, `History` is how `verify`
   judges it.
+- A writer that was taken over may fill its slots with junk: the first ten thousand are looked at,
+  the rest is counted, and what is larger than any snapshot is not read.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice
 
+from backup.capped import get_capped
+from backup.checking.findings import (
+    FROM_A_COPY,
+    LOOK,
+    LOOK_AT_THE_HOST,
+    NO_LONGER_TRUSTED,
+    Findings,
+)
 from backup.errors import BackupError, Damaged
-from backup.findings import FROM_A_COPY, LOOK, Findings
-from backup.format.layout import number_in, snapshot_name, snapshots_of
-from backup.format.snapshot import Link, Snapshot, check_snapshot_signature, snapshot_from_bytes
+from backup.format.layout import LARGEST_SNAPSHOT, number_in, snapshot_name, snapshots_of
+from backup.format.link import Link
+from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
 from backup.records import Head
 from backup.stores import Store
 from backup.trust import Trust
+
+_MOST_JUNK = 10_000
+_MOST_HOLES = 100
+# Clocks of hosts are wrong by hours; what is off by more would change what is kept for how long.
+_MOST_AHEAD = timedelta(days=1)
+
+
+class NoLongerTrusted(Damaged):
+    """A snapshot is what its writer signed, under keys that the owner ended the trust in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,28 +50,24 @@ class Slot:
     snapshot: Snapshot | None
     sealed: bytes  # the sealed part, empty without a snapshot
     problem: str | None
+    is_distrusted: bool = False  # whole, and newer than the owner's trust in its writer
+    stored: datetime | None = None  # by the store's clock, where it was listed
 
 
 def read_slot(vault: Store, trust: Trust, writer: str, name: str) -> Slot:
     """Read one snapshot and check that it is what its name says."""
     sequence = number_in(name, snapshots_of(writer)) or 0
     try:
-        data = vault.get(name)
+        data = get_capped(vault, name, LARGEST_SNAPSHOT)
     except Damaged as error:
         # What a store will not even read must not hide the snapshots beside it.
-        return Slot(
-            name=name,
-            sequence=sequence,
-            sha256="",
-            snapshot=None,
-            sealed=b"",
-            problem=str(error),
-        )
+        return _no_snapshot(writer, name, str(error))
     try:
         snapshot, sealed = parse_snapshot(data, trust, writer, sequence, name)
-        problem = None
+        problem, is_distrusted = None, False
     except BackupError as error:
         snapshot, sealed, problem = None, b"", str(error)
+        is_distrusted = isinstance(error, NoLongerTrusted)
     return Slot(
         name=name,
         sequence=sequence,
@@ -58,6 +75,7 @@ def read_slot(vault: Store, trust: Trust, writer: str, name: str) -> Slot:
         snapshot=snapshot,
         sealed=sealed,
         problem=problem,
+        is_distrusted=is_distrusted,
     )
 
 
@@ -66,13 +84,30 @@ def read_history(vault: Store, trust: Trust, writer: str) -> Iterator[Slot]:
     for stat in vault.list(snapshots_of(writer)):
         if number_in(stat.name, snapshots_of(writer)) is None:
             continue
-        yield read_slot(vault, trust, writer, stat.name)
+        if stat.size_bytes > LARGEST_SNAPSHOT:
+            yield _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
+        else:
+            slot = read_slot(vault, trust, writer, stat.name)
+            yield replace(slot, stored=stat.modified)
+
+
+def _no_snapshot(writer: str, name: str, problem: str) -> Slot:
+    return Slot(
+        name=name,
+        sequence=number_in(name, snapshots_of(writer)) or 0,
+        sha256="",
+        snapshot=None,
+        sealed=b"",
+        problem=problem,
+    )
 
 
 def parse_snapshot(
     data: bytes, trust: Trust, writer: str, sequence: int, name: str
 ) -> tuple[Snapshot, bytes]:
-    """Decode a snapshot and check signature, place and trust; `Damaged` says which one failed."""
+    """Check signature, place and trust of a snapshot and decode it; `Damaged` says what failed."""
+    # Signatures first: what a stranger put is not even parsed.
+    _check_signed(data, trust, writer, name)
     snapshot, sealed = snapshot_from_bytes(data, name)
     if (snapshot.writer, snapshot.sequence) != (writer, sequence):
         raise Damaged(f"{name} holds snapshot {snapshot.sequence} of {snapshot.writer}")
@@ -85,21 +120,55 @@ def parse_snapshot(
     if snapshot.domain not in grant.domains:
         raise Damaged(f"{name} is for a domain that {writer} may not write for")
     if grant.trusted_through is not None and sequence > grant.trusted_through:
-        raise Damaged(f"{name} is newer than the owner's trust in {writer}: it may be forged")
+        raise NoLongerTrusted(
+            f"{name} is newer than the owner's trust in {writer}: it may be forged"
+        )
+    is_pinned = sequence == grant.trusted_through and grant.trusted_sha256 is not None
+    if is_pinned and hashlib.sha256(data).hexdigest() != grant.trusted_sha256:
+        raise Damaged(
+            f"{name} is not the snapshot with which the owner ended the trust in {writer}"
+        )
     if snapshot.root not in trust.links:
         raise Damaged(f"{name} stands on a root record that is not the one in this repository")
     return snapshot, sealed
 
 
+def _check_signed(data: bytes, trust: Trust, writer: str, name: str) -> None:
+    problem = Damaged(f"{name} is of {writer}, whom no root record lets write")
+    for grant in trust.root.writers:
+        if grant.id == writer:
+            try:
+                check_snapshot_signature(data, grant.key, name)
+            except Damaged as error:
+                problem = error
+            else:
+                return
+    raise problem
+
+
 class History:
     """A writer's slots, judged as a whole."""
 
-    def __init__(self, writer: str, slots: Sequence[Slot]) -> None:
+    def __init__(self, writer: str, slots: Iterable[Slot]) -> None:
         self.writer = writer
-        self._slots = {slot.sequence: slot for slot in slots}
-        self.snapshots = {
-            slot.sequence: slot.snapshot for slot in slots if slot.snapshot is not None
-        }
+        self.snapshots: dict[int, Snapshot] = {}
+        self._sha256: dict[int, str] = {}
+        self._stored: dict[int, datetime | None] = {}
+        self._junk: dict[int, str] = {}
+        self._more_junk = 0
+        self._distrusted: set[int] = set()
+        for slot in slots:
+            if slot.snapshot is not None:
+                self.snapshots[slot.sequence] = slot.snapshot
+                self._stored[slot.sequence] = slot.stored
+            elif len(self._junk) < _MOST_JUNK:
+                self._junk[slot.sequence] = slot.problem or ""
+                if slot.is_distrusted:
+                    self._distrusted.add(slot.sequence)
+            else:
+                self._more_junk += 1
+                continue
+            self._sha256[slot.sequence] = slot.sha256
         self.packs = {
             sha256: size for snapshot in self.snapshots.values() for sha256, size in snapshot.packs
         }
@@ -109,7 +178,7 @@ class History:
         if not self.snapshots:
             return None
         sequence = max(self.snapshots)
-        return Head(writer=self.writer, sequence=sequence, sha256=self._slots[sequence].sha256)
+        return Head(writer=self.writer, sequence=sequence, sha256=self._sha256[sequence])
 
     def packs_of(self, sequence: int) -> set[str]:
         """Every pack that a snapshot says it needs; `Damaged` when nobody brought one."""
@@ -122,24 +191,42 @@ class History:
             needed.update(snapshot.used_packs_of(earlier))
         return needed
 
+    def known_packs_of(self, sequence: int) -> set[str]:
+        """Every pack that a snapshot is known to need; its own where an earlier one is gone.
+
+        That the earlier one is gone is a finding of its own.
+        """
+        try:
+            return self.packs_of(sequence)
+        except Damaged:
+            return {sha256 for sha256, _ in self.snapshots[sequence].packs}
+
     def check(self, found: Findings) -> None:
         """Find holes, replaced snapshots, forks, junk, and packs named from nowhere."""
         burnt = {number for snapshot in self.snapshots.values() for number in snapshot.burnt}
-        for slot in self._slots.values():
-            if slot.problem is None:
-                continue
-            if slot.sequence in burnt:
-                found.warning(slot.name, "holds junk, which the writer passed over", LOOK)
+        for sequence, problem in self._junk.items():
+            name = snapshot_name(self.writer, sequence)
+            if sequence in burnt:
+                found.warning(name, "holds junk, which the writer passed over", LOOK)
             else:
-                found.error(slot.name, slot.problem, FROM_A_COPY)
+                is_distrusted = sequence in self._distrusted
+                what_to_do = NO_LONGER_TRUSTED if is_distrusted else FROM_A_COPY
+                found.error(name, problem, what_to_do, kind=f"no snapshot: {what_to_do}")
+        if self._more_junk:
+            found.error(
+                snapshots_of(self.writer),
+                f"{self._more_junk:,} more slots hold no snapshot, and were not looked at",
+                "find out who wrote them, and take that right away",
+            )
         before: Link | None = None
         for sequence, snapshot in self.snapshots.items():
             self._check_place(snapshot, before, found)
-            before = Link(number=sequence, sha256=self._slots[sequence].sha256)
+            self._check_time(snapshot, before, found)
+            before = Link(number=sequence, sha256=self._sha256[sequence])
             try:
                 self.packs_of(sequence)
             except Damaged as error:
-                found.error(self._slots[sequence].name, str(error), FROM_A_COPY)
+                found.error(snapshot_name(self.writer, sequence), str(error), FROM_A_COPY)
 
     def check_witness(self, witness: Sequence[Head], found: Findings) -> None:
         """Compare with heads that were kept elsewhere: this shows a rollback."""
@@ -147,40 +234,66 @@ class History:
             if head.writer != self.writer:
                 continue
             name = snapshot_name(self.writer, head.sequence)
-            slot = self._slots.get(head.sequence)
-            if slot is None:
+            sha256 = self._sha256.get(head.sequence)
+            if sha256 is None:
                 found.error(
                     name,
                     "the witness has seen this snapshot, and the store has not: it was rolled back"
                     " or the snapshot was removed",
                     FROM_A_COPY,
                 )
-            elif slot.sha256 != head.sha256:
+            elif sha256 != head.sha256:
                 found.error(name, "is not the snapshot that the witness has seen", FROM_A_COPY)
 
     def _check_place(self, snapshot: Snapshot, before: Link | None, found: Findings) -> None:
-        name = self._slots[snapshot.sequence].name
+        name = snapshot_name(self.writer, snapshot.sequence)
         link = snapshot.previous
         if link != before:
             self._check_broken_link(name, link, found)
         passed = range(1 if link is None else link.number + 1, snapshot.sequence)
-        for number in passed:
-            if number not in snapshot.burnt and number not in self._slots:
-                found.error(
-                    snapshot_name(self.writer, number),
-                    f"is missing: the sequence has a hole before snapshot {snapshot.sequence}",
-                    FROM_A_COPY,
-                )
+        known = set(snapshot.burnt) | self._sha256.keys()
+        # A forger may sign any number: what is missing is counted, and not gone through.
+        missing = len(passed) - sum(number in passed for number in known)
+        for number in islice((n for n in passed if n not in known), min(missing, _MOST_HOLES)):
+            found.error(
+                snapshot_name(self.writer, number),
+                f"is missing: the sequence has a hole before snapshot {snapshot.sequence}",
+                FROM_A_COPY,
+                kind="hole",
+            )
+        if missing > _MOST_HOLES:
+            found.error(
+                snapshots_of(self.writer),
+                f"{missing - _MOST_HOLES:,} more are missing before snapshot {snapshot.sequence}",
+                FROM_A_COPY,
+            )
+
+    def _check_time(self, snapshot: Snapshot, before: Link | None, found: Findings) -> None:
+        """Times are the writer's own, and say which point is the newest and how long it is kept."""
+        name = snapshot_name(self.writer, snapshot.sequence)
+        stored = self._stored[snapshot.sequence]
+        if stored is not None and snapshot.time - stored > _MOST_AHEAD:
+            found.warning(
+                name,
+                f"says {snapshot.time:%Y-%m-%d}, and the store's clock {stored:%Y-%m-%d}",
+                LOOK_AT_THE_HOST,
+            )
+        if before is not None and self.snapshots[before.number].time - snapshot.time > _MOST_AHEAD:
+            found.warning(
+                name,
+                "is dated before the point that it follows: its writer's clock went back",
+                LOOK_AT_THE_HOST,
+            )
 
     def _check_broken_link(self, name: str, link: Link | None, found: Findings) -> None:
         if link is None:
             found.error(name, "does not name the snapshot before it", LOOK)
             return
         named = snapshot_name(self.writer, link.number)
-        slot = self._slots.get(link.number)
-        if slot is None:
+        sha256 = self._sha256.get(link.number)
+        if sha256 is None:
             found.error(named, "is missing although the one after it names it", FROM_A_COPY)
-        elif slot.sha256 != link.sha256:
+        elif sha256 != link.sha256:
             found.error(named, "is not the one that the snapshot after it names", FROM_A_COPY)
         else:
             found.error(name, "passes over a snapshot before it: the history forks", LOOK)

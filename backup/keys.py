@@ -4,7 +4,6 @@
   anything.
 - The owner's file and the custodian's file are made once, then taken offline.
 - Files are made with mode 0600 in folders of 0700, synced, and never overwritten.
-- `create_repository` stands in `creation`, and is offered here.
 """
 
 from dataclasses import dataclass, field
@@ -12,13 +11,13 @@ from pathlib import Path
 
 import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from backup.creation import HOST_FIELDS, HOST_FILE, Created, create_repository
-from backup.errors import BackupError, Damaged, NotFound, UsageError, WrongKey
-from backup.format.canonical import from_json
-from backup.format.fields import Fields, check_format, from_hex
-from backup.format.layout import keys_of, number_in
+from backup.capped import get_capped
+from backup.errors import BackupError, Damaged, NotFound, WrongKey
+from backup.format import FORMAT
+from backup.format.canonical import to_json
+from backup.format.fields import from_hex, read_record
+from backup.format.layout import LARGEST_KEY, keys_of, number_in
 from backup.format.root import (
     PUBLIC_KEY_BYTES,
     REPOSITORY_BYTES,
@@ -27,20 +26,15 @@ from backup.format.root import (
     RootRecord,
     key_from_bytes,
 )
+from backup.local_files import read_file
 from backup.stores import Store
 
-__all__ = [
-    "Created",
-    "Host",
-    "Identity",
-    "create_repository",
-    "open_domains",
-    "open_identity",
-    "parse_key_record",
-    "read_key_record",
-]
+HOST_FILE = "host.json"
+_HOST_FIELDS = (
+    "repository", "owner", "writer", "epoch", "domain", "signing_key", "id_key",
+)  # fmt: skip
 
-_AGE_FILE = b"age-encryption.org/v1"
+AGE_FILE = b"age-encryption.org/v1"
 _SSH_FILE = b"-----BEGIN"
 _SECRET = "AGE-SECRET-KEY-1"  # noqa: S105 - the prefix that age writes, not a secret
 
@@ -61,21 +55,13 @@ class Host:
     def load(host_dir: Path) -> "Host":
         """Read a host's folder; `NotFound` when it holds no keys, `Damaged` when they are bad."""
         path = host_dir / HOST_FILE
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise NotFound(
-                f"{host_dir} holds no host's keys; create the repository, or name the right folder"
-            ) from None
-        except OSError as error:
-            raise UsageError(
-                f"the host's keys in {host_dir} cannot be read: {error.strerror};"
-                " run as the user who made them"
-            ) from error
-        where = str(path)
-        value = from_json(data.removesuffix(b"\n"), where)
-        check_format(value, "host", where)
-        fields = Fields(value, where, HOST_FIELDS)
+        data = read_file(
+            path,
+            f"the host's key file {path}",
+            missing=f"{host_dir} holds no host's keys; create the repository, or name the right"
+            " folder",
+        )
+        fields = read_record(data, "host", _HOST_FIELDS, str(path))
         return Host(
             repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
             owner=fields.hexadecimal("owner", PUBLIC_KEY_BYTES),
@@ -86,10 +72,25 @@ class Host:
             id_key=fields.hexadecimal("id_key", 32),
         )
 
+    def to_bytes(self) -> bytes:
+        """The content of the host's file."""
+        value = {
+            "format": FORMAT,
+            "kind": "host",
+            "repository": self.repository.hex(),
+            "owner": self.owner.hex(),
+            "writer": self.writer,
+            "epoch": self.epoch,
+            "domain": self.domain,
+            "signing_key": self.signing_key.private_bytes_raw().hex(),
+            "id_key": self.id_key.hex(),
+        }
+        return to_json(value) + b"\n"
+
     @property
     def public_key(self) -> bytes:
         """What the root record must name for this writer."""
-        return self.signing_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return self.signing_key.public_key().public_bytes_raw()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,9 +108,9 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
     `WrongKey` when it holds no identity or the passphrase does not open it, `NotFound` when there
     is no such file.
     """
-    data = _identity_bytes(source)
-    if data.startswith(_AGE_FILE):
-        data = _unlocked(data, passphrase)
+    data = source if isinstance(source, bytes) else _identity_bytes(source)
+    if data.startswith(AGE_FILE):
+        data = unlocked(data, passphrase, "the identity file")
     if data.startswith(_SSH_FILE):
         try:
             return Identity(
@@ -137,12 +138,24 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
     )
 
 
+def unlocked(data: bytes, passphrase: str | None, what: str) -> bytes:
+    """Open an age file under a passphrase; `WrongKey` when that is missing or another."""
+    if passphrase is None:
+        raise WrongKey(f"{what} is locked with a passphrase; give it")
+    try:
+        opened: bytes = pyrage.passphrase.decrypt(data, passphrase)
+    except pyrage.DecryptError:
+        raise WrongKey(f"the passphrase does not open {what}") from None
+    return opened
+
+
 def open_domains(
     root: RootRecord, keys: Store | None, identity: Identity
 ) -> dict[tuple[str, int], pyrage.x25519.Identity]:
     """Unlock the private key of every domain and generation that the identity can open.
 
-    Without a `keys` store the identity must be a domain's own key.  `WrongKey` when nothing opens.
+    Without a `keys` store the identity must be a domain's own key.  A domain that was erased is not
+    opened, whatever still lies somewhere.  `WrongKey` when nothing opens.
     """
     if identity.repository not in (None, root.repository) or identity.owner not in (
         None,
@@ -152,6 +165,9 @@ def open_domains(
     opened: dict[tuple[str, int], pyrage.x25519.Identity] = {}
     problems: list[BackupError] = []
     for domain in root.domains:
+        if domain.erased is not None:
+            problems.append(WrongKey(erased_text(domain)))
+            continue
         for key in identity.keys:
             if isinstance(key, pyrage.x25519.Identity) and str(key.to_public()) == domain.recipient:
                 opened[domain.id, domain.generation] = key
@@ -166,6 +182,13 @@ def open_domains(
         damage = next((error for error in problems if isinstance(error, Damaged)), None)
         if damage is not None:
             raise damage
+        if all(domain.erased is not None for domain in root.domains):
+            raise problems[0]
+        if problems and all(isinstance(error, NotFound) for error in problems):
+            raise NotFound(
+                "this key store holds no key of any domain: the identity may be right, and the"
+                " store is not. See that its disk is mounted, or name the one that holds the keys"
+            )
         raise WrongKey(
             "this identity opens no domain of the repository; take a custodian's key, and name the"
             " store that holds the domain keys"
@@ -173,15 +196,33 @@ def open_domains(
     return opened
 
 
+def erased_text(domain: DomainGrant) -> str:
+    """Say that a domain was erased, and when."""
+    return (
+        f"domain {domain.id} was erased on {domain.erased:%Y-%m-%d} by its owner and custodians:"
+        " nobody can open what was backed up in it"
+    )
+
+
 def read_key_record(keys: Store, root: RootRecord, domain: DomainGrant) -> KeyRecord:
-    """Read and check the newest key record of a domain; `NotFound` when there is none."""
+    """Read and check the newest valid key record of a domain; `NotFound` when there is none.
+
+    Junk above it is passed over, and for `verify` to name; `Damaged` when nothing there is valid.
+    """
     prefix = keys_of(domain.id, domain.generation)
     names = [stat.name for stat in keys.list(prefix) if number_in(stat.name, prefix) is not None]
     if not names:
         raise NotFound(
             f"there is no key of domain {domain.id} in this key store; name the store that holds it"
         )
-    return parse_key_record(keys.get(names[-1]), root, domain, names[-1])
+    first: Damaged | None = None
+    for name in reversed(names):
+        try:
+            return parse_key_record(get_capped(keys, name, LARGEST_KEY), root, domain, name)
+        except Damaged as error:
+            first = first or error
+    assert first is not None  # noqa: S101 - there was a name
+    raise first
 
 
 def parse_key_record(data: bytes, root: RootRecord, domain: DomainGrant, name: str) -> KeyRecord:
@@ -191,6 +232,10 @@ def parse_key_record(data: bytes, root: RootRecord, domain: DomainGrant, name: s
     here = (root.repository, domain.id, domain.generation, number)
     if (record.repository, record.domain, record.generation, record.number) != here:
         raise Damaged(f"{name} holds another domain's key; restore it from a copy")
+    if record.recipient != domain.recipient:
+        raise Damaged(
+            f"{name} holds another key than the root record names; restore it from a copy"
+        )
     return record
 
 
@@ -207,25 +252,9 @@ def _unwrap(record: KeyRecord, identity: Identity) -> pyrage.x25519.Identity:
     return opened
 
 
-def _identity_bytes(source: Path | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    try:
-        return source.read_bytes()
-    except FileNotFoundError:
-        raise NotFound(f"there is no identity file {source}; name the custodian's file") from None
-    except OSError as error:
-        raise UsageError(f"the identity file {source} cannot be read: {error.strerror}") from error
-
-
-def _unlocked(data: bytes, passphrase: str | None) -> bytes:
-    if passphrase is None:
-        raise WrongKey("the identity file is locked with a passphrase; give it")
-    try:
-        opened: bytes = pyrage.passphrase.decrypt(data, passphrase)
-    except pyrage.DecryptError:
-        raise WrongKey("the passphrase does not open the identity file") from None
-    return opened
+def _identity_bytes(path: Path) -> bytes:
+    missing = f"there is no identity file {path}; name the custodian's file"
+    return read_file(path, f"the identity file {path}", missing=missing)
 
 
 def _pin(text: str | None, size: int) -> bytes | None:

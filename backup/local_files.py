@@ -1,10 +1,12 @@
-"""Files on this machine that must be written whole, once, and be there after a power cut."""
+"""Small files on this machine: written whole, once, and there after a power cut; read in bounds."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
-from backup.errors import AlreadyThere, NotWritable
+from backup.errors import AlreadyThere, NotFound, NotWritable, UsageError
+
+_LARGEST_BYTES = 16 * 1024 * 1024
 
 
 def create_file(path: Path, data: bytes) -> None:
@@ -32,6 +34,26 @@ def create_file(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
     sync_folder(path.parent)
+
+
+def read_file(path: Path, what: str = "", *, missing: str = "") -> bytes:
+    """Read a key or a paper; `NotFound` when there is none, `UsageError` when it cannot be one.
+
+    `what` names it in errors; `missing` is said when it is not there.
+    """
+    what = what or str(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(missing or f"there is no file {path}") from None
+    except OSError as error:
+        raise UsageError(
+            f"{what} cannot be read: {error.strerror}; run as the user who owns it"
+        ) from error
+    if len(data) > _LARGEST_BYTES:
+        raise UsageError(f"{what} is far too large for what is asked for: name the right file")
+    return data
 
 
 def make_private_folder(path: Path) -> None:

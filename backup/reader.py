@@ -4,51 +4,48 @@
 - Nothing is believed that is not signed, and no content is given whose keyed hash does not fit.
 - "latest" is the newest point of a run that came to its end; an interim one only when there is no
   other.
-- A restore never writes outside its target, never into a folder that holds something, and names
-  what it could not bring back.
+- A restore never writes outside its target, never over something else than an earlier try of the
+  same, and names what it could not bring back.
+- What is brought back may be healed from another point; a reader that `open_point` gives tells
+  what is, and heals nothing.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import pyrage
 
-from backup.blob_reader import BlobReader, fetch_ahead
 from backup.errors import BackupError, Damaged, NotFound, UsageError, WrongKey
+from backup.format.canonical import from_path_text, to_path_text
 from backup.format.layout import snapshot_name
-from backup.format.manifest import (
-    BlobRef,
-    Entry,
-    leaf_from_bytes,
-    list_from_bytes,
-    node_from_bytes,
-)
+from backup.format.manifest import Entry
 from backup.format.pack import HEADER_BYTES, OpenPack, parse_header
 from backup.format.snapshot import Body, Snapshot, open_body
 from backup.history import Slot, read_history, read_slot
-from backup.keys import Identity, open_domains
-from backup.records import Point, PointDetails, Problem, Progress, RestoreResult
-from backup.restore import TreeWriter
-from backup.selection import Selection
+from backup.keeps import load_keeps
+from backup.keys import Identity, erased_text, open_domains
+from backup.reading.blob_reader import BlobReader, Heal
+from backup.reading.comparing import difference, differences
+from backup.reading.healing import Healer
+from backup.reading.looking import blobs_of, content_of, find_entry, list_folder, walk
+from backup.reading.searching import Search
+from backup.reading.selection import Selection
+from backup.records import (
+    Difference,
+    FoundPath,
+    Point,
+    PointDetails,
+    Progress,
+    RestoreResult,
+)
 from backup.stores import Store
+from backup.stores.directory import DirectoryStore
 from backup.trust import Trust, load_trust
 
-_THREADS = 3
-_PROGRESS_STEPS = 256
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Step:
-    """One step of a restore: a file takes a "make", its blobs and an "end"."""
-
-    action: Literal["make", "blob", "end", "link", "give up"]
-    entry: Entry
-    ref: BlobRef | None = None
-    reason: str = ""
+__all__ = ["Repository", "blobs_of", "walk"]
 
 
 class Repository:
@@ -78,23 +75,39 @@ class Repository:
         domains = {} if identity is None else open_domains(trust.root, keys, identity)
         return Repository(vault, trust, domains)
 
-    def points(self, set_name: str | None = None) -> list[Point]:
-        """Every valid recovery point, of one set or of all, newest last.
+    def points(self, set_name: str | None = None, *, with_expired: bool = False) -> list[Point]:
+        """Every valid recovery point that has not expired, of one set or of all, newest last.
 
+        What an expired point needs may be gone, in part or all of it.
+
+        Points of one writer stand in the order of their sequence, whatever its clock said; those of
+        several by time, where none counts as later than the ones that its writer made after it.
         Snapshots that are damaged or forged are left out here; `verify` names them.
         """
-        found = [
-            self._point(slot)
-            for writer in sorted({writer.id for writer in self.trust.root.writers})
-            for slot in read_history(self._vault, self.trust, writer)
-            if slot.snapshot is not None and set_name in (None, slot.snapshot.set_name)
-        ]
-        return sorted(found, key=lambda point: (point.time, point.writer, point.sequence))
+        expired = () if with_expired else load_keeps(self._vault, self.trust).expired
+        found: list[tuple[datetime, Point]] = []
+        for writer in sorted({writer.id for writer in self.trust.root.writers}):
+            points = [
+                self._point(slot)
+                for slot in read_history(self._vault, self.trust, writer)
+                if slot.snapshot is not None
+            ]
+            latest = datetime.max.replace(tzinfo=UTC)
+            for point in reversed(points):
+                latest = min(latest, point.time)
+                if (point.writer, point.sequence) in expired:
+                    continue
+                if set_name in (None, point.set_name):
+                    found.append((latest, point))
+        found.sort(key=lambda one: (one[0], one[1].writer, one[1].sequence))
+        return [point for _, point in found]
 
     def resolve(self, text: str, set_name: str | None = None) -> Point:
         """Find a point by "latest", "<writer>/<sequence>" or a bare sequence.
 
-        `NotFound` names what there is; `UsageError` when a bare sequence fits several writers.
+        An expired point is found by its number, and what is left of it can be restored.
+        `NotFound` names what there is, sets or points; `UsageError` when a bare sequence fits
+        several writers.
         """
         points = self.points(set_name)
         if text == "latest":
@@ -102,16 +115,20 @@ class Repository:
             if ended or points:
                 return (ended or points)[-1]
         writer, _, digits = text.rpartition("/")
-        fitting = [
-            point
-            for point in points
-            if digits.isascii()
-            and digits.isdigit()
-            and point.sequence == int(digits)
-            and writer in ("", point.writer)
-        ]
+        fitting: list[Point] = []
+        if digits.isascii() and digits.isdigit():
+            fitting = [
+                point
+                for point in self.points(set_name, with_expired=True)
+                if point.sequence == int(digits) and writer in ("", point.writer)
+            ]
         if len(fitting) == 1:
             return fitting[0]
+        if set_name is not None and not self.points(set_name, with_expired=True):
+            sets = sorted({point.set_name for point in self.points(with_expired=True)})
+            raise NotFound(
+                f"there is no set {set_name!r} in the vault; there are: {', '.join(sets) or 'none'}"
+            )
         of_set = "" if set_name is None else f" of set {set_name}"
         if fitting:
             names = ", ".join(point.name for point in fitting)
@@ -124,17 +141,86 @@ class Repository:
 
     def entries(self, point: Point, patterns: Sequence[str] = ()) -> Iterator[Entry]:
         """Give what a point holds, in path order; see `selection` for patterns."""
-        _, body, reader = self.open_point(point)
+        _, body, reader = self._open_healing(point)
         selection = Selection(patterns)
         for entry in walk(reader, body, selection):
             if selection.takes(entry.path):
                 yield entry
 
+    def list_folder(self, point: Point, path: bytes | str = b"") -> list[Entry]:
+        """What lies directly in a folder, in path order; without a path, the sources.
+
+        A path that is no folder gives itself.  `NotFound` when there is nothing by that name.
+        """
+        _, body, reader = self._open_healing(point)
+        folder = _as_path(path)
+        found = list(list_folder(reader, body, folder))
+        if not found and (not folder or find_entry(reader, body, folder) is None):
+            raise NotFound(f"{point.name} holds no {to_path_text(folder)}")
+        return found
+
+    def find(self, patterns: Sequence[str], points: Sequence[Point]) -> list[FoundPath]:
+        """Look for paths in several points; see `searching` for what a pattern means there.
+
+        Points whose domain the identity does not open are left out.
+        """
+
+        def opened(point: Point) -> tuple[Body, BlobReader]:
+            _, body, reader = self._open_healing(point)
+            return body, reader
+
+        return Search(patterns).through(
+            [point for point in reversed(points) if self.opens(point)], opened
+        )
+
+    def diff(
+        self, before: Point, after: Point, patterns: Sequence[str] = ()
+    ) -> Iterator[Difference]:
+        """Give what was added, removed and changed between two points, in path order.
+
+        Reads only the pages that are not in both.  `UsageError` when the points have different id
+        keys, as those of two writers do.
+        """
+        _, old, _ = self.open_point(before)
+        _, new, reader = self._open_healing(after)
+        places = {(point.writer, point.domain) for point in (before, after)}
+        if old.id_key != new.id_key or len(places) > 1:
+            raise UsageError(
+                f"{before.name} and {after.name} have nothing to compare them by: they are of two"
+                " writers or domains; restore both, and compare the folders"
+            )
+        selection = Selection(patterns)
+        for a, b in differences(reader, old, new):
+            entry = a or b
+            if entry is not None and selection.takes(entry.path):
+                found = difference(reader, a, b)
+                if found is not None:
+                    yield found
+
+    def stream(self, point: Point, path: bytes | str) -> Iterator[bytes]:
+        """Give the content of one file from its first byte to its last, holes as zeros.
+
+        `path` is `<source>/<path>`, as bytes or as path text.  Pieces are not empty and at most 8
+        MiB; each was compared with its id before it is given, and the next ones are read
+        meanwhile.  Nothing else of the point is read than the pages that lead to the file.
+        Before the first piece: `NotFound` when the point has no such path, `UsageError` when it
+        is no file, `WrongKey`.  `Damaged` can come later, when what was given so far is right but
+        not all: who consumes this must not take a stream that raised for the file.
+        """
+        _, body, reader = self._open_healing(point)
+        wanted = _as_path(path)
+        entry = find_entry(reader, body, wanted)
+        if entry is None:
+            raise NotFound(
+                f"{point.name} holds no {to_path_text(wanted)}; `ls` lists what there is"
+            )
+        if entry.kind != "file":
+            raise UsageError(f"{entry.text} is a {entry.kind}; only a file has content to give")
+        return content_of(reader, entry)
+
     def read_file(self, point: Point, entry: Entry) -> Iterator[bytes]:
-        """Give a file's content piece by piece, without holes; `Damaged` when a piece is."""
-        _, _, reader = self.open_point(point)
-        for ref in blobs_of(reader, entry):
-            yield reader.blob(ref)
+        """The same for a file that was found already."""
+        return content_of(self._open_healing(point)[2], entry)
 
     def restore(
         self,
@@ -144,38 +230,48 @@ class Repository:
         progress: Callable[[Progress], None] | None = None,
         *,
         owner: bool = False,
+        syncs: bool = True,
+        lanes: int | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> RestoreResult:
         """Write a point, or what the patterns select, into an empty folder as `to/<source>/…`.
 
-        Damaged or missing content costs the files that it belongs to, each named in `problems`; a
-        page of the manifest that cannot be read raises `Damaged`.  `UnsafePath` when `to` is not
-        empty; `NotWritable` when the disk is full, and what was written so far stays.
+        After a crash, an error or a Ctrl-C the same call goes on: what is there is compared with
+        the point piece by piece, and only what does not fit is read again.  What the point does
+        not have, be it a file or an attribute, stays there and is not told.  Without `owner`
+        neither set-id bits nor capabilities come back, and `problems` says so.
+
+        When it returns, the disk has everything; with `syncs` False it need not, and a process that
+        is left behind removes the journal when it has (one with threads waits all the same).
+        `lanes` work side by side, by default one for each processor and four at most; in a process
+        that has no other thread and with a store on a disk they are processes.
+
+        Damaged or missing content costs the files that it belongs to, each named in `problems`,
+        unless another point has it: see `healed`.  A page of the manifest that cannot be read costs
+        what it lists; only the top one raises `Damaged`.  `UnsafePath` when `to` holds anything
+        else, `Busy` while another restore writes there, `NotWritable` when the disk is full.
         """
-        started = now()
-        _, body, reader = self.open_point(point)
-        selection = Selection(patterns)
-        with ThreadPoolExecutor(_THREADS) as pool, TreeWriter(to, owner=owner) as tree:
-            steps = _steps(reader, body, selection)
-            work = fetch_ahead(reader, steps, lambda step: step.ref, pool)
-            for count, (step, content) in enumerate(work):
-                _apply(tree, reader, step, content)
-                if progress is not None and count % _PROGRESS_STEPS == 0:
-                    progress(_progress(tree, step.entry))
-        if progress is not None:
-            progress(_progress(tree, None))
-        unmatched = (
-            Problem(path=pattern, reason="selects nothing in this point")
-            for pattern in selection.unmatched()
+        _, body, _ = self.open_point(point)
+
+        # Only here: it takes processes, which listing and comparing need not import.
+        from backup.restoring.restore import Request, Restore
+
+        def open_reader() -> tuple[BlobReader, Healer]:
+            return self._healing(point, body)
+
+        request = Request(
+            repository=self.trust.root.repository,
+            point=point,
+            to=to,
+            patterns=patterns,
+            owner=owner,
+            syncs=syncs,
+            lanes=lanes,
+            forks=isinstance(self._vault, DirectoryStore),
         )
-        return RestoreResult(
-            files=tree.files,
-            directories=tree.directories,
-            bytes=tree.bytes,
-            problems=(*tree.problems, *unmatched),
-            started=started,
-            ended=now(),
-        )
+        return Restore(
+            request, body=body, open_reader=open_reader, progress=progress, now=now
+        ).run()
 
     def open_point(self, point: Point) -> tuple[Snapshot, Body, BlobReader]:
         """The point's public part, its sealed part and a reader of its blobs.
@@ -189,17 +285,41 @@ class Repository:
         if slot.snapshot is None:
             raise Damaged(f"{slot.problem}")
         body = self._body(slot.snapshot, slot)
+        return slot.snapshot, body, self._reader(point, body)
+
+    def _open_healing(self, point: Point) -> tuple[Snapshot, Body, BlobReader]:
+        snapshot, body, _ = self.open_point(point)
+        return snapshot, body, self._healing(point, body)[0]
+
+    def _healing(self, point: Point, body: Body) -> tuple[BlobReader, Healer]:
+        def others() -> Iterator[tuple[str, Body]]:
+            for other in reversed(self.points()):
+                if other.name != point.name and (other.writer, other.domain) == (
+                    point.writer,
+                    point.domain,
+                ):
+                    with suppress(BackupError):
+                        _, found, _ = self.open_point(other)
+                        if found.id_key == body.id_key:
+                            yield other.name, found
+
+        healer = Healer(
+            writer=point.writer, body=body, reader=self._reader(point, body), others=others
+        )
+        return self._reader(point, body, healer.find), healer
+
+    def _reader(self, point: Point, body: Body, heal: Heal | None = None) -> BlobReader:
         # Packs of an earlier generation may be used by a point of a later one.
         identities = [key for (domain, _), key in self._domains.items() if domain == point.domain]
-        reader = BlobReader(
+        return BlobReader(
             vault=self._vault,
             writer=point.writer,
             domain=point.domain,
             repository=self.trust.root.repository,
             identities=identities,
             id_key=body.id_key,
+            heal=heal,
         )
-        return slot.snapshot, body, reader
 
     def opens(self, point: Point) -> bool:
         """Whether the identity holds a key of the point's domain."""
@@ -217,6 +337,9 @@ class Repository:
     def _body(self, snapshot: Snapshot, slot: Slot) -> Body:
         key = self._domains.get((snapshot.domain, snapshot.generation))
         if key is None:
+            domain = self.trust.root.domain(snapshot.domain)
+            if domain is not None and domain.erased is not None:
+                raise WrongKey(erased_text(domain))
             raise WrongKey(
                 f"this identity does not open domain {snapshot.domain}; take its custodian's key"
             )
@@ -247,87 +370,15 @@ class Repository:
         )
 
 
-def walk(reader: BlobReader, body: Body, selection: Selection) -> Iterator[Entry]:
-    """Give the entries of every page that may hold something selected, in path order."""
-
-    def below(ref: BlobRef, depth: int) -> Iterator[Entry]:
-        where = f"page {ref.id.hex()[:16]} of the manifest"
-        data = reader.blob(ref)
-        if depth == 0:
-            yield from leaf_from_bytes(data, where)
-            return
-        for child in node_from_bytes(data, where):
-            if selection.may_lie_between(child.first, child.last):
-                yield from below(child.page, depth - 1)
-
-    yield from below(body.root, body.depth)
-
-
-def blobs_of(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
-    """Give the references of a file in order, its lists being read as they are reached."""
-    for ref in entry.lists:
-        yield from list_from_bytes(reader.blob(ref), f"a list of {entry.text}")
-    yield from entry.blobs
-
-
-def _steps(reader: BlobReader, body: Body, selection: Selection) -> Iterator[_Step]:
-    above: list[Entry] = []  # folders that were not selected, in case something in them is
-    for entry in walk(reader, body, selection):
-        if not selection.takes(entry.path):
-            if entry.kind == "directory":
-                while above and not entry.path.startswith(above[-1].path + b"/"):
-                    above.pop()
-                above.append(entry)
-            continue
-        for folder in above:
-            if entry.path.startswith(folder.path + b"/"):
-                yield _Step(action="make", entry=folder)
-        above.clear()
-        if entry.hard_link is not None and selection.would_take(entry.hard_link):
-            yield _Step(action="link", entry=entry)
-        else:
-            yield from _steps_of(reader, entry)
-
-
-def _steps_of(reader: BlobReader, entry: Entry) -> Iterator[_Step]:
-    yield _Step(action="make", entry=entry)
-    if entry.kind != "file":
-        return
+def _as_path(path: bytes | str) -> bytes:
+    """A path as people may write it: with a slash at the end, and as path text or plainly."""
+    if isinstance(path, bytes):
+        return path
     try:
-        for ref in blobs_of(reader, entry):
-            yield _Step(action="blob", entry=entry, ref=ref)
-    except BackupError as error:
-        yield _Step(action="give up", entry=entry, reason=str(error))
-    yield _Step(action="end", entry=entry)
-
-
-def _apply(
-    tree: TreeWriter, reader: BlobReader, step: _Step, content: bytes | BackupError | None
-) -> None:
-    match step.action:
-        case "make" if step.entry.kind == "file":
-            tree.begin(step.entry)
-        case "make":
-            tree.add(step.entry)
-        case "blob" if isinstance(content, bytes):
-            tree.write(content)
-        case "blob" if isinstance(content, BackupError):
-            tree.give_up(f"not restored: {content}")
-        case "give up":
-            tree.give_up(f"not restored: {step.reason}")
-        case "end":
-            tree.end()
-        case "link" if not tree.link(step.entry):
-            # The first name was not restored: this one has the references to stand on its own.
-            for own in _steps_of(reader, step.entry):
-                _apply(tree, reader, own, _content_of(reader, own))
-
-
-def _content_of(reader: BlobReader, step: _Step) -> bytes | BackupError | None:
-    try:
-        return None if step.ref is None else reader.blob(step.ref)
-    except BackupError as error:
-        return error
+        found = from_path_text(path, "the path asked for")
+    except Damaged:
+        found = os.fsencode(path)  # a percent sign or a control character that means itself
+    return found.rstrip(b"/")
 
 
 def _details(body: Body) -> PointDetails:
@@ -341,14 +392,4 @@ def _details(body: Body) -> PointDetails:
         unread=body.unread,
         unread_total=body.unread_total,
         sources=body.sources,
-    )
-
-
-def _progress(tree: TreeWriter, entry: Entry | None) -> Progress:
-    return Progress(
-        phase="restoring",
-        path="" if entry is None else entry.text,
-        files=tree.files,
-        bytes_done=tree.bytes,
-        bytes_new=0,
     )

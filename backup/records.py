@@ -19,6 +19,7 @@ class Progress:
     files: int
     bytes_done: int  # read, restored or verified so far
     bytes_new: int  # stored so far; 0 where nothing is stored
+    bytes_total: int = 0  # what `bytes_done` comes to in the end; 0 where that is not known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +44,17 @@ class BackupResult:
     bytes_read: int  # from the sources
     bytes_total: int  # what a restore would write
     bytes_new: int  # added to the store, packs and snapshots
+    bytes_changed: int  # of content that was not stored before, as it lies in the sources
+    sent_anew: bool  # the host knew no earlier run of the set: what is new or changed says nothing
+    bytes_incompressible: int  # of that, what hardly compressed: media, or something encrypted
     files_new: int
     files_changed: int
     files_unchanged: int
     unread: tuple[Unread, ...]  # at most 10,000 are named
     unread_total: int
+    left_out: tuple[Unread, ...]  # sockets and the like, at most 100 a source are named
+    left_out_total: int
+    vanished: int  # listed, and deleted before they were read
     consistent_at: datetime  # every change finished before this moment is in the point
     started: datetime
     ended: datetime
@@ -104,11 +111,41 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FoundPath:
+    """One version of a path, and the points that hold it."""
+
+    path: str
+    kind: str
+    size: int
+    modified_ns: int
+    points: tuple[str, ...]  # newest first
+
+
+Aspect = Literal[
+    "kind", "content", "target", "device", "mode", "owner", "time", "xattrs", "hard link"
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A path that two points do not hold alike."""
+
+    path: str
+    change: Literal["added", "removed", "changed"]
+    aspects: tuple[Aspect, ...]  # of what was changed
+    kind: str
+    size_before: int | None
+    size_after: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
     """One path that was not restored, or not exactly."""
 
     path: str
     reason: str
+    is_missing: bool = False  # not there at all; the same restore, run again, tries it once more
+    is_damage: bool = False  # and that because the store no longer holds what it was given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +158,9 @@ class RestoreResult:
     problems: tuple[Problem, ...]
     started: datetime
     ended: datetime
+    healed: tuple[str, ...] = ()  # packs that were not as stored, and where their content came from
+    is_resumed: bool = False  # it went on with a restore that had not ended
+    is_on_disk: bool = True  # the disk was waited for; until it has everything, a power cut loses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +172,11 @@ class Head:
     sha256: str
 
 
+# How a problem shows: by looking at lists and signed records, by reading every byte, or only by
+# opening what is encrypted.
+Depth = Literal["looking", "reading", "opening"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """One thing that `verify` found; `error` means that data or history is not what it was."""
@@ -140,6 +185,30 @@ class Finding:
     object: str
     problem: str
     what_to_do: str
+    depth: Depth = "looking"  # what it took to find it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampled:
+    """What was drawn at random, and what that says of the rest."""
+
+    pieces: int
+    content_bytes: int  # of what was drawn from: what all points would restore, point by point
+    damage: float  # the share of damaged content that the confidence is about
+    confidence: float  # the chance that so much damage would have been found
+
+    @property
+    def sentence(self) -> str:
+        """Say it for people; the confidence is rounded down."""
+        if not self.pieces:
+            return "there is no content to draw from"
+        # A hair more, so that 0.29 × 1,000 is 290 and not 289.999….
+        certainty = min(int(self.confidence * 1000 + 1e-9) / 10, 99.9)
+        return (
+            f"{self.pieces:,} pieces of content were drawn at random and opened: if"
+            f" {self.damage:.4%} or more of it were damaged, this would have found it with"
+            f" {certainty:.1f}% certainty"
+        ).replace(".0000%", "%")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +220,8 @@ class VerifyReport:
     packs: int
     bytes_read: int
     heads: tuple[Head, ...]
+    saw: tuple[Depth, ...] = ("looking",)  # what was looked into wholly, so that no news is good
+    sampled: Sampled | None = None
 
     @property
     def is_sound(self) -> bool:

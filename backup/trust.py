@@ -1,29 +1,34 @@
 """Whom a repository trusts: the chain of root records, read from the vault and checked.
 
-- Record n + 1 counts only when it names the SHA-256 of record n and the same owner signed both.
-- Reading stops at the first record that does not fit; what was valid before it still counts, and
-  the rest is reported.  So junk beside the chain stops nobody, and a hole hides nothing silently.
+- A record counts when the owner signed it and it names the SHA-256 of the last one that counted.
+  What does not count is passed over and reported: so junk in a slot neither stops a reader nor
+  keeps the owner from signing the next, and a hole hides nothing silently.
 - An owner's key that the caller knows from elsewhere (a host's file, a custodian's file) must
   match.
+- A record of a later format stops whoever cannot read it, but only if the owner signed it.
 """
 
 import hashlib
 from dataclasses import dataclass
 
-from backup.errors import BackupError, Damaged, FormatUnknown, NotFound
-from backup.format.layout import KEEPS, ROOTS, number_in, root_name
+from backup.capped import get_capped
+from backup.errors import BackupError, Damaged, FormatUnknown, NotFound, StoreUnavailable
+from backup.format.layout import LARGEST_ROOT, ROOTS, number_in, root_name
+from backup.format.link import Link
 from backup.format.root import RootRecord, root_from_bytes
-from backup.format.snapshot import Link
+from backup.format.signed import ROOT_CONTEXT, check_signature, check_stop_sign, format_of
 from backup.stores import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trust:
-    """The root records in force; `problems` are (object, what is wrong with it)."""
+    """The root records that count; `problems` are (object, what is wrong with it)."""
 
-    roots: tuple[RootRecord, ...]  # number 0, 1, 2, …
+    roots: tuple[RootRecord, ...]  # in their order; the last is in force
     links: tuple[Link, ...]  # the same, as other records name them
+    highest: int  # the highest number in use, junk included: the next record takes the one behind
     problems: tuple[tuple[str, str], ...]
+    unlinked: tuple[str, ...] = ()  # records that the owner signed and that no longer fit: rollback
 
     @property
     def root(self) -> RootRecord:
@@ -32,64 +37,86 @@ class Trust:
 
 
 def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
-    """Read and check the root records; `NotFound` when there are none, `Damaged` when none hold."""
-    names = [stat.name for stat in vault.list(ROOTS)]
-    if not names:
-        raise NotFound("there is no repository in this store; create one, or look at another place")
+    """Read and check the root records; `NotFound` when there are none, `Damaged` when none hold.
+
+    `FormatUnknown` when the owner signed one of a later format.
+    """
     roots: list[RootRecord] = []
     links: list[Link] = []
     problems: list[tuple[str, str]] = []
-    for name in names:
-        number = number_in(name, ROOTS)
+    unlinked: list[str] = []
+    highest = -1
+    for stat in vault.list(ROOTS):
+        number = number_in(stat.name, ROOTS)
         if number is None:
-            problems.append((name, f"{name} is not named as a root record is"))
+            problems.append((stat.name, f"{stat.name} is not named as a root record is"))
             continue
-        data = vault.get(name)
+        highest = number
+        known = roots[0].owner if roots else owner
         try:
-            record = root_from_bytes(data, name)
-            _check_place(record, number, roots, links, owner)
-        except FormatUnknown:
+            data = get_capped(vault, stat.name, LARGEST_ROOT)
+            _refuse_later_format(data, known, stat.name)
+            if roots:
+                # The signature first: what a stranger put is not even parsed.
+                check_signature(ROOT_CONTEXT, data, roots[0].owner, stat.name)
+            record = root_from_bytes(data, stat.name)
+        except (FormatUnknown, StoreUnavailable):
             # Who cannot read the newest rules must not act by older ones.
             raise
         except BackupError as error:
-            problems.append((name, str(error)))
-            break
+            problems.append((stat.name, str(error)))
+            continue
+        problem = _misplaced(record, number, roots, links, known)
+        if problem is not None:
+            problems.append((stat.name, problem))
+            if (record.owner, record.number) == (known, number):
+                unlinked.append(stat.name)
+            continue
         roots.append(record)
         links.append(Link(number=number, sha256=hashlib.sha256(data).hexdigest()))
+    if not roots and not problems:
+        raise NotFound(
+            "there is no repository in this store: see that its disk, share or bucket is there, and"
+            " that the place that is named is the right one"
+        )
     if not roots:
+        problem = problems[0][1].removesuffix("; verify the repository")
         raise Damaged(
-            f"{root_name(0)} is not valid: {problems[0][1]}."
-            " Take the root record from a copy of the repository"
+            f"the root record is not valid: {problem}. Take it from a copy of the repository"
         )
-    return Trust(roots=tuple(roots), links=tuple(links), problems=tuple(problems))
+    return Trust(
+        roots=tuple(roots),
+        links=tuple(links),
+        highest=highest,
+        problems=tuple(problems),
+        unlinked=tuple(unlinked),
+    )
 
 
-def refuse_keep_records(vault: Store) -> None:
-    """`FormatUnknown` when a keeper works here: format 0 would go on using what was freed."""
-    if next(vault.list(KEEPS), None) is not None:
-        raise FormatUnknown(
-            "this repository has keep records, which this version cannot read;"
-            " use a newer version of this program"
-        )
+def _refuse_later_format(data: bytes, owner: bytes | None, name: str) -> None:
+    number = format_of(data)
+    if number is None:
+        return
+    if owner is not None:
+        check_stop_sign("root", number, data, owner, name)
+    raise FormatUnknown(f"{name} has format {number}; use a newer version of this program")
 
 
-def _check_place(
+def _misplaced(
     record: RootRecord,
     number: int,
     before: list[RootRecord],
     links: list[Link],
     owner: bytes | None,
-) -> None:
+) -> str | None:
     name = root_name(number)
-    if record.number != number or number != len(before):
-        raise Damaged(f"{name} does not follow the record before it: one is missing or was moved")
+    if record.number != number:
+        return f"{name} holds root record {record.number}: it was moved"
     if owner is not None and record.owner != owner:
-        raise Damaged(f"{name} was signed by another owner than the one that is known here")
-    if not before:
-        if record.previous is not None:
-            raise Damaged(f"{name} names a record before the first")
-        return
-    if (record.repository, record.owner) != (before[0].repository, before[0].owner):
-        raise Damaged(f"{name} is of another repository or owner")
-    if record.previous is None or record.previous.hex() != links[-1].sha256:
-        raise Damaged(f"{name} does not name the record before it")
+        return f"{name} was signed by another owner than the one that is known here"
+    if before and record.repository != before[0].repository:
+        return f"{name} is of another repository"
+    previous = None if record.previous is None else record.previous.hex()
+    if previous != (links[-1].sha256 if links else None):
+        return f"{name} does not follow the record before it: one is missing, was moved or changed"
+    return None

@@ -3,7 +3,9 @@
 - Keyless: signatures, the sequence without holes, the hash of each snapshot before, the witness,
   every named pack there with its size.  `read` reads every byte: a pack's name is the hash of
   them, so each flipped bit is found.
-- Keyed (an identity): besides, every tag of every pack read, and every blob that any point reaches.
+- Keyed (an identity): besides, every tag of every pack read, and every blob that any point reaches;
+  or every page, and of the content a random sample, with the confidence that it gives.
+- What the keeper's records freed may be gone; what a point that has not expired needs may not.
 - Only the keyed check finds what a writer that was taken over stored wrongly: garbage under a
   good signature, references into nothing.
 - Without a witness a removed newest snapshot looks like one never made: keep `heads` elsewhere.
@@ -12,26 +14,34 @@
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 
-from backup.contents import Contents
-from backup.errors import BackupError, Damaged, NotFound, WrongKey
-from backup.findings import FROM_A_COPY, LOOK, TAKE_THE_RIGHT, Findings
+from backup.capped import get_capped
+from backup.checking.contents import Contents
+from backup.checking.findings import FROM_A_COPY, LOOK, TAKE_THE_RIGHT, Findings
+from backup.checking.packs import Packs
+from backup.checking.sampling import Sample
+from backup.errors import BackupError, Damaged, StoreUnavailable, UsageError
 from backup.format.layout import (
+    KEEPS,
+    LARGEST_COPY,
+    LARGEST_KEY,
     ROOTS,
+    copy_in,
+    keep_name,
     keys_of,
     number_in,
     pack_in,
-    pack_name,
-    packs_of,
     root_name,
     snapshot_name,
     snapshots_of,
 )
 from backup.history import History, read_history
-from backup.keys import Identity, parse_key_record
+from backup.keeps import Keeps, load_keeps
+from backup.keys import Identity, erased_text, parse_key_record
 from backup.reader import Repository
-from backup.records import Head, Progress, VerifyReport
+from backup.records import Depth, Head, Progress, VerifyReport
 from backup.stores import Store
 from backup.trust import Trust, load_trust
 
@@ -42,18 +52,25 @@ def verify(
     keys: Store | None = None,
     identity: Identity | None = None,
     read: bool = False,
+    sample: Sample | None = None,
     witness: Sequence[Head] = (),
     owner: bytes | None = None,
     progress: Callable[[Progress], None] | None = None,
+    random: Callable[[int], bytes] = os.urandom,
 ) -> VerifyReport:
     """Check everything that can be checked with what is given; findings are the result, not errors.
 
-    `witness` are heads of an earlier report, kept elsewhere; `owner` is the owner's public key,
-    from the recovery card.  `NotFound` when the store holds no repository at all, `WrongKey` when
-    the identity is of another one, `StoreUnavailable` when the store does not answer.
+    `sample` takes an identity and looks at so many pieces of content instead of all.  `witness` are
+    heads of an earlier report, kept elsewhere; `owner` is the owner's public key, from the recovery
+    card.  `NotFound` when the store holds no repository at all, `WrongKey` when the identity is of
+    another one, `StoreUnavailable` when the store does not answer, `UsageError` for a sample
+    without an identity.
     """
-    return _Check(vault, keys, progress).run(
-        identity=identity, read=read, witness=witness, owner=owner
+    if sample is not None and identity is None:
+        raise UsageError("a sample of the content is opened with a key; give a custodian's")
+    check = _Check(vault, keys, progress)
+    return check.run(
+        identity=identity, read=read, sample=sample, random=random, witness=witness, owner=owner
     )
 
 
@@ -72,6 +89,8 @@ class _Check:
         *,
         identity: Identity | None,
         read: bool,
+        sample: Sample | None,
+        random: Callable[[int], bytes],
         witness: Sequence[Head],
         owner: bytes | None,
     ) -> VerifyReport:
@@ -80,44 +99,92 @@ class _Check:
         except Damaged as error:
             self._found.error(root_name(0), str(error), FROM_A_COPY)
             return VerifyReport(
-                findings=self._found.all(), points=0, packs=0, bytes_read=0, heads=()
+                findings=self._found.all(), points=0, packs=0, bytes_read=0, heads=(), saw=()
             )
         repository = None
         if identity is not None:
             repository = Repository.open(self._vault, self._keys, identity)
+        keeps = load_keeps(self._vault, trust)
         for name, problem in trust.problems:
             self._found.error(name, problem, FROM_A_COPY)
+        for name, problem in keeps.problems:
+            self._check_keep_slot(name, problem, keeps)
         if self._keys is not None:
             self._check_keys(trust, self._keys)
-        writers = sorted({writer.id for writer in trust.root.writers})
         histories = {
-            writer: History(writer, list(read_history(self._vault, trust, writer)))
-            for writer in writers
+            writer: History(writer, read_history(self._vault, trust, writer))
+            for writer in trust.root.writer_ids
         }
-        for history in histories.values():
+        packs = {
+            writer: Packs(self._vault, history, keeps, self._found)
+            for writer, history in histories.items()
+        }
+        for writer, history in histories.items():
             history.check(self._found)
             history.check_witness(witness, self._found)
-            self._check_packs(history)
+            self._check_keep_links(history, keeps)
+            packs[writer].look()
         self._check_strangers(histories, witness)
         if read:
-            for history in histories.values():
-                self._read_packs(history, repository)
+            for one in packs.values():
+                one.read(repository, self._tell)
+        saw: list[Depth] = ["looking", "reading"] if read else ["looking"]
+        sampled = None
         if repository is not None:
-            contents = Contents(repository, histories, self._found, self._tell)
-            contents.check()
-            self._bytes_read += contents.bytes_read
+            contents = Contents(repository, packs, self._found, self._tell)
+            if sample is not None:
+                sampled = contents.sample(sample, random)
+            else:
+                contents.check()
+                saw += ["opening"] if contents.opened_all else []
+        for one in packs.values():
+            one.report()
         return VerifyReport(
             findings=self._found.all(),
             points=sum(len(history.snapshots) for history in histories.values()),
             packs=sum(len(history.packs) for history in histories.values()),
             bytes_read=self._bytes_read,
             heads=tuple(head for h in histories.values() if (head := h.head()) is not None),
+            saw=tuple(saw),
+            sampled=sampled,
         )
+
+    def _check_keep_slot(self, name: str, problem: str, keeps: Keeps) -> None:
+        """What a later record passed over was junk, or is of a keeper who was retired since."""
+        number = number_in(name, KEEPS)
+        if number is not None and keeps.head is not None and number < keeps.head.number:
+            problem = f"{problem}; the records after it passed it over"
+            self._found.warning(name, problem, LOOK, kind="passed over")
+        else:
+            self._found.error(name, problem, FROM_A_COPY)
+
+    def _check_keep_links(self, history: History, keeps: Keeps) -> None:
+        """A keep record that a writer saw once is there for ever."""
+        for snapshot in history.snapshots.values():
+            link = snapshot.keep
+            if link is not None and keeps.slots.get(link.number) != link.sha256:
+                self._found.error(
+                    keep_name(link.number),
+                    f"is not the keep record that snapshot {snapshot.sequence} of"
+                    f" {history.writer} saw: it was removed or replaced",
+                    FROM_A_COPY,
+                    kind="keep link",
+                )
 
     def _check_keys(self, trust: Trust, keys: Store) -> None:
         for domain in trust.root.domains:
             prefix = keys_of(domain.id, domain.generation)
             names = [stat.name for stat in keys.list(prefix)]
+            if domain.erased is not None:
+                self._found.note(prefix, erased_text(domain), "nothing: this is not damage")
+                if names:
+                    self._found.error(
+                        names[0],
+                        f"domain {domain.id} was erased on {domain.erased:%Y-%m-%d}, and its key is"
+                        " still there",
+                        "let the owner run the erasure again, to its end",
+                    )
+                continue
             if not names:
                 self._found.error(
                     prefix,
@@ -126,33 +193,12 @@ class _Check:
                 )
             for name in names:
                 try:
-                    record = parse_key_record(keys.get(name), trust.root, domain, name)
-                    if record.recipient != domain.recipient:
-                        raise Damaged(f"{name} holds another key than the root record names")
+                    data = get_capped(keys, name, LARGEST_KEY)
+                    parse_key_record(data, trust.root, domain, name)
+                except StoreUnavailable:
+                    raise
                 except BackupError as error:
                     self._found.error(name, str(error), FROM_A_COPY)
-
-    def _check_packs(self, history: History) -> None:
-        sizes: dict[str, int] = {}
-        for stat in self._vault.list(packs_of(history.writer)):
-            sizes[stat.name] = stat.size_bytes
-        unnamed = len(sizes)
-        for sha256, size in history.packs.items():
-            name = pack_name(history.writer, sha256)
-            if name not in sizes:
-                self._found.error(name, "is missing although a snapshot names it", FROM_A_COPY)
-                continue
-            unnamed -= 1
-            if sizes[name] != size:
-                self._found.error(
-                    name, f"has {sizes[name]} bytes where its snapshot says {size}", FROM_A_COPY
-                )
-        if unnamed:
-            self._found.note(
-                packs_of(history.writer),
-                f"{unnamed} packs are named by no snapshot: a run was interrupted, or is going on",
-                "nothing: they are harmless, and the next run uses what it can",
-            )
 
     def _check_strangers(self, histories: dict[str, History], witness: Sequence[Head]) -> None:
         for head in witness:
@@ -163,6 +209,10 @@ class _Check:
                     "look at the root records: the repository was replaced or rolled back",
                 )
         for stat in self._vault.list(""):
+            copied = copy_in(stat.name)
+            is_copy = copied is not None and stat.size_bytes <= LARGEST_COPY
+            if copied is not None and not (is_copy and _sha256(self._vault, stat.name) == copied):
+                self._found.error(stat.name, "its bytes are not what its name says", FROM_A_COPY)
             if not _is_ours(stat.name, histories):
                 self._found.warning(stat.name, "is nothing that this format has", LOOK)
             if stat.is_hidden:
@@ -176,28 +226,8 @@ class _Check:
                     TAKE_THE_RIGHT,
                 )
 
-    def _read_packs(self, history: History, repository: Repository | None) -> None:
-        for sha256 in history.packs:
-            name = pack_name(history.writer, sha256)
-            try:
-                data = self._vault.get(name)
-            except NotFound:
-                continue  # said by the listing
-            self._bytes_read += len(data)
-            self._tell(name)
-            if hashlib.sha256(data).hexdigest() != sha256:
-                self._found.error(name, "its bytes are not what its name says", FROM_A_COPY)
-            elif repository is not None:
-                try:
-                    repository.open_whole_pack(data, history.writer, name)
-                except WrongKey:
-                    self._found.error(
-                        name, "does not open with the domain's key", "back its content up again"
-                    )
-                except BackupError as error:
-                    self._found.error(name, str(error), "back its content up again")
-
-    def _tell(self, path: str) -> None:
+    def _tell(self, path: str, bytes_read: int) -> None:
+        self._bytes_read += bytes_read
         if self._progress is not None:
             self._progress(
                 Progress(
@@ -210,8 +240,12 @@ class _Check:
             )
 
 
+def _sha256(vault: Store, name: str) -> str:
+    return hashlib.sha256(vault.get(name)).hexdigest()
+
+
 def _is_ours(name: str, histories: dict[str, History]) -> bool:
-    if number_in(name, ROOTS) is not None:
+    if number_in(name, ROOTS) is not None or number_in(name, KEEPS) is not None or copy_in(name):
         return True
     pack = pack_in(name)
     if pack is not None:

@@ -1,49 +1,63 @@
 """Making a recovery point: the order of writes, from the first look at the store to the commit.
 
-1. Read the root records and the own head; nothing is written for a repository that is not ours.
+1. Read the root records, the own head and the keep records; nothing is written for a repository
+   that is not ours, and nothing is built on packs that are freed, distrusted or lost.
 2. Read the sources; packs are put as they fill, each in the send-log once it is acknowledged.
-3. Put the manifest, level by level; then the signed snapshot, which alone makes the point exist.
+3. Put the manifest, level by level; read the root and keep records again; then put the signed
+   snapshot, which alone makes the point exist.  When the keeper freed meanwhile what the point
+   needs, the sources are walked again, which is quick: everything else is known.
 
 - A crash at any moment leaves packs that no snapshot names, and every earlier point as it was.
 - A long run commits an interim point every 30 minutes or 4,096 packs, so it can be resumed and
-  used.
+  used.  Within a large file it has what came before, and names the packs of the file so far, so
+  that no keeper frees them: the next run reads the file again, and sends only what is new.
+- A clock that is set back harms nothing: points keep their order, no change is overlooked.
 - A path that cannot be read, or changed meanwhile, makes the point partial and is named in it; a
   source that fails wholly too, and the other sources go on.
 - Memory is bounded (about 256 MB) however large the sources are.
 """
 
+import dataclasses
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from backup.blobs import BlobSink
-from backup.commit import Committer
-from backup.earlier import Earlier
-from backup.errors import Damaged, NothingToBackUp, SourceFailed, UsageError
+from backup.errors import NothingToBackUp, SourceFailed, StoreUnavailable, UsageError
 from backup.format.canonical import to_path_text
 from backup.format.fields import NAME
 from backup.format.pack import Destination
-from backup.format.root import DomainGrant
 from backup.format.snapshot import Body, State
 from backup.keys import Host
 from backup.local_files import make_private_folder
-from backup.pages import ManifestBuilder
 from backup.records import BackupResult, Progress, SourceOutcome, Unread
-from backup.send_log import SendLog, open_send_log
-from backup.sources import Source
+from backup.sources import LeftOut, Source
 from backup.stores import Store
-from backup.taking import Taker
-from backup.tape import Outlet, Stored
-from backup.trust import Trust, load_trust, refuse_keep_records
+from backup.writing.admission import admit, check_not_rolled_back
+from backup.writing.avoidance import Avoidance
+from backup.writing.blobs import BlobSink
+from backup.writing.buffers import Buffers
+from backup.writing.commit import Committer, PacksFreed
+from backup.writing.earlier import Earlier
+from backup.writing.pages import ManifestBuilder
+from backup.writing.send_log import SendLog, open_send_log
+from backup.writing.taking import Taker
+from backup.writing.tape import Outlet, Stored
+
+if TYPE_CHECKING:
+    from backup.writing.apart import Reading
 
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
+_MOST_WALKS = 3  # of the sources in one run, when the keeper frees what it builds on
 _PROGRESS_EVERY = timedelta(milliseconds=250)
 _THREADS = 5
+_COLLECTIONS = (100_000, 50, 50)
 
 
 def back_up(
@@ -67,15 +81,16 @@ def back_up(
     """
     _check_request(set_name, sources)
     started = now()
-    trust, domain = _trust_of(vault, host)
+    admission = admit(vault, host)
+    domain = admission.domain
     binding = f"{host.repository.hex()} {host.writer} {host.epoch} {domain.id} {domain.generation}"
-    with open_send_log(send_log, binding) as log, ThreadPoolExecutor(_THREADS) as pool:
-        if trust.root.number < log.newest_root():
-            raise Damaged(
-                f"root record {log.newest_root()}, which this host has seen, is gone;"
-                " restore the root records from a copy before anything is backed up"
-            )
-        log.remember_root(trust.root.number)
+    with (
+        _seldom_collecting(),
+        open_send_log(send_log, binding) as log,
+        closing(Buffers()) as buffers,
+        ThreadPoolExecutor(_THREADS) as pool,
+    ):
+        check_not_rolled_back(admission.trust, log)
         outlet = Outlet(
             store=vault,
             destination=Destination(
@@ -87,25 +102,50 @@ def back_up(
             ),
             random=random,
             pool=pool,
+            buffers=buffers,
         )
-        run = _Run(
-            committer=Committer(vault=vault, trust=trust, domain=domain, host=host, log=log),
-            outlet=outlet,
-            log=log,
-            host=host,
-            set_name=set_name,
-            started=started,
-            now=now,
-            progress=progress,
-            interim_after=interim_after,
-            interim_packs=interim_packs,
+        avoidance = Avoidance(vault=vault, writer=host.writer, log=log)
+        committer = Committer(
+            vault=vault, admission=admission, avoidance=avoidance, host=host, log=log
         )
+        avoidance.begin(admission.trust, set_name, now)
+        bytes_new = 0
         try:
-            with _scratch(send_log) as scratch:
-                return run.finish(sources, scratch, trust)
+            for _ in range(_MOST_WALKS):
+                run = _Run(
+                    committer=committer,
+                    outlet=outlet,
+                    log=log,
+                    host=host,
+                    set_name=set_name,
+                    started=started,
+                    now=now,
+                    progress=progress,
+                    interim_after=interim_after,
+                    interim_packs=interim_packs,
+                    bytes_new=bytes_new,
+                )
+                try:
+                    with _scratch(send_log) as scratch:
+                        result = run.finish(sources, scratch)
+                except PacksFreed:
+                    bytes_new = run.bytes_new
+                    continue
+                committer.close()
+                problems = [f"{name}: {problem}" for name, problem in admission.trust.problems]
+                warnings = (
+                    *log.warnings, *committer.warnings, *avoidance.warnings, *problems,
+                    *result.warnings,
+                )  # fmt: skip
+                return dataclasses.replace(result, warnings=tuple(dict.fromkeys(warnings)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    raise StoreUnavailable(
+        f"set {set_name} was read {_MOST_WALKS} times, and each time the keeper freed or distrusted"
+        " packs that it needs before it was done; no point was made. Verify the repository, look"
+        " at what the keeper does, and run again"
+    )
 
 
 class _Run:
@@ -124,6 +164,7 @@ class _Run:
         progress: Callable[[Progress], None] | None,
         interim_after: timedelta,
         interim_packs: int,
+        bytes_new: int,
     ) -> None:
         self._committer = committer
         self._outlet = outlet
@@ -136,39 +177,44 @@ class _Run:
         self._interim_after = interim_after
         self._interim_packs = interim_packs
         self._outcomes: list[SourceOutcome] = []
-        self._bytes_new = 0
-        self._packs_since = 0
+        self._left_out: list[LeftOut] = []
+        self.bytes_new = bytes_new
+        self._since_commit: set[int] = set()  # packs, by the send-log's numbers
+        self._lowest = started
         self._committed_at = started
         self._told_at = started
-        run = log.begin_run(set_name, int(started.timestamp() * 1_000_000_000))
+        run = log.begin_run(set_name, _nanoseconds(started))
         self._number = run
-        data = self._sink(bundles=True)
+        self._sent_anew = not log.knows(set_name, run)
+        data = self._data = self._sink(bundles=True)
         self._builder = ManifestBuilder(
             log=log, run=run, data=data, new_sink=lambda: self._sink(bundles=False)
         )
+        earlier = self._earlier = Earlier(log, set_name, run)
         self._taker = Taker(
             log=log,
-            earlier=Earlier(log, set_name, run),
+            earlier=earlier,
             sink=data,
             builder=self._builder,
             started=started,
             on_step=self._tell,
+            on_chunks=self._commit_interim_when_due,
         )
 
-    def finish(self, sources: Sequence[Source], scratch: Path, trust: Trust) -> BackupResult:
+    def finish(self, sources: Sequence[Source], scratch: Path) -> BackupResult:
         """Take every source and commit the point."""
         has_failed = False
-        for source in sorted(sources, key=lambda source: source.name.encode()):
-            has_failed |= not self._take(source, scratch)
+        sources = sorted(sources, key=lambda source: source.name.encode())
+        with self._reading(sources, scratch) as reading:
+            for source in sources:
+                has_failed |= not self._take(source, scratch, reading)
         counts = self._taker.counts
         if not counts.files and not counts.directories:
             problems = "; ".join(item.reason for item in counts.unread)
             raise NothingToBackUp(f"no source gave anything, so no point was made: {problems}")
         # A run in which a source failed prunes nothing: what is known of that source stays known.
         sequence = self._commit(is_finished=True, prunes=not has_failed)
-        self._committer.close()
-        warnings = [*self._log.warnings, *self._committer.warnings]
-        warnings += [f"{name}: {problem}" for name, problem in trust.problems]
+        warnings = []
         if counts.silently_changed:
             warnings.append(
                 f"{counts.silently_changed} files have another content although size and times are"
@@ -184,19 +230,34 @@ class _Run:
             directories=counts.directories,
             bytes_read=counts.bytes_read,
             bytes_total=counts.bytes_total,
-            bytes_new=self._bytes_new,
+            bytes_new=self.bytes_new,
+            bytes_changed=self._data.new_bytes,
+            bytes_incompressible=self._data.dense_bytes,
+            sent_anew=self._sent_anew,
             files_new=counts.files_new,
             files_changed=counts.files_changed,
             files_unchanged=counts.files_unchanged,
             unread=tuple(counts.unread),
             unread_total=counts.unread_total,
+            left_out=tuple(item for one in self._left_out for item in one.named),
+            left_out_total=sum(one.total for one in self._left_out),
+            vanished=counts.vanished + sum(one.vanished for one in self._left_out),
             consistent_at=self._consistent_at(),
             started=self._started,
             ended=self._now(),
-            warnings=tuple(dict.fromkeys(warnings)),
+            warnings=tuple(warnings),
         )
 
-    def _take(self, source: Source, scratch: Path) -> bool:
+    def _reading(
+        self, sources: Sequence[Source], scratch: Path
+    ) -> AbstractContextManager["Reading | None"]:
+        if not self._earlier.is_empty:
+            return nullcontext()  # little is read, and what is known here decides what
+        from backup.writing.apart import reading_apart  # most nights need none
+
+        return reading_apart(sources, scratch, self._now, self._host.id_key)
+
+    def _take(self, source: Source, scratch: Path, reading: "Reading | None") -> bool:
         counts = self._taker.counts
         files, size = counts.files, counts.bytes_total
         consistent_at = self._started
@@ -204,7 +265,10 @@ class _Run:
         try:
             with source.opened(scratch, self._now) as opened:
                 consistent_at = opened.consistent_at
-                for _ in self._taker.take(opened):
+                self._left_out.append(opened.left_out)
+                apart = None if reading is None else reading.of(source, opened)
+                taker = self._taker
+                for _ in taker.take(opened) if apart is None else taker.take_apart(apart):
                     self._commit_interim_when_due()
         except SourceFailed as error:
             problem = str(error)
@@ -222,11 +286,24 @@ class _Run:
         return problem is None
 
     def _commit_interim_when_due(self) -> None:
-        is_due = self._packs_since >= self._interim_packs or (
-            self._packs_since > 0 and self._now() - self._committed_at >= self._interim_after
-        )
-        if is_due:
+        if not self._since_commit or self._builder.is_empty:
+            return
+        moment = self._look_at_clock()
+        if moment < self._committed_at:
+            self._committed_at = moment
+        if (
+            len(self._since_commit) >= self._interim_packs
+            or moment - self._committed_at >= self._interim_after
+        ):
             self._commit(is_finished=False, prunes=False)
+
+    def _look_at_clock(self) -> datetime:
+        moment = self._now()
+        if moment < self._lowest:
+            # What changes from now on may bear a time from before the run: it is no old change.
+            self._lowest = moment
+            self._log.run_began(self._number, _nanoseconds(moment))
+        return moment
 
     def _commit(self, *, is_finished: bool, prunes: bool) -> int:
         counts = self._taker.counts
@@ -235,7 +312,9 @@ class _Run:
             state = "partial" if counts.unread_total else "complete"
         self._taker.settle()
         tree = self._builder.finish()
-        ended = self._now()
+        if not is_finished:
+            tree = dataclasses.replace(tree, packs=tree.packs | self._since_commit)
+        ended = self._look_at_clock()
         body = Body(
             consistent_at=self._consistent_at(),
             started=self._started,
@@ -259,8 +338,8 @@ class _Run:
             state=state,
             prunes=prunes,
         )
-        self._bytes_new += committed.size_bytes
-        self._packs_since = 0
+        self.bytes_new += committed.size_bytes
+        self._since_commit.clear()
         self._committed_at = ended
         return committed.sequence
 
@@ -279,14 +358,14 @@ class _Run:
         )
 
     def _stored(self, pack: Stored) -> None:
-        self._bytes_new += pack.size
-        self._packs_since += 1
+        self.bytes_new += pack.size
+        self._since_commit.add(pack.number)
 
     def _tell(self, path: bytes) -> None:
         if self._progress is None:
             return
-        moment = self._now()
-        if moment - self._told_at < _PROGRESS_EVERY:
+        moment = self._look_at_clock()
+        if timedelta(0) <= moment - self._told_at < _PROGRESS_EVERY:
             return
         self._told_at = moment
         counts = self._taker.counts
@@ -296,9 +375,14 @@ class _Run:
                 path=to_path_text(path),
                 files=counts.files,
                 bytes_done=counts.bytes_read,
-                bytes_new=self._bytes_new,
+                bytes_new=self.bytes_new,
             )
         )
+
+
+def _nanoseconds(moment: datetime) -> int:
+    """A moment as file systems count: nanoseconds since 1970."""
+    return int(moment.timestamp() * 1_000_000_000)
 
 
 def _check_request(set_name: str, sources: Sequence[Source]) -> None:
@@ -313,25 +397,18 @@ def _check_request(set_name: str, sources: Sequence[Source]) -> None:
         raise UsageError(f"two sources of set {set_name} have the same name; give each its own")
 
 
-def _trust_of(vault: Store, host: Host) -> tuple[Trust, DomainGrant]:
-    trust = load_trust(vault, owner=host.owner)
-    refuse_keep_records(vault)
-    if trust.root.repository != host.repository:
-        raise UsageError("this store holds another repository than this host writes to")
-    grant = trust.root.writer(host.writer, host.epoch)
-    domain = trust.root.domain(host.domain)
-    if (
-        grant is None
-        or grant.key != host.public_key
-        or grant.trusted_through is not None
-        or domain is None
-        or domain.id not in grant.domains
-    ):
-        raise UsageError(
-            f"the root record does not let {host.writer} write for domain {host.domain};"
-            " the owner must sign a record that does"
-        )
-    return trust, domain
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Let Python look for cycles seldom: a run makes rows by the thousand, and hardly a cycle.
+
+    Looking through all of them again and again took a quarter of a run over small files.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECTIONS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ _PAGE = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Agents:
-    """The accounts of one tenant, all active when made."""
+    """Accounts of one tenant, all active when made."""
 
     server: ScimServer
     ids: tuple[str, ...]
@@ -38,14 +38,14 @@ class Agents:
         )
 
     def read(self) -> list[dict[str, Any]]:
-        """Give every account of the tenant as the directory shows it now."""
+        """Give every one of these accounts as the directory shows it now."""
         found: list[dict[str, Any]] = []
         with self.client() as client:
             while True:
                 page = client.get("/Users", params={"startIndex": len(found) + 1, "count": _PAGE})
                 resources = page.raise_for_status().json().get("Resources") or []
                 if not resources:
-                    return found
+                    return [account for account in found if account["id"] in self.ids]
                 found += resources
 
     def expect_all_locked(self) -> None:
@@ -72,11 +72,21 @@ def running_directory() -> Iterator[ScimServer]:
         yield server
 
 
+def new_tenant(server: ScimServer) -> ScimServer:
+    """Give an empty tenant of its own."""
+    url = server.url.replace("/first/", f"/t{uuid.uuid4().hex}/")
+    return ScimServer(url=url, token=server.token)
+
+
 def new_agents(server: ScimServer, count: int) -> Agents:
     """Fill a tenant of its own with active accounts."""
-    url = server.url.replace("/first/", f"/t{uuid.uuid4().hex}/")
-    names = tuple(f"agent{number:04}" for number in range(count))
-    agents = Agents(server=ScimServer(url=url, token=server.token), ids=(), names=names)
+    return more_agents(new_tenant(server), count, "agent")
+
+
+def more_agents(tenant: ScimServer, count: int, prefix: str) -> Agents:
+    """Add active accounts whose names begin so to a tenant."""
+    names = tuple(f"{prefix}{number:04}" for number in range(count))
+    agents = Agents(server=tenant, ids=(), names=names)
     with agents.client() as client:
         ids = [
             client.post("/Users", json={"schemas": [USER_SCHEMA], "userName": name, "active": True})
@@ -84,7 +94,7 @@ def new_agents(server: ScimServer, count: int) -> Agents:
             .json()["id"]
             for name in names
         ]
-    return Agents(server=agents.server, ids=tuple(ids), names=names)
+    return replace(agents, ids=tuple(ids))
 
 
 def lock_bare(agents: Agents, threads: int) -> None:

@@ -27,6 +27,7 @@ from standfast.operations import incident
 from standfast.operations.lanes import Lanes
 from standfast.operations.place import Place
 from standfast.outside import Outside
+from standfast.procedures import Procedure
 from standfast.records import EffectState, Limits, Mode, Observed, Result
 from tests.operations.places import furnish, place_at
 
@@ -41,6 +42,7 @@ _PLAN, _MANY, _SLOW_MANY, _ONE, _SLOW_ONE = (
     "claim + receipt, batch 1, call 20 ms",
 )
 _UNIT = "µs/effect"
+_ON_POSTGRESQL = "standfast on PostgreSQL"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,9 @@ class _Case:
     batch: int
     pause_seconds: float
     count: int
+
+
+_Carrying = Callable[[Path, Sequence[_Case]], Mapping[str, float]]
 
 
 def rows(setting: Setting) -> list[Row]:
@@ -62,8 +67,38 @@ def rows(setting: Setting) -> list[Row]:
     )
     units = dict.fromkeys((_PLAN, *(case.what for case in cases)), _UNIT)
     found = compare("effects", units, _on_sqlite(setting, cases), setting)
-    with _durable_postgres() as contenders:
-        return found + compare("effects", units, contenders(setting, cases), setting)
+    found += _growth(
+        setting,
+        "standfast on SQLite",
+        lambda number, grown: _ours(setting.room(f"grown-{number}"), "sqlite:///ledger.db", grown),
+    )
+    with _durable_postgres() as (ours, bare):
+        found += compare("effects", units, _on_postgresql(setting, cases, ours, bare), setting)
+        found += _growth(
+            setting,
+            _ON_POSTGRESQL,
+            lambda number, grown: ours(setting.room(f"grown-postgres-{number}"), grown),
+        )
+    return found
+
+
+def _growth(
+    setting: Setting, subject: str, ours: Callable[[int, Sequence[_Case]], Mapping[str, float]]
+) -> list[Row]:
+    """Measure how the cost of one effect grows with how many an incident has: it should not."""
+    sizes = (100, setting.size(10_000, 1_000), setting.size(100_000, 3_000))
+    cases = [
+        _Case(what=f"claim + receipt, {count:,} effects", batch=1000, pause_seconds=0, count=count)
+        for count in sizes
+    ]
+    return compare(
+        "effects",
+        dict.fromkeys((case.what for case in cases), _UNIT),
+        [Contender(subject=subject, run=lambda number: ours(number, cases))],
+        setting,
+        seconds_a_round=600,
+        rounds=3,
+    )
 
 
 def _on_sqlite(setting: Setting, cases: Sequence[_Case]) -> list[Contender]:
@@ -87,9 +122,27 @@ def _on_sqlite(setting: Setting, cases: Sequence[_Case]) -> list[Contender]:
     ]
 
 
+def _on_postgresql(
+    setting: Setting, cases: Sequence[_Case], ours: _Carrying, bare: _Carrying
+) -> list[Contender]:
+    return [
+        Contender(
+            subject=_ON_POSTGRESQL,
+            run=lambda number: ours(setting.room(f"postgres-{number}"), cases),
+        ),
+        Contender(
+            subject="bare psycopg",
+            run=lambda number: bare(setting.room(f"bare-postgres-{number}"), cases),
+        ),
+    ]
+
+
 @contextmanager
-def _durable_postgres() -> Iterator[Callable[[Setting, Sequence[_Case]], list[Contender]]]:
-    """A real server whose commits reach the disk: the tests' own does without."""
+def _durable_postgres() -> Iterator[tuple[_Carrying, _Carrying]]:
+    """Carry cases, ours and bare, on a real server whose commits reach the disk.
+
+    The tests' own server does without.
+    """
     try:
         import psycopg
 
@@ -97,33 +150,25 @@ def _durable_postgres() -> Iterator[Callable[[Setting, Sequence[_Case]], list[Co
     except ImportError as error:
         why = f"{error.name} is not installed; take the development requirements"
 
-        def absent(_number: int) -> Mapping[str, float]:
+        def absent(_folder: Path, _cases: Sequence[_Case]) -> Mapping[str, float]:
             raise Missing(why)
 
-        yield lambda _setting, _cases: [Contender(subject="standfast on PostgreSQL", run=absent)]
+        yield absent, absent
         return
     with running_postgres() as server:
         server.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
 
-        def contenders(setting: Setting, cases: Sequence[_Case]) -> list[Contender]:
-            def ours(number: int) -> Mapping[str, float]:
-                with server.database() as name:
-                    expect(_syncs(server.url(name, driver="")), "PostgreSQL syncs its commits")
-                    return _ours(setting.room(f"postgres-{number}"), server.url(name), cases)
+        def ours(folder: Path, cases: Sequence[_Case]) -> Mapping[str, float]:
+            with server.database() as name:
+                expect(_syncs(server.url(name, driver="")), "PostgreSQL syncs its commits")
+                return _ours(folder, server.url(name), cases)
 
-            def bare(_number: int) -> Mapping[str, float]:
-                with server.database() as name:
-                    url = server.url(name, driver="")
-                    return _bare(
-                        lambda: psycopg.connect(url, autocommit=True), "BEGIN", "%s", cases
-                    )
+        def bare(_folder: Path, cases: Sequence[_Case]) -> Mapping[str, float]:
+            with server.database() as name:
+                url = server.url(name, driver="")
+                return _bare(lambda: psycopg.connect(url, autocommit=True), "BEGIN", "%s", cases)
 
-            return [
-                Contender(subject="standfast on PostgreSQL", run=ours),
-                Contender(subject="bare psycopg", run=bare),
-            ]
-
-        yield contenders
+        yield ours, bare
 
 
 def _syncs(url: str) -> bool:
@@ -226,6 +271,9 @@ class _Pausing(Outside):
         raise NotImplementedError
 
     def _build_sender(self, name: str) -> Sender:
+        raise NotImplementedError
+
+    def _build_procedure(self, name: str) -> Procedure:
         raise NotImplementedError
 
     def _read_audience(self, name: str) -> Audience:

@@ -31,6 +31,7 @@ def describe(folder: Path) -> dict[str, str]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "restic": _first_line("restic", "version"),
+        "borg": _first_line("borg", "--version"),
         "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
     }
 

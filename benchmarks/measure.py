@@ -39,6 +39,7 @@ class Setting:
     rounds: int
     is_quick: bool
     tell: Callable[[str], None]  # progress, for people
+    is_all: bool = False  # also what takes many minutes
 
     def size(self, whole: int, quick: int) -> int:
         """Give the count that this run takes."""

@@ -1,17 +1,32 @@
-"""Telling people by mail: the whole step, from opening the incident to every receipt.
+"""Telling people: the whole step, from opening the incident to every receipt.
+
+By mail, and through an imitation of SendGrid that runs apart, for growing numbers of people. For
+the latter, planning (reading, rendering, digesting, writing down) and sending (from then until each
+receipt is written) are told apart, the imitation's own share is shown, and listmonk's published
+rate stands beside it: 7.2 million mails in 144 minutes are 833 a second, without a record of each.
+All are written to at once: the first hundredth and the pause after it are switched off. `--all`
+goes on to a million people.
 
 The peer has its mails written before the clock starts and keeps four connections open. Standfast
 reads the audience, renders, checks and seals each mail, commits each intent and each receipt, and
 opens a connection for every ten.
 """
 
+import json
 import smtplib
-from collections.abc import Mapping, Sequence
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
+from pathlib import Path
 
+from benchmarks import processes
 from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
+from benchmarks.sendgrid_apart import running_apart
 from benchmarks.sink import Sink, running_sink
 from standfast.errors import ExitStatus
 from standfast.operations import incident
@@ -39,8 +54,115 @@ steps:
 """
 
 
+_GRID = """
+[senders.grid]
+kind = "sendgrid"
+key = "env:SENDGRID_KEY"
+sender_address = "security@example.com"
+url = "{url}"
+batch = 1000
+workers = 2
+
+[playbooks]
+folder = "playbooks"
+"""
+_AT_ONCE = "abort_window_seconds = 0", "abort_window_seconds = 0\ncanary_percent = 0"
+_SECONDS_A_ROUND = 5400
+_LOOK_SECONDS = 10
+_LISTMONK_A_SECOND = 7_200_000 / (144 * 60)
+
+
 def rows(setting: Setting) -> list[Row]:
-    """Send as many mails through Standfast and through bare smtplib."""
+    """Send mails through Standfast and through bare smtplib, then many through SendGrid."""
+    found = _mail_rows(setting)
+    sizes = [1_000, 3_000] if setting.is_quick else [10_000, 100_000]
+    for count in [*sizes, *([1_000_000] if setting.is_all else [])]:
+        found += _sendgrid_rows(setting, count)
+    return found
+
+
+def _sendgrid_rows(setting: Setting, count: int) -> list[Row]:
+    units = {
+        f"send to {count:,} people": "people/s",
+        f"plan and send to {count:,} people": "people/s",
+        f"processor of planning, {count:,} people": "µs/person",
+        f"processor of sending, {count:,} people": "µs/person",
+        f"processor of the imitation, {count:,} people": "µs/person",
+        f"memory, {count:,} people": "MB",
+    }
+    send, both, plan_cpu, send_cpu, their_cpu, memory = units
+
+    def ours(number: int) -> Mapping[str, float]:
+        folder = setting.room(f"grid-{count}-{number}")
+        config_file = furnish(folder, customers=count)
+        (folder / "playbooks").mkdir()
+        tell = _PLAYBOOK.replace("audience: staff", "audience: customers\n      sender: grid")
+        (folder / "playbooks/tell.yaml").write_text(tell)
+        with running_apart(folder / "ledger.db") as account:
+            settings = config_file.read_text().replace(*_AT_ONCE)
+            config_file.write_text(settings + _GRID.format(url=account.url))
+            before = account.seen().cpu_seconds
+            with _progress(folder / "ledger.db", count, setting.tell):
+                used = processes.run(
+                    [sys.executable, "-m", "benchmarks.sending", str(folder)],
+                    seconds=_SECONDS_A_ROUND,
+                )
+            seen = account.seen()
+        figures = json.loads((folder / "figures.json").read_text())
+        expect(
+            (seen.messages, seen.people, seen.tokens) == (count, count, count),
+            f"each of {count} has one mail, not {seen}",
+        )
+        expect(0 < seen.first == seen.intents, "the ledger knew of each mail before it left")
+        return {
+            send: count / figures["send_seconds"],
+            both: count / (figures["plan_seconds"] + figures["send_seconds"]),
+            plan_cpu: figures["plan_cpu_seconds"] / count * 1e6,
+            send_cpu: figures["send_cpu_seconds"] / count * 1e6,
+            their_cpu: (seen.cpu_seconds - before) / count * 1e6,
+            memory: used.memory_bytes / 1e6,
+        }
+
+    def listmonk(_number: int) -> Mapping[str, float]:
+        return {send: _LISTMONK_A_SECOND, both: _LISTMONK_A_SECOND}
+
+    return compare(
+        "notices",
+        units,
+        [
+            Contender(subject="standfast, SendGrid", run=ours),
+            Contender(subject="listmonk", run=listmonk, note="as published, on other machines"),
+        ],
+        setting,
+        seconds_a_round=_SECONDS_A_ROUND,
+        rounds=1 if count > 10_000 else None,
+    )
+
+
+@contextmanager
+def _progress(ledger: Path, count: int, tell: Callable[[str], None]) -> Iterator[None]:
+    """Say now and then how many stand in the ledger, and how many are handed over."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(_LOOK_SECONDS):
+            with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+                (planned,) = connection.execute("SELECT max(rowid) FROM effect").fetchone()
+                (sent,) = connection.execute(
+                    "SELECT sum(size) FROM attempt WHERE ended_at IS NOT NULL"
+                ).fetchone()
+            tell(f"  planned {planned or 0:,}, handed over {sent or 0:,} of {count:,}")
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _mail_rows(setting: Setting) -> list[Row]:
     count = setting.size(1_000, 100)
     what = f"send {count:,} mails"
     with running_sink() as sink:
@@ -50,8 +172,8 @@ def rows(setting: Setting) -> list[Row]:
             config_file = furnish(folder, smtp_port=sink.port, staff=count, mail_timeout_seconds=30)
             (folder / "playbooks").mkdir()
             (folder / "playbooks/tell.yaml").write_text(_PLAYBOOK)
-            with config_file.open("a") as file:
-                file.write('\n[playbooks]\nfolder = "playbooks"\n')
+            settings = config_file.read_text().replace(*_AT_ONCE)
+            config_file.write_text(f'{settings}\n[playbooks]\nfolder = "playbooks"\n')
             with place_at(config_file) as place:
                 watch = Stopwatch()
                 opened = incident.open_incident(place, "tell", {}, mode=Mode.LIVE, opened_by="dana")

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from demo.night import MANAGER, OPERATOR, PASSPHRASES, Night, expect
 from demo.servers import MAILBOX
 from demo.settings import ABORT_SECONDS, DIRECTORY
+from standfast.counted import counted
 from standfast.ledger.effects import EffectRow
-from standfast.operations import decisions
+from standfast.operations import decisions, undoing
 from standfast.operations.incident import look, open_incident
 from standfast.operations.planning import plan_incident
 from standfast.playbook.engine import State
 from standfast.records import EffectState, Mode, Proof, StepState
-from standfast.reports.wording import duration, many
+from standfast.reports.wording import duration
 
 SCENARIO = "account-takeover"
 _INPUT = "--input accounts=@taken-over.txt"
@@ -35,11 +36,11 @@ class Breach:
     def carry_on(self, what: str, step: str) -> None:
         """Let the engine do what can be done now, showing how far `step` is."""
 
-        def counted() -> tuple[int, int]:
+        def progress() -> tuple[int, int]:
             view = self.look().steps.get(step)
             return (view.counts.done, view.counts.total) if view else (0, 0)
 
-        with self.night.teller.working(what, counted):
+        with self.night.teller.working(what, progress):
             self.night.engine.respond(self.incident)
 
 
@@ -54,10 +55,12 @@ def plan(night: Night) -> None:
             report = plan_incident(place, SCENARIO, {"accounts": list(accounts)}, is_signed=True)
         expect(not any(step.impossible for step in report.steps), "every step can be carried out")
         for step in report.steps:
-            words = [f"{many(count, 'target')} through {n}" for n, count in step.by_adapter.items()]
+            words = [
+                f"{counted(count, 'target')} through {n}" for n, count in step.by_adapter.items()
+            ]
             words += [f"{count} refused: {reason}" for reason, count in step.refused.items()]
             words += ["cannot be taken back"] if step.is_irreversible else []
-            words += [f"waits for {many(step.approvals, 'approval')}"] if step.approvals else []
+            words += [f"waits for {counted(step.approvals, 'approval')}"] if step.approvals else []
             teller.says(f"· {step.title}" + (f": {'; '.join(words)}" if words else ""))
         expect(not night.locked() and not night.mail(), "a plan changes nothing")
         teller.says("Nothing was changed.")
@@ -94,7 +97,9 @@ def contain(night: Night) -> Breach:
             "each of the staff has one mail, and nobody else has any",
         )
         files = sum(int(str(e.facts["files"])) for e in frozen)
-        teller.says(f"{opened.incident}: {many(files, 'log file')} frozen and sealed as evidence.")
+        teller.says(
+            f"{opened.incident}: {counted(files, 'log file')} frozen and sealed as evidence."
+        )
         teller.says(f"{len(accounts)} accounts locked {_locked_after(breach)} after it opened.")
         teller.says("Each is proven: asked again, the directory says that it is not active.")
         teller.says(f"{staff} of our own people are warned.")
@@ -107,9 +112,12 @@ def tell_customers(breach: Breach) -> None:
     night, teller = breach.night, breach.night.teller
     customers = len(night.centre.customers)
     with teller.chapter("Are customers affected? Then they are told"):
-        teller.types(f"standfast incident answer {breach.incident} customers_affected yes")
+        teller.types(
+            f"standfast incident answer {breach.incident} customers_affected yes --as {MANAGER}"
+        )
         with night.place() as place:
-            decisions.answer(place, breach.incident, "customers_affected", "yes")
+            by = decisions.known_person(place, MANAGER, PASSPHRASES[MANAGER])
+            decisions.answer(place, breach.incident, "customers_affected", "yes", by=by)
         breach.carry_on("planning the notice", "tell_customers")
         asking = breach.look().steps["tell_customers"]
         expect(asking.state is StepState.ASKING, "the notice waits for a second person")
@@ -118,7 +126,7 @@ def tell_customers(breach: Breach) -> None:
             not any(one.address in already for one in night.centre.customers),
             "no customer is told before that",
         )
-        teller.says(f"{many(customers, 'message')} are ready, and none leaves: a second person")
+        teller.says(f"{counted(customers, 'message')} are ready, and none leaves: a second person")
         teller.says(f"must approve. {MANAGER} was paged. The demo now answers as {MANAGER}:")
         teller.types(f"standfast incident approve {breach.incident} tell_customers --as {MANAGER}")
         with night.place() as place:
@@ -126,8 +134,8 @@ def tell_customers(breach: Breach) -> None:
                 place, breach.incident, "tell_customers", MANAGER, PASSPHRASES[MANAGER]
             )
         teller.says(
-            f"Signed. {many(ABORT_SECONDS, 'second')} to change one's mind (two minutes in a real "
-            "place), then they go out."
+            f"Signed. {counted(ABORT_SECONDS, 'second')} to change one's mind (two minutes in a "
+            "real place), then they go out."
         )
         breach.carry_on("telling customers", "tell_customers")
         mail = night.mail()
@@ -150,7 +158,7 @@ def give_back(breach: Breach) -> None:
         more = f" … ({len(innocent)} in all)" if len(innocent) > 1 else ""
         teller.types(f"standfast incident undo {breach.incident} {names}{more}")
         with night.place() as place:
-            undo = decisions.undo(place, breach.incident, targets=innocent)
+            undo = undoing.undo(place, breach.incident, targets=innocent)
         expect(undo.restores == len(innocent) and not undo.kept, "all of them can be given back")
         breach.carry_on("giving back", undo.step)
         expect(

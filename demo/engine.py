@@ -48,9 +48,9 @@ class Engine:
             warm.hand_over()
             prefect_server.stop(self._server.result().pid)
 
-    def wait(self) -> str:
-        """Wait until Prefect answers; give its address. Raises `Unavailable` when it never does."""
-        return self._server.result().url
+    def wait(self) -> PrefectServer:
+        """Wait until Prefect answers; give its server. Raises `Unavailable` when it never does."""
+        return self._server.result()
 
     def back_up(self, set_name: str) -> None:
         """Run the flow of a night."""

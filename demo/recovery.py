@@ -6,10 +6,11 @@ from typing import Any
 from demo.call_centre import next_day
 from demo.night import Night, expect
 from demo.settings import SET
-from standfast.ledger.runs import RunRow
+from standfast.counted import counted
+from standfast.ledger.run_row import RunRow
 from standfast.operations.place import Place, system_clock
 from standfast.operations.setup import IDENTITY_FILE, OFFLINE
-from standfast.reports.wording import duration, many, size
+from standfast.reports.wording import duration, size
 
 _DATABASE_AT_MOST = 5_000_000  # bytes of it, of the logs and of the lists that a night stores anew
 
@@ -19,7 +20,7 @@ def first_night(night: Night) -> None:
     with night.teller.chapter("The first night: everything is backed up, encrypted"):
         run = _backed_up(night)
         night.teller.says(
-            f"{many(run.summary['files'], 'file')}, {size(run.summary['bytes_total'])} read, "
+            f"{counted(run.summary['files'], 'file')}, {size(run.summary['bytes_total'])} read, "
             f"{size(run.summary['bytes_new'])} stored in {_took(run)}."
         )
         night.teller.says("Written with public keys only: nothing that opens it was needed.")
@@ -36,8 +37,9 @@ def second_night(night: Night) -> None:
         with teller.working("a day of work"):
             day = next_day(night.centre, system_clock(), lambda *_: None)
         teller.says(
-            f"The day: {many(day.recorded, 'new recording')}, one renamed, one deleted, "
-            f"{many(day.customers_changed, 'customer')} changed, {many(day.contacts, 'contact')}."
+            f"The day: {counted(day.recorded, 'new recording')}, one renamed, one deleted, "
+            f"{counted(day.customers_changed, 'customer')} changed, "
+            f"{counted(day.contacts, 'contact')}."
         )
         run = _backed_up(night)
         expect(
@@ -45,7 +47,7 @@ def second_night(night: Night) -> None:
             "the second night stores the new recordings and a little of the database",
         )
         teller.says(
-            f"{many(run.summary['files'], 'file')} looked at, {size(run.summary['bytes_new'])} "
+            f"{counted(run.summary['files'], 'file')} looked at, {size(run.summary['bytes_new'])} "
             f"stored in {_took(run)}; the renamed recording cost next to nothing."
         )
 
@@ -56,7 +58,7 @@ def drill(night: Night) -> None:
     with teller.chapter("Does it come back? A restore drill"):
         found = _drilled(night)
         teller.says(
-            f"{many(found['files'], 'file')} ({size(found['bytes'])}) and every row of the "
+            f"{counted(found['files'], 'file')} ({size(found['bytes'])}) and every row of the "
             "database equal the source: content, modes, times, links."
         )
         teller.says(

@@ -1,7 +1,8 @@
 """The contact centre's servers: a directory of accounts and mail, each a process of its own.
 
 They outlive the tour, so that every command can be tried on the place; `servers.json` in its folder
-says which processes they are, `stop` ends them, `start` brings them back on the same ports.
+says which processes they are, `stop` ends them, `start` brings them back on the same ports. Prefect
+ends with the tour, and is noted there for `stop` all the same: the tour may be killed.
 
 Rules
 - A process is ended only when it is the one that was started: its number and the moment at which it
@@ -30,6 +31,7 @@ from standfast.errors import StandfastError, UsageError
 
 SERVERS_FILE = "servers.json"
 MAILBOX = "mailbox"
+_PREFECT = "prefect"
 _READY_SECONDS = 30.0
 _END_SECONDS = 5.0
 _USER_SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -98,9 +100,19 @@ def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
     return started
 
 
+def note_prefect(place: Path, *, port: int, pid: int) -> None:
+    """Note the tour's Prefect server beside the others, so that `stop` ends it if the tour cannot.
+
+    It must be the head of its own process group.
+    """
+    prefect = Running(name=_PREFECT, port=port, pid=pid, began=_began(pid))
+    noted = [*_known(place), prefect]
+    (place / SERVERS_FILE).write_text(json.dumps([asdict(one) for one in noted], indent=2))
+
+
 def start_again(place: Path) -> list[Running]:
     """Bring the servers of a place back on their ports; those that still run are left alone."""
-    known = _known(place)
+    known = [one for one in _known(place) if one.name != _PREFECT]  # it belongs to the tour
     if all(one.is_alive for one in known):
         return known
     stop(place)
@@ -113,7 +125,7 @@ def stop(place: Path) -> int:
     running = [one for one in _known(place) if one.is_alive]
     for one in running:
         with suppress(ProcessLookupError):
-            os.kill(one.pid, signal.SIGTERM)
+            os.killpg(one.pid, signal.SIGTERM)
     deadline = time.monotonic() + _END_SECONDS
     while any(one.is_alive for one in running) and time.monotonic() < deadline:
         _reap(running)
@@ -121,7 +133,7 @@ def stop(place: Path) -> int:
     for one in running:
         if one.is_alive:
             with suppress(ProcessLookupError):
-                os.kill(one.pid, signal.SIGKILL)
+                os.killpg(one.pid, signal.SIGKILL)
     _reap(running)
     return len(running)
 
@@ -196,7 +208,7 @@ def _launch(name: str, port: int, arguments: Sequence[str], log: Path) -> Runnin
             (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
-        setsid=True,  # Ctrl-C in the tour is not for them
+        setsid=True,  # Ctrl-C in the tour is not for them, and `stop` ends the group
     )
     return Running(name=name, port=port, pid=pid, began=_began(pid))
 

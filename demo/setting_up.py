@@ -11,6 +11,7 @@ Rules
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from demo import servers
 from demo.call_centre import CallCentre, Scale, build
@@ -18,10 +19,11 @@ from demo.engine import Engine
 from demo.night import MANAGER, OPERATOR, PASSPHRASES, Night
 from demo.settings import BREAK_GLASS, DIRECTORY, configuration
 from demo.telling import Teller
+from standfast.counted import counted
 from standfast.operations.enrolment import enrol_person
 from standfast.operations.place import open_place, system_clock
 from standfast.operations.setup import IDENTITY_FILE, OFFLINE, OWNER_FILE, set_up
-from standfast.reports.wording import many, size
+from standfast.reports.wording import size
 
 
 @contextmanager
@@ -47,8 +49,9 @@ def made(folder: Path, scale: Scale, teller: Teller) -> Iterator[Night]:
             _enrol(config_file)
             _introduce(folder, centre, teller)
             with teller.working("Prefect starts"):
-                address = engine.wait()
-            teller.says(f"Prefect carries the work out: {address}, until the tour ends.")
+                prefect = engine.wait()
+            servers.note_prefect(folder, port=urlsplit(prefect.url).port or 0, pid=prefect.pid)
+            teller.says(f"Prefect carries the work out: {prefect.url}, until the tour ends.")
         yield Night(folder=folder, centre=centre, accounts=accounts, engine=engine, teller=teller)
 
 
@@ -89,11 +92,11 @@ def _enrol(config_file: Path) -> None:
 def _introduce(folder: Path, centre: CallCentre, teller: Teller) -> None:
     recorded = [path.stat().st_size for path in centre.calls()]
     teller.says(
-        f"{many(len(recorded), 'recording')} ({size(sum(recorded))}), "
-        f"{many(len(centre.customers), 'customer')} in SQLite, logs,"
+        f"{counted(len(recorded), 'recording')} ({size(sum(recorded))}), "
+        f"{counted(len(centre.customers), 'customer')} in SQLite, logs,"
     )
     teller.says(
-        f"{many(len(centre.agents), 'agent')} in a SCIM directory, mail into a folder: {folder}"
+        f"{counted(len(centre.agents), 'agent')} in a SCIM directory, mail into a folder: {folder}"
     )
     teller.says(
         f"To take offline: {OFFLINE}/{IDENTITY_FILE}, which opens every backup, and "

@@ -114,14 +114,24 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
             }
         },
         "audiences": {
-            "staff": {"kind": "csv", "path": str(centre.staff_list)},
+            "staff": {
+                "kind": "csv",
+                "path": str(centre.staff_list),
+                "why": "works here, and is needed to keep the intruder out",
+            },
             "customers": {
                 "kind": "sqlite",
                 "path": str(centre.database),
                 "query": "SELECT email AS address, name, language, id AS key FROM customers "
                 "ORDER BY id",
+                "why": "their record was open in the account",
             },
         },
         # Two minutes in a real place: time to stop a notice that was approved by mistake.
-        "notices": {"sender": "mail", "abort_window_seconds": ABORT_SECONDS},
+        # Nobody waits a quarter of an hour in a demo for the rest of the wave.
+        "notices": {
+            "sender": "mail",
+            "abort_window_seconds": ABORT_SECONDS,
+            "canary_percent": 0,
+        },
     }

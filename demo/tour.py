@@ -4,15 +4,20 @@ Rules
 - The program does all of it, through the same operations and flows as its commands; each chapter
   shows the command and checks past the program what came of it.
 - The status is 0 only when every check held.
-- What it started is ended by its process number. The directory and the mail stay, so that every
-  command can be tried on the place: `stop` ends them, `serve` brings them back.
-- A folder that the demo made is made anew; any other that has something in it is left alone.
+- What it started is ended by its process number, on SIGTERM too. The directory and the mail stay,
+  so that every command can be tried on the place: `stop` ends them, `serve` brings them back.
+- A folder that the demo made is made anew when that is asked for, since somebody may have worked in
+  it; any other that has something in it is left alone.
 """
 
 import json
 import shutil
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from demo import breach, recovery, servers
@@ -33,20 +38,22 @@ def run(
     folder: Path | None = None,
     *,
     as_json: bool = False,
+    is_again: bool = False,
     scale: Scale | None = None,
     teller: Teller | None = None,
 ) -> int:
     """Make a place in `folder` and give the tour; give the exit status.
 
-    Raises UsageError when the folder holds anything that is not the demo's, and StandfastError when
-    something is not as it must be: the place is then left to be looked at, without its servers.
+    An earlier tour's folder is deleted with all that is in it when `is_again`. Raises UsageError
+    when the folder holds anything else, and StandfastError when something is not as it must be: the
+    place is then left to be looked at, without its servers.
     """
     began = time.monotonic()
     folder = (folder or Path(DEFAULT_FOLDER)).absolute()
     teller = teller or Teller(out=sys.stderr if as_json else sys.stdout)
-    _make_room(folder)
+    _make_room(folder, is_again=is_again)
     try:
-        with made(folder, scale or Scale(), teller) as night:
+        with _ended_by_sigterm(), made(folder, scale or Scale(), teller) as night:
             incident = _tell(night)
     except BaseException:
         if (folder / servers.SERVERS_FILE).exists():
@@ -83,9 +90,27 @@ def _tell(night: Night) -> str:
     return incident.incident
 
 
-def _make_room(folder: Path) -> None:
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does: nothing that was started may outlive it unknown."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may choose what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _make_room(folder: Path, *, is_again: bool) -> None:
     """Give an empty folder of our own."""
     if (folder / _MARK).exists():
+        if not is_again:
+            raise UsageError(
+                f"{folder} holds an earlier demo, and what was tried on it; --again deletes all of "
+                "it and begins anew, or name another folder"
+            )
         if (folder / servers.SERVERS_FILE).exists():
             servers.stop(folder)
         shutil.rmtree(folder)
@@ -95,7 +120,7 @@ def _make_room(folder: Path) -> None:
             f"for ./{DEFAULT_FOLDER}"
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / _MARK).write_text("Made by `standfast demo`, which replaces all of it next time.\n")
+    (folder / _MARK).write_text("Made by `standfast demo`, whose --again replaces all of it.\n")
 
 
 def _say_goodbye(night: Night, incident: str, seconds: float) -> None:

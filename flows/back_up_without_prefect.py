@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from standfast.errors import StandfastError
-from standfast.operations.backups import run_backup
+from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
 from standfast.operations.place import open_place
 
 
@@ -13,7 +13,8 @@ def main(config: str, set_name: str) -> int:
     """Back one set up; give its exit status."""
     try:
         with open_place(Path(config), env=os.environ) as place:
-            return int(run_backup(place, set_name, "serve").exit_status)
+            outcome = run_backup(place, set_name, "serve", pauses=NIGHTLY_PAUSES)
+            return int(outcome.exit_status)
     except StandfastError as error:
         sys.stderr.write(f"{error}\n")
         return int(error.exit_status)

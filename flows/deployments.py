@@ -5,7 +5,9 @@ Rules
   never overlap, the later is cancelled.
 - A night that was missed while nothing ran is caught up once at the start. The ledger says which:
   Prefect only knows what it scheduled itself.
-- Drills that nobody attends are scheduled only where `drills.identity` says with which identity.
+- The vault is verified without a key each day, where this host may look at it.
+- Drills that nobody attends are scheduled only where `drills.identity` says with which identity,
+  and the keeper only where `backup.keeping.schedule` says when: it has a machine of its own.
 """
 
 import asyncio
@@ -26,6 +28,8 @@ from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
+from flows.daily_verification import daily_verification
+from flows.keep_repository import keep_repository
 from flows.keep_watch import keep_watch
 from flows.nightly_backup import nightly_backup
 from flows.respond_to_incident import respond_to_incident
@@ -34,9 +38,9 @@ from flows.what_may_leave import in_place
 from standfast.config import Config
 from standfast.operations.backups import set_age
 from standfast.operations.place import Place
+from standfast.operations.upkeep import Chore, chores
 from standfast.records import timestamp
 
-DRILL_SCHEDULE = "0 5 * * 0"  # after the night of the weekend, when a restore disturbs least
 WATCH_SCHEDULE = "*/10 * * * *"
 
 _PARENT_SECONDS = 1.0
@@ -53,14 +57,24 @@ def deployments(config_file: Path, config: Config) -> list[RunnerDeployment]:
         _deployment(keep_watch, host, {"config": path}, (WATCH_SCHEDULE, zone)),
         _deployment(respond_to_incident, host, {"config": path}, None),
     ]
+    found += [_chore(chore, host, path, (chore.schedule, zone)) for chore in chores(config)]
     for name, settings in config.backup.sets.items():
         parameters = {"config": path, "set_name": name}
         at = (settings.schedule, settings.time_zone or zone)
         found.append(_deployment(nightly_backup, backup_name(config, name), parameters, at))
-        if config.drills.identity is not None:
-            at = (DRILL_SCHEDULE, zone)
-            found.append(_deployment(restore_drill, f"{host}.{name}", parameters, at))
     return found
+
+
+def _chore(chore: Chore, host: str, path: str, at: tuple[str, str]) -> RunnerDeployment:
+    match chore.kind:
+        case "keep":
+            return _deployment(keep_repository, host, {"config": path}, at)
+        case "drill":
+            parameters: dict[str, str | bool] = {"config": path, "set_name": chore.subject}
+            return _deployment(restore_drill, f"{host}.{chore.subject}", parameters, at)
+        case _:
+            what: dict[str, str | bool] = {"config": path, "read": chore.kind == "read"}
+            return _deployment(daily_verification, f"{host}.{chore.kind}", what, at)
 
 
 def backup_name(config: Config, set_name: str) -> str:
@@ -95,7 +109,7 @@ async def run_by_schedule(
 def _deployment(
     wrapped: Flow[Any, Any],
     name: str,
-    parameters: Mapping[str, str],
+    parameters: Mapping[str, str | bool],
     at: tuple[str, str] | None,
 ) -> RunnerDeployment:
     deployment = wrapped.to_deployment(

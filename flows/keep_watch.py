@@ -1,4 +1,4 @@
-"""The flow of the watch: dead runs marked, missed nights named, waiting incidents carried on.
+"""The flow of the watch: dead runs marked, missed nights named, people told, incidents carried on.
 
 `serve` watches by itself every few seconds; this one is for the eye, and for installations whose
 runners are spread over many machines.
@@ -21,7 +21,8 @@ def keep_watch(config: str) -> State[None]:
         outcome = watch.keep_watch(place, "prefect")
         return outcome.exit_status, (
             f"{len(outcome.carried_on)} incidents carried on, {len(outcome.died)} dead runs, "
-            f"{len(outcome.missed)} sets missed, {len(outcome.troubles)} troubles, "
+            f"{len(outcome.missed)} sets missed, {len(outcome.stale)} too old, "
+            f"{len(outcome.told)} alarms told, {len(outcome.troubles)} troubles, "
             f"head {outcome.head}"
         )
 

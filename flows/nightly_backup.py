@@ -1,11 +1,16 @@
-"""The flow of one night: a backup of one set."""
+"""The flow of one night: a backup of one set.
+
+A store that does not answer is tried again later, with longer pauses; nothing else is. A start
+while the set is under way ends as that, and not as a failure.
+"""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
+from flows.progress_shown import progress_shown
 from flows.what_prefect_shows import as_flow, told
 from standfast.errors import ExitStatus
-from standfast.operations.backups import run_backup
+from standfast.operations.backups import NIGHTLY_PAUSES, expected_files, run_backup
 from standfast.operations.place import Place
 
 
@@ -25,11 +30,13 @@ def back_up(config: str, set_name: str) -> State[None]:
     """Make one recovery point."""
 
     def work(place: Place) -> tuple[ExitStatus, str]:
-        outcome = run_backup(place, set_name, "prefect")
+        with progress_shown(set_name, expected_files(place, set_name)) as progress:
+            outcome = run_backup(place, set_name, "prefect", progress, pauses=NIGHTLY_PAUSES)
         result = outcome.result
         return outcome.exit_status, (
             f"run {outcome.run}: {result.point}, {result.files} files, "
-            f"{result.bytes_new} new bytes, {result.unread_total} not read"
+            f"{result.bytes_new} new bytes, {result.unread_total} not read, "
+            f"{len(outcome.jumps)} far more than usual"
         )
 
     return told(config, work)

@@ -8,7 +8,11 @@ Rules
   is down, and after it was killed. Prefect is started beside the loop, never in it.
 - A quiet ledger costs one row a tick and nothing is written: what was looked at is remembered by
   the sequence of the newest audit event. What only time brings is looked for every ten seconds.
+- What this very process opened is begun at once, without waiting for the tick.
+- People are told of alarms in a thread of their own: a mail server may take its time.
 - A ledger that does not answer is waited for: a response must survive its restart.
+- What runs beside the loop (HTTP, and what else is handed over) has threads of its own; the ledger
+  is all that they share with it, and neither waits for the other.
 - SIGTERM and SIGINT end it within seconds. What was under way is in the ledger as begun, and the
   next runner looks how it ended.
 """
@@ -16,20 +20,23 @@ Rules
 import fcntl
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from flows.in_this_process import carry_on
 from flows.scheduling import Scheduling
 from standfast.errors import ConfigurationError, ExitStatus, Refused, StandfastError
-from standfast.ledger.runs import LEASE
+from standfast.ledger.runs import SERVE_LEASE
+from standfast.operations.alarms import Alarm, tell
 from standfast.operations.incident import advance
 from standfast.operations.place import Place, open_place
 from standfast.operations.watch import keep_watch, needs_runner, resume_incidents
@@ -37,12 +44,26 @@ from standfast.operations.watch import keep_watch, needs_runner, resume_incident
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 10.0  # for what only time brings: a wait that is over, a runner that died
 WATCH_SECONDS = 300.0  # dead runs, missed nights, a signed head
-BEAT_SECONDS = LEASE.total_seconds() * 0.4
+BEAT_SECONDS = SERVE_LEASE.total_seconds() * 0.4
+_MOST_ALARMS = 1000
 _END_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
 
 log = logging.getLogger("standfast.serve")
+BeginWork = Callable[[str], None]  # on an incident that was opened in this process
+
+
+class Beside(Protocol):
+    """Something that runs beside the loop, in threads of its own."""
+
+    def begin(self) -> None:
+        """Start in the background; gives back at once."""
+        ...
+
+    def end(self) -> None:
+        """Stop within seconds."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -71,14 +92,19 @@ class Serving:
     place: Place
     config_file: Path
     scheduling: Scheduling | None
+    beside: Sequence[Beside] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     _responses: dict[str, _Response] = field(default_factory=dict)
     _again: threading.Event = field(default_factory=threading.Event)  # look at the next tick
+    _opened: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    _woken: threading.Event = field(default_factory=threading.Event)  # what was opened waits
     _seen: int = -1
     _looked_at: float = float("-inf")
     _watched_at: float = float("-inf")
     _beaten_at: float = float("-inf")
     _missed: frozenset[str] = frozenset()
+    _stale: frozenset[str] = frozenset()
+    _alarms: queue.Queue[Alarm] = field(default_factory=lambda: queue.Queue(_MOST_ALARMS))
     _trouble: str = ""
 
     def run(self) -> None:
@@ -88,26 +114,42 @@ class Serving:
         self._beaten_at = time.monotonic()
         if self.scheduling is not None:
             self.scheduling.begin()
+        threading.Thread(target=self._tell_people, name="alarms", daemon=True).start()
+        for one in self.beside:
+            one.begin()
         log.info("serving as runner %s", token)
         try:
-            while not self.stop.wait(TICK_SECONDS):
-                self._tick(token)
+            while not self.stop.is_set():
+                self._woken.wait(TICK_SECONDS)
+                self._woken.clear()
+                if not self.stop.is_set():
+                    self._tick(token)
         finally:
+            for one in self.beside:
+                one.end()
             if self.scheduling is not None:
                 self.scheduling.end()
             self._wait_for_responses()
             runners.retire(token, None, self.place.clock())
 
+    def begin_work(self, incident: str) -> None:
+        """Have an incident that was opened here carried on at once; from any thread."""
+        self._opened.put(incident)
+        self._woken.set()
+
     @property
     def is_quiet(self) -> bool:
         """Was everything looked at, and is nothing under way here?"""
-        is_busy = any(response.is_under_way for response in list(self._responses.values()))
+        is_busy = self._alarms.unfinished_tasks > 0 or any(
+            response.is_under_way for response in list(self._responses.values())
+        )
         is_due = self._again.is_set() or self._seen != self.place.ledger.newest_event()
         return not (is_busy or is_due)
 
     def _tick(self, token: str) -> None:
         now = time.monotonic()
         try:
+            self._begin_opened()
             if now - self._beaten_at >= BEAT_SECONDS:
                 self.place.ledger.runners.beat(token, None, self.place.clock())
                 self._beaten_at = now
@@ -130,16 +172,49 @@ class Serving:
             self._again.set()
             self._tell_once(f"unexpected {type(error).__name__}")
 
+    def _begin_opened(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                incident = self._opened.get_nowait()
+                if needs_runner(self.place, incident):
+                    self._respond(self.place, incident, "serve")
+
     def _watch(self) -> None:
-        outcome = keep_watch(self.place, "serve", self._respond)
+        outcome = keep_watch(self.place, "serve", self._respond, self._ring)
         for kind, subject in outcome.died:
             log.warning("a %s of %s had died; it is marked as failed", kind, subject)
         missed = frozenset(outcome.missed)
         for name in sorted(missed - self._missed):
             log.warning("the scheduled backup of %s did not come", name)
         self._missed = missed
+        stale = frozenset(outcome.stale)
+        for name in sorted(stale - self._stale):
+            log.warning("the newest complete recovery point of %s is too old", name)
+        self._stale = stale
         if self.scheduling is not None:
             self.scheduling.catch_up_without_prefect(missed)
+
+    def _ring(self, place: Place, alarm: Alarm, way: str) -> bool:
+        """Leave it to the thread that tells people; the next watch comes with what this one drops.
+
+        Gives False: that it was told is known later.
+        """
+        with suppress(queue.Full):
+            self._alarms.put_nowait(alarm)
+        return False
+
+    def _tell_people(self) -> None:
+        while True:
+            alarm = self._alarms.get()
+            try:
+                if tell(self.place, alarm, "serve"):
+                    log.warning("alarm %s: people were told", alarm.subject)
+            except StandfastError as error:
+                log.warning("alarm %s: %s", alarm.subject, error)
+            except Exception as error:
+                log.warning("alarm %s: unexpected %s", alarm.subject, type(error).__name__)
+            finally:
+                self._alarms.task_done()
 
     def _respond(self, place: Place, incident: str, way: str) -> None:
         """Begin to carry an incident on in a thread of its own, unless one is at it."""
@@ -193,13 +268,19 @@ class Serving:
         self._trouble = trouble
 
 
-def _log_to_stderr() -> None:
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
     """Say what we do, and only that: other libraries' lines may quote an address."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = True
 
 
 @contextmanager
@@ -229,23 +310,38 @@ def _only_one_here(place: Place) -> Iterator[None]:
         os.close(line)
 
 
-def serve(config_file: Path, *, env: Mapping[str, str] | None = None) -> int:
+def serve(
+    config_file: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    beside: Callable[[Place, BeginWork], Sequence[Beside]] = lambda place, begin_work: (),
+) -> int:
     """Serve in this process until SIGTERM or SIGINT; to be called from its main thread.
 
+    `beside` gives what is to run beside the loop; it belongs to a layer above this one. What that
+    opens, it hands to its second argument.
     Ends the process itself, with status 0: Prefect's threads wait for their server at the end of a
     process, and it may be gone. Raises `StandfastError` when the place cannot be opened, `Refused`
     when another one serves it on this machine.
     """
-    _log_to_stderr()
     env = os.environ if env is None else env
-    with open_place(config_file, env=env) as place, _only_one_here(place):
+    with (
+        _logging_to_stderr(),
+        open_place(config_file, env=env) as place,
+        _only_one_here(place),
+    ):
         scheduling = Scheduling(
             config_file=config_file.absolute(),
             home=place.config.serve.prefect_home,
             url=place.config.serve.prefect,
             env=env,
         )
-        serving = Serving(place=place, config_file=config_file.absolute(), scheduling=scheduling)
+        serving = Serving(
+            place=place,
+            config_file=config_file.absolute(),
+            scheduling=scheduling,
+        )
+        serving.beside = beside(place, serving.begin_work)
 
         def end(number: int, frame: FrameType | None) -> None:
             serving.stop.set()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from standfast.errors import StandfastError
+from standfast.errors import StandfastError, UnderWay
 from standfast.operations.place import Place, open_place
 
 T = TypeVar("T")
@@ -21,14 +21,21 @@ class FlowFailed(Exception):
     """An operation failed; the text is fit to be stored anywhere."""
 
 
+class FlowUnderWay(FlowFailed):
+    """What was asked for is being done already: nothing is wrong."""
+
+
 def in_place(config: str, work: Callable[[Place], T]) -> T:
     """Do `work` in the installation that a configuration describes; raise only `FlowFailed`."""
+    leaving = FlowFailed
     try:
         with open_place(Path(config), env=os.environ) as place:
             return work(place)
+    except UnderWay as error:
+        problem, leaving = str(error), FlowUnderWay
     except StandfastError as error:
         problem = str(error)
     except Exception as error:
         problem = f"unexpected {type(error).__name__}; the ledger says how far it came"
     # Out here, so that Python chains nothing to it.
-    raise FlowFailed(problem)
+    raise leaving(problem)

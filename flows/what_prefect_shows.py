@@ -11,7 +11,7 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.what_may_leave import FlowFailed, in_place
+from flows.what_may_leave import FlowFailed, FlowUnderWay, in_place
 from standfast.errors import EXIT_STATUS_MEANING, ExitStatus
 from standfast.operations.place import Place
 
@@ -25,6 +25,8 @@ def told(config: str, work: Callable[[Place], tuple[ExitStatus, str]]) -> State[
     """
     try:
         status, line = in_place(config, work)
+    except FlowUnderWay as error:
+        return Completed(message=str(error), name="Under way")
     except FlowFailed as error:
         return Failed(message=str(error))
     get_run_logger().info("%s", line)

@@ -1,7 +1,6 @@
 """Which configuration file a command means.
 
-Apart from `standfast/config/`, whose schema takes a quarter of a second to import: `status` finds
-the file and must not wait for that.
+Apart from `standfast/config/`, so that what only finds the file does not import its whole schema.
 """
 
 from collections.abc import Mapping
@@ -25,6 +24,8 @@ def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
         path, origin = Path(env[VARIABLE]), f"named by {VARIABLE}"
     else:
         path, origin = Path(DEFAULT_FILE), f"in this folder; neither -c nor {VARIABLE} names one"
+    if path.is_dir() and (path / DEFAULT_FILE).is_file():
+        raise ConfigurationError(f"{path} is a folder ({origin}); name {path / DEFAULT_FILE}")
     if not path.is_file():
         raise ConfigurationError(
             f"there is no configuration file {path} ({origin}); make one with `standfast init`, "

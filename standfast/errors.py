@@ -10,6 +10,7 @@
     │   └── ExtraMissing      2  … an optional package; names the extra to install
     ├── Refused               4  ask the operator: the rules forbid it as asked
     │   ├── ApprovalRefused   4  … a signature, a role, or the same person twice
+    │   ├── UnderWay          4  … this very thing is being done already: wait for it
     │   └── Unsupported       4  … the provider cannot do this at all
     ├── Unavailable           1  retry: the other side does not answer
     └── Damaged               6  stop and look: what is stored is not what was written
@@ -111,6 +112,10 @@ class Refused(StandfastError):
 
 class ApprovalRefused(Refused):
     """An approval that does not count: wrong signature, role, person, plan or age."""
+
+
+class UnderWay(Refused):
+    """The same run is under way: nothing is wrong, and nothing was begun."""
 
 
 class Unsupported(Refused):

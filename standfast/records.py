@@ -7,17 +7,19 @@ Rules
   null, lists and objects with ASCII keys. Floats are refused: two writers print them differently.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 Json: TypeAlias = bool | int | str | Sequence["Json"] | Mapping[str, "Json"] | None
 JsonObject: TypeAlias = Mapping[str, Json]
 
+_WRITER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
 _LARGEST_EXACT_INTEGER = 2**53 - 1  # RFC 8785 3.2.2.3: what an IEEE 754 double still holds exactly
 
 
@@ -41,27 +43,40 @@ def moment(text: str) -> datetime:
 def canonical(value: Json) -> bytes:
     """Write `value` as canonical JSON (RFC 8785); raise ValueError for what has no one form."""
     _refuse_what_has_no_one_form(value)
-    return json.dumps(
-        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-    ).encode()
+    return _WRITER.encode(value).encode()
 
 
 def digest(value: Json) -> str:
     """Give the SHA-256 of the canonical form, in hex."""
+    import hashlib  # loads OpenSSL, which `--help` and `status` do without
+
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def _refuse_what_has_no_one_form(value: Json) -> None:
-    if isinstance(value, bool | str | None):
+    # What nearly every value is made of comes first: this runs for each of a million people.
+    kind = type(value)
+    if kind is str or value is None:
+        return
+    if kind is list or kind is tuple:
+        for inner in cast("Sequence[Json]", value):
+            if type(inner) is not str:
+                _refuse_what_has_no_one_form(inner)
+        return
+    if kind is dict:
+        for key, inner in cast("dict[str, Json]", value).items():
+            if not key.isascii():
+                raise ValueError("object keys must be ASCII text")
+            if type(inner) is not str:
+                _refuse_what_has_no_one_form(inner)
+        return
+    if isinstance(value, bool | str):
         return
     if isinstance(value, int):
         if abs(value) > _LARGEST_EXACT_INTEGER:
             raise ValueError("a whole number beyond 2^53 has no one form in JSON")
     elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            if not key.isascii():
-                raise ValueError("object keys must be ASCII text")
-            _refuse_what_has_no_one_form(inner)
+        _refuse_what_has_no_one_form(dict(value))
     elif isinstance(value, list | tuple):
         for inner in value:
             _refuse_what_has_no_one_form(inner)
@@ -165,6 +180,8 @@ class Result:
     facts: JsonObject = field(default_factory=dict)
     proof: Proof = Proof.NONE
     retry_after_seconds: float | None = None  # FAILED only: worth another try, not before this
+    only_a_person_can_tell: bool = False  # UNKNOWN only: no look will ever show it
+    may_go_elsewhere: bool = False  # REFUSED only: by this channel, and another may take it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,3 +198,23 @@ class Observed:
     happened: bool | None = None
     state: JsonObject = field(default_factory=dict)
     reason: str = ""
+
+
+class DeliveryState(StrEnum):
+    """What became of a message after it was handed over, as far as its provider says."""
+
+    TAKEN = "taken"  # on its way
+    DEFERRED = "deferred"  # the mailbox puts it off; the provider tries again
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"  # the mailbox does not take it
+    DROPPED = "dropped"  # the provider did not try
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryEvent:
+    """What a provider tells about one message that it took on."""
+
+    token: str
+    state: DeliveryState
+    at: datetime
+    is_complaint: bool = False  # the reader called it spam

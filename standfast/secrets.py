@@ -8,7 +8,6 @@ Rules
 - A secret is resolved as late as possible and handed on wrapped; `reveal` stands where it is used.
 - No message, repr, pickle or copy shows a value; a message names the reference.
 - A file that every user of the machine may open is refused, since it is no secret any more.
-- Exercises get `NoResolver`, so that no twin can turn out to be live.
 """
 
 import os
@@ -78,14 +77,6 @@ class SystemResolver:
         if not value:
             raise SecretMissing(f"{reference} is not there or empty; set it, or mend the reference")
         return Secret(value)
-
-
-class NoResolver:
-    """Gives nothing: an exercise must not be able to reach anything live."""
-
-    def resolve(self, reference: SecretReference) -> Secret:
-        """Raises `Refused`, always."""
-        raise Refused(f"{reference} is not read here: an exercise uses no secret")
 
 
 def _from_file(reference: SecretReference, base_dir: Path) -> str:

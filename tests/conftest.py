@@ -1,19 +1,43 @@
 """The fixtures that every test may ask for; each module under `servers/` describes its own."""
 
+from hypothesis import settings
+
 from tests.servers.canaille import canaille_server, iam_configuration
+from tests.servers.glewlwyd import glewlwyd_server
+from tests.servers.linux_host import linux_host
+from tests.servers.mariadb import mariadb_server
+from tests.servers.moto import moto_server
 from tests.servers.postgres import postgres_server, postgres_url
+from tests.servers.redis import redis_server
+from tests.servers.samba import samba_server
 from tests.servers.scim import scim_process, scim_server
 from tests.servers.seaweedfs import s3_bucket, seaweedfs_server
+from tests.servers.sendgrid import sendgrid_server
+from tests.servers.ses import ses_server
+from tests.servers.slapd import slapd_server
 from tests.servers.smtp import smtp_server
 
 __all__ = [
     "canaille_server",
+    "glewlwyd_server",
     "iam_configuration",
+    "linux_host",
+    "mariadb_server",
+    "moto_server",
     "postgres_server",
     "postgres_url",
+    "redis_server",
     "s3_bucket",
+    "samba_server",
     "scim_process",
     "scim_server",
     "seaweedfs_server",
+    "sendgrid_server",
+    "ses_server",
+    "slapd_server",
     "smtp_server",
 ]
+
+# A busy machine is slow at times: how long one example takes proves nothing.
+settings.register_profile("standfast", deadline=None)
+settings.load_profile("standfast")

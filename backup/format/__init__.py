@@ -1,10 +1,10 @@
-"""Format 0 as FORMAT.md describes it: bytes to records and back, and no input or output.
+"""Format 1 as FORMAT.md describes it: bytes to records and back, and no input or output.
 
 - `canonical` JSON, times, path text; `fields` reads parsed JSON strictly; `layout` names objects;
-- `signed` puts an owner's or writer's signature under bytes; `root` and `snapshot` are signed;
+- `signed` puts a signature under bytes; `root`, `keep` and `snapshot` are signed;
 - `pack` is the encrypted container; `frame` a compressed stretch in it; `manifest` the tree.
 
 A parser raises `Damaged` or `FormatUnknown`, each naming the object, and nothing else.
 """
 
-FORMAT = 0
+FORMAT = 1

@@ -2,18 +2,19 @@
 
 - Only what canonicalises without doubt is used: no floats, no integer beyond 2^53 - 1, ASCII keys.
 - Reading accepts exactly the canonical bytes, so two different byte strings are never one record.
+- Whoever reads caps the size before: memory and time grow with the bytes, and with nothing else.
 """
 
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from backup.errors import Damaged
 
 LARGEST_INTEGER = 2**53 - 1
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _UNPRINTABLE = re.compile("[\x00-\x1f%\x7f-\x9f\udc80-\udcff]")
 
 
@@ -27,13 +28,17 @@ def to_json(value: object) -> bytes:
 def from_json(data: bytes, where: str) -> Any:
     """Decode bytes that `to_json` made; `Damaged` for any others."""
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_float=_no_float)
         is_canonical = to_json(value) == data
     except (ValueError, RecursionError):
         raise Damaged(f"{where} holds no JSON; verify the repository") from None
     if not is_canonical:
         raise Damaged(f"{where} is JSON, but not as a writer writes it; verify the repository")
     return value
+
+
+def _no_float(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no integer")
 
 
 def to_time(moment: datetime) -> str:
@@ -69,6 +74,8 @@ def _percent(found: re.Match[str]) -> str:
 def from_path_text(text: object, where: str) -> bytes:
     """Read what `to_path_text` wrote."""
     if isinstance(text, str):
+        if text.isascii() and text.isprintable() and "%" not in text:
+            return text.encode()  # most are
         try:
             path = unquote_to_bytes(text)  # UTF-8 around the %XX
             if to_path_text(path) == text:

@@ -1,13 +1,15 @@
 """Strict reading of parsed JSON: each field has its type and range, or the object is damaged."""
 
+import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from backup.errors import Damaged, FormatUnknown
 from backup.format import FORMAT
-from backup.format.canonical import LARGEST_INTEGER, from_path_text, from_time
+from backup.format.canonical import LARGEST_INTEGER, from_json, from_path_text, from_time
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
@@ -39,12 +41,21 @@ class Fields:
     def integer(self, name: str, low: int = 0, high: int = LARGEST_INTEGER) -> int:
         return self._integer(self._values[name], name, low, high)
 
-    def optional_integer(self, name: str) -> int | None:
-        return None if self._values[name] is None else self.integer(name)
+    def optional_integer(self, name: str, high: int = LARGEST_INTEGER) -> int | None:
+        return None if self._values[name] is None else self.integer(name, high=high)
 
     def hexadecimal(self, name: str, size: int) -> bytes:
         """Exactly `size` bytes in lower-case hexadecimal."""
         return from_hex(self._values[name], size, self._where)
+
+    def optional_hexadecimal(self, name: str, size: int) -> bytes | None:
+        return None if self._values[name] is None else self.hexadecimal(name, size)
+
+    def optional_time(self, name: str) -> datetime | None:
+        return None if self._values[name] is None else self.time(name)
+
+    def base64(self, name: str) -> bytes:
+        return from_base64(self._values[name], self._where)
 
     def time(self, name: str) -> datetime:
         return from_time(self._values[name], self._where)
@@ -74,6 +85,13 @@ class Fields:
         return Damaged(f"{self._where} has a wrong value for {name!r}; verify the repository")
 
 
+def read_record(data: bytes, kind: str, names: Iterable[str], where: str) -> Fields:
+    """Read an unsigned record: a line of JSON with its format, its kind and these fields."""
+    value = from_json(data.removesuffix(b"\n"), where)
+    check_format(value, kind, where)
+    return Fields(value, where, ("format", "kind", *names))
+
+
 def check_format(value: object, kind: str, where: str) -> None:
     """Refuse a record of another format or kind, before any other field of it is looked at."""
     if not isinstance(value, dict):
@@ -83,6 +101,25 @@ def check_format(value: object, kind: str, where: str) -> None:
         raise FormatUnknown(f"{where} has format {number}; use a newer version of this program")
     if number != FORMAT or isinstance(number, bool) or value.get("kind") != kind:
         raise Damaged(f"{where} is no {kind} record of format {FORMAT}; verify the repository")
+
+
+def check_ascending(values: Sequence[Any], what: str, where: str) -> None:
+    """`Damaged` unless each value is greater than the one before: so a list has one order."""
+    if any(before >= after for before, after in pairwise(values)):
+        raise Damaged(f"{where} has {what} out of order or twice; verify the repository")
+
+
+def from_base64(value: object, where: str) -> bytes:
+    """Read base64 with its padding, in the one way of writing it."""
+    if isinstance(value, str):
+        try:
+            decoded = base64.b64decode(value, validate=True)
+        except ValueError:
+            decoded = b""
+        # The unused bits of the last character are zero, or two texts would be one value.
+        if base64.b64encode(decoded).decode() == value:
+            return decoded
+    raise Damaged(f"{where} holds no base64 where some belongs; verify the repository")
 
 
 def from_hex(value: object, size: int, where: str) -> bytes:

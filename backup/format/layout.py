@@ -1,6 +1,9 @@
 """The names of objects.
 
 vault  pub/root/<number, 10 digits>
+       pub/keep/<number, 10 digits>
+       pub/format/<sha256 hex>                     FORMAT.md
+       pub/reader/<sha256 hex>                     break_glass.py
        w/<writer>/p/<first 2 hex>/<sha256 hex>     a pack
        w/<writer>/s/<sequence, 10 digits>          a snapshot
 keys   k/<domain>/<generation>/<number>            both 10 digits
@@ -10,14 +13,26 @@ import re
 
 ROOTS = "pub/root/"
 KEEPS = "pub/keep/"
+FORMATS = "pub/format/"
+READERS = "pub/reader/"
 LARGEST_NUMBER = 9_999_999_999
 
-_NUMBER = re.compile(r"\d{10}")
+# What is larger is no such object, and is not read: who may put objects must not fill a reader.
+LARGEST_ROOT = LARGEST_KEY = LARGEST_COPY = 1024 * 1024
+LARGEST_KEEP = 16 * 1024 * 1024
+LARGEST_SNAPSHOT = 64 * 1024 * 1024
+
+_NUMBER = re.compile("[0-9]{10}")
+_COPY = re.compile(r"pub/(?:format|reader)/([0-9a-f]{64})")
 _PACK = re.compile(r"w/([a-z0-9][a-z0-9_-]{0,30})/p/([0-9a-f]{2})/([0-9a-f]{64})")
 
 
 def root_name(number: int) -> str:
     return f"{ROOTS}{number:010d}"
+
+
+def keep_name(number: int) -> str:
+    return f"{KEEPS}{number:010d}"
 
 
 def key_name(domain: str, generation: int, number: int) -> str:
@@ -45,7 +60,7 @@ def snapshot_name(writer: str, sequence: int) -> str:
 
 
 def number_in(name: str, prefix: str) -> int | None:
-    """The number that a root, key or snapshot is named by; None for any other name."""
+    """The number that a root, keep, key or snapshot is named by; None for any other name."""
     digits = name.removeprefix(prefix)
     return int(digits) if name.startswith(prefix) and _NUMBER.fullmatch(digits) else None
 
@@ -56,3 +71,9 @@ def pack_in(name: str) -> tuple[str, str] | None:
     if found is None or not found[3].startswith(found[2]):
         return None
     return found[1], found[3]
+
+
+def copy_in(name: str) -> str | None:
+    """The SHA-256 that a copy of FORMAT.md or of the break-glass reader is named by."""
+    found = _COPY.fullmatch(name)
+    return None if found is None else found[1]

@@ -36,7 +36,7 @@ LARGEST_PACK = HEADER_BYTES + MOST_SEGMENTS * SEGMENT_BYTES
 SMALLEST_PAYLOAD = 4096
 
 _MAGIC = b"sf-pack\0"
-_CONTEXT = b"standfast-backup-0 pack\0"
+_CONTEXT = b"standfast-backup-1 pack\0"
 # magic, format, segments, generation, repository, writer, domain, salt, commitment, wrap's length
 _LAYOUT = struct.Struct(">8sHHI16s32s32s32s32sH")
 _COMMITMENT = slice(128, 160)
@@ -59,7 +59,7 @@ class SealedPack:
     """A pack ready to be put; `name` is the SHA-256 of `data`."""
 
     name: bytes
-    data: bytes | bytearray
+    data: bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,13 +88,19 @@ def padded_size(size: int) -> int:
 
 
 def seal_pack(
-    payload: bytes | bytearray, to: Destination, random: Callable[[int], bytes]
+    payload: bytes | bytearray | memoryview,
+    to: Destination,
+    random: Callable[[int], bytes],
+    into: memoryview | None = None,
 ) -> SealedPack:
-    """Encrypt a payload of 1 to CAPACITY bytes; `random` is called once, for 32 bytes."""
+    """Encrypt a payload of 1 to CAPACITY bytes; `random` is called once, for 32 bytes.
+
+    The pack lies in `into` afterwards, which has room for the largest; without it in new memory.
+    """
     if not 0 < len(payload) <= CAPACITY:
         raise ValueError(f"a pack holds 1 to {CAPACITY} bytes, not {len(payload)}")
     if len(payload) < padded_size(len(payload)):
-        payload = payload.ljust(padded_size(len(payload)), b"\0")
+        payload = bytes(payload).ljust(padded_size(len(payload)), b"\0")
     segments = -(-len(payload) // SEGMENT_PAYLOAD)
     file_key = random(FILE_KEY_BYTES)
     salt = blake3(payload, key=file_key).digest()
@@ -109,14 +115,15 @@ def seal_pack(
     segment_key, commitment = _derive(file_key, salt, header)
     cipher = AESGCM(segment_key)
     # Encrypted to where it stays: a full pack is 16 MiB, and each copy of it counts.
-    data = bytearray(HEADER_BYTES + len(payload) + segments * TAG_BYTES)
+    size = HEADER_BYTES + len(payload) + segments * TAG_BYTES
+    data = memoryview(bytearray(size)) if into is None else into[:size]
     data[:HEADER_BYTES] = header
     data[_COMMITMENT] = commitment
-    with memoryview(payload) as plain, memoryview(data) as sealed:
+    with memoryview(payload) as plain:
         for index in range(segments):
             piece = plain[index * SEGMENT_PAYLOAD : (index + 1) * SEGMENT_PAYLOAD]
             start = HEADER_BYTES + index * SEGMENT_BYTES
-            place = sealed[start : start + len(piece) + TAG_BYTES]
+            place = data[start : start + len(piece) + TAG_BYTES]
             cipher.encrypt_into(_nonce(index, segments), piece, None, place)
     return SealedPack(name=hashlib.sha256(data).digest(), data=data)
 
@@ -128,10 +135,15 @@ def parse_header(data: bytes, where: str) -> PackHeader:
     _, number, segments, generation, repository, writer, domain, salt, commitment, length = (
         _LAYOUT.unpack_from(data)
     )
-    if number != FORMAT:
+    if number > FORMAT:
         raise FormatUnknown(f"{where} has format {number}; use a newer version of this program")
     end = _LAYOUT.size + length
-    is_whole = 1 <= segments <= MOST_SEGMENTS and end <= HEADER_BYTES and not any(data[end:])
+    is_whole = (
+        number == FORMAT
+        and 1 <= segments <= MOST_SEGMENTS
+        and end <= HEADER_BYTES
+        and not any(data[end:])
+    )
     names = [_unpadded(field) for field in (writer, domain)]
     if not is_whole or None in names:
         raise Damaged(f"{where} has a header that no writer writes; verify the repository")
@@ -170,29 +182,41 @@ class OpenPack:
         self._cipher = AESGCM(segment_key)
         self._where = where
 
-    def open_segments(self, first: int, data: bytes) -> bytes:
-        """Decrypt whole segments from number `first` on; `data` ends at a segment's end."""
-        parts = []
-        count = self.header.segments
-        for offset in range(0, len(data), SEGMENT_BYTES):
-            index = first + offset // SEGMENT_BYTES
-            sealed = data[offset : offset + SEGMENT_BYTES]
-            try:
-                parts.append(self._cipher.decrypt(_nonce(index, count), sealed, None))
-            except (InvalidTag, ValueError):
-                raise Damaged(
-                    f"{self._where} is damaged in segment {index}; restore it from a copy"
-                ) from None
-        return b"".join(parts)
+    def open_segments(
+        self, first: int, data: bytes | memoryview, into: memoryview | None = None
+    ) -> memoryview:
+        """Decrypt whole segments from number `first` on; `data` ends at a segment's end.
 
-    def open_all(self, data: bytes) -> bytes:
-        """Decrypt and check a whole pack (`data` with its header): every tag, the salt, the end."""
+        To the beginning of `into`, which is as large as `data` at least, or else to new memory.
+        """
+        count = self.header.segments
+        segments = -(-len(data) // SEGMENT_BYTES)
+        size = max(0, len(data) - segments * TAG_BYTES)
+        opened = memoryview(bytearray(size)) if into is None else into[:size]
+        with memoryview(data) as sealed:
+            for number in range(segments):
+                segment = sealed[number * SEGMENT_BYTES : (number + 1) * SEGMENT_BYTES]
+                begin = number * SEGMENT_PAYLOAD
+                place = opened[begin : begin + len(segment) - TAG_BYTES]
+                try:
+                    self._cipher.decrypt_into(_nonce(first + number, count), segment, None, place)
+                except (InvalidTag, ValueError):
+                    raise Damaged(
+                        f"{self._where} is damaged in segment {first + number};"
+                        " restore it from a copy"
+                    ) from None
+        return opened
+
+    def open_all(self, data: bytes) -> memoryview:
+        """Decrypt and check a whole pack (`data` with its header): tags, salt, padding, the end."""
         body = data[HEADER_BYTES:]
         if -(-len(body) // SEGMENT_BYTES) != self.header.segments:
             raise Damaged(f"{self._where} is shorter or longer than its header says")
         payload = self.open_segments(0, body)
         if blake3(payload, key=self.file_key).digest() != self.header.salt:
             raise Damaged(f"{self._where} holds another payload than its salt says")
+        if padded_size(len(payload)) != len(payload):
+            raise Damaged(f"{self._where} has a size that no writer gives a pack: its padding")
         return payload
 
 
@@ -207,5 +231,6 @@ def _nonce(index: int, count: int) -> bytes:
 
 
 def _unpadded(field: bytes) -> str | None:
+    # What stands behind a zero is part of no name, and must not give one name two headers.
     text = field.rstrip(b"\0").decode("ascii", "replace")
     return text if NAME.fullmatch(text) else None

@@ -3,10 +3,11 @@
 - Both are canonical JSON, a newline, the owner's signature.  Each root names the SHA-256 of the
   one before.
 - The owner's public key stands in every root and never changes: whoever pins it cannot be fooled.
+- No writer's epoch, domain's generation or keeper is named twice: two readers must not disagree.
 """
 
 import base64
-import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.errors import Damaged
 from backup.format import FORMAT
-from backup.format.canonical import from_json, to_json, to_time
-from backup.format.fields import Fields, check_format, from_hex
+from backup.format.canonical import to_json, to_time
+from backup.format.fields import NAME, Fields
 from backup.format.layout import LARGEST_NUMBER
-from backup.format.signed import KEY_CONTEXT, ROOT_CONTEXT, check_signature, sign, unsigned
+from backup.format.signed import KEY_CONTEXT, ROOT_CONTEXT, check_signature, sign, signed_value
 
 REPOSITORY_BYTES = 16
 PUBLIC_KEY_BYTES = 32
@@ -34,6 +35,7 @@ class WriterGrant:
     key: bytes  # Ed25519 public key
     domains: tuple[str, ...]
     trusted_through: int | None  # the last sequence to believe; None while the writer is trusted
+    trusted_sha256: str | None = None  # of that snapshot's bytes, in hexadecimal, where it is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,16 @@ class DomainGrant:
     id: str
     generation: int
     recipient: str  # age public key
+    erased: datetime | None = None  # when its private key was given up; None while it is kept
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeeperGrant:
+    """Who frees what is no longer needed."""
+
+    key: bytes  # Ed25519 public key
+    trusted_through: int | None  # the last keep record to believe; None while it is trusted
+    trusted_sha256: str | None = None  # of that record's bytes, in hexadecimal, where it is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,11 +68,21 @@ class RootRecord:
     created: datetime
     writers: tuple[WriterGrant, ...]
     domains: tuple[DomainGrant, ...]  # every generation; the highest is the one to write for
-    keeper: bytes | None  # Ed25519 public key
+    keepers: tuple[KeeperGrant, ...] = ()
 
     def writer(self, id: str, epoch: int) -> WriterGrant | None:  # noqa: A002 - the field's name
         """The grant of a writer in an epoch, if there is one."""
         return next((w for w in self.writers if (w.id, w.epoch) == (id, epoch)), None)
+
+    @property
+    def writer_ids(self) -> list[str]:
+        """Every writer's name, each once, whatever its epochs; sorted."""
+        return sorted({writer.id for writer in self.writers})
+
+    @property
+    def domain_ids(self) -> list[str]:
+        """Every domain's name, each once, whatever its generations; sorted."""
+        return sorted({domain.id for domain in self.domains})
 
     def domain(self, id: str) -> DomainGrant | None:  # noqa: A002 - the field's name
         """The newest generation of a domain."""
@@ -98,33 +120,49 @@ def root_to_bytes(record: RootRecord, owner: Ed25519PrivateKey) -> bytes:
                 "key": writer.key.hex(),
                 "domains": list(writer.domains),
                 "trusted_through": writer.trusted_through,
+                "trusted_sha256": writer.trusted_sha256,
             }
             for writer in record.writers
         ],
         "domains": [
-            {"id": domain.id, "generation": domain.generation, "recipient": domain.recipient}
+            {
+                "id": domain.id,
+                "generation": domain.generation,
+                "recipient": domain.recipient,
+                "erased": None if domain.erased is None else to_time(domain.erased),
+            }
             for domain in record.domains
         ],
-        "keeper": None if record.keeper is None else record.keeper.hex(),
+        "keepers": [
+            {
+                "key": keeper.key.hex(),
+                "trusted_through": keeper.trusted_through,
+                "trusted_sha256": keeper.trusted_sha256,
+            }
+            for keeper in record.keepers
+        ],
     }
     return sign(ROOT_CONTEXT, to_json(value) + b"\n", owner)
 
 
 def root_from_bytes(data: bytes, where: str) -> RootRecord:
     """Decode a root record and check that the owner named in it signed it."""
-    value = _content(data, "root", where)
+    value = signed_value(data, "root", where)
     fields = Fields(value, where, _ROOT_FIELDS)
     record = RootRecord(
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         number=fields.integer("number", high=LARGEST_NUMBER),
-        previous=_optional_hex(fields.raw("previous"), 32, where),
+        previous=fields.optional_hexadecimal("previous", 32),
         owner=fields.hexadecimal("owner", PUBLIC_KEY_BYTES),
         created=fields.time("created"),
         writers=tuple(_writer(item, where) for item in fields.items("writers")),
         domains=tuple(_domain(item, where) for item in fields.items("domains")),
-        keeper=_optional_hex(fields.raw("keeper"), PUBLIC_KEY_BYTES, where),
+        keepers=tuple(_keeper(item, where) for item in fields.items("keepers")),
     )
     check_signature(ROOT_CONTEXT, data, record.owner, where)
+    _check_unique([(writer.id, writer.epoch) for writer in record.writers], where)
+    _check_unique([(domain.id, domain.generation) for domain in record.domains], where)
+    _check_unique([keeper.key for keeper in record.keepers], where)
     return record
 
 
@@ -146,13 +184,9 @@ def key_to_bytes(record: KeyRecord, owner: Ed25519PrivateKey) -> bytes:
 
 def key_from_bytes(data: bytes, owner: bytes, where: str) -> KeyRecord:
     """Decode a key record and check the owner's signature."""
-    value = _content(data, "key", where)
     check_signature(KEY_CONTEXT, data, owner, where)
+    value = signed_value(data, "key", where)
     fields = Fields(value, where, _KEY_FIELDS)
-    try:
-        wrapped = base64.b64decode(fields.text("wrapped"), validate=True)
-    except (binascii.Error, ValueError):
-        raise Damaged(f"{where} holds no wrapped key; verify the repository") from None
     return KeyRecord(
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         domain=fields.name("domain"),
@@ -160,46 +194,49 @@ def key_from_bytes(data: bytes, owner: bytes, where: str) -> KeyRecord:
         number=fields.integer("number", high=LARGEST_NUMBER),
         recipient=_recipient(fields, where),
         custodians=tuple(_text(item, where) for item in fields.items("custodians")),
-        wrapped=wrapped,
+        wrapped=fields.base64("wrapped"),
     )
 
 
 _ROOT_FIELDS = (
     "format", "kind", "repository", "number", "previous", "owner", "created", "writers", "domains",
-    "keeper",
+    "keepers",
 )  # fmt: skip
+_WRITER_FIELDS = ("id", "epoch", "key", "domains", "trusted_through", "trusted_sha256")
 _KEY_FIELDS = (
     "format", "kind", "repository", "domain", "generation", "number", "recipient", "custodians",
     "wrapped",
 )  # fmt: skip
 
 
-def _content(data: bytes, kind: str, where: str) -> object:
-    content = unsigned(data, where)
-    if not content.endswith(b"\n"):
-        raise Damaged(f"{where} is no signed record; verify the repository")
-    value = from_json(content[:-1], where)
-    check_format(value, kind, where)
-    return value
-
-
 def _writer(value: object, where: str) -> WriterGrant:
-    fields = Fields(value, where, ("id", "epoch", "key", "domains", "trusted_through"))
+    fields = Fields(value, where, _WRITER_FIELDS)
     return WriterGrant(
         id=fields.name("id"),
         epoch=fields.integer("epoch"),
         key=fields.hexadecimal("key", PUBLIC_KEY_BYTES),
-        domains=tuple(_text(item, where) for item in fields.items("domains")),
-        trusted_through=fields.optional_integer("trusted_through"),
+        domains=tuple(_name(item, where) for item in fields.items("domains")),
+        trusted_through=fields.optional_integer("trusted_through", LARGEST_NUMBER),
+        trusted_sha256=_trusted_sha256(fields, where),
     )
 
 
 def _domain(value: object, where: str) -> DomainGrant:
-    fields = Fields(value, where, ("id", "generation", "recipient"))
+    fields = Fields(value, where, ("id", "generation", "recipient", "erased"))
     return DomainGrant(
         id=fields.name("id"),
         generation=fields.integer("generation", high=LARGEST_GENERATION),
         recipient=_recipient(fields, where),
+        erased=fields.optional_time("erased"),
+    )
+
+
+def _keeper(value: object, where: str) -> KeeperGrant:
+    fields = Fields(value, where, ("key", "trusted_through", "trusted_sha256"))
+    return KeeperGrant(
+        key=fields.hexadecimal("key", PUBLIC_KEY_BYTES),
+        trusted_through=fields.optional_integer("trusted_through", LARGEST_NUMBER),
+        trusted_sha256=_trusted_sha256(fields, where),
     )
 
 
@@ -212,8 +249,22 @@ def _recipient(fields: Fields, where: str) -> str:
     return text
 
 
-def _optional_hex(value: object, size: int, where: str) -> bytes | None:
-    return None if value is None else from_hex(value, size, where)
+def _trusted_sha256(fields: Fields, where: str) -> str | None:
+    sha256 = fields.optional_hexadecimal("trusted_sha256", 32)
+    if sha256 is not None and fields.raw("trusted_through") is None:
+        raise Damaged(f"{where} ends a trust with a hash and no number; verify the repository")
+    return None if sha256 is None else sha256.hex()
+
+
+def _name(value: object, where: str) -> str:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise Damaged(f"{where} holds no name where one belongs; verify the repository")
+    return value
+
+
+def _check_unique(values: Sequence[object], where: str) -> None:
+    if len(set(values)) < len(values):
+        raise Damaged(f"{where} names somebody twice; verify the repository")
 
 
 def _text(value: object, where: str) -> str:

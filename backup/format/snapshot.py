@@ -10,7 +10,7 @@
   there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -18,11 +18,12 @@ from typing import Literal
 import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.errors import Damaged, WrongKey
+from backup.errors import Damaged, UsageError, WrongKey
 from backup.format import FORMAT
 from backup.format.canonical import from_json, to_json, to_time
-from backup.format.fields import Fields, check_format, from_hex
-from backup.format.layout import LARGEST_NUMBER
+from backup.format.fields import Fields, check_ascending, check_format, from_hex
+from backup.format.layout import LARGEST_NUMBER, LARGEST_SNAPSHOT
+from backup.format.link import Link, link_from_json, link_to_json, optional_link_from_json
 from backup.format.manifest import BlobRef, ref_from_json, ref_to_json
 from backup.format.pack import LARGEST_PACK, padded_size
 from backup.format.root import LARGEST_GENERATION, REPOSITORY_BYTES
@@ -35,15 +36,8 @@ State = Literal["complete", "partial", "interim"]
 _STATES: dict[str, State] = {"complete": "complete", "partial": "partial", "interim": "interim"}
 
 MOST_UNREAD_NAMED = 10_000
+MOST_UNREAD_BYTES = 4 * 1024 * 1024
 DEEPEST_TREE = 8
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Link:
-    """A record that this one stands on: its number and the SHA-256 of all its bytes."""
-
-    number: int
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +51,7 @@ class Snapshot:
     previous: Link | None
     burnt: tuple[int, ...]
     root: Link
+    keep: Link | None  # the last keep record that the writer had seen
     domain: str
     generation: int
     set_name: str
@@ -121,7 +116,7 @@ def seal_body(body: Body, recipient: str) -> bytes:
         "files": body.files,
         "directories": body.directories,
         "bytes": body.bytes,
-        "unread": [[item.path, item.reason] for item in body.unread],
+        "unread": list(_named_unread(body.unread)),
         "unread_total": body.unread_total,
         "sources": [
             {
@@ -153,8 +148,9 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
         ) from None
     length = int.from_bytes(plain[:4], "big")
     end = 4 + length
-    if len(plain) < 4 or end > len(plain) or any(plain[end:]):
-        raise Damaged(f"the sealed part of {where} has a wrong length; verify the repository")
+    is_padded = len(plain) == max(end, padded_size(end)) and not any(plain[end:])
+    if len(plain) < 4 or not is_padded:
+        raise Damaged(f"the sealed part of {where} has a wrong length or padding; verify it")
     fields = Fields(from_json(plain[4:end], where), where, _BODY_FIELDS)
     return Body(
         consistent_at=fields.time("consistent_at"),
@@ -173,7 +169,7 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
 
 
 def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey) -> bytes:
-    """Encode and sign a snapshot."""
+    """Encode and sign a snapshot; `UsageError` when it becomes larger than a reader reads."""
     value = {
         "format": FORMAT,
         "kind": "snapshot",
@@ -181,10 +177,10 @@ def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey)
         "writer": snapshot.writer,
         "epoch": snapshot.epoch,
         "sequence": snapshot.sequence,
-        "previous": None if snapshot.previous is None else _link_to_json(snapshot.previous),
+        "previous": link_to_json(snapshot.previous),
         "burnt": list(snapshot.burnt),
-        "root": _link_to_json(snapshot.root),
-        "keep": None,  # the keep record that the writer saw: format 0 has none
+        "root": link_to_json(snapshot.root),
+        "keep": link_to_json(snapshot.keep),
         "domain": snapshot.domain,
         "generation": snapshot.generation,
         "set": snapshot.set_name,
@@ -193,7 +189,14 @@ def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey)
         "packs": [[name, size] for name, size in snapshot.packs],
         "uses": [[number, snapshot.uses[number].hex()] for number in sorted(snapshot.uses)],
     }
-    return sign(SNAPSHOT_CONTEXT, to_json(value) + b"\n" + sealed, key)
+    data = sign(SNAPSHOT_CONTEXT, to_json(value) + b"\n" + sealed, key)
+    if len(data) > LARGEST_SNAPSHOT:
+        raise UsageError(
+            f"snapshot {snapshot.sequence} would have {len(data):,} bytes, and"
+            f" {LARGEST_SNAPSHOT:,} are read at most: split the largest file of set"
+            f" {snapshot.set_name}, or give it a set of its own"
+        )
+    return data
 
 
 def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
@@ -204,26 +207,24 @@ def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
     value = from_json(public, where)
     check_format(value, "snapshot", where)
     fields = Fields(value, where, _SNAPSHOT_FIELDS)
-    if fields.raw("keep") is not None:
-        raise Damaged(f"{where} names a keep record, which format 0 has not")
     snapshot = Snapshot(
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         writer=fields.name("writer"),
         epoch=fields.integer("epoch"),
         sequence=fields.integer("sequence", 1, LARGEST_NUMBER),
-        previous=None
-        if fields.raw("previous") is None
-        else _link_from_json(fields.raw("previous"), where),
+        previous=optional_link_from_json(fields.raw("previous"), where),
         burnt=fields.integers("burnt"),
-        root=_link_from_json(fields.raw("root"), where),
+        root=link_from_json(fields.raw("root"), where),
+        keep=optional_link_from_json(fields.raw("keep"), where),
         domain=fields.name("domain"),
         generation=fields.integer("generation", high=LARGEST_GENERATION),
         set_name=fields.name("set"),
         time=fields.time("time"),
         state=_state(fields.text("state"), where),
         packs=tuple(_pack(item, where) for item in fields.items("packs")),
-        uses=dict(_use(item, where) for item in fields.items("uses")),
+        uses=_uses(fields.items("uses"), where),
     )
+    _check_order(snapshot, where)
     return snapshot, sealed
 
 
@@ -248,18 +249,6 @@ def _state(text: str, where: str) -> State:
     return _STATES[text]
 
 
-def _link_to_json(link: Link) -> dict[str, object]:
-    return {"number": link.number, "sha256": link.sha256}
-
-
-def _link_from_json(value: object, where: str) -> Link:
-    fields = Fields(value, where, ("number", "sha256"))
-    return Link(
-        number=fields.integer("number", high=LARGEST_NUMBER),
-        sha256=fields.hexadecimal("sha256", 32).hex(),
-    )
-
-
 def _pack(value: object, where: str) -> tuple[str, int]:
     match value:
         case [name, int(size)] if 0 < size <= LARGEST_PACK and size is not True:
@@ -267,11 +256,35 @@ def _pack(value: object, where: str) -> tuple[str, int]:
     raise Damaged(f"{where} lists something that is no pack; verify the repository")
 
 
+def _check_order(snapshot: Snapshot, where: str) -> None:
+    before = 0 if snapshot.previous is None else snapshot.previous.number
+    check_ascending((before, *snapshot.burnt, snapshot.sequence), "its place in history", where)
+    check_ascending((0, *snapshot.uses, snapshot.sequence), "uses of earlier snapshots", where)
+    if len({name for name, _ in snapshot.packs}) < len(snapshot.packs):
+        raise Damaged(f"{where} names a pack twice; verify the repository")
+
+
+def _uses(items: list[object], where: str) -> dict[int, bytes]:
+    uses = [_use(item, where) for item in items]
+    check_ascending([number for number, _ in uses], "uses of earlier snapshots", where)
+    return dict(uses)
+
+
 def _use(value: object, where: str) -> tuple[int, bytes]:
     match value:
         case [int(number), str(bitmap)] if 0 < number <= LARGEST_NUMBER and number is not True:
             return number, from_hex(bitmap, len(bitmap) // 2, where)
     raise Damaged(f"{where} lists something that is no bitmap of packs; verify the repository")
+
+
+def _named_unread(unread: tuple[Unread, ...]) -> Iterator[list[str]]:
+    """As many as fit into a snapshot; the total is counted beside them."""
+    room = MOST_UNREAD_BYTES
+    for item in unread[:MOST_UNREAD_NAMED]:
+        room -= len(item.path.encode()) + len(item.reason.encode()) + 8
+        if room < 0:
+            return
+        yield [item.path, item.reason]
 
 
 def _unread(value: object, where: str) -> Unread:

@@ -1,41 +1,51 @@
 """A source of files: a folder with everything below it, or one file.
 
 - Walks by open folders and never through a symbolic link, so nobody can lead the walk elsewhere
-  while it runs.
-- A file is opened without blocking and checked to be the listed one: a fifo put in its place
-  hangs nobody.
-- Sockets are left out (they mean nothing without their process); devices and fifos are kept as
-  such.
+  while it runs, and no path is too long for the kernel.
+- A file is opened without blocking and checked to be a file: a fifo put in its place hangs nobody.
+- Sockets are left out and noted (they mean nothing without their process); devices and fifos are
+  kept as such.
 - Files have no common moment: the point is consistent at the start of the walk, and a file that
-  changes while it is read is kept as read and reported.
-- `exclude`: a pattern without a slash matches any name, one with a slash the path from the root;
-  `*` crosses slashes.  An excluded folder is not entered.
+  changes or is replaced while it is read is kept as read and reported.  One that is gone when its
+  turn comes was deleted meanwhile, and is only counted.
+- `exclude` has patterns as `exclusion` explains.  An excluded folder is not entered.
+- `one_file_system`: what is mounted below the root is noted and not entered.
+- `ignore_inode`: for network mounts that number files anew each time; size, times, mode and owner
+  tell a change then, and second names of a file are kept as files of their own.
 """
 
 import errno
-import fnmatch
 import grp
 import os
 import pwd
-import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
+from operator import methodcaller
 from pathlib import Path
 
-from backup.chunks import chunk_bytes_for
 from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
-from backup.format.manifest import Kind
+from backup.format.manifest import Kind, path_key
 from backup.records import Unread
-from backup.sources import Content, Found, OpenSource, Source
+from backup.sources import Content, Found, OpenSource, Source, Whole
+from backup.sources.exclusion import Exclusion
+from backup.sources.file_content import REPLACED_BEFORE, FileContent, changed_since
+from backup.sources.open_folders import FOLDER_FLAGS, OpenFolders
+from backup.writing.chunks import SMALL_FILE_BYTES, chunk_bytes_for
 
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_MOST_HOLES = 4096
 _XATTR_BYTES = 256 * 1024
+_PATH_BYTES = 64 * 1024
+_REPLACED = "was replaced by something else"
+_COVERED, _NOT_COVERED = (True, True), (False, False)
+_NONE: Set[bytes] = frozenset()
+
+# `os.fsencode` without its checks: as many calls as there are files.
+_as_bytes = methodcaller("encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 _KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file",
@@ -51,15 +61,26 @@ class FilesSource(Source):
     """A folder or a file; `path` may be bytes-strange, `exclude` are patterns as above."""
 
     kind = "files"
+    may_be_read_apart = True
 
-    def __init__(self, name: str, path: Path | str, exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: Path | str,
+        exclude: Sequence[str] = (),
+        *,
+        one_file_system: bool = False,
+        ignore_inode: bool = False,
+    ) -> None:
         super().__init__(name)
         self.path = Path(path)
-        self.exclude = tuple(exclude)
+        self.exclude = Exclusion(exclude)
+        self.one_file_system = one_file_system
+        self.ignore_inode = ignore_inode
 
     @contextmanager
     def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
-        opened = _OpenFiles(self.name, now(), self.path, self.exclude)
+        opened = _OpenFiles(self, now())
         try:
             yield opened
         finally:
@@ -67,87 +88,266 @@ class FilesSource(Source):
 
 
 class _OpenFiles(OpenSource):
-    def __init__(
-        self, name: str, consistent_at: datetime, path: Path, exclude: tuple[str, ...]
-    ) -> None:
-        super().__init__(name, consistent_at)
-        self._is_excluded = _excluder(exclude)
+    def __init__(self, source: FilesSource, consistent_at: datetime) -> None:
+        super().__init__(source.name, consistent_at)
+        self._exclusion = source.exclude
+        self._one_file_system = source.one_file_system
+        self._ignore_inode = source.ignore_inode
         # The root may be a symbolic link, as a person means it; nothing below it is followed.
-        root = path.resolve()
-        self._folders: list[int] = []
+        root = source.path.resolve()
         self._name = b""
         self._open_file: int | None = None  # of what `scan` gave last, while it is read
+        self._expected: Sequence[bytes] = ()
+        self._vectors: Sequence[tuple[int, ...] | None] = ()
+        self._next = 0  # of what is expected
+        self._reads_along = False
         found = root.stat()
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
-            raise SourceFailed(f"source {name} is neither a folder nor a file; name another path")
+            raise SourceFailed(
+                f"source {self.name} is neither a folder nor a file; name another path"
+            )
         self._is_folder = stat.S_ISDIR(found.st_mode)
         self._root_name = os.fsencode(root.name)
         top = root if self._is_folder else root.parent
-        self._folders.append(os.open(top, _FOLDER_FLAGS))
+        self._folders = OpenFolders(os.open(top, FOLDER_FLAGS))
+        self._device = self._folders.current_device
 
     def close(self) -> None:
-        while self._folders:
-            os.close(self._folders.pop())
+        self._folders.close()
 
-    def _scan(self) -> Iterator[Found | Unread]:
+    def expect(self, paths: Sequence[bytes], vectors: Sequence[tuple[int, ...] | None]) -> None:
+        self._expected, self._vectors, self._next = paths, vectors, 1
+
+    def read_along(self) -> None:
+        self._reads_along = True
+
+    def _scan(self) -> Iterator[Found | Unread | Whole | range]:
         self._name = b"."
-        top = found_from_status(b"", os.fstat(self._folders[0]), None)
-        yield top
-        if self._is_folder:
-            yield from self._walk(b"")
-        else:
-            yield from self._item(self._root_name, self._root_name)
-
-    def _walk(self, before: bytes) -> Iterator[Found | Unread]:
-        folder = self._folders[-1]
-        try:
-            names = sorted(map(os.fsencode, os.listdir(folder)))  # noqa: PTH208 - an open one
-        except OSError as error:
-            if not before:
-                raise
-            yield _unread(self.name, before.removesuffix(b"/"), error)
+        yield self._found(b"", os.fstat(self._folders.current), None)
+        if not self._is_folder:
+            item = self._look(self._root_name, self._root_name, (False, False))
+            if item is not None:
+                yield range(self._next - 1, self._next) if isinstance(item, int) else item
             return
-        for name in names:
-            path = before + name
-            if not self._is_excluded(path, name):
-                yield from self._item(path, name)
+        # Not by recursion: a tree may be deeper than Python's stack.
+        is_excluding = self._exclusion.is_any
+        before = bytearray()  # the path of the folder that the walk is in, with a slash behind it
+        walks = [(0, *self._names())]
+        start = stop = 0  # what is as expected, and was not told yet
+        while walks:
+            length, names, to_read = walks[-1]
+            del before[length:]
+            prefix = bytes(before)
+            inner: tuple[Iterator[bytes], Set[bytes]] | None = None
+            for name in names:
+                path = prefix + name
+                covered = self._exclusion.covers(path, name) if is_excluding else _NOT_COVERED
+                if covered == _COVERED:
+                    continue
+                if name in to_read and not covered[1]:
+                    whole = self._read_at_once(path, name)
+                    if whole is not None:
+                        yield whole
+                        continue
+                item = self._look(path, name, covered)
+                if item is None:
+                    continue
+                if isinstance(item, int):
+                    if item != stop:
+                        if start < stop:
+                            yield range(start, stop)
+                        start = item
+                    stop = item + 1
+                    if stop == len(self._expected):
+                        yield range(start, stop)
+                        start = stop
+                else:
+                    if start < stop:
+                        yield range(start, stop)
+                        start = stop
+                    yield item
+                is_folder = not isinstance(item, Unread) and stat.S_ISDIR(self._status.st_mode)
+                if is_folder and self._goes_into(path):
+                    entered = self._enter(path, name)
+                    if isinstance(entered, Unread):
+                        yield entered
+                    elif entered is not None:
+                        inner = entered
+                        break
+            if inner is not None:
+                before += name + b"/"
+                walks.append((len(before), *inner))
+                continue
+            walks.pop()
+            if walks and (lost := self._leave(prefix[: walks[-1][0]])):
+                # Nothing more can be read in a folder that was moved away.
+                walks[-1] = (walks[-1][0], iter(()), _NONE)
+                yield lost
+        if start < stop:
+            yield range(start, stop)
 
-    def _item(self, path: bytes, name: bytes) -> Iterator[Found | Unread]:
-        folder = self._folders[-1]
+    def _names(self) -> tuple[Iterator[bytes], Set[bytes]]:
+        """The names in the innermost folder, and which of them are files to be read at once."""
+        folder = self._folders.current
+        if not self._reads_along:
+            names = sorted(map(_as_bytes, os.listdir(folder)))  # noqa: PTH208 - an open one
+            return iter(names), _NONE
+        with os.scandir(folder) as scan:
+            kinds = {_as_bytes(entry.name): _is_file(entry) for entry in scan}
+        return iter(sorted(kinds)), {name for name, is_file in kinds.items() if is_file}
+
+    def _enter(
+        self, path: bytes, name: bytes
+    ) -> tuple[Iterator[bytes], Set[bytes]] | Unread | None:
+        """The names in a folder, which the walk is in from now on, as `_names` has them."""
+        if len(path) > _PATH_BYTES:
+            return self._unread(path, "lies too deep: its path is longer than 65,536 bytes")
         try:
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            self._folders.enter(name)
+        except FileNotFoundError:
+            self.left_out.vanished += 1
+            return None
+        except OSError as error:
+            return self._unread(path, _why(error))
+        try:
+            return self._names()
+        except OSError as error:
+            self._folders.leave()
+            return self._unread(path, _why(error))
+
+    def _leave(self, folder: bytes) -> Unread | None:
+        try:
+            self._folders.leave()
+        except OSError as error:
+            return self._unread(folder.removesuffix(b"/"), _why(error))
+        return None
+
+    def _look(
+        self, path: bytes, name: bytes, covered: tuple[bool, bool]
+    ) -> Found | Unread | int | None:
+        """What stands there, unless it is gone or left out; a number if it is as expected."""
+        folder = self._folders.current
+        try:
+            self._name = name
+            self._status = status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            is_folder = stat.S_ISDIR(status.st_mode)
+            if covered[0] if is_folder else covered[1]:
+                return None
+            number = self._number_of(path)
+            if (
+                number is not None
+                and (is_folder or status.st_nlink == 1)
+                and self._vectors[number] == _vector(status, self._ignore_inode)
+            ):
+                return number
             if stat.S_ISSOCK(status.st_mode):
-                return
+                self.left_out.note(
+                    self._unread(path, "is a socket, which only its program can use")
+                )
+                return None
             target = None
             if stat.S_ISLNK(status.st_mode):
                 target = os.readlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            self.left_out.vanished += 1
+            return None
         except OSError as error:
-            yield _unread(self.name, path, error)
-            return
-        self._name = name
-        yield found_from_status(path, status, target)
-        if stat.S_ISDIR(status.st_mode):
-            try:
-                self._folders.append(os.open(name, _FOLDER_FLAGS, dir_fd=folder))
-            except OSError as error:
-                yield _unread(self.name, path, error)
-                return
-            try:
-                yield from self._walk(path + b"/")
-            finally:
-                os.close(self._folders.pop())
+            return self._unread(path, _why(error))
+        return self._found(path, status, target)
+
+    def _number_of(self, path: bytes) -> int | None:
+        """The number of a path among what is expected, and the next one is looked for behind it."""
+        number, expected = self._next, self._expected
+        while number < len(expected):
+            if path == expected[number]:
+                self._next = number + 1
+                return number
+            if path_key(path) < path_key(expected[number]):
+                return None
+            number = self._next = number + 1  # that one is gone
+        return None
+
+    def _goes_into(self, path: bytes) -> bool:
+        # Folders only: on an overlay files may show the device of a layer below.
+        if not self._one_file_system or self._status.st_dev == self._device:
+            return True
+        self.left_out.note(self._unread(path, "has another file system mounted on it"))
+        return False
+
+    def _found(self, path: bytes, status: os.stat_result, target: bytes | None) -> Found:
+        return found_from_status(path, status, target, ignore_inode=self._ignore_inode)
+
+    def _unread(self, path: bytes, reason: str) -> Unread:
+        return Unread(path=to_path_text(self.name.encode() + b"/" + path), reason=reason)
+
+    def _read_at_once(self, path: bytes, name: bytes) -> Whole | None:
+        """A file that is small and stays as it is meanwhile; None when it must be looked at."""
+        try:
+            descriptor = os.open(name, _FILE_FLAGS, dir_fd=self._folders.current)
+        except OSError:
+            return None
+        try:
+            opened = os.fstat(descriptor)
+            size = opened.st_size
+            if size >= SMALL_FILE_BYTES or opened.st_nlink > 1 or not stat.S_ISREG(opened.st_mode):
+                return None
+            data = os.read(descriptor, size + 1)
+            if len(data) != size or opened.st_blocks * 512 < size:  # changing, or with holes
+                return None
+            found = self._found(path, opened, None)
+            xattrs = self._xattrs(found, descriptor)
+            if changed_since(descriptor, opened):
+                return None
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return Whole(found=found, data=data, xattrs=xattrs, changed=None)
+
+    def read_small(self, found: Found) -> Whole | None:
+        if found.size >= SMALL_FILE_BYTES:
+            return None
+        descriptor = self._opened()
+        try:
+            opened = os.fstat(descriptor)
+            size = opened.st_size
+            if not stat.S_ISREG(opened.st_mode) or size != found.size:
+                return None
+            data = os.read(descriptor, size + 1)
+            if len(data) != size or opened.st_blocks * 512 < size:  # changing, or with holes
+                return None
+            xattrs = self._xattrs(found, descriptor)
+            changed = changed_since(descriptor, opened)
+        finally:
+            os.close(descriptor)
+        if self._is_replaced(found, opened):
+            changed = REPLACED_BEFORE
+        return Whole(found=found, data=data, xattrs=xattrs, changed=changed)
+
+    def _opened(self) -> int:
+        try:
+            return os.open(self._name, _FILE_FLAGS, dir_fd=self._folders.current)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link, a socket
+                raise OSError(errno.ESTALE, _REPLACED) from None
+            raise
+
+    def _is_replaced(self, found: Found, opened: os.stat_result) -> bool:
+        # Editors write anew and rename: then it is the new file that is read, and said so.
+        return (
+            found.vector is not None and not self._ignore_inode and opened.st_ino != found.vector[0]
+        )
 
     @contextmanager
     def read(self, found: Found) -> Iterator[Content]:
-        descriptor = os.open(self._name, _FILE_FLAGS, dir_fd=self._folders[-1])
+        descriptor = self._opened()
         try:
             opened = os.fstat(descriptor)
-            if not stat.S_ISREG(opened.st_mode) or (
-                found.vector is not None and opened.st_ino != found.vector[0]
-            ):
-                raise FileNotFoundError(0, "was replaced by something else")
+            if not stat.S_ISREG(opened.st_mode):
+                raise OSError(errno.ESTALE, _REPLACED)
+            is_replaced = self._is_replaced(found, opened)
             self._open_file = descriptor
-            yield FileContent(descriptor, opened)
+            yield FileContent(descriptor, opened, is_replaced=is_replaced)
         finally:
             self._open_file = None
             os.close(descriptor)
@@ -155,62 +355,36 @@ class _OpenFiles(OpenSource):
     def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
         if not hasattr(os, "listxattr") or found.kind not in ("file", "directory"):
             return ()
-        if self._open_file is not None:
-            return _xattrs(self._open_file)
+        descriptor = self._open_file
+        if descriptor is not None:
+            return self._xattrs(found, descriptor)
         try:
-            descriptor = os.open(self._name, _FILE_FLAGS, dir_fd=self._folders[-1])
+            descriptor = os.open(self._name, _FILE_FLAGS, dir_fd=self._folders.current)
         except OSError:
             # Whoever reads the content next says so with a better message.
             return ()
         try:
-            return _xattrs(descriptor)
+            return self._xattrs(found, descriptor)
         finally:
             os.close(descriptor)
+
+    def _xattrs(self, found: Found, descriptor: int) -> tuple[tuple[bytes, bytes], ...]:
+        kept, is_whole = _xattrs(descriptor)
+        if not is_whole:
+            reason = "has extended attributes that cannot be read, or over 256 KiB of them"
+            self.left_out.note(self._unread(found.path, reason))
+        return kept
 
     def chunk_bytes(self, found: Found) -> int:
         return chunk_bytes_for(found.path)
 
 
-class FileContent:
-    """An open file: its data extents in order, up to the size it had when it was opened."""
-
-    def __init__(self, descriptor: int, opened: os.stat_result) -> None:
-        self._descriptor = descriptor
-        self._opened = opened
-        self.size = opened.st_size
-        self.holes = _holes(descriptor, opened)
-        self._extents = _extents(self.size, self.holes)
-        self._is_short = False
-
-    def readinto(self, buffer: memoryview) -> int:
-        if not self._extents:
-            return 0
-        start, length = self._extents[0]
-        count = os.preadv(self._descriptor, [buffer[:length]], start)
-        if count == 0:
-            # The file ends here now; what was to come is no longer part of it.
-            self._is_short = True
-            self._extents.clear()
-            self.size = start
-            self.holes = tuple(hole for hole in self.holes if sum(hole) <= start)
-            return 0
-        self._extents[0] = (start + count, length - count)
-        if length == count:
-            del self._extents[0]
-        return count
-
-    def changed(self) -> str | None:
-        if self._is_short:
-            return "became shorter while it was read"
-        now = os.fstat(self._descriptor)
-        before = self._opened
-        if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
-            before.st_size,
-            before.st_mtime_ns,
-            before.st_ctime_ns,
-        ):
-            return "changed while it was read"
-        return None
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    # The folder itself says so: what is something else must not even be opened.
+    try:
+        return entry.is_file(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def found_from_status(
@@ -219,18 +393,14 @@ def found_from_status(
     target: bytes | None,
     *,
     always_read: bool = False,
+    ignore_inode: bool = False,
     size: int | None = None,
 ) -> Found:
     """What a listing shows of a path; `size` replaces the status' own, as for a copy."""
     kind = _KINDS[stat.S_IFMT(status.st_mode)]
     is_device = kind in ("block-device", "character-device")
-    if size is None:
-        size = status.st_size if kind == "file" else 0
-    vector = (
-        status.st_ino, size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode,
-        status.st_uid, status.st_gid,
-    )  # fmt: skip
-    is_linked = kind == "file" and status.st_nlink > 1 and not always_read
+    vector = _vector(status, ignore_inode, size)
+    is_linked = kind == "file" and status.st_nlink > 1 and not (always_read or ignore_inode)
     return Found(
         path=path,
         kind=kind,
@@ -240,7 +410,7 @@ def found_from_status(
         user=_user(status.st_uid),
         group=_group(status.st_gid),
         modified_ns=status.st_mtime_ns,
-        size=size,
+        size=vector[1],
         target=target,
         device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else None,
         same_file=(status.st_dev, status.st_ino) if is_linked else None,
@@ -249,75 +419,45 @@ def found_from_status(
     )
 
 
-def _unread(source: str, path: bytes, error: OSError) -> Unread:
-    if isinstance(error, FileNotFoundError):
-        reason = "vanished while it was read"
-    else:
-        reason = f"cannot be read: {error.strerror or type(error).__name__}"
-    return Unread(path=to_path_text(source.encode() + b"/" + path), reason=reason)
+def _vector(
+    status: os.stat_result,
+    ignore_inode: bool,
+    size: int | None = None,
+) -> tuple[int, ...]:
+    mode = status.st_mode
+    if size is None:
+        size = status.st_size if stat.S_ISREG(mode) else 0
+    return (
+        0 if ignore_inode else status.st_ino, size, status.st_mtime_ns, status.st_ctime_ns,
+        mode, status.st_uid, status.st_gid,
+    )  # fmt: skip
 
 
-def _holes(descriptor: int, status: os.stat_result) -> tuple[tuple[int, int], ...]:
-    if status.st_blocks * 512 >= status.st_size:
-        return ()
-    holes = []
-    position = 0
-    with suppress(OSError):  # a file system without SEEK_DATA has no holes to tell
-        while position < status.st_size:
-            try:
-                data = os.lseek(descriptor, position, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno != errno.ENXIO:  # no data from here to the end
-                    raise
-                data = status.st_size
-            data = min(data, status.st_size)
-            if data > position:
-                holes.append((position, data - position))
-            if data >= status.st_size:
-                break
-            position = os.lseek(descriptor, data, os.SEEK_HOLE)
-    # Small holes of a file with very many are stored as the zeros that they read as.
-    holes = sorted(holes, key=lambda hole: -hole[1])[:_MOST_HOLES]
-    return tuple(sorted(holes))
+def _why(error: OSError) -> str:
+    return f"cannot be read: {error.strerror or type(error).__name__}"
 
 
-def _extents(size: int, holes: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
-    extents = []
-    position = 0
-    for start, length in (*holes, (size, 0)):
-        if start > position:
-            extents.append((position, start - position))
-        position = start + length
-    return extents
-
-
-def _xattrs(descriptor: int) -> tuple[tuple[bytes, bytes], ...]:
+def _xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]:
+    """The extended attributes, sorted by name, and whether those are all."""
     found = []
     size = 0
-    with suppress(OSError):  # a file system without them, or a name that may not be read
-        for name in sorted(os.listxattr(descriptor), key=os.fsencode):
-            with suppress(OSError):
-                content = os.getxattr(descriptor, name)
-                size += len(content)
-                if size <= _XATTR_BYTES:
-                    found.append((os.fsencode(name), content))
-    return tuple(found)
-
-
-def _excluder(patterns: tuple[str, ...]) -> Callable[[bytes, bytes], bool]:
-    names = [p for p in patterns if "/" not in p.strip("/")]
-    paths = [p for p in patterns if "/" in p.strip("/")]
-    if not patterns:
-        return lambda path, name: False
-    by_name, by_path = _matcher(names), _matcher(paths)
-    return lambda path, name: bool(
-        by_name.match(os.fsdecode(name)) or by_path.match(os.fsdecode(path))
-    )
-
-
-def _matcher(patterns: list[str]) -> re.Pattern[str]:
-    alternatives = [fnmatch.translate(pattern.strip("/")) for pattern in patterns]
-    return re.compile("|".join(alternatives) or r"(?!)")
+    is_whole = True
+    try:
+        names = sorted(os.listxattr(descriptor), key=os.fsencode)
+    except OSError as error:
+        return (), error.errno == errno.ENOTSUP
+    for name in names:
+        try:
+            content = os.getxattr(descriptor, name)
+        except OSError as error:
+            is_whole &= error.errno == errno.ENODATA  # removed meanwhile
+            continue
+        size += len(content)
+        if size <= _XATTR_BYTES:
+            found.append((os.fsencode(name), content))
+        else:
+            is_whole = False
+    return tuple(found), is_whole
 
 
 @lru_cache(maxsize=4096)

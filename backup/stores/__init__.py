@@ -4,7 +4,8 @@
 - No name is also a folder of another name: layout.py has none, and a directory could not keep both.
 - When `put` returns, the object survives a power cut; when it raises `StoreUnavailable`, the object
   may or may not be there, and the caller looks before it goes on.
-- `get` returns exactly what was put.  Nothing here changes or deletes an object.
+- `get` returns exactly what was put.  Nothing here changes or deletes an object: what the keeper
+  does besides stands in `keeping`, which no writer loads.
 - `list` gives every object whose name starts with the prefix, sorted by name, also those put by
   others.
 - Only errors from `backup.errors` come out; a store raises `NotFound` for a name that it lacks.
@@ -65,8 +66,6 @@ class StoreTraits:
     """What a store can be trusted with; `why` is a sentence for reports."""
 
     is_write_only: bool  # who writes here cannot delete or replace
-    locks: bool  # objects are locked for a time against everyone
-    trusted_clock: bool  # `modified` cannot be set by who writes
     why: str
     is_versioned: bool = False  # what is replaced or deleted is still there beneath
     lock: ObjectLock | None = None  # what a new object gets, also when it shields not from everyone
@@ -75,34 +74,47 @@ class StoreTraits:
 class Store(ABC):
     """A flat namespace of immutable objects; safe to call from several threads."""
 
-    def put(self, name: str, data: bytes | bytearray) -> None:
-        """Create the object, durably; `AlreadyThere` when the name is taken, whatever it holds."""
-        _check(name, _NAME)
+    def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        """Create the object, durably; `AlreadyThere` when the name is taken, whatever it holds.
+
+        The data may change as soon as this returns.
+        """
+        check_name(name)
         self._translated("storing", name, lambda: self._put(name, data))
 
     def get(self, name: str) -> bytes:
         """Read an object whole; `NotFound` when there is none."""
-        _check(name, _NAME)
+        check_name(name)
         return self._translated("reading", name, lambda: self._get_range(name, 0, None))
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """Read `length` bytes from `start`, fewer only where the object ends before."""
-        _check(name, _NAME)
+        check_name(name)
         if start < 0 or length < 0:
             raise UsageError(f"a range of {name} was asked for that starts or extends below zero")
         return self._translated("reading", name, lambda: self._get_range(name, start, length))
 
+    def read_into(self, name: str, start: int, into: memoryview) -> int:
+        """Fill memory from `start` on, and give how much that was: less where the object ends.
+
+        For much that is read once.  Memory and start at a multiple of 4,096 let a disk do it
+        without a copy.
+        """
+        check_name(name)
+        return self._translated("reading", name, lambda: self._read_into(name, start, into))
+
     def stat(self, name: str) -> Stat:
         """Look an object up without reading it; `NotFound` when there is none."""
-        _check(name, _NAME)
+        check_name(name)
         return self._translated("looking up", name, lambda: self._stat(name))
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """Give every object whose name starts with `prefix`, in name order; none is no error."""
         _check(prefix, _PREFIX)
-        iterator = self._list(prefix)
+        where = prefix or "the store"
+        iterator = self._translated("listing", where, lambda: self._list(prefix))
         while True:
-            found = self._translated("listing", prefix or "the store", lambda: next(iterator, None))
+            found = self._translated("listing", where, lambda: next(iterator, None))
             if found is None:
                 return
             yield found
@@ -121,16 +133,26 @@ class Store(ABC):
             ) from error
 
     @abstractmethod
-    def _put(self, name: str, data: bytes | bytearray) -> None: ...
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None: ...
 
     @abstractmethod
     def _get_range(self, name: str, start: int, length: int | None) -> bytes: ...
+
+    def _read_into(self, name: str, start: int, into: memoryview) -> int:
+        data = self._get_range(name, start, len(into))
+        into[: len(data)] = data
+        return len(data)
 
     @abstractmethod
     def _stat(self, name: str) -> Stat: ...
 
     @abstractmethod
     def _list(self, prefix: str) -> Iterator[Stat]: ...
+
+
+def check_name(name: str) -> None:
+    """`UsageError` unless the name is one that every store can keep."""
+    _check(name, _NAME)
 
 
 def _check(name: str, rule: re.Pattern[str]) -> None:

@@ -1,11 +1,15 @@
 """A store in a directory: a mounted disk, a network share, the demonstration.
 
 - An object is written to `.incoming/`, synced, and linked to its name: a link never replaces, so
-  two writers of one name cannot both succeed.  The directory is synced before `put` returns.
+  two writers of one name cannot both succeed.  The folder is synced before `put` returns, and
+  before it says `AlreadyThere`: whoever put that name may have died in between.
+- So are the folders above it, once a process: another may have made them a moment ago.
 - A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes.
 - Root, or whoever owns the files, can still change and delete: `describe` says so.
 """
 
+import errno
+import fcntl
 import os
 import secrets
 import stat as stat_module
@@ -20,8 +24,11 @@ from backup.errors import AlreadyThere, NotFound
 from backup.local_files import sync_folder
 from backup.stores import Stat, Store, StoreTraits
 
-_INCOMING = ".incoming"
+INCOMING = ".incoming"
 _LEFTOVER_SECONDS = 24 * 3600
+_O_DIRECT = getattr(os, "O_DIRECT", 0)  # not everywhere
+_DIRECT_BYTES = 1024 * 1024
+_BLOCK_BYTES = 4096  # what the memory and the size must be multiples of
 
 
 class DirectoryStore(Store):
@@ -31,40 +38,51 @@ class DirectoryStore(Store):
         self.path = Path(path)
         self._lock = threading.Lock()
         self._is_swept = False
+        self._lasting: set[Path] = set()  # folders whose own names were synced
 
     def describe(self) -> StoreTraits:
         return StoreTraits(
             is_write_only=False,
-            locks=False,
-            trusted_clock=False,
             why="a directory is not write-only: whoever owns its files can change and delete them",
         )
 
-    def _put(self, name: str, data: bytes | bytearray) -> None:
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         target = self.path / name
         # Looked up first so that the usual collision costs no write; the link below decides.
         if target.exists():
-            raise AlreadyThere(f"{name} is already there; nothing was changed")
+            raise self._taken(name)
         with self._lock:
-            _make_directory(target.parent)
-            _make_directory(self.path / _INCOMING)
+            self.make_folder(target.parent)
+            self.make_folder(self.path / INCOMING)
             self._sweep()
-        draft = self.path / _INCOMING / secrets.token_hex(16)
+        draft = self.path / INCOMING / secrets.token_hex(16)
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o440)
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view) :]
-                os.fsync(file.fileno())
+            _write_synced(draft, data)
             try:
                 os.link(draft, target)
             except FileExistsError:
-                raise AlreadyThere(f"{name} is already there; nothing was changed") from None
+                raise self._taken(name) from None
         finally:
             with suppress(FileNotFoundError):
                 draft.unlink()
         sync_folder(target.parent)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder of the store that survives a power cut."""
+        if folder in self._lasting and folder.is_dir():
+            return
+        if folder == self.path:
+            _make_directory(folder)
+        else:
+            self.make_folder(folder.parent)
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o750)
+            sync_folder(folder.parent)
+        self._lasting.add(folder)
+
+    def _taken(self, name: str) -> AlreadyThere:
+        sync_folder((self.path / name).parent)
+        return AlreadyThere(f"{name} is already there; nothing was changed")
 
     def _get_range(self, name: str, start: int, length: int | None) -> bytes:
         try:
@@ -77,6 +95,17 @@ class DirectoryStore(Store):
                     parts.append(part)
                     length -= len(part)
                 return parts[0] if len(parts) == 1 else b"".join(parts)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFound(f"{name} is not in {self.path}") from None
+
+    def _read_into(self, name: str, start: int, into: memoryview) -> int:
+        # Past the page cache, as it was written: who restores reads it once, and needs the memory.
+        try:
+            descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return _read_past_the_cache(descriptor, start, into)
+            finally:
+                os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"{name} is not in {self.path}") from None
 
@@ -115,7 +144,7 @@ class DirectoryStore(Store):
         if self._is_swept:
             return
         self._is_swept = True
-        for draft in (self.path / _INCOMING).iterdir():
+        for draft in (self.path / INCOMING).iterdir():
             with suppress(FileNotFoundError):
                 if draft.stat().st_mtime < time.time() - _LEFTOVER_SECONDS:
                     draft.unlink()
@@ -127,6 +156,62 @@ def _as_stat(name: str, found: os.stat_result) -> Stat:
         size_bytes=found.st_size,
         modified=datetime.fromtimestamp(found.st_mtime, UTC),
     )
+
+
+def _write_synced(draft: Path, data: bytes | bytearray | memoryview) -> None:
+    """Write a new file that survives a power cut."""
+    # Straight from the memory to the disk where both can: what nobody reads soon would only push
+    # what others read out of the page cache, and the copy costs more than sealing the pack.
+    is_direct = len(data) >= _DIRECT_BYTES and len(data) % _BLOCK_BYTES == 0
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o440)
+    try:
+        if is_direct:
+            _set_direct(descriptor, on=True)
+        view = memoryview(data)
+        while view:
+            try:
+                written = os.write(descriptor, view)
+            except OSError as error:
+                if error.errno != errno.EINVAL or not is_direct:
+                    raise
+                # The memory is not aligned, or the file system cannot do it.
+                is_direct = False
+                _set_direct(descriptor, on=False)
+                continue
+            view = view[written:]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_past_the_cache(descriptor: int, start: int, into: memoryview) -> int:
+    """Fill memory from an offset on, as far as the file goes; in the usual way where it must be."""
+    filled = 0
+    may_direct = True
+    is_direct = False
+    while filled < len(into):
+        # Not from the middle of a block, which is where a file ends.
+        wants_direct = may_direct and (start + filled) % _BLOCK_BYTES == 0
+        if wants_direct != is_direct:
+            _set_direct(descriptor, on=wants_direct)
+            is_direct = wants_direct
+        try:
+            count = os.preadv(descriptor, [into[filled:]], start + filled)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not is_direct:
+                raise
+            may_direct = False  # the memory is not aligned, or the file system cannot do it
+            continue
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+def _set_direct(descriptor: int, *, on: bool) -> None:
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    with suppress(OSError):  # a file system that cannot says so here, or when it is written to
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | _O_DIRECT if on else flags & ~_O_DIRECT)
 
 
 def _make_directory(path: Path) -> None:

@@ -19,12 +19,10 @@ class MemoryStore(Store):
     def describe(self) -> StoreTraits:
         return StoreTraits(
             is_write_only=False,
-            locks=False,
-            trusted_clock=False,
             why="memory of this process: nothing here outlives it",
         )
 
-    def _put(self, name: str, data: bytes | bytearray) -> None:
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         with self._lock:
             if name in self._objects:
                 raise AlreadyThere(f"{name} is already there; nothing was changed")

@@ -35,7 +35,7 @@ from backup.stores.s3_versions import FirstVersion, first_versions, is_whole
 if TYPE_CHECKING:
     from backup.stores.s3_calls import Calls
 
-LARGEST_OBJECT_BYTES = 64 * 1024 * 1024  # a pack is 16 MiB, a snapshot less than a tenth of that
+LARGEST_OBJECT_BYTES = 64 * 1024 * 1024  # as FORMAT.md says of a snapshot; a pack has 16 MiB
 _LONGEST_BODY_SECONDS = 600.0
 _PIECE_BYTES = 256 * 1024
 _REMEMBERED = 10_000
@@ -74,6 +74,14 @@ def open_s3(
     `UsageError` when boto3 is missing, the bucket does not exist, refuses the credentials, or locks
     nothing although `requires_lock`; `StoreUnavailable` when it does not answer.
     """
+    calls, traits = open_bucket(options, pause=pause, jitter=jitter)
+    return S3Store(options, calls, traits, now)
+
+
+def open_bucket(
+    options: S3Options, *, pause: Callable[[float], None], jitter: Callable[[], float]
+) -> tuple["Calls", StoreTraits]:
+    """Look at the bucket: what speaks to it, and what protects it."""
     try:
         from backup.stores.s3_calls import Calls
     except ModuleNotFoundError as error:
@@ -89,7 +97,7 @@ def open_s3(
             f"{traits.why}. Give the bucket a default lock ({_SETUP}), or set requires_lock to"
             " false and live with that"
         )
-    return S3Store(options, calls, traits, now)
+    return calls, traits
 
 
 class S3Store(Store):
@@ -115,13 +123,13 @@ class S3Store(Store):
     def describe(self) -> StoreTraits:
         return self._traits
 
-    def _put(self, name: str, data: bytes | bytearray) -> None:
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         from backup.stores.s3_calls import Garbled, Taken
 
         request: dict[str, Any] = {
             "Bucket": self._bucket,
             "Key": self._prefix + name,
-            "Body": data,
+            "Body": bytes(data) if isinstance(data, memoryview) else data,
             "IfNoneMatch": "*",
             "ChecksumSHA256": base64.b64encode(hashlib.sha256(data).digest()).decode(),
         }
@@ -145,7 +153,7 @@ class S3Store(Store):
             if attempts == 1 or not self._holds(name, data):
                 raise AlreadyThere(f"{name} is already there; nothing was changed") from None
 
-    def _holds(self, name: str, data: bytes | bytearray) -> bool:
+    def _holds(self, name: str, data: bytes | bytearray | memoryview) -> bool:
         try:
             return self._get_range(name, 0, None) == data
         except (UsageError, Damaged):
@@ -292,11 +300,8 @@ def _traits(
 ) -> StoreTraits:
     # Object Lock stands on versions: without them there is nothing that it could hold.
     lock = (default or options.lock_each) if is_versioned and can_lock else None
-    is_for_everyone = lock is not None and lock.mode == "COMPLIANCE"
     return StoreTraits(
-        is_write_only=is_for_everyone,
-        locks=is_for_everyone,
-        trusted_clock=True,
+        is_write_only=lock is not None and lock.mode == "COMPLIANCE",
         why=_why(options.bucket, is_versioned, can_lock, lock),
         is_versioned=is_versioned,
         lock=lock,

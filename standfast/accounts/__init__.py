@@ -11,15 +11,18 @@ Promises
 - `lock` keeps holders out: disable, revoke sessions and refresh tokens, deactivate keys, as far as
   the directory can. It never enables, and never deletes what it cannot restore.
 - `undo` restores `order.prior` and only it: an account that was disabled before stays disabled.
+- `rotate`, where it is offered, makes the password known until now useless, and changes nothing
+  else: who is locked stays locked. The new one is sealed before it is set (`new_secrets.py`).
 - `prove` changes nothing; it reports the level it reached, FAILED when the account still admits.
 - What surely did not happen is FAILED (with `retry_after_seconds` when worth another try); what may
   have happened (time-out after sending, connection lost) is UNKNOWN. Only declared errors escape.
 - What a provider cannot do raises `Unsupported` when planned, and is never skipped.
 - Messages and reasons carry no account name, no secret and no server's text verbatim.
+- Two names are of one account when `canonical` gives the same for both; it asks nobody.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from standfast.errors import StandfastError, Unavailable, Unsupported
@@ -36,6 +39,7 @@ class AccountState:
     live_sessions: int | None = None  # None when the directory cannot count them
     prior: JsonObject = field(default_factory=dict)  # what `undo` needs to restore this state
     reason: str = ""  # why the account could not be read, when exists is False by error
+    obstacle: str = ""  # why a lock would be refused, as far as the directory tells beforehand
 
 
 class Connector(ABC):
@@ -45,7 +49,14 @@ class Connector(ABC):
     limits: Limits
     proof: Proof  # the level that `prove` can reach here
     irreversible: tuple[str, ...] = ()  # what a lock changes and an undo cannot restore, in words
+    # Tried on the provider's published description only, since no real one runs in the tests.
+    is_contract_tested: bool = False
     verbs: frozenset[str] = frozenset({"lock", "revoke", "prove", "undo"})
+    wants: Mapping[str, str] = {}  # verbs that it would offer, and what to configure for them
+
+    def canonical(self, name: str) -> str:
+        """Give the one spelling of a name which this directory may know in several, unasked."""
+        return name
 
     def observe(self, names: Sequence[str]) -> list[AccountState]:
         """Read the accounts, changing nothing. Raises `Unavailable` when nothing could be read."""
@@ -62,6 +73,14 @@ class Connector(ABC):
             raise Unavailable(f"directory {self.name!r} answered for other accounts than asked")
         return states
 
+    def shortcomings(self) -> list[str]:
+        """Say what our own rights lack to keep the promises here, as far as a look shows it.
+
+        Raises `Unavailable` when nothing could be read. A provider that does not tell what our
+        credential may do gives nothing, which is no proof that it may.
+        """
+        return []
+
     def lock(self, orders: Sequence[Order]) -> list[Result]:
         """Keep the holders out."""
         return self._each("lock", orders)
@@ -77,6 +96,10 @@ class Connector(ABC):
     def undo(self, orders: Sequence[Order]) -> list[Result]:
         """Restore each order's prior state, and only it."""
         return self._each("undo", orders)
+
+    def rotate(self, orders: Sequence[Order]) -> list[Result]:
+        """Give each account a new password; nothing brings the old one back."""
+        return self._each("rotate", orders)
 
     def close(self) -> None:  # noqa: B027 - most connectors hold nothing open
         """Let go of connections; harmless twice, and a later call opens them again."""

@@ -36,7 +36,7 @@ class Fault(StrEnum):
 class Call:
     """One call as it arrived."""
 
-    verb: str  # "observe", "lock", "revoke", "prove" or "undo"
+    verb: str  # "observe", "lock", "revoke", "prove", "undo" or "rotate"
     targets: tuple[str, ...]
 
 
@@ -56,6 +56,7 @@ class MemoryDirectory(Connector):
 
     proof = Proof.REFUSED
     irreversible = ("sessions that were ended do not come back",)
+    verbs = frozenset({"lock", "revoke", "prove", "undo", "rotate"})
 
     def __init__(
         self,
@@ -174,6 +175,9 @@ class MemoryDirectory(Connector):
     def _undo(self, orders: Sequence[Order]) -> list[Result]:
         return self._carry_out("undo", orders, self._undo_one)
 
+    def _rotate(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out("rotate", orders, self._rotate_one)
+
     def _carry_out(
         self, verb: str, orders: Sequence[Order], act: Callable[[Order, _Account], Result]
     ) -> list[Result]:
@@ -237,6 +241,11 @@ class MemoryDirectory(Connector):
 
     def _revoke_one(self, order: Order, account: _Account) -> Result:
         return _change(order, account, is_enabled=account.is_enabled, ends_sessions=True)
+
+    def _rotate_one(self, order: Order, account: _Account) -> Result:
+        account.password = uuid.uuid4().hex if account.password is not None else None
+        account.changes += 1
+        return Result(target=order.target, state=EffectState.DONE)
 
     def _prove_one(self, order: Order, account: _Account) -> Result:
         if account.is_enabled:

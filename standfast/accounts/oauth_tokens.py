@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import quote_plus, urlencode
 
-from standfast.accounts.bounded_http import (
+from standfast.bounded_http import (
     TRY_AGAIN_SECONDS,
     Answer,
     BoundedHttp,

@@ -12,25 +12,31 @@ Rules
 - The prior state is `{"id", "active"}`. An undo goes by the id, so that a name that was given to
   somebody else meanwhile is not enabled in the holder's stead; a lock refuses such a name.
 - Names come from people and ids from the directory: neither is trusted in a filter or a path.
-- One account's call, with all its requests, shares the hard time-out of `limits`.
+- One account's call, with all its requests, shares the hard time-out of `limits`; so do all the
+  accounts of one call where `limits.batch` lets /Bulk carry many.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from standfast.accounts import AccountState, Connector
-from standfast.accounts.bounded_http import (
-    Answer,
-    BoundedHttp,
-    Deadline,
-    NoAnswer,
-    NotSent,
-    fits_a_header,
+from standfast.accounts.answers import (
+    ABSENT,
+    NO_EFFECT,
+    PRIOR_UNKNOWN,
+    REPLICA_SECONDS,
+    SOMEONE_ELSE,
+    done,
+    failed,
+    proven,
+    refused,
+    unknown,
 )
+from standfast.accounts.http_status import is_declined, status_error
 from standfast.accounts.oauth_tokens import (
     Door,
     TokenProbe,
@@ -40,23 +46,30 @@ from standfast.accounts.oauth_tokens import (
     probe_tokens,
     revoke_tokens,
 )
-from standfast.accounts.scim_wire import (
-    ScimAccount,
-    account_path,
-    name_filter,
-    read_account,
-    read_page,
-    set_active,
-    status_error,
+from standfast.accounts.scim_bulk import ScimBulk
+from standfast.accounts.scim_client import ScimClient
+from standfast.accounts.scim_wire import ScimAccount
+from standfast.accounts.side_by_side import observe_each, side_by_side
+from standfast.bounded_http import (
+    Answer,
+    BoundedHttp,
+    Deadline,
+    NoAnswer,
+    NotSent,
+    fits_a_header,
 )
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, Limits, Order, Proof, Result
 
-# Some directories answer before every replica knows: time enough for them, short enough at night.
-REPLICA_SECONDS = 5.0
-
-_ABSENT = "the directory knows no such account"
-
+_OWN_SESSIONS = (
+    "a session of the directory's own pages is not ended, only turned away while the account is "
+    "locked: it may work again after the undo"
+)
+_Known: TypeAlias = Mapping[str, ScimAccount]  # what was looked up together
+_Key: TypeAlias = Callable[[Order], str | None]
+_LookUp: TypeAlias = Callable[[Sequence[str], Deadline], _Known]
+_Wants: TypeAlias = Callable[[Order, _Known, Deadline], tuple[ScimAccount, bool] | Result]
+_Became: TypeAlias = Answer | NotSent | NoAnswer | None  # None: it was not asked for yet
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -93,12 +106,11 @@ class ScimDirectory(Connector):
         self.name = name
         self.limits = options.limits
         self.proof = Proof.REFUSED if options.probe else Proof.READ_BACK
+        self.irreversible = (_OWN_SESSIONS,)
         if options.revocation:
-            self.irreversible = ("tokens that were revoked stay revoked; holders sign in again",)
+            self.irreversible += ("tokens that were revoked stay revoked; holders sign in again",)
         else:
             self.verbs = self.verbs - {"revoke"}
-        self._base_url = base_url.rstrip("/")
-        self._token = token
         self._revocation = options.revocation
         self._probe = options.probe
         self._http = BoundedHttp(
@@ -107,99 +119,154 @@ class ScimDirectory(Connector):
             workers=options.limits.workers,
             clock=clock,
         )
+        self._client = ScimClient(self._http, base_url, token)
+        self._bulk = ScimBulk(self._client) if options.limits.batch > 1 else None
+
+    def canonical(self, name: str) -> str:
+        return name.lower()  # RFC 7643 4.1.1: userName is not case-sensitive
 
     def close(self) -> None:
         self._http.close()
 
     def _observe(self, names: Sequence[str]) -> list[AccountState]:
-        errors: list[Unavailable] = []
+        known = self._found_together(names)
 
         def look(name: str) -> AccountState:
-            try:
-                account = self._find(name, self._deadline())
-            except Unavailable as error:
-                errors.append(error)
-                return AccountState(name=name, exists=False, reason=str(error))
-            return _state(name, account)
+            return _state(name, known.get(name) or self._client.find(name, self._deadline()))
 
-        states = self._side_by_side(look, names)
-        if names and len(errors) == len(names):
-            raise Unavailable(
-                f"directory {self.name!r} could not be read: {errors[0]}",
-                retry_after_seconds=errors[0].retry_after_seconds,
-            )
-        return states
+        return observe_each(self.name, look, names, workers=self.limits.workers)
 
     def _lock(self, orders: Sequence[Order]) -> list[Result]:
-        return self._side_by_side(self._lock_one, orders)
+        return self._change_each(orders, _target, self._client.find_many, self._lock_wants)
 
     def _revoke(self, orders: Sequence[Order]) -> list[Result]:
         return self._side_by_side(self._revoke_one, orders)
 
     def _prove(self, orders: Sequence[Order]) -> list[Result]:
-        return self._side_by_side(self._prove_one, orders)
+        known = self._found_together([order.target for order in orders])
+        return self._side_by_side(lambda order: self._prove_one(order, known), orders)
 
     def _undo(self, orders: Sequence[Order]) -> list[Result]:
-        return self._side_by_side(self._undo_one, orders)
+        return self._change_each(orders, _prior_id, self._client.read_many, self._undo_wants)
 
-    # One account.
+    # What an order wants changed.
 
-    def _lock_one(self, order: Order) -> Result:
-        deadline = self._deadline()
-        try:
-            account = self._find(order.target, deadline)
-        except Unavailable as error:
-            return _failed(order, error)
+    def _lock_wants(
+        self, order: Order, known: _Known, deadline: Deadline
+    ) -> tuple[ScimAccount, bool] | Result:
+        account = known.get(order.target) or self._client.find(order.target, deadline)
         if account is None:
-            return _refused(order, _ABSENT)
+            return refused(order, ABSENT)
         if _is_someone_else(account, order):
-            return _refused(
-                order,
-                "the name now belongs to another account than when the incident opened; "
-                "look at both, then lock each by a new step",
-            )
-        locked = self._set_active(order, account, False, deadline)
-        if self._revocation is None or not known_tokens(order):
-            return locked
-        return gravest([locked, revoke_tokens(self._http, self._revocation, order, deadline)])
+            return refused(order, SOMEONE_ELSE)
+        return account, False
+
+    def _undo_wants(
+        self, order: Order, known: _Known, deadline: Deadline
+    ) -> tuple[ScimAccount, bool] | Result:
+        account_id, was_active = _prior_id(order), (order.prior or {}).get("active")
+        if not isinstance(was_active, bool) or not account_id:
+            return refused(order, PRIOR_UNKNOWN)
+        account = known.get(account_id) or self._client.read(account_id, deadline)
+        if account is None:
+            return refused(order, ABSENT)
+        return account, was_active
+
+    # Changing each by itself, or many by one request.
+
+    def _change_each(
+        self, orders: Sequence[Order], key: _Key, look_up: _LookUp, wants: _Wants
+    ) -> list[Result]:
+        def alone(order: Order) -> Result:
+            deadline = self._deadline()
+            try:
+                wanted = wants(order, {}, deadline)
+            except Unavailable as error:
+                return failed(order, error)
+            return wanted if isinstance(wanted, Result) else self._make(order, *wanted, deadline)
+
+        if self._bulk is None or len(orders) < 2:
+            return self._side_by_side(alone, orders)
+        return self._change_together(orders, key, look_up, wants, self._bulk)
+
+    def _change_together(
+        self, orders: Sequence[Order], key: _Key, look_up: _LookUp, wants: _Wants, bulk: ScimBulk
+    ) -> list[Result]:
+        """Change all within one time-out, by as few requests as the directory allows."""
+        deadline = self._deadline()
+        is_offered = bulk.is_offered(deadline)
+        try:
+            known = look_up([text for order in orders if (text := key(order))], deadline)
+        except Unavailable as error:
+            return [failed(order, error) for order in orders]
+
+        def decide(order: Order) -> tuple[ScimAccount, bool] | Result:
+            try:
+                return wants(order, known, deadline)
+            except Unavailable as error:
+                return failed(order, error)
+
+        decided = self._side_by_side(decide, orders)
+        differing = {
+            account.id: is_active
+            for account, is_active in (one for one in decided if not isinstance(one, Result))
+            if account.is_active is not is_active
+        }
+        became = bulk.change(differing, deadline) if is_offered else {}
+        after: _Known = {}
+        if became:
+            with contextlib.suppress(Unavailable):  # then each is read back alone
+                after = self._client.read_many(list(became), deadline)
+
+        def settle(order: Order, one: tuple[ScimAccount, bool] | Result) -> Result:
+            if isinstance(one, Result):
+                return one
+            account, is_active = one
+            answer = became.get(account.id)
+            return self._make(order, account, is_active, deadline, answer, after.get(account.id))
+
+        return self._side_by_side(
+            lambda pair: settle(*pair), list(zip(orders, decided, strict=True))
+        )
+
+    def _make(
+        self,
+        order: Order,
+        account: ScimAccount,
+        is_active: bool,
+        deadline: Deadline,
+        became: _Became = None,
+        after: ScimAccount | None = None,
+    ) -> Result:
+        """Bring the flag about, and end the tokens that a lock names."""
+        made = self._set_active(order, account, is_active, deadline, became, after)
+        if is_active or self._revocation is None or not known_tokens(order):
+            return made
+        return gravest([made, revoke_tokens(self._http, self._revocation, order, deadline)])
 
     def _revoke_one(self, order: Order) -> Result:
         if self._revocation is None or not known_tokens(order):
-            return _refused(order, "no token of this account is known, so none can be revoked")
+            return refused(order, "no token of this account is known, so none can be revoked")
         return revoke_tokens(self._http, self._revocation, order, self._deadline())
 
-    def _undo_one(self, order: Order) -> Result:
-        before = order.prior or {}
-        account_id, was_active = before.get("id"), before.get("active")
-        if not isinstance(was_active, bool) or not isinstance(account_id, str):
-            return _refused(order, "the state before is not known; a person must decide")
+    def _prove_one(self, order: Order, known: _Known) -> Result:
         deadline = self._deadline()
         try:
-            account = self._read(account_id, deadline)
-        except Unavailable as error:
-            return _failed(order, error)
-        if account is None:
-            return _refused(order, _ABSENT)
-        return self._set_active(order, account, was_active, deadline)
-
-    def _prove_one(self, order: Order) -> Result:
-        deadline = self._deadline()
-        try:
-            account = self._find(order.target, deadline)
+            account = known.get(order.target) or self._client.find(order.target, deadline)
             if account is None:
-                return _refused(order, _ABSENT)
+                return refused(order, ABSENT)
             if account.is_active is not False:
                 return _still_admits(order, account)
             if self._probe is None:
-                return _proven(order, Proof.READ_BACK)
+                return proven(order, Proof.READ_BACK)
             door = probe_tokens(self._http, self._probe, order, deadline)
         except Unavailable as error:
-            return _failed(order, error)
+            return failed(order, error)
         match door:
             case Door.CLOSED:
-                return _proven(order, Proof.REFUSED)
+                return proven(order, Proof.REFUSED)
             case Door.UNCLEAR:
-                return _proven(
+                return proven(
                     order,
                     Proof.READ_BACK,
                     "the probe shows nothing: no token of this account is known, "
@@ -213,109 +280,55 @@ class ScimDirectory(Connector):
                 )
 
     def _set_active(
-        self, order: Order, account: ScimAccount, is_active: bool, deadline: Deadline
+        self,
+        order: Order,
+        account: ScimAccount,
+        is_active: bool,
+        deadline: Deadline,
+        became: _Became,
+        after: ScimAccount | None,
     ) -> Result:
-        """Change the flag when it differs, and believe only what is read back."""
+        """Change the flag when it differs, unless that was asked for; believe what is read back."""
         if account.is_active is is_active:
             return _changed(order, account, was_changed=False)
         try:
-            answer = self._patch(account, is_active, deadline)
-        except NotSent as error:
-            return _failed(order, error)
-        except NoAnswer as error:
-            return _unknown(order, f"the change was sent: {error}")
+            answer = became or self._client.patch(account.id, is_active, deadline)
+        except (NotSent, NoAnswer) as error:
+            answer = error
+        if isinstance(answer, NoAnswer):
+            return unknown(order, f"the change was sent: {answer}")
+        if isinstance(answer, NotSent):
+            return failed(order, answer)
         if answer.status == 404:
-            return _refused(order, _ABSENT)
+            return refused(order, ABSENT)
         if not answer.is_success and (answer.is_busy or answer.status < 500):
             return _turned_down(order, answer)
         try:
-            after = self._read(account.id, deadline)
+            after = after or self._client.read(account.id, deadline)
         except Unavailable as error:
-            return _unknown(order, f"the change was sent, and could not be read back: {error}")
+            return unknown(order, f"the change was sent, and could not be read back: {error}")
         if after is None:
-            return _refused(order, _ABSENT)
+            return refused(order, ABSENT)
         if after.is_active is is_active:
             return _changed(order, account, was_changed=True)
         if after.is_active is None or not answer.is_success:
-            return _unknown(
-                order, "the change was sent, and the directory does not show its effect"
-            )
-        return Result(
-            target=order.target,
-            state=EffectState.FAILED,
-            reason="the directory answered success, and the account is as it was; change it there",
-            retry_after_seconds=REPLICA_SECONDS,
-        )
+            return unknown(order, "the change was sent, and the directory does not show its effect")
+        return failed(order, Unavailable(NO_EFFECT, retry_after_seconds=REPLICA_SECONDS))
 
-    # The directory's side.
-
-    def _find(self, name: str, deadline: Deadline) -> ScimAccount | None:
-        """Find the account of exactly this name; None when there is none."""
-        params = {"filter": name_filter(name)}
-        alike: list[ScimAccount] = []
-        seen = 0
-        while True:
-            answer = self._get("/Users", deadline, params)
-            if answer.status == 404:
-                raise Unavailable("the directory has no /Users at this address; check it")
-            page = read_page(answer.body)
-            for account in page.accounts:
-                if account.name == name:
-                    return account
-            # RFC 7643 4.1.1: userName is not case-sensitive.
-            alike += [account for account in page.accounts if account.name.lower() == name.lower()]
-            seen += len(page.accounts)
-            if not page.accounts or seen >= page.total:
-                break
-            params["startIndex"] = str(seen + 1)
-        if len(alike) > 1:
-            raise Unavailable("several accounts answer to this name; write it exactly")
-        return alike[0] if alike else None
-
-    def _read(self, account_id: str, deadline: Deadline) -> ScimAccount | None:
-        answer = self._get(account_path(account_id), deadline)
-        if answer.status == 404:
-            return None
-        account = read_account(answer.body)
-        if account.id != account_id:
-            raise Unavailable("the directory answered for another account than asked")
-        return account
-
-    def _get(
-        self, path: str, deadline: Deadline, params: Mapping[str, str] | None = None
-    ) -> Answer:
-        """Read; the answer is a success or 404, everything else raises `Unavailable`."""
-        answer = self._http.exchange(
-            "GET", self._base_url + path, deadline, headers=self._headers(), params=params
-        )
-        if not answer.is_success and answer.status != 404:
-            raise status_error(answer)
-        return answer
-
-    def _patch(self, account: ScimAccount, is_active: bool, deadline: Deadline) -> Answer:
-        return self._http.exchange(
-            "PATCH",
-            self._base_url + account_path(account.id),
-            deadline,
-            headers={**self._headers(), "Content-Type": "application/scim+json"},
-            content=set_active(is_active),
-        )
-
-    def _headers(self) -> dict[str, str]:
-        return {
-            "Authorization": f"Bearer {self._token}",
-            "Accept": "application/scim+json, application/json",
-        }
+    def _found_together(self, names: Sequence[str]) -> _Known:
+        """Look up what can be looked up together; who is missing is to be looked up alone."""
+        if self._bulk is None or len(names) < 2:
+            return {}
+        try:
+            return self._client.find_many(names, self._deadline())
+        except Unavailable:
+            return {}
 
     def _deadline(self) -> Deadline:
         return Deadline(self.limits.timeout_seconds)
 
     def _side_by_side(self, do: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
-        """Do each item, in order of the answers, at most `limits.workers` at once."""
-        if len(items) < 2:
-            return [do(item) for item in items]
-        with ThreadPoolExecutor(max_workers=min(self.limits.workers, len(items))) as pool:
-            return list(pool.map(do, items))
+        return side_by_side(do, items, workers=self.limits.workers)
 
 
 def _state(name: str, account: ScimAccount | None) -> AccountState:
@@ -330,53 +343,35 @@ def _state(name: str, account: ScimAccount | None) -> AccountState:
 
 
 def _is_someone_else(account: ScimAccount, order: Order) -> bool:
-    known_id = (order.prior or {}).get("id")
-    return isinstance(known_id, str) and known_id != account.id
+    known_id = _prior_id(order)
+    return known_id is not None and known_id != account.id
 
 
 def _turned_down(order: Order, answer: Answer) -> Result:
     """Judge a change that the directory says it did not make."""
     error = status_error(answer)
-    is_final = 400 <= answer.status < 500 and answer.status not in (401, 403)
-    if is_final and error.retry_after_seconds is None:
-        return _refused(order, str(error))
-    return _failed(order, error)
+    if is_declined(answer):
+        return refused(order, str(error))
+    return failed(order, error)
 
 
 def _changed(order: Order, account: ScimAccount, *, was_changed: bool) -> Result:
-    return Result(
-        target=order.target,
-        state=EffectState.DONE,
-        facts={"id": account.id, "changed": was_changed},
-        proof=Proof.READ_BACK,
-    )
-
-
-def _proven(order: Order, level: Proof, reason: str = "") -> Result:
-    return Result(target=order.target, state=EffectState.DONE, reason=reason, proof=level)
+    return done(order, was_changed=was_changed, id=account.id)
 
 
 def _still_admits(order: Order, account: ScimAccount) -> Result:
-    reason = (
+    return failed(
+        order,
         "the account is active; lock it again"
         if account.is_active
-        else "the directory does not show whether the account is active"
-    )
-    return Result(target=order.target, state=EffectState.FAILED, reason=reason)
-
-
-def _failed(order: Order, error: Unavailable) -> Result:
-    return Result(
-        target=order.target,
-        state=EffectState.FAILED,
-        reason=str(error),
-        retry_after_seconds=error.retry_after_seconds,
+        else "the directory does not show whether the account is active",
     )
 
 
-def _refused(order: Order, reason: str) -> Result:
-    return Result(target=order.target, state=EffectState.REFUSED, reason=reason)
+def _target(order: Order) -> str:
+    return order.target
 
 
-def _unknown(order: Order, reason: str) -> Result:
-    return Result(target=order.target, state=EffectState.UNKNOWN, reason=reason)
+def _prior_id(order: Order) -> str | None:
+    account_id = (order.prior or {}).get("id")
+    return account_id if isinstance(account_id, str) else None

@@ -25,6 +25,16 @@ def age(past: timedelta) -> str:
     return f"{seconds // 86_400} days"
 
 
+def left(ahead: timedelta) -> str:
+    """Say how long is left: 12 min, 71 h 55 min, 12 days; hours as long as a law counts in them."""
+    minutes = max(0, int(ahead.total_seconds())) // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes <= 96 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1_440} days"
+
+
 def measured(milliseconds: int | None) -> str:
     """Say a measured time: 840 ms, 12.3 s, 5 min; never when it did not come to that."""
     if milliseconds is None:
@@ -34,11 +44,6 @@ def measured(milliseconds: int | None) -> str:
     if milliseconds < 120_000:
         return f"{milliseconds / 1_000:.1f} s"
     return age(timedelta(milliseconds=milliseconds))
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """Say how many: 1 file, 12 files."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def together(statuses: Iterable[ExitStatus]) -> ExitStatus:

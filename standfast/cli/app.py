@@ -9,62 +9,48 @@ Rules
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-import typer
-
-from standfast.cli import (
-    audit,
-    backup,
-    check,
-    demo,
-    drill,
-    evidence,
-    incident,
-    init,
-    lock,
-    notice,
-    people,
-    playbook,
-    report,
-    serve,
-    status,
-)
-from standfast.cli.call import Group, take_everywhere
-from standfast.cli.output import print_error, print_json
-from standfast.errors import ExitStatus, FileInvalid, StandfastError
+from standfast.cli.call import Call, take_everywhere
+from standfast.cli.declared import Command, Group
+from standfast.cli.output import print_error, print_json, print_lines
+from standfast.cli.words import find, values_of
+from standfast.errors import ExitStatus, FileInvalid, StandfastError, UsageError
 from standfast.records import Json
 
 INTERRUPTED = 130  # as a shell says it: 128 and the number of SIGINT
 _INTERRUPTED_SAYS = "stopped; what was begun is in the ledger: `standfast status` says how to go on"
 _DEBUG = "STANDFAST_DEBUG"
 
-app = typer.Typer(
-    name="standfast",
-    cls=Group,
-    help="Backups that come back, and breaches that are contained.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+_PARTS = (
+    "init",
+    "check",
+    "serve",
+    "status",
+    "lock",
+    "report",
+    "demo",
+    "backup",
+    "drill",
+    "incident",
+    "playbook",
+    "tabletop",
+    "notice",
+    "deadline",
+    "people",
+    "evidence",
+    "audit",
 )
-for _part in (
-    init,
-    check,
-    serve,
-    status,
-    backup,
-    drill,
-    incident,
-    lock,
-    playbook,
-    notice,
-    people,
-    evidence,
-    audit,
-    report,
-    demo,
-):
-    _part.add_to(app)
+
+
+def tree(words: Sequence[str] = ()) -> Group:
+    """Give the commands, or of them all only the part that `words` begin with, to start sooner."""
+    root = Group(
+        words=("standfast",), about="Backups that come back, and breaches that are contained."
+    )
+    for name in words[:1] if words and words[0] in _PARTS else _PARTS:
+        import_module(f"standfast.cli.{name}").add_to(root)
+    return root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,12 +71,9 @@ def _run(given: Sequence[str]) -> int:
     try:
         call, words = take_everywhere(given, os.environ)
         is_json = call.as_json
-        command = typer.main.get_command(app)
-        status = command.main(words, "standfast", standalone_mode=False, obj=call)
-    except typer.Abort:
-        status = INTERRUPTED
-    except typer.TyperException as error:
-        return _failed(_usage(error), ExitStatus.USAGE, is_json=is_json)
+        return int(_carried_out(call, words))
+    except (KeyboardInterrupt, EOFError):
+        return _failed(_INTERRUPTED_SAYS, INTERRUPTED, is_json=is_json)
     except FileInvalid as error:
         problems: list[Json] = [
             {
@@ -118,9 +101,19 @@ def _run(given: Sequence[str]) -> int:
             ExitStatus.FAILED,
             is_json=is_json,
         )
-    if status == INTERRUPTED:
-        return _failed(_INTERRUPTED_SAYS, INTERRUPTED, is_json=is_json)
-    return int(status or 0)
+
+
+def _carried_out(call: Call, words: Sequence[str]) -> ExitStatus:
+    at, rest = find(tree(words), words)
+    values = values_of(at, rest) if isinstance(at, Command) else None
+    if isinstance(at, Command) and values is not None:
+        return at.function(call, **values)
+    from standfast.cli.help import help_of
+
+    if not rest:
+        raise UsageError(help_of(at))  # a group without a command
+    print_lines([help_of(at)])
+    return ExitStatus.DONE
 
 
 def _failed(
@@ -132,12 +125,3 @@ def _failed(
     else:
         print_error(message)
     return int(status)
-
-
-def _usage(error: typer.TyperException) -> str:
-    """Say what does not fit, and where to read on; a group without a command shows its help."""
-    context = getattr(error, "ctx", None)
-    message = error.format_message()
-    if context is None or message == context.get_help():
-        return message
-    return f"{message}\nSee `{context.command_path} --help`."

@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-import typer
-
-from standfast.cli.call import Call, command, group
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, command, group
 from standfast.cli.output import Line, Table
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the group."""
     audit = group(app, "audit", "The timeline of everything, and whether it is whole.")
     command(
@@ -69,7 +68,7 @@ def show(
     call: Call,
     subject: Annotated[
         str | None,
-        typer.Argument(help="An incident, a run or a person; all without.", show_default=False),
+        Argument(help="An incident, a run or a person; all without."),
     ] = None,
 ) -> ExitStatus:
     """Show the timeline: who did what, and when. It holds no personal data."""

@@ -1,34 +1,40 @@
 """`standfast backup`: make recovery points, list, restore and verify them."""
 
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from standfast.cli.amounts import count, size, together
-from standfast.cli.call import Call, command, group
+from standfast.cli import backup_contents, custodian, keeping, owner, second_site
+from standfast.cli.amounts import size, together
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Line, Table, Tell
+from standfast.cli.restore_into import lines_of
+from standfast.cli.restored import restored_lines
+from standfast.cli.verified import verified_lines
+from standfast.counted import counted
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.records import Json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from backup.records import Progress
-    from standfast.operations.backup_outcomes import BackupOutcome, RestoreOutcome, VerifyOutcome
+    from standfast.operations.backup_outcomes import BackupOutcome
 
 _SHOWN = 20  # what could not be read is all in the document; a person sees the first
 
 IdentityOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--identity",
         metavar="FILE",
         help="A custodian's recovery identity; else what drills.identity names.",
-        show_default=False,
     ),
 ]
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the group."""
     backup = group(app, "backup", "Make recovery points, list, restore and verify them.")
     command(
@@ -38,7 +44,9 @@ def add_to(app: typer.Typer) -> None:
             ExitStatus.DONE: "every file of every set is in a new recovery point",
             ExitStatus.FAILED: "the store cannot be written",
             ExitStatus.USAGE: "there is no set of that name",
-            ExitStatus.PARTIAL: "a file could not be read; the recovery point has all others",
+            ExitStatus.PARTIAL: (
+                "a file could not be read, the point has all others; or a set has no file"
+            ),
             ExitStatus.REFUSED: "a backup of this set is under way",
             ExitStatus.DAMAGED: "what the vault trusts is not what was written",
         },
@@ -61,9 +69,12 @@ def add_to(app: typer.Typer) -> None:
         exits={
             ExitStatus.DONE: "everything that was asked for is there, each hash compared",
             ExitStatus.FAILED: "the disk is full",
-            ExitStatus.USAGE: "there is no such point, or the identity opens nothing here",
-            ExitStatus.PARTIAL: "a file could not be written as it was; it is named",
-            ExitStatus.REFUSED: "a path of the point would lead out of the folder",
+            ExitStatus.USAGE: (
+                "there is no such point or set, it has nothing of what is asked for, or the "
+                "identity opens nothing here"
+            ),
+            ExitStatus.PARTIAL: "a file could not be written as it was, or a server refused a part",
+            ExitStatus.REFUSED: "a path would lead out of the folder, or a database is not empty",
             ExitStatus.DAMAGED: "a file of the point is not what was written; the others are there",
         },
         example="standfast backup restore latest --to /srv/restored --identity identity.txt",
@@ -80,13 +91,18 @@ def add_to(app: typer.Typer) -> None:
         },
         example="standfast backup verify --read",
     )(verify)
+    backup_contents.add_to(backup)
+    second_site.add_to(backup)
+    owner.add_to(backup)
+    custodian.add_to(backup)
+    keeping.add_to(backup)
 
 
 def run(
     call: Call,
     set_name: Annotated[
         str | None,
-        typer.Argument(metavar="SET", help="One set; all without.", show_default=False),
+        Argument(metavar="SET", help="One set; all without."),
     ] = None,
 ) -> ExitStatus:
     """Back a set up, or all of them."""
@@ -101,8 +117,8 @@ def run(
             raise UsageError("nothing is backed up: add [backup.sets.NAME] to the configuration")
         for name in names:
             try:
-                with call.progress() as tell:
-                    outcome = run_backup(place, name, "direct", _shown(tell, f"backing up {name}"))
+                with _shown_late(call, f"backing up {name}") as report:
+                    outcome = run_backup(place, name, "direct", report)
             except StandfastError as error:
                 if len(names) == 1:
                     raise
@@ -125,9 +141,7 @@ def run(
 
 def list_points(
     call: Call,
-    set_name: Annotated[
-        str | None, typer.Option("--set", metavar="SET", help="Of one set.", show_default=False)
-    ] = None,
+    set_name: Annotated[str | None, Option("--set", metavar="SET", help="Of one set.")] = None,
     identity: IdentityOption = None,
 ) -> ExitStatus:
     """List the recovery points, newest last. With an identity also what is sealed in each."""
@@ -142,7 +156,7 @@ def list_points(
             f"{point.time:%Y-%m-%d %H:%M:%S}Z",
             _completeness(is_complete=point.complete, is_interim=point.is_interim),
             size(point.bytes_new) + " new",
-            count(point.details.files, "file") if point.details else "",
+            counted(point.details.files, "file") if point.details else "",
         ]
         for point in listed.points
     ]
@@ -155,67 +169,153 @@ def list_points(
 
 def restore(
     call: Call,
-    point: Annotated[
-        str, typer.Argument(metavar="POINT", help="latest, or a name from `backup list`.")
-    ],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="An empty or new folder.")],
+    point: Annotated[str, Argument(metavar="POINT", help="latest, or a name from `backup list`.")],
+    to: Annotated[
+        Path | None,
+        Option(
+            "--to",
+            metavar="DIR",
+            help="An empty or new folder, or one in which the same restore was interrupted: "
+            "what else was put there since stays, untold; - writes one file to standard output.",
+        ),
+    ] = None,
     patterns: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="PATTERN",
-            help="What of it: main/2026/*, or all without.",
-            show_default=False,
-        ),
+        Argument(metavar="PATTERN", help="What of it: main/2026/*, or main/**/*.pdf; all without."),
     ] = None,
     identity: IdentityOption = None,
     set_name: Annotated[
         str | None,
-        typer.Option("--set", metavar="SET", help="The latest of this set.", show_default=False),
+        Option("--set", metavar="SET", help="The latest of this set."),
     ] = None,
-    owner: Annotated[bool, typer.Option("--owner", help="Restore owners, too (as root).")] = False,
+    owner: Annotated[
+        bool, Option("--owner", help="Owners, too, with set-id bits and capabilities (as root).")
+    ] = False,
+    waits_for_disk: Annotated[
+        bool,
+        Option(
+            "--sync/--no-sync",
+            help="End only when the disk has everything; or let it write on by itself.",
+        ),
+    ] = False,
+    into: Annotated[
+        str | None,
+        Option(
+            "--into",
+            metavar="NAME",
+            help="Not to a folder but into a server: the name of a database's source, or where "
+            "its address lies (env:NAME, file:PATH).",
+        ),
+    ] = None,
+    replaces: Annotated[
+        bool,
+        Option("--replace", help="With --into: replace a database that is not empty."),
+    ] = False,
+    has_globals: Annotated[
+        bool,
+        Option("--globals", help="With --into: roles and users, too, with their old passwords."),
+    ] = False,
 ) -> ExitStatus:
-    """Restore a point, or part of it."""
-    from standfast.operations import backups
+    """Restore a point, or part of it, to a folder or into a database server."""
+    if (to is None) == (into is None):
+        raise UsageError("say where to: --to DIR for a folder, or --into NAME for a server")
+    if into is not None:
+        from standfast.operations.restore_into import Request, restore_into
 
-    with call.place() as place, call.progress() as tell:
-        outcome = backups.restore(
+        request = Request(
+            point=point,
+            into=into,
+            set_name=set_name,
+            patterns=tuple(patterns or ()),
+            replaces=replaces,
+            has_globals=has_globals,
+        )
+        with call.place() as place, call.progress() as tell:
+            taken = restore_into(place, request, identity, _shown(tell, f"restoring {point}"))
+        call.say(taken.as_json(), lines_of(taken))
+        return taken.exit_status
+    if to is None or replaces or has_globals:
+        raise UsageError("--replace and --globals go with --into: a folder must be empty")
+    if to == Path("-"):
+        return backup_contents.to_standard_output(call, point, patterns or [], identity, set_name)
+    from standfast.operations import restoring
+
+    with call.place() as place, _shown_late(call, f"restoring {point}") as report:
+        outcome = restoring.restore(
             place,
             point,
             to,
             identity,
             patterns or (),
-            _shown(tell, f"restoring {point}"),
+            report,
             set_name=set_name,
             has_owner=owner,
+            syncs=waits_for_disk,
         )
-    call.say(outcome.as_json(), _restore_lines(outcome))
+    call.say(outcome.as_json(), restored_lines(outcome))
     return outcome.exit_status
 
 
 def verify(
     call: Call,
-    read: Annotated[bool, typer.Option("--read", help="Read every byte.")] = False,
+    read: Annotated[bool, Option("--read", help="Read every byte.")] = False,
     identity: Annotated[
         Path | None,
-        typer.Option(
-            "--identity",
-            metavar="FILE",
-            help="Open what is sealed, and check that, too.",
-            show_default=False,
+        Option("--identity", metavar="FILE", help="Open what is sealed, and check that, too."),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        Option(
+            "--sample",
+            metavar="PIECES",
+            help="Open so many random pieces of content, not all; takes an identity.",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        Option(
+            "--confidence",
+            metavar="SHARE",
+            help="Open as many as find --damage with this certainty: 0.99.",
+        ),
+    ] = None,
+    damage: Annotated[
+        float | None,
+        Option(
+            "--damage",
+            metavar="SHARE",
+            help="How much damage the sample shall find: 0.01 unless given.",
         ),
     ] = None,
 ) -> ExitStatus:
     """Check the repository.
 
     Signatures, sequence, packs, and the witness of the last time; with --read every byte, with an
-    identity what is sealed.
+    identity what is sealed, all of it or a sample.
     """
-    from standfast.operations import backups
+    from standfast.operations import verification
 
+    chosen = verification.sample_of(sample, confidence, damage)
     with call.place() as place, call.progress() as tell:
-        outcome = backups.verify(place, read, identity, _shown(tell, "verifying"))
-    call.say(outcome.as_json(), _verify_lines(outcome))
+        outcome = verification.verify(
+            place, read, identity, _shown(tell, "verifying"), sample=chosen
+        )
+    call.say(outcome.as_json(), verified_lines(outcome))
     return outcome.exit_status
+
+
+@contextmanager
+def _shown_late(call: Call, what: str) -> "Iterator[Callable[[Progress], None]]":
+    """Show progress from the first report on: a display has a thread, which forbids to fork."""
+    with ExitStack() as stack:
+        shown: list[_Report] = []
+
+        def report(progress: "Progress") -> None:
+            if not shown:
+                shown.append(_Report(stack.enter_context(call.progress()), what))
+            shown[0](progress)
+
+        yield report
 
 
 def _shown(tell: Tell, what: str) -> "_Report":
@@ -223,13 +323,14 @@ def _shown(tell: Tell, what: str) -> "_Report":
 
 
 class _Report:
-    """Shows a long call's progress in MiB."""
+    """Shows a long call's progress in MiB, and how fast it goes."""
 
     def __init__(self, tell: Tell, what: str) -> None:
         self._tell, self._what = tell, what
 
     def __call__(self, progress: "Progress") -> None:
-        self._tell(f"{self._what} (MiB)", progress.bytes_done >> 20, 0)
+        done, total = progress.bytes_done >> 20, progress.bytes_total >> 20
+        self._tell(f"{self._what} (MiB)", done, total)
 
 
 def _backup_lines(outcome: "BackupOutcome") -> list[Line]:
@@ -238,52 +339,23 @@ def _backup_lines(outcome: "BackupOutcome") -> list[Line]:
     if outcome.died_before:
         lines.append(f"{outcome.set_name}: an earlier run had died; it is marked as failed.")
     lines.append(
-        f"{outcome.set_name}: {result.point}, {count(result.files, 'file')}, "
+        f"{outcome.set_name}: {result.point}, {counted(result.files, 'file')}, "
         f"{size(result.bytes_total)}, {size(result.bytes_new)} new"
     )
+    if outcome.is_empty:
+        lines.append("  There was no file: see that what the set names is there, and mounted.")
     if result.unread_total:
-        lines.append(f"  {count(result.unread_total, 'path')} could not be read whole:")
+        lines.append(f"  {counted(result.unread_total, 'path')} could not be read whole:")
         lines.append(Table(rows=[[i.path, i.reason] for i in result.unread[:_SHOWN]], indent=2))
     lines += _and_more(result.unread_total)
+    if result.left_out_total:
+        lines.append(f"  {counted(result.left_out_total, 'path')} left out:")
+        lines.append(Table(rows=[[i.path, i.reason] for i in result.left_out[:_SHOWN]], indent=2))
+    lines += _and_more(result.left_out_total)
+    if outcome.is_incomparable:
+        lines.append("  All was sent anew, so tonight cannot be compared with the nights before.")
+    lines += [f"  Far more than usual: {jump.sentence}." for jump in outcome.jumps]
     lines += [f"  {warning}" for warning in result.warnings]
-    return lines
-
-
-def _restore_lines(outcome: "RestoreOutcome") -> list[Line]:
-    result = outcome.result
-    lines: list[Line] = [
-        f"Restored {outcome.point.name} ({outcome.point.set_name}) to {outcome.to}:",
-        f"{count(result.files, 'file')}, {size(result.bytes)}, each hash compared.",
-    ]
-    if result.problems:
-        lines += [
-            f"{count(len(result.problems), 'path')} not, or not exactly:",
-            Table(rows=[[one.path, one.reason] for one in result.problems[:_SHOWN]], indent=2),
-            *_and_more(len(result.problems)),
-        ]
-    if outcome.is_damaged:
-        lines.append("Next: `standfast backup verify --read` names what is damaged in the vault.")
-    return lines
-
-
-def _verify_lines(outcome: "VerifyOutcome") -> list[Line]:
-    report = outcome.report
-    depth = "every byte read" if outcome.is_read else "signatures and sizes"
-    if outcome.is_keyed:
-        depth += ", opened with an identity"
-    lines: list[Line] = [
-        f"{count(report.points, 'recovery point')}, {count(report.packs, 'pack')}: {depth}."
-    ]
-    for finding in outcome.findings:
-        lines.append(f"{finding.severity}: {finding.object}: {finding.problem}")
-        if finding.what_to_do:
-            lines.append(f"  → {finding.what_to_do}")
-    if outcome.exit_status is ExitStatus.DONE:
-        lines.append("Everything agrees.")
-    if not outcome.is_write_only:
-        lines.append(f"Not write-only here: {outcome.why_write_only}.")
-    if outcome.exit_status is ExitStatus.DONE and not outcome.is_read:
-        lines.append("Next: `standfast backup verify --read` reads every byte.")
     return lines
 
 

@@ -3,22 +3,26 @@
 Rules
 - A `standfast serve` that is alive gets a second to pick the incident up; then its work is
   followed. When none does, or when it dies, this process does the work itself.
+- Nobody is kept from a question while a message is only tried again later: `serve` goes on.
 - What is said afterwards: counts a step, why targets were not done, and one next step.
 """
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from standfast.cli.call import Call
 from standfast.cli.output import Line, Table, Tell
+from standfast.counted import counted
 from standfast.errors import ExitStatus
-from standfast.records import Json, JsonObject
+from standfast.records import Json, JsonObject, timestamp
 
 if TYPE_CHECKING:
     from standfast.operations.incident import Outcome
     from standfast.operations.looks import Tally
     from standfast.operations.place import Place
     from standfast.playbook.engine import State, StepView
+    from standfast.reports.contents import Duties
 
 _PICKED_UP_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
@@ -46,32 +50,84 @@ def say_outcome(
 ) -> ExitStatus:
     """Print where an incident stands, and give that as an exit status."""
     from standfast.operations.looks import short_of_approvers, step_reasons, tallies
+    from standfast.operations.rehearsing import stood_in_for
+    from standfast.operations.report_duties import duties_of
+    from standfast.playbook.standing import LegalClocks, standing
+    from standfast.records import Mode
 
     found = tallies(place, outcome.incident)
     reasons = step_reasons(place, outcome.incident)
     short = short_of_approvers(place, outcome.incident, outcome.state)
+    state = outcome.state
+    is_exercise = state.mode is Mode.EXERCISE
+    lacking = stood_in_for(place, state.playbook) if is_exercise else []
+    owed = duties_of(place, outcome.incident, outcome.state.mode)
+    if owed is not None and state.mode is Mode.LIVE:
+        clocks = LegalClocks(missed=owed.missed, next_due=owed.next_due)
+        outcome = replace(outcome, standing=standing(state, clocks))
     document: JsonObject = {
         **told,
         **_document(outcome, found, reasons),
+        "clocks": _clocks_document(owed),
         "warnings": [*short],
+        "stood_in_for": [*lacking],
         "exit_status": int(outcome.exit_status),
     }
-    call.say(document, [*before, *_lines(outcome, found, reasons, short)])
+    warned = [
+        *_clocks_lines(outcome.incident, owed),
+        *(f"Warning: {one}" for one in short),
+        *_rehearsed_lines(lacking),
+    ]
+    call.say(document, [*before, *_lines(outcome, found, reasons, warned)])
     return outcome.exit_status
+
+
+def _clocks_document(owed: "Duties | None") -> Json:
+    if owed is None:
+        return None
+    return {
+        "missed": owed.missed,
+        "next_due": timestamp(owed.next_due) if owed.next_due else None,
+    }
+
+
+def _clocks_lines(incident: str, owed: "Duties | None") -> list[str]:
+    """Say in one line how many legal clocks are missed, and when the next one ends."""
+    if owed is None or not (owed.missed or owed.next_due):
+        return []
+    told = [f"{counted(owed.missed, 'clock')} missed"] if owed.missed else []
+    if owed.next_due:
+        told.append(f"the next is due {owed.next_due:%Y-%m-%d %H:%M} UTC")
+    return [f"Legal clocks: {', '.join(told)}; `standfast deadline list {incident}`"]
+
+
+def _rehearsed_lines(lacking: list[str]) -> list[str]:
+    """Say what an exercise had to make up, and what a live run would stop at."""
+    if not lacking:
+        return []
+    return ["Rehearsed with stand-ins. Before this can run live:", *(f"  - {x}" for x in lacking)]
 
 
 def _followed(place: "Place", incident_id: str, tell: Tell) -> "Outcome | None":
     """Watch a `serve` do it; None when there is none, or it leaves work undone."""
     from standfast.operations.incident import has_work, look
+    from standfast.operations.waiting import LONGEST_WHILE_ASKED
+    from standfast.operations.waiting import only_tells_while_asking as asks_meanwhile
 
+    patience = LONGEST_WHILE_ASKED.total_seconds()
     runners, clock = place.ledger.runners, place.clock
     if not runners.alive(None, clock()):
         return None
     give_up_at = time.monotonic() + _PICKED_UP_SECONDS
+    asks_since: float | None = None
     while time.monotonic() < give_up_at:
         if runners.alive(incident_id, clock()):
-            _show(tell, place.ledger.incidents.state(incident_id))
+            state = place.ledger.incidents.state(incident_id)
+            _show(tell, state)
             give_up_at = time.monotonic() + _PICKED_UP_SECONDS
+            asks_since = (asks_since or time.monotonic()) if asks_meanwhile(state) else None
+            if asks_since is not None and time.monotonic() - asks_since > patience:
+                return look(place, incident_id)
         elif not has_work(place, incident_id):
             return look(place, incident_id)
         time.sleep(_LOOK_SECONDS)
@@ -130,8 +186,9 @@ def _document(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str])
 
 
 def _lines(
-    outcome: "Outcome", found: list["Tally"], reasons: dict[str, str], short: list[str]
+    outcome: "Outcome", found: list["Tally"], reasons: dict[str, str], warned: list[str]
 ) -> list[Line]:
+    from standfast.operations.extra_steps import extra_title
     from standfast.playbook.engine import standing_state
 
     state = outcome.state
@@ -143,7 +200,12 @@ def _lines(
         told = ", ".join(one.sentence for one in of_step)
         told = told or _answered(state, view) or reasons.get(view.step, "")
         rows.append(
-            [view.step, standing_state(view).value, told, titles.get(view.step, "Give back")]
+            [
+                view.step,
+                standing_state(view).value,
+                told,
+                titles.get(view.step) or extra_title(view.step),
+            ]
         )
     rows += [
         [step.name, "pending", "", step.title]
@@ -169,9 +231,37 @@ def _lines(
                 )
             )
     lines += [f"Held up: {trouble}" for trouble in outcome.troubles]
-    if short:
-        lines += ["", *(f"Warning: {one}" for one in short)]
-    return [*lines, "", f"Next: {outcome.standing.next_step}"]
+    lines += [
+        f"Still to be sent: `{name}`; `standfast serve` goes on, or `standfast incident resume "
+        f"{outcome.incident}`."
+        for name in _still_to_be_sent(outcome)
+    ]
+    if warned:
+        lines += ["", *warned]
+    return [*lines, *_to_be_done(outcome), "", f"Next: {outcome.standing.next_step}"]
+
+
+def _still_to_be_sent(outcome: "Outcome") -> list[str]:
+    """Name the steps that are trying a message again later."""
+    from standfast.records import StepState
+
+    is_sending = {s.name for s in outcome.state.playbook.steps if s.action == "notices.send"}
+    return [
+        view.step
+        for view in _views(outcome.state)
+        if view.step in is_sending and view.state is StepState.RUNNING and view.counts.planned
+    ]
+
+
+def _to_be_done(outcome: "Outcome") -> list[Line]:
+    """Write out what the person whom the next step asks has to do, or to find out first."""
+    step = outcome.standing.asked
+    if step is None or not (step.instructions or step.facts):
+        return []
+    if step.instructions:
+        told = step.instructions.strip().splitlines()
+        return ["", f"{step.title}:", *(f"  {line}".rstrip() for line in told)]
+    return ["", "Find out first:", *(f"  - {fact}" for fact in step.facts)]
 
 
 def _answered(state: "State", view: "StepView") -> str:

@@ -1,13 +1,12 @@
 """`standfast check`: try every part of the place."""
 
-import typer
-
-from standfast.cli.call import Call, command
+from standfast.cli.call import Call
+from standfast.cli.declared import Group, command
 from standfast.cli.output import Line, Table
 from standfast.errors import ExitStatus
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the command."""
     command(
         app,

@@ -1,20 +1,23 @@
 """What people say about an incident: approve, answer, accept, settle, retry, stop, undo, close."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, cast
 
-import typer
-
-from standfast.cli.call import Call, command
+from standfast.cli.call import Call
 from standfast.cli.carrying import carry_on, say_outcome
+from standfast.cli.closing import close
+from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.incident_words import CARRIED, IncidentArgument, the_incident
 from standfast.cli.opening import NoWait
 from standfast.cli.output import Line
-from standfast.cli.passphrase import PassphraseFile, passphrase
+from standfast.cli.passphrase import PassphraseFile, passphrase, signed_in
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json
 
 if TYPE_CHECKING:
     from standfast.operations.place import Place
+    from standfast.operations.undoing import UndoPlan
 
 _SAID: dict[ExitStatus, str] = {
     ExitStatus.DONE: "it is in the ledger",
@@ -22,7 +25,7 @@ _SAID: dict[ExitStatus, str] = {
 }
 
 
-def add_to(incident: typer.Typer) -> None:
+def add_to(incident: Group) -> None:
     """Add the commands to the group of incidents."""
     for name, function, example in (
         ("approve", approve, "standfast incident approve tell_customers --as erin"),
@@ -43,16 +46,26 @@ def add_to(incident: typer.Typer) -> None:
     )(close)
 
 
+Speaker = Annotated[
+    str | None,
+    Option(
+        "--as", metavar="PERSON", help="Who says so, signed in; needed where the step names roles."
+    ),
+]
+
+
 def approve(
     call: Call,
     incident: IncidentArgument = None,
-    step: Annotated[
-        str | None, typer.Argument(metavar="STEP", help="The one that asks.", show_default=False)
-    ] = None,
-    as_person: Annotated[
-        str | None, typer.Option("--as", metavar="PERSON", help="Who approves.", show_default=False)
-    ] = None,
-    refuse: Annotated[bool, typer.Option("--refuse", help="Say no.")] = False,
+    step: Annotated[str | None, Argument(metavar="STEP", help="The one that asks.")] = None,
+    as_person: Annotated[str | None, Option("--as", metavar="PERSON", help="Who approves.")] = None,
+    refuse: Annotated[bool, Option("--refuse", help="Say no.")] = False,
+    digest: Annotated[
+        str,
+        Option(
+            "--digest", metavar="DIGEST", help="Only as it was shown: its digest, or how it begins."
+        ),
+    ] = "",
     no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
@@ -68,7 +81,9 @@ def approve(
         incident_id, rest = the_incident(place, incident, step, most=1)
         secret = passphrase(call, passphrase_file, as_person)
         wanted = rest[0] if rest else None
-        asked = decide(place, incident_id, wanted, as_person, secret, approves=not refuse)
+        asked = decide(
+            place, incident_id, wanted, as_person, secret, approves=not refuse, as_shown=digest
+        )
         said = "refused" if refuse else f"{asked.given} of {asked.needed} approvals"
         before: list[Line] = [f"{asked.step}: {said}."]
         if not refuse and asked.given >= asked.needed and asked.hold_seconds:
@@ -92,9 +107,11 @@ def approve(
 def answer(
     call: Call,
     incident: IncidentArgument = None,
-    step: Annotated[str | None, typer.Argument(metavar="STEP", show_default=False)] = None,
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", show_default=False)] = None,
+    step: Annotated[str | None, Argument(metavar="STEP")] = None,
+    text: Annotated[str | None, Argument(metavar="TEXT")] = None,
+    as_person: Speaker = None,
     no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Answer a question, or report on a step.
 
@@ -104,15 +121,18 @@ def answer(
 
     with call.place() as place:
         incident_id, (asked, said) = the_incident(place, incident, step, text, least=2, most=2)
-        keep_answer(place, incident_id, asked, said)
+        by = signed_in(call, place, as_person, passphrase_file)
+        keep_answer(place, incident_id, asked, said, by=by)
         return _go_on(call, place, incident_id, no_wait=no_wait, before=[f"{asked}: noted."])
 
 
 def accept(
     call: Call,
     incident: IncidentArgument = None,
-    step: Annotated[str | None, typer.Argument(metavar="STEP", show_default=False)] = None,
+    step: Annotated[str | None, Argument(metavar="STEP")] = None,
+    as_person: Speaker = None,
     no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Go on with what is done of a step.
 
@@ -122,16 +142,19 @@ def accept(
 
     with call.place() as place:
         incident_id, (wanted,) = the_incident(place, incident, step, least=1, most=1)
-        keep_accepted(place, incident_id, wanted)
+        by = signed_in(call, place, as_person, passphrase_file)
+        keep_accepted(place, incident_id, wanted, by=by)
         return _go_on(call, place, incident_id, no_wait=no_wait, before=[f"{wanted}: accepted."])
 
 
 def settle(
     call: Call,
     incident: IncidentArgument = None,
-    effect: Annotated[str | None, typer.Argument(metavar="EFFECT", show_default=False)] = None,
-    happened: Annotated[str | None, typer.Argument(metavar="yes|no", show_default=False)] = None,
+    effect: Annotated[str | None, Argument(metavar="EFFECT")] = None,
+    happened: Annotated[str | None, Argument(metavar="yes|no")] = None,
+    as_person: Speaker = None,
     no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Say whether an unknown effect happened.
 
@@ -145,31 +168,36 @@ def settle(
         )
         if said not in ("yes", "no"):
             raise UsageError("say yes when it happened, or no when it did not")
-        keep_settled(place, incident_id, token, happened=said == "yes")
+        by = signed_in(call, place, as_person, passphrase_file)
+        keep_settled(place, incident_id, token, happened=said == "yes", by=by)
         return _go_on(call, place, incident_id, no_wait=no_wait, before=["Settled."])
 
 
 def retry(
     call: Call,
     incident: IncidentArgument = None,
-    step: Annotated[
-        str | None, typer.Argument(metavar="STEP", help="All without.", show_default=False)
-    ] = None,
+    step: Annotated[str | None, Argument(metavar="STEP", help="All without.")] = None,
+    as_person: Speaker = None,
     no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Try again what failed, of a step or of all."""
     from standfast.operations.decisions import retry as plan_again
 
     with call.place() as place:
         incident_id, rest = the_incident(place, incident, step, most=1)
-        again = plan_again(place, incident_id, rest[0] if rest else None)
+        by = signed_in(call, place, as_person, passphrase_file)
+        again = plan_again(place, incident_id, rest[0] if rest else None, by=by)
+        before: list[Line] = [f"{again.count} to be tried again."]
+        if again.left:
+            before.append(f"Left to who may say so (--as PERSON): {', '.join(again.left)}.")
         return _go_on(
             call,
             place,
             incident_id,
             no_wait=no_wait,
-            told={"tried_again": again},
-            before=[f"{again} to be tried again."],
+            told={"tried_again": again.count, "left": [*again.left]},
+            before=before,
         )
 
 
@@ -189,22 +217,21 @@ def resume(call: Call, incident: IncidentArgument = None, no_wait: NoWait = Fals
 def undo(
     call: Call,
     incident: IncidentArgument = None,
-    step: Annotated[
-        str | None, typer.Option(help="What this step locked.", show_default=False)
-    ] = None,
+    step: Annotated[str | None, Option(help="What this step did.")] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="ACCOUNT", help="One account; may be given again.", show_default=False
-        ),
+        Option(metavar="ACCOUNT", help="One account; may be given again."),
     ] = None,
+    everything: Annotated[bool, Option("--all", help="All that was done.")] = False,
+    only_plan: Annotated[
+        bool, Option("--plan", help="Show what would be given back; nothing changes.")
+    ] = False,
     as_person: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--as",
             metavar="PERSON",
             help="Who asks, signed in: whoever opened it spares one approval.",
-            show_default=False,
         ),
     ] = None,
     no_wait: NoWait = False,
@@ -212,87 +239,104 @@ def undo(
 ) -> ExitStatus:
     """Give accounts back the state they had.
 
-    All that were locked, those of one step, or those that are named.
+    Those that are named, those of one step, or with --all everything; --plan shows it first.
     """
-    from standfast.operations.decisions import known_person
-    from standfast.operations.decisions import undo as plan_undo
+    from standfast.operations.undoing import plan_undo
+    from standfast.operations.undoing import undo as start_undo
 
+    if not (step or target or everything):
+        raise UsageError("say what is given back: --target ACCOUNT, --step STEP, or --all")
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
-        requested_by = None
-        if as_person is not None:
-            secret = passphrase(call, passphrase_file, as_person)
-            requested_by = known_person(place, as_person, secret)
-        planned = plan_undo(
-            place, incident_id, step=step, targets=target or (), requested_by=requested_by
-        )
-        before: list[Line] = [f"{planned.restores} to be given back, {len(planned.kept)} kept."]
-        before += [f"  kept: {reason}" for reason in dict.fromkeys(planned.kept)]
-        if planned.needs_approvals:
-            before.append(
-                f"The lock was not proven for all of them, so {planned.needs_approvals} must "
-                "approve that they are given back."
-            )
-        told: dict[str, Json] = {
-            "undo": {
-                "step": planned.step,
-                "restores": planned.restores,
-                "kept": list(planned.kept),
-                "needs_approvals": planned.needs_approvals,
-            }
-        }
+        requested_by = signed_in(call, place, as_person, passphrase_file)
+        do = plan_undo if only_plan else start_undo
+        planned = do(place, incident_id, step=step, targets=target or (), requested_by=requested_by)
+        told: dict[str, Json] = {"undo": planned.as_json()}
+        before = _undo_lines(planned)
+        if only_plan:
+            call.say({"incident": incident_id, **told}, [*before, "Nothing was changed."])
+            return ExitStatus.DONE
         return _go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 
-def stop(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+def _undo_lines(planned: "UndoPlan") -> list[Line]:
+    where = ", ".join(f"{count} through {name}" for name, count in planned.where.items())
+    through = f" ({where})" if where else ""
+    lines: list[Line] = [
+        f"{planned.restores} to be given back{through}, {len(planned.kept)} kept.",
+    ]
+    lines += [f"  {count} kept: {reason}" for reason, count in Counter(planned.kept).items()]
+    lines += [f"  not restored: {what}" for what in planned.stays]
+    if planned.needs_approvals:
+        lines.append(
+            f"The lock was not proven for {planned.unproven} of them, so "
+            f"{planned.needs_approvals} must approve that they are given back."
+        )
+    return lines
+
+
+def stop(
+    call: Call,
+    incident: IncidentArgument = None,
+    everything: Annotated[bool, Option("--all", help="Every open incident.")] = False,
+    no_wait: Annotated[
+        bool, Option("--no-wait", help="Do not wait for what is under way to end.")
+    ] = False,
+) -> ExitStatus:
     """Stop everything that is not under way.
 
-    What is under way ends, and is written down.
+    What is under way ends, is looked up where nobody saw its end, and is written down.
     """
-    from standfast.operations.incident import look
     from standfast.operations.incident import stop as halt
+    from standfast.operations.incident import wait_until_still
 
+    if everything and incident is not None:
+        raise UsageError(f"say which: {incident}, or --all for every open incident; not both")
     with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        halt(place, incident_id)
-        under_way = sum(
-            view.counts.submitting for view in look(place, incident_id).state.steps.values()
-        )
-    call.say(
-        {"incident": incident_id, "is_stopped": True, "under_way": under_way},
-        [
-            f"{incident_id} is stopped; {_still_ends(under_way)}.",
-            f"Next: `standfast incident resume {incident_id}` lets it go on.",
-        ],
-    )
+        if everything:
+            stopped = [one.id for one in place.ledger.incidents.all(only_open=True)]
+        else:
+            stopped = [the_incident(place, incident)[0]]
+        for incident_id in stopped:  # all of them first: the waiting may take its time
+            halt(place, incident_id)
+        documents: list[Json] = []
+        lines: list[Line] = []
+        for incident_id in stopped:
+            if not no_wait:
+                wait_until_still(place, incident_id)
+            left = _left_by_a_stop(place, incident_id)
+            documents.append({"incident": incident_id, "is_stopped": True, **left})
+            lines.append(f"{incident_id} is stopped; {_still_ends(left)}.")
+    one = stopped[0] if len(stopped) == 1 else "INCIDENT"
+    lines.append(f"Next: `standfast incident resume {one}` lets it go on.")
+    document: dict[str, Json] = {"stopped": documents}
+    if len(documents) == 1 and not everything:
+        document |= cast("dict[str, Json]", documents[0])
+    call.say(document, lines if stopped else ["No incident is open."])
     return ExitStatus.DONE
 
 
-def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
-    """Close an incident; accounts stay as they are."""
-    from standfast.operations.incident import close as end
+def _left_by_a_stop(place: "Place", incident_id: str) -> dict[str, int]:
     from standfast.operations.incident import look
 
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        end(place, incident_id)
-        undone = look(place, incident_id).unfinished
-    call.say(
-        {"incident": incident_id, "state": "closed", "not_done": [*undone]},
-        [
-            f"{incident_id} is closed; its accounts stay as they are.",
-            *([f"Never carried out to its end: {', '.join(undone)}."] if undone else []),
-            f"Next: `standfast audit show {incident_id}` is its timeline.",
-        ],
-    )
-    return ExitStatus.DONE
+    state = look(place, incident_id).state
+    views = (*state.steps.values(), *state.extra)
+    return {
+        "done": sum(view.counts.done for view in views),
+        "under_way": sum(view.counts.submitting for view in views),
+        "unknown": sum(view.counts.unknown for view in views),
+        "not_begun": sum(view.counts.planned for view in views),
+    }
 
 
-def _still_ends(under_way: int) -> str:
-    if not under_way:
-        return "nothing was under way"
-    were = "act was" if under_way == 1 else "acts were"
-    return f"{under_way:,} {were} under way; what was begun is brought to its end"
+def _still_ends(left: Mapping[str, int]) -> str:
+    """Say where a stop left the acts: nothing is half known, or it is named."""
+    told = [f"{left['done']:,} done", f"{left['not_begun']:,} not begun"]
+    if left["under_way"]:
+        told.append(f"{left['under_way']:,} still under way, brought to their end")
+    if left["unknown"]:
+        told.append(f"{left['unknown']:,} that nobody can tell: `incident status --targets`")
+    return ", ".join(told)
 
 
 def _go_on(

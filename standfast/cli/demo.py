@@ -4,13 +4,12 @@ import importlib
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from standfast.cli.call import Call, command
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, Option, command
 from standfast.errors import ExitStatus, ExtraMissing, UsageError
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the command."""
     command(
         app,
@@ -18,7 +17,10 @@ def add_to(app: typer.Typer) -> None:
         exits={
             ExitStatus.DONE: "the tour ended, and its page of results is written",
             ExitStatus.FAILED: "a part of the tour failed",
-            ExitStatus.USAGE: "the folder is not the demo's, or the extra `demo` is not installed",
+            ExitStatus.USAGE: (
+                "the folder is not the demo's, or holds an earlier one, or the extra `demo` is not "
+                "installed"
+            ),
         },
         example="standfast demo",
     )(demo)
@@ -28,21 +30,22 @@ def demo(
     call: Call,
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", help="Where the contact centre is; ./demo-place without."),
+        Argument(metavar="DIR", help="Where the contact centre is; ./demo-place without."),
     ] = None,
-    stop: Annotated[
-        bool, typer.Option("--stop", help="End the servers of an earlier one.")
-    ] = False,
+    stop: Annotated[bool, Option("--stop", help="End the servers of an earlier one.")] = False,
     serve: Annotated[
-        bool, typer.Option("--serve", help="Bring the servers of an earlier one back.")
+        bool, Option("--serve", help="Bring the servers of an earlier one back.")
+    ] = False,
+    again: Annotated[
+        bool, Option("--again", help="Delete an earlier one, with all that is in it, first.")
     ] = False,
 ) -> ExitStatus:
     """Show it all on a made-up contact centre.
 
     It is backed up, drilled, breached, contained, and what was wrong is undone.
     """
-    if stop and serve:
-        raise UsageError("--stop and --serve exclude each other; name one")
+    if stop + serve + again > 1:
+        raise UsageError("--stop, --serve and --again exclude each other; name one")
     try:
         tour = importlib.import_module("demo.tour")
     except ImportError as error:
@@ -59,4 +62,4 @@ def demo(
         lines = [f"{name} answers at 127.0.0.1:{port}." for name, port in running.items()]
         call.say({"ports": running}, lines)
         return ExitStatus.DONE
-    return ExitStatus(tour.run(folder, as_json=call.as_json))
+    return ExitStatus(tour.run(folder, as_json=call.as_json, is_again=again))

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from standfast.cli.amounts import count, measured, size
+from standfast.cli.amounts import measured, size
 from standfast.cli.backup import IdentityOption
-from standfast.cli.call import Call, command, group
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Line, Table
+from standfast.counted import counted
 from standfast.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _BASIS = {
 }
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the group."""
     drill = group(app, "drill", "Prove that backups come back: restore, check, measure, destroy.")
     command(
@@ -50,13 +50,13 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     call: Call,
-    set_name: Annotated[str, typer.Argument(metavar="SET")],
+    set_name: Annotated[str, Argument(metavar="SET")],
     identity: IdentityOption = None,
-    point: Annotated[str, typer.Option(metavar="POINT", help="latest, or a name.")] = "latest",
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the restored tree.")] = False,
+    point: Annotated[str, Option(metavar="POINT", help="latest, or a name.")] = "latest",
+    keep: Annotated[bool, Option("--keep", help="Leave the restored tree.")] = False,
     compare: Annotated[
         bool,
-        typer.Option("--compare", help="Hold it against the live source, which must not change."),
+        Option("--compare", help="Hold it against the live source, which must not change."),
     ] = False,
 ) -> ExitStatus:
     """Restore apart, check, measure, destroy.
@@ -80,9 +80,7 @@ def run(
 
 def list_drills(
     call: Call,
-    set_name: Annotated[
-        str | None, typer.Option("--set", metavar="SET", help="Of one set.", show_default=False)
-    ] = None,
+    set_name: Annotated[str | None, Option("--set", metavar="SET", help="Of one set.")] = None,
 ) -> ExitStatus:
     """List the drills, and check their reports."""
     from standfast.operations import drills
@@ -113,7 +111,7 @@ def _lines(outcome: "DrillOutcome") -> list[Line]:
         f"Drill of {outcome.set_name} from {outcome.point.name}: {outcome.state}.",
         Table(
             rows=[
-                ["restored", f"{count(files, 'file')}, {size_}"],
+                ["restored", f"{counted(files, 'file')}, {size_}"],
                 ["RTO", f"{measured(outcome.rto_ms)} from the declaration until usable"],
                 ["RPO", f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"],
             ],

@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-import typer
-
-from standfast.cli.amounts import count
-from standfast.cli.call import Call, command, group
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, command, group
 from standfast.cli.output import Line, Table
+from standfast.counted import counted
 from standfast.errors import ExitStatus
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the group."""
     evidence = group(app, "evidence", "What was frozen, and whether it is what was sealed.")
     command(
@@ -36,9 +35,7 @@ def add_to(app: typer.Typer) -> None:
 
 def list_evidence(
     call: Call,
-    incident: Annotated[
-        str | None, typer.Argument(help="Of one incident; all without.", show_default=False)
-    ] = None,
+    incident: Annotated[str | None, Argument(help="Of one incident; all without.")] = None,
 ) -> ExitStatus:
     """List what was frozen: by incident and source, with its counts."""
     from standfast.config import load
@@ -46,7 +43,13 @@ def list_evidence(
 
     found = frozen(load(call.config_file), incident)
     rows = [
-        [one.incident, one.source, one.collected_at[:19], count(one.files, "file"), str(one.folder)]
+        [
+            one.incident,
+            one.source,
+            one.collected_at[:19],
+            counted(one.files, "file"),
+            str(one.folder),
+        ]
         for one in found
     ]
     call.say(
@@ -56,7 +59,7 @@ def list_evidence(
     return ExitStatus.DONE
 
 
-def verify(call: Call, incident: Annotated[str, typer.Argument()]) -> ExitStatus:
+def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
     """Hold every copy against its seal."""
     from standfast.config import load
     from standfast.operations.frozen import verify_frozen
@@ -70,9 +73,9 @@ def verify(call: Call, incident: Annotated[str, typer.Argument()]) -> ExitStatus
         lines += [f"  {problem}" for problem in one.problems]
     lines += [
         "",
-        f"{count(len(damaged), 'folder')} of {len(found)} is not what was sealed."
+        f"{counted(len(damaged), 'folder')} of {len(found)} is not what was sealed."
         if damaged
-        else f"Whole: {count(len(found), 'sealed folder')}.",
+        else f"Whole: {counted(len(found), 'sealed folder')}.",
     ]
     call.say(
         {

@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-import typer
-
-from standfast.cli import decisions
-from standfast.cli.call import Call, command, group
+from standfast.cli import carry_out, decisions, handing_over
+from standfast.cli.call import Call
 from standfast.cli.carrying import say_outcome
+from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.incident_words import CARRIED, IncidentArgument, inputs_of, the_incident
 from standfast.cli.opening import AsPerson, Exercise, NoWait, open_and_carry_on
 from standfast.cli.output import Line, Table
@@ -16,17 +15,16 @@ from standfast.records import Json, timestamp
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--input",
         "-i",
         metavar="NAME=VALUE",
         help="An input of the playbook; NAME=@FILE reads it from a file, one a line.",
-        show_default=False,
     ),
 ]
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the group."""
     incident = group(app, "incident", "Plan, open, decide, watch, undo and close incidents.")
     command(
@@ -62,11 +60,15 @@ def add_to(app: typer.Typer) -> None:
         example="standfast incident status inc-2026-0001 --targets",
     )(status)
     decisions.add_to(incident)
+    handing_over.add_to(incident)
+    carry_out.add_to(incident)
 
 
 def plan(
     call: Call,
-    scenario: Annotated[str, typer.Argument(metavar="SCENARIO")],
+    scenario: Annotated[
+        str, Argument(metavar="PLAYBOOK", help="`standfast playbook list` names them.")
+    ],
     given: Inputs = None,
     as_person: AsPerson = None,
 ) -> ExitStatus:
@@ -77,21 +79,35 @@ def plan(
     """
     from standfast.operations.planning import as_lines, plan_incident
 
-    with call.place() as place:
+    with call.place() as place, call.progress() as tell:
         report = plan_incident(
-            place, scenario, inputs_of(given or ()), is_signed=as_person is not None
+            place,
+            scenario,
+            inputs_of(given or ()),
+            is_signed=as_person is not None,
+            opened_by=as_person,
+            progress=lambda done, total: tell("planning each step", done, total),
         )
     status = report.exit_status
     lines: list[Line] = [*as_lines(report)]
-    if status is not ExitStatus.REFUSED:
-        lines.append(f"Next: standfast incident open {scenario} with the same inputs.")
+    stuck = [one.name for one in report.steps if one.impossible]
+    if stuck:
+        lines.append(
+            f"Next: mend what {', '.join(stuck)} cannot be carried out for, or see to it by hand: "
+            f"`standfast incident open {scenario}` does the others, and each of these fails. For "
+            "accounts alone: `standfast lock ACCOUNT…`."
+        )
+    else:
+        lines.append(f"Next: `standfast incident open {scenario}` with the same inputs.")
     call.say({**report.as_json(), "exit_status": int(status)}, lines)
     return status
 
 
 def open_(
     call: Call,
-    scenario: Annotated[str, typer.Argument(metavar="SCENARIO")],
+    scenario: Annotated[
+        str, Argument(metavar="PLAYBOOK", help="`standfast playbook list` names them.")
+    ],
     given: Inputs = None,
     exercise: Exercise = False,
     as_person: AsPerson = None,
@@ -114,7 +130,7 @@ def open_(
 
 
 def list_incidents(
-    call: Call, open_only: Annotated[bool, typer.Option("--open", help="Open ones only.")] = False
+    call: Call, open_only: Annotated[bool, Option("--open", help="Open ones only.")] = False
 ) -> ExitStatus:
     """List the incidents, oldest first."""
     with call.place() as place:
@@ -151,9 +167,10 @@ def status(
     call: Call,
     incident: IncidentArgument = None,
     targets: Annotated[
-        bool, typer.Option("--targets", help="Name every target; the look is noted.")
+        bool,
+        Option("--targets", help="Name every target and what was given; the look is noted."),
     ] = False,
-    timeline: Annotated[bool, typer.Option("--timeline", help="What happened, in order.")] = False,
+    timeline: Annotated[bool, Option("--timeline", help="What happened, in order.")] = False,
 ) -> ExitStatus:
     """Say where an incident stands, and the one next step."""
     from standfast.operations import looks
@@ -181,7 +198,13 @@ def status(
             shown = [
                 [row.token[:8], row.step, row.state.value, row.target, row.reason] for row in rows
             ]
-            before += [Table(headings=("effect", "step", "", "target", ""), rows=shown), ""]
+            inputs = place.ledger.incidents.state(incident_id).inputs
+            told["inputs"] = dict(inputs)
+            given = [[name, _shown(value)] for name, value in inputs.items() if value is not None]
+            if given:
+                before += ["Given:", Table(rows=given, indent=2), ""]
+            if shown:
+                before += [Table(headings=("effect", "step", "", "target", ""), rows=shown), ""]
         if timeline:
             events = place.ledger.timeline(incident_id)
             told["timeline"] = [
@@ -205,3 +228,9 @@ def status(
             ]
             before += [Table(rows=told_rows), ""]
         return say_outcome(call, place, look(place, incident_id), told=told, before=before)
+
+
+def _shown(value: Json) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(one) for one in value)
+    return str(value)

@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from standfast.cli.declared import Argument
+from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
+from standfast.records import Mode
 
 if TYPE_CHECKING:
     from standfast.operations.place import Place
 
 IncidentArgument = Annotated[
     str | None,
-    typer.Argument(metavar="ID", help="May be left out when one is open.", show_default=False),
+    Argument(metavar="ID", help="May be left out when one is open."),
 ]
 CARRIED: dict[ExitStatus, str] = {
     ExitStatus.DONE: "every step is done",
@@ -33,26 +35,44 @@ def the_incident(
 ) -> tuple[str, list[str]]:
     """Give the incident that is meant, and the words after it, `least` to `most` of them.
 
-    The id may be left out when exactly one incident is open. Raises UsageError otherwise, and for
-    a wrong number of words.
+    The id may be left out when exactly one incident is open; what a trigger or a list only planned
+    does not count beside one that acts. Raises UsageError otherwise, and for a wrong number of
+    words.
     """
     rest = [word for word in words if word is not None]
     named = rest.pop(0) if rest and (_ID.fullmatch(rest[0]) or len(rest) > most) else None
     if not least <= len(rest) <= most:
+        wanted = least if len(rest) < least else most
         raise UsageError(
-            f"{len(rest)} words are given beside the incident's id, and this command takes "
-            f"{least if least == most else f'{least} to {most}'}"
+            f"this command needs {counted(wanted, 'word')} beside the incident's id, and "
+            f"{counted(len(rest), 'was', 'were')} given; its `--help` names them"
         )
     if named is not None:
         return place.ledger.incidents.get(named).id, rest
-    there = [one.id for one in place.ledger.incidents.all(only_open=True)]
+    opened = place.ledger.incidents.all(only_open=True)
+    acting = [one for one in opened if one.mode is not Mode.PLAN]
+    there = sorted(acting or opened, key=lambda one: one.mode is not Mode.LIVE)
     if len(there) != 1:
-        known = f"; open are: {', '.join(there)}" if there else ""
+        named_with = [f"{one.id} ({one.scenario}, {one.mode.value})" for one in there]
+        count = f"{len(there)} incidents are open" if there else "no incident is open"
+        known = f": {', '.join(named_with)}" if there else ""
         raise UsageError(
-            f"{len(there) or 'no'} incidents are open{known}; name the one that you mean, "
-            "`standfast incident list` shows them all"
+            f"{count}{known}; name the one that you mean, `standfast incident list` shows them all"
         )
-    return there[0], rest
+    return there[0].id, rest
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """Read a moment with its zone; None for none. UsageError for another form."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError("write a time as 2026-03-02T14:20+01:00") from None
+    if moment.tzinfo is None:
+        raise UsageError("a time needs its zone: 2026-03-02T14:20+01:00, or Z for UTC")
+    return moment
 
 
 def inputs_of(given: Sequence[str]) -> dict[str, str | list[str]]:

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from standfast.cli.call import Call, command
+from standfast.cli.asking import agrees, ask, tell
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
 
@@ -17,7 +17,7 @@ _ORGANISATION = "Our contact centre"
 _CONTACT_LINE = "the telephone number that you already have from us"
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the command."""
     command(
         app,
@@ -33,18 +33,16 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     call: Call,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
+    folder: Annotated[Path, Argument(metavar="DIR")],
     source: Annotated[
         Path,
-        typer.Option(metavar="PATH", help="What is backed up: a folder, or a SQLite database."),
+        Option(metavar="PATH", help="What is backed up: a folder, or a SQLite database."),
     ],
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what is usual.")] = False,
-    organisation: Annotated[
-        str | None, typer.Option(help="Your name, as notices say it.", show_default=False)
-    ] = None,
+    yes: Annotated[bool, Option("--yes", help="Ask nothing; take what is usual.")] = False,
+    organisation: Annotated[str | None, Option(help="Your name, as notices say it.")] = None,
     contact_line: Annotated[
         str | None,
-        typer.Option(help="How people reach you, by a way they know.", show_default=False),
+        Option(help="How people reach you, by a way they know."),
     ] = None,
 ) -> ExitStatus:
     """Make a place: configuration, keys, ledger, store.
@@ -57,21 +55,21 @@ def init(
 
     refuse_unfit(folder, source)
     asks = not yes and not call.as_json and sys.stdin.isatty()
+    if organisation is None:
+        organisation = ask("Name of your organisation", _ORGANISATION) if asks else _ORGANISATION
+    if contact_line is None:
+        contact_line = ask("How people reach you", _CONTACT_LINE) if asks else _CONTACT_LINE
     made = set_up(
         folder,
         source,
-        organisation=organisation or _ask("Name of your organisation", _ORGANISATION, asks=asks),
-        contact_line=contact_line or _ask("How people reach you", _CONTACT_LINE, asks=asks),
+        organisation=organisation,
+        contact_line=contact_line,
         now=system_clock(),
     )
     call.say(made.as_json(), _lines(made))
     if asks:
         _enrol_people(call, made)
     return ExitStatus.DONE
-
-
-def _ask(question: str, usual: str, *, asks: bool) -> str:
-    return str(typer.prompt(question, default=usual, err=True)) if asks else usual
 
 
 def _lines(made: "SetUp") -> list[Line]:
@@ -102,12 +100,12 @@ def _enrol_people(call: Call, made: "SetUp") -> None:
     from standfast.operations.enrolment import enrol_person
 
     here = Call(config=made.config_file, as_json=False, env=call.env)
-    typer.echo("\nTwo people are needed before anything that cannot be taken back.", err=True)
-    while typer.confirm("Enrol somebody now?", default=False, err=True):
-        name = typer.prompt("Sign-in name", err=True)
-        full_name = typer.prompt("Full name", err=True)
-        mail = typer.prompt("Mail address", err=True)
-        roles = typer.prompt("Roles, with commas between", default="duty-manager", err=True)
+    tell("\nTwo people are needed before anything that cannot be taken back.")
+    while agrees("Enrol somebody now?"):
+        name = ask("Sign-in name")
+        full_name = ask("Full name")
+        mail = ask("Mail address")
+        roles = ask("Roles, with commas between", "duty-manager")
         try:
             with here.place() as place:
                 enrol_person(
@@ -120,4 +118,4 @@ def _enrol_people(call: Call, made: "SetUp") -> None:
                     passphrase=passphrase(here, None, name, is_new=True),
                 )
         except UsageError as error:
-            typer.echo(str(error), err=True)
+            tell(str(error))

@@ -1,10 +1,11 @@
 """`standfast lock`: the one step for the hurried."""
 
+import tomllib
+from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from standfast.cli.call import Call, command
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.incident_words import CARRIED, inputs_of
 from standfast.cli.opening import AsPerson, Exercise, NoWait, open_and_carry_on
 from standfast.cli.passphrase import PassphraseFile
@@ -13,7 +14,7 @@ from standfast.errors import ExitStatus, UsageError
 _SCENARIO = "lock"
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the command."""
     command(
         app,
@@ -21,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
         exits={
             **CARRIED,
             ExitStatus.FAILED: "no directory knows the account, or none answers",
-            ExitStatus.USAGE: "no account is named",
+            ExitStatus.USAGE: "no account is named, or there is no directory to lock it in",
         },
         example="standfast lock alice bob",
     )(lock)
@@ -31,14 +32,12 @@ def lock(
     call: Call,
     accounts: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="ACCOUNT...",
             help="As people write it, or DIRECTORY:ACCOUNT; @FILE has one a line.",
         ),
     ],
-    reason: Annotated[
-        str | None, typer.Option(help="Why, for the timeline.", show_default=False)
-    ] = None,
+    reason: Annotated[str | None, Option(help="Why, for the timeline.")] = None,
     exercise: Exercise = False,
     as_person: AsPerson = None,
     no_wait: NoWait = False,
@@ -53,6 +52,14 @@ def lock(
             names.append(word)
     if not names:
         raise UsageError("no account is named; the file is empty")
+    # An incident that can lock nothing helps nobody, and it ends the days of grace in which
+    # approvers may still be named.
+    if not exercise and not _has_directory(call.config_file):
+        raise UsageError(
+            "there is no directory here to lock an account in, so nothing was opened: add "
+            "[accounts.NAME] (docs/accounts.md has each kind), then lock again; "
+            "to rehearse with stand-ins: add --exercise"
+        )
     inputs: dict[str, str | list[str]] = {"accounts": names}
     if reason is not None:
         inputs["reason"] = reason
@@ -65,3 +72,14 @@ def lock(
         no_wait=no_wait,
         passphrase_file=passphrase_file,
     )
+
+
+def _has_directory(config_file: Path) -> bool:
+    """Whether any directory is written down; a file that cannot be read is told of later.
+
+    Only parsed: checking the whole of it would take longer than a warm `serve` needs to begin.
+    """
+    try:
+        return bool(tomllib.loads(config_file.read_text(encoding="utf-8-sig")).get("accounts"))
+    except (OSError, ValueError):
+        return True

@@ -1,17 +1,22 @@
-"""`standfast notice`: what would be written to people, shown with made-up values."""
+"""`standfast notice`: what would be written to people: listed, checked, shown."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from standfast.cli.call import Call, command, group
-from standfast.cli.output import Line, Table
-from standfast.errors import ExitStatus, StandfastError, UsageError
+from standfast.cli import (
+    notice_accounting,
+    notice_by_hand,
+    notice_correct,
+    notice_reports,
+    notice_waves,
+)
+from standfast.cli.call import Call
+from standfast.cli.declared import Group, command, group
+from standfast.cli.notice_check import check
+from standfast.cli.notice_preview import preview
+from standfast.cli.output import Table
+from standfast.errors import ExitStatus
 from standfast.records import Json
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the group."""
     notice = group(app, "notice", "What is written to staff and customers.")
     command(
@@ -25,14 +30,29 @@ def add_to(app: typer.Typer) -> None:
     )(list_notices)
     command(
         notice,
+        "check",
+        exits={
+            ExitStatus.DONE: "the notices are easy to read and say nothing that they should not",
+            ExitStatus.FAILED: "one is too hard to read in a language, or says what it should not",
+            ExitStatus.USAGE: "there is no such notice, or the extra `readability` is missing",
+        },
+        example="standfast notice check customers-data-theft",
+    )(check)
+    command(
+        notice,
         "preview",
         exits={
-            ExitStatus.DONE: "the notice is shown as one person would get it",
-            ExitStatus.FAILED: "the file of --html cannot be written",
-            ExitStatus.USAGE: "there is no notice of that name, or not in that language",
+            ExitStatus.DONE: "the notice is shown, and nothing was sent",
+            ExitStatus.FAILED: "the page cannot be written, or the audience cannot be read now",
+            ExitStatus.USAGE: "there is no such notice, language, value or audience",
         },
-        example="standfast notice preview staff-heads-up --lang es",
+        example="standfast notice preview customers-data-theft --audience customers",
     )(preview)
+    notice_waves.add_to(notice)
+    notice_correct.add_to(notice)
+    notice_by_hand.add_to(notice)
+    notice_reports.add_to(notice)
+    notice_accounting.add_to(notice)
 
 
 def list_notices(call: Call) -> ExitStatus:
@@ -54,59 +74,4 @@ def list_notices(call: Call) -> ExitStatus:
         [one.name, ", ".join(sorted(one.languages)), one.description] for one in templates.values()
     ]
     call.say({"notices": document}, [Table(rows=rows)])
-    return ExitStatus.DONE
-
-
-def preview(
-    call: Call,
-    name: Annotated[str, typer.Argument(metavar="TEMPLATE")],
-    lang: Annotated[
-        str | None,
-        typer.Option(metavar="LANG", help="The reader's language.", show_default=False),
-    ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the HTML part there.", show_default=False),
-    ] = None,
-) -> ExitStatus:
-    """Show what one person would get."""
-    from standfast.notices.folder import read_templates
-    from standfast.notices.render import prepare
-
-    config = call.config_if_any()
-    templates = read_templates(config.notices.templates if config else None)
-    if name not in templates:
-        raise UsageError(f"there is no notice {name!r}; there are: {', '.join(sorted(templates))}")
-    template = templates[name]
-    own = config.organisation.languages if config else ("en",)
-    language = lang or next((code for code in own if code in template.languages), None)
-    language = language or sorted(template.languages)[0]
-    if language not in template.languages:
-        raise UsageError(
-            f"the notice {name!r} has no language {language!r}; it has: "
-            f"{', '.join(sorted(template.languages))}"
-        )
-    filled = prepare(template, template.example_context()).fill(
-        language, template.example_slots(), "preview", address="somebody@example.com"
-    )
-    if html is not None:
-        try:
-            html.write_text(filled.html)
-        except OSError as error:
-            raise StandfastError(
-                f"{html} cannot be written: {error.strerror}; name another file"
-            ) from None
-    lines: list[Line] = [f"Subject: {filled.subject}", "", filled.text.rstrip("\n")]
-    if html is not None:
-        lines += ["", f"The HTML part is in {html}."]
-    call.say(
-        {
-            "notice": name,
-            "language": language,
-            "subject": filled.subject,
-            "text": filled.text,
-            "html": filled.html,
-        },
-        lines,
-    )
     return ExitStatus.DONE

@@ -1,32 +1,33 @@
 """Opening an incident and carrying it on: what `incident open` and `lock` have in common."""
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.call import Call
 from standfast.cli.carrying import carry_on
+from standfast.cli.declared import Option
 from standfast.cli.output import Line
 from standfast.cli.passphrase import passphrase
-from standfast.errors import ExitStatus
+from standfast.errors import ExitStatus, PlaybookInvalid, Problem
 from standfast.records import Json
+
+if TYPE_CHECKING:
+    from standfast.operations.doorway import Wanted
+    from standfast.operations.place import Place
 
 AsPerson = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--as",
         metavar="PERSON",
         help="Who opens it, signed in; without, each approval needs one more person.",
-        show_default=False,
     ),
 ]
-Exercise = Annotated[
-    bool, typer.Option("--exercise", help="Twins only: nothing live can be reached.")
-]
+Exercise = Annotated[bool, Option("--exercise", help="Twins only: nothing live can be reached.")]
 NoWait = Annotated[
-    bool, typer.Option("--no-wait", help="Only note it in the ledger; somebody else carries it on.")
+    bool, Option("--no-wait", help="Only note it in the ledger; somebody else carries it on.")
 ]
 
 
@@ -40,26 +41,32 @@ def open_and_carry_on(
     no_wait: bool,
     passphrase_file: Path | None,
 ) -> ExitStatus:
-    """Open an incident in one commit; then follow or run it, unless nobody waits for it."""
-    from standfast.operations.decisions import known_person
-    from standfast.operations.incident import open_incident
-    from standfast.records import Mode
+    """Open an incident in one commit; then follow or run it, unless nobody waits for it.
 
+    Where nobody signs in, a warm `serve` of this machine is let to open it: it has begun before
+    this process has loaded the ledger.
+    """
+    from standfast.operations import doorway
+    from standfast.operations.place import os_user
+
+    door = None if as_person is not None else doorway.door_of(call.config_file)
+    wanted = doorway.Wanted(
+        message=secrets.token_hex(16),
+        configuration=door.configuration if door else "",
+        scenario=scenario,
+        inputs=inputs,
+        mode="exercise" if exercise else "live",
+        actor=os_user(),
+    )
+    there = doorway.ask(door.home, wanted) if door else None
     with call.place() as place:
-        opened_by = None
-        if as_person is not None:
-            secret = passphrase(call, passphrase_file, as_person)
-            opened_by = known_person(place, as_person, secret)
-        opened = open_incident(
-            place,
-            scenario,
-            inputs,
-            mode=Mode.EXERCISE if exercise else Mode.LIVE,
-            opened_by=opened_by,
-        )
-        incident_id = opened.incident
+        if there is not None:
+            incident_id, has_joined = there.incident, there.has_joined
+        else:
+            who = _signed_in(call, place, as_person, passphrase_file)
+            incident_id, has_joined = _opened_here(place, wanted, who, is_asked=door is not None)
         if not no_wait:
-            told: dict[str, Json] = {"has_joined": opened.has_joined}
+            told: dict[str, Json] = {"has_joined": has_joined}
             return carry_on(call, place, incident_id, told=told, before=[])
         has_serve = bool(place.ledger.runners.alive(None, place.clock()))
     next_step = (
@@ -68,5 +75,49 @@ def open_and_carry_on(
         else f"No serve runs: `standfast incident resume {incident_id}` carries it on."
     )
     lines: list[Line] = [f"{incident_id} is open.", next_step]
-    call.say({"incident": incident_id, "has_joined": opened.has_joined, "serve": has_serve}, lines)
+    call.say({"incident": incident_id, "has_joined": has_joined, "serve": has_serve}, lines)
     return ExitStatus.DONE
+
+
+def _signed_in(
+    call: Call, place: "Place", as_person: str | None, passphrase_file: Path | None
+) -> str | None:
+    if as_person is None:
+        return None
+    from standfast.operations.decisions import known_person
+
+    return known_person(place, as_person, passphrase(call, passphrase_file, as_person))
+
+
+def _opened_here(
+    place: "Place", wanted: "Wanted", opened_by: str | None, *, is_asked: bool
+) -> tuple[str, bool]:
+    """Open it in this process; a `serve` that was asked first may have, and then it is the same."""
+    from standfast.ledger.trigger_messages import TriggerMessage
+    from standfast.operations.doorway import SOURCE
+    from standfast.operations.incident import open_incident
+    from standfast.records import Mode
+
+    try:
+        opened = open_incident(
+            place,
+            wanted.scenario,
+            wanted.inputs,
+            mode=Mode(wanted.mode),
+            opened_by=opened_by,
+            message=TriggerMessage(source=SOURCE, handle=wanted.message) if is_asked else None,
+        )
+    except PlaybookInvalid as error:
+        raise PlaybookInvalid([*error.problems, _meanwhile(wanted.scenario)]) from None
+    return opened.incident, opened.has_joined
+
+
+def _meanwhile(scenario: str) -> Problem:
+    """Say what can be done tonight although the playbook cannot be carried out here."""
+    return Problem(
+        file=scenario,
+        line=0,
+        message="cannot be carried out here yet, so nothing was opened",
+        hint="`standfast lock ACCOUNT…` locks at once and needs none of these; the steps by hand: "
+        f"`standfast playbook show {scenario}`; to rehearse with stand-ins: add --exercise",
+    )

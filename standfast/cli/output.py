@@ -10,9 +10,7 @@ Rules
 
 import json
 import os
-import shutil
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -123,9 +121,15 @@ def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]
         cell.ljust(width) + "  " for cell, width in zip(row[:-1], widths, strict=False)
     )
     last = row[-1] if row else ""
-    room = shutil.get_terminal_size().columns - len(before) if sys.stdout.isatty() else 0
+    whole = [(before + last).rstrip()]
+    if not sys.stdout.isatty():
+        return whole
+    import shutil
+    import textwrap
+
+    room = shutil.get_terminal_size().columns - len(before)
     if room < _NARROWEST:
-        return [(before + last).rstrip()]
+        return whole
     first, *more = textwrap.wrap(last, room) or [""]
     return [(before + first).rstrip(), *(" " * len(before) + line for line in more)]
 

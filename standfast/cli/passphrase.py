@@ -5,22 +5,23 @@ An argument would stand in the process list and in the shell's history.
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.call import Call
-from standfast.errors import UsageError
+from standfast.cli.declared import Option
+from standfast.errors import Refused, UsageError
+
+if TYPE_CHECKING:
+    from standfast.operations.place import Place
 
 VARIABLE = "STANDFAST_PASSPHRASE"
 
 PassphraseFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--passphrase-file",
         metavar="FILE",
         help=f"The passphrase; else {VARIABLE}, else it is asked for.",
-        show_default=False,
     ),
 ]
 
@@ -28,8 +29,8 @@ PassphraseFile = Annotated[
 def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False) -> str:
     """Give the passphrase of `who`; a new one is typed twice.
 
-    Raises UsageError where there is none to read and no terminal to ask on, SecretMissing or
-    Refused for a file that cannot be read or that every user may.
+    Raises UsageError where there is none to read and no terminal to ask on, or the file is one
+    that every user may read; SecretMissing for a file that cannot be read.
     """
     if file is not None:
         return _from_file(call, file)
@@ -53,4 +54,18 @@ def _from_file(call: Call, file: Path) -> str:
     from standfast.secrets import SystemResolver
 
     resolver = SystemResolver(env=call.env, base_dir=Path.cwd())
-    return resolver.resolve(SecretReference(f"file:{file}")).reveal()
+    try:
+        return resolver.resolve(SecretReference(f"file:{file}")).reveal()
+    except Refused as error:
+        raise UsageError(str(error)) from error  # mended by the command that it names
+
+
+def signed_in(
+    call: Call, place: "Place", as_person: str | None, passphrase_file: Path | None
+) -> str | None:
+    """Give the name of whoever signs in; None when nobody does."""
+    from standfast.operations.decisions import known_person
+
+    if as_person is None:
+        return None
+    return known_person(place, as_person, passphrase(call, passphrase_file, as_person))

@@ -3,24 +3,24 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from standfast.cli.call import Call, command, group
+from standfast.cli import staff
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Table
 from standfast.cli.passphrase import PassphraseFile, passphrase
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the group."""
-    people = group(app, "people", "Who may approve, and in which roles.")
+    people = group(app, "people", "Who may approve, who works here, and who has left.")
     command(
         people,
         "add",
         exits={
             ExitStatus.DONE: "the person is enrolled",
-            ExitStatus.USAGE: "the name was used before, or the passphrase is too short",
+            ExitStatus.USAGE: "the name was used before, or nothing here asks for the role",
             ExitStatus.REFUSED: "the passphrase is not that of the person named by --as",
         },
         example="standfast people add dana --full-name 'Dana Ray' --mail dana@example.com "
@@ -44,37 +44,38 @@ def add_to(app: typer.Typer) -> None:
         },
         example="standfast people remove dana",
     )(remove)
+    staff.add_to(people)
 
 
 def add(
     call: Call,
-    name: Annotated[str, typer.Argument(help="The sign-in name.")],
-    full_name: Annotated[str, typer.Option(help="As others know them.")],
-    mail: Annotated[str, typer.Option(help="Where they are reached when an approval is needed.")],
+    name: Annotated[str, Argument(help="The sign-in name.")],
+    full_name: Annotated[str, Option(help="As others know them.")],
+    mail: Annotated[str, Option(help="Where they are reached when an approval is needed.")],
     role: Annotated[
-        list[str] | None, typer.Option(help="What they may decide; may be given again.")
+        list[str] | None, Option(help="What they may decide; may be given again.")
     ] = None,
     account: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="DIR:NAME",
             help="Their own account: nobody approves what touches themselves.",
         ),
     ] = None,
     as_person: Annotated[
         str | None,
-        typer.Option("--as", metavar="PERSON", help="Who enrols them.", show_default=False),
+        Option("--as", metavar="PERSON", help="Who enrols them."),
     ] = None,
     as_passphrase_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The passphrase of PERSON.", show_default=False),
+        Option(metavar="FILE", help="The passphrase of PERSON."),
     ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Enrol a person.
 
-    On the first day of a place, before its first incident, they may approve at once; later after a
-    day.
+    On the first day of a place, before its first live incident, they may approve at once; later
+    after a day.
     """
     from standfast.operations.decisions import known_person
     from standfast.operations.enrolment import enrol_person
@@ -113,13 +114,14 @@ def add(
 def list_people(
     call: Call,
     contacts: Annotated[
-        bool, typer.Option("--contacts", help="Show names and addresses; the look is noted.")
+        bool, Option("--contacts", help="Show names and addresses; the look is noted.")
     ] = False,
 ) -> ExitStatus:
     """List who may approve, by sign-in name and role."""
-    from standfast.operations.looks import people
+    from standfast.operations.looks import FRESH, people
 
     with call.place() as place:
+        now = place.clock()
         there = people(place, with_contacts=contacts)
     document: list[Json] = []
     rows: list[list[str]] = []
@@ -131,6 +133,8 @@ def list_people(
             "enrolled_by": one.enrolled_by,
         }
         row = [one.name, ", ".join(one.roles) or "no role", f"since {one.enrolled_at:%Y-%m-%d}"]
+        if not one.is_founding and now < one.enrolled_at + FRESH:
+            row[-1] = f"may approve from {one.enrolled_at + FRESH:%Y-%m-%d %H:%M} UTC"
         if contacts:
             entry |= {"full_name": one.full_name, "mail": one.mail}
             row += [one.full_name, one.mail]
@@ -143,9 +147,7 @@ def list_people(
     return ExitStatus.DONE
 
 
-def remove(
-    call: Call, name: Annotated[str, typer.Argument(help="The sign-in name.")]
-) -> ExitStatus:
+def remove(call: Call, name: Annotated[str, Argument(help="The sign-in name.")]) -> ExitStatus:
     """Take a person's right to approve away.
 
     For good; what they approved stays readable.

@@ -1,23 +1,19 @@
 """`standfast playbook`: what there is, what it says, and whether it can be carried out here."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
-
-from standfast.cli.call import Call, command, group
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Table
-from standfast.errors import ExitStatus, PlaybookInvalid
+from standfast.counted import counted
+from standfast.errors import ExitStatus
 from standfast.records import Json
-
-if TYPE_CHECKING:
-    from standfast.config import Config
-    from standfast.playbook.model import Playbook
 
 _NO_PLAYBOOK = "there is no playbook of that name"
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the group."""
     playbook = group(app, "playbook", "What can be carried out, and what each playbook says.")
     command(
@@ -32,19 +28,54 @@ def add_to(app: typer.Typer) -> None:
     command(
         playbook,
         "show",
-        exits={ExitStatus.DONE: "the playbook is shown", ExitStatus.USAGE: _NO_PLAYBOOK},
-        example="standfast playbook show account-takeover",
+        exits={
+            ExitStatus.DONE: "the playbook is shown, or drawn",
+            ExitStatus.FAILED: "the drawing cannot be written there",
+            ExitStatus.USAGE: _NO_PLAYBOOK,
+        },
+        example="standfast playbook show account-takeover --svg takeover.svg",
     )(show)
     command(
         playbook,
         "check",
         exits={
-            ExitStatus.DONE: "it can be carried out here",
+            ExitStatus.DONE: "all of them can be carried out here",
             ExitStatus.USAGE: "steps wait for each other, or a notice does not exist; each problem "
             "has its line",
         },
-        example="standfast playbook check ./my-playbook.yaml",
+        example="standfast playbook check ./mine.yaml ransomware",
     )(check)
+    command(
+        playbook,
+        "import",
+        exits={
+            ExitStatus.DONE: "the playbook is written; what is left to do by hand is listed",
+            ExitStatus.FAILED: "it cannot be written there",
+            ExitStatus.USAGE: "the file is no sound CACAO playbook; each problem has its path",
+            ExitStatus.PARTIAL: "it is written, and names what this place does not have yet",
+        },
+        example="standfast playbook import shared.json --to shared.yaml",
+    )(import_)
+    command(
+        playbook,
+        "export",
+        exits={
+            ExitStatus.DONE: "the CACAO file is written",
+            ExitStatus.FAILED: "it cannot be written there",
+            ExitStatus.USAGE: _NO_PLAYBOOK,
+        },
+        example="standfast playbook export ransomware --to ransomware.json",
+    )(export)
+    command(
+        playbook,
+        "page",
+        exits={
+            ExitStatus.DONE: "the pages are written",
+            ExitStatus.FAILED: "a page cannot be written there",
+            ExitStatus.USAGE: _NO_PLAYBOOK,
+        },
+        example="standfast playbook page ransomware --to on-paper",
+    )(page)
 
 
 def list_playbooks(call: Call) -> ExitStatus:
@@ -66,12 +97,30 @@ def list_playbooks(call: Call) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def show(call: Call, name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> ExitStatus:
-    """Show a playbook as text, ready to print."""
+def show(
+    call: Call,
+    name: Annotated[str, Argument(metavar="NAME|FILE")],
+    svg: Annotated[
+        Path | None, Option(metavar="FILE", help="Draw what waits for what into this file.")
+    ] = None,
+) -> ExitStatus:
+    """Show a playbook: what waits for what, and then all of it as text.
+
+    In the drawing a square is the program, a circle a person, a diamond a decision, a clock a wait;
+    what stands side by side goes on side by side.
+    """
+    from standfast.operations import playbooks
+    from standfast.playbook.lanes import as_graph
     from standfast.playbook.show import as_text
 
-    playbook = _read(call.config_if_any(), name)
-    text = as_text(playbook)
+    playbook = playbooks.read(playbooks.named(call.config_if_any(), name))
+    if svg:
+        from standfast.operations.playbook_pages import write_drawing
+
+        out = write_drawing(playbook, svg.absolute())
+        call.say({"playbook": playbook.name, "svg": str(out)}, [f"It is drawn: {out}"])
+        return ExitStatus.DONE
+    graph, text = as_graph(playbook), as_text(playbook)
     call.say(
         {
             "playbook": playbook.name,
@@ -94,46 +143,99 @@ def show(call: Call, name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) 
                     "kind": one.kind.value,
                     "needs": list(one.needs),
                     "action": one.action,
+                    "by": list(one.by or one.roles),
                     "approvals": one.approval.count if one.approval else 0,
                 }
                 for one in playbook.steps
             ],
             "digest": playbook.digest,
+            "graph": graph,
             "text": text,
         },
-        [text.removesuffix("\n")],
+        [graph, text.removesuffix("\n")],
     )
     return ExitStatus.DONE
 
 
-def check(call: Call, name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> ExitStatus:
-    """Check whether it can be carried out here."""
+def check(call: Call, names: Annotated[list[str], Argument(metavar="NAME|FILE")]) -> ExitStatus:
+    """Check whether they can be carried out here; all that is wrong is told, with its line."""
     from standfast.operations import playbooks
-    from standfast.playbook.check import check as problems_of
 
     config = call.config_if_any()
-    playbook = _read(config, name)
-    if problems := problems_of(playbook, playbooks.known(config)):
-        raise PlaybookInvalid(problems)
+    sound = playbooks.check_files(config, names)
     where = "here" if config else "as far as can be known without a configuration"
     call.say(
-        {"playbook": playbook.name, "is_sound": True, "digest": playbook.digest},
-        [f"{playbook.name} can be carried out {where}: {len(playbook.steps)} steps."],
+        {
+            "is_sound": True,
+            "playbooks": [{"playbook": one.name, "digest": one.digest} for one in sound],
+        },
+        [
+            f"{one.name} can be carried out {where}: {counted(len(one.steps), 'step')}."
+            for one in sound
+        ],
     )
     return ExitStatus.DONE
 
 
-def _read(config: "Config | None", name: str) -> "Playbook":
-    """Read a playbook by the path of its file, or by its name."""
-    from standfast.errors import UsageError
-    from standfast.operations import playbooks
+def import_(
+    call: Call,
+    source: Annotated[Path, Argument(metavar="FILE.json")],
+    to: Annotated[Path, Option(metavar="FILE.yaml", help="The playbook to write.")],
+) -> ExitStatus:
+    """Bring a CACAO v2.0 playbook in as one of yours.
 
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        return playbooks.read(Path(name))
-    there = playbooks.files(config)
-    if name not in there:
-        raise UsageError(
-            f"there is no playbook {name!r}; there are: {', '.join(sorted(there))}. A file is "
-            "named with its ending: ./mine.yaml"
-        )
-    return playbooks.read(there[name])
+    What its commands would run is never taken over: each becomes the name of a command or a request
+    that this place must allow, and asks for an approval.
+    """
+    from standfast.operations.cacao import bring_in
+
+    done = bring_in(call.config_if_any(), source.absolute(), to.absolute())
+    lines = [f"Written: {done.file}, {counted(len(done.playbook.steps), 'step')}."]
+    lines += [f"By hand or to be allowed: {warning}" for warning in done.warnings]
+    lines += [str(problem) for problem in done.problems]
+    call.say(
+        {
+            "playbook": done.playbook.name,
+            "file": str(done.file),
+            "warnings": list(done.warnings),
+            "problems": [str(problem) for problem in done.problems],
+        },
+        [*lines],
+    )
+    return ExitStatus.PARTIAL if done.problems else ExitStatus.DONE
+
+
+def export(
+    call: Call,
+    name: Annotated[str, Argument(metavar="NAME|FILE")],
+    to: Annotated[Path, Option(metavar="FILE.json", help="The CACAO file to write.")],
+) -> ExitStatus:
+    """Hand a playbook out as CACAO v2.0, for another tool or another place.
+
+    Another tool sees steps to be done by hand; brought in again here, it is the same playbook.
+    """
+    from standfast.operations.cacao import hand_out
+    from standfast.operations.place import system_clock
+
+    playbook = hand_out(call.config_if_any(), name, to.absolute(), system_clock())
+    call.say({"playbook": playbook.name, "file": str(to.absolute())}, [f"Written: {to}"])
+    return ExitStatus.DONE
+
+
+def page(
+    call: Call,
+    names: Annotated[list[str] | None, Argument(metavar="NAME|FILE")] = None,
+    to: Annotated[Path, Option(metavar="FOLDER", help="Where to; this folder without.")] = Path(),
+) -> ExitStatus:
+    """Write playbooks as pages to print: boxes to tick, people to call. All of them without a name.
+
+    Print them today: they are for the night when this very machine is the victim.
+    """
+    from standfast.operations import playbooks
+    from standfast.operations.playbook_pages import write_pages
+
+    config = call.config_if_any()
+    paths = [playbooks.named(config, name) for name in names or playbooks.files(config)]
+    written = write_pages([playbooks.read(path) for path in paths], to.absolute())
+    call.say({"pages": [str(one) for one in written]}, [f"Written: {one}" for one in written])
+    return ExitStatus.DONE

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from standfast.cli.call import Call, command
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, Option, command
 from standfast.errors import ExitStatus
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the command."""
     command(
         app,
@@ -27,15 +26,14 @@ def report(
     call: Call,
     incident: Annotated[
         str | None,
-        typer.Argument(help="Of one incident; of the whole place without.", show_default=False),
+        Argument(help="Of one incident; of the whole place without."),
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--to",
             metavar="FILE",
             help="Where to; INCIDENT.html or place.html in this folder without.",
-            show_default=False,
         ),
     ] = None,
 ) -> ExitStatus:

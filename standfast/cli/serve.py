@@ -3,13 +3,12 @@
 import os
 import sys
 
-import typer
-
-from standfast.cli.call import Call, command
+from standfast.cli.call import Call
+from standfast.cli.declared import Group, command
 from standfast.errors import ExitStatus
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the command."""
     command(
         app,
@@ -25,12 +24,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(call: Call) -> ExitStatus:
-    """Schedule, watch, pick up incidents.
+    """Schedule, watch, answer, pick up incidents.
 
-    Backups run by their schedule, and an incident is picked up within a second, also while Prefect
-    does not answer. It runs until it is told to end.
+    Backups run by their schedule, triggers are listened for at serve.host and serve.port, and an
+    incident is picked up within a second, also while Prefect does not answer. It runs until it is
+    told to end.
     """
     from flows.serve import serve as serve_until_told
+    from standfast.console import beside
 
     config_file = call.config_file
     call.say(
@@ -38,4 +39,4 @@ def serve(call: Call) -> ExitStatus:
         [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
     )
     sys.stdout.flush()  # it ends the process itself
-    return ExitStatus(serve_until_told(config_file, env=call.env))
+    return ExitStatus(serve_until_told(config_file, env=call.env, beside=beside))

@@ -1,24 +1,29 @@
 """`standfast status`: where everything stands, at once."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from standfast.cli.amounts import age
-from standfast.cli.call import Call, command
+from standfast.cli.amounts import age, left
+from standfast.cli.call import Call
+from standfast.cli.declared import Group, Option, command
 from standfast.cli.output import Line, Table
+from standfast.counted import counted
 from standfast.errors import ExitStatus
 
 if TYPE_CHECKING:
     from standfast.ledger.glance import LastRun
+    from standfast.operations.custodian_answers import Standing
+    from standfast.operations.incident_glances import IncidentStatus
     from standfast.operations.status import SetStatus, Status
 
 
 _NOTHING = "Nothing to do now."
+PLAN, EXERCISE = "plan", "exercise"
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: Group) -> None:
     """Add the command."""
     command(
         app,
@@ -33,7 +38,12 @@ def add_to(app: typer.Typer) -> None:
     )(status)
 
 
-def status(call: Call) -> ExitStatus:
+def status(
+    call: Call,
+    live: Annotated[
+        bool, Option("--live", help="Of incidents only those that are live: no plan, no exercise.")
+    ] = False,
+) -> ExitStatus:
     """Say where everything stands, at once.
 
     Last backups and drills, open incidents, who is untold, and one next step.
@@ -41,40 +51,45 @@ def status(call: Call) -> ExitStatus:
     from standfast.operations.status import look
 
     seen = look(call.config_file, call.env, datetime.now(UTC))
-    call.say(seen.as_json(), _lines(seen))
+    if live:
+        seen = replace(seen, incidents=tuple(one for one in seen.incidents if one.is_live))
+    call.say(seen.as_json(), _lines(seen, is_live_only=live))
     return ExitStatus.DONE
 
 
-def _lines(seen: "Status") -> list[Line]:
+def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
+    live = [one for one in seen.incidents if one.is_live]
     lines: list[Line] = []
-    if seen.incidents:
-        lines += [
-            Table(
-                headings=("incident", "scenario", "mode", "open for", "not told"),
-                rows=[
-                    [
-                        one.id,
-                        one.scenario,
-                        one.mode,
-                        age(seen.at - one.opened_at),
-                        str(one.untold),
-                    ]
-                    for one in seen.incidents
-                ],
-            )
-        ]
-        lines += [f"{one.id}: {one.next_step}" for one in seen.incidents[1:]]
+    if live:
+        headings = ("live incident", "playbook", "open for", "not told", "legal clocks")
+        rows = [[*_row(one, seen.at), _untold(one), _clocks(one, seen.at)] for one in live]
+        lines += [Table(headings=headings, rows=rows), *_next_steps(live, seen)]
+    elif is_live_only:
+        lines.append("No live incident is open.")
     else:
-        lines.append("No incident is open.")
+        lines.append("No live incident is open." if seen.incidents else "No incident is open.")
+    lines += [
+        f"Nobody was told of what the trigger {one.name} opened: the page of "
+        f"{age(seen.at - one.since)} ago reached nobody; `standfast check` says why."
+        for one in seen.untold_triggers
+    ]
+    lines += [
+        f"Trigger {one.trigger}: {counted(one.count, 'alert')} set aside, the last "
+        f"{age(seen.at - one.last)} ago; `standfast check` says why and where."
+        for one in seen.set_aside
+    ]
+    for mode, heading in ((PLAN, "planned, not acted on"), (EXERCISE, "exercise")):
+        of_mode = [one for one in seen.incidents if one.mode == mode]
+        if of_mode:
+            rows = [[*_row(one, seen.at)] for one in of_mode]
+            lines += ["", Table(headings=(heading, "playbook", "open for"), rows=rows)]
+            lines += _next_steps(of_mode, seen)
     lines.append("")
     if seen.sets:
         lines.append(
             Table(
                 headings=("set", "last backup", "last drill"),
-                rows=[
-                    [one.name, _backup(one, seen.at), _ago(one.last_drill, seen.at, "never")]
-                    for one in seen.sets
-                ],
+                rows=[[one.name, _backup(one, seen.at), _drill(one, seen.at)] for one in seen.sets],
             )
         )
     else:
@@ -82,12 +97,42 @@ def _lines(seen: "Status") -> list[Line]:
     if seen.verify_failed:
         ago = age(seen.at - seen.verify_failed)
         lines.append(f"The vault: the last verification, {ago} ago, did not end well.")
+    for alarm in seen.alarms:
+        told = "" if alarm.is_told else "; nobody could be told"
+        lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{told}).")
+    lines += [_sign(one, seen.at) for one in seen.custodians]
     lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
     return lines
 
 
+def _row(one: "IncidentStatus", now: datetime) -> tuple[str, str, str]:
+    return one.id, one.scenario, "closed" if one.is_closed else age(now - one.opened_at)
+
+
+def _next_steps(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line]:
+    """Give what comes next in each; that of the very first stands at the end of all."""
+    return [f"{one.id}: {one.next_step}" for one in of_mode if one is not seen.incidents[0]]
+
+
+def _untold(one: "IncidentStatus") -> str:
+    """Say how many were not told, and about how many of them a person has to decide."""
+    if one.is_closed:
+        return "-"  # not counted any more; `notice accounting` has it
+    return f"{one.untold}, {one.held} for a person to decide" if one.held else str(one.untold)
+
+
+def _clocks(one: "IncidentStatus", now: datetime) -> str:
+    """Say how many are missed and when the next one ends; `not set up` where none is counted."""
+    if one.clocks is None:
+        return "not set up"
+    told = [f"{one.clocks.missed} MISSED"] if one.clocks.missed else []
+    if due := one.clocks.next_due:
+        told.append(f"next in {left(due - now)}, {due:%Y-%m-%d %H:%M}Z")
+    return "; ".join(told) or "none runs"
+
+
 def _backup(one: "SetStatus", now: datetime) -> str:
-    told = _ago(one.last_backup, now, "never")
+    told = _ago(one.last_backup, now)
     if one.running_since:
         told += f"; one runs since {age(now - one.running_since)}"
     if one.last_failed:
@@ -95,11 +140,27 @@ def _backup(one: "SetStatus", now: datetime) -> str:
     return told
 
 
-def _ago(run: "LastRun | None", now: datetime, otherwise: str) -> str:
+def _drill(one: "SetStatus", now: datetime) -> str:
+    told = _ago(one.last_drill, now)
+    if one.drill_failed:
+        told += f"; failed {age(now - one.drill_failed)} ago"
+    return told
+
+
+def _ago(run: "LastRun | None", now: datetime) -> str:
     if run is None:
-        return otherwise
+        return "never"
     partly = " (partial)" if run.state == "partial" else ""
     return f"{age(now - run.started_at)} ago{partly}"
+
+
+def _sign(one: "Standing", now: datetime) -> str:
+    who = one.name or one.fingerprint
+    if one.lacks:
+        return f"Custodian {who} does not open {', '.join(one.lacks)}."
+    if one.answered_at is None:
+        return f"Custodian {who} was asked {age(now - one.asked_at)} ago, and has not answered."
+    return f"Custodian {who}: the last sign of the key is {age(now - one.answered_at)} old."
 
 
 def _ledger(seen: "Status") -> str:
@@ -108,4 +169,4 @@ def _ledger(seen: "Status") -> str:
         return f"The ledger is empty; {serve}."
     behind = seen.events - seen.signed_events
     signed = "signed to its end" if not behind else f"{behind} of them not signed yet"
-    return f"The ledger has {seen.events} events, {signed}; {serve}."
+    return f"The ledger has {counted(seen.events, 'event')}, {signed}; {serve}."

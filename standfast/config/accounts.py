@@ -2,105 +2,102 @@
 
 Owns the fields; what they do stands in `standfast/accounts/<kind>.py`.
 
-Rules
-- `kind` is the name of the connector's module; adding one is a class here, added to the union.
+To add a kind: a class with `kind: Literal["NAME"]`, NAME being the connector's module, and a
+`setting` with description and example for each key (rules: `fields.py`; across keys: `check`);
+then the class joins the union `AccountsConfig`, and `make docs` writes its page.
 """
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
-
+from standfast.config.directories import (
+    ActiveDirectoryConfig,
+    LinuxDirectoryConfig,
+    MariadbDirectoryConfig,
+    OpenldapDirectoryConfig,
+    PostgresqlDirectoryConfig,
+    RedisDirectoryConfig,
+)
 from standfast.config.fields import (
-    Flag,
     Place,
     Seconds,
     SecretReference,
-    Section,
     WebAddress,
     Workers,
+    between,
+    within,
 )
-
-
-class ScimRevocationConfig(Section):
-    """How tokens are ended (RFC 7009), since SCIM itself has no sessions."""
-
-    url: WebAddress = Field(
-        description="The OAuth token revocation end point (RFC 7009).",
-        examples=["https://login.example.com/oauth/revoke"],
-    )
-    client_id: Annotated[str, Field(min_length=1)] = Field(
-        description="The OAuth client that the tokens were issued to: servers let no other client "
-        "revoke them (RFC 7009 2.1).",
-        examples=["agent-desktop"],
-    )
-    client_secret: SecretReference = Field(
-        description="That client's secret.", examples=["env:AGENT_DESKTOP_SECRET"]
-    )
-
-
-class ScimProbeConfig(Section):
-    """A resource that must turn a locked holder's own token away."""
-
-    url: WebAddress = Field(
-        description="A resource that lets a valid token in and answers 401 otherwise, such as the "
-        "OpenID Connect userinfo end point. (403 may mean a good token of too narrow a scope.)",
-        examples=["https://login.example.com/oauth/userinfo"],
-    )
-    control_token: SecretReference = Field(
-        description="A token of an account made for this purpose, that must be let in: without "
-        "it a broken probe would look like a closed door.",
-        examples=["env:CANARY_TOKEN"],
-    )
+from standfast.config.providers import (
+    AmazonConnectConfig,
+    AwsIamConfig,
+    CognitoConfig,
+    EntraConfig,
+    GlewlwydConfig,
+    GoogleWorkspaceConfig,
+    OktaConfig,
+    ScimProbeConfig,
+    ScimRevocationConfig,
+)
+from standfast.config.section import Section, setting
+from standfast.config.served import BURST, PER_SECOND, VERIFY_TLS
 
 
 class ScimDirectoryConfig(Section):
     """A directory of accounts that speaks SCIM 2.0 (RFC 7643, RFC 7644)."""
 
-    kind: Literal["scim"] = Field(description="SCIM 2.0 over HTTP.", examples=["scim"])
-    url: WebAddress = Field(
+    kind: Literal["scim"] = setting(description="SCIM 2.0 over HTTP.", examples=["scim"])
+    url: WebAddress = setting(
         description="The SCIM base address: what stands before `/Users`.",
         examples=["https://directory.example.com/scim/v2"],
     )
-    token: SecretReference = Field(
+    token: SecretReference = setting(
         description="The bearer token that may read and change accounts.",
         examples=["env:SCIM_TOKEN"],
     )
-    timeout_seconds: Annotated[Seconds, Field(le=120)] = Field(
+    timeout_seconds: Annotated[float, within(120)] = setting(
         default=10.0,
         description="Hard bound on one account's call, all its requests together. After it the "
         "call is cut, and its result counts as unknown.",
         examples=[10],
     )
-    workers: Workers = Field(default=16, description="Calls at once.", examples=[16])
-    per_second: Seconds | None = Field(
-        default=None,
-        description="Accounts a second; left out, no limit but the workers.",
-        examples=[25],
+    workers: Workers = setting(default=16, description="Calls at once.", examples=[16])
+    per_second: Seconds | None = PER_SECOND
+    burst: Annotated[int, between(1)] = BURST
+    bulk: Annotated[int, between(1, 1000)] = setting(
+        default=1,
+        description="Accounts that one request may carry, where the directory offers Bulk (RFC "
+        "7644 3.7); they then share `timeout_seconds`. 1 asks for each by itself.",
+        examples=[100],
     )
-    burst: Annotated[int, Field(strict=True, ge=1)] = Field(
-        default=16,
-        description="Accounts that may go at once before `per_second` holds.",
-        examples=[16],
-    )
-    verify_tls: Flag = Field(
-        default=True,
-        description="Verify the server's certificate. Prefer `ca_file` to switching this off.",
-        examples=[True],
-    )
-    ca_file: Place | None = Field(
+    verify_tls: bool = VERIFY_TLS
+    ca_file: Place | None = setting(
         default=None,
         description="A PEM file with the authority that signed the directory's certificate; left "
         "out, the public authorities.",
         examples=["keys/directory-ca.pem"],
     )
-    revocation: ScimRevocationConfig | None = Field(
+    revocation: ScimRevocationConfig | None = setting(
         default=None, description="How to end OAuth tokens; left out, nothing is revoked here."
     )
-    probe: ScimProbeConfig | None = Field(
+    probe: ScimProbeConfig | None = setting(
         default=None,
         description="Where a locked holder's token must be refused; left out, proof stops at "
         "reading the directory back.",
     )
 
 
-AccountsConfig: TypeAlias = ScimDirectoryConfig
+AccountsConfig: TypeAlias = (
+    ScimDirectoryConfig
+    | PostgresqlDirectoryConfig
+    | OpenldapDirectoryConfig
+    | ActiveDirectoryConfig
+    | MariadbDirectoryConfig
+    | RedisDirectoryConfig
+    | LinuxDirectoryConfig
+    | GlewlwydConfig
+    | AwsIamConfig
+    | CognitoConfig
+    | AmazonConnectConfig
+    | OktaConfig
+    | EntraConfig
+    | GoogleWorkspaceConfig
+)

@@ -14,9 +14,8 @@ from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
-from standfast.config.fields import SecretReference, Section
+from standfast.config.fields import SecretReference
+from standfast.config.section import Section, Setting
 from standfast.config.structure import ITEM, NAME, Table, tables
 from standfast.config.written import toml, toml_key
 
@@ -64,9 +63,9 @@ def _section(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _key(key: str, field: FieldInfo) -> str:
+def _key(key: str, field: Setting) -> str:
     facts = [type_in_words(field.annotation)]
-    if field.is_required():
+    if field.is_required:
         facts.append("required")
     elif field.default not in (None, (), {}):
         facts.append(f"default `{toml(field.default)}`")

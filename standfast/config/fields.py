@@ -1,6 +1,6 @@
 """The kinds of value that a setting may have, each refused at the door when it does not fit.
 
-Owns the types; `schema.py` and `adapters.py` say where they stand, `standfast/secrets.py` resolves
+Owns the types; `schema.py` and its neighbours say where they stand, `standfast/secrets.py` resolves
 the references.
 
 Rules
@@ -9,39 +9,16 @@ Rules
 - A message says what would fit. It repeats what was written only where that cannot be a secret.
 """
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import ip_address
+from collections.abc import Callable, Sized
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Final, Self
+from typing import Annotated, NamedTuple, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
-from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-)
-from pydantic_core import CoreSchema, core_schema
-from pydantic_core.core_schema import ValidationInfo
+from standfast.config.reading import InFolder
 
-FOLDER: Final = "folder"  # the validation context's key: where relative paths start
-
-
-class Section(BaseModel):
-    """One table of `standfast.toml`: frozen, and closed against unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        revalidate_instances="always",  # a default section gets the file's folder for its paths
-        hide_input_in_errors=True,
-    )
+Many = TypeVar("Many", bound=Sized)
 
 
 class SecretReference(str):
@@ -53,7 +30,7 @@ class SecretReference(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        if not _REFERENCE.fullmatch(text):
+        if not re.fullmatch(_REFERENCE, text):
             raise ValueError(
                 "a secret is named here, never written: use env:NAME, file:PATH or "
                 "keyring:SERVICE/USER"
@@ -70,40 +47,18 @@ class SecretReference(str):
         """What stands after the scheme: a variable, a path, or `SERVICE/USER`."""
         return self.partition(":")[2]
 
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+_REFERENCE = r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1f]+/[^\x00-\x1f]+"
 
 
-_REFERENCE = re.compile(
-    r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1f]+/[^\x00-\x1f]+"
-)
-
-
-def _written_path(value: object) -> object:
-    # To Path, "" is the folder itself: a forgotten value would mean everything in it.
-    if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError("a path is needed here; `.` is the folder of this file")
-    return value
-
-
-def _placed(path: Path, info: ValidationInfo) -> Path:
+def _placed(path: Path, folder: Path) -> Path:
     try:
-        path = path.expanduser()
+        return folder / path.expanduser()
     except RuntimeError as error:
         raise ValueError("`~` names nobody's home here; write the whole path") from error
-    folder = _folder(info)
-    return folder / path if folder else path
 
 
-def _folder(info: ValidationInfo) -> Path | None:
-    context: Mapping[str, Path] = info.context or {}
-    return context.get(FOLDER)
-
-
-Place = Annotated[Path, BeforeValidator(_written_path), AfterValidator(_placed)]
+Place = Annotated[Path, InFolder(_placed)]
 
 
 def _inside(path: PurePosixPath) -> PurePosixPath:
@@ -112,13 +67,13 @@ def _inside(path: PurePosixPath) -> PurePosixPath:
     return path
 
 
-InnerPath = Annotated[PurePosixPath, AfterValidator(_inside)]
+InnerPath = Annotated[PurePosixPath, _inside]
 
 
-def _database(url: str, info: ValidationInfo) -> str:
+def _database(url: str, folder: Path) -> str:
     """Make a SQLite file absolute, and refuse a password in the address."""
     if url.startswith("sqlite:///"):
-        path = _placed(Path(url.removeprefix("sqlite:///")), info)
+        path = _placed(Path(url.removeprefix("sqlite:///")), folder)
         if "?" in str(path):
             raise ValueError("`?` in the path of a SQLite file would be read as an option")
         return f"sqlite:///{path}"
@@ -135,7 +90,7 @@ def _database(url: str, info: ValidationInfo) -> str:
     return url
 
 
-DatabaseUrl = Annotated[str, AfterValidator(_database)]
+DatabaseUrl = Annotated[str, InFolder(_database)]
 
 
 def _web_address(url: str) -> str:
@@ -156,16 +111,20 @@ def _web_address(url: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
+    from ipaddress import ip_address
+
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-WebAddress = Annotated[str, AfterValidator(_web_address)]
+WebAddress = Annotated[str, _web_address]
 
 
 def _known_zone(name: str) -> str:
+    from zoneinfo import ZoneInfo
+
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
@@ -173,14 +132,13 @@ def _known_zone(name: str) -> str:
     return name
 
 
-TimeZone = Annotated[str, AfterValidator(_known_zone)]
+TimeZone = Annotated[str, _known_zone]
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _CronField:
+class _CronField(NamedTuple):
     name: str
     least: int
     most: int
@@ -232,42 +190,79 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 4
 
 
-CronSchedule = Annotated[str, AfterValidator(_cron)]
+CronSchedule = Annotated[str, _cron]
 
 
-def _like(pattern: str, meaning: str) -> AfterValidator:
-    expression = re.compile(pattern)
+def like(pattern: str, meaning: str) -> Callable[[str], str]:
+    """Make the rule that a text is of a form, which `meaning` tells a person."""
 
     def check(text: str) -> str:
-        if not expression.fullmatch(text):
+        if not re.fullmatch(pattern, text):
             raise ValueError(meaning)
         return text
 
-    return AfterValidator(check)
+    return check
+
+
+def between(least: float, most: float = math.inf) -> Callable[[float], float]:
+    """Make the rule that a number is from `least` to `most`."""
+
+    def check(number: float) -> float:
+        if not least <= number <= most:
+            most_too = f" and {most} at most" if most < math.inf else ""
+            raise ValueError(f"it is {least} at least{most_too}")
+        return number
+
+    return check
+
+
+def within(most: float) -> Callable[[float], float]:
+    """Make the rule that a time or a rate is more than nothing, and `most` at most."""
+
+    def check(number: float) -> float:
+        if not 0 < number < math.inf:
+            raise ValueError("it is more than 0, and has an end")
+        if number > most:
+            raise ValueError(f"it is {most} at most")
+        return number
+
+    return check
+
+
+def not_empty(value: Many) -> Many:
+    """The rule that a text or a list has something in it."""
+    if not value:
+        raise ValueError("it is empty; one at least belongs here")
+    return value
 
 
 _NAME = r"[a-z][a-z0-9_-]{0,63}"
 Name = Annotated[
-    str, _like(_NAME, "a name has lower-case letters, digits, - and _, and begins with a letter")
+    str, like(_NAME, "a name has lower-case letters, digits, - and _, and begins with a letter")
 ]
-Line = Annotated[str, _like(r"[^\x00-\x1f\x7f]{1,200}", "one line of text, at most 200 characters")]
+Line = Annotated[str, like(r"[^\x00-\x1f\x7f]{1,200}", "one line of text, at most 200 characters")]
 Language = Annotated[
-    str, _like(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", "a language is written like en or pt-BR")
+    str, like(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", "a language is written like en or pt-BR")
 ]
 ObjectPrefix = Annotated[
     str,
-    _like(
+    like(
         r"([a-z0-9][a-z0-9._-]*/)*",
         "a prefix has a-z, 0-9, dot, dash and underscore, and each part of it ends with a slash",
     ),
 ]
 AccountName = Annotated[
-    str, _like(_NAME + r":[^\x00-\x1f\x7f]+", "an account is written as DIRECTORY:ACCOUNT")
+    str, like(_NAME + r":[^\x00-\x1f\x7f]+", "an account is written as DIRECTORY:ACCOUNT")
 ]
-Minutes = Annotated[int, Field(strict=True, ge=1)]
-Days = Annotated[int, Field(strict=True, ge=1, le=36500)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Workers = Annotated[int, Field(strict=True, ge=1, le=64)]
-Flag = Annotated[bool, Field(strict=True)]
+Rung = Annotated[
+    str,
+    like(r"(person:)?[a-z][a-z0-9._-]{0,63}", "a rung is a role, or person: and a sign-in name"),
+]
+Text = Annotated[str, not_empty]
+Minutes = Annotated[int, between(1)]
+Hours = Annotated[int, between(1, 87600)]
+Days = Annotated[int, between(1, 36500)]
+Count = Annotated[int, between(0)]
+Port = Annotated[int, between(1, 65535)]
+Seconds = Annotated[float, within(math.inf)]
+Workers = Annotated[int, between(1, 64)]

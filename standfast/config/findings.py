@@ -1,48 +1,13 @@
-"""What is wrong with a configuration, in words: the key, what does not fit, what would.
+"""The names in a configuration that should name something else in it, and do not.
 
-Owns the wording of every refusal, and the check that what is named exists. Leaves lines and files
-to `load.py`.
-
-Rules
-- A finding never repeats a value: it may be a secret written where its name belongs.
-- A name that is nearly right is answered with the nearest one.
-- A mistake is told once, however many rules it breaks.
+Leaves what a value may be to `reading.py`, lines and files to `load.py`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any, get_args
+from collections.abc import Iterable, Iterator
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
-from standfast.config.lines import KeyPath
+from standfast.config.reading import Finding, nearest
 from standfast.config.schema import Config
-from standfast.config.structure import kinds_at, table_at
-from standfast.config.written import toml
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that does not fit, at the key where it stands or is missing."""
-
-    key: KeyPath
-    message: str
-    hint: str
-
-
-def from_schema(error: ValidationError, raw: Mapping[str, Any]) -> Iterator[Finding]:
-    """Say in words what the schema refuses in `raw`, the parsed file."""
-    details = error.errors(include_url=False, include_input=False)
-    keys = [_key(detail, raw) for detail in details]
-    for key, detail in zip(keys, details, strict=True):
-        # A list whose only item is refused is also called too short.
-        is_echo = detail["type"] == "too_short" and any(
-            other[: len(key)] == key and other != key for other in keys
-        )
-        if not is_echo:
-            yield _finding(key, detail, raw)
+from standfast.config.written import KeyPath
 
 
 def dangling(config: Config) -> Iterator[Finding]:
@@ -52,13 +17,42 @@ def dangling(config: Config) -> Iterator[Finding]:
         key = ("services", name)
         yield from _each_known((*key, "depends_on"), service.depends_on, services, "service")
         yield from _each_known((*key, "sets"), service.sets, sets, "backup set")
+        for mode, switch in service.modes.items():
+            place = (*key, "modes", mode)
+            if switch.command is not None:
+                yield from _known((*place, "command"), switch.command, config.commands, "command")
+            if switch.request is not None:
+                yield from _known((*place, "request"), switch.request, config.requests, "request")
+    systems = {*config.accounts, *_named_by_parameters(config)}
     for account in config.protected.accounts:
         directory = account.partition(":")[0]
         yield from _known(
-            ("protected", "accounts", account), directory, config.accounts, "directory of accounts"
+            ("protected", "accounts", account), directory, systems, "directory of accounts"
+        )
+    for directory in config.limits.accounts_by_directory:
+        where = ("limits", "accounts_by_directory", directory)
+        yield from _known(where, directory, systems, "directory of accounts")
+    forms = [name for name, trigger in config.triggers.items() if trigger.kind == "report"]
+    for name in forms[1:]:
+        yield Finding(
+            key=("triggers", name, "kind"),
+            message="there is one form for staff, at /report",
+            hint=f"keep it or {forms[0]!r}",
         )
     if config.notices.sender is not None:
         yield from _known(("notices", "sender"), config.notices.sender, config.senders, "sender")
+        chosen = config.senders.get(config.notices.sender)
+        if chosen is not None and chosen.kind == "letters":
+            yield Finding(
+                key=("notices", "sender"),
+                message="names letters, and nobody could be reached tonight",
+                hint="name it in `letters`, or in a step of a playbook",
+            )
+    if config.notices.letters is not None:
+        letters = [name for name, sender in config.senders.items() if sender.kind == "letters"]
+        yield from _known(
+            ("notices", "letters"), config.notices.letters, letters, "sender of kind `letters`"
+        )
     if config.notices.staff_audience is not None:
         yield from _known(
             ("notices", "staff_audience"),
@@ -66,6 +60,55 @@ def dangling(config: Config) -> Iterator[Finding]:
             config.audiences,
             "audience",
         )
+    yield from _failovers(config)
+    yield from _audiences(config)
+
+
+def _failovers(config: Config) -> Iterator[Finding]:
+    """Name the senders that hand on to one that is not there, or in a circle to themselves."""
+    senders = config.senders
+    for name, sender in senders.items():
+        if sender.failover is None:
+            continue
+        where = ("senders", name, "failover")
+        yield from _known(where, sender.failover, senders, "sender")
+        if sender.failover in senders and senders[sender.failover].kind == "letters":
+            yield Finding(
+                key=where,
+                message="names letters, which only those without an e-mail address get",
+                hint="drop it, or name another sender",
+            )
+        chain = [name]
+        while (settings := senders.get(chain[-1])) is not None and settings.failover is not None:
+            if settings.failover == name:
+                yield Finding(
+                    key=where,
+                    message="hands on in a circle, so nothing would be handed on",
+                    hint="let the last sender of the chain have none",
+                )
+            if settings.failover in chain:
+                break
+            chain.append(settings.failover)
+
+
+def _named_by_parameters(config: Config) -> Iterator[str]:
+    """Give the systems whose accounts a parameter of a command or a request names."""
+    for parameters in (
+        *(command.parameters for command in config.commands.values()),
+        *(request.parameters for request in config.requests.values()),
+    ):
+        yield from (one.account_of for one in parameters.values() if one.account_of)
+
+
+def _audiences(config: Config) -> Iterator[Finding]:
+    """Name the directories and sets that audiences are read from and that are not there."""
+    for name, audience in config.audiences.items():
+        if audience.kind == "scim":
+            where = ("audiences", name, "directory")
+            yield from _known(where, audience.directory, config.accounts, "directory of accounts")
+        if audience.kind == "backup":
+            where = ("audiences", name, "set")
+            yield from _known(where, audience.set, config.backup.sets, "backup set")
 
 
 def _each_known(
@@ -78,84 +121,5 @@ def _each_known(
 def _known(key: KeyPath, name: str, known: Iterable[str], noun: str) -> Iterator[Finding]:
     names = list(known)
     if name not in names:
-        hint = _nearest(name, names) or f"there is no {noun} in this file yet; add it or drop this"
+        hint = nearest(name, names) or f"there is no {noun} in this file yet; add it or drop this"
         yield Finding(key=key, message=f"names no {noun} of this file", hint=hint)
-
-
-def _finding(key: KeyPath, detail: ErrorDetails, raw: Mapping[str, Any]) -> Finding:
-    kind, message, hint = detail["type"], detail["msg"], ""
-    table = _value_at(raw, key[:-1])
-    of_kind = str(table.get("kind", "")) if isinstance(table, Mapping) else ""
-    if kind == "extra_forbidden":
-        known = table_at(key[:-1], of_kind)
-        message = "unknown key"
-        hint = _nearest(str(key[-1]), list(known.model.model_fields) if known else [])
-    elif kind == "missing":
-        message, hint = "is missing", _example(key, of_kind)
-    elif kind in ("union_tag_not_found", "union_tag_invalid"):
-        kinds = kinds_at(key)
-        written = _value_at(raw, (*key, "kind"))
-        key = (*key, "kind")
-        message = "is missing" if written is None else "unknown kind"
-        hint = _nearest(str(written), kinds)
-    elif kind == "literal_error":
-        message = "not one of the words that fit"
-        hint = _nearest(str(_value_at(raw, key)), _words(key, of_kind))
-    elif kind == "value_error":
-        message = message.removeprefix("Value error, ")
-    else:
-        message = _lower_first(message)
-    return Finding(key=key, message=message, hint=hint or _example(key, of_kind))
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    near = get_close_matches(word, known, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known here: {', '.join(known)}" if known else ""
-
-
-def _example(key: KeyPath, kind: str) -> str:
-    table = table_at(key[:-1], kind)
-    field = table.model.model_fields.get(str(key[-1])) if table else None
-    if field is None or not field.examples:
-        return ""
-    return f"for example: {key[-1]} = {toml(field.examples[0])}"
-
-
-def _words(key: KeyPath, kind: str) -> list[str]:
-    """List the words that fit a key; for `kind` itself, every kind that may stand here."""
-    if key[-1] == "kind":
-        return kinds_at(key[:-1])
-    table = table_at(key[:-1], kind)
-    field = table.model.model_fields.get(str(key[-1])) if table else None
-    return [str(word) for word in get_args(field.annotation)] if field else []
-
-
-def _lower_first(message: str) -> str:
-    return message[:1].lower() + message[1:]
-
-
-def _key(detail: ErrorDetails, raw: Any) -> KeyPath:
-    """Leave out of a location what is not in the file: the names of kinds, and `[key]`."""
-    key: list[str | int] = []
-    location = detail["loc"]
-    for place, part in enumerate(location, 1):
-        is_missing = detail["type"] == "missing" and place == len(location)
-        if not is_missing:
-            inner = _value_at(raw, (part,))
-            if inner is None:
-                continue
-            raw = inner
-        key.append(part)
-    return tuple(key)
-
-
-def _value_at(raw: Any, key: KeyPath) -> Any:
-    """Follow a path into the parsed file; None where it ends (TOML itself has no null)."""
-    for part in key:
-        try:
-            raw = raw[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return raw

@@ -10,9 +10,8 @@ Rules
 
 import re
 import tomllib
-from typing import TypeAlias
 
-KeyPath: TypeAlias = tuple[str | int, ...]
+from standfast.config.written import KeyPath
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")

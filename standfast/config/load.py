@@ -16,11 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from standfast.config.fields import FOLDER
-from standfast.config.findings import Finding, dangling, from_schema
-from standfast.config.lines import key_lines, line_of
+from standfast.config.findings import dangling
+from standfast.config.reading import Finding, read
 from standfast.config.schema import Config
 from standfast.config.written import key_text
 from standfast.errors import ConfigurationError, FileInvalid, Problem
@@ -47,16 +44,13 @@ def load(path: Path) -> Config:
 def parse(content: bytes, path: Path) -> Config:
     """Check the content of a configuration file that lies, or will lie, at `path`."""
     text, raw = _read(content, path)
-    try:
-        config = Config.model_validate(raw, context={FOLDER: path.absolute().parent})
-    except ValidationError as error:
-        findings = list(from_schema(error, raw))
-    else:
-        findings = list(dangling(config))
-        if not findings:
-            return config
-    # Raised out here, without a cause: pydantic's error holds every value that was written.
-    raise _invalid(path, text, findings)
+    config = read(Config, raw, path.absolute().parent)
+    if not isinstance(config, Config):
+        raise _invalid(path, text, config)
+    if findings := list(dangling(config)):
+        raise _invalid(path, text, findings)
+    config.read_from(content, path)
+    return config
 
 
 def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:
@@ -72,9 +66,20 @@ def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message, line = _located(str(error), text)
-        raise _sole(path, line, f"not TOML: {message}", "text needs quotation marks") from None
+        raise _sole(path, line, f"not TOML: {message}", _syntax_hint(message)) from None
     except RecursionError:
         raise _sole(path, 0, "nested too deeply", "no setting needs that") from None
+
+
+def _syntax_hint(message: str) -> str:
+    """Say what to do about what tomllib found; only a bad value may be text without its marks."""
+    if message.startswith("Cannot declare "):
+        return "this table stands above already; write below it"
+    if message.startswith("Cannot overwrite a value"):
+        return "this key stands above already; keep one of them"
+    if message.startswith("Invalid value"):
+        return "text needs quotation marks"
+    return "a line is [table], or key = value with text in quotation marks"
 
 
 def _located(message: str, text: str) -> tuple[str, int]:
@@ -90,6 +95,8 @@ def _sole(path: Path, line: int, message: str, hint: str) -> FileInvalid:
 
 
 def _invalid(path: Path, text: str, findings: Iterable[Finding]) -> FileInvalid:
+    from standfast.config.lines import key_lines, line_of
+
     lines = key_lines(text)
     problems = [
         Problem(

@@ -10,17 +10,18 @@ Rules
 - Keys that name something of this file (a set, a service, a sender) are checked by `load.py`.
 """
 
+import os
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field, PrivateAttr
+from typing import Annotated, ClassVar
 
 from standfast.config.accounts import AccountsConfig
+from standfast.config.audiences import AudienceConfig
 from standfast.config.backup import BackupConfig
+from standfast.config.deadlines import ContractConfig, DeadlinesConfig
 from standfast.config.evidence import CustodyConfig, EvidenceConfig
 from standfast.config.fields import (
-    FOLDER,
     AccountName,
     Count,
     DatabaseUrl,
@@ -29,32 +30,38 @@ from standfast.config.fields import (
     Name,
     Place,
     Port,
+    Rung,
     SecretReference,
-    Section,
     TimeZone,
     WebAddress,
+    not_empty,
 )
-from standfast.config.notices import AudienceConfig, NoticesConfig, SenderConfig
+from standfast.config.notices import NoticesConfig
+from standfast.config.procedures import CommandConfig, ProcedureName, RequestConfig
+from standfast.config.rotation import RotationConfig
+from standfast.config.section import Section, setting
+from standfast.config.senders import SenderConfig
 from standfast.config.services import ServiceConfig
+from standfast.config.triggers import AnyTriggerConfig, Network, TriggerName
 
 
 class OrganisationConfig(Section):
     """Who you are, as notices and reports say it."""
 
-    name: Line = Field(
+    name: Line = setting(
         description="The name that people know you by.", examples=["Example Contact Centres"]
     )
-    contact_line: Line = Field(
+    contact_line: Line = setting(
         description="How people reach you by a way that they know already. Notices carry it "
         "instead of a link.",
         examples=["+44 20 7946 0000, the number on your card"],
     )
-    time_zone: TimeZone = Field(
+    time_zone: TimeZone = setting(
         default="UTC",
         description="For schedules, and for times shown to people. What is stored is UTC.",
         examples=["Europe/London"],
     )
-    languages: Annotated[tuple[Language, ...], Field(min_length=1)] = Field(
+    languages: Annotated[tuple[Language, ...], not_empty] = setting(
         default=("en",),
         description="Your languages (BCP 47). The first is used for people whose language is not "
         "known.",
@@ -65,23 +72,23 @@ class OrganisationConfig(Section):
 class LedgerConfig(Section):
     """The record of what was decided, done and proven."""
 
-    url: DatabaseUrl = Field(
+    url: DatabaseUrl = setting(
         default="sqlite:///ledger.db",
         description="The database. SQLite needs nothing more; PostgreSQL carries many runners.",
         examples=["postgresql+psycopg://standfast@db.example.com/standfast"],
     )
-    password: SecretReference | None = Field(
+    password: SecretReference | None = setting(
         default=None,
         description="The database's password, for PostgreSQL.",
         examples=["env:STANDFAST_LEDGER_PASSWORD"],
     )
-    keys: Place = Field(
+    keys: Place = setting(
         default=Path("keys/ledger"),
         description="The folder with the keys of the personal columns. Outside the ledger and "
         "its backups: to erase a key is to erase those people.",
         examples=["/etc/standfast/ledger-keys"],
     )
-    witness: Place = Field(
+    witness: Place = setting(
         default=Path("witness.jsonl"),
         description="Where signed heads of the audit chain go. Best outside this machine: it is "
         "what shows a history that was rewritten.",
@@ -92,12 +99,12 @@ class LedgerConfig(Section):
 class DrillsConfig(Section):
     """Where restore drills run, and with which identity."""
 
-    folder: Place = Field(
+    folder: Place = setting(
         default=Path("drills"),
         description="The folder that drills restore into; each one's target is destroyed after it.",
         examples=["/var/lib/standfast/drills"],
     )
-    identity: SecretReference | None = Field(
+    identity: SecretReference | None = setting(
         default=None,
         description="A custodian's identity, for drills that nobody attends. It opens backups: "
         "never on the backup host. Without it a drill asks for the identity's file.",
@@ -108,7 +115,7 @@ class DrillsConfig(Section):
 class PlaybooksConfig(Section):
     """Your own playbooks, beside the shipped ones."""
 
-    folder: Place | None = Field(
+    folder: Place | None = setting(
         default=None,
         description="A folder with your own playbooks; one named like a shipped one replaces it.",
         examples=["playbooks"],
@@ -118,7 +125,7 @@ class PlaybooksConfig(Section):
 class ProtectedConfig(Section):
     """Accounts that no playbook may lock, whoever asks."""
 
-    accounts: Mapping[AccountName, Line] = Field(
+    accounts: Mapping[AccountName, Line] = setting(
         default={},
         description='`"DIRECTORY:ACCOUNT"` and the reason: responders, break-glass and service '
         "accounts.",
@@ -129,28 +136,52 @@ class ProtectedConfig(Section):
 class LimitsConfig(Section):
     """How much one person may do without a second."""
 
-    accounts_without_second_person: Count = Field(
+    accounts_without_second_person: Count = setting(
         default=200,
         description="An incident that would lock more accounts than this needs a second person.",
         examples=[200],
+    )
+    accounts_by_directory: Mapping[Name, Count] = setting(
+        default={},
+        description="The same for single directories, by name: locking more accounts there than "
+        "this needs a second person, whatever the whole incident comes to.",
+        examples=[{"staff": 20}],
+    )
+
+
+class ApprovalsConfig(Section):
+    """Who is reached when nobody answers a step that waits for approval."""
+
+    ladder: tuple[Rung, ...] = setting(
+        default=(),
+        description="Unanswered for as long as the playbook says, the people of these roles are "
+        "paged, one after the other; `person:NAME` is one person. Whoever is reached may approve "
+        "as well, from then on. At last everybody else who is enrolled is told.",
+        examples=[["duty-manager", "head-of-operations", "person:dana"]],
     )
 
 
 class ServeConfig(Section):
     """`standfast serve`: the warm process, its console and Prefect."""
 
-    host: Line = Field(
+    host: Line = setting(
         default="127.0.0.1",
         description="The address that the console listens on.",
         examples=["127.0.0.1"],
     )
-    port: Port = Field(default=8350, description="Its port.", examples=[8350])
-    prefect: WebAddress | None = Field(
+    port: Port = setting(default=8350, description="Its port.", examples=[8350])
+    trusted_proxies: tuple[Network, ...] = setting(
+        default=(),
+        description="Reverse proxies whose `X-Forwarded-For` is believed, and whose word about a "
+        "client's certificate is.",
+        examples=[["127.0.0.1/32"]],
+    )
+    prefect: WebAddress | None = setting(
         default=None,
         description="The API of a Prefect server that runs already; one is started without it.",
         examples=["http://127.0.0.1:4200/api"],
     )
-    prefect_home: Place = Field(
+    prefect_home: Place = setting(
         default=Path("prefect"),
         description="The folder of the Prefect server that is started here.",
         examples=["/var/lib/standfast/prefect"],
@@ -160,37 +191,68 @@ class ServeConfig(Section):
 class Config(Section):
     """The whole of `standfast.toml`."""
 
-    organisation: OrganisationConfig = Field(description="Who you are.")
-    ledger: LedgerConfig = Field(default=LedgerConfig(), description="The record.")
-    backup: BackupConfig = Field(default=BackupConfig(), description="The encrypted repository.")
-    drills: DrillsConfig = Field(default=DrillsConfig(), description="Restore drills.")
-    services: Mapping[Name, ServiceConfig] = Field(
+    organisation: OrganisationConfig = setting(description="Who you are.")
+    ledger: LedgerConfig = setting(default=LedgerConfig(), description="The record.")
+    backup: BackupConfig = setting(default=BackupConfig(), description="The encrypted repository.")
+    drills: DrillsConfig = setting(default=DrillsConfig(), description="Restore drills.")
+    services: Mapping[Name, ServiceConfig] = setting(
         default={}, description="What the business needs back."
     )
-    accounts: Mapping[Name, AccountsConfig] = Field(
+    accounts: Mapping[Name, AccountsConfig] = setting(
         default={}, description="Directories of accounts that can be locked."
     )
-    protected: ProtectedConfig = Field(
+    protected: ProtectedConfig = setting(
         default=ProtectedConfig(), description="What is never locked."
     )
-    limits: LimitsConfig = Field(default=LimitsConfig(), description="What needs a second person.")
-    evidence: Mapping[Name, EvidenceConfig] = Field(
+    limits: LimitsConfig = setting(
+        default=LimitsConfig(), description="What needs a second person."
+    )
+    rotation: RotationConfig | None = setting(
+        default=None, description="Who may open the new passwords of accounts."
+    )
+    approvals: ApprovalsConfig = setting(
+        default=ApprovalsConfig(), description="Who is asked when nobody answers."
+    )
+    commands: Mapping[ProcedureName, CommandConfig] = setting(
+        default={}, description="Commands that playbooks may run."
+    )
+    requests: Mapping[ProcedureName, RequestConfig] = setting(
+        default={}, description="HTTP requests that playbooks may send."
+    )
+    evidence: Mapping[Name, EvidenceConfig] = setting(
         default={}, description="What is frozen as evidence."
     )
-    custody: CustodyConfig = Field(default=CustodyConfig(), description="Where evidence lies.")
-    senders: Mapping[Name, SenderConfig] = Field(default={}, description="Through what notices go.")
-    audiences: Mapping[Name, AudienceConfig] = Field(default={}, description="Whom they reach.")
-    notices: NoticesConfig = Field(default=NoticesConfig(), description="How notices go out.")
-    playbooks: PlaybooksConfig = Field(default=PlaybooksConfig(), description="Your playbooks.")
-    serve: ServeConfig = Field(default=ServeConfig(), description="The warm process.")
+    custody: CustodyConfig = setting(default=CustodyConfig(), description="Where evidence lies.")
+    senders: Mapping[Name, SenderConfig] = setting(
+        default={}, description="Through what notices go."
+    )
+    audiences: Mapping[Name, AudienceConfig] = setting(default={}, description="Whom they reach.")
+    notices: NoticesConfig = setting(default=NoticesConfig(), description="How notices go out.")
+    playbooks: PlaybooksConfig = setting(default=PlaybooksConfig(), description="Your playbooks.")
+    deadlines: DeadlinesConfig = setting(
+        default=DeadlinesConfig(), description="Which laws on telling of a breach may bind you."
+    )
+    contracts: Mapping[Name, ContractConfig] = setting(
+        default={}, description="How soon clients are told, by their agreements."
+    )
+    triggers: Mapping[TriggerName, AnyTriggerConfig] = setting(
+        default={}, description="What opens an incident from outside."
+    )
+    serve: ServeConfig = setting(default=ServeConfig(), description="The warm process.")
 
-    _folder: Path = PrivateAttr(default=Path())
+    _fingerprint: ClassVar[str] = ""
 
     @property
     def folder(self) -> Path:
         """The folder that relative paths and `file:` references start from."""
         return self._folder
 
-    def model_post_init(self, context: Mapping[str, Path] | None, /) -> None:
-        if context is not None:
-            self._folder = context[FOLDER]
+    @property
+    def fingerprint(self) -> str:
+        """Tell this file in this folder, as it was read, from every other; empty without a file."""
+        return self._fingerprint
+
+    def read_from(self, content: bytes, path: Path) -> None:
+        """Note the file that this was read from."""
+        where = os.fsencode(path.absolute())
+        vars(self).update(_fingerprint=sha256(where + b"\0" + content).hexdigest())

@@ -8,15 +8,14 @@ Rules
 - Where a table may be of several kinds, each kind is listed, one after the other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Final, Literal, Union, get_args, get_origin
+from typing import Annotated, Final, Union, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
-from standfast.config.fields import Section
+from standfast.config.reading import kind_of
 from standfast.config.schema import Config
+from standfast.config.section import Section, Setting, settings_of
 
 NAME: Final = "NAME"
 ITEM: Final = "ITEM"
@@ -34,7 +33,7 @@ class Table:
     path: tuple[str, ...]
     kind: str
     model: type[Section]
-    keys: Mapping[str, FieldInfo]
+    keys: Mapping[str, Setting]
     is_optional: bool = False
 
 
@@ -43,32 +42,20 @@ def tables() -> Iterator[Table]:
     yield from _below((), Config)
 
 
-def table_at(path: Sequence[str | int], kind: str) -> Table | None:
-    """Find the table at a path of the file; where there are several, the one of this kind."""
-    found = [table for table in tables() if _fits(table.path, path)]
-    if len(found) == 1:
-        return found[0]
-    return next((table for table in found if table.kind == kind), None)
-
-
-def kinds_at(path: Sequence[str | int]) -> list[str]:
-    """List the kinds of table that may stand at a path of the file."""
-    return [table.kind for table in tables() if table.kind and _fits(table.path, path)]
-
-
 def _below(
     path: tuple[str, ...], model: type[Section], *, is_optional: bool = False
 ) -> Iterator[Table]:
-    fields = model.model_fields
+    fields = settings_of(model)
     inner = {key: list(_sections(field.annotation)) for key, field in fields.items()}
     keys = {
         key: field
-        for key, field in sorted(fields.items(), key=lambda item: not item[1].is_required())
+        for key, field in sorted(fields.items(), key=lambda item: not item[1].is_required)
         if not inner[key] or any(ITEM in steps for steps, _ in inner[key])
     }
-    yield Table(path=path, kind=_kind(model), model=model, keys=keys, is_optional=is_optional)
+    yield Table(
+        path=path, kind="".join(kind_of(model)), model=model, keys=keys, is_optional=is_optional
+    )
     for key, field in fields.items():
-        # A required field's default is not None but undefined.
         may_lack = field.default is None
         for steps, section in inner[key]:
             yield from _below((*path, key, *steps), section, is_optional=may_lack)
@@ -89,19 +76,3 @@ def _sections(annotation: object) -> Iterator[tuple[tuple[str, ...], type[Sectio
         yield from (((NAME, *steps), section) for steps, section in _sections(arguments[1]))
     elif origin is tuple:
         yield from (((ITEM, *steps), section) for steps, section in _sections(arguments[0]))
-
-
-def _kind(model: type[Section]) -> str:
-    field = model.model_fields.get("kind")
-    if field is None or get_origin(field.annotation) is not Literal:
-        return ""
-    return str(get_args(field.annotation)[0])
-
-
-def _fits(pattern: tuple[str, ...], path: Sequence[str | int]) -> bool:
-    return len(pattern) == len(path) and all(
-        part == step
-        or (part == NAME and isinstance(step, str))
-        or (part == ITEM and isinstance(step, int))
-        for part, step in zip(pattern, path, strict=True)
-    )

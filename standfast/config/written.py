@@ -9,8 +9,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import TypeAlias
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
+KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 def toml(value: object) -> str:
@@ -32,10 +33,10 @@ def toml(value: object) -> str:
 
 def toml_key(key: str) -> str:
     """Write a key, quoted where it must be."""
-    return key if _BARE.fullmatch(key) else toml(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml(key)
 
 
-def key_text(path: Sequence[str | int]) -> str:
+def key_text(path: KeyPath) -> str:
     """Write the way to a key as a person reads it: `backup.sets.crm.sources[0].path`."""
     text = ""
     for part in path:

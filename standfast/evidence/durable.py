@@ -6,11 +6,15 @@ Owns the order of writing (bytes, fsync, rename, fsync of the folder) and the mo
 import os
 from pathlib import Path
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a new file of mode 0600 atomically; an existing one is replaced."""
     draft = path.with_name(f".{path.name}.draft")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # A draft of an interrupted call, or a link that somebody put there: neither is written into.
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, _NEW, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
         stream.flush()

@@ -13,25 +13,32 @@ Rules
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, bindparam, select
 
 from standfast.errors import ApprovalRefused, Damaged, UsageError
 from standfast.ledger.core import Core
 from standfast.ledger.tables import approval, effect, incident, person, step
-from standfast.records import Json, StepState, canonical, timestamp
+from standfast.ledger.vault import INSTALLATION
+from standfast.records import Json, JsonObject, StepState, canonical, timestamp
 
 _CONTEXT = b"standfast approval v1\n"
 _FRESH = timedelta(days=1)
+_STEP = select(step).where(
+    step.c.incident == bindparam("incident"),
+    step.c.name == bindparam("name"),
+    step.c.round == bindparam("round"),
+)
 
 APPROVE = "approve"
 REFUSE = "refuse"
+PERSON = "person:"  # a role that one person has by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,11 @@ class Question:
             "decision": decision,
         }
         return _CONTEXT + canonical(body)
+
+
+def may(wanted: Collection[str], name: str, roles: Collection[str]) -> bool:
+    """Has this person one of the wanted roles, or is named there? None wanted: everybody may."""
+    return not wanted or not {*roles, PERSON + name}.isdisjoint(wanted)
 
 
 def seal_of_person(core: Core, row: RowMapping | dict[str, Any]) -> str:
@@ -110,6 +122,15 @@ def refuse_forged_incident(core: Core, row: RowMapping) -> None:
         )
 
 
+def refuse_forged_step(core: Core, row: RowMapping) -> None:
+    """Raise Damaged when what a step needs is not what the ledger wrote."""
+    if row["seal"] != seal_of_step(core, row):
+        raise Damaged(
+            f"what step {row['name']!r} of {row['incident']} needs was changed outside the ledger; "
+            "nothing was done; run `standfast audit verify`"
+        )
+
+
 def question(core: Core, connection: Connection, incident_id: str, step_name: str) -> Question:
     """Give what stands to be approved in a step; UsageError when nothing does."""
     row = (
@@ -156,9 +177,12 @@ def refuse_unfit(
     fields = ("incident", "step", "round", "digest", "nonce")
     row: dict[str, Any] = {name: getattr(asked, name) for name in fields}
     row |= {"person": person_name, "decision": decision, "signature": signature, "decided_at": now}
-    objection = _objection(core, connection, row, asked.roles, now)
-    if objection:
-        raise ApprovalRefused(objection)
+    objections = (
+        objection(core, connection, asked.incident, person_name, asked.roles, now),
+        _objection(core, connection, row, asked.roles, now),
+    )
+    if why := next(filter(None, objections), ""):
+        raise ApprovalRefused(why)
 
 
 def holds(
@@ -170,13 +194,9 @@ def holds(
     now: datetime,
 ) -> None:
     """Raise unless the step has every approval that it needs, verified again from the start."""
-    key = (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
-    row = connection.execute(select(step).where(*key)).mappings().one()
-    if row["seal"] != seal_of_step(core, row):
-        raise Damaged(
-            f"what step {step_name!r} of {incident_id} needs was changed outside the ledger; "
-            "nothing was done; run `standfast audit verify`"
-        )
+    key = {"incident": incident_id, "name": step_name, "round": round_}
+    row = connection.execute(_STEP, key).mappings().one()
+    refuse_forged_step(core, row)
     if row["needs_approvals"] == 0:
         return
     given = sum(1 for _ in _approvers(core, connection, row, now))
@@ -205,6 +225,100 @@ def _approvers(
             yield given["person"]
 
 
+def objection(
+    core: Core,
+    connection: Connection,
+    incident_id: str,
+    name: str,
+    roles: Collection[str],
+    now: datetime,
+) -> str:
+    """Say why this person may decide nothing in the incident now, whatever they sign; or nothing.
+
+    `roles` are those of which one is needed; none: any person. An incident is also about the
+    accounts that its inputs name, before any step has come to them.
+    """
+    if why := _standing_objection(core, connection, incident_id, name, roles, now):
+        return why
+    about = connection.execute(
+        select(incident.c.sealed_inputs).where(incident.c.id == incident_id)
+    ).scalar_one()
+    inputs = core.vault.open(INSTALLATION, f"incident {incident_id}", about)
+    sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
+    own = core.vault.open(INSTALLATION, f"person {name}", sealed)["accounts"]
+    if accounts_of(inputs) & _spellings(cast("list[str]", own)):
+        return f"an account of {name!r} is among the targets; somebody else must approve"
+    return ""
+
+
+def accounts_of(inputs: JsonObject) -> set[str]:
+    """Give every account that inputs name, as far as case does not matter."""
+    lists = [value for value in inputs.values() if isinstance(value, list)]
+    return {name.casefold() for names in lists for name in names if isinstance(name, str)}
+
+
+def _spellings(accounts: Sequence[str]) -> set[str]:
+    """Give the ways to name these accounts: with their directory, and without."""
+    return {
+        name.casefold() for account in accounts for name in (account, account.partition(":")[2])
+    }
+
+
+def _standing_objection(
+    core: Core,
+    connection: Connection,
+    incident_id: str,
+    name: str,
+    roles: Collection[str],
+    now: datetime,
+) -> str:
+    """Say the objections that every claim looks for again."""
+    who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
+    if who is None:
+        return _nobody(name)
+    if why := stranger(core, who, roles):
+        return why
+    case_ = (
+        connection.execute(select(incident).where(incident.c.id == incident_id)).mappings().one()
+    )
+    refuse_forged_incident(core, case_)
+    if name == case_["opened_by"]:
+        return f"{name!r} opened the incident; somebody else must approve"
+    if who["enrolled_by"] == case_["opened_by"] and not who["is_founding"]:
+        return f"{name!r} was enrolled by {case_['opened_by']!r}, who opened the incident"
+    if is_fresh(who, now):
+        return f"{name!r} was enrolled less than a day ago and cannot approve yet"
+    own = json.loads(who["accounts"])
+    if own and connection.scalar(
+        select(effect.c.token)
+        .where(effect.c.incident == incident_id, effect.c.handle.in_(own))
+        .limit(1)
+    ):
+        return f"an account of {name!r} is among the targets; somebody else must approve"
+    return ""
+
+
+def stranger(core: Core, who: RowMapping, roles: Collection[str]) -> str:
+    """Say why this is nobody who was enrolled here with one of these roles; or nothing."""
+    name = who["name"]
+    if who["removed_at"] is not None:
+        return _nobody(name)
+    if who["seal"] != seal_of_person(core, who):
+        return f"the enrolment of {name!r} was changed outside the ledger; see `audit verify`"
+    if not may(roles, name, json.loads(who["roles"])):
+        return f"{name!r} has none of the roles that may decide this: {', '.join(roles)}"
+    return ""
+
+
+def _nobody(name: str) -> str:
+    return f"{name!r} is not enrolled; `standfast people list` shows who is"
+
+
+def is_fresh(who: RowMapping, now: datetime) -> bool:
+    """Was this person enrolled so lately that an intruder may have done it?"""
+    return not who["is_founding"] and now - who["enrolled_at"] < _FRESH
+
+
 def _objection(
     core: Core,
     connection: Connection,
@@ -213,34 +327,10 @@ def _objection(
     now: datetime,
 ) -> str:
     """Say why this approval does not count, or nothing."""
-    name = given["person"]
-    who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
-    if who is None or who["removed_at"] is not None:
-        return f"{name!r} is not enrolled; `standfast people list` shows who is"
-    if who["seal"] != seal_of_person(core, who):
-        return f"the enrolment of {name!r} was changed outside the ledger; see `audit verify`"
-    if roles and not set(roles) & set(json.loads(who["roles"])):
-        return f"{name!r} has none of the roles that may decide this: {', '.join(roles)}"
-    case_ = (
-        connection.execute(select(incident).where(incident.c.id == given["incident"]))
-        .mappings()
-        .one()
-    )
-    refuse_forged_incident(core, case_)
-    if name == case_["opened_by"]:
-        return f"{name!r} opened the incident; somebody else must approve"
-    if who["enrolled_by"] == case_["opened_by"] and not who["is_founding"]:
-        return f"{name!r} was enrolled by {case_['opened_by']!r}, who opened the incident"
-    decided_at = min(given["decided_at"], now)
-    if not who["is_founding"] and decided_at - who["enrolled_at"] < _FRESH:
-        return f"{name!r} was enrolled less than a day ago and cannot approve yet"
-    own = json.loads(who["accounts"])
-    if own and connection.scalar(
-        select(effect.c.token)
-        .where(effect.c.incident == given["incident"], effect.c.handle.in_(own))
-        .limit(1)
-    ):
-        return f"an account of {name!r} is among the targets; somebody else must approve"
+    name, decided_at = given["person"], min(given["decided_at"], now)
+    if why := _standing_objection(core, connection, given["incident"], name, roles, decided_at):
+        return why
+    public_key = connection.scalars(select(person.c.public_key).where(person.c.name == name)).one()
     asked = Question(
         incident=given["incident"],
         step=given["step"],
@@ -252,7 +342,7 @@ def _objection(
         roles=roles,
     )
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(who["public_key"])).verify(
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key)).verify(
             bytes.fromhex(given["signature"]), asked.message(name, given["decision"])
         )
     except (InvalidSignature, ValueError):

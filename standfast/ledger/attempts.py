@@ -1,10 +1,8 @@
-"""Attempts: claiming effects, keeping their receipts, and finding out what a crash left unknown.
+"""Attempts: claiming effects and keeping their receipts; what a crash left unknown is in `doubts`.
 
 Rules
 - A claim is one transaction: the attempt is inserted and its effects go to `submitting`. What may
   be claimed is `claims`' affair. No call without a claim.
-- `unknown` is never repeated blindly: after `settle_after` it is looked up; what was seen not to
-  have happened goes back to `planned`, what nobody can tell is parked for an event or a person.
 - The prior state is written once, before the first act. An account that is locked already by an
   open incident's effect, not undone, inherits that effect's prior, so that the last undo restores
   the true beginning. A closed incident lends nothing: its accounts were left as they were.
@@ -12,26 +10,19 @@ Rules
 - A late receipt counts by its attempt's token, unless the effect has been claimed again since.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select, update
 
+from standfast.ledger import doubts
 from standfast.ledger.claims import Lapsed, claimable
 from standfast.ledger.core import Core, new_token
-from standfast.ledger.effects import (
-    PAGE,
-    Batch,
-    EffectRow,
-    Effects,
-    Lane,
-    is_held,
-    scope_of,
-    seal_reason,
-)
-from standfast.ledger.tables import attempt, effect, incident, step
-from standfast.ledger.transaction import Write
+from standfast.ledger.doubts import MOST_TRIES, Doubts
+from standfast.ledger.effect_rules import PAGE, is_held
+from standfast.ledger.effects import Batch, EffectRow, Effects, Lane, scope_of
+from standfast.ledger.tables import as_stored, attempt, effect, incident, step
 from standfast.records import (
     EffectState,
     JsonObject,
@@ -43,17 +34,26 @@ from standfast.records import (
     digest,
 )
 
-_MOST_TRIES = 5
-_LOOK_AGAIN = timedelta(seconds=2)
-_LOST = "the runner died or the call took too long; it may have happened"
+_HANDLES_A_STATEMENT = 500
+_BEGIN = (
+    update(effect)
+    .where(effect.c.token.in_(bindparam("keys", expanding=True)))
+    .values(
+        state=EffectState.SUBMITTING.value,
+        attempt=bindparam("attempt_token"),
+        tries=effect.c.tries + 1,
+        not_before=None,
+    )
+    .returning(*as_stored(effect))
+)
 _LONGEST_WAIT_SECONDS = 86_400.0  # no provider's word postpones an act for longer than a day
 
 
-class Attempts:
+class Attempts(Doubts):
     """What runners do with effects."""
 
     def __init__(self, core: Core, effects: Effects) -> None:
-        self._core = core
+        super().__init__(core)
         self._effects = effects
 
     def keep_prior(
@@ -72,12 +72,13 @@ class Attempts:
             detail={"count": len(seen)},
         ) as write:
             still = self._still(write, [row for row, _ in seen], "planned", unread=True)
+            kept = [(row, observed) for row, observed in seen if row.token in still]
+            earlier = self._inherited(write.connection, [row for row, _ in kept])
             write.update_many(
                 effect,
                 [
-                    self._prepared(write, row, observed, now)
-                    for row, observed in seen
-                    if row.token in still
+                    self._prepared(row, observed, earlier.get(row.handle), now)
+                    for row, observed in kept
                 ],
             )
 
@@ -140,23 +141,24 @@ class Attempts:
                     "ended_at": None,
                 },
             )
-            write.update_many(
-                effect,
-                [
-                    {
-                        "token": row.token,
-                        "state": EffectState.SUBMITTING.value,
-                        "attempt": token,
-                        "tries": row.tries + 1,
-                        "not_before": None,
-                    }
-                    for row in rows
-                ],
-            )
+            write.change_all(effect, _BEGIN, [(row.token,) for row in rows], attempt_token=token)
         return Batch(attempt=token, incident=incident_id, lane=lane, effects=tuple(rows))
 
-    def receipt(self, batch: Batch, results: Sequence[Result], runner: str, now: datetime) -> None:
-        """Write what the call came to; a receipt that comes late still counts."""
+    def receipt(
+        self,
+        batch: Batch,
+        results: Sequence[Result],
+        runner: str,
+        now: datetime,
+        *,
+        hand_on: str | None = None,
+    ) -> None:
+        """Write what the call came to; a receipt that comes late still counts.
+
+        What failed for good, or was refused by this connector alone, is planned again with the
+        connector `hand_on`, where there is one: the same effect, and a new attempt. What is unknown
+        never is.
+        """
         with self._core.write(
             actor=f"runner:{runner}", subject=batch.incident, action="attempt.ended", now=now
         ) as write:
@@ -176,7 +178,7 @@ class Attempts:
             rows = []
             for row, result in zip(batch.effects, results, strict=True):
                 if row.token in ours:
-                    change = self._after(row, result, ours[row.token].tries, now)
+                    change = self._after(row, result, ours[row.token].tries, now, hand_on)
                     rows.append(change)
                     counts[change["state"]] = counts.get(change["state"], 0) + 1
             write.update_many(effect, rows)
@@ -187,106 +189,6 @@ class Attempts:
                 connector=batch.lane.connector,
                 results=counts,
             )
-
-    def lapse(self, incident_id: str, runner_is_dead: Callable[[str], bool], now: datetime) -> int:
-        """Mark as unknown what dead runners or overdue calls left behind; give the number.
-
-        `runner_is_dead(runner id) -> bool` is asked for each runner with an open attempt.
-        """
-        with self._core.reading() as connection:
-            open_attempts = connection.execute(
-                select(attempt).where(
-                    attempt.c.incident == incident_id,
-                    attempt.c.ended_at.is_(None),
-                    attempt.c.lapsed_at.is_(None),
-                )
-            ).all()
-        lapsed = [
-            row for row in open_attempts if row.settle_after <= now or runner_is_dead(row.runner)
-        ]
-        if not lapsed:
-            return 0
-        with self._core.write(
-            actor="ledger", subject=incident_id, action="attempts.lapsed", now=now
-        ) as write:
-            lost = write.connection.execute(
-                select(effect.c.token, effect.c.verb)
-                .where(
-                    effect.c.attempt.in_([row.token for row in lapsed]),
-                    effect.c.state == "submitting",
-                )
-                .order_by(effect.c.token)
-                .with_for_update()
-            ).all()
-            write.update_many(
-                effect,
-                [
-                    {
-                        "token": token,
-                        "state": EffectState.UNKNOWN.value,
-                        "sealed_reason": seal_reason(
-                            self._core.vault, verb, incident_id, token, _LOST
-                        ),
-                    }
-                    for token, verb in lost
-                ],
-            )
-            write.update_many(
-                attempt,
-                [
-                    {
-                        "token": row.token,
-                        "lapsed_at": now,
-                        "settle_after": now if row.is_local else row.settle_after,
-                    }
-                    for row in lapsed
-                ],
-            )
-            write.tell(attempts=len(lapsed), effects=len(lost))
-        return len(lost)
-
-    def settle(
-        self,
-        incident_id: str,
-        seen: Sequence[tuple[EffectRow, Observed]],
-        actor: str,
-        now: datetime,
-    ) -> None:
-        """Write what a look at unknown effects showed."""
-        with self._core.write(
-            actor=actor, subject=incident_id, action="effects.settled", now=now
-        ) as write:
-            still = self._still(write, [row for row, _ in seen], "unknown")
-            began = _submitted_at(write.connection, still)
-            rows = []
-            counts: dict[str, int] = {}
-            for row, observed in seen:
-                if row.token not in still:
-                    continue
-                state, reason = _SETTLED[observed.happened]
-                not_before = None
-                if not observed.is_readable:
-                    # Twice as long each time: a directory that is down for a night is no reason
-                    # for a runner to sit and ask.
-                    silent = now - began.get(row.token, now)
-                    state, not_before = EffectState.UNKNOWN, now + max(_LOOK_AGAIN, silent)
-                elif (
-                    state is EffectState.PLANNED and row.tries >= _MOST_TRIES and not row.is_parked
-                ):
-                    state = EffectState.FAILED
-                    reason = f"tried {row.tries} times, and looked up each time: it never happened"
-                counts[state.value] = counts.get(state.value, 0) + 1
-                rows.append(
-                    {
-                        "token": row.token,
-                        "state": state.value,
-                        "sealed_reason": self._sealed_reason(row, observed.reason or reason),
-                        "is_parked": state is EffectState.UNKNOWN and not_before is None,
-                        "not_before": not_before,
-                    }
-                )
-            write.update_many(effect, rows)
-            write.tell(results=counts)
 
     def retry(self, incident_id: str, step_name: str | None, actor: str, now: datetime) -> int:
         """Plan again what failed, in one step or in all; give the number."""
@@ -322,9 +224,12 @@ class Attempts:
         return len(found)
 
     def _prepared(
-        self, write: Write, row: EffectRow, observed: Observed, now: datetime
+        self, row: EffectRow, observed: Observed, earlier: JsonObject | None, now: datetime
     ) -> dict[str, Any]:
-        """Give what a look makes of an effect that waited for its prior state."""
+        """Give what a look makes of an effect that waited for its prior state.
+
+        `earlier` is the prior state that it inherits, if it does.
+        """
         change: dict[str, Any] = {
             "token": row.token,
             "state": EffectState.PLANNED.value,
@@ -336,86 +241,76 @@ class Attempts:
         if not observed.is_readable:
             change["sealed_reason"] = self._sealed_reason(row, observed.reason)
             change["tries"] = row.tries + 1
-            if change["tries"] < _MOST_TRIES:
-                change["not_before"] = now + _LOOK_AGAIN
+            if change["tries"] < MOST_TRIES:
+                change["not_before"] = now + doubts.LOOK_AGAIN
             else:
                 change["state"] = EffectState.FAILED.value
         elif not observed.exists:
             change["state"] = EffectState.REFUSED.value
             change["sealed_reason"] = self._sealed_reason(row, "no such account")
         else:
-            prior = self._inherited(write.connection, row) or observed.state
             change["sealed_prior"] = self._core.vault.seal(
-                scope_of(row.verb, row.incident), f"effect.prior {row.token}", prior
+                scope_of(row.verb, row.incident),
+                f"effect.prior {row.token}",
+                earlier or observed.state,
             )
         return change
 
-    def _inherited(self, connection: Connection, row: EffectRow) -> JsonObject | None:
-        """The prior state that an earlier lock of the same account, not undone, had found."""
+    def _inherited(
+        self, connection: Connection, rows: Sequence[EffectRow]
+    ) -> dict[str, JsonObject]:
+        """Give, by handle, what earlier locks of the same accounts, not undone, had found.
+
+        `rows` are planned, of one incident.
+        """
         mine = incident.alias("mine")
-        earlier = connection.execute(
-            select(effect.c.token, effect.c.sealed_prior)
-            .join(incident, incident.c.id == effect.c.incident)
-            .join(mine, (mine.c.id == row.incident) & (mine.c.mode == incident.c.mode))
-            .where(
-                effect.c.handle == row.handle,
-                effect.c.token != row.token,
-                effect.c.sealed_prior.is_not(None),
-                incident.c.state == "open",
-                is_held(),
+        found: dict[str, JsonObject] = {}
+        for start in range(0, len(rows), _HANDLES_A_STATEMENT):
+            part = rows[start : start + _HANDLES_A_STATEMENT]
+            earlier = connection.execute(
+                select(effect)
+                .join(incident, incident.c.id == effect.c.incident)
+                .join(mine, (mine.c.id == part[0].incident) & (mine.c.mode == incident.c.mode))
+                .where(
+                    effect.c.handle.in_([row.handle for row in part]),
+                    effect.c.sealed_prior.is_not(None),
+                    incident.c.state == "open",
+                    is_held(),
+                )
             )
-            .limit(1)
-        ).first()
-        if earlier is None:
-            return None
-        scope = scope_of(row.verb, row.incident)
-        place = f"effect.prior {earlier.token}"
-        return self._core.vault.open(scope, place, earlier.sealed_prior)
+            for row in earlier:
+                found[row.handle] = self._core.vault.open(
+                    scope_of(row.verb, row.incident),
+                    f"effect.prior {row.token}",
+                    row.sealed_prior,
+                )
+        return found
 
-    def _still(
-        self, write: Write, rows: Sequence[EffectRow], state: str, *, unread: bool = False
-    ) -> set[str]:
-        """Of these effects, the ones that are still in `state`, locked until the end."""
-        statement = select(effect.c.token).where(
-            effect.c.token.in_([row.token for row in rows]), effect.c.state == state
-        )
-        if unread:
-            statement = statement.where(effect.c.sealed_prior.is_(None))
-        return set(write.connection.scalars(statement.order_by(effect.c.token).with_for_update()))
-
-    def _sealed_reason(self, row: EffectRow, reason: str) -> bytes | None:
-        return seal_reason(self._core.vault, row.verb, row.incident, row.token, reason)
-
-    def _after(self, row: EffectRow, result: Result, tries: int, now: datetime) -> dict[str, Any]:
+    def _after(
+        self, row: EffectRow, result: Result, tries: int, now: datetime, hand_on: str | None
+    ) -> dict[str, Any]:
         state, not_before = result.state, None
+        reason, connector = result.reason, row.connector
         wait = result.retry_after_seconds
-        if state is EffectState.FAILED and wait is not None and tries < _MOST_TRIES:
+        if state is EffectState.FAILED and wait is not None and tries < MOST_TRIES:
             seconds = min(max(wait, 0.0), _LONGEST_WAIT_SECONDS)
             state, not_before = EffectState.PLANNED, now + timedelta(seconds=seconds)
+        elif hand_on is not None and (
+            state is EffectState.FAILED
+            or (state is EffectState.REFUSED and result.may_go_elsewhere)
+        ):
+            state, tries = EffectState.PLANNED, 0
+            reason, connector = f"{connector}: {reason}; handed on to {hand_on}", hand_on
+        moved = {} if hand_on is None else {"connector": connector, "tries": tries}
         return {
             "token": row.token,
             "state": state.value,
+            **moved,
             "not_before": not_before,
-            "sealed_reason": self._sealed_reason(row, result.reason),
+            "sealed_reason": self._sealed_reason(row, reason),
             "proof": result.proof.value,
-            "is_parked": False,
+            "is_parked": state is EffectState.UNKNOWN and result.only_a_person_can_tell,
             "sealed_facts": self._core.vault.seal(
                 scope_of(row.verb, row.incident), f"effect.facts {row.token}", result.facts
             ),
         }
-
-
-def _submitted_at(connection: Connection, tokens: Collection[str]) -> dict[str, datetime]:
-    """Give when each of these effects was last handed to its call."""
-    statement = select(effect.c.token, attempt.c.submitted_at).join(
-        attempt, effect.c.attempt == attempt.c.token
-    )
-    rows = connection.execute(statement.where(effect.c.token.in_(tokens)))
-    return {row.token: row.submitted_at for row in rows}
-
-
-_SETTLED = {
-    True: (EffectState.DONE, "looked up after an interruption: it had happened"),
-    False: (EffectState.PLANNED, "looked up after an interruption: it had not happened"),
-    None: (EffectState.UNKNOWN, "nobody can tell whether it happened; a person must say"),
-}

@@ -15,28 +15,21 @@ Rules
   that somebody may have written into the database or the witness.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, Engine, Row, Table, desc, insert, select, text
+from sqlalchemy import Connection, Engine, Table, desc, insert, select, text
 
-from standfast.errors import ConfigurationError, Damaged
+from standfast.ledger.chain import GENESIS, NOT_A_HEAD, Chain
 from standfast.ledger.database import reading, reading_anything, writing
 from standfast.ledger.tables import CHAIN, as_stored, audit_event, audit_head, metadata
-from standfast.ledger.transaction import GENESIS, event_hash, row_digest
+from standfast.ledger.transaction import row_digest
 from standfast.ledger.vault import Vault
-from standfast.records import Json, canonical, timestamp
-
-_HEAD_CONTEXT = b"standfast audit head v1\n"
-_NOT_A_HEAD = (ValueError, KeyError, TypeError, RecursionError)
+from standfast.records import JsonObject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,16 +96,13 @@ class Auditor:
 
     def __init__(self, engine: Engine, vault: Vault, witness: Path) -> None:
         self._engine = engine
-        self._vault = vault
-        self._key = vault.signing_key()
-        self._public = self._key.public_key().public_bytes_raw().hex()
-        self._witness = witness
+        self._chain = Chain(vault, witness)
 
     def verify(self, progress: Callable[[int], None] | None = None) -> AuditReport:
         """Check every link, head, witness line and row."""
         findings: list[AuditFinding] = []
         # First: what another process signs from here on is no more in the witness than in our view.
-        lines = self._witness_lines()
+        lines = self._chain.witness_lines()
         with reading_anything(self._engine) as connection:
             hashes, expected = self._walk(connection, findings, progress)
             heads = self._check_heads(connection, hashes, findings)
@@ -126,6 +116,12 @@ class Auditor:
             findings=tuple(findings),
         )
 
+    def began_at(self) -> datetime | None:
+        """Give the time of the first event, None before it."""
+        first = select(audit_event.c.at).order_by(audit_event.c.sequence).limit(1)
+        with reading(self._engine) as connection:
+            return connection.scalar(first)
+
     def sign_head(self, now: datetime) -> int:
         """Sign the newest event if no head covers it yet, and tell the witness; give its sequence.
 
@@ -135,64 +131,50 @@ class Auditor:
             if connection.dialect.name == "postgresql":
                 # Two who sign at once would both add the same head.
                 connection.execute(text("LOCK TABLE audit_head IN SHARE ROW EXCLUSIVE MODE"))
-            start, previous = base = self._newest_head(connection)
-            for row in connection.execute(
+            base = self._newest_head(connection)
+            events = connection.execute(
                 select(*as_stored(audit_event))
-                .where(audit_event.c.sequence > start)
+                .where(audit_event.c.sequence > base[0])
                 .order_by(audit_event.c.sequence)
-            ):
-                if row.sequence != start + 1 or self._problem_of_event(row, previous):
-                    raise Damaged(
-                        f"event {row.sequence} of the ledger does not follow the one before; "
-                        "nothing was signed; run `standfast audit verify`"
-                    )
-                start, previous = row.sequence, row.hash
-            if (start, previous) != base:
-                head: dict[str, Json] = {
-                    "sequence": start,
-                    "hash": previous,
-                    "signed_at": timestamp(now),
-                }
-                connection.execute(
-                    insert(audit_head).values(
-                        sequence=start,
-                        hash=previous,
-                        signed_at=now,
-                        key=self._public,
-                        signature=self._key.sign(_HEAD_CONTEXT + canonical(head)).hex(),
-                    )
-                )
-        self._tell_witness()
-        return start
+            )
+            end = self._chain.sound_end(base, (row._asdict() for row in events))
+            if end != base:
+                head = {**self._chain.head(*end, now), "signed_at": now}
+                connection.execute(insert(audit_head).values(head))
+        self._chain.tell_witness(self._heads_after)
+        return end[0]
 
     def _newest_head(self, connection: Connection) -> tuple[int, str]:
-        """Give the newest signed (sequence, hash), or the beginning; Damaged when it is forged."""
         head = connection.execute(
             select(*as_stored(audit_head)).order_by(desc(audit_head.c.sequence)).limit(1)
         ).first()
         if head is None:
-            return 0, GENESIS
+            return self._chain.sound_start(None, {})
         covered = connection.execute(
             select(audit_event.c.sequence, audit_event.c.hash).where(
                 audit_event.c.sequence == head.sequence
             )
         )
-        problem = self._problem_of_head(head._asdict(), {row.sequence: row.hash for row in covered})
-        if problem:
-            raise Damaged(
-                f"head {head.sequence} of the ledger is not what was signed ({problem}); nothing "
-                "was signed; run `standfast audit verify`"
-            )
-        return head.sequence, head.hash
+        hashes = {row.sequence: row.hash for row in covered}
+        return self._chain.sound_start(head._asdict(), hashes)
+
+    def _heads_after(self, sequence: int) -> list[JsonObject]:
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                select(*as_stored(audit_head))
+                .where(audit_head.c.sequence > sequence)
+                .order_by(audit_head.c.sequence)
+            ).all()
+        return [row._asdict() for row in rows]
 
     def _walk(
         self,
         connection: Connection,
         findings: list[AuditFinding],
         progress: Callable[[int], None] | None,
-    ) -> tuple[dict[int, str], dict[str, dict[tuple[Any, ...], str]]]:
+    ) -> tuple[dict[int, str], dict[str, dict[tuple[Any, ...], str | None]]]:
         hashes: dict[int, str] = {}
-        expected: dict[str, dict[tuple[Any, ...], str]] = {}
+        expected: dict[str, dict[tuple[Any, ...], str | None]] = {}
         previous, sequence = GENESIS, 0
         for row in connection.execute(
             select(*as_stored(audit_event)).order_by(audit_event.c.sequence)
@@ -204,7 +186,7 @@ class Auditor:
                     AuditFinding(where=where, problem=f"event {sequence} is missing before it")
                 )
                 sequence = row.sequence
-            problem = self._problem_of_event(row, previous)
+            problem = self._chain.problem_of_event(row._asdict(), previous)
             if problem:
                 findings.append(AuditFinding(where=where, problem=problem))
             hashes[row.sequence] = previous = row.hash
@@ -213,19 +195,6 @@ class Auditor:
                 progress(sequence)
         return hashes, expected
 
-    def _problem_of_event(self, row: Row[Any], previous: str) -> str:
-        """Say what is wrong with an event that should follow the one of this hash, or nothing."""
-        try:
-            if row.hash != _hash_of(row):
-                return "it was changed: its hash differs"
-            if row.seal != self._vault.seal_of_event(row.hash):
-                return "it is not the ledger's own: its seal differs"
-        except ValueError:
-            return "it was changed: a value in it is of another type"
-        if row.previous != previous:
-            return "its link to the one before broke"
-        return ""
-
     def _check_heads(
         self, connection: Connection, hashes: dict[int, str], findings: list[AuditFinding]
     ) -> dict[int, str]:
@@ -233,7 +202,7 @@ class Auditor:
         for row in connection.execute(
             select(*as_stored(audit_head)).order_by(audit_head.c.sequence)
         ):
-            problem = self._problem_of_head(row._asdict(), hashes)
+            problem = self._chain.problem_of_head(row._asdict(), hashes)
             if problem:
                 findings.append(AuditFinding(where=f"head {row.sequence}", problem=problem))
             heads[row.sequence] = row.hash
@@ -251,8 +220,8 @@ class Auditor:
             where = f"witness line {number}"
             try:
                 head = json.loads(line)
-                problem = self._problem_of_head(head, hashes)
-            except _NOT_A_HEAD:
+                problem = self._chain.problem_of_head(head, hashes)
+            except NOT_A_HEAD:
                 problem = "it is not a head"
             else:
                 if not problem and head["sequence"] not in heads:
@@ -265,92 +234,9 @@ class Auditor:
                 agreed += 1
         return agreed
 
-    def _witness_lines(self) -> list[bytes]:
-        """Give the whole lines; one without its end was cut by a crash and never counted."""
-        try:
-            return self._witness.read_bytes().split(b"\n")[:-1]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise ConfigurationError(
-                f"the witness {self._witness} cannot be read: {error.strerror}"
-            ) from None
-
-    def _problem_of_head(self, head: dict[str, Any], hashes: dict[int, str]) -> str:
-        """Say what is wrong with a head, or nothing."""
-        if head["sequence"] not in hashes:
-            return f"event {head['sequence']}, which it covers, is gone: the ledger was rolled back"
-        if hashes[head["sequence"]] != head["hash"]:
-            return f"event {head['sequence']} is not the one that was signed"
-        if head["key"] != self._public:
-            return "it is signed by another key"
-        body: dict[str, Json] = {
-            "sequence": head["sequence"],
-            "hash": head["hash"],
-            "signed_at": head["signed_at"],
-        }
-        try:
-            Ed25519PublicKey.from_public_bytes(bytes.fromhex(self._public)).verify(
-                bytes.fromhex(head["signature"]), _HEAD_CONTEXT + canonical(body)
-            )
-        except (InvalidSignature, ValueError, TypeError):
-            return "its signature does not verify"
-        return ""
-
-    def _tell_witness(self) -> None:
-        """Append the heads that the witness does not have yet."""
-        try:
-            self._witness.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._witness, os.O_WRONLY | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise ConfigurationError(
-                f"the witness {self._witness} cannot be written: {error.strerror}; the head is in "
-                "the ledger, and the next signing tells the witness too"
-            ) from None
-        try:
-            # Another process may be half-way through a line, which is not to be cut off.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            lines = self._witness_lines()
-            known = max((_sequence_of(line) for line in lines), default=0)
-            with reading(self._engine) as connection:
-                news = connection.execute(
-                    select(*as_stored(audit_head))
-                    .where(audit_head.c.sequence > known)
-                    .order_by(audit_head.c.sequence)
-                ).all()
-            os.ftruncate(descriptor, sum(len(line) + 1 for line in lines))
-            os.lseek(descriptor, 0, os.SEEK_END)
-            os.write(descriptor, b"".join(canonical(row._asdict()) + b"\n" for row in news))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _sequence_of(line: bytes) -> int:
-    try:
-        sequence = json.loads(line)["sequence"]
-        return sequence if type(sequence) is int else 0
-    except _NOT_A_HEAD:
-        return 0  # verifying names it
-
-
-def _hash_of(row: Any) -> str:
-    return event_hash(
-        {
-            "sequence": row.sequence,
-            "at": row.at,
-            "actor": row.actor,
-            "subject": row.subject,
-            "action": row.action,
-            "detail": row.detail,
-            "changes": row.changes,
-            "previous": row.previous,
-        }
-    )
-
 
 def _learn(
-    expected: dict[str, dict[tuple[Any, ...], str]],
+    expected: dict[str, dict[tuple[Any, ...], str | None]],
     changes: str,
     where: str,
     findings: list[AuditFinding],
@@ -366,7 +252,7 @@ def _learn(
 
 def _check_rows(
     connection: Connection,
-    expected: dict[str, dict[tuple[Any, ...], str]],
+    expected: dict[str, dict[tuple[Any, ...], str | None]],
     findings: list[AuditFinding],
 ) -> int:
     count = 0
@@ -381,12 +267,14 @@ def _check_rows(
             known = missing.pop(key, None)
             if known is None:
                 findings.append(AuditFinding(where=where, problem="no event tells of this row"))
-            elif known != row_digest(table, row):
+            elif known != row_digest(table, tuple(row.values())):
                 findings.append(
                     AuditFinding(where=where, problem="it was changed outside the ledger")
                 )
         findings.extend(
-            AuditFinding(where=_name_of(table, key), problem="it was deleted") for key in missing
+            AuditFinding(where=_name_of(table, key), problem="it was deleted")
+            for key, known in missing.items()
+            if known is not None  # an event says that it is gone
         )
     return count
 

@@ -9,29 +9,41 @@ Rules
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, exists, or_, select, text
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    exists,
+    or_,
+    select,
+    text,
+)
 
 from standfast.errors import ApprovalRefused, Refused
 from standfast.ledger.approvals import holds, refuse_forged_incident
 from standfast.ledger.core import Core
 from standfast.ledger.database import wait_for_turn
-from standfast.ledger.effects import (
+from standfast.ledger.effect_rules import (
     NEEDS_PRIOR,
     PAGE,
     UNDO_VERBS,
-    Lane,
     holders_of,
     may_run,
-    seal_reason,
     with_step,
 )
+from standfast.ledger.effects import Lane, seal_reason
 from standfast.ledger.tables import attempt, effect, incident
 from standfast.ledger.transaction import Write
 from standfast.records import EffectState, Mode
 
 _ACCOUNTS_LOCK = 7_236_115  # of PostgreSQL, beside the chain's
+_INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
 
 class Lapsed(ApprovalRefused):
@@ -55,32 +67,20 @@ def claimable(
         # A lock and an unlock of one account, claimed side by side, would not see each other.
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ACCOUNTS_LOCK})"))
     wait_for_turn(connection, incident_id, is_shared=True)
-    place = (
-        connection.execute(select(incident).where(incident.c.id == incident_id)).mappings().first()
-    )
+    place = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().first()
     if place is None or place["state"] != "open" or place["is_halted"]:
         return []
     refuse_forged_incident(core, place)
     if place["mode"] != mode:
         raise Refused(f"incident {incident_id} is {place['mode']}; these adapters are {mode}")
-    statement: Select[Any] = (
-        select(effect)
-        .select_from(with_step())
-        .where(
-            effect.c.incident == incident_id,
-            effect.c.state == "planned",
-            effect.c.verb == lane.verb,
-            effect.c.connector == lane.connector,
-            or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
-            may_run(now),
-        )
-        .order_by(effect.c.step, effect.c.round, effect.c.position)
-        .limit(most)
-        .with_for_update(skip_locked=True, of=effect)
-    )
-    if lane.verb in NEEDS_PRIOR:
-        statement = statement.where(effect.c.sealed_prior.is_not(None), ~_is_being_unlocked(now))
-    found = [*connection.execute(statement)]
+    wanted = {
+        "incident": incident_id,
+        "verb": lane.verb,
+        "connector": lane.connector,
+        "now": now,
+        "most": most,
+    }
+    found = [*connection.execute(_due(lane.verb in NEEDS_PRIOR), wanted)]
     first = found[:1]
     same_step = [row for row in found if (row.step, row.round) == (first[0].step, first[0].round)]
     if not same_step or lane.verb == PAGE:
@@ -91,6 +91,30 @@ def claimable(
     except ApprovalRefused as error:
         raise Lapsed(step_key, str(error)) from None
     return same_step if lane.verb not in UNDO_VERBS else _not_held(core, write, same_step)
+
+
+@cache
+def _due(needs_prior: bool) -> Select[Any]:
+    """Give the statement that finds and locks what is due; built once, since it runs all night."""
+    now: BindParameter[Any] = bindparam("now", type_=effect.c.not_before.type)
+    statement: Select[Any] = (
+        select(effect)
+        .select_from(with_step())
+        .where(
+            effect.c.incident == bindparam("incident"),
+            effect.c.state == "planned",
+            effect.c.verb == bindparam("verb"),
+            effect.c.connector == bindparam("connector"),
+            or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
+            may_run(now),
+        )
+        .order_by(effect.c.step, effect.c.round, effect.c.position)
+        .limit(bindparam("most", type_=Integer))
+        .with_for_update(skip_locked=True, of=effect)
+    )
+    if not needs_prior:
+        return statement
+    return statement.where(effect.c.sealed_prior.is_not(None), ~_is_being_unlocked(now))
 
 
 def _not_held(core: Core, write: Write, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
@@ -119,7 +143,7 @@ def _not_held(core: Core, write: Write, rows: Sequence[Row[Any]]) -> list[Row[An
     return [row for row in rows if row.handle not in holders]
 
 
-def _is_being_unlocked(now: datetime) -> ColumnElement[bool]:
+def _is_being_unlocked(now: BindParameter[Any]) -> ColumnElement[bool]:
     """May an unlock of the effect's account, of whatever incident, still land?"""
     unlock = effect.alias("unlock")
     return exists().where(

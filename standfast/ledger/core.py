@@ -1,6 +1,5 @@
 """What every part of the ledger stands on: the database, the vault, and how to read and write."""
 
-import secrets
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -8,15 +7,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from standfast.ledger.database import reading
+from standfast.ledger.database import planning, reading
+from standfast.ledger.run_row import new_token as new_token
 from standfast.ledger.transaction import Write, write
 from standfast.ledger.vault import Vault
 from standfast.records import Json
-
-
-def new_token() -> str:
-    """Give a fresh random name of 128 bits, in hex."""
-    return secrets.token_hex(16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +23,10 @@ class Core:
 
     def reading(self) -> AbstractContextManager[Connection]:
         return reading(self.engine)
+
+    def planning(self) -> AbstractContextManager[None]:
+        """Be the only one who plans what takes more than one transaction."""
+        return planning(self.engine)
 
     def write(
         self,

@@ -8,12 +8,9 @@ Rules
 - Nothing of a database's message leaves this room: it may quote a row.
 """
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -21,8 +18,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
+from standfast.ledger.sqlite_file import BUSY_SECONDS, configure, in_line, refused, unavailable
 
-_BUSY_SECONDS = 30
+_PLANNING_LOCK = 7_236_116  # of PostgreSQL, beside those of the chain and of accounts
 
 
 def open_engine(url: str) -> Engine:
@@ -57,20 +55,13 @@ def _sqlite(path: str | None) -> Engine:
         raise ConfigurationError("ledger.url names no file; write sqlite:///ledger.db")
     engine = create_engine(
         f"sqlite:///{path}",
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
         hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = None
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            f"busy_timeout={_BUSY_SECONDS * 1000}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+    def set_up(connection: sqlite3.Connection, _record: Any) -> None:
+        configure(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -124,25 +115,31 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def _in_line(engine: Engine) -> Iterator[None]:
-    """Let SQLite's writers wait in one line, threads and processes alike.
-
-    SQLite itself polls at growing intervals, so who writes again at once is served before who has
-    waited long, and a `stop` can be overtaken by a hundred claims. A lock of the kernel's wakes
-    those who wait, and ends with the process that holds it.
-    """
     if engine.dialect.name != "sqlite":
         yield
         return
-    try:
-        line = os.open(f"{engine.url.database}-line", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
-        yield  # SQLite says in a moment what is wrong with that folder
-        return
-    try:
-        fcntl.flock(line, fcntl.LOCK_EX)
+    with in_line(str(engine.url.database)):
         yield
-    finally:
-        os.close(line)
+
+
+@contextmanager
+def planning(engine: Engine) -> Iterator[None]:
+    """Be alone in writing down a plan of many pages; whoever dies lets go of it."""
+    if engine.dialect.name == "sqlite":
+        with in_line(f"{engine.url.database}-planning"):
+            yield
+        return
+    # Of a session, for the pages are transactions of their own; not in one, which would keep the
+    # server from tidying up for minutes.
+    with (
+        _plain_errors(engine),
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+    ):
+        connection.execute(text(f"SELECT pg_advisory_lock({_PLANNING_LOCK})"))
+        try:
+            yield
+        finally:
+            connection.execute(text(f"SELECT pg_advisory_unlock({_PLANNING_LOCK})"))
 
 
 def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) -> None:
@@ -168,9 +165,7 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
         raise _unavailable(engine, error) from None
     except DBAPIError as error:
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
-        raise StandfastError(
-            f"the ledger refused a statement ({name}); nothing was changed; run `standfast check`"
-        ) from None
+        raise refused(name) from None
 
 
 def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:
@@ -178,23 +173,4 @@ def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:
         return Unavailable(
             "the ledger's PostgreSQL does not answer; see that it runs and that ledger.url is right"
         )
-    text = str(error.orig)
-    place = engine.url.database or ""
-    if "full" in text or "disk I/O" in text:
-        # WAL's shared memory cannot grow on a full disk, and SQLite calls that an I/O error.
-        return Unavailable(
-            f"the disk under the ledger {place} is full or failing; free space there, then run "
-            "again; until then work by hand, from `standfast playbook show NAME`"
-        )
-    if "locked" in text:
-        return Unavailable(
-            f"the ledger {place} stayed locked for {_BUSY_SECONDS} s by another process"
-        )
-    if "readonly" in text or "unable to open" in text:
-        return ConfigurationError(
-            f"the ledger {place} cannot be opened for writing; see that its folder "
-            f"{Path(place).parent} exists and is yours, or run `standfast init`"
-        )
-    return StandfastError(
-        f"the ledger {place} failed: {type(error.orig).__name__}; it may be damaged"
-    )
+    return unavailable(engine.url.database or "", str(error.orig), type(error.orig).__name__)

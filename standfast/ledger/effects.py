@@ -11,17 +11,26 @@ Rules
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select
+from sqlalchemy import Row, and_, case, exists, func, or_, select
 
 from standfast.errors import Damaged
 from standfast.ledger.core import Core
+from standfast.ledger.effect_rules import (
+    LOCKS,
+    NEEDS_PRIOR,
+    PAGE,
+    holders_of,
+    is_begun,
+    keeps_out,
+    may_run,
+    with_step,
+)
 from standfast.ledger.tables import attempt, effect, incident, step
-from standfast.ledger.transaction import Write
 from standfast.ledger.vault import INSTALLATION, Vault
 from standfast.records import (
     EffectState,
@@ -32,12 +41,7 @@ from standfast.records import (
     StepState,
 )
 
-# Verbs that change a state which an undo restores; the state must be known before the first act.
-NEEDS_PRIOR = frozenset({"accounts.lock"})
-UNDO_VERBS = frozenset({"accounts.unlock"})
 _HANDLES_A_STATEMENT = 500
-# Reaching an approver is what a step that waits for approval does.
-PAGE = "people.page"
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -60,6 +64,8 @@ class Draft:
     reason: str = ""
     undoes: str | None = None
     prior: JsonObject | None = None
+    not_before: datetime | None = None
+    waits_for_a_person: bool = False  # REFUSED only: somebody has to decide about it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,57 +145,13 @@ class Effects:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    # planning
-
-    def plan(
-        self, write: Write, incident_id: str, step_name: str, round_: int, drafts: Sequence[Draft]
-    ) -> list[str]:
-        """Add the effects of a step inside the caller's transaction; give their tokens in order."""
-        rows: dict[str, dict[str, Any]] = {}
-        for position, draft in enumerate(drafts):
-            scope = scope_of(draft.verb, incident_id)
-            handle = self._core.vault.handle(scope, draft.target)
-            token = effect_token(incident_id, step_name, round_, draft.verb, handle)
-            rows[token] = {
-                "token": token,
-                "incident": incident_id,
-                "step": step_name,
-                "round": round_,
-                "position": position,
-                "verb": draft.verb,
-                "connector": draft.connector,
-                "handle": handle,
-                "sealed": self._core.vault.seal(
-                    scope,
-                    f"effect {token}",
-                    {
-                        "target": draft.target,
-                        "details": draft.details,
-                        "is_refused": draft.state is EffectState.REFUSED,
-                    },
-                ),
-                "state": draft.state.value,
-                "is_parked": False,
-                "sealed_prior": None
-                if draft.prior is None
-                else self._core.vault.seal(scope, f"effect.prior {token}", draft.prior),
-                "undoes": draft.undoes,
-                "tries": 0,
-                "not_before": None,
-                "attempt": None,
-                "sealed_reason": seal_reason(
-                    self._core.vault, draft.verb, incident_id, token, draft.reason
-                ),
-                "proof": Proof.NONE.value,
-                "sealed_facts": None,
-            }
-        write.insert_new(effect, *rows.values())
-        return list(rows)
-
     # finding work
 
-    def open_work(self, incident_id: str, now: datetime) -> Work:
-        """Say which lanes have something to claim or to settle, and when the next one will."""
+    def open_work(self, incident_id: str, now: datetime, *, only_looks: bool = False) -> Work:
+        """Say which lanes have something to claim or to settle, and when the next one will.
+
+        With `only_looks` nothing that would be claimed counts: the incident is stopped or closed.
+        """
         lanes: dict[Lane, int] = {}
         later: list[datetime] = []
         is_due = or_(effect.c.not_before.is_(None), effect.c.not_before <= now)
@@ -233,7 +195,7 @@ class Effects:
             .group_by(effect.c.verb, effect.c.connector)
         )
         with self._core.reading() as connection:
-            for statement in (planned, unsettled):
+            for statement in (unsettled,) if only_looks else (planned, unsettled):
                 for verb, connector, due, next_due in connection.execute(statement):
                     if due:
                         lane = Lane(verb=verb, connector=connector)
@@ -287,9 +249,13 @@ class Effects:
         )
 
     def find(self, *conditions: Any, most: int | None = None) -> list[EffectRow]:
-        """Give the effects that meet the conditions, opened, in order."""
+        """Give the effects that meet the conditions, opened, in order.
+
+        What belongs to no step is not planned: a planner is at it, or died over it.
+        """
         statement = (
             select(effect)
+            .select_from(with_step())
             .where(*conditions)
             .order_by(effect.c.step, effect.c.round, effect.c.position)
             .limit(most)
@@ -297,36 +263,82 @@ class Effects:
         with self._core.reading() as connection:
             return [self.open(row) for row in connection.execute(statement)]
 
-    def locked_targets(self, incident_id: str) -> list[str]:
-        """Give the accounts that this incident locked and has not unlocked."""
+    def locked_targets(self, incident_id: str, *, is_undone: bool = False) -> list[str]:
+        """Give the accounts that this incident locked and has not unlocked, or those it has."""
         undo = effect.alias("undo")
+        undone = exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done")
         found = self.find(
             effect.c.incident == incident_id,
-            effect.c.verb.in_(NEEDS_PRIOR),
+            effect.c.verb.in_(LOCKS),
             effect.c.state == "done",
-            ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
+            undone if is_undone else ~undone,
         )
         return [row.target for row in found]
 
-    def locks_since(self, began: datetime, mode: Mode) -> int:
-        """Count the accounts that incidents opened since then lock, or mean to without asking."""
+    def locks_since(
+        self, began: datetime, mode: Mode, *, beside: str | None = None, called: Sequence[str] = ()
+    ) -> dict[str, int]:
+        """Count, by directory, what steps begun since then lock, or mean to without asking.
+
+        Whenever their incidents were opened: many that wait for days may all go on at once. What is
+        `called` (`commands.NAME`) counts by that name. The incident `beside` which is left out.
+        """
         statement = (
-            select(func.count(effect.c.handle.distinct()))
+            select(effect.c.connector, func.count(effect.c.handle.distinct()))
             .select_from(with_step().join(incident, incident.c.id == effect.c.incident))
             .where(
-                incident.c.opened_at >= began,
+                step.c.started_at >= began,
                 incident.c.mode == mode.value,
-                effect.c.verb.in_(NEEDS_PRIOR),
+                keeps_out(called),
                 effect.c.state.in_(("planned", "submitting", "done", "unknown")),
                 step.c.needs_approvals == 0,
             )
+            .group_by(effect.c.connector)
         )
+        if beside is not None:
+            statement = statement.where(incident.c.id != beside)
         with self._core.reading() as connection:
-            return int(connection.scalar(statement) or 0)
+            return {name: int(number) for name, number in connection.execute(statement)}
 
     def of_incident(self, incident_id: str) -> list[EffectRow]:
         """Give every effect of an incident, opened."""
         return self.find(effect.c.incident == incident_id)
+
+    def of_step(self, incident_id: str, step_name: str, round_: int) -> list[EffectRow]:
+        """Give every effect of one round of a step, opened; pages too."""
+        return self.find(
+            effect.c.incident == incident_id,
+            effect.c.step == step_name,
+            effect.c.round == round_,
+        )
+
+    def planned_before(
+        self, incident_id: str, step_name: str, drafts: Sequence[Draft]
+    ) -> set[tuple[str, str]]:
+        """Of these, give the (verb, target) that a round of the step has planned already.
+
+        A round that an approver refused does not count: what it planned never happens.
+        """
+        handles = {
+            self._core.vault.handle(scope_of(one.verb, incident_id), one.target): one.target
+            for one in drafts
+        }
+        names = list(handles)
+        found: set[tuple[str, str]] = set()
+        with self._core.reading() as connection:
+            for start in range(0, len(names), _HANDLES_A_STATEMENT):
+                statement = (
+                    select(effect.c.verb, effect.c.handle)
+                    .select_from(with_step())
+                    .where(
+                        effect.c.handle.in_(names[start : start + _HANDLES_A_STATEMENT]),
+                        effect.c.incident == incident_id,
+                        effect.c.step == step_name,
+                        step.c.state != StepState.REFUSED.value,
+                    )
+                )
+                found.update((verb, handles[it]) for verb, it in connection.execute(statement))
+        return found
 
     def holders(self, rows: Sequence[EffectRow]) -> dict[str, str]:
         """Give, by handle, which other open incident holds the accounts of one incident's rows."""
@@ -339,14 +351,22 @@ class Effects:
         return found
 
     def open(self, row: Row[Any]) -> EffectRow:
-        """Give one effect with what is sealed in it; Damaged when the row was tampered with."""
-        scope, token = scope_of(row.verb, row.incident), row.token
+        """Give one effect with what is sealed in it; Damaged when the row was tampered with.
+
+        `row` has the table's columns in their order.
+        """
+        # Unpacked: looking up twenty names in a row takes longer than opening what is sealed.
+        columns: tuple[Any, ...] = tuple(row)
+        token, incident_id, step_name, round_, _, verb, connector, handle, sealed = columns[:9]
+        state, is_parked, sealed_prior, undoes, tries, _, _ = columns[9:16]
+        sealed_reason, proof, sealed_facts = columns[16:]
+        scope = scope_of(verb, incident_id)
         vault = self._core.vault
-        sealed = vault.open(scope, f"effect {token}", row.sealed)
-        known_as = effect_token(row.incident, row.step, row.round, row.verb, row.handle)
-        if token != known_as or (sealed["is_refused"] and row.state != EffectState.REFUSED):
+        known = vault.open(scope, f"effect {token}", sealed)
+        known_as = effect_token(incident_id, step_name, round_, verb, handle)
+        if token != known_as or (known["is_refused"] and state != EffectState.REFUSED):
             raise Damaged(
-                f"effect {token} of {row.incident} was changed outside the ledger; nothing was "
+                f"effect {token} of {incident_id} was changed outside the ledger; nothing was "
                 "done; run `standfast audit verify`"
             )
 
@@ -355,91 +375,20 @@ class Effects:
 
         return EffectRow(
             token=token,
-            incident=row.incident,
-            step=row.step,
-            round=row.round,
-            verb=row.verb,
-            connector=row.connector,
-            handle=row.handle,
-            target=cast("str", sealed["target"]),
-            details=cast("JsonObject", sealed["details"]),
-            state=EffectState(row.state),
-            is_parked=row.is_parked,
-            prior=opened("prior", row.sealed_prior),
-            undoes=row.undoes,
-            tries=row.tries,
-            reason=cast("str", (opened("reason", row.sealed_reason) or {"text": ""})["text"]),
-            proof=Proof(row.proof),
-            facts=opened("facts", row.sealed_facts) or {},
+            incident=incident_id,
+            step=step_name,
+            round=round_,
+            verb=verb,
+            connector=connector,
+            handle=handle,
+            target=cast("str", known["target"]),
+            details=cast("JsonObject", known["details"]),
+            state=EffectState(state),
+            is_parked=is_parked,
+            prior=opened("prior", sealed_prior),
+            undoes=undoes,
+            tries=tries,
+            reason=cast("str", (opened("reason", sealed_reason) or {"text": ""})["text"]),
+            proof=Proof(proof),
+            facts=opened("facts", sealed_facts) or {},
         )
-
-
-def is_held() -> Any:
-    """Is the effect a lock that may hold its account now: done or under way, and not undone?"""
-    undo = effect.alias("undo")
-    return and_(
-        effect.c.verb.in_(NEEDS_PRIOR),
-        effect.c.state.in_(("done", "submitting", "unknown")),
-        ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
-    )
-
-
-def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
-    """Give, by handle, which other open incident of the same mode holds these accounts.
-
-    An exercise locks twins only: it holds nothing that is real, and nothing real holds a twin.
-    """
-    mine = incident.alias("mine")
-    statement = (
-        select(effect.c.handle, effect.c.incident)
-        .join(incident, incident.c.id == effect.c.incident)
-        .join(mine, and_(mine.c.id == incident_id, mine.c.mode == incident.c.mode))
-        .where(
-            effect.c.handle.in_(handles),
-            effect.c.incident != incident_id,
-            incident.c.state == "open",
-            is_held(),
-        )
-        .order_by(effect.c.incident.desc())
-    )
-    return {row.handle: row.incident for row in connection.execute(statement)}
-
-
-def with_step() -> Any:
-    return effect.join(
-        step,
-        and_(
-            step.c.incident == effect.c.incident,
-            step.c.name == effect.c.step,
-            step.c.round == effect.c.round,
-        ),
-    )
-
-
-def is_begun() -> Any:
-    """Is the effect's step one whose effects run, or the effect a page of one that asks?"""
-    return or_(
-        step.c.state == StepState.RUNNING.value,
-        and_(step.c.state == StepState.ASKING.value, effect.c.verb == PAGE),
-    )
-
-
-def may_run(now: datetime) -> Any:
-    """Is it begun, and its abort window over?"""
-    return and_(
-        is_begun(),
-        or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE),
-    )
-
-
-def counts_by_step(
-    connection: Connection, incident_id: str
-) -> Iterator[tuple[str, int, str, bool, int]]:
-    """Give (step, round, state, parked, number) of an incident's effects; pages do not count."""
-    statement = (
-        select(effect.c.step, effect.c.round, effect.c.state, effect.c.is_parked, func.count())
-        .where(effect.c.incident == incident_id, effect.c.verb != PAGE)
-        .group_by(effect.c.step, effect.c.round, effect.c.state, effect.c.is_parked)
-    )
-    for row in connection.execute(statement):
-        yield tuple(row)

@@ -11,16 +11,27 @@ Rules
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, Damaged, ExtraMissing, Unavailable
+from standfast.ledger.run_row import is_gone
 from standfast.records import moment, timestamp
 
+HELD_STEP = "held-"  # begins the step that tells one person who was held
+# Handed over, and known not to have arrived.
+_LOST = (
+    "SELECT effect.incident, effect.step, effect.round, COUNT(*) FROM delivery"
+    " JOIN effect ON effect.token = delivery.effect JOIN incident ON incident.id = effect.incident"
+    " WHERE incident.state = 'open' AND effect.verb = 'notices.send' AND effect.state = 'done'"
+    " AND delivery.state IN ('deferred', 'bounced', 'dropped')"
+    " GROUP BY effect.incident, effect.step, effect.round"
+)
 _BUSY_SECONDS = 5
+_NEVER = "9999-12-31T00:00:00.000000Z"  # `effect_rules.NEVER`, as it is stored
 _NO_LEDGER = "`standfast init` makes one"
 
 
@@ -33,6 +44,7 @@ class LastRun:
     state: str  # running | done | partial | failed
     started_at: datetime
     ended_at: datetime | None
+    count: int = 1  # how many there were of this kind, subject and state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +56,30 @@ class StepGlance:
     state: str
     due_at: datetime | None
     is_asked: bool
+    rung: int
+    escalates_at: datetime | None
     is_accepted: bool
     needs_approvals: int
     has_answer: bool
     counts: Mapping[str, int]  # effects by state; pages do not count
     settling: int  # of the unknown ones, those that will be looked up again
-    untold: int  # people whom a notice of this step has not reached
+    after_canary: int  # of the planned ones, those that follow the first few of a notice
+    is_paused: bool
+    untold: int  # people whom a notice of this step has not reached, each counted once
+    held: int  # of them, those about whom a person has to decide
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactGlance:
+    """One fact that was stated, without what was written beside it."""
+
+    kind: str
+    name: str
+    at: datetime | None
+    count: int | None
+    is_so: bool | None
+    author: str
+    recorded_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +91,30 @@ class IncidentGlance:
     mode: str
     is_halted: bool
     opened_at: datetime
+    opened_by: str
     playbook: str
     steps: tuple[StepGlance, ...]
+    facts: tuple[FactGlance, ...] = ()  # in the order in which they were stated
 
     @property
     def untold(self) -> int:
         """How many people a notice has been planned for and not reached."""
         return sum(step.untold for step in self.steps)
+
+    @property
+    def held(self) -> int:
+        """About how many of them a person has to decide."""
+        return sum(step.held for step in self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedGlance:
+    """A live incident that is closed and of which facts are stated: its clocks may go on."""
+
+    id: str
+    scenario: str
+    opened_at: datetime
+    facts: tuple[FactGlance, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +123,7 @@ class Glance:
 
     last_runs: tuple[LastRun, ...]
     incidents: tuple[IncidentGlance, ...]  # the open ones, oldest first
+    closed: tuple[ClosedGlance, ...]  # oldest first
     events: int  # sequence of the newest event
     signed_events: int  # sequence that the newest signed head covers
     signed_at: datetime | None
@@ -96,40 +144,64 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
                 state=state,
                 started_at=moment(started),
                 ended_at=moment(ended) if ended else None,
+                count=count,
             )
-            for kind, subject, state, started, ended in _rows(
+            for kind, subject, state, started, ended, count in _rows(
                 cursor,
-                "SELECT kind, subject, state, MAX(started_at), MAX(ended_at) FROM run"
+                "SELECT kind, subject, state, MAX(started_at), MAX(ended_at), COUNT(*) FROM run"
                 " GROUP BY kind, subject, state ORDER BY kind, subject, state",
             )
         )
-        incidents = _incidents(cursor)
+        facts = _facts(cursor)
+        incidents = _incidents(cursor, facts)
+        closed = tuple(
+            ClosedGlance(
+                id=row[0], scenario=row[1], opened_at=moment(row[2]), facts=tuple(facts[row[0]])
+            )
+            for row in _rows(
+                cursor,
+                "SELECT id, scenario, opened_at FROM incident WHERE state = 'closed'"
+                " AND mode = 'live' ORDER BY opened_at",
+            )
+            if row[0] in facts
+        )
         (events,) = _rows(cursor, "SELECT COALESCE(MAX(sequence), 0) FROM audit_event")
         heads = _rows(
             cursor, "SELECT sequence, signed_at FROM audit_head ORDER BY sequence DESC LIMIT 1"
         )
         leases = _rows(
             cursor,
-            "SELECT alive_until FROM runner WHERE incident IS NULL AND ended_at IS NULL",
+            "SELECT alive_until, host, pid FROM runner WHERE incident IS NULL AND ended_at IS NULL",
         )
     return Glance(
         last_runs=last_runs,
         incidents=incidents,
+        closed=closed,
         events=events[0],
         signed_events=heads[0][0] if heads else 0,
         signed_at=moment(heads[0][1]) if heads else None,
-        serves=sum(alive_until >= timestamp(now) for (alive_until,) in leases),
+        serves=sum(
+            alive_until >= timestamp(now) and not is_gone(host, pid)
+            for alive_until, host, pid in leases
+        ),
     )
 
 
-def _incidents(cursor: "_Cursor") -> tuple[IncidentGlance, ...]:
+def _incidents(
+    cursor: "_Cursor", facts: Mapping[str, Sequence[FactGlance]]
+) -> tuple[IncidentGlance, ...]:
     counts: dict[tuple[str, str, int], dict[str, int]] = {}
     settling: dict[tuple[str, str, int], int] = {}
     untold: dict[tuple[str, str, int], int] = {}
-    for incident, step, round_, verb, state, is_parked, number in _rows(
+    held: dict[tuple[str, str, int], int] = {}
+    waiting: dict[tuple[str, str, int], int] = {}
+    for incident, step, round_, verb, state, is_parked, number, after_canary in _rows(
         cursor,
         "SELECT effect.incident, effect.step, effect.round, effect.verb, effect.state,"
-        " effect.is_parked, COUNT(*) FROM effect JOIN incident ON incident.id = effect.incident"
+        " effect.is_parked, COUNT(*),"
+        " SUM(CASE WHEN effect.state = 'planned'"
+        " AND effect.not_before = '9999-12-31T00:00:00.000000Z' THEN 1 ELSE 0 END)"
+        " FROM effect JOIN incident ON incident.id = effect.incident"
         " WHERE incident.state = 'open' AND effect.verb <> 'people.page'"
         " GROUP BY effect.incident, effect.step, effect.round, effect.verb, effect.state,"
         " effect.is_parked",
@@ -137,15 +209,21 @@ def _incidents(cursor: "_Cursor") -> tuple[IncidentGlance, ...]:
         key = (incident, step, round_)
         of_step = counts.setdefault(key, {})
         of_step[state] = of_step.get(state, 0) + number
+        waiting[key] = waiting.get(key, 0) + int(after_canary)
         if state == "unknown" and not is_parked:
             settling[key] = settling.get(key, 0) + number
         if verb == "notices.send" and state != "done":
             untold[key] = untold.get(key, 0) + number
+            if state == "refused" and is_parked:
+                held[key] = held.get(key, 0) + number
+    for incident, step, round_, number in _rows(cursor, _LOST):
+        untold[incident, step, round_] = untold.get((incident, step, round_), 0) + number
     steps: dict[str, list[StepGlance]] = {}
     for row in _rows(
         cursor,
         "SELECT step.incident, step.name, step.round, step.state, step.due_at, step.is_asked,"
-        " step.is_accepted, step.needs_approvals, step.sealed_answer IS NOT NULL"
+        " step.is_accepted, step.needs_approvals, step.sealed_answer IS NOT NULL, step.rung,"
+        " step.escalates_at, step.runs_from"
         " FROM step JOIN incident ON incident.id = step.incident WHERE incident.state = 'open'"
         " ORDER BY step.started_at, step.name, step.round",
     ):
@@ -157,12 +235,17 @@ def _incidents(cursor: "_Cursor") -> tuple[IncidentGlance, ...]:
                 state=row[3],
                 due_at=moment(row[4]) if row[4] else None,
                 is_asked=bool(row[5]),
+                rung=row[9],
+                escalates_at=moment(row[10]) if row[10] else None,
                 is_accepted=bool(row[6]),
                 needs_approvals=row[7],
                 has_answer=bool(row[8]),
                 counts=counts.get(key, {}),
                 settling=settling.get(key, 0),
+                after_canary=waiting.get(key, 0),
+                is_paused=row[11] == _NEVER and row[3] == "running",
                 untold=untold.get(key, 0),
+                held=held.get(key, 0),
             )
         )
     return tuple(
@@ -173,14 +256,57 @@ def _incidents(cursor: "_Cursor") -> tuple[IncidentGlance, ...]:
             is_halted=bool(row[3]),
             opened_at=moment(row[4]),
             playbook=row[5],
-            steps=tuple(steps.get(row[0], ())),
+            opened_by=row[6],
+            steps=tuple(_each_once(steps.get(row[0], ()))),
+            facts=tuple(facts.get(row[0], ())),
         )
         for row in _rows(
             cursor,
-            "SELECT id, scenario, mode, is_halted, opened_at, playbook FROM incident"
+            "SELECT id, scenario, mode, is_halted, opened_at, playbook, opened_by FROM incident"
             " WHERE state = 'open' ORDER BY opened_at",
         )
     )
+
+
+def _facts(cursor: "_Cursor") -> dict[str, list[FactGlance]]:
+    found: dict[str, list[FactGlance]] = {}
+    for incident, kind, name, at, count, is_so, author, recorded_at in _rows(
+        cursor,
+        "SELECT fact.incident, fact.kind, fact.name, fact.at, fact.people, fact.is_so,"
+        " fact.author, fact.recorded_at FROM incident_fact AS fact"
+        " JOIN incident ON incident.id = fact.incident"
+        " WHERE incident.state = 'open' OR incident.mode = 'live'"
+        " ORDER BY fact.incident, fact.number",
+    ):
+        found.setdefault(incident, []).append(
+            FactGlance(
+                kind=kind,
+                name=name,
+                at=moment(at) if at else None,
+                count=count,
+                is_so=None if is_so is None else bool(is_so),
+                author=author,
+                recorded_at=moment(recorded_at),
+            )
+        )
+    return found
+
+
+def _each_once(steps: Sequence[StepGlance]) -> Iterator[StepGlance]:
+    """Let nobody count twice, as `operations/accounting` counts them.
+
+    Who was asked about anew counts in the newer round, and who was held and is told by a step of
+    their own, there.
+    """
+    latest: dict[str, int] = {}
+    for one in steps:
+        latest[one.name] = max(latest.get(one.name, 0), one.round)
+    for one in steps:
+        is_apart = one.name.startswith(HELD_STEP)
+        if one.state == "refused" and (is_apart or one.round < latest[one.name]):
+            yield replace(one, untold=0, held=0)
+        else:
+            yield replace(one, untold=one.untold - is_apart)
 
 
 class _Cursor(Protocol):

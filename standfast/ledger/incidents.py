@@ -1,29 +1,34 @@
 """Incidents: opening, stopping and closing them, and the state that the engine reads.
 
 Rules
-- Opening is one transaction; a repeated trigger joins the incident that it opened.
-- The playbook's text, the inputs and the names of the adapters are frozen when it opens.
+- Opening is one transaction; the message that triggered it is committed with it.
+- A repeated trigger joins an open incident of its scenario and mode: the one with its key, else one
+  about any of the same accounts. Accounts that are new there become a further round of its steps.
+- The playbook's text and the names of the adapters are frozen when it opens.
 - Stopping is a column that every claim reads; closing is refused while an act is under way.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Row, RowMapping, func, select
 
 from standfast.errors import Refused, UsageError
-from standfast.ledger import approvals
+from standfast.ledger import approvals, trigger_messages
 from standfast.ledger.core import Core
 from standfast.ledger.database import wait_for_turn
-from standfast.ledger.effects import Draft, counts_by_step
+from standfast.ledger.effect_rules import NEVER, counts_by_step
+from standfast.ledger.effects import Draft
+from standfast.ledger.joining import inputs_of, join, keep_subjects, repeated
 from standfast.ledger.tables import effect, incident, notice, step
+from standfast.ledger.trigger_messages import TriggerMessage
 from standfast.ledger.vault import INSTALLATION
-from standfast.playbook.engine import Counts, State, StepView
+from standfast.playbook.engine import Counts, State, StepView, merged
 from standfast.playbook.model import Playbook
 from standfast.records import (
     EffectState,
@@ -52,6 +57,7 @@ class IncidentRow:
     is_halted: bool
     playbook: str
     connectors: tuple[str, ...]
+    joined: int  # how many triggers brought it more targets since
     inputs: JsonObject
     opened_at: datetime
     opened_by: str
@@ -75,11 +81,22 @@ class FrozenNotice:
     recipients: int
 
 
+class Telling(Protocol):
+    """A notice to more people than fit memory: gone through in order, a page at a time."""
+
+    def pages(self) -> Iterator[Sequence[Draft]]:
+        """Give its effects; each time from the start."""
+
+    def notice(self) -> FrozenNotice:
+        """Give what is frozen of it, once the pages were gone through."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Expansion:
-    """What a step comes to once its targets are known."""
+    """What a step comes to once its targets are known; `telling` stands for drafts and notice."""
 
-    drafts: tuple[Draft, ...]
+    drafts: tuple[Draft, ...] = ()
+    telling: Telling | None = None
     needs_approvals: int = 0
     roles: tuple[str, ...] = ()
     hold_seconds: int = 0  # the abort window: how long it waits once it may run
@@ -105,22 +122,29 @@ class Incidents:
         is_signed: bool,
         trigger: str | None,
         now: datetime,
+        message: TriggerMessage | None = None,
     ) -> tuple[str, bool]:
-        """Open an incident; give its id, and whether it was there already by the same trigger."""
+        """Open an incident; give its id, and whether it was there already by the same trigger.
+
+        A `message` that came before gives the incident that it came to then, closed or not, and
+        changes nothing. One that is new is written down in this very transaction.
+        """
         with self._core.write(
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
             write.alone()  # two at once: one opens, the other joins or gets the next id
-            if trigger is not None:
-                known = write.connection.scalar(
-                    select(incident.c.id).where(
-                        incident.c.trigger == trigger, incident.c.state == "open"
-                    )
-                )
-                if known is not None:
-                    write.subject, write.action = known, "trigger.repeated"
-                    write.tell(trigger=hashlib.sha256(trigger.encode()).hexdigest())
-                    return str(known), True
+            if message is not None and (earlier := trigger_messages.find(write, message)):
+                return earlier, True
+            if trigger is not None and (
+                known := repeated(self._core, write.connection, trigger, scenario, mode, inputs)
+            ):
+                added = join(self._core, write, known, inputs)
+                write.subject = known.id
+                write.action = "trigger.joined" if added else "trigger.repeated"
+                write.tell(trigger=hashlib.sha256(trigger.encode()).hexdigest(), targets=added)
+                if message is not None:
+                    trigger_messages.keep(write, message, known.id)
+                return known.id, True
             incident_id = _next_id(write.connection, now)
             write.subject = incident_id
             write.tell(
@@ -146,9 +170,13 @@ class Incidents:
                 "opened_by": opened_by,
                 "is_signed": is_signed,
                 "trigger": trigger,
+                "joined": 0,
                 "closed_at": None,
             }
             write.insert(incident, row | {"seal": approvals.seal_of_incident(self._core, row)})
+            keep_subjects(self._core, write, incident_id, inputs)
+            if message is not None:
+                trigger_messages.keep(write, message, incident_id)
         return incident_id, False
 
     def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:
@@ -202,8 +230,8 @@ class Incidents:
         playbook = _frozen_playbook(row.playbook, row.scenario)
         names = {one.name for one in playbook.steps}
         with self._core.reading() as connection:
-            counts, settling = _counts(connection, incident_id)
-            views: dict[str, StepView] = {}
+            counts = _counts(connection, incident_id)
+            rounds: dict[str, list[StepView]] = {}
             extra: list[StepView] = []
             statement = (
                 select(step)
@@ -211,18 +239,24 @@ class Incidents:
                 .order_by(step.c.started_at, step.c.name, step.c.round)
             )
             for found in connection.execute(statement).mappings().all():
-                view = self._view(connection, found, counts, settling)
+                key = (found["name"], found["round"])
+                view = self._view(connection, found, counts.get(key, _OfStep()))
                 if found["name"] in names:
-                    views[view.step] = view  # in order of rounds: the latest stays
+                    rounds.setdefault(view.step, []).append(view)
                 else:
                     extra.append(view)
         return State(
             playbook=playbook,
             mode=row.mode,
             inputs=row.inputs,
-            steps=views,
+            steps={name: merged(views) for name, views in rounds.items()},
+            earlier=tuple(
+                view for views in rounds.values() for view in views[:-1] if not view.state.is_final
+            ),
             extra=tuple(extra),
+            joined=row.joined,
             is_halted=row.is_halted or not row.is_open,
+            is_closed=not row.is_open,
             incident=incident_id,
         )
 
@@ -259,8 +293,7 @@ class Incidents:
         self,
         connection: Connection,
         row: RowMapping,
-        counts: Mapping[tuple[str, int], Mapping[str, int]],
-        settling: Mapping[tuple[str, int], int],
+        found: "_OfStep",
     ) -> StepView:
         key = (row["name"], row["round"])
         answer = None
@@ -275,11 +308,16 @@ class Incidents:
             step=row["name"],
             round=row["round"],
             state=StepState(row["state"]),
-            counts=Counts(**counts.get(key, {})),
-            settling=settling.get(key, 0),
+            counts=Counts(**found.counts),
+            settling=found.settling,
+            after_canary=found.after_canary,
+            is_paused=row["runs_from"] == NEVER and row["state"] == StepState.RUNNING,
             answer=answer,
             due_at=row["due_at"],
             asked=row["is_asked"],
+            rung=row["rung"],
+            joined=row["joined"],
+            escalates_at=row["escalates_at"],
             approvals=given,
             approvals_needed=row["needs_approvals"],
             is_refused=row["state"] == StepState.REFUSED,
@@ -305,7 +343,8 @@ class Incidents:
             is_halted=row.is_halted,
             playbook=row.playbook,
             connectors=tuple(json.loads(row.connectors)),
-            inputs=self._core.vault.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs),
+            joined=row.joined,
+            inputs=inputs_of(self._core, row),
             opened_at=row.opened_at,
             opened_by=row.opened_by,
             is_signed=row.is_signed,
@@ -333,14 +372,21 @@ def _next_id(connection: Connection, now: datetime) -> str:
     return f"{prefix}{int(last.removeprefix(prefix)) + 1 if last else 1:04}"
 
 
-def _counts(
-    connection: Connection, incident_id: str
-) -> tuple[dict[tuple[str, int], dict[str, int]], dict[tuple[str, int], int]]:
-    counts: dict[tuple[str, int], dict[str, int]] = {}
-    settling: dict[tuple[str, int], int] = {}
-    for name, round_, state, is_parked, number in counts_by_step(connection, incident_id):
-        of_step = counts.setdefault((name, round_), {})
-        of_step[state] = of_step.get(state, 0) + number
+@dataclass
+class _OfStep:
+    """What the effects of one round of a step come to."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    settling: int = 0
+    after_canary: int = 0
+
+
+def _counts(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], _OfStep]:
+    found: dict[tuple[str, int], _OfStep] = {}
+    for name, round_, state, is_parked, number, waiting in counts_by_step(connection, incident_id):
+        of_step = found.setdefault((name, round_), _OfStep())
+        of_step.counts[state] = of_step.counts.get(state, 0) + number
+        of_step.after_canary += waiting
         if state == EffectState.UNKNOWN and not is_parked:
-            settling[name, round_] = settling.get((name, round_), 0) + number
-    return counts, settling
+            of_step.settling += number
+    return found

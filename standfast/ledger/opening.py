@@ -12,13 +12,18 @@ from standfast.ledger.attempts import Attempts
 from standfast.ledger.audit import AuditEvent, Auditor, newest_sequence, timeline
 from standfast.ledger.core import Core, new_token
 from standfast.ledger.database import open_engine
+from standfast.ledger.deliveries import Deliveries
 from standfast.ledger.effects import Effects
+from standfast.ledger.facts import IncidentFacts
 from standfast.ledger.incidents import Incidents
+from standfast.ledger.notices import Notices
 from standfast.ledger.people import People
 from standfast.ledger.runs import Runners, Runs
 from standfast.ledger.schema import create_schema, refuse_other_schema
+from standfast.ledger.staff import Staff
 from standfast.ledger.steps import Steps
 from standfast.ledger.tables import installation
+from standfast.ledger.trigger_messages import Triggers
 from standfast.ledger.vault import INSTALLATION, Vault
 
 
@@ -28,10 +33,15 @@ class Ledger:
 
     core: Core
     incidents: Incidents
+    facts: IncidentFacts
     steps: Steps
     effects: Effects
     attempts: Attempts
+    deliveries: Deliveries
+    notices: Notices
     people: People
+    staff: Staff
+    triggers: Triggers
     runs: Runs
     runners: Runners
     audit: Auditor
@@ -89,10 +99,15 @@ def opened(url: str, keys: Path, witness: Path) -> Iterator[Ledger]:
         yield Ledger(
             core=core,
             incidents=Incidents(core),
-            steps=Steps(core, effects),
+            facts=IncidentFacts(core),
+            steps=Steps(core),
             effects=effects,
             attempts=Attempts(core, effects),
+            deliveries=Deliveries(core),
+            notices=Notices(core),
             people=People(core),
+            staff=Staff(core),
+            triggers=Triggers(core),
             runs=Runs(core),
             runners=Runners(core),
             audit=Auditor(engine, vault, witness),

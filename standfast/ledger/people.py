@@ -16,7 +16,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Row, select
 
 from standfast.errors import UsageError
-from standfast.ledger.approvals import seal_of_person
+from standfast.ledger.approvals import is_fresh, may, seal_of_person, stranger
 from standfast.ledger.core import Core
 from standfast.ledger.tables import incident, installation, person
 from standfast.ledger.vault import INSTALLATION
@@ -104,12 +104,25 @@ class People:
             )
         return self._open(row)
 
+    def objection(self, name: str, roles: Sequence[str], now: datetime) -> str:
+        """Say why this person may not speak for one of the roles, or nothing; none: for anybody.
+
+        Like an approval, what a role alone may say takes an enrolment of a day: who can enrol
+        people could else say it at once.
+        """
+        with self._core.reading() as connection:
+            who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
+        why = stranger(self._core, who, roles)
+        if not why and roles and is_fresh(who, now):
+            why = f"{name!r} was enrolled less than a day ago and cannot speak for a role yet"
+        return why
+
     def all(self, roles: Sequence[str] = ()) -> list[Person]:
         """Give who is enrolled and not removed, with any of the roles (none named: everybody)."""
         statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
         with self._core.reading() as connection:
             found = [self._open(row) for row in connection.execute(statement)]
-        return [one for one in found if not roles or set(roles) & set(one.roles)]
+        return [one for one in found if may(roles, one.name, one.roles)]
 
     def _open(self, row: Row[Any]) -> Person:
         sealed = self._core.vault.open(INSTALLATION, f"person {row.name}", row.sealed)

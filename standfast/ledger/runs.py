@@ -10,31 +10,25 @@ Rules
 import json
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, desc, select
 
+from standfast.errors import StandfastError, Unavailable
 from standfast.ledger.core import Core, new_token
+from standfast.ledger.run_row import RunRow, is_gone
 from standfast.ledger.tables import run, runner
 from standfast.records import JsonObject, canonical
 
-LEASE = timedelta(seconds=30)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRow:
-    """One run of a backup, a drill or a verification."""
-
-    id: str
-    kind: str
-    subject: str
-    way: str
-    state: str
-    started_at: datetime
-    ended_at: datetime | None
-    summary: dict[str, Any]
+# A dead runner of another host is found when its lease is over and a `serve` looks again, which it
+# does every ten seconds: within 25 of the 30 that we promise.
+LEASE = timedelta(seconds=15)
+# Of a `serve` that only looks for work. Nothing rests on it: whoever opens an incident waits a
+# second for it and then works alone, so it may be long (decision 0017).
+SERVE_LEASE = timedelta(minutes=5)
 
 
 class Runs:
@@ -69,11 +63,21 @@ class Runs:
             )
             write.tell(**summary)
 
-    def all(self, kind: str, subject: str | None = None) -> list[RunRow]:
-        """Give the runs of a kind, newest first."""
+    def all(
+        self,
+        kind: str,
+        subject: str | None = None,
+        *,
+        states: Collection[str] = (),
+        most: int | None = None,
+    ) -> list[RunRow]:
+        """Give the runs of a kind, newest first: of one subject, in these states, so many."""
         statement = select(run).where(run.c.kind == kind).order_by(desc(run.c.started_at))
         if subject is not None:
             statement = statement.where(run.c.subject == subject)
+        if states:
+            statement = statement.where(run.c.state.in_(states))
+        statement = statement.limit(most)
         with self._core.reading() as connection:
             return [_open(row) for row in connection.execute(statement)]
 
@@ -85,8 +89,21 @@ class Runners:
         self._core = core
 
     def register(self, incident_id: str | None, way: str, now: datetime) -> str:
-        """Note a new runner of this process; `way` is serve, prefect or direct."""
+        """Note a new runner of this process; `way` is serve, prefect or direct.
+
+        When the ledger did not answer, the row may stand all the same: a runner that never ran must
+        keep no other away, so it is retired.
+        """
         token = new_token()
+        try:
+            self._register(token, incident_id, way, now)
+        except Unavailable:
+            with suppress(StandfastError):
+                self.retire(token, incident_id, now)
+            raise
+        return token
+
+    def _register(self, token: str, incident_id: str | None, way: str, now: datetime) -> None:
         with self._core.write(
             actor=f"runner:{token}",
             subject=incident_id or "serve",
@@ -97,24 +114,29 @@ class Runners:
             write.insert(
                 runner,
                 {"id": token, "incident": incident_id, "way": way, "host": socket.gethostname()}
-                | {"pid": os.getpid(), "started_at": now, "alive_until": now + LEASE}
+                | {"pid": os.getpid(), "started_at": now, "alive_until": now + _lease(incident_id)}
                 | {"ended_at": None},
             )
-        return token
 
     def beat(self, token: str, incident_id: str | None, now: datetime) -> None:
         """Say that a runner is alive; to be called well within the lease."""
         with self._core.write(
             actor=f"runner:{token}", subject=incident_id or "serve", action="runner.alive", now=now
         ) as write:
-            write.update(runner, (token,), alive_until=now + LEASE)
+            write.update(runner, (token,), alive_until=now + _lease(incident_id))
 
     def retire(self, token: str, incident_id: str | None, now: datetime) -> None:
-        """Note that a runner ended by itself."""
+        """Note that a runner ended by itself; tried twice, for its connection may have been cut."""
+        try:
+            self._retire(token, incident_id, now)
+        except Unavailable:
+            self._retire(token, incident_id, now)
+
+    def _retire(self, token: str, incident_id: str | None, now: datetime) -> None:
         with self._core.write(
             actor=f"runner:{token}", subject=incident_id or "serve", action="runner.ended", now=now
         ) as write:
-            write.update(runner, (token,), ended_at=now)
+            write.update(runner, (token,), runner.c.ended_at.is_(None), ended_at=now)
 
     def is_dead(self, token: str, now: datetime) -> bool:
         """Is this runner gone? An unknown one is."""
@@ -130,18 +152,14 @@ class Runners:
         return [row.id for row in rows if _is_alive(row, now)]
 
 
+def _lease(incident_id: str | None) -> timedelta:
+    return LEASE if incident_id else SERVE_LEASE
+
+
 def _is_alive(row: Row[Any], now: datetime) -> bool:
     if row.ended_at is not None or row.alive_until < now:
         return False
-    if row.host != socket.gethostname():
-        return True
-    try:
-        os.kill(row.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it runs, as another user
-    return True
+    return not is_gone(row.host, row.pid)
 
 
 def _open(row: Row[Any]) -> RunRow:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
 
-from standfast.errors import ConfigurationError
 from standfast.ledger.database import reading, writing
+from standfast.ledger.sqlite_file import HEAD as HEAD
+from standfast.ledger.sqlite_file import no_ledger_at, no_ledger_in, other_schema
 
-HEAD = "0001"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -30,13 +30,10 @@ def refuse_other_schema(engine: Engine) -> None:
     place = engine.url.database or engine.url.render_as_string(hide_password=True)
     if engine.dialect.name == "sqlite" and not Path(place).exists():
         # Connecting would make an empty file where somebody mistyped a path.
-        raise ConfigurationError(f"there is no ledger at {place}; `standfast init` makes one")
+        raise no_ledger_at(place)
     with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
-            raise ConfigurationError(f"there is no ledger in {place}; `standfast init` makes one")
+            raise no_ledger_in(place)
         version = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if version != HEAD:
-        raise ConfigurationError(
-            f"the ledger {place} has schema {version}, this program needs {HEAD}; use the release "
-            "that fits, or upgrade a copy of it first"
-        )
+        raise other_schema(place, version, HEAD)

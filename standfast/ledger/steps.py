@@ -1,36 +1,36 @@
-"""The steps of an incident: the moves that carry them on, and what people say about them.
+"""The steps of an incident: the moves that carry them on; what people say is in `words`.
 
 Rules
 - A move is a compare-and-swap on (step, round): applying it twice changes once, whoever was first.
 - A step's effects, its notice and its need of approval are planned in the transaction that begins
-  it, and their digest is what an approval signs.
-- A word that does not count is refused, and the try stands in the timeline all the same.
+  it, and their digest is what an approval signs. Of a notice to many, the effects are written down
+  before, a page a transaction; whoever plans it anew drops what a dead planner left.
 """
 
+import json
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, desc, select
+from sqlalchemy import ColumnElement, Connection, select
 
-from standfast.errors import ApprovalRefused, UsageError
+from standfast.errors import StandfastError
 from standfast.ledger import approvals
-from standfast.ledger.approvals import Question, seal_of_step
-from standfast.ledger.core import Core
-from standfast.ledger.effects import PAGE, Draft, Effects, scope_of
-from standfast.ledger.incidents import Expansion, FrozenNotice, answer_place
-from standfast.ledger.tables import approval, effect, notice, step
-from standfast.ledger.vault import INSTALLATION
-from standfast.records import Json, StepState, canonical, digest
+from standfast.ledger.approvals import seal_of_step
+from standfast.ledger.effect_rules import PAGE
+from standfast.ledger.effects import Draft
+from standfast.ledger.incidents import Expansion, FrozenNotice, Telling
+from standfast.ledger.plans import Plan, drawn_up, drop_unbegun, write_down
+from standfast.ledger.tables import effect, notice, step
+from standfast.ledger.words import Words, hold
+from standfast.records import StepState, canonical, digest
 
 
-class Steps:
+class Steps(Words):
     """The steps of all incidents."""
-
-    def __init__(self, core: Core, effects: Effects) -> None:
-        self._core = core
-        self._effects = effects
 
     def expand(
         self,
@@ -40,39 +40,109 @@ class Steps:
         expansion: Expansion,
         actor: str,
         now: datetime,
+        *,
+        joined: int = 0,
     ) -> bool:
-        """Begin a step with its effects; False when another was first."""
+        """Begin a step with its effects; False when another was first.
+
+        `joined` is how many joined triggers its targets cover.
+        """
+        key = (incident_id, step_name, round_)
+        if expansion.telling is None:
+            plan = Plan(*key)
+            plan.add(drawn_up(self._core.vault, *key, expansion.drafts))
+            return self._begin_planned(key, expansion, plan, actor, now, joined)
+        with self._core.planning():
+            if self._is_there(key):
+                return False
+            drop_unbegun(self._core, key, now)
+            try:
+                plan = self._told(key, expansion.telling, actor, now)
+                settled = replace(expansion, notice=expansion.telling.notice())
+                is_first = self._begin_planned(key, settled, plan, actor, now, joined)
+            except Exception:
+                with suppress(StandfastError):  # what stays is dropped when it is planned again
+                    # Where only the commit's answer was lost, the step has begun with all of it.
+                    if not self._is_there(key):
+                        drop_unbegun(self._core, key, now)
+                raise
+            if not is_first:  # somebody closed it meanwhile
+                drop_unbegun(self._core, key, now)
+            return is_first
+
+    def _told(self, key: tuple[str, str, int], telling: Telling, actor: str, now: datetime) -> Plan:
+        """Write down all pages of a notice but the last, which goes with its step.
+
+        Until the step is there they belong to none: nothing claims, counts or shows them.
+        """
+        plan = Plan(*key)
+        for drafts in telling.pages():
+            if plan.page is not None:
+                with self._core.write(
+                    actor=actor, subject=key[0], action="step.planned", now=now
+                ) as write:
+                    write.insert_new(effect, *plan.page.rows.values())
+                    write.tell(step=key[1], round=key[2], effects=plan.page.drafts)
+            plan.add(drawn_up(self._core.vault, *key, drafts, begin=plan.effects))
+        return plan
+
+    def _begin_planned(
+        self,
+        key: tuple[str, str, int],
+        expansion: Expansion,
+        plan: Plan,
+        actor: str,
+        now: datetime,
+        joined: int,
+    ) -> bool:
+        incident_id, step_name, round_ = key
         state = StepState.ASKING if expansion.needs_approvals else StepState.RUNNING
         with self._core.write(
             actor=actor, subject=incident_id, action="step.begun", now=now
         ) as write:
             row = self._new_step(incident_id, step_name, round_, state, now)
             row |= {
+                "joined": joined,
                 "needs_approvals": expansion.needs_approvals,
                 "roles": canonical(list(expansion.roles)).decode(),
                 "hold_seconds": expansion.hold_seconds,
-                "digest": self._digest_of(incident_id, step_name, round_, expansion),
+                "digest": plan.digest(expansion.notice),
                 "reason": expansion.reason,
             }
             row["seal"] = seal_of_step(self._core, row)
             if not write.insert_new(step, row):
                 return False
-            self._effects.plan(write, incident_id, step_name, round_, expansion.drafts)
+            if plan.page is not None:
+                write.insert_new(effect, *plan.page.rows.values())
             if expansion.notice is not None:
                 write.insert(notice, _notice_row(incident_id, step_name, round_, expansion.notice))
             write.tell(
                 step=step_name,
                 round=round_,
-                effects=len(expansion.drafts),
+                effects=plan.effects,
                 needs_approvals=expansion.needs_approvals,
                 digest=row["digest"],
             )
         return True
 
+    def _is_there(self, key: tuple[str, str, int]) -> bool:
+        with self._core.reading() as connection:
+            return connection.scalar(select(step.c.name).where(*_is_round(*key))) is not None
+
     def ask(
-        self, incident_id: str, step_name: str, round_: int, pages: Sequence[Draft], now: datetime
+        self,
+        incident_id: str,
+        step_name: str,
+        round_: int,
+        pages: Sequence[Draft],
+        now: datetime,
+        *,
+        escalates_at: datetime | None = None,
     ) -> bool:
-        """Note that the approvers are being paged, and plan the pages."""
+        """Note that the approvers are being paged, and plan the pages.
+
+        Unanswered until `escalates_at`, the next people are to be paged; None when nobody is left.
+        """
         with self._core.write(
             actor="ledger", subject=incident_id, action="approval.asked", now=now
         ) as write:
@@ -82,11 +152,71 @@ class Steps:
                 step.c.is_asked.is_(False),
                 step.c.state == StepState.ASKING.value,
                 is_asked=True,
+                escalates_at=escalates_at,
             ):
                 return False
-            self._effects.plan(write, incident_id, step_name, round_, pages)
+            write_down(write, self._core.vault, incident_id, step_name, round_, pages)
             write.tell(step=step_name, round=round_, people=len(pages))
         return True
+
+    def escalate(
+        self,
+        incident_id: str,
+        step_name: str,
+        round_: int,
+        rung: int,
+        pages: Sequence[Draft],
+        now: datetime,
+        *,
+        may_also: Sequence[str] = (),
+        escalates_at: datetime | None,
+    ) -> bool:
+        """Page the people of the next rung; False when another was first, or somebody decided.
+
+        `may_also` are roles that may approve the step from now on, beside those that could before.
+        """
+        key = (incident_id, step_name, round_)
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="approval.escalated", now=now
+        ) as write:
+            hold(write.connection, incident_id, step_name)
+            found = write.connection.execute(select(step).where(*_is_round(*key))).mappings().one()
+            if found["state"] != StepState.ASKING or found["rung"] >= rung:
+                return False
+            approvals.refuse_forged_step(self._core, found)
+            row = dict(found) | {"rung": rung, "escalates_at": escalates_at}
+            before = json.loads(found["roles"])
+            if before:  # where none is named, everybody may already
+                row["roles"] = canonical(list(dict.fromkeys([*before, *may_also]))).decode()
+            row["seal"] = seal_of_step(self._core, row)
+            changed = ("rung", "escalates_at", "roles", "seal")
+            write.update(step, key, **{name: row[name] for name in changed})
+            write_down(write, self._core.vault, incident_id, step_name, round_, pages)
+            write.tell(
+                step=step_name, round=round_, rung=rung, people=len(pages), may_also=[*may_also]
+            )
+        return True
+
+    def cover(
+        self, incident_id: str, step_name: str, round_: int, joined: int, now: datetime
+    ) -> bool:
+        """Note that a round covers the targets of so many joined triggers: none was new to it."""
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="step.covers", now=now
+        ) as write:
+            key = (incident_id, step_name, round_)
+            if not write.update(step, key, step.c.joined < joined, joined=joined):
+                return False
+            write.tell(step=step_name, round=round_)
+        return True
+
+    def refused(self, incident_id: str) -> set[tuple[str, int]]:
+        """Give the rounds that an approver refused: what they planned never happens."""
+        statement = select(step.c.name, step.c.round).where(
+            step.c.incident == incident_id, step.c.state == StepState.REFUSED.value
+        )
+        with self._core.reading() as connection:
+            return {(name, round_) for name, round_ in connection.execute(statement)}
 
     def prompt(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
         """Put a step before a person."""
@@ -140,121 +270,11 @@ class Steps:
                 write.tell(step=step_name, round=round_, state=state.value, reason=reason)
         return changed
 
-    def question(self, incident_id: str, step_name: str) -> Question:
-        """Give what stands to be approved in a step."""
-        with self._core.reading() as connection:
-            return approvals.question(self._core, connection, incident_id, step_name)
-
-    def decide(
-        self,
-        incident_id: str,
-        step_name: str,
-        person: str,
-        decision: str,
-        signature: str,
-        now: datetime,
-    ) -> Question:
-        """Keep a signed approval or refusal; give the question as it stands after it.
-
-        ApprovalRefused when it does not count: it is not kept, but the try is in the timeline.
-        """
-        try:
-            return self._decide(incident_id, step_name, person, decision, signature, now)
-        except ApprovalRefused as error:
-            with self._core.write(
-                actor=person, subject=incident_id, action="approval.rejected", now=now
-            ) as write:
-                write.tell(step=step_name, why=str(error))
-            raise
-
-    def _decide(
-        self,
-        incident_id: str,
-        step_name: str,
-        person: str,
-        decision: str,
-        signature: str,
-        now: datetime,
-    ) -> Question:
-        with self._core.write(
-            actor=person, subject=incident_id, action=f"approval.{decision}", now=now
-        ) as write:
-            connection = write.connection
-            _hold(connection, incident_id, step_name)
-            asked = approvals.question(self._core, connection, incident_id, step_name)
-            approvals.refuse_unfit(self._core, connection, asked, person, decision, signature, now)
-            key = (incident_id, step_name, asked.round, person)
-            if not write.insert_new(
-                approval,
-                {
-                    **dict(zip(("incident", "step", "round", "person"), key, strict=True)),
-                    "decision": decision,
-                    "digest": asked.digest,
-                    "nonce": asked.nonce,
-                    "signature": signature,
-                    "decided_at": now,
-                },
-            ):
-                raise ApprovalRefused(
-                    f"{person!r} has decided about step {step_name!r} already; another person must"
-                )
-            asked = approvals.question(self._core, connection, incident_id, step_name)
-            step_key = (incident_id, step_name, asked.round)
-            if decision == approvals.REFUSE:
-                write.update(
-                    step,
-                    step_key,
-                    state=StepState.REFUSED.value,
-                    ended_at=now,
-                    reason=f"refused by {person}",
-                )
-            elif asked.given >= asked.needed:
-                runs_from = now + timedelta(seconds=asked.hold_seconds)
-                write.update(step, step_key, state=StepState.RUNNING.value, runs_from=runs_from)
-            write.tell(step=step_name, digest=asked.digest, given=asked.given, needed=asked.needed)
-        return asked
-
-    def answer(
-        self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
-    ) -> None:
-        """Keep a person's answer to a manual step or a decision."""
-        with self._core.write(
-            actor=actor, subject=incident_id, action="step.answered", now=now
-        ) as write:
-            found = _latest(write.connection, incident_id, step_name)
-            if found is None or not write.update(
-                step,
-                (incident_id, step_name, found.round),
-                step.c.state == StepState.PROMPTED.value,
-                step.c.sealed_answer.is_(None),
-                sealed_answer=self._core.vault.seal(
-                    INSTALLATION,
-                    answer_place(incident_id, step_name, found.round),
-                    {"text": text},
-                ),
-            ):
-                state = found.state if found else "not reached yet"
-                raise UsageError(
-                    f"step {step_name!r} of {incident_id} waits for no answer (it is {state})"
-                )
-            write.tell(step=step_name, round=found.round)
-
-    def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Let a step that was not wholly done go on as it is, because a person says so."""
-        with self._core.write(
-            actor=actor, subject=incident_id, action="step.accepted", now=now
-        ) as write:
-            found = _latest(write.connection, incident_id, step_name)
-            if found is None or found.ended_at is None:
-                raise UsageError(f"step {step_name!r} of {incident_id} has not ended")
-            write.update(step, (incident_id, step_name, found.round), is_accepted=True)
-            write.tell(step=step_name, round=found.round)
-
     def _is_settled(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
     ) -> bool:
         """Is none of the round's effects under way? A retry may have come after the look."""
-        _hold(connection, incident_id, step_name)
+        hold(connection, incident_id, step_name)
         return (
             connection.scalar(
                 select(effect.c.token)
@@ -303,6 +323,9 @@ class Steps:
             "hold_seconds": 0,
             "runs_from": None,
             "is_asked": False,
+            "rung": 0,
+            "escalates_at": None,
+            "joined": 0,
             "is_accepted": False,
             "needs_approvals": 0,
             "roles": "[]",
@@ -313,49 +336,9 @@ class Steps:
             "reason": "",
         }
 
-    def _digest_of(
-        self, incident_id: str, step_name: str, round_: int, expansion: Expansion
-    ) -> str:
-        """Give the digest of a plan: what is approved is this and nothing else."""
-        acts: list[Json] = [
-            [
-                draft.verb,
-                draft.connector,
-                self._core.vault.handle(scope_of(draft.verb, incident_id), draft.target),
-                digest(draft.details),
-                draft.state.value,
-            ]
-            for draft in expansion.drafts
-        ]
-        told = expansion.notice
-        plan: dict[str, Json] = {
-            "incident": incident_id,
-            "step": step_name,
-            "round": round_,
-            "acts": acts,
-            "notice": None if told is None else [told.digest, told.root],
-        }
-        return digest(plan)
 
-
-def _latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:
-    """Give the newest round of a step, if it was ever begun."""
-    return connection.execute(
-        select(step)
-        .where(step.c.incident == incident_id, step.c.name == step_name)
-        .order_by(desc(step.c.round))
-        .limit(1)
-    ).first()
-
-
-def _hold(connection: Connection, incident_id: str, step_name: str) -> None:
-    """Let no other transaction change the step until the end of this one."""
-    connection.execute(
-        select(step.c.round)
-        .where(step.c.incident == incident_id, step.c.name == step_name)
-        .order_by(step.c.round)
-        .with_for_update()
-    ).all()
+def _is_round(incident_id: str, step_name: str, round_: int) -> tuple[ColumnElement[bool], ...]:
+    return (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
 
 
 def _notice_row(

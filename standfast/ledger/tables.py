@@ -79,6 +79,19 @@ person = Table(
     Column("removed_at", Moment),
 )
 
+# Who works here, as a list of staff says it; nobody here may approve anything (that is `person`).
+staff = Table(
+    "staff",
+    metadata,
+    Column("source", String(64), primary_key=True),  # the list: csv, or scim.NAME, or ldap.NAME
+    Column("key", String(32), primary_key=True),  # handle of the person's key in that list
+    Column("sealed", LargeBinary, nullable=False),  # key, names, mail, telephone, accounts
+    Column("roles", Text, nullable=False),  # JSON list
+    Column("leaves_at", Moment),  # the end of the last day; none: stays
+    Column("changed_at", Moment, nullable=False),
+    Column("gone_at", Moment),  # no longer in the list at all
+)
+
 incident = Table(
     "incident",
     metadata,
@@ -94,8 +107,45 @@ incident = Table(
     Column("opened_by", String(64), nullable=False),
     Column("is_signed", Boolean, nullable=False),  # the requester signed in
     Column("trigger", String(128), index=True),  # a repeated trigger joins the open incident
+    Column("joined", Integer, nullable=False),  # how many triggers brought it more targets
     Column("seal", String(64), nullable=False),  # MAC over what decides: mode, requester, playbook
     Column("closed_at", Moment),
+)
+
+# What an incident is about, by which a repeated trigger finds it while it is open.
+incident_subject = Table(
+    "incident_subject",
+    metadata,
+    Column("handle", String(32), primary_key=True),  # of an account, or of all that was said
+    Column("incident", ForeignKey("incident.id"), primary_key=True),
+    Column("recorded_at", Moment, nullable=False),
+)
+
+# What a source of triggers sent, by the id that it gave: a message counts once, whenever it comes
+# again. Written in the transaction that opens the incident, or joins it.
+trigger_message = Table(
+    "trigger_message",
+    metadata,
+    Column("source", String(64), primary_key=True),  # the trigger's name in the configuration
+    Column("message", String(32), primary_key=True),  # handle of the message's id
+    Column("incident", ForeignKey("incident.id"), nullable=False),
+    Column("received_at", Moment, nullable=False),
+)
+
+# What people state about an incident; the earlier statements stay. Legal clocks read them.
+incident_fact = Table(
+    "incident_fact",
+    metadata,
+    Column("incident", ForeignKey("incident.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # from 1, in order
+    Column("kind", String(16), nullable=False),  # deadlines.facts.FactKind
+    Column("name", String(128), nullable=False),  # of what the kind is about
+    Column("at", Moment),
+    Column("people", Integer),  # how many
+    Column("is_so", Boolean),
+    Column("sealed", LargeBinary, nullable=False),  # the reference: a document, a receipt, why
+    Column("author", String(64), nullable=False),
+    Column("recorded_at", Moment, nullable=False),
 )
 
 step = Table(
@@ -111,6 +161,9 @@ step = Table(
     Column("hold_seconds", Integer, nullable=False),  # the abort window once it may run
     Column("runs_from", Moment),  # when that window ends
     Column("is_asked", Boolean, nullable=False),  # its approvers were paged
+    Column("rung", Integer, nullable=False),  # how far up the ladder they were paged
+    Column("escalates_at", Moment),  # when the next people are paged; none: nobody is left
+    Column("joined", Integer, nullable=False),  # how many joined triggers its targets cover
     Column("is_accepted", Boolean, nullable=False),  # a person let a held partial go on
     Column("needs_approvals", Integer, nullable=False),
     Column("roles", Text, nullable=False),  # JSON list: who may approve or answer
@@ -136,7 +189,7 @@ effect = Table(
     Column("handle", String(32), nullable=False),
     Column("sealed", LargeBinary, nullable=False),  # target and details
     Column("state", String(16), nullable=False),
-    Column("is_parked", Boolean, nullable=False),  # unknown, and no look can tell
+    Column("is_parked", Boolean, nullable=False),  # waits for a person: no look can tell, or held
     Column("sealed_prior", LargeBinary),
     Column("undoes", ForeignKey("effect.token")),
     Column("tries", Integer, nullable=False),
@@ -149,6 +202,16 @@ effect = Table(
     Index(None, "incident", "state", "verb", "connector", "step", "round", "position"),
     Index(None, "handle", "verb"),
     Index(None, "attempt"),
+)
+
+# What became of a message after it was handed over: the greatest of what its provider told.
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("effect", ForeignKey("effect.token"), primary_key=True),
+    Column("state", String(16), nullable=False),  # records.DeliveryState
+    Column("at", Moment, nullable=False),  # by the provider's clock
+    Column("complained_at", Moment),  # the reader called it spam, the first time
 )
 
 attempt = Table(

@@ -11,8 +11,6 @@ Rules
 - Statements that every transaction runs are built once: building one takes longer than running it.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,12 +23,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    RowMapping,
     Select,
     Table,
-    Update,
     and_,
     bindparam,
+    delete,
     desc,
     insert,
     select,
@@ -38,17 +35,17 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
+from standfast.ledger.chain import digest_of_row, next_event
 from standfast.ledger.database import writing
+from standfast.ledger.many import change_many, insert_many, insert_missing
 from standfast.ledger.tables import as_stored, audit_event
-from standfast.records import Json, JsonObject, canonical, digest, timestamp
+from standfast.records import Json
 
-GENESIS = "0" * 64
-_ROW_DIGEST_HEX = 32
 _KEYS_A_STATEMENT = 500  # SQLite's and PostgreSQL's limits on bound values are far above
 _CHAIN_LOCK = 7_236_114  # any number that nothing else in this database locks
 
-_WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _TAIL = (
     select(audit_event.c.sequence, audit_event.c.hash)
     .order_by(desc(audit_event.c.sequence))
@@ -59,29 +56,17 @@ Key = tuple[Any, ...]
 Values = Mapping[str, Any]
 
 
-def row_digest(table: Table, row: RowMapping) -> str:
+def row_digest(table: Table, row: Sequence[Any]) -> str:
     """Give the digest of one row as the database holds it: column names and values, in order.
 
     `row` is of a statement over `as_stored(table)`.
     """
-    plain = [
-        [name, _plain(value)]
-        for name, value in zip(table.columns.keys(), row.values(), strict=True)
-    ]
-    # Not `canonical`: its checks cost more than the hash, and these values are all ours. A lone
-    # surrogate is what `reading_anything` makes of a byte that is not UTF-8.
-    body = _WRITER.encode(plain)
-    return hashlib.sha256(body.encode(errors="surrogatepass")).hexdigest()[:_ROW_DIGEST_HEX]
+    return digest_of_row(_names_of(table), row)
 
 
-def _plain(value: Any) -> Json:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        return [value.hex()]  # a list: SQLite would keep the same digits as text
-    if isinstance(value, int):
-        return int(value)  # SQLite keeps true as 1
-    return [type(value).__name__, repr(value)]  # what no column of ours ever holds
+@cache
+def _names_of(table: Table) -> tuple[str, ...]:
+    return tuple(table.columns.keys())
 
 
 @dataclass(kw_only=True)
@@ -96,6 +81,8 @@ class Write:
     seal: Callable[[str], str]  # gives the MAC over an event's hash
     detail: dict[str, Json] = field(default_factory=dict)
     _touched: dict[str, tuple[Table, dict[Key, None]]] = field(default_factory=dict)
+    _deleted: set[tuple[str, Key]] = field(default_factory=set)
+    _read_back: dict[tuple[str, Key], str] = field(default_factory=dict)  # digests of rows
 
     @property
     def is_postgresql(self) -> bool:
@@ -113,30 +100,42 @@ class Write:
     def insert(self, table: Table, *rows: Values) -> None:
         """Add rows; a key that is there already is an IntegrityError."""
         if rows:
-            self.connection.execute(insert(table), [dict(row) for row in rows])
+            insert_many(self.connection, table, rows)
             self._touch(table, (_key_of(table, row) for row in rows))
 
     def insert_new(self, table: Table, *rows: Values) -> int:
         """Add the rows whose key is not there yet; give their number."""
-        keyed = {_key_of(table, row): row for row in rows}
-        there = set(self._keys_present(table, list(keyed)))
-        new = {key: row for key, row in keyed.items() if key not in there}
-        if not self.is_postgresql:  # nobody else writes now
-            self.insert(table, *new.values())
-            return len(new)
-        if not new:
+        if not rows:
             return 0
-        from sqlalchemy.dialects import postgresql  # 0.05 s that a ledger on SQLite never needs
+        # Whoever was before us with a row: that row stands, and only ours are told.
+        added = insert_missing(self.connection, table, rows)
+        self._returned(table, added)
+        return len(added)
 
-        # Another writer may have added one since: its row stands, and only ours are told.
-        added = self.connection.execute(
-            postgresql.insert(table).on_conflict_do_nothing().returning(*table.primary_key.columns),
-            [dict(row) for row in new.values()],
+    def change_all(
+        self, table: Table, statement: ReturningUpdate[Any], keys: Sequence[Key], **bound: Any
+    ) -> dict[Key, Any]:
+        """Run a statement that changes the rows of these `keys` and gives them as stored.
+
+        It is bound to `keys`, like `_has_any_key`, and returns `as_stored(table)`; by key.
+        """
+        found: dict[Key, Any] = {}
+        for part in _parts(keys):
+            given = {"keys": _bound(part), **bound}
+            found |= self._returned(table, self.connection.execute(statement, given).all())
+        return found
+
+    def _returned(self, table: Table, rows: Sequence[Any]) -> dict[Key, Any]:
+        """Take over rows as the statement that wrote them gave them back."""
+        places = _key_places(table)
+        found = {tuple([row[place] for place in places]): row for row in rows}
+        if not found:
+            return found
+        self._touch(table, found)
+        self._read_back.update(
+            ((table.name, key), row_digest(table, row)) for key, row in found.items()
         )
-        ours = {tuple(row) for row in added}
-        if ours:
-            self._touch(table, [key for key in new if key in ours])
-        return len(ours)
+        return found
 
     def update(
         self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
@@ -153,33 +152,43 @@ class Write:
         """Change many rows, each given as its key and the columns to set (the same for all)."""
         if not rows:
             return
-        names = _key_names(table)
-        bound = {name: f"key_{name}" if name in names else f"set_{name}" for name in rows[0]}
-        self.connection.execute(
-            _change_by_key(table, tuple(rows[0])),
-            [{bound[name]: value for name, value in row.items()} for row in rows],
-        )
+        change_many(self.connection, table, rows)
         self._touch(table, (_key_of(table, row) for row in rows))
 
-    def _touch(self, table: Table, keys: Iterator[Key] | Sequence[Key] | Mapping[Key, Any]) -> None:
-        self._touched.setdefault(table.name, (table, {}))[1].update(dict.fromkeys(keys))
-
-    def _keys_present(self, table: Table, keys: Sequence[Key]) -> Iterator[Key]:
-        statement = select(*table.primary_key.columns).where(_has_any_key(table))
+    def delete(self, table: Table, keys: Sequence[Key]) -> None:
+        """Take rows away; the event names each, so that their absence is as it should be."""
         for part in _parts(keys):
-            for row in self.connection.execute(statement, {"keys": _bound(part)}).all():
-                yield tuple(row)
+            self.connection.execute(
+                delete(table).where(_has_any_key(table)), {"keys": _bound(part)}
+            )
+        self._touch(table, keys)
+        self._deleted.update((table.name, key) for key in keys)
+
+    def _touch(self, table: Table, keys: Iterator[Key] | Sequence[Key] | Mapping[Key, Any]) -> None:
+        there = self._touched.setdefault(table.name, (table, {}))[1]
+        for key in keys:
+            if key in there:
+                self._read_back.pop((table.name, key), None)  # it is another row by now
+            there[key] = None
 
     def changes(self) -> dict[str, Json]:
-        """Read back what was touched: table → [[key…, digest]…], in the order of touching."""
+        """Read back what was touched: table → [[key…, digest]…], in the order of touching.
+
+        A row that was taken away has null for its digest.
+        """
         found: dict[str, Json] = {}
         for name, (table, keys) in self._touched.items():
-            digests: dict[Key, str] = {}
-            for part in _parts(list(keys)):
+            places = _key_places(table)
+            digests = {
+                key: self._read_back[name, key] for key in keys if (name, key) in self._read_back
+            }
+            for part in _parts([key for key in keys if key not in digests]):
                 found_now = self.connection.execute(_by_keys(table), {"keys": _bound(part)})
-                for row in found_now.mappings().all():
-                    digests[_key_of(table, row)] = row_digest(table, row)
-            found[name] = [[*key, digests[key]] for key in keys]
+                for row in found_now.all():
+                    digests[tuple([row[place] for place in places])] = row_digest(table, row)
+            found[name] = [
+                [*key, None if (name, key) in self._deleted else digests[key]] for key in keys
+            ]
         return found
 
     def finish(self) -> None:
@@ -189,24 +198,17 @@ class Write:
             return
         self.alone()
         tail = self.connection.execute(_TAIL).first()
-        event: dict[str, Json] = {
-            "sequence": tail.sequence + 1 if tail else 1,
-            "at": timestamp(self.now),
-            "actor": self.actor,
-            "subject": self.subject,
-            "action": self.action,
-            "detail": canonical(self.detail).decode(),
-            "changes": canonical(changes).decode(),
-            "previous": tail.hash if tail else GENESIS,
-        }
-        hash_ = event_hash(event)
-        values = {**event, "at": self.now, "hash": hash_, "seal": self.seal(hash_)}
+        event = next_event(
+            (tail.sequence, tail.hash) if tail else None,
+            at=self.now,
+            actor=self.actor,
+            subject=self.subject,
+            action=self.action,
+            detail=self.detail,
+            changes=changes,
+        )
+        values = {**event, "at": self.now, "seal": self.seal(str(event["hash"]))}
         self.connection.execute(insert(audit_event), values)
-
-
-def event_hash(event: JsonObject) -> str:
-    """Give the hash of one event: SHA-256 over its canonical form, the previous hash included."""
-    return digest(event)
 
 
 @contextmanager
@@ -240,8 +242,14 @@ def _key_names(table: Table) -> tuple[str, ...]:
     return tuple(column.name for column in table.primary_key.columns)
 
 
+@cache
+def _key_places(table: Table) -> tuple[int, ...]:
+    names = table.columns.keys()
+    return tuple(names.index(name) for name in _key_names(table))
+
+
 def _key_of(table: Table, row: Mapping[Any, Any]) -> Key:
-    return tuple(row[name] for name in _key_names(table))
+    return tuple([row[name] for name in _key_names(table)])
 
 
 def _has_key(table: Table, key: Key) -> ColumnElement[bool]:
@@ -253,16 +261,6 @@ def _has_key(table: Table, key: Key) -> ColumnElement[bool]:
 def _by_keys(table: Table) -> Select[Any]:
     """Give the statement that reads rows back, as stored, by the keys that it is run with."""
     return select(*as_stored(table)).where(_has_any_key(table))
-
-
-@cache
-def _change_by_key(table: Table, columns: tuple[str, ...]) -> Update:
-    """Give the statement that sets these columns, but for the key, in the row of the key."""
-    keys = [column == bindparam(f"key_{column.name}") for column in table.primary_key.columns]
-    settings: dict[str, Any] = {
-        name: bindparam(f"set_{name}") for name in columns if name not in _key_names(table)
-    }
-    return update(table).where(and_(*keys)).values(settings)
 
 
 def _has_any_key(table: Table) -> ColumnElement[bool]:

@@ -12,7 +12,6 @@ Rules
 - A key is written to disk, with its folder, before anything is sealed under it.
 """
 
-import hashlib
 import hmac
 import json
 import os
@@ -45,6 +44,7 @@ class Vault:
         self._random = random
         self._keys: dict[str, bytes] = {}
         self._ciphers: dict[str, AESGCM] = {}
+        self._handle_keys: dict[str, bytes] = {}
 
     def create(self, scope: str) -> None:
         """Make the key of a scope, durably; leave it alone when it is there."""
@@ -71,11 +71,16 @@ class Vault:
         _sync_folder(self._folder)
         self._keys.pop(scope, None)
         self._ciphers.pop(scope, None)
+        self._handle_keys.pop(scope, None)
 
     def seal(self, scope: str, context: str, value: JsonObject) -> bytes:
         """Encrypt `value`; `context` must be given again to open it."""
-        nonce = self._random(_NONCE_BYTES)
-        return nonce + self._cipher(scope).encrypt(nonce, canonical(value), context.encode())
+        return self.seal_written(scope, context, canonical(value))
+
+    def seal_written(self, scope: str, context: str, written: bytes) -> bytes:
+        """Encrypt an object that is canonical JSON already; `open` gives it back."""
+        nonce = self._random(_NONCE_BYTES)  # never drawn ahead: a fork would use one twice
+        return nonce + self._cipher(scope).encrypt(nonce, written, context.encode())
 
     def open(self, scope: str, context: str, sealed: bytes) -> JsonObject:
         """Decrypt what `seal` made; raise Damaged when it was changed or belongs elsewhere."""
@@ -88,12 +93,15 @@ class Vault:
                 f"a sealed value ({context}) does not open under key {scope!r}: it was changed, or "
                 "the key is not the one it was sealed under; run `standfast audit verify`"
             ) from None
-        return cast("JsonObject", json.loads(plain))
+        return cast("JsonObject", json.loads(plain.decode()))
 
     def handle(self, scope: str, name: str) -> str:
         """Give the handle of a person or account under this scope's key."""
-        key = hmac.digest(self._key(scope), b"standfast handle", "sha256")
-        return hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:_HANDLE_HEX]
+        key = self._handle_keys.get(scope)
+        if key is None:
+            key = hmac.digest(self._key(scope), b"standfast handle", "sha256")
+            self._handle_keys[scope] = key
+        return hmac.digest(key, name.encode(), "sha256").hex()[:_HANDLE_HEX]
 
     def mac(self, context: str, value: Json) -> str:
         """Give a MAC under the installation's key, which who holds the database alone has not."""

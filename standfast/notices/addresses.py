@@ -7,7 +7,8 @@ Rules
   takes `straße.de` for `strasse.de`, another owner.
 - The part before the @ is a dot-atom (RFC 5322 3.2.3), with letters of any script (RFC 6531);
   quoted strings, comments and address literals are refused, since no customer has one and parsers
-  disagree.
+  disagree. So is the beginning of an encoded word (RFC 2047), though made of atoms' characters:
+  whoever decodes it reads line breaks and other addresses.
 - It keeps its case for sending; two addresses that differ in case only are one person.
 - Reasons carry no address.
 """
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import idna
+
+from standfast.notices.plain import begins_encoded_word
 
 LONGEST_ADDRESS = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
@@ -47,6 +50,7 @@ class Address:
         return not self.local.isascii()
 
 
+@lru_cache(maxsize=4096)  # a batch is looked at by each of those who handle it
 def parse_address(text: str) -> Address:
     """Read one address; raise ValueError with a reason that does not repeat it."""
     text = text.strip(" ")
@@ -58,6 +62,8 @@ def parse_address(text: str) -> Address:
     if not at or not local or not domain:
         raise ValueError("the address is not of the form name@domain")
     local = unicodedata.normalize("NFC", local)
+    if begins_encoded_word(local):
+        raise ValueError("the part before the @ has the beginning of an encoded word")
     if not _ATOM.fullmatch(local):
         raise ValueError("the part before the @ has a character that no mailbox here may have")
     if len(local.encode()) > LONGEST_LOCAL_PART:

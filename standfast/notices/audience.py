@@ -1,48 +1,52 @@
-"""Audiences: who is told, read from a file or a query, each row accounted for.
+"""Audiences: who is told, and why each row that tells nobody does not.
 
-Owns reading, checking and counting. Leaves to the ledger how people are kept (encrypted, under a
-key per incident) and to `prepared` what is written to them.
+Owns checking, deduplicating and counting rows, from wherever they come. Leaves reading them to
+`audience_files`, `audience_databases` and `audience_people`, how people are kept (encrypted, under
+a key per incident) to the ledger, and what is written to them to `prepared`.
 
 Rules
-- rows = recipients + rejected + repeated, always: nobody is dropped without a line that says why.
-- One mailbox is told once: of two rows with the same address (see `addresses`) the first counts.
+- rows = recipients + held + suppressed + rejected + repeated, always: nobody is dropped without a
+  line that says why.
+- One mailbox is told once, and so is one person: of two rows with the same address (see
+  `addresses`) or the same key the first counts. With `each_address` a person is told at each.
+- Who has no e-mail address that could be written to, and a postal one, is told by a letter: then
+  the postal address is the mailbox, with the name that stands on it.
+- Each recipient has a reason to be told, from the row or from the settings; without one the row is
+  rejected.
+- Who is on the list of suppression is never written to, whatever else the row says.
+- A minor, and whoever has died, is held for a person to decide. One row of a person that says so is
+  enough, and a flag that cannot be read counts as one that is raised.
 - Only the columns that the configuration names are read; the rest of a customer's record stays
   where it is.
-- A row that cannot be read alone is rejected alone. A file whose rows cannot be told apart (a quote
-  that never closes) is refused whole, since the next row might be a customer's text.
-- Both sources are opened to read. The query runs under an authorizer that allows reading only, and
-  is cut after a time.
 - Reasons name rows and columns, never what stands in them.
+- A source is read once, to its end and at its own pace, before anybody is told; however long it
+  is, no more than a few pages of it are in memory (`spool`, `seen`).
 """
 
-import csv
 import re
-import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeAlias
-from urllib.parse import quote
+from datetime import date
+from typing import Any, TypeAlias
 
-from standfast.errors import ConfigurationError, Unavailable
-from standfast.notices.addresses import parse_address
+from standfast.errors import ConfigurationError
+from standfast.notices.addresses import Address, parse_address
 from standfast.notices.plain import one_line
 from standfast.notices.prepared import LONGEST_VALUE
+from standfast.notices.seen import Seen
+from standfast.notices.spool import Spool
 
 KNOWN_COLUMNS = ("key", "address", "name", "language", "why")
-LARGEST_FIELD = 64 * 1024 * 1024  # characters; beyond it a CSV file is refused
+POSTAL_COLUMNS = tuple(f"postal_{number}" for number in range(1, 7))  # as the window shows them
+FLAG_COLUMNS = ("is_minor", "is_deceased", "born_on", "died_on")  # read here, never written out
+MINOR, DECEASED = "a minor", "has died"
+_OWN_COLUMNS = frozenset((*KNOWN_COLUMNS, *FLAG_COLUMNS))
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_READS = frozenset(
-    {
-        sqlite3.SQLITE_SELECT,
-        sqlite3.SQLITE_READ,
-        sqlite3.SQLITE_FUNCTION,
-        sqlite3.SQLITE_RECURSIVE,
-    }
-)
+_NO = frozenset({"", "0", "f", "false", "n", "no", "non", "nein", "off"})
+_YES = frozenset({"1", "t", "true", "y", "yes", "si", "sí", "oui", "ja", "on", "x"})
 
 Row: TypeAlias = "Mapping[str, str] | str"  # the values by our names, or why it cannot be read
 
@@ -51,12 +55,19 @@ Row: TypeAlias = "Mapping[str, str] | str"  # the values by our names, or why it
 class Recipient:
     """One person who is told. All of it is personal."""
 
-    key: str  # who it is in the source, which need not be unique; else the address
-    address: str  # its domain as A-labels
+    key: str  # who it is in the source; else the address
+    address: str  # its domain as A-labels; empty for whoever gets a letter
     name: str = ""
     language: str = ""  # as the source has it; empty when it states none
     why: str = ""  # why this person is told
     slots: Mapping[str, str] = field(default_factory=dict)  # further columns
+    held: str = ""  # why a person has to decide first
+
+    @property
+    def postal(self) -> tuple[str, ...]:
+        """The lines of the postal address, the name first; empty where there is none."""
+        lines = postal_lines(self.slots)
+        return (self.name, *lines) if self.name and lines else lines
 
     def values(self) -> Mapping[str, str]:
         """Give what `Prepared.fill` takes: everything a template may call `recipient.…`."""
@@ -81,182 +92,254 @@ class Rejected:
 class Audience:
     """Everyone a source named, in its order."""
 
-    recipients: tuple[Recipient, ...]
-    rejected: tuple[Rejected, ...] = ()  # to be told in another way; each needs a person's eye
-    repeated: tuple[Rejected, ...] = ()  # the same mailbox as an earlier row
+    recipients: Sequence[Recipient]
+    rejected: Sequence[Rejected] = ()  # to be told in another way; each needs a person's eye
+    repeated: Sequence[Rejected] = ()  # the same mailbox or person as an earlier row
+    suppressed: Sequence[Rejected] = ()  # never to be written to
+    held: Sequence[Recipient] = ()  # minors, and whoever has died: a person decides
 
     @property
     def rows(self) -> int:
-        return len(self.recipients) + len(self.rejected) + len(self.repeated)
+        left_out = len(self.rejected) + len(self.repeated) + len(self.suppressed)
+        return len(self.recipients) + len(self.held) + left_out
 
 
-def csv_audience(
-    path: Path,
-    columns: Mapping[str, str],
-    *,
-    is_strict: bool = True,
-    language: str = "",
-    why: str = "",
-) -> Audience:
-    """Read a CSV file with a header; `columns` maps our names to the file's.
+class Suppression:
+    """Who is never written to, and why: by address or by key."""
 
-    UTF-8, with commas, semicolons or tabs, whichever the header has most of. `language` and `why`
-    stand in for empty ones. Unless strict, only the address has to be among the columns. Raises
-    ConfigurationError when the file, a column or a closing quote is missing.
-    """
-    _check_columns(columns)
-    # The limit is the process's; ours is only ever higher, so nobody else's reading breaks.
-    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
-    try:
-        # A byte that is no UTF-8 becomes half a surrogate pair, and rejects its own row only.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            header_line = stream.readline(LARGEST_FIELD)
-            stream.seek(0)
-            delimiter = max(",;\t", key=header_line.count)
-            reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            header = next(reader, [])
-            needed = columns.values() if is_strict else [columns["address"]]
-            missing = sorted(set(needed) - set(header))
-            if missing:
-                # The header is not shown: in a file without one, it is the first customer.
-                raise ConfigurationError(
-                    f"{path} has no column {', '.join(missing)} in its first line; name those "
-                    'that it has, as in: columns = { address = "email" }'
-                )
-            places = {
-                ours: header.index(theirs) for ours, theirs in columns.items() if theirs in header
-            }
-            return _gather(_csv_rows(reader, len(header), places), language, why)
-    except OSError as error:
-        raise ConfigurationError(f"the audience {path} cannot be read: {error.strerror}") from error
-    except csv.Error as error:
-        raise ConfigurationError(
-            f"{path} cannot be told apart into rows near line {reader.line_num}: a quote is not "
-            "closed or not doubled; export it again"
-        ) from error
+    def __init__(self, reasons: Mapping[str, str] | None = None) -> None:
+        """`reasons` are by what stands on the list, an address in any spelling, or a key."""
+        self._reasons: dict[str, str] = {}
+        for entry, reason in (reasons or {}).items():
+            why = reason or "on the list of those never to be written to"
+            self._reasons[entry.strip()] = why
+            if "@" in entry:
+                try:
+                    self._reasons[parse_address(entry).key] = why
+                except ValueError:
+                    continue  # no mailbox that could be written to; as a key it still counts
+
+    def reason(self, mailbox: str, key: str) -> str:
+        """Say why this person is not written to; empty when nothing forbids it."""
+        return self._reasons.get(mailbox) or self._reasons.get(key) or ""
 
 
-def sqlite_audience(
-    path: Path,
-    query: str,
-    *,
-    language: str = "",
-    why: str = "",
-    timeout_seconds: float = 60.0,
-    monotonic: Callable[[], float] = time.monotonic,
-) -> Audience:
-    """Run one SELECT on a SQLite database; its columns carry our names, others become slots.
-
-    Raises ConfigurationError when the database or a column is missing, when the query is no SELECT,
-    and when it runs longer than `timeout_seconds`; Unavailable while another program has it locked.
-    """
-    deadline = monotonic() + timeout_seconds
-    try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10.0)
-    except sqlite3.Error as error:
-        raise ConfigurationError(f"the audience {path} cannot be opened; mend `path`") from error
-    try:
-        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        connection.set_authorizer(_only_reads)
-        connection.set_progress_handler(lambda: monotonic() > deadline, 10_000)
-        cursor = connection.execute(query)
-        names = [column[0] for column in cursor.description or ()]
-        _check_columns(dict.fromkeys(names, ""))
-        if len(set(names)) < len(names):
-            raise ConfigurationError("the audience's query names a column twice; use AS")
-        return _gather(_sqlite_rows(cursor, names), language, why)
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            raise Unavailable(
-                f"the audience {path} is locked by another program", retry_after_seconds=5.0
-            ) from error
-        why_not = getattr(error, "sqlite_errorname", type(error).__name__)
-        raise ConfigurationError(
-            f"the audience's query on {path} fails ({why_not}); it must be one SELECT that ends "
-            f"within {timeout_seconds:g} seconds"
-        ) from error
-    finally:
-        connection.close()
+NOBODY = Suppression()
 
 
-def _check_columns(names: Iterable[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What holds for every row of one audience."""
+
+    language: str = ""  # of rows that state none
+    why: str = ""  # why these people are told, of rows that do not say
+    suppression: Suppression = NOBODY
+    each_address: bool = False  # a person with two addresses is told at both
+    adult_years: int = 18
+    today: date | None = None  # for ages; without it a date of birth holds the row
+
+
+NO_RULES = Rules()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """One row that could be read."""
+
+    number: int
+    mailbox: str
+    recipient: Recipient
+
+
+def check_columns(names: Iterable[str]) -> None:
+    """Raise ConfigurationError unless these may be an audience's columns."""
     names = list(names)
-    if "address" not in names:
-        raise ConfigurationError("an audience needs a column `address`; name it")
+    if "address" not in names and POSTAL_COLUMNS[0] not in names:
+        raise ConfigurationError(
+            "an audience needs a column `address`, or `postal_1` and `postal_2`; name it"
+        )
     if wrong := [name for name in names if not _COLUMN.fullmatch(name)]:
         raise ConfigurationError(
             "an audience's columns are named in small letters, digits and _, not "
             f"{', '.join(wrong)[:200]}"
         )
+    if len(set(names)) < len(names):
+        raise ConfigurationError("the audience's query names a column twice; use AS")
 
 
-def _csv_rows(
-    reader: Iterator[list[str]], width: int, places: Mapping[str, int]
-) -> Iterator[tuple[int, Row]]:
-    for number, cells in enumerate(reader, start=2):
-        if not cells:
-            continue  # an empty line is no row, here as in a spreadsheet
-        if len(cells) != width:
-            yield number, f"has {len(cells)} fields where the header has {width}"
-        else:
-            yield number, {ours: cells[place] for ours, place in places.items()}
+def postal_lines(values: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the lines of a postal address, without the name."""
+    return tuple(line for column in POSTAL_COLUMNS if (line := values.get(column, "")))
 
 
-def _sqlite_rows(cursor: sqlite3.Cursor, names: list[str]) -> Iterator[tuple[int, Row]]:
-    for number, values in enumerate(cursor, start=1):
-        blobs = [
-            name for name, value in zip(names, values, strict=True) if isinstance(value, bytes)
-        ]
-        if blobs:
-            yield number, f"column {blobs[0]!r} is not text"
-        else:
-            yield (
-                number,
-                {n: "" if v is None else str(v) for n, v in zip(names, values, strict=True)},
-            )
-
-
-def _only_reads(action: int, *_: str | None) -> int:
-    return sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
-
-
-def _gather(rows: Iterable[tuple[int, Row]], language: str, why: str) -> Audience:
-    recipients: list[Recipient] = []
-    rejected: list[Rejected] = []
-    repeated: list[Rejected] = []
-    seen: dict[str, int] = {}
+def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience:
+    """Sort numbered rows into who is told, who is held, and who is left out and why."""
+    read: Spool[_Read] = Spool(_written, _read_back)
+    rejected, suppressed = _rejections(), _rejections()
+    holding = False
     for number, row in rows:
         try:
-            mailbox, recipient = _recipient(row, language, why)
+            one = _read(number, row, rules)
         except ValueError as error:
             rejected.append(Rejected(row_number=number, reason=str(error)))
             continue
-        first = seen.setdefault(mailbox, number)
-        if first != number:
-            repeated.append(Rejected(row_number=number, reason=f"same address as row {first}"))
+        if reason := rules.suppression.reason(one.mailbox, one.recipient.key):
+            suppressed.append(Rejected(row_number=number, reason=f"not written to: {reason}"))
         else:
-            recipients.append(recipient)
+            read.append(one)
+            holding = holding or bool(one.recipient.held)
+    with closing(Seen()) as seen:
+        if holding:
+            _keep_held(read, seen)
+        recipients, held, repeated = _deduplicated(read, seen, rules, holding=holding)
     return Audience(
-        recipients=tuple(recipients), rejected=tuple(rejected), repeated=tuple(repeated)
+        recipients=recipients,
+        rejected=rejected,
+        repeated=repeated,
+        suppressed=suppressed,
+        held=held,
     )
 
 
-def _recipient(row: Row, language: str, why: str) -> tuple[str, Recipient]:
-    """Give the mailbox's key and the recipient; raise ValueError with the reason."""
+def _keep_held(read: Spool["_Read"], seen: Seen) -> None:
+    """Note the first row that says of a person that somebody has to decide."""
+    for page in read.pages():
+        marks: dict[bytes, int] = {}
+        for one in page:
+            if one.recipient.held:
+                marks.setdefault(seen.mark("held", one.recipient.key), one.number)
+        known = seen.known(marks)
+        seen.add({mark: number for mark, number in marks.items() if mark not in known})
+
+
+def _deduplicated(
+    read: Spool["_Read"], seen: Seen, rules: Rules, *, holding: bool
+) -> tuple[Spool[Recipient], Spool[Recipient], Spool[Rejected]]:
+    recipients, held, repeated = _people(), _people(), _rejections()
+    for page in read.pages():
+        mailboxes = [seen.mark("mailbox", one.mailbox) for one in page]
+        people = [seen.mark("person", one.recipient.key) for one in page]
+        holds = [seen.mark("held", one.recipient.key) for one in page] if holding else []
+        known = seen.known((*mailboxes, *people, *holds))
+        new: dict[bytes, int] = {}
+        for place, one in enumerate(page):
+            mailbox, person = mailboxes[place], people[place]
+            first_held = known.get(holds[place]) if holding else None
+            if first_held == one.number:
+                held.append(one.recipient)
+                continue
+            if first_held is not None:
+                why = f"same person as row {first_held}, held"
+            elif mailbox in known:
+                why = f"same address as row {known[mailbox]}"
+            elif person in known and not rules.each_address:
+                why = f"same person as row {known[person]}"
+            else:
+                for mark in (mailbox, person):
+                    if mark not in known:
+                        known[mark] = new[mark] = one.number
+                recipients.append(one.recipient)
+                continue
+            repeated.append(Rejected(row_number=one.number, reason=why))
+        seen.add(new)
+    return recipients, held, repeated
+
+
+def _people() -> Spool[Recipient]:
+    return Spool(_person_written, _person_read_back)
+
+
+def _rejections() -> Spool[Rejected]:
+    return Spool(
+        lambda one: (one.row_number, one.reason),
+        lambda written: Rejected(row_number=written[0], reason=written[1]),
+    )
+
+
+def _written(one: "_Read") -> Sequence[Any]:
+    return (one.number, one.mailbox, _person_written(one.recipient))
+
+
+def _read_back(written: Sequence[Any]) -> "_Read":
+    number, mailbox, person = written
+    return _Read(number=number, mailbox=mailbox, recipient=_person_read_back(person))
+
+
+def _person_written(one: Recipient) -> Sequence[Any]:
+    return (one.key, one.address, one.name, one.language, one.why, one.slots, one.held)
+
+
+def _person_read_back(written: Sequence[Any]) -> Recipient:
+    key, address, name, language, why, slots, held = written
+    return Recipient(
+        key=key, address=address, name=name, language=language, why=why, slots=slots, held=held
+    )
+
+
+def _read(number: int, row: Row, rules: Rules) -> _Read:
+    """Give the row; raise ValueError with the reason when it cannot tell anybody."""
     if isinstance(row, str):
         raise ValueError(row)
-    address = parse_address(row["address"])
+    address = _address(row)
     values = {name: _value(name, raw) for name, raw in row.items() if name != "address"}
+    why = values.get("why") or rules.why
+    if not why:
+        raise ValueError("neither the row nor the audience's `why` says why this person is told")
     spoken = values.get("language", "")
-    return address.key, Recipient(
-        key=values.get("key") or address.key,
-        address=address.text,
-        name=values.get("name", ""),
-        language=spoken.replace("_", "-") if _LANGUAGE.fullmatch(spoken) else language,
-        why=values.get("why") or why,
-        slots={name: value for name, value in values.items() if name not in KNOWN_COLUMNS},
+    postal = (values.get("name", ""), *postal_lines(values))
+    mailbox = address.key if address else f"post:{chr(10).join(postal).casefold()}"
+    return _Read(
+        number=number,
+        mailbox=mailbox,
+        recipient=Recipient(
+            key=values.get("key") or mailbox,
+            address=address.text if address else "",
+            name=values.get("name", ""),
+            language=spoken.replace("_", "-") if _LANGUAGE.fullmatch(spoken) else rules.language,
+            why=why,
+            slots={name: value for name, value in values.items() if name not in _OWN_COLUMNS},
+            held=_held(values, rules),
+        ),
     )
+
+
+def _address(row: Mapping[str, str]) -> Address | None:
+    """Give the mail address; None when there is none and a letter would arrive all the same."""
+    try:
+        return parse_address(row.get("address", ""))
+    except ValueError:
+        lines = sum(bool(row.get(column, "").strip()) for column in POSTAL_COLUMNS)
+        if lines >= 2:  # a street and a town
+            return None
+        if lines:
+            raise ValueError("there is no address, and the postal one is a single line") from None
+        raise
+
+
+def _held(values: Mapping[str, str], rules: Rules) -> str:
+    """Say why a person has to decide about this row, or nothing."""
+    for column, what in (("is_deceased", DECEASED), ("is_minor", MINOR)):
+        flag = values.get(column, "").casefold()
+        if flag in _YES:
+            return what
+        if flag not in _NO:
+            return f"perhaps {what}: column {column!r} says neither yes nor no"
+    if values.get("died_on"):
+        return DECEASED
+    if born := values.get("born_on"):
+        try:
+            birth = date.fromisoformat(born[:10])
+        except ValueError:
+            return f"perhaps {MINOR}: column 'born_on' is no date"
+        if rules.today is None or _years(birth, rules.today) < rules.adult_years:
+            return MINOR
+    return ""
+
+
+def _years(birth: date, today: date) -> int:
+    """Count full years; who was born on 29 February has them on 1 March."""
+    has_had_birthday = (today.month, today.day) >= (birth.month, birth.day)
+    return today.year - birth.year - (not has_had_birthday)
 
 
 def _value(name: str, raw: str) -> str:

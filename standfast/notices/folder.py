@@ -3,12 +3,14 @@
 Owns the reading. Leaves every check of what was read to `render`.
 
 Rules
+- A template is loaded when it is first asked for: people wait for one notice, not for all of them,
+  and one that is broken keeps no other from being sent.
 - A folder of our own takes the place of a shipped one of the same name, whole.
 - Nothing outside the folder is read: links are passed over, and so are hidden files and what
   editors leave behind.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from standfast.errors import ConfigurationError, Problem, TemplateInvalid
@@ -18,17 +20,47 @@ from standfast.notices.render import Template, load
 SHIPPED = Path(__file__).parents[2] / "notify_templates"  # beside the package, in a wheel too
 
 
+class Templates(Mapping[str, Template]):
+    """Templates by name. What loads one raises TemplateInvalid, which names what is wrong."""
+
+    def __init__(self, *roots: Path) -> None:
+        self._folders = {folder.name: folder for root in roots for folder in _folders_in(root)}
+        self._loaded: dict[str, Template] = {}
+
+    def __getitem__(self, name: str) -> Template:
+        if name not in self._loaded:
+            self._loaded[name] = load(_texts(self._folders[name]), name)
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._folders
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._folders)
+
+    def __len__(self) -> int:
+        return len(self._folders)
+
+
 def read_template_folder(root: Path) -> dict[str, Template]:
     """Load every template under `root`, by name; TemplateInvalid names what is wrong."""
+    return dict(Templates(root))
+
+
+def read_templates(own: Path | None = None) -> Templates:
+    """Give the shipped templates, and those of `own`, which take precedence."""
+    return Templates(SHIPPED, *([own] if own else []))
+
+
+def template_names(own: Path | None = None) -> frozenset[str]:
+    """Name the templates that there are."""
+    return frozenset(read_templates(own))
+
+
+def _folders_in(root: Path) -> list[Path]:
     if not root.is_dir():
         raise ConfigurationError(f"there is no template folder {root}; create it or name another")
-    return {folder.name: load(_texts(folder), folder.name) for folder in _folders(root)}
-
-
-def read_templates(own: Path | None = None) -> dict[str, Template]:
-    """Load the shipped templates, and those of `own`, which take precedence."""
-    shipped = read_template_folder(SHIPPED)
-    return shipped | (read_template_folder(own) if own else {})
+    return _folders(root)
 
 
 def _texts(folder: Path) -> dict[str, str]:

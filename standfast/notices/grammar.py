@@ -10,6 +10,8 @@ Rules
   reads a file, grows a string, or switches the escaping off.
 - A slot stands alone, as `{{ recipient.name }}`: it is filled after rendering, so no filter,
   condition or loop can see its value.
+- `join` takes a variable of type list and a short fixed text: joins of joins grow a string without
+  bound before its size can be looked at.
 - Every name must be declared in `context.toml`; that a name is missing shows when the template is
   loaded, not at night.
 """
@@ -27,6 +29,7 @@ from standfast.errors import Problem
 from standfast.notices.spec import Spec
 
 LARGEST_SOURCE = 65_536  # characters of one part
+LONGEST_JOINT = 20  # characters between the items of a list
 FILTERS = frozenset({"capitalize", "join", "length", "lower", "trim", "upper"})
 TESTS = frozenset({"true", "false"})
 LOOP_FACTS = frozenset({"first", "last", "index"})
@@ -121,6 +124,11 @@ class _Walk:
             case nodes.Filter(name=name):
                 if name not in FILTERS:
                     self._say(node, f"the filter {name!r} is not allowed", _choices(name, FILTERS))
+                if name == "join" and not self._is_bounded_join(node, local):
+                    hint = (
+                        f"write {{{{ things | join(', ') }}}}, at most {LONGEST_JOINT} characters"
+                    )
+                    self._say(node, "'join' takes one variable of type list and a short text", hint)
                 self._visit_all(node.iter_child_nodes(), local)
             case nodes.Test(name=name):
                 if name not in TESTS:
@@ -155,7 +163,7 @@ class _Walk:
             hint = _choices(name, self.spec.variables)
             hint = hint or "declare it under [variables] in context.toml"
             self._say(node, f"{name!r} is not declared", hint)
-        elif self.is_subject and variable.kind == "lines":
+        elif self.is_subject and variable.type == "lines":
             self._say(node, f"{name!r} may have several lines; a subject has one")
         else:
             self.variables.add(name)
@@ -174,15 +182,34 @@ class _Walk:
             case _:
                 self._say(node, f"the attribute {node.attr!r} is not allowed")
 
+    def _is_list(self, node: nodes.Node | None, local: Mapping[str, int]) -> bool:
+        return (
+            isinstance(node, nodes.Name)
+            and node.name not in local
+            and (variable := self.spec.variables.get(node.name)) is not None
+            and variable.type == "list"
+        )
+
+    def _is_bounded_join(self, node: nodes.Filter, local: Mapping[str, int]) -> bool:
+        if node.kwargs or node.dyn_args or node.dyn_kwargs or len(node.args) > 1:
+            return False
+        if not self._is_list(node.node, local):
+            return False
+        joint = node.args[0] if node.args else nodes.Const("")
+        return (
+            isinstance(joint, nodes.Const)
+            and isinstance(joint.value, str)
+            and len(joint.value) <= LONGEST_JOINT
+        )
+
     def _loop(self, node: nodes.For, local: Mapping[str, int]) -> None:
         over = node.iter
-        is_list = (
-            isinstance(over, nodes.Name)
-            and over.name not in local
-            and (variable := self.spec.variables.get(over.name)) is not None
-            and variable.kind == "list"
-        )
-        if not is_list or local or node.recursive or not isinstance(node.target, nodes.Name):
+        if (
+            not self._is_list(over, local)
+            or local
+            or node.recursive
+            or not isinstance(node.target, nodes.Name)
+        ):
             self._say(node, "a loop goes over one variable of type list", "no loop within a loop")
             return
         self.visit(over, local)

@@ -12,10 +12,18 @@ Rules
 - Cleaning twice changes nothing.
 """
 
+import re
 import unicodedata
 
 JOINERS = frozenset("\u200c\u200d")
 LINE_BREAKERS = frozenset({"Cc", "Zl", "Zp", "Zs"})
+
+_NO_MAIL_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def is_mail_text(text: str) -> bool:
+    """Is there nothing in `text` that no mail's body may carry?"""
+    return _NO_MAIL_TEXT.search(text) is None
 
 
 def one_line(text: str) -> str:
@@ -28,6 +36,11 @@ def one_line(text: str) -> str:
 def is_one_line(text: str) -> bool:
     """Is there nothing in `text` that breaks a line, hides or reorders?"""
     return text.isprintable() or all(map(_is_harmless, text))
+
+
+def begins_encoded_word(text: str) -> bool:
+    """Would who reads `text` in a header decode a part of it, line breaks and all (RFC 2047)?"""
+    return "=?" in text
 
 
 def is_some_lines(text: str) -> bool:

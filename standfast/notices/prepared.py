@@ -5,7 +5,8 @@ Leaves the first stage to `render`, and the approval of what the digests stand f
 
 Rules
 - What is approved is exact: the digest of the prepared notice, the digest of each recipient's
-  message (which covers the address and every value handed in), and the Merkle root of those.
+  message (which covers that of the notice, the address, every value handed in and what stands in
+  each slot), and the Merkle root of those. The written-out text follows from these alone.
 - Slots are filled in one pass over a list of pieces. A value is never looked at again, so one that
   spells a slot or a template stays what it is: text.
 - In HTML a value is escaped and set apart for direction (`<bdi>`), so that a name written from
@@ -18,9 +19,10 @@ import hashlib
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from standfast.errors import Damaged, Refused
-from standfast.notices.plain import one_line
+from standfast.notices.plain import is_mail_text, one_line
 from standfast.records import Json, JsonObject, digest
 
 LONGEST_VALUE = 200  # characters of one recipient's value, once cleaned
@@ -42,15 +44,37 @@ class PreparedParts:
     text: tuple[Piece, ...]
     html: tuple[Piece, ...]
 
+    @cached_property
+    def slots(self) -> tuple[str, ...]:
+        """Name the values that these parts show, once each."""
+        pieces = (*self.subject, *self.text, *self.html)
+        return tuple(dict.fromkeys(piece.text for piece in pieces if piece.is_slot))
+
+    @cached_property
+    def is_mail_text(self) -> bool:
+        """May the body's pieces stand in a mail?"""
+        return all(is_mail_text(piece.text) for piece in (*self.text, *self.html))
+
 
 @dataclass(frozen=True, kw_only=True)
-class Filled:
-    """One person's message. `digest` is the leaf that stands for it under the root."""
+class Bound:
+    """What is one person's own in a message. `digest` is the leaf for it under the root.
+
+    `shown` and `escaped` are what stands in each slot, in plain text and in HTML.
+    """
+
+    digest: str
+    shown: Mapping[str, str]
+    escaped: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled(Bound):
+    """One person's message, written out."""
 
     subject: str
     text: str
     html: str
-    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +94,28 @@ class Prepared:
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", digest(self._approved()))
 
-    @property
+    @cached_property
     def slots(self) -> frozenset[str]:
         """Name the values that a recipient may be asked for."""
-        return frozenset(
-            piece.text
-            for parts in self.languages.values()
-            for piece in (*parts.subject, *parts.text, *parts.html)
-            if piece.is_slot
-        )
+        return frozenset(slot for parts in self.languages.values() for slot in parts.slots)
 
     def fill(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Filled:
-        """Put one recipient's values in; the same arguments give the same digest.
+        """Put one recipient's values in and write the message out; errors as `bind`."""
+        bound = self.bind(language, slots, token, address=address)
+        parts = self.languages[language]
+        return Filled(
+            digest=bound.digest,
+            shown=bound.shown,
+            escaped=bound.escaped,
+            # Mail programs decode what looks like an encoded word (RFC 2047), and with it could
+            # come what was cleaned away: line breaks, overrides.
+            subject=join(parts.subject, bound.shown).replace("=?", "= ?"),
+            text=join(parts.text, bound.shown),
+            html=join(parts.html, bound.escaped),
+        )
+
+    def bind(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Bound:
+        """Say what is one recipient's own; the same arguments give the same digest.
 
         Values are cleaned to one visible line first. `Refused`, naming the slot and not the value,
         when one is longer than LONGEST_VALUE, or empty where the template has no words for that,
@@ -93,25 +127,19 @@ class Prepared:
                 f"choose one of {', '.join(sorted(self.languages))}"
             )
         values = {name: self._value(name, raw) for name, raw in slots.items()}
-        parts = self.languages[language]
-        shown = {name: self._shown(name, values, language) for name in _slots_of(parts)}
+        names = self.languages[language].slots
+        shown = {name: self._shown(name, values, language) for name in names}
         escaped = {name: f"<bdi>{html.escape(value)}</bdi>" for name, value in shown.items()}
-        # Mail programs decode what looks like an encoded word (RFC 2047), and with it could come
-        # what was cleaned away: line breaks, overrides.
-        subject = _join(parts.subject, shown).replace("=?", "= ?")
-        text = _join(parts.text, shown)
-        marked_up = _join(parts.html, escaped)
         leaf: JsonObject = {
             "prepared": self.digest,
             "language": language,
             "token": token,
             "address": address,
             "values": values,
-            "subject": subject,
-            "text": text,
-            "html": marked_up,
+            "shown": shown,
+            "escaped": escaped,
         }
-        return Filled(subject=subject, text=text, html=marked_up, digest=digest(leaf))
+        return Bound(digest=digest(leaf), shown=shown, escaped=escaped)
 
     def as_json(self) -> JsonObject:
         """Write the notice down for the ledger; `from_json` reads it back."""
@@ -218,27 +246,41 @@ def merkle_root(digests: Sequence[str]) -> str:
     The leaves are hashed after 0x00 and the nodes after 0x01, so that no node passes for a leaf.
     The root of nothing is the SHA-256 of the empty string.
     """
-    if not digests:
-        return hashlib.sha256().hexdigest()
-    level = [hashlib.sha256(b"\x00" + bytes.fromhex(one)).digest() for one in digests]
-    while len(level) > 1:
-        # An odd node moves up as it is: the same tree as the RFC's split at the largest power of
-        # two.
-        paired = [
-            hashlib.sha256(b"\x01" + left + right).digest()
-            for left, right in zip(level[::2], level[1::2], strict=False)
-        ]
-        level = paired + level[len(paired) * 2 :]
-    return level[0].hex()
+    tree = MerkleTree()
+    for one in digests:
+        tree.add(one)
+    return tree.root()
 
 
-def _slots_of(parts: PreparedParts) -> frozenset[str]:
-    pieces = (*parts.subject, *parts.text, *parts.html)
-    return frozenset(piece.text for piece in pieces if piece.is_slot)
+class MerkleTree:
+    """The tree of `merkle_root`, grown leaf by leaf; it keeps a node for each doubling."""
+
+    def __init__(self) -> None:
+        self.leaves = 0
+        self._nodes: list[bytes] = []  # whole subtrees from the left, each smaller than the last
+
+    def add(self, digest_of_leaf: str) -> None:
+        """Add a leaf, by its SHA-256 in hex."""
+        node = hashlib.sha256(b"\x00" + bytes.fromhex(digest_of_leaf)).digest()
+        self.leaves += 1
+        # As many subtrees are completed as the number of leaves ends in zeros.
+        for _ in range((self.leaves & -self.leaves).bit_length() - 1):
+            node = hashlib.sha256(b"\x01" + self._nodes.pop() + node).digest()
+        self._nodes.append(node)
+
+    def root(self) -> str:
+        """Give the root over the leaves so far."""
+        if not self._nodes:
+            return hashlib.sha256().hexdigest()
+        *others, node = self._nodes
+        for left in reversed(others):
+            node = hashlib.sha256(b"\x01" + left + node).digest()
+        return node.hex()
 
 
-def _join(pieces: tuple[Piece, ...], values: Mapping[str, str]) -> str:
-    return "".join(values[piece.text] if piece.is_slot else piece.text for piece in pieces)
+def join(pieces: tuple[Piece, ...], values: Mapping[str, str]) -> str:
+    """Put values into the slots, in one pass; KeyError for a slot without one."""
+    return "".join([values[piece.text] if piece.is_slot else piece.text for piece in pieces])
 
 
 def _written(pieces: tuple[Piece, ...]) -> list[Json]:

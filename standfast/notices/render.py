@@ -69,6 +69,14 @@ class Template:
         """Name the variables that an incident must bring."""
         return frozenset(name for name, one in self.variables.items() if one.is_required)
 
+    def words_in(self, language: str) -> list[str]:
+        """Give the words of one language that stand in its `context.toml`."""
+        translated = [
+            *(labels for one in self.variables.values() for labels in one.labels.values()),
+            *(slot.when_empty for slot in self.slot_notes.values()),
+        ]
+        return [words[language] for words in translated if language in words]
+
     def example_context(self) -> JsonObject:
         """Give a value for every variable, for previews."""
         return {name: variable.example for name, variable in self.variables.items()}
@@ -216,13 +224,16 @@ def _complete(template: Template, context: JsonObject) -> dict[str, Json]:
     values: dict[str, Json] = {}
     for name, variable in template.variables.items():
         if name in context:
-            values[name] = context[name]
-            if why := variable.unfit(context[name]):
+            values[name] = variable.taken(context[name])
+            if why := variable.unfit(values[name]):
                 problems.append((name, why))
         elif variable.default is not None:
             values[name] = variable.default
         else:
             problems.append((name, f"is missing: {variable.description}"))
+    for name, variable in template.variables.items():
+        if variable.follows and name not in context:
+            values[name] = variable.following(values.get(variable.follows))
     if problems:
         hint = f"it takes {', '.join(sorted(template.variables))}"
         raise _invalid(

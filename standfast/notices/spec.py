@@ -9,17 +9,24 @@ Rules
   every language as it stands.
 - `labels` translate the codes that an operator writes at night (`phone`) into words of each
   language; what is not a code stands as written.
+- A list may also be given as one text with commas between, which is what a playbook's input holds.
+- A list that follows another has, where it is not given, those of the other's codes for which it
+  has words: what to do about the data goes with which data they are.
 - Every variable and slot has a description and an example: a preview needs nothing else.
 """
 
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
+from standfast.config.fields import Language, Text, like
+from standfast.config.reading import read
+from standfast.config.section import Section, setting
+from standfast.config.written import key_text
 from standfast.errors import Problem, TemplateInvalid
+from standfast.notices.dates import in_language as date_in_language
 from standfast.notices.plain import is_one_line, is_some_lines
 from standfast.records import Json, JsonObject
 
@@ -29,45 +36,56 @@ LONGEST_LIST = 200
 RESERVED = frozenset({"recipient", "loop"})
 SPEC_FILE = "context.toml"
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
-Kind = Literal["text", "lines", "list", "number", "flag"]
-Value = bool | int | str | tuple[str, ...] | Mapping[Language, str]
+Name = Annotated[
+    str,
+    like(r"[a-z][a-z0-9_]{0,39}", "a name has lower-case letters, digits and _, 40 at most"),
+]
+Kind = Literal["text", "date", "lines", "list", "number", "flag"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Variable(_Section):
+class Variable(Section):
     """One value that the incident brings, the same for every recipient.
 
-    `text` is one line, `lines` may have several and must not stand in a subject, `list` is one line
-    an entry, `number` a whole number, `flag` true or false. Without `default` it is required.
+    `text` is one line, `date` a day (2025-03-04) or a moment (2025-03-04 09:30 UTC) that each
+        language writes in its own way, or words; `lines` may have several and must not stand in a
+    subject, `list` is one line an entry, `number` a whole number, `flag` true or false. Without
+    `default` it is required.
     """
 
-    kind: Kind = Field(alias="type")
-    description: str = Field(min_length=1)
-    example: Value
-    default: Value | None = None
-    labels: dict[str, dict[Language, str]] = Field(default_factory=dict)
+    type: Kind = setting()
+    description: Text = setting()
+    example: Any = setting()
+    default: Any = setting(default=None)
+    labels: Mapping[str, Mapping[Language, str]] = setting(default={})
+    follows: Name | None = setting(default=None)
 
     @property
     def is_required(self) -> bool:
         return self.default is None
 
+    def taken(self, value: Json) -> Json:
+        """Give `value` as it is meant: a list that is written as one text comes apart."""
+        if self.type == "list" and isinstance(value, str):
+            return [entry for part in value.split(",") if (entry := part.strip())]
+        return value
+
+    def following(self, codes: Json) -> Json:
+        """Give those of another list's codes that this one has words for."""
+        entries = codes if isinstance(codes, list | tuple) else ()
+        return [code for code in entries if code in self.labels]
+
     def unfit(self, value: Json) -> str:
         """Say why `value` does not fit, or nothing when it does."""
         if isinstance(value, Mapping):
-            if self.kind not in {"text", "lines"} or not value:
-                return f"must be {_WORDS[self.kind]}"
+            if self.type not in {"text", "date", "lines"} or not value:
+                return f"must be {_WORDS[self.type]}"
             return next(filter(None, map(self.unfit_text, value.values())), "")
         return self.unfit_text(value)
 
     def unfit_text(self, value: Json) -> str:
         """The same for a value that is not given by language."""
         fits: bool
-        match self.kind:
+        match self.type:
             case "flag":
                 fits = isinstance(value, bool)
             case "number":
@@ -78,29 +96,32 @@ class Variable(_Section):
                     and len(value) <= LONGEST_LIST
                     and all(isinstance(entry, str) and _is_short_line(entry) for entry in value)
                 )
-            case "text":
+            case "text" | "date":
                 fits = isinstance(value, str) and _is_short_line(value)
             case "lines":
                 fits = (
                     isinstance(value, str) and len(value) <= LONGEST_LINES and is_some_lines(value)
                 )
-        return "" if fits else f"must be {_WORDS[self.kind]}"
+        return "" if fits else f"must be {_WORDS[self.type]}"
 
     def in_language(self, value: Json, language: str) -> Json:
         """Give `value` as a reader of `language` gets it; it must fit."""
         if isinstance(value, Mapping):
             value = value.get(language) or value.get("en") or next(iter(value.values()))
         if isinstance(value, str):
-            return self._labelled(value, language)
+            value = self._labelled(value, language)
+            return date_in_language(value, language) if self.type == "date" else value
         if isinstance(value, list | tuple):
-            return [self._labelled(str(entry), language) for entry in value]
+            entries = [self._labelled(str(entry), language) for entry in value]
+            # Codes of what is followed may share their words here: the same thing is said once.
+            return [*dict.fromkeys(entries)] if self.follows else [*entries]
         return value
 
     def speaks(self, value: Json, language: str) -> bool:
         """Will a reader of `language` get this prose in that language, as far as can be known?"""
         if isinstance(value, Mapping):
             return language in value
-        if isinstance(value, str) and (self.labels or self.kind == "lines"):
+        if isinstance(value, str) and (self.labels or self.type == "lines"):
             return not value or value in self.labels
         if self.labels and isinstance(value, list | tuple):
             return all(entry in self.labels for entry in value)
@@ -113,6 +134,7 @@ class Variable(_Section):
 
 _WORDS: dict[Kind, str] = {
     "text": f"one line of at most {LONGEST_TEXT} characters, without controls",
+    "date": "a day as 2025-03-04, a moment as 2025-03-04 09:30 UTC, or one line of words",
     "lines": f"text of at most {LONGEST_LINES} characters, without controls but line ends",
     "list": f"a list of at most {LONGEST_LIST} lines of at most {LONGEST_TEXT} characters each",
     "number": "a whole number",
@@ -124,30 +146,37 @@ def _is_short_line(text: str) -> bool:
     return len(text) <= LONGEST_TEXT and is_one_line(text)
 
 
-class Slot(_Section):
+class Slot(Section):
     """One value that each recipient has of their own, and what stands there when it is empty."""
 
-    description: str = Field(min_length=1)
-    example: str
-    when_empty: dict[Language, str] = Field(default_factory=dict)
+    description: Text = setting()
+    example: str = setting()
+    when_empty: Mapping[Language, str] = setting(default={})
 
 
-class Spec(_Section):
+class Spec(Section):
     """The whole `context.toml`."""
 
-    description: str = Field(min_length=1)
-    variables: dict[Name, Variable] = Field(default_factory=dict)
-    slots: dict[Name, Slot] = Field(default_factory=dict)
+    description: Text = setting()
+    variables: Mapping[Name, Variable] = setting(default={})
+    slots: Mapping[Name, Slot] = setting(default={})
 
-    @model_validator(mode="after")
-    def _values_fit(self) -> "Spec":
+    def check(self) -> None:
+        """Refuse a reserved name, and an example or default that is none."""
         for name, variable in self.variables.items():
             if name in RESERVED:
                 raise ValueError(f"{name!r} is a reserved name; choose another")
             for value in (variable.example, variable.default):
                 if value is not None and (why := variable.unfit(value)):
                     raise ValueError(f"the example or default of {name!r} {why}")
-        return self
+            if (followed := variable.follows) is not None:
+                other = self.variables.get(followed)
+                if variable.type != "list" or other is None or other.type != "list":
+                    raise ValueError(f"{name!r} and what it follows must both be lists")
+                if other.follows is not None or variable.default is None:
+                    raise ValueError(
+                        f"{name!r} needs a default, and must follow a list that follows none"
+                    )
 
     def example_context(self) -> JsonObject:
         """Give a value for every variable, for previews."""
@@ -179,22 +208,23 @@ class Spec(_Section):
 def read_spec(text: str, file: str) -> Spec:
     """Read a `context.toml`; raise TemplateInvalid naming every key that is wrong."""
     try:
-        return Spec.model_validate(tomllib.loads(text))
+        spec = read(Spec, tomllib.loads(text), Path())
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
         line = int(at[1]) if at else 0
         raise TemplateInvalid(
             str(Problem(file=file, line=line, message=f"no TOML: {error}"))
         ) from None
-    except ValidationError as error:
-        problems = [
-            Problem(
-                file=file,
-                line=0,
-                message=f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}",
-                hint="a variable has type, description, example, default, labels; "
-                "a slot has description, example, when_empty",
-            )
-            for one in error.errors(include_url=False, include_input=False)
-        ]
-        raise TemplateInvalid("\n".join(map(str, problems))) from None
+    if isinstance(spec, Spec):
+        return spec
+    problems = [
+        Problem(
+            file=file,
+            line=0,
+            message=f"{key_text(finding.key) or 'the file'}: {finding.message}",
+            hint="a variable has type, description, example, default, labels, follows; "
+            "a slot has description, example, when_empty",
+        )
+        for finding in spec
+    ]
+    raise TemplateInvalid("\n".join(map(str, problems)))

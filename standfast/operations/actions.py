@@ -6,12 +6,12 @@ Rules
 - A bare account name means every directory that knows it; `directory:name` means that one.
 - A directory that cannot be read now still gets the effect: it is looked at again before the act.
 - An approval by one more person is needed when the requester did not sign in, and by one when more
-  accounts would be locked than one person may. What incidents of the last day lock without having
-  asked counts too, or many small ones would lock everybody out.
+  accounts would be locked than one person may (`blast_radius`).
 """
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import cast
 
 from standfast.errors import (
@@ -21,12 +21,17 @@ from standfast.errors import (
     Unsupported,
     UsageError,
 )
-from standfast.ledger import Ledger
 from standfast.ledger.effects import Draft
-from standfast.ledger.incidents import Expansion, FrozenNotice
-from standfast.notices.audience import Audience
-from standfast.notices.prepared import Prepared, merkle_root, pick_language
+from standfast.ledger.incidents import Expansion
+from standfast.notices.audience import Audience, Recipient
+from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import prepare
+from standfast.operations.blast_radius import over_limit
+from standfast.operations.called import called, is_called
+from standfast.operations.notice_plan import NoticePlan
+from standfast.operations.own_acts import PREVIEW
+from standfast.operations.targets import HELD, MAIL, POST
+from standfast.operations.waves import left_out, with_canary
 from standfast.outside import Outside
 from standfast.playbook.arguments import arguments_of
 from standfast.playbook.catalogue import CATALOGUE
@@ -36,7 +41,8 @@ from standfast.records import EffectState, Json, JsonObject, Mode
 
 # Gives the token that the effect for a target will have; a plan has none to give.
 TokenOf = Callable[[str], str]
-MAIL = "mail:"
+NOTHING: Mapping[str, int] = {}
+DECIDES = "a person decides; nothing is sent by itself"
 _FEWEST_NAMES = 16  # that one look at a directory carries, when there are so many
 
 
@@ -47,7 +53,7 @@ def expand(
     *,
     is_signed: bool,
     token_of: TokenOf,
-    locked_today: int = 0,
+    locked_today: Mapping[str, int] = NOTHING,
 ) -> Expansion:
     """Give what the step would touch. Raises what makes the whole step impossible now."""
     arguments = arguments_of(step, state)
@@ -56,37 +62,35 @@ def expand(
             expansion = Expansion(drafts=_sources(arguments, outside))
         case "notices.send":
             expansion = _notice(step, arguments, state, outside, token_of)
+        case "notices.prepare":
+            expansion = _prepared(_notice(step, arguments, state, outside, token_of))
+        case str() as verb if is_called(verb):
+            expansion = Expansion(drafts=called(step, arguments, outside, state.incident))
         case str() as verb if verb.startswith("accounts."):
             expansion = Expansion(drafts=_accounts(verb, arguments, outside))
         case _:
             raise UsageError(f"step {step.name!r}: no operation carries {step.action!r}")
-    return _with_approvals(step, expansion, outside, is_signed=is_signed, locked_today=locked_today)
+    return with_approvals(step, expansion, outside, is_signed=is_signed, locked_today=locked_today)
 
 
-def locked_today(ledger: Ledger, mode: Mode, now: datetime) -> int:
-    """How many accounts the last day's incidents of this mode lock without having asked."""
-    return ledger.effects.locks_since(now - timedelta(days=1), mode)
-
-
-def acts(drafts: Sequence[Draft]) -> int:
-    """How many of these effects would be acted on."""
-    return sum(draft.state is EffectState.PLANNED for draft in drafts)
-
-
-def _with_approvals(
-    step: Step, expansion: Expansion, outside: Outside, *, is_signed: bool, locked_today: int
+def with_approvals(
+    step: Step,
+    expansion: Expansion,
+    outside: Outside,
+    *,
+    is_signed: bool,
+    locked_today: Mapping[str, int],
 ) -> Expansion:
     needed = step.approval.count if step.approval else 0
     roles = step.approval.roles if step.approval else ()
-    most = outside.config.limits.accounts_without_second_person
-    if step.action == "accounts.lock" and locked_today + acts(expansion.drafts) > most:
+    over = over_limit(expansion.drafts, locked_today, outside.config)
+    if over:
         needed = max(needed, 1)
     if needed and not is_signed:
         needed += 1
-    return Expansion(
-        drafts=expansion.drafts,
-        notice=expansion.notice,
-        reason=expansion.reason,
+    return replace(
+        expansion,
+        reason="; ".join(filter(None, (expansion.reason, over))),
         needs_approvals=needed,
         roles=roles,
         hold_seconds=outside.config.notices.abort_window_seconds
@@ -101,7 +105,11 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
     protected = {name.casefold(): why for name, why in outside.config.protected.accounts.items()}
     details: JsonObject = {"reason": arguments.get("reason") or ""}
     drafts = []
-    for connector, name in _resolved(cast("Sequence[str]", arguments["accounts"]), outside):
+    resolved = _resolved(cast("Sequence[str]", arguments["accounts"]), outside)
+    # A live run need not look twice: the lock itself is refused, for the same reason.
+    is_asked = verb == "accounts.lock" and outside.mode is Mode.PLAN
+    obstacles = _obstacles(resolved, outside) if is_asked else {}
+    for connector, name in resolved:
         target = f"{connector}:{name}"
         refusal = ""
         if not connector:
@@ -119,6 +127,7 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
                 refusal = str(error)
             except ConfigurationError:
                 pass  # said by the look before the act, and no other directory is kept waiting
+            refusal = refusal or obstacles.get((connector, name), "")
         drafts.append(
             Draft(
                 verb=verb,
@@ -130,6 +139,19 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
             )
         )
     return tuple(drafts)
+
+
+def _obstacles(accounts: Sequence[tuple[str, str]], outside: Outside) -> dict[tuple[str, str], str]:
+    """Say which accounts their directory would refuse to lock, and why, as far as it tells now."""
+    found: dict[tuple[str, str], str] = {}
+    for directory in dict.fromkeys(directory for directory, _ in accounts if directory):
+        names = [name for where, name in accounts if where == directory]
+        try:
+            states = outside.connector(directory).observe(names)
+        except (Unavailable, ConfigurationError):
+            continue  # said by the look before the act
+        found |= {(directory, state.name): state.obstacle for state in states}
+    return found
 
 
 def _resolved(accounts: Sequence[str], outside: Outside) -> list[tuple[str, str]]:
@@ -146,7 +168,15 @@ def _resolved(accounts: Sequence[str], outside: Outside) -> list[tuple[str, str]
             found.append((directory_given, account.partition(":")[2]))
         else:
             found.extend((directory, account) for directory in known[account] or [""])
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys((where, _canonical(where, name, outside)) for where, name in found))
+
+
+def _canonical(directory: str, name: str, outside: Outside) -> str:
+    """Give the one spelling under which an account is known here, whoever names it."""
+    try:
+        return outside.connector(directory).canonical(name) if directory else name
+    except ConfigurationError:
+        return name  # said by the look before the act
 
 
 def _perhaps_known(names: Sequence[str], directory: str, outside: Outside) -> list[str]:
@@ -212,45 +242,112 @@ def _notice(
     context |= cast("JsonObject", arguments.get("context") or {})
     prepared = prepare(template, context, banner=outside.mode is Mode.EXERCISE)
     audience = outside.audience(audience_name)
-    drafts, leaves = _recipients(prepared, audience, sender, outside, token_of)
+
+    def drafts() -> Iterable[Draft]:
+        found = _recipients(prepared, audience, sender, outside, token_of)
+        if outside.mode is Mode.EXERCISE or outside.prints(sender):
+            return found  # letters tell nothing before somebody posts them
+        return with_canary(found, outside.config.notices, len(audience.recipients))
+
     return Expansion(
-        drafts=drafts,
-        notice=FrozenNotice(
-            template=template_name,
-            body=prepared.as_json(),
-            digest=prepared.digest,
-            root=merkle_root(leaves),
-            audience=audience_name,
-            recipients=len(leaves),
+        telling=NoticePlan(
+            template=template_name, audience=audience_name, prepared=prepared, drafts=drafts
         ),
-        reason="; ".join(prepared.warnings),
+        reason="; ".join((*prepared.warnings, *left_out(audience))),
     )
+
+
+def _prepared(whole: Expansion) -> Expansion:
+    """Keep the notice as it was frozen, and of its recipients their number: none is written to."""
+    if not isinstance(whole.telling, NoticePlan):
+        return whole
+    refused = whole.telling.counted().refused.total()
+    notice = whole.telling.notice()
+    details: JsonObject = {
+        "template": notice.template,
+        "audience": notice.audience,
+        "digest": notice.digest,
+        "recipients": notice.recipients,
+        "refused": refused,
+    }
+    draft = Draft(
+        verb="notices.prepare",
+        connector=PREVIEW,
+        target=f"{PREVIEW}:{notice.template}",
+        details=details,
+    )
+    return Expansion(drafts=(draft,), notice=notice, reason=whole.reason)
 
 
 def _recipients(
     prepared: Prepared, audience: Audience, sender: str, outside: Outside, token_of: TokenOf
-) -> tuple[tuple[Draft, ...], list[str]]:
+) -> Iterator[Draft]:
     default = outside.config.organisation.languages[0]
-    drafts: list[Draft] = []
-    leaves: list[str] = []
+    languages: dict[str, str] = {}  # by what people ask for
     for person in audience.recipients:
-        target = MAIL + person.address
-        language = pick_language(person.language, prepared.languages, default).language
-        values = {name: value for name, value in person.values().items() if name in prepared.slots}
-        details: dict[str, Json] = {"language": language, "values": values, "why": person.why}
-        try:
-            filled = prepared.fill(language, values, token_of(target), address=person.address)
-        except StandfastError as error:
-            drafts.append(_refused_recipient(sender, target, str(error)))
+        channel, target, refusal = _way(person, sender, outside)
+        if refusal:
+            yield _refused_recipient(sender, target, refusal)
             continue
-        leaves.append(filled.digest)
-        details["digest"] = filled.digest
-        drafts.append(Draft(verb="notices.send", connector=sender, target=target, details=details))
-    drafts += [
-        _refused_recipient(sender, f"{MAIL}row {row.row_number}", row.reason)
-        for row in audience.rejected
-    ]
-    return tuple(drafts), leaves
+        language = languages.get(person.language)
+        if language is None:
+            language = pick_language(person.language, prepared.languages, default).language
+            languages[person.language] = language
+        values = {name: value for name, value in person.values().items() if name in prepared.slots}
+        address = target.partition(":")[2]
+        try:
+            bound = prepared.bind(language, values, token_of(target), address=address)
+        except StandfastError as error:
+            yield _refused_recipient(channel, target, str(error))
+            continue
+        details: dict[str, Json] = {
+            "language": language,
+            "values": values,
+            "why": person.why,
+            "digest": bound.digest,
+        }
+        yield Draft(verb="notices.send", connector=channel, target=target, details=details)
+    for person in audience.held:
+        yield _held_recipient(prepared, person, sender, default)
+    for row in chain(audience.rejected, audience.suppressed):
+        yield _refused_recipient(sender, f"{MAIL}row {row.row_number}", row.reason)
+
+
+def _way(person: Recipient, sender: str, outside: Outside) -> tuple[str, str, str]:
+    """Give the channel to a person, the target that this makes them, and why there is none."""
+    prints = outside.prints(sender)
+    if person.address and not prints:
+        return sender, MAIL + person.address, ""
+    post = POST + "\n".join(person.postal)
+    if prints:
+        if person.postal:
+            return sender, post, ""
+        return sender, MAIL + person.address, "there is no postal address, and it goes by letter"
+    letters = outside.letters()
+    if letters is None:
+        why = "no e-mail address, and nothing here writes letters; add a sender of kind `letters`"
+        return sender, post, why
+    return letters, post, ""
+
+
+def _held_recipient(prepared: Prepared, person: Recipient, sender: str, default: str) -> Draft:
+    """Name somebody whom only a person may decide to write to; nothing is sent by itself."""
+    return Draft(
+        verb="notices.send",
+        connector=sender,
+        target=HELD + person.key,
+        details={
+            "address": person.address,
+            "language": pick_language(person.language, prepared.languages, default).language,
+            "values": {n: v for n, v in person.values().items() if n in prepared.slots},
+            "why": person.why,
+            "held": person.held,
+            "postal": [*person.postal],
+        },
+        state=EffectState.REFUSED,
+        reason=f"{person.held}: {DECIDES}",
+        waits_for_a_person=True,
+    )
 
 
 def _refused_recipient(sender: str, target: str, reason: str) -> Draft:

@@ -1,4 +1,4 @@
-"""What backups, restores and verifications came to, for people, for `--json` and for the ledger.
+"""What backups and restores came to, for people, for `--json` and for the ledger.
 
 Rules
 - `summary` is what the ledger keeps: counts, times and the point's name, no name of a file.
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from backup.records import BackupResult, Finding, Point, RestoreResult, VerifyReport
+from backup.records import BackupResult, Point, RestoreResult
+from standfast.continuity.jumps import Jump
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 
@@ -22,10 +23,17 @@ class BackupOutcome:
     set_name: str
     result: BackupResult
     died_before: tuple[str, ...]  # earlier runs of the set whose process had died
+    jumps: tuple[Jump, ...] = ()  # what is far more than in the nights before
+    is_incomparable: bool = False  # everything was sent anew: no jump could be seen
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no file was there: a disk that is not mounted looks so, and nobody means that."""
+        return self.result.files == 0
 
     @property
     def exit_status(self) -> ExitStatus:
-        is_whole = self.result.complete and not self.result.is_fork
+        is_whole = self.result.complete and not self.result.is_fork and not self.is_empty
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
@@ -41,9 +49,22 @@ class BackupOutcome:
             "files_changed": result.files_changed,
             "files_unchanged": result.files_unchanged,
             "unread": result.unread_total,
+            "left_out": result.left_out_total,
+            "vanished": result.vanished,
             "bytes_read": result.bytes_read,
             "bytes_total": result.bytes_total,
             "bytes_new": result.bytes_new,
+            "bytes_changed": result.bytes_changed,
+            "bytes_incompressible": result.bytes_incompressible,
+            "sent_anew": result.sent_anew,
+            "jumps": [
+                {
+                    "what": jump.what,
+                    "permille": jump.permille,
+                    "usual_permille": jump.usual_permille,
+                }
+                for jump in self.jumps
+            ],
             "warnings": len(result.warnings),
             "consistent_at": timestamp(result.consistent_at),
         }
@@ -55,6 +76,10 @@ class BackupOutcome:
             **self.summary(),
             "unread": [{"path": item.path, "reason": item.reason} for item in self.result.unread],
             "unread_total": self.result.unread_total,
+            "left_out": [
+                {"path": item.path, "reason": item.reason} for item in self.result.left_out
+            ],
+            "left_out_total": self.result.left_out_total,
             "warnings": list(self.result.warnings),
             "died_before": list(self.died_before),
             "started_at": timestamp(self.result.started),
@@ -88,9 +113,19 @@ class RestoreOutcome:
     is_damaged: bool  # something is missing because the vault is not what was written
 
     @property
+    def has_found_nothing(self) -> bool:
+        """Whether something was asked for, and the point holds none of it."""
+        result = self.result
+        has_written = result.files or result.directories
+        is_missing = any(problem.is_missing for problem in result.problems)
+        return bool(result.problems) and not has_written and not is_missing
+
+    @property
     def exit_status(self) -> ExitStatus:
         if self.is_damaged:
             return ExitStatus.DAMAGED
+        if self.has_found_nothing:
+            return ExitStatus.USAGE
         return ExitStatus.PARTIAL if self.result.problems else ExitStatus.DONE
 
     def summary(self) -> dict[str, Json]:
@@ -113,60 +148,11 @@ class RestoreOutcome:
             "problems": [
                 {"path": item.path, "reason": item.reason} for item in self.result.problems
             ],
+            "healed": list(self.result.healed),
+            "is_resumed": self.result.is_resumed,
+            "is_on_disk": self.result.is_on_disk,
             "started_at": timestamp(self.result.started),
             "ended_at": timestamp(self.result.ended),
-            "exit_status": int(self.exit_status),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyOutcome:
-    """What a verification found; `findings` has the report's and the witness's own."""
-
-    run: str
-    report: VerifyReport
-    findings: tuple[Finding, ...]
-    is_read: bool  # every byte was read
-    is_keyed: bool  # and opened with an identity
-    is_write_only: bool  # can this host only add to the vault?
-    why_write_only: str
-
-    @property
-    def exit_status(self) -> ExitStatus:
-        is_sound = all(finding.severity != "error" for finding in self.findings)
-        return ExitStatus.DONE if is_sound else ExitStatus.DAMAGED
-
-    def summary(self) -> dict[str, Json]:
-        """What the ledger keeps."""
-        return {
-            "points": self.report.points,
-            "packs": self.report.packs,
-            "bytes_read": self.report.bytes_read,
-            "errors": sum(finding.severity == "error" for finding in self.findings),
-            "warnings": sum(finding.severity == "warning" for finding in self.findings),
-            "is_read": self.is_read,
-            "is_keyed": self.is_keyed,
-        }
-
-    def as_json(self) -> dict[str, Json]:
-        return {
-            "run": self.run,
-            **self.summary(),
-            "findings": [
-                {
-                    "severity": finding.severity,
-                    "object": finding.object,
-                    "problem": finding.problem,
-                    "what_to_do": finding.what_to_do,
-                }
-                for finding in self.findings
-            ],
-            "is_write_only": self.is_write_only,
-            "why_write_only": self.why_write_only,
-            "heads": [
-                {"writer": head.writer, "sequence": head.sequence, "sha256": head.sha256}
-                for head in self.report.heads
-            ],
             "exit_status": int(self.exit_status),
         }
 

@@ -1,46 +1,43 @@
-"""Backups as use-cases: make a recovery point, list them, restore one, verify the repository.
+"""Backups as use-cases: make a recovery point, list them.
 
 Owns what an operator or a schedule asks for and how it stands in the ledger. Leaves bytes, keys and
-formats to `backup/`, and drills to `drills.py`.
+formats to `backup/`, restoring to `restoring.py`, drills to `drills.py` and verifying to
+`verification.py`.
 
 Rules
 - Whatever could not be read is counted and named, and makes the outcome partial, never a success.
 - The ledger gets counts, times and the point's name; names of files stay in the outcome.
-- After a clean verification the newest recovery points go to the witness outside the vault, and the
-  next verification is held against it: that is what shows a vault that was rolled back.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from backup.errors import Busy
+from backup.errors import Busy, StoreUnavailable
 from backup.keys import Host
-from backup.records import Progress
-from backup.verify import verify as verify_repository
+from backup.records import BackupResult, Progress
+from backup.sources import Source
+from backup.stores import Store
 from backup.writer import back_up
-from standfast.continuity.schedule import is_missed, last_due
-from standfast.errors import ExitStatus
+from standfast.continuity.jumps import NIGHTS, Jump, Night, jumps
+from standfast.errors import ExitStatus, StandfastError, Unavailable
+from standfast.ledger.run_row import RunRow
 from standfast.operations.backup_outcomes import (
     BackupOutcome,
     PointList,
-    RestoreOutcome,
     SetAge,
-    VerifyOutcome,
 )
-from standfast.operations.backup_witness import append_heads, read_heads
-from standfast.operations.damage import is_damage_behind
+from standfast.operations.local_sources import source_of
 from standfast.operations.place import Place
 from standfast.operations.repository import (
     identity_of,
-    keys_of,
     opened_repository,
-    owner_of,
     plain_errors,
     set_of,
-    source_of,
-    vault_of,
+    writing_vault_of,
 )
 from standfast.operations.run_record import recorded
 
@@ -48,8 +45,9 @@ Report = Callable[[Progress], None]
 
 # Sets of one host share its send-log and go one after the other; a first backup may take hours.
 WAIT_FOR_ANOTHER_SET = timedelta(hours=12)
+# A store that is away comes back within the hour, or it is a matter for people.
+NIGHTLY_PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 4, 15, 30))
 _POLL_SECONDS = 0.5
-VAULT = "vault"  # what a verification's run row names as its subject
 
 
 def run_backup(
@@ -59,24 +57,31 @@ def run_backup(
     progress: Report | None = None,
     *,
     wait_for_another_set: timedelta = WAIT_FOR_ANOTHER_SET,
+    pauses: Sequence[timedelta] = (),
+    sleep: Callable[[float], None] = time.sleep,
 ) -> BackupOutcome:
     """Back one set up; `way` says what runs this: prefect, serve or direct.
 
-    Safe to run again after any error. Raises `UsageError` for an unknown set, `Refused` while this
-    set is being backed up, `Unavailable` when the store does not answer.
+    When the store does not answer it is tried again after each of `pauses`, and what was stored
+    stays. Safe to run again after any error. Raises `UsageError` for an unknown set, `UnderWay`
+    while this set is being backed up, `Unavailable` when the store does not answer.
     """
     settings = set_of(place, set_name)
     with recorded(place, "backup", set_name, way) as run, plain_errors(f"backing up {set_name}"):
         host = Host.load(place.config.backup.host)
-        vault = vault_of(place)
+        exclude = settings.exclude
+        sources = [source_of(one, place.resolver, exclude) for one in settings.sources]
         give_up_at = time.monotonic() + wait_for_another_set.total_seconds()
+        left = list(pauses)
+        vault: Store | None = None
         while True:
             try:
+                vault = vault or writing_vault_of(place)
                 result = back_up(
                     vault=vault,
                     host=host,
                     set_name=set_name,
-                    sources=[source_of(source) for source in settings.sources],
+                    sources=sources,
                     send_log=place.config.backup.send_log,
                     now=place.clock,
                     progress=progress,
@@ -85,13 +90,67 @@ def run_backup(
             except Busy:
                 if time.monotonic() > give_up_at:
                     raise
-                time.sleep(_POLL_SECONDS)
+                sleep(_POLL_SECONDS)
+            except (StoreUnavailable, Unavailable):
+                if not left:
+                    raise
+                sleep(left.pop(0).total_seconds())
+        result = _let_go(sources, result)
         outcome = BackupOutcome(
             run=run.token, set_name=set_name, result=result, died_before=run.died_before
         )
+        before = _good_runs(place, set_name, NIGHTS)
+        outcome = dataclasses.replace(
+            outcome,
+            jumps=_jumps(before, outcome),
+            is_incomparable=result.sent_anew and bool(before),
+        )
         is_whole = outcome.exit_status is ExitStatus.DONE
         run.ends("done" if is_whole else "partial", outcome.summary())
+    if outcome.jumps:
+        with suppress(StandfastError):  # the point is made; the watch tells what this could not
+            from standfast.operations.alarms import jumped, tell  # messages: most nights need none
+
+            tell(place, jumped(set_name, outcome.run, outcome.jumps), way)
     return outcome
+
+
+def expected_files(place: Place, set_name: str) -> int:
+    """Give how many files the newest good run of a set had; 0 where there is none."""
+    return next((int(run.summary.get("files", 0)) for run in _good_runs(place, set_name, 1)), 0)
+
+
+def newest_jumps(place: Place, set_name: str) -> tuple[str, tuple[Jump, ...]] | None:
+    """Give the newest good run of a set and what jumped in it; None when nothing did."""
+    for run in _good_runs(place, set_name, 1):
+        if found := run.summary.get("jumps"):
+            return run.id, tuple(Jump(**jump) for jump in found)
+    return None
+
+
+def _jumps(runs: Sequence[RunRow], outcome: BackupOutcome) -> tuple[Jump, ...]:
+    nights = [Night.of(run.summary) for run in runs]
+    tonight = Night.of(outcome.summary())
+    before = [night for night in reversed(nights) if night is not None]
+    return () if tonight is None else jumps(before, tonight)
+
+
+def _good_runs(place: Place, set_name: str, most: int) -> list[RunRow]:
+    return place.runs.all("backup", set_name, states=["done", "partial"], most=most)
+
+
+def _let_go(sources: Sequence[Source], result: BackupResult) -> BackupResult:
+    """Tell the sources that the point is committed; what goes wrong with that is a warning."""
+    warnings = []
+    for source in sources:
+        try:
+            source.committed()
+        except OSError as error:
+            warnings.append(
+                f"source {source.name} could not let go of what is in the point now:"
+                f" {error.strerror or type(error).__name__}"
+            )
+    return dataclasses.replace(result, warnings=(*result.warnings, *warnings))
 
 
 def list_points(
@@ -101,91 +160,9 @@ def list_points(
     with plain_errors("listing recovery points"):
         opened = None if identity is None else identity_of(place, identity)
         points = opened_repository(place, opened).points(set_name)
+    if set_name is not None and not points:
+        set_of(place, set_name)  # a set that was removed may have points; a typo has none
     return PointList(points=tuple(points))
-
-
-def restore(
-    place: Place,
-    point: str,
-    to: Path,
-    identity_file: Path | None,
-    patterns: Sequence[str] = (),
-    progress: Report | None = None,
-    *,
-    set_name: str | None = None,
-    has_owner: bool = False,
-    way: str = "direct",
-) -> RestoreOutcome:
-    """Restore a point, or what the patterns select of it, into an empty folder as `to/<source>/…`.
-
-    `point` is "latest", "<writer>/<sequence>" or a sequence. Raises `UsageError` for an unknown
-    point or an identity that opens nothing, `Refused` when `to` is not empty.
-    """
-    with plain_errors("restoring"):
-        repository = opened_repository(place, identity_of(place, identity_file))
-        chosen = repository.resolve(point, set_name)
-    with (
-        recorded(place, "restore", chosen.set_name, way, is_shared=True) as run,
-        plain_errors(f"restoring {chosen.name}"),
-    ):
-        result = repository.restore(
-            chosen, to, patterns, progress, owner=has_owner, now=place.clock
-        )
-        outcome = RestoreOutcome(
-            run=run.token,
-            point=chosen,
-            to=to,
-            result=result,
-            is_damaged=is_damage_behind(repository, chosen, result.problems),
-        )
-        state = "failed" if outcome.is_damaged else "partial" if result.problems else "done"
-        run.ends(state, outcome.summary())
-    return outcome
-
-
-def verify(
-    place: Place,
-    read: bool = False,
-    identity_file: Path | None = None,
-    progress: Report | None = None,
-    *,
-    way: str = "direct",
-) -> VerifyOutcome:
-    """Check the whole repository; with `read` every byte, with an identity what it holds, too.
-
-    What is wrong is in the findings, not raised; a clean result moves the witness on.
-    """
-    with (
-        recorded(place, "verify", VAULT, way) as run,
-        plain_errors("verifying the repository"),
-    ):
-        witness, torn = read_heads(place.config.backup.witness)
-        vault = vault_of(place)
-        identity = None if identity_file is None else identity_of(place, identity_file)
-        report = verify_repository(
-            vault,
-            keys=keys_of(place),
-            identity=identity,
-            read=read,
-            witness=witness,
-            owner=owner_of(place),
-            progress=progress,
-        )
-        traits = vault.describe()
-        outcome = VerifyOutcome(
-            run=run.token,
-            report=report,
-            findings=(*torn, *report.findings),
-            is_read=read,
-            is_keyed=identity is not None,
-            is_write_only=traits.is_write_only,
-            why_write_only=traits.why,
-        )
-        is_sound = outcome.exit_status is ExitStatus.DONE
-        if is_sound:
-            append_heads(place.config.backup.witness, report.heads, witness, place.clock())
-        run.ends("done" if is_sound else "failed", outcome.summary())
-    return outcome
 
 
 def set_age(place: Place, set_name: str, *, grace: timedelta = timedelta(0)) -> SetAge:
@@ -197,8 +174,10 @@ def set_age(place: Place, set_name: str, *, grace: timedelta = timedelta(0)) -> 
     now = place.clock()
     settings = set_of(place, set_name)
     zone = settings.time_zone or place.config.organisation.time_zone
+    from standfast.continuity.schedule import is_missed, last_due  # no backup needs them
+
     due_at = last_due(settings.schedule, zone, now - grace)
-    runs = place.ledger.runs.all("backup", set_name)
+    runs = place.runs.all("backup", set_name)
     good = [run.started_at for run in runs if run.state in ("done", "partial")]
     begun = [run.started_at for run in runs if run.state in ("done", "partial", "running")]
     good_at = max(good, default=None)

@@ -1,6 +1,7 @@
 """Trying every part of a place, before the night on which it is needed.
 
-Owns the order. Leaves this machine's own parts to `checks_here`, the others to `checks_outside`.
+Owns the order. Leaves this machine's own parts to `checks_here`, what opens incidents to
+`checks_triggers`, clocks and roles to `checks_duties`, the others to `checks_outside`.
 
 Rules
 - Nothing is sent, locked, frozen or backed up; the chain's tail is verified and its head signed.
@@ -12,12 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from standfast.config import Config, load
+from standfast.counted import counted
 from standfast.errors import Damaged, StandfastError
 from standfast.evidence import Custody
 from standfast.ledger import Ledger, opened
 from standfast.ledger.incidents import FrozenNotice
-from standfast.operations import checks_here, checks_outside
-from standfast.operations.counted import counted
+from standfast.operations import checks_duties, checks_here, checks_outside, checks_triggers
 from standfast.operations.place import Clock, ledger_url, os_user, system_clock
 from standfast.operations.repository import plain_errors
 from standfast.operations.verdicts import Check, Ground, Look, Report, Verdict, ok
@@ -57,7 +58,12 @@ def check_place(
             ledger=ledger,
             outside=_reader(config, resolver, clock),
         )
-        looks = {**checks_here.LOOKS, **checks_outside.LOOKS}
+        looks = {
+            **checks_here.LOOKS,
+            **checks_outside.LOOKS,
+            **checks_duties.LOOKS,
+            **checks_triggers.LOOKS,
+        }
         for done, (part, look) in enumerate(looks.items()):
             if progress:
                 progress(done, len(looks))

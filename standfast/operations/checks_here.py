@@ -11,19 +11,22 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from backup.errors import AlreadyThere
+from backup.errors import AlreadyThere, BackupError
 from backup.errors import UsageError as BackupUsageError
 from backup.format.layout import snapshots_of
 from backup.keys import Host
+from backup.sources import Obstacle
 from backup.stores import Store
 from backup.trust import load_trust
 from standfast.config import Config
-from standfast.config.backup import BackupSetConfig
+from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
 from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
-from standfast.operations.counted import counted
+from standfast.counted import counted
+from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
+from standfast.operations.local_sources import source_of
 from standfast.operations.repository import open_vault
-from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
+from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok, warn
 from standfast.outside.live import read_signing_key
 
 _ENOUGH_APPROVERS = 2
@@ -123,7 +126,9 @@ def _sets(ground: Ground) -> Iterator[Check]:
                 f"{name}: {', '.join(missing)} is not there or cannot be read",
                 "mend the path, or run as who may read it",
             )
-        else:
+        obstacles = list(_obstacles(ground, one))
+        yield from obstacles
+        if not missing and not any(found.verdict is Verdict.FAIL for found in obstacles):
             yield ok("backup sets", f"{name}: {counted(len(one.sources), 'source')}, readable")
     config = ground.config
     for folder in (config.backup.send_log.parent, config.drills.folder, config.custody.folder):
@@ -147,7 +152,26 @@ def _services(ground: Ground) -> Iterator[Check]:
 
 
 def _missing(one: BackupSetConfig) -> list[str]:
-    return [source.name for source in one.sources if not os.access(source.path, os.R_OK)]
+    return [
+        source.name
+        for source in one.sources
+        if isinstance(source, FilesSourceConfig | SqliteSourceConfig)
+        and not os.access(source.path, os.R_OK)
+    ]
+
+
+def _obstacles(ground: Ground, one: BackupSetConfig) -> Iterator[Check]:
+    """Ask the servers: is the program there, does the server answer, may the role read all?"""
+    for settings in one.sources:
+        source = source_of(settings, ground.resolver, one.exclude)
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                found = source.obstacles(Path(scratch))
+            except BackupError as error:
+                found = [Obstacle(problem=str(error))]
+        for obstacle in found:
+            judge = fail if obstacle.prevents else warn
+            yield judge("backup sets", f"{source.name}: {obstacle.problem}", "see docs/sources.md")
 
 
 def _keys(ground: Ground) -> Iterator[Check]:
@@ -174,6 +198,34 @@ def _keys(ground: Ground) -> Iterator[Check]:
         )
 
 
+def _custodians(ground: Ground) -> Iterator[Check]:
+    now, ask = ground.clock(), "`standfast backup custodian challenge new --to FILE`"
+    found = standings(folder_of(ground.config.backup.send_log))
+    if not found:
+        store = open_vault(ground.config, ground.resolver, ground.clock)
+        made = load_trust(store).roots[0].created
+        if now - made > FRESH_FOR:
+            yield warn("custodians", "nobody was ever asked whether the keys still open", ask)
+        return
+    for one in found:
+        who = one.name or one.fingerprint
+        if one.lacks:
+            yield warn(
+                "custodians",
+                f"{who} does not open {', '.join(one.lacks)}",
+                "`standfast backup owner add-custodian` wraps it to them",
+            )
+        elif one.is_overdue(now):
+            last = one.answered_at or one.asked_at
+            yield warn("custodians", f"no sign of {who}'s key for {(now - last).days} days", ask)
+        elif one.answered_at is None:
+            yield warn("custodians", f"{who} has not answered the challenge yet", "remind them")
+        else:
+            days = (now - one.answered_at).days
+            when = f"{counted(days, 'day')} ago" if days else "today"
+            yield ok("custodians", f"{who} showed the key {when}")
+
+
 def _people(ground: Ground) -> Iterator[Check]:
     if ground.ledger is None:
         return
@@ -183,8 +235,8 @@ def _people(ground: Ground) -> Iterator[Check]:
             "people",
             f"{counted(len(there), 'person', 'people')} enrolled; an approval takes "
             "somebody who did not ask for it",
-            "`standfast people add NAME` enrols one; on the first day, before the first incident, "
-            "they may approve at once",
+            "`standfast people add NAME` enrols one; on the first day, before the first live "
+            "incident, they may approve at once, later after a day",
         )
     else:
         yield ok("people", f"{len(there)} people could be asked to approve")
@@ -249,6 +301,7 @@ LOOKS: Mapping[str, Look] = {
     "backup sets": _sets,
     "services": _services,
     "keys": _keys,
+    "custodians": _custodians,
     "people": _people,
     "serve": _serve,
 }

@@ -2,7 +2,8 @@
 written for people: notices and playbooks.
 
 Rules
-- A directory is asked about an account that nobody has: that it answers is the test.
+- A directory is asked about an account that nobody has: that it answers is the test. Where it
+  tells what our own credential may do, what that lacks is named.
 - A sender is connected to and left again; nothing is handed over.
 - A playbook of one's own that cannot be carried out is a failure; a shipped one is a warning, since
   a place need not have what every playbook names.
@@ -11,10 +12,12 @@ Rules
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from standfast.accounts import Connector
-from standfast.errors import PlaybookInvalid, StandfastError
+from standfast.config.rotation import RotationConfig
+from standfast.counted import counted
+from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError
 from standfast.operations import playbooks
-from standfast.operations.counted import counted
 from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
+from standfast.outside.rotation import read_recipients
 from standfast.playbook.model import Playbook
 
 _NOBODY = "standfast-check"
@@ -25,12 +28,23 @@ def _accounts(ground: Ground) -> Iterator[Check]:
     if not names:
         yield warn("accounts", "no account can be locked from here", "add [accounts.NAME]")
     yield from _each("accounts", names, lambda name: _directory(ground, name))
+    if ground.config.rotation is not None:
+        yield from _rotation(ground.config.rotation)
     if names and not ground.config.protected.accounts:
         yield warn(
             "accounts",
             "no account is protected: a mistake could lock the responders out",
             "name responders, break-glass and service accounts under [protected.accounts]",
         )
+
+
+def _rotation(settings: RotationConfig) -> Iterator[Check]:
+    try:
+        keys = read_recipients(settings.recipients)
+    except ConfigurationError as error:
+        yield fail("accounts", str(error), "until then no account is given a new password")
+        return
+    yield ok("accounts", f"new passwords are sealed to {counted(len(keys), 'key')}")
 
 
 def _directory(ground: Ground, name: str) -> Iterator[Check]:
@@ -45,6 +59,14 @@ def _directory(ground: Ground, name: str) -> Iterator[Check]:
         )
     else:
         yield ok("accounts", found)
+    for shortcoming in connector.shortcomings():
+        yield warn("accounts", f"{name}: {shortcoming}", "what a plan cannot lock, it refuses")
+    if connector.is_contract_tested:
+        yield warn(
+            "accounts",
+            f"{name}: contract-tested: tried on what the provider publishes, not on the provider",
+            "lock, prove and undo a test account there before you count on it",
+        )
     yield from _protected(ground, name, connector)
 
 
@@ -77,19 +99,33 @@ def _senders(ground: Ground) -> Iterator[Check]:
 
 def _sender(ground: Ground, name: str) -> Iterator[Check]:
     ground.outside.sender(name).reach()
+    settings = ground.config.senders[name]
+    if settings.kind == "letters":
+        yield ok("senders", f"{name}: {settings.folder} can be written; nothing was")
+        return
     yield ok("senders", f"{name}: connects and signs in; nothing was sent")
 
 
 def _audiences(ground: Ground) -> Iterator[Check]:
+    if not ground.config.audiences:
+        yield warn("audiences", "no notice has anybody to go to", "add [audiences.NAME]")
     yield from _each("audiences", ground.config.audiences, lambda name: _audience(ground, name))
 
 
 def _audience(ground: Ground, name: str) -> Iterator[Check]:
+    settings = ground.config.audiences[name]
+    if settings.kind == "backup":
+        yield ok("audiences", f"{name}: in recovery points; a drill of {settings.set} tries them")
+        return
     audience = ground.outside.audience(name)
     people = counted(len(audience.recipients), "person", "people")
+    if audience.held:
+        yield ok("audiences", f"{name}: {len(audience.held)} held for a person to decide")
     rejected = len(audience.rejected)
     if rejected:
-        yield warn(
+        # With nobody left the notice tells nobody tonight: that is no risk, it is a failure.
+        verdict = warn if audience.recipients or audience.held else fail
+        yield verdict(
             "audiences",
             f"{name}: {people} can be reached, {counted(rejected, 'row')} cannot "
             f"(the first: row {audience.rejected[0].row_number}, {audience.rejected[0].reason})",
@@ -117,8 +153,8 @@ def _source(ground: Ground, name: str) -> Iterator[Check]:
 
 
 def _notices(ground: Ground) -> Iterator[Check]:
-    # Each was rendered with its own examples in every language when it was read.
-    templates = ground.outside.templates
+    # Each is rendered with its own examples in every language when it is read.
+    templates = dict(ground.outside.templates)
     yield ok("notices", f"{len(templates)} notices render in each of their languages")
     for name, template in templates.items():
         if missing := set(ground.config.organisation.languages) - set(template.languages):
@@ -132,6 +168,7 @@ def _notices(ground: Ground) -> Iterator[Check]:
 def _playbooks(ground: Ground) -> Iterator[Check]:
     files = playbooks.files(ground.config)
     sound: list[Playbook] = []
+    lacking: dict[tuple[str, str], list[str]] = {}
     for name, file in files.items():
         try:
             sound.append(playbooks.find(ground.config, name))
@@ -139,31 +176,18 @@ def _playbooks(ground: Ground) -> Iterator[Check]:
             if file.parent != playbooks.SHIPPED:
                 yield fail("playbooks", str(error), f"mend {file.name}")
                 continue
-            first = error.problems[0].message
-            yield warn(
-                "playbooks",
-                f"{name} cannot be carried out here: {first}",
-                f"add what it names; see `standfast playbook check {name}`",
-            )
+            # One line for all that lack the same thing, not one for each of them.
+            first = error.problems[0]
+            what = first.message.partition(": ")[2] or first.message
+            lacking.setdefault((what, first.hint), []).append(name)
+    for (what, hint), names in lacking.items():
+        yield warn(
+            "playbooks",
+            f"{', '.join(names)} cannot be carried out here: {what}",
+            f"{hint}; see `standfast playbook check {names[0]}`",
+        )
     if sound:
         yield ok("playbooks", f"sound here: {', '.join(one.name for one in sound)}")
-    yield from _roles(ground, sound)
-
-
-def _roles(ground: Ground, sound: Iterable[Playbook]) -> Iterator[Check]:
-    """Is there somebody for each role that an approval may ask for?"""
-    if ground.ledger is None:
-        return
-    there = {role for person in ground.ledger.people.all() for role in person.roles}
-    for playbook in sound:
-        for step in playbook.steps:
-            if step.approval and step.approval.roles and not there & set(step.approval.roles):
-                roles = " or ".join(step.approval.roles)
-                yield warn(
-                    "playbooks",
-                    f"{playbook.name}: step {step.name} asks a {roles}, and nobody is one",
-                    f"`standfast people add NAME --role {step.approval.roles[0]}`",
-                )
 
 
 def _each(

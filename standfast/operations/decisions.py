@@ -1,46 +1,46 @@
-"""What people say about an incident: approve, refuse, answer, accept, retry, settle, undo.
+"""What people say about an incident: approve, refuse, answer, accept, retry, settle.
+
+Leaves taking acts back to `undoing`.
 
 Rules
 - Whoever approves signs in here: the passphrase makes the key, the key signs the plan's digest.
 - A word changes the ledger only; a runner carries out what follows from it.
-- An undo restores the recorded prior state and nothing else. It is refused where the effect is
-  unknown, kept where another open incident holds the account, and asks for an approval of the
-  remaining risk where the lock was never proven: it could let the intruder back in.
-- Whoever asks for an undo without having signed in could be its approver: then two must approve.
+- Where a step names roles, only who signed in and has one of them answers it, lets it go on,
+  retries it or settles its effects; a try that does not count stands in the timeline. Where it
+  names none, or an exercise plays a role that nobody has, whoever runs this may, and the timeline
+  says who that was.
 - What an approver refused is asked again as a new round, with a plan of its own to be signed.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from standfast.errors import Refused, UsageError
+from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question
-from standfast.ledger.effects import NEEDS_PRIOR, Draft, EffectRow
-from standfast.ledger.incidents import Expansion
-from standfast.operations.incident import expand_step
+from standfast.operations.incident import expand_step, refuse_closed
 from standfast.operations.place import Place
+from standfast.operations.rehearsing import is_played
 from standfast.people.sign_in import Credential, sign_in
-from standfast.playbook.engine import State
+from standfast.playbook.engine import State, StepView
 from standfast.playbook.inputs import read_answer
-from standfast.records import EffectState, Observed, Proof, StepState
+from standfast.records import EffectState, Observed, StepState
 
 _PROOFS = "accounts.prove_locked"
-_UNDO_OF = {"accounts.lock": "accounts.unlock"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class UndoPlan:
-    """What an undo will restore, what it will not, and what it needs first."""
+class Retried:
+    """What is tried again."""
 
-    step: str  # the name to approve and to look at; empty when nothing is to be undone
-    restores: int
-    kept: tuple[str, ...]  # one reason for each target that stays as it is
-    needs_approvals: int
+    count: int  # effects, and steps that had come to none
+    left: tuple[str, ...]  # steps that somebody else must speak for
 
 
 def known_person(place: Place, name: str, passphrase: str) -> str:
     """Sign a person in; give the name. ApprovalRefused when the passphrase is not theirs."""
     person = place.ledger.people.get(name)
+    if why := place.ledger.people.objection(name, (), place.clock()):
+        raise ApprovalRefused(why)  # removed, or a key that somebody wrote into the database
     sign_in(name, passphrase, Credential(public_key=person.public_key, salt=person.salt))
     return name
 
@@ -53,14 +53,26 @@ def decide(
     passphrase: str,
     *,
     approves: bool = True,
+    as_shown: str = "",
 ) -> Question:
-    """Sign an approval or a refusal of a step; with no step named, of the only one that asks."""
+    """Sign an approval or a refusal of a step; with no step named, of the only one that asks.
+
+    `as_shown` is the digest that the person was shown, or how it begins: ApprovalRefused when the
+    step is planned otherwise by now.
+    """
+    refuse_closed(place, incident_id)
     step = step or _the_asking_step(place, incident_id)
     person = place.ledger.people.get(person_name)
     key = sign_in(
         person_name, passphrase, Credential(public_key=person.public_key, salt=person.salt)
     )
     asked = place.ledger.steps.question(incident_id, step)
+    if as_shown and not asked.digest.startswith(as_shown.lower()):
+        raise ApprovalRefused(
+            f"step {step!r} of {incident_id} is not planned as it was shown to you; nothing was "
+            f"signed. Its plan is now {asked.digest[:16]}: read `standfast incident status "
+            f"{incident_id} --targets`, then approve with --digest {asked.digest[:16]}"
+        )
     decision = APPROVE if approves else REFUSE
     signature = key.sign(asked.message(person_name, decision)).hex()
     return place.ledger.steps.decide(
@@ -68,38 +80,108 @@ def decide(
     )
 
 
-def answer(place: Place, incident_id: str, step: str, text: str) -> None:
-    """Answer a decision or report on a manual step."""
+def answer(place: Place, incident_id: str, step: str, text: str, *, by: str | None = None) -> None:
+    """Answer a decision or report on a manual step.
+
+    `by`, here and below, is the name of a person who signed in (`known_person`). ApprovalRefused
+    where the step names roles and they have none of them, or nobody signed in.
+    """
+    refuse_closed(place, incident_id)
     state = place.ledger.incidents.state(incident_id)
-    try:
-        asked = state.playbook.step(step)
-    except KeyError:
-        names = ", ".join(one.name for one in state.playbook.steps)
-        raise UsageError(f"{incident_id} has no step {step!r}; its steps are: {names}") from None
-    place.ledger.steps.answer(
-        incident_id, step, read_answer(asked, text), place.actor, place.clock()
-    )
+    _refuse_unknown(step, [one.name for one in state.playbook.steps], incident_id)
+    asked = state.playbook.step(step)
+    who = speaker(place, state, step, by)
+    place.ledger.steps.answer(incident_id, step, read_answer(asked, text), who, place.clock())
 
 
-def accept(place: Place, incident_id: str, step: str) -> None:
+def accept(place: Place, incident_id: str, step: str, *, by: str | None = None) -> None:
     """Let what needs a step go on although the step was not wholly done."""
-    place.ledger.steps.accept(incident_id, step, place.actor, place.clock())
-
-
-def retry(place: Place, incident_id: str, step: str | None = None) -> int:
-    """Plan again what failed: effects one by one, and steps that came to no effect or to a no."""
-    again = place.ledger.attempts.retry(incident_id, step, place.actor, place.clock())
+    refuse_closed(place, incident_id)
     state = place.ledger.incidents.state(incident_id)
+    _refuse_unknown(step, _all_steps(state), incident_id)
+    who = speaker(place, state, step, by)
+    place.ledger.steps.accept(incident_id, step, who, place.clock())
+
+
+def retry(
+    place: Place, incident_id: str, step: str | None = None, *, by: str | None = None
+) -> Retried:
+    """Plan again what failed: effects one by one, and steps that came to no effect or to a no.
+
+    With no step named, of all that `by` may speak for; the others are named in the result.
+    """
+    refuse_closed(place, incident_id)
+    state = place.ledger.incidents.state(incident_id)
+    if step is not None:
+        _refuse_unknown(step, _all_steps(state), incident_id)
     outside = place.outside(place.ledger.incidents.get(incident_id))
-    for name, view in state.steps.items():
+    again, left = 0, []
+    for name, view in _retryable(state):
+        if step not in (None, name):
+            continue
+        try:
+            # Of a step that asks, only pages can have failed: to send them again is nobody's right.
+            is_asking = view.state is StepState.ASKING
+            who = (by or place.actor) if is_asking else speaker(place, state, name, by)
+        except ApprovalRefused:
+            if step is not None:
+                raise
+            left.append(name)
+            continue
+        again += place.ledger.attempts.retry(incident_id, name, who, place.clock())
         has_nothing = view.state is StepState.FAILED and not view.counts.total
-        if step in (None, name) and (has_nothing or view.state is StepState.REFUSED):
+        if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
             expand_step(place, state, outside, name, view.round + 1)
             again += 1
-    return again
+    return Retried(count=again, left=tuple(left))
 
 
-def settle(place: Place, incident_id: str, token: str, *, happened: bool) -> None:
+def _all_steps(state: State) -> list[str]:
+    return [*(one.name for one in state.playbook.steps), *(view.step for view in state.extra)]
+
+
+def _refuse_unknown(step: str, known: Sequence[str], incident_id: str) -> None:
+    if step not in known:
+        raise UsageError(f"{incident_id} has no step {step!r}; its steps are: {', '.join(known)}")
+
+
+def _retryable(state: State) -> Iterator[tuple[str, StepView]]:
+    """Give each step that has something to try again, or whose pages may have failed."""
+    for view in (*state.steps.values(), *state.extra):
+        is_over = view.state in (StepState.FAILED, StepState.REFUSED)
+        if is_over or view.counts.failed or view.state is StepState.ASKING:
+            yield view.step, view
+
+
+def speaker(place: Place, state: State, step_name: str, by: str | None) -> str:
+    """Give who speaks about a step; ApprovalRefused unless the roles that it names let them."""
+    step = next((step for step in state.playbook.steps if step.name == step_name), None)
+    roles = step.roles if step else ()
+    if not roles:
+        roles = place.ledger.steps.roles(state.incident, step_name)
+    if by is None:
+        if roles and not is_played(place, state.mode, roles):
+            there = place.ledger.people.all(roles)
+            what_to_do = (
+                "sign in with --as PERSON"
+                if there
+                else f"nobody here is one: `standfast people add NAME --role {roles[0]}`, who may "
+                "speak at once on the first day, and after a day later on"
+            )
+            raise ApprovalRefused(
+                f"about step {step_name!r} of {state.incident} only {' or '.join(roles)} may say "
+                f"something; {what_to_do}"
+            )
+        return place.actor
+    if why := place.ledger.people.objection(by, roles, place.clock()):
+        place.ledger.steps.reject(state.incident, step_name, by, why, place.clock())
+        raise ApprovalRefused(why)
+    return by
+
+
+def settle(
+    place: Place, incident_id: str, token: str, *, happened: bool, by: str | None = None
+) -> None:
     """Say about an effect that nobody could look up whether it happened; it takes a person."""
     rows = [
         row
@@ -116,146 +198,13 @@ def settle(place: Place, incident_id: str, token: str, *, happened: bool) -> Non
             f"{len(rows)} unknown effects of {incident_id} begin with {token!r}; "
             f"`standfast incident status {incident_id} --targets` lists them"
         )
+    who = speaker(place, place.ledger.incidents.state(incident_id), rows[0].step, by)
     seen = Observed(
         target=rows[0].target,
         happened=happened,
         reason=f"settled by a person: it {'happened' if happened else 'did not happen'}",
     )
-    place.ledger.attempts.settle(incident_id, [(rows[0], seen)], place.actor, place.clock())
-
-
-def undo(
-    place: Place,
-    incident_id: str,
-    *,
-    step: str | None = None,
-    targets: Sequence[str] = (),
-    requested_by: str | None = None,
-) -> UndoPlan:
-    """Plan to give accounts back what they had: all that were locked, of one step, or by name.
-
-    `requested_by` is the name of a person who signed in to ask for it. Asked for by several at
-    once, each lock is undone once.
-    """
-    while True:
-        # The name before the locks: whoever plans an undo after this look takes the name, and then
-        # the locks are looked at again.
-        name = place.ledger.incidents.next_undo(incident_id)
-        plan = _plan_undo(place, incident_id, name, step, targets, requested_by)
-        if plan is not None:
-            return plan
-
-
-def _plan_undo(
-    place: Place,
-    incident_id: str,
-    name: str,
-    step: str | None,
-    targets: Sequence[str],
-    requested_by: str | None,
-) -> UndoPlan | None:
-    """Plan the undo step of this name; None when another operator took the name."""
-    incident = place.ledger.incidents.get(incident_id)
-    if not incident.is_open:
-        raise Refused(f"incident {incident_id} is closed; open another one to change accounts")
-    rows = place.ledger.effects.of_incident(incident_id)
-    refused = {
-        view.step
-        for view in place.ledger.incidents.state(incident_id).extra
-        if view.state is StepState.REFUSED
-    }
-    locked = _undoable(rows, refused, step, targets)
-    holders = place.ledger.effects.holders(locked)
-    proven = _proof_by_handle(rows)
-    outside = place.outside(incident)
-    drafts: list[Draft] = []
-    kept: list[str] = []
-    is_risky = False
-    for row in locked:
-        reason = _reason_to_keep(row, holders.get(row.handle))
-        if reason:
-            kept.append(reason)
-            continue
-        needed = outside.connector(row.connector).proof
-        is_risky |= not proven.get(row.handle, Proof.NONE).reaches(needed)
-        drafts.append(
-            Draft(
-                verb=_UNDO_OF[row.verb],
-                connector=row.connector,
-                target=row.target,
-                details={},
-                undoes=row.token,
-                prior=row.prior,
-            )
-        )
-    if not drafts:
-        return UndoPlan(step="", restores=0, kept=tuple(kept), needs_approvals=0)
-    is_asked_by_opener = incident.is_signed and requested_by == incident.opened_by
-    needs = (1 if is_asked_by_opener else 2) if is_risky else 0
-    expansion = Expansion(
-        drafts=tuple(drafts),
-        needs_approvals=needs,
-        reason="the lock was not proven for all of them" if is_risky else "",
-    )
-    if not place.ledger.steps.expand(incident_id, name, 1, expansion, place.actor, place.clock()):
-        return None
-    return UndoPlan(step=name, restores=len(drafts), kept=tuple(kept), needs_approvals=needs)
-
-
-def _undoable(
-    rows: Sequence[EffectRow], refused: Set[str], step: str | None, targets: Sequence[str]
-) -> list[EffectRow]:
-    """Give the locks that are meant and not yet undone; UsageError names what was not locked.
-
-    `refused` names the undo steps that an approver refused: what they planned never happens.
-    """
-    undone = {
-        row.undoes
-        for row in rows
-        if row.undoes
-        and row.step not in refused
-        and row.state not in (EffectState.FAILED, EffectState.REFUSED)
-    }
-    locks = [
-        row
-        for row in rows
-        if row.verb in NEEDS_PRIOR
-        and row.token not in undone
-        and row.state in (EffectState.DONE, EffectState.UNKNOWN, EffectState.SUBMITTING)
-        and step in (None, row.step)
-    ]
-    if not targets:
-        return locks
-    by_name: dict[str, list[EffectRow]] = {}
-    for row in locks:
-        for name in (row.target, row.target.partition(":")[2]):
-            by_name.setdefault(name, []).append(row)
-    missing = [name for name in targets if name not in by_name]
-    if missing:
-        raise UsageError(
-            f"{len(missing)} of the accounts named are not locked by this incident, the first is "
-            f"number {list(targets).index(missing[0]) + 1} in your list"
-        )
-    meant = {row.token for name in targets for row in by_name[name]}
-    return [row for row in locks if row.token in meant]
-
-
-def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
-    if row.state is not EffectState.DONE:
-        return "nobody knows yet whether it was locked; settle that first"
-    if holder is None:
-        return ""
-    return f"{holder} holds it too; once this incident is closed, that one's undo gives it back"
-
-
-def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
-    """The strongest proof that each account was shut."""
-    found: dict[str, Proof] = {}
-    for row in rows:
-        if row.verb == _PROOFS and row.state is EffectState.DONE:
-            best = found.get(row.handle, Proof.NONE)
-            found[row.handle] = row.proof if row.proof.reaches(best) else best
-    return found
+    place.ledger.attempts.settle(incident_id, [(rows[0], seen)], who, place.clock())
 
 
 def _the_asking_step(place: Place, incident_id: str) -> str:
@@ -264,7 +213,9 @@ def _the_asking_step(place: Place, incident_id: str) -> str:
     asking = [view.step for view in views if view.state is StepState.ASKING]
     if len(asking) != 1:
         raise UsageError(
-            f"{len(asking)} steps of {incident_id} ask for approval"
-            + (f": {', '.join(asking)}; name one" if asking else "")
+            f"{len(asking)} steps of {incident_id} ask for approval: {', '.join(asking)}; name one"
+            if asking
+            else f"no step of {incident_id} asks for approval; `standfast incident status "
+            f"{incident_id}` says what it waits for"
         )
     return asking[0]

@@ -7,6 +7,7 @@ Rules
 - Both sides are listed by the reader that made the backup: both leave out what the set leaves out.
 - A database is compared by its rows: its copy need not be the same bytes.
 - Owners are not compared, since a restore gives them only when it is asked to.
+- A dump or a bucket's objects have no file here to be compared with: those sources are named.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from backup.records import Unread
 from backup.sources.files import FilesSource
 from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
 from standfast.operations.drill_checks import quoted, read_only
+from standfast.operations.local_sources import files_source
 from standfast.records import Json
 
 _MOST_NAMED = 100
@@ -39,6 +41,7 @@ class Comparison:
     rows: int
     differences: tuple[str, ...]  # at most 100 are named
     differences_total: int
+    left_out: tuple[str, ...] = ()  # sources that are no files to compare with
 
     @property
     def is_equal(self) -> bool:
@@ -86,11 +89,16 @@ def compare(
     """Compare a restored tree with the sources of its set; changes neither."""
     tally = _Tally()
     named: list[str] = []
+    left_out: list[str] = []
     for source in settings.sources:
         if isinstance(source, SqliteSourceConfig):
             found = _compare_database(source, tree, tally)
+        elif isinstance(source, FilesSourceConfig):
+            reader = files_source(source, settings.exclude)
+            found = _compare_files(source, reader, tree, scratch, clock, tally)
         else:
-            found = _compare_files(source, tree, scratch, clock, tally)
+            left_out.append(source.name)
+            continue
         for difference in found:
             tally.differences += 1
             if len(named) < _MOST_NAMED:
@@ -102,19 +110,19 @@ def compare(
         rows=tally.rows,
         differences=tuple(named),
         differences_total=tally.differences,
+        left_out=tuple(left_out),
     )
 
 
 def _compare_files(
     source: FilesSourceConfig,
+    reader: FilesSource,
     tree: Path,
     scratch: Path,
     clock: Callable[[], datetime],
     tally: _Tally,
 ) -> Iterator[str]:
-    live = dict(
-        _items(FilesSource(source.name, source.path, source.exclude), source.path, scratch, clock)
-    )
+    live = dict(_items(reader, source.path, scratch, clock))
     root = tree / source.name
     restored = dict(_items(FilesSource(source.name, root), root, scratch, clock))
     for path in sorted(live.keys() | restored.keys()):

@@ -26,7 +26,7 @@ from standfast.config.services import ServiceConfig
 from standfast.continuity.objectives import Judgement, RpoBasis, between, milliseconds, minutes
 from standfast.continuity.services import recovery_order
 from standfast.errors import Damaged, ExitStatus, StandfastError
-from standfast.ledger.runs import RunRow
+from standfast.ledger.run_row import RunRow
 from standfast.operations.damage import is_damage_behind
 from standfast.operations.drill_checks import CheckResult, CheckState, run_checks
 from standfast.operations.drill_comparison import Comparison, compare
@@ -186,7 +186,7 @@ def _restore(
     started = place.clock()
     seen.result = repository.restore(point, folder / "tree", (), progress, now=place.clock)
     seen.restored_at = place.clock()
-    seen.is_damaged = is_damage_behind(repository, point, seen.result.problems)
+    seen.is_damaged = is_damage_behind(seen.result.problems)
     missing = len(seen.result.problems)
     seen.checks.append(
         CheckResult(
@@ -251,6 +251,15 @@ def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen)
             took_ms=milliseconds(place.clock() - started),
         )
     )
+    seen.checks += [
+        CheckResult(
+            name=f"{COMPARISON}: {name}",
+            service="",
+            state=CheckState.SKIPPED,
+            reason="it is no file here; see what it restores to",
+        )
+        for name in seen.comparison.left_out
+    ]
     if not is_equal:
         seen.usable_at = None
 
@@ -318,6 +327,19 @@ def _target(place: Place, set_name: str, run: str) -> Iterator[Path]:
     except BaseException:
         _destroy(folder)
         raise
+
+
+@contextmanager
+def drill_folder(place: Place, set_name: str, name: str) -> Iterator[Path]:
+    """Give a fresh private folder beside the drills' for whoever restores to look, then destroy it.
+
+    What a dead one of the same name left goes first.
+    """
+    set_name = f".{set_name}"  # no drill takes it for what a dead drill left
+    _destroy(place.config.drills.folder / f"{set_name}.{name}")
+    with _target(place, set_name, name) as folder:
+        yield folder
+        _destroy(folder)
 
 
 def _keep(folder: Path) -> Target:

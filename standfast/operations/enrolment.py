@@ -2,17 +2,21 @@
 
 Rules
 - The passphrase becomes a key pair here and goes no further; the ledger keeps the public half.
-- Names, roles and accounts are checked at the door, since approvals compare them to the letter.
+- Names, roles and accounts are checked at the door, since approvals compare them to the letter:
+  accounts in the spelling that their directory calls canonical.
 """
 
 import re
 from collections.abc import Sequence
 
-from standfast.errors import UsageError
+from standfast.config import Config
+from standfast.errors import ConfigurationError, StandfastError, UsageError
 from standfast.ledger.people import Person
 from standfast.notices.addresses import parse_address
+from standfast.operations import playbooks
 from standfast.operations.place import Place
 from standfast.people.sign_in import enrol
+from standfast.playbook.fields import close_to
 
 _NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 _ROLE = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -40,7 +44,7 @@ def enrol_person(
         name=name,
         full_name=full_name.strip(),
         mail=mail.strip(),
-        accounts=accounts,
+        accounts=_canonical(place, accounts),
         roles=sorted(set(roles)),
         public_key=credential.public_key,
         salt=credential.salt,
@@ -49,9 +53,40 @@ def enrol_person(
     )
 
 
+def known_roles(config: Config) -> frozenset[str]:
+    """Give every role that something here asks for: playbooks, alarms, ladders, triggers."""
+    found = {*config.backup.alarm_roles, *config.approvals.ladder}
+    for trigger in config.triggers.values():
+        found.update(trigger.page_roles)
+    for path in playbooks.files(config).values():
+        try:
+            playbook = playbooks.read(path)
+        except StandfastError:
+            continue  # `standfast check` says so; it keeps nobody from being enrolled
+        found.update(playbook.roles)
+        for step in playbook.steps:
+            found.update(step.roles, step.approval.roles if step.approval else ())
+    return frozenset(role for role in found if _ROLE.fullmatch(role))
+
+
 def remove_person(place: Place, name: str) -> None:
     """Take somebody's right to approve away; what they approved stays readable."""
     place.ledger.people.remove(name, place.actor, place.clock())
+
+
+def _canonical(place: Place, accounts: Sequence[str]) -> list[str]:
+    """Spell accounts as incidents do: who is `agents:LEE` there must not approve as `agents:lee`.
+
+    Of a directory that cannot be set up yet, both spellings that it may have are kept.
+    """
+    found: list[str] = []
+    for account in accounts:
+        directory, _, name = account.partition(":")
+        try:
+            found.append(f"{directory}:{place.reader().connector(directory).canonical(name)}")
+        except ConfigurationError:
+            found += [account, f"{directory}:{name.casefold()}"]
+    return list(dict.fromkeys(found))
 
 
 def _refuse_unfit(
@@ -76,6 +111,11 @@ def _refuse_unfit(
     for role in roles:
         if not _ROLE.fullmatch(role):
             raise UsageError(f"{role!r} is no role; write one like duty-manager")
+    asked_for = known_roles(place.config) if roles else frozenset()
+    if unknown := sorted(set(roles) - asked_for):
+        raise UsageError(
+            f"nothing here asks for the role {unknown[0]}; {close_to(unknown[0], asked_for)}"
+        )
     for account in accounts:
         directory, colon, inner = account.partition(":")
         if not colon or not inner or directory not in place.config.accounts:

@@ -10,22 +10,32 @@ Rules
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from standfast.errors import ExitStatus, StandfastError
-from standfast.ledger.effects import effect_token, scope_of
+from standfast.deadlines.facts import Facts
+from standfast.errors import ExitStatus, Refused, StandfastError
+from standfast.ledger.effects import Draft, effect_token, scope_of
+from standfast.ledger.incidents import Expansion
 from standfast.ledger.runs import LEASE
+from standfast.ledger.trigger_messages import TriggerMessage
 from standfast.operations import playbooks
-from standfast.operations.actions import expand, locked_today
+from standfast.operations.actions import expand
+from standfast.operations.blast_radius import locked_today
+from standfast.operations.deadlines import refuse_blocked
+from standfast.operations.escalation import ask, escalate
 from standfast.operations.lanes import Lanes
-from standfast.operations.pages import pages
+from standfast.operations.notice_plan import NoticePlan
 from standfast.operations.place import Place
+from standfast.operations.waiting import is_soon, is_worth_waiting, longest_wait
+from standfast.operations.waves import due_notices, release_due
 from standfast.outside import Outside
+from standfast.playbook.arguments import arguments_of
 from standfast.playbook.engine import (
     Ask,
+    Escalate,
     Expand,
     Finish,
     Move,
@@ -35,13 +45,13 @@ from standfast.playbook.engine import (
     next_moves,
 )
 from standfast.playbook.inputs import load_inputs
+from standfast.playbook.model import Step
 from standfast.playbook.standing import Standing, standing
 from standfast.records import Mode, StepState
 
+_TELLS = frozenset({"notices.send", "notices.prepare"})
 _TICK_SECONDS = 0.1
 _WAIT_PER_LOOK = 4  # with 100,000 recipients a look takes half a second: leave the lanes their time
-# Beyond this a runner does not sit and wait: `keep_watch` or the next call goes on.
-_LONGEST_WAIT = timedelta(minutes=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +59,7 @@ class Opened:
     """What opening came to."""
 
     incident: str
-    has_joined: bool  # the trigger had opened it before
+    has_joined: bool  # it was open: the trigger is repeated, or about the same accounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +98,15 @@ def open_incident(
     mode: Mode,
     opened_by: str | None = None,
     trigger: str | None = None,
+    message: TriggerMessage | None = None,
 ) -> Opened:
     """Commit an incident to the ledger; nothing outside is touched.
 
     `opened_by` is the name of a person who signed in; without one the operating system's user is
-    noted, and every step that asks for approval asks for one more.
+    noted, and every step that asks for approval asks for one more. A `message` is committed with
+    it, and gives the same incident whenever it comes again.
     """
-    playbook = playbooks.find(place.config, scenario)
+    playbook = playbooks.find(place.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
     typed = load_inputs(playbook, inputs)
     incident_id, has_joined = place.ledger.incidents.open(
         scenario=scenario,
@@ -106,18 +118,36 @@ def open_incident(
         is_signed=opened_by is not None,
         trigger=trigger,
         now=place.clock(),
+        message=message,
     )
     return Opened(incident=incident_id, has_joined=has_joined)
 
 
 def stop(place: Place, incident_id: str) -> None:
-    """Stop everything that is not under way; what is, ends and is written down."""
+    """Stop everything that is not under way; what is, ends and is written down.
+
+    A runner, this one or another, then looks up what nobody saw the end of: a stop leaves no act
+    half known. `wait_until_still` does it here.
+    """
+    refuse_closed(place, incident_id)
     place.ledger.incidents.set_halted(incident_id, True, place.actor, place.clock())
+
+
+def wait_until_still(place: Place, incident_id: str) -> Outcome:
+    """Let what is under way in a stopped incident end, and look up what nobody saw the end of."""
+    return advance(place, incident_id, "direct")
 
 
 def resume(place: Place, incident_id: str) -> None:
     """Let a stopped incident go on."""
+    refuse_closed(place, incident_id)
     place.ledger.incidents.set_halted(incident_id, False, place.actor, place.clock())
+
+
+def refuse_closed(place: Place, incident_id: str) -> None:
+    """Raise Refused where nothing can be said or done any more."""
+    if not place.ledger.incidents.get(incident_id).is_open:
+        raise Refused(f"{incident_id} is closed: nothing of it goes on, and nothing is to stop")
 
 
 def close(place: Place, incident_id: str) -> None:
@@ -135,13 +165,11 @@ def look(place: Place, incident_id: str) -> Outcome:
 def has_work(place: Place, incident_id: str) -> bool:
     """Would a runner find something to do now, or soon?"""
     state = place.ledger.incidents.state(incident_id)
-    if state.is_halted:
-        return False
     now = place.clock()
-    if next_moves(state, now):
+    if next_moves(state, now) or due_notices(place, state, now):
         return True
-    work = place.ledger.effects.open_work(incident_id, now)
-    return bool(work.lanes or work.in_flight) or _is_soon(work.next_due, now)
+    work = place.ledger.effects.open_work(incident_id, now, only_looks=state.is_halted)
+    return bool(work.lanes or work.in_flight) or is_soon(work.next_due, now)
 
 
 def advance(
@@ -169,18 +197,25 @@ def advance(
                 state = ledger.incidents.state(incident_id)
                 if progress:
                     progress(state)
-                if not state.is_halted and _make(place, state, outside, now):
+                if _make(place, state, outside, now) or release_due(place, state, now):
                     continue
-                work = ledger.effects.open_work(incident_id, now)
-                if not state.is_halted:
-                    lanes.start(work)
+                # What a stop left without an end is still looked up: looking acts on nothing.
+                work = ledger.effects.open_work(incident_id, now, only_looks=state.is_halted)
+                lanes.start(work)
+                # Only now: who is to be locked out does not wait until customers are read.
+                if _make(place, state, outside, now, is_long=True):
+                    continue
+                longest = longest_wait(state, way)
                 if not (
-                    lanes.is_busy or work.in_flight or _is_worth_waiting(state, work.next_due, now)
+                    lanes.is_busy
+                    or work.in_flight
+                    or is_worth_waiting(state, work.next_due, now, longest)
                 ):
                     break
                 lanes.wait(max(_TICK_SECONDS, _WAIT_PER_LOOK * (time.monotonic() - began)))
         finally:
             lanes.close()
+            outside.close()
     troubles = list(lanes.troubles.values())
     try:
         ledger.audit.sign_head(clock())
@@ -217,35 +252,110 @@ def expand_step(place: Place, state: State, outside: Outside, step_name: str, ro
         handle = ledger.vault.handle(scope, target)
         return effect_token(incident_id, step_name, round_, verb, handle)
 
-    is_signed = ledger.incidents.get(incident_id).is_signed
+    # What a trigger added is asked for by nobody who signed in, whoever opened the incident.
+    is_signed = ledger.incidents.get(incident_id).is_signed and not state.joined
+    own = incident_id if round_ > 1 else None  # this step's earlier rounds are counted by itself
+    # Not below: a ledger that is away for a moment makes no step impossible.
+    facts = ledger.facts.of(incident_id)
+    locked = locked_today(ledger, state.mode, place.clock(), place.config, beside=own)
     try:
+        _refuse_to_tell_too_soon(place, step, state, facts)
         expansion = expand(
             step,
             state,
             outside,
             is_signed=is_signed,
             token_of=token_of,
-            locked_today=locked_today(ledger, state.mode, place.clock()),
+            locked_today=locked,
         )
     except Exception as error:
-        # Also what nobody foresaw: the other steps have people to keep out. Of such an error only
-        # the class, for its text may quote an account.
-        reason = (
-            str(error)
-            if isinstance(error, StandfastError)
-            else f"could not be planned: unexpected {type(error).__name__}"
-        )
-        ledger.steps.finish(incident_id, step_name, round_, StepState.FAILED, reason, place.clock())
+        _fail(place, incident_id, step_name, round_, error)
         return
-    ledger.steps.expand(incident_id, step_name, round_, expansion, place.actor, place.clock())
+    if verb == "accounts.prove_locked":
+        expansion = _without_given_back(place, incident_id, expansion)
+    if round_ > 1:
+        expansion = _only_new(place, incident_id, step_name, expansion)
+        if _is_empty(expansion) and state.steps[step_name].joined < state.joined:
+            ledger.steps.cover(incident_id, step_name, round_ - 1, state.joined, place.clock())
+            return
+    try:
+        ledger.steps.expand(
+            incident_id,
+            step_name,
+            round_,
+            expansion,
+            place.actor,
+            place.clock(),
+            joined=state.joined,
+        )
+    except StandfastError:
+        raise  # the ledger's own: whoever runs next plans it
+    except Exception as error:
+        _fail(place, incident_id, step_name, round_, error)
 
 
-def _make(place: Place, state: State, outside: Outside, now: datetime) -> bool:
-    """Make every move that can be made now; say whether there was any."""
-    moves = next_moves(state, now)
-    for move in moves:
+def _fail(place: Place, incident_id: str, step_name: str, round_: int, error: Exception) -> None:
+    """Close a step that cannot be planned, with the reason: the others have people to keep out."""
+    # Of what nobody foresaw only the class, for its text may quote an account.
+    reason = (
+        str(error)
+        if isinstance(error, StandfastError)
+        else f"could not be planned: unexpected {type(error).__name__}"
+    )
+    steps, now = place.ledger.steps, place.clock()
+    steps.finish(incident_id, step_name, round_, StepState.FAILED, reason, now)
+
+
+def _refuse_to_tell_too_soon(place: Place, step: Step, state: State, facts: Facts) -> None:
+    """Raise Refused where a rule forbids telling the people concerned yet; staff may be told."""
+    if step.action != "notices.send":
+        return
+    staff = {"staff", place.config.notices.staff_audience}
+    if arguments_of(step, state)["audience"] not in staff:
+        refuse_blocked(place.config, facts, place.clock())
+
+
+def _only_new(place: Place, incident_id: str, step_name: str, expansion: Expansion) -> Expansion:
+    """Leave out what an earlier round of the step has planned: nobody is told or locked twice."""
+
+    def new(drafts: Sequence[Draft]) -> Sequence[Draft]:
+        there = place.ledger.effects.planned_before(incident_id, step_name, drafts)
+        return [draft for draft in drafts if (draft.verb, draft.target) not in there]
+
+    if isinstance(expansion.telling, NoticePlan):
+        expansion.telling.leave_out = new
+        return expansion
+    return replace(expansion, drafts=tuple(new(expansion.drafts)))
+
+
+def _is_empty(expansion: Expansion) -> bool:
+    if expansion.telling is None:
+        return not expansion.drafts
+    return next(expansion.telling.pages(), None) is None
+
+
+def _without_given_back(place: Place, incident_id: str, expansion: Expansion) -> Expansion:
+    """Leave out of a proof what this incident locked and gave back: it is open, as it should be."""
+    effects = place.ledger.effects
+    back = set(effects.locked_targets(incident_id, is_undone=True))
+    back -= set(effects.locked_targets(incident_id))  # what was locked again is to be shut
+    kept = [draft for draft in expansion.drafts if draft.target not in back]
+    return replace(expansion, drafts=tuple(kept))
+
+
+def _make(
+    place: Place, state: State, outside: Outside, now: datetime, *, is_long: bool = False
+) -> bool:
+    """Make every quick move that there is now, or one that is long; say whether there was any."""
+    moves = [one for one in next_moves(state, now) if _is_long(state, one) is is_long]
+    for move in moves[:1] if is_long else moves:
         _make_one(place, state, outside, move)
     return bool(moves)
+
+
+def _is_long(state: State, move: Move) -> bool:
+    """May it read and write a million people?"""
+    return isinstance(move, Expand) and state.playbook.step(move.step).action in _TELLS
 
 
 def _make_one(place: Place, state: State, outside: Outside, move: Move) -> None:
@@ -254,8 +364,9 @@ def _make_one(place: Place, state: State, outside: Outside, move: Move) -> None:
         case Expand():
             expand_step(place, state, outside, move.step, move.round)
         case Ask():
-            asked = pages(place, state, outside, move.step)
-            steps.ask(incident_id, move.step, move.round, asked, now)
+            ask(place, state, outside, move)
+        case Escalate():
+            escalate(place, state, outside, move)
         case Prompt():
             steps.prompt(incident_id, move.step, move.round, now)
         case Wake():
@@ -270,17 +381,6 @@ def _make_one(place: Place, state: State, outside: Outside, move: Move) -> None:
                 now,
                 only_settled=move.state is not StepState.REFUSED,
             )
-
-
-def _is_worth_waiting(state: State, next_due: datetime | None, now: datetime) -> bool:
-    if state.is_halted:
-        return False
-    due = [view.due_at for view in state.steps.values() if view.state is StepState.WAITING]
-    return any(_is_soon(moment, now) for moment in (next_due, *due))
-
-
-def _is_soon(moment: datetime | None, now: datetime) -> bool:
-    return moment is not None and moment - now <= _LONGEST_WAIT
 
 
 @contextmanager

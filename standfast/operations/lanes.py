@@ -3,7 +3,7 @@
 Rules
 - Look before acting: unknown effects are settled and prior states kept before a lane is claimed.
 - Claim (commit), call, receipt (commit): the call stands between two commits, always.
-- The bucket is asked before the claim, so that no claimed effect waits for its turn.
+- The bucket is asked before the claim, so that no claimed effect waits long for its turn.
 - One lane's fault never stops another; what a lane could not do is given back, by lane.
 - A ledger that is away for a moment costs no receipt: it is written again until it stands.
 """
@@ -13,7 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from standfast.errors import ApprovalRefused, StandfastError, Unavailable
 from standfast.ledger import Ledger
@@ -67,6 +68,22 @@ class Bucket:
                 self._level = min(self._burst, self._level + tokens)
 
 
+class Pace:
+    """How fast one provider is called: turns are given before a claim, and kept at the call.
+
+    A turn is a promise about the call, but a claim stands between the two, and takes longer under
+    load: calls that were due one after the other would arrive together. And a provider's bucket
+    does not fill beyond its burst while the first calls are on their way, so a tenth of the burst
+    stays unused: what jitter costs there. No call carries more than that either.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        burst = max(1, limits.burst - max(1, limits.burst // 10))
+        self.most_a_call = limits.batch if limits.per_second is None else min(limits.batch, burst)
+        self.turns = Bucket(limits.per_second, burst)
+        self.calls = Bucket(limits.per_second, burst)
+
+
 @dataclass(kw_only=True)
 class Lanes:
     """The workers of one run on one incident."""
@@ -78,7 +95,7 @@ class Lanes:
     clock: Clock
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2 * WORKERS))
     _running: dict[Future[None], Lane] = field(default_factory=dict)
-    _buckets: dict[str, Bucket] = field(default_factory=dict)
+    _paces: dict[str, Pace] = field(default_factory=dict)
     _stumbles: Counter[Lane] = field(default_factory=Counter)
     troubles: dict[Lane, StandfastError] = field(default_factory=dict)
 
@@ -138,13 +155,15 @@ class Lanes:
                 other.result()
 
     def _work(self, lane: Lane, limits: Limits) -> None:
-        bucket = self._buckets.setdefault(lane.connector, Bucket(limits.per_second, limits.burst))
+        pace = self._paces.setdefault(lane.connector, Pace(limits))
+        limits = replace(limits, batch=pace.most_a_call)
         while True:
-            bucket.take(limits.batch)
+            pace.turns.take(limits.batch)
             batch = self._claim(lane, limits)
-            bucket.give_back(limits.batch - (len(batch.effects) if batch else 0))
+            pace.turns.give_back(limits.batch - (len(batch.effects) if batch else 0))
             if batch is None:
                 return
+            pace.calls.take(len(batch.effects))
             self._keep_receipt(batch, self._call(batch))
 
     def _claim(self, lane: Lane, limits: Limits) -> Batch | None:
@@ -157,14 +176,21 @@ class Lanes:
 
     def _keep_receipt(self, batch: Batch, results: list[Result]) -> None:
         """Write what a call came to. Writing it twice changes once, losing it costs a doubt."""
+        write = partial(
+            self.ledger.attempts.receipt,
+            batch,
+            results,
+            self.runner,
+            hand_on=self.outside.takes_over(batch.lane),
+        )
         for pause_seconds in _RECEIPT_PAUSES_SECONDS:
             try:
-                self.ledger.attempts.receipt(batch, results, self.runner, self.clock())
+                write(now=self.clock())
             except Unavailable:
                 time.sleep(pause_seconds)
             else:
                 return
-        self.ledger.attempts.receipt(batch, results, self.runner, self.clock())
+        write(now=self.clock())
 
     def _call(self, batch: Batch) -> list[Result]:
         """Call, and turn what escaped the adapter into one answer an effect."""

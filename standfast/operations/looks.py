@@ -10,15 +10,20 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 
+from standfast.counted import counted
 from standfast.errors import UsageError
-from standfast.ledger.effects import PAGE, EffectRow
+from standfast.ledger.effect_counts import count_kinds
+from standfast.ledger.effect_rules import PAGE
+from standfast.ledger.effects import EffectRow
 from standfast.ledger.people import Person
-from standfast.operations.counted import counted
+from standfast.notices.senders.letters import WRITTEN
+from standfast.operations.accounting import APART, LEFT_OUT
+from standfast.operations.actions import DECIDES
 from standfast.operations.place import Place
 from standfast.playbook.engine import State
-from standfast.records import EffectState, JsonObject, StepState
+from standfast.records import EffectState, JsonObject, Mode, StepState
 
-_FRESH = timedelta(days=1)  # the ledger counts no approval of whoever was enrolled later
+FRESH = timedelta(days=1)  # the ledger counts no approval of whoever was enrolled later
 
 # What an effect that is done has done, for counts: "487 locked, 13 not".
 _DONE_WORDS = {
@@ -26,7 +31,17 @@ _DONE_WORDS = {
     "accounts.unlock": "given back",
     "accounts.revoke_sessions": "signed out",
     "accounts.prove_locked": "proven shut",
+    "accounts.rotate": "given new passwords",
     "evidence.snapshot": "frozen",
+    "evidence.review": "looked through",
+    "backup.protect": "held",
+    "backup.release": "released",
+    "service.degrade": "switched",
+    "service.restore": "switched back",
+    "run.undo": "taken back",
+    "http.undo": "taken back",
+    "deadlines.start": "written down",
+    "notices.prepare": "written",
     "notices.send": "told",
     PAGE: "approvers paged",
 }
@@ -78,15 +93,20 @@ class Tally:
 
 
 def tallies(place: Place, incident_id: str) -> list[Tally]:
-    """Count each step's effects, the latest round of each, with the reasons of those not done."""
-    rows = place.ledger.effects.of_incident(incident_id)
+    """Count each step's effects, with the reasons of those not done.
+
+    A round that was refused counts as long as it is the latest: asked again, it is replaced.
+    """
+    kinds = count_kinds(place.ledger.core, incident_id)
+    refused = place.ledger.steps.refused(incident_id)
     latest: dict[str, int] = {}
-    for row in rows:
-        latest[row.step] = max(latest.get(row.step, 0), row.round)
-    grouped: dict[tuple[str, str], list[EffectRow]] = {}
-    for row in rows:
-        if row.round == latest[row.step]:
-            grouped.setdefault((row.step, row.verb), []).append(row)
+    for kind in kinds:
+        latest[kind.step] = max(latest.get(kind.step, 0), kind.round)
+    grouped: dict[tuple[str, str], Counter[tuple[EffectState, str]]] = {}
+    for kind, number in kinds.items():
+        if kind.round == latest[kind.step] or (kind.step, kind.round) not in refused:
+            found = grouped.setdefault((kind.step, kind.verb), Counter())
+            found[kind.state, kind.reason] += number
     return [_tally(incident_id, step, verb, found) for (step, verb), found in grouped.items()]
 
 
@@ -100,13 +120,20 @@ def step_reasons(place: Place, incident_id: str) -> dict[str, str]:
 
 
 def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str]:
-    """Say of each step that asks for an approval which nobody here could give now.
+    """Say of each step that asks for an approval, or an answer, which nobody here could give now.
 
     Whoever is among the targets themselves is counted: that is known only when they decide.
     """
     opened_by, now = place.ledger.incidents.get(incident_id).opened_by, place.clock()
     found: list[str] = []
     for view in (*state.steps.values(), *state.extra):
+        if view.state is StepState.PROMPTED and state.mode is Mode.LIVE:
+            roles = state.playbook.step(view.step).roles
+            if roles and not place.ledger.people.all(roles):
+                found.append(
+                    f"`{view.step}` is for {' or '.join(roles)} to answer, and nobody here is one; "
+                    f"`standfast people add NAME --role {roles[0]}`"
+                )
         if view.state is not StepState.ASKING or view.approvals >= view.approvals_needed:
             continue
         try:
@@ -116,8 +143,7 @@ def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str
         able = sum(
             one.name != opened_by
             and (
-                one.is_founding
-                or (one.enrolled_by != opened_by and now - one.enrolled_at >= _FRESH)
+                one.is_founding or (one.enrolled_by != opened_by and now - one.enrolled_at >= FRESH)
             )
             for one in place.ledger.people.all(roles)
         )
@@ -157,26 +183,36 @@ def _note(place: Place, subject: str, action: str, number: int) -> None:
         pass  # the event is all there is to write
 
 
-def _tally(incident_id: str, step: str, verb: str, rows: list[EffectRow]) -> Tally:
-    missed = Counter((row.state, row.reason) for row in rows if row.state is not EffectState.DONE)
+def _tally(
+    incident_id: str, step: str, verb: str, counts: Counter[tuple[EffectState, str]]
+) -> Tally:
+    missed = Counter(
+        {kind: number for kind, number in counts.items() if kind[0] is not EffectState.DONE}
+    )
     return Tally(
         step=step,
         verb=verb,
-        done=sum(row.state is EffectState.DONE for row in rows),
+        done=counts.total() - missed.total(),
         missed=tuple(
             Missed(
                 state=state,
                 reason=reason,
                 count=number,
-                what_to_do=_what_to_do(incident_id, step, state),
+                what_to_do=_what_to_do(incident_id, step, state, reason),
             )
             for (state, reason), number in missed.most_common()
         ),
     )
 
 
-def _what_to_do(incident_id: str, step: str, state: EffectState) -> str:
+def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) -> str:
     match state:
+        case EffectState.UNKNOWN if reason == WRITTEN:
+            return f"print and post them, then `standfast notice posted {incident_id} {step}`"
+        case EffectState.REFUSED if reason.endswith(DECIDES):
+            return f"`standfast notice held {incident_id}` names each"
+        case EffectState.REFUSED if reason.startswith((LEFT_OUT, APART)):
+            return "decided; nothing more is to be done"
         case EffectState.FAILED:
             return f"`standfast incident retry {incident_id} {step}`"
         case EffectState.UNKNOWN:

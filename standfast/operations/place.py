@@ -4,7 +4,7 @@ import getpass
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,15 @@ from urllib.parse import quote
 from standfast.config import Config, load
 from standfast.errors import ConfigurationError
 from standfast.evidence import Custody
-from standfast.ledger import Ledger, opened
-from standfast.ledger.incidents import IncidentRow
+from standfast.ledger.lazily import LazyLedger, Runs
 from standfast.records import Mode
 from standfast.secrets import Resolver, SystemResolver
 
 if TYPE_CHECKING:
+    from standfast.ledger import Ledger
+    from standfast.ledger.incidents import IncidentRow
     from standfast.outside import Outside
+    from standfast.outside.audiences import Restored
 
 Clock = Callable[[], datetime]
 
@@ -43,12 +45,22 @@ class Place:
     """Everything that a use-case stands on."""
 
     config: Config
-    ledger: Ledger
+    opened: LazyLedger
     resolver: Resolver
     clock: Clock
     actor: str  # who asks, for the timeline: "os:root@host" or a person's name
 
-    def outside(self, incident: IncidentRow) -> "Outside":
+    @property
+    def ledger(self) -> "Ledger":
+        """The whole ledger; a run alone needs only `runs`."""
+        return self.opened.whole
+
+    @property
+    def runs(self) -> Runs:
+        """The ledger's runs, without the rest of it where that can be."""
+        return self.opened.runs
+
+    def outside(self, incident: "IncidentRow") -> "Outside":
         """Give what this incident may reach, by its mode and by nothing else."""
         custody = Custody(
             incident=incident.id,
@@ -68,6 +80,7 @@ class Place:
                 accounts=_accounts_of(incident),
                 locked=self.ledger.effects.locked_targets(incident.id),
             )
+        from standfast.operations.own_acts import own_acts
         from standfast.outside.live import Live  # templates and mail: a backup needs neither
 
         return Live(
@@ -77,26 +90,49 @@ class Place:
             mode=incident.mode,
             resolver=self.resolver,
             clock=self.clock,
+            restored=self._restored(incident.id),
+            own=own_acts(self, incident.id, incident.opened_by),
         )
 
     def reader(self) -> "Outside":
         """Give what a plan may reach: everything, to read."""
+        return self._beside_incidents("plan", Mode.PLAN)
+
+    def teller(self) -> "Outside":
+        """Give what an alarm may reach that belongs to no incident: the channels to people."""
+        return self._beside_incidents("alarm", Mode.LIVE)
+
+    def _beside_incidents(self, name: str, mode: Mode) -> "Outside":
         custody = Custody(
-            incident="plan",
+            incident=name,
             collector=self.actor,
-            reason="plan",
-            folder=self.config.custody.folder / "plan",
+            reason=name,
+            folder=self.config.custody.folder / name,
         )
+        from standfast.operations.own_acts import own_acts
         from standfast.outside.live import Live
 
         return Live(
             self.config,
             custody,
             self.ledger.incidents.notice,
-            mode=Mode.PLAN,
+            mode=mode,
             resolver=self.resolver,
             clock=self.clock,
+            restored=self._restored(None),
+            own=own_acts(self, name, self.actor),
         )
+
+    def _restored(self, incident_id: str | None) -> "Restored":
+        """Give how a file of a backup set comes back as it was before the incident, or now."""
+
+        def restored(set_name: str, path: str) -> AbstractContextManager[Path]:
+            from standfast.operations.audience_snapshots import file_before, incident_time
+
+            moment = self.clock() if incident_id is None else incident_time(self, incident_id)
+            return file_before(self, moment, set_name, path)
+
+        return restored
 
 
 @contextmanager
@@ -112,10 +148,10 @@ def open_place(
     config = load(config_file)
     resolver = resolver or SystemResolver(env=env, base_dir=config.folder)
     url = ledger_url(config, resolver)
-    with opened(url, config.ledger.keys, config.ledger.witness) as ledger:
+    with LazyLedger(url, config.ledger.keys, config.ledger.witness) as opened:
         yield Place(
             config=config,
-            ledger=ledger,
+            opened=opened,
             resolver=resolver,
             clock=clock,
             actor=actor or os_user(),
@@ -144,19 +180,18 @@ def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
     What was planned and approved went through those; a directory that somebody adds meanwhile is
     for the next incident.
     """
-    return config.model_copy(
-        update={
-            section: {
-                name: settings
-                for name, settings in getattr(config, section).items()
-                if f"{section}.{name}" in adapters
-            }
-            for section in ("accounts", "evidence", "senders")
+    kept = {
+        section: {
+            name: settings
+            for name, settings in getattr(config, section).items()
+            if f"{section}.{name}" in adapters
         }
-    )
+        for section in ("accounts", "evidence", "senders", "commands", "requests")
+    }
+    return config.replaced(**kept)
 
 
-def _accounts_of(incident: IncidentRow) -> list[str]:
+def _accounts_of(incident: "IncidentRow") -> list[str]:
     """Give every account that the incident's inputs name, as people wrote it."""
     return [
         name

@@ -8,22 +8,27 @@ Rules
 - The digest names this plan; the same inputs and the same outside give the same one.
 """
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from standfast.counted import counted
 from standfast.errors import ExitStatus, StandfastError
-from standfast.ledger.effects import Draft
-from standfast.operations import playbooks
-from standfast.operations.actions import acts, expand, is_irreversible, locked_today
-from standfast.operations.counted import counted
+from standfast.ledger.effects import Draft, Lane
+from standfast.ledger.people import Person
+from standfast.operations import blast_radius, playbooks
+from standfast.operations.actions import expand, is_irreversible
+from standfast.operations.blast_radius import locked_today
+from standfast.operations.called import adapter_notes
+from standfast.operations.notice_plan import NoticePlan, Tally
 from standfast.operations.place import Place
-from standfast.outside import Outside
-from standfast.playbook.engine import State
+from standfast.outside import SECTIONS, Outside
+from standfast.playbook.engine import State, is_wanted
+from standfast.playbook.expression import parse
 from standfast.playbook.graph import in_order
 from standfast.playbook.inputs import load_inputs
 from standfast.playbook.model import Playbook, Step, StepKind
-from standfast.records import EffectState, JsonObject, Mode, digest
+from standfast.playbook.wording import condition, length
+from standfast.records import JsonObject, Mode, digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,7 @@ class PlannedStep:
     kind: StepKind
     needs: tuple[str, ...]
     condition: str  # empty: always
+    is_left_out: bool  # what was given says already that it is not needed
     targets: int
     refused: Mapping[
         str, int
@@ -46,6 +52,7 @@ class PlannedStep:
     is_irreversible: bool
     undo: str
     seconds: int  # the least that the providers' limits allow
+    own: tuple[str, ...]  # people of this place whose own accounts it would lock
     impossible: str  # why the step cannot be carried out as things are; empty when it can
 
     def as_json(self) -> JsonObject:
@@ -56,6 +63,7 @@ class PlannedStep:
             "kind": self.kind.value,
             "needs": list(self.needs),
             "when": self.condition,
+            "is_left_out": self.is_left_out,
             "targets": self.targets,
             "refused": dict(self.refused),
             "by_adapter": dict(self.by_adapter),
@@ -65,6 +73,7 @@ class PlannedStep:
             "irreversible": self.is_irreversible,
             "undo": self.undo,
             "seconds": self.seconds,
+            "own": list(self.own),
             "impossible": self.impossible,
         }
 
@@ -105,17 +114,30 @@ def plan_incident(
     inputs: Mapping[str, str | list[str]],
     *,
     is_signed: bool = False,
+    opened_by: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PlanReport:
-    """Plan a scenario; the look is noted in the timeline, by its digest."""
+    """Plan a playbook; the look is noted in the timeline, by its digest.
+
+    `opened_by` is the sign-in name of whoever means to open it, to be warned of their own account.
+    `progress` is told how many steps were looked at, of how many.
+    """
     playbook = playbooks.find(place.config, scenario)
     typed = load_inputs(playbook, inputs)
     outside = place.reader()
     state = State(playbook=playbook, mode=Mode.PLAN, inputs=typed, incident="plan")
-    locked = locked_today(place.ledger, Mode.LIVE, place.clock())
-    steps = tuple(
-        _planned(playbook, step, state, outside, is_signed=is_signed, locked=locked)
-        for step in in_order(playbook)
-    )
+    people = place.ledger.people.all()
+    locked = locked_today(place.ledger, Mode.LIVE, place.clock(), place.config)
+    ordered, planned = in_order(playbook), []
+    for number, step in enumerate(ordered):
+        if progress:
+            progress(number, len(ordered))
+        planned.append(
+            _planned(
+                playbook, step, state, outside, is_signed=is_signed, locked=locked, people=people
+            )
+        )
+    steps = tuple(planned)
     body: JsonObject = {
         "playbook": playbook.digest,
         "inputs": digest(typed),
@@ -125,7 +147,14 @@ def plan_incident(
         scenario=scenario,
         title=playbook.title,
         steps=steps,
-        warnings=tuple(_warnings(place, steps, is_signed=is_signed)),
+        warnings=(
+            *_warnings(place, steps, is_signed=is_signed),
+            *(
+                line
+                for one in steps
+                for line in blast_radius.warnings(one.own, one.name, opened_by)
+            ),
+        ),
         digest=digest(body),
     )
     with place.ledger.core.write(
@@ -146,11 +175,16 @@ def _planned(
     outside: Outside,
     *,
     is_signed: bool,
-    locked: int,
+    locked: Mapping[str, int],
+    people: Sequence[Person],
 ) -> PlannedStep:
     drafts: tuple[Draft, ...] = ()
-    approvals, roles, impossible = 0, step.roles, ""
-    if step.kind is StepKind.DO:
+    tally = Tally()
+    approvals, roles, impossible, reason = 0, step.roles, "", ""
+    is_left_out = _is_left_out(step, state)
+    if is_left_out:
+        reason = f"left out, by what was given: only if {condition(step.when or '')}"
+    elif step.kind is StepKind.DO:
         try:
             expansion = expand(
                 step,
@@ -164,9 +198,11 @@ def _planned(
             impossible = str(error)
         else:
             drafts, approvals = expansion.drafts, expansion.needs_approvals
+            told = expansion.telling
+            tally = told.counted() if isinstance(told, NoticePlan) else Tally(drafts)
             roles = expansion.roles
-    refused = Counter(draft.reason for draft in drafts if draft.state is EffectState.REFUSED)
-    by_adapter = Counter(draft.connector for draft in drafts if draft.state is EffectState.PLANNED)
+            reason = expansion.reason
+    by_adapter = tally.by_adapter
     notes: tuple[str, ...] = ()
     seconds = 0
     try:
@@ -176,7 +212,7 @@ def _planned(
         )
     except StandfastError as error:
         impossible = str(error)  # for one directory at least: its secret is missing, or the like
-    if drafts and not by_adapter and not impossible:
+    if tally.refused and not by_adapter and not impossible:
         impossible = "every target would be refused"
     return PlannedStep(
         name=step.name,
@@ -184,28 +220,44 @@ def _planned(
         kind=step.kind,
         needs=step.needs,
         condition=step.when or "",
-        targets=acts(drafts),
-        refused=dict(refused),
+        is_left_out=is_left_out,
+        targets=tally.acts,
+        refused=dict(tally.refused),
         by_adapter=dict(by_adapter),
-        notes=notes,
+        notes=(*notes, *tally.told(), *([reason] if reason else [])),
         approvals=approvals,
         roles=roles,
         is_irreversible=is_irreversible(step),
         undo=step.undo or "",
         seconds=seconds,
+        own=tuple(blast_radius.whose(drafts, people, outside.config)),
         impossible=impossible,
     )
 
 
+def _is_left_out(step: Step, state: State) -> bool:
+    """Do the inputs alone, which are known, say that the step is not needed?"""
+    if step.when is None or any(name[0] != "inputs" for name in parse(step.when).names()):
+        return False
+    return not is_wanted(step, state)
+
+
 def _notes(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> list[str]:
     """What each directory can prove, and what locking in it costs for good."""
-    if not (step.action or "").startswith("accounts."):
-        return []
     notes: list[str] = []
     for name in by_adapter:
+        if not (step.action or "").startswith("accounts."):
+            notes += adapter_notes(step.action or "", name, outside)
+            continue
         connector = outside.connector(name)
         if step.action == "accounts.prove_locked":
             notes.append(f"{name}: proof reaches {connector.proof.value}")
+        if connector.is_contract_tested:
+            notes.append(f"{name}: contract-tested, not tried on the provider itself")
+        rotation = outside.config.rotation
+        if step.action == "accounts.rotate" and rotation is not None:
+            keys = counted(len(rotation.recipients), "key")
+            notes.append(f"{name}: new passwords are sealed to {keys}, in {rotation.folder}")
         if step.action == "accounts.lock":
             if "revoke" not in connector.verbs:
                 notes.append(f"{name}: sessions that are open there cannot be ended")
@@ -224,7 +276,9 @@ def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int
             outside.connector(name).limits
             if verb.startswith("accounts.")
             else outside.sender(name).limits
-            if verb.startswith("notices.")
+            if verb == "notices.send"
+            else outside.limits(Lane(verb=verb, connector=name))
+            if name.partition(".")[0] in SECTIONS
             else None
         )
         if limits and limits.per_second:
@@ -271,8 +325,8 @@ def _step_lines(step: PlannedStep) -> list[str]:
         lines.append(where)
     lines += [f"refused: {count}, {reason}" for reason, count in step.refused.items()]
     lines += step.notes
-    if step.condition:
-        lines.append(f"only if {step.condition}")
+    if step.condition and not step.is_left_out:
+        lines.append(f"only if {condition(step.condition)}")
     if step.kind in (StepKind.MANUAL, StepKind.DECIDE):
         who = f" ({' or '.join(step.roles)})" if step.roles else ""
         lines.append(f"waits for a person{who}")
@@ -284,5 +338,5 @@ def _step_lines(step: PlannedStep) -> list[str]:
     elif step.undo:
         lines.append(f"can be undone ({step.undo})")
     if step.seconds:
-        lines.append(f"takes {step.seconds} s at least")
+        lines.append(f"takes {length(step.seconds)} at least")
     return lines

@@ -1,12 +1,15 @@
 """The playbooks of a place: the shipped ones, and its own before them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from standfast.config import Config
 from standfast.errors import ConfigurationError, PlaybookInvalid, Problem, UsageError
-from standfast.notices.folder import read_templates
-from standfast.playbook.check import Known, check
+from standfast.notices.folder import template_names
+from standfast.playbook.cacao import is_cacao
+from standfast.playbook.check import Known, check, check_text
 from standfast.playbook.load import load
 from standfast.playbook.model import Playbook
 
@@ -23,28 +26,90 @@ def files(config: Config | None) -> Mapping[str, Path]:
     return found
 
 
-def find(config: Config | None, scenario: str) -> Playbook:
-    """Give a playbook that is sound here; PlaybookInvalid names every reason why it is not."""
+def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) -> Playbook:
+    """Give a playbook that is sound here; PlaybookInvalid names every reason why it is not.
+
+    One that is only rehearsed may name what an exercise stands in for.
+    """
     there = files(config)
     if scenario not in there:
         raise UsageError(
             f"there is no playbook {scenario!r}; there are: {', '.join(sorted(there))}"
         )
     playbook = read(there[scenario])
-    if problems := check(playbook, known(config)):
+    here = known(config)
+    if is_rehearsed:
+        here = replace(here, audiences=None, senders=None, commands=None, requests=None)
+    if problems := check(playbook, here):
         raise PlaybookInvalid(problems)
     return playbook
 
 
 def read(path: Path) -> Playbook:
     """Read one file; PlaybookInvalid when it is no playbook."""
+    return _read(text_of(path), str(path))
+
+
+@lru_cache(maxsize=64)  # a trigger's message is answered at once, and asks for it twice
+def _read(text: str, file: str) -> Playbook:
+    if is_cacao(text):
+        from standfast.playbook.cacao.importing import import_cacao
+
+        return load(import_cacao(text, file).text, file)
+    return load(text, file)
+
+
+def named(config: Config | None, name: str) -> Path:
+    """Give the file of a playbook that is named, or is the path of one; UsageError for neither."""
+    if name.endswith((".yaml", ".yml", ".json")) or "/" in name:
+        return Path(name)
+    there = files(config)
+    if name not in there:
+        raise UsageError(
+            f"there is no playbook {name!r}; there are: {', '.join(sorted(there))}. A file is "
+            "named with its ending: ./mine.yaml"
+        )
+    return there[name]
+
+
+def check_files(config: Config | None, names: Sequence[str]) -> list[Playbook]:
+    """Check playbooks by name or path; PlaybookInvalid has all that is wrong in any of them."""
+    here = known(config)
+    sound: list[Playbook] = []
+    problems: list[Problem] = []
+    for path in dict.fromkeys(named(config, name) for name in names):
+        try:
+            playbook, found = _checked(text_of(path), str(path), here)
+        except PlaybookInvalid as error:
+            playbook, found = None, list(error.problems)
+        except UsageError as error:
+            playbook, found = None, [Problem(file=str(path), line=0, message=str(error))]
+        problems += found
+        if playbook is not None and not found:
+            sound.append(playbook)
+    if problems:
+        raise PlaybookInvalid(problems)
+    return sound
+
+
+def _checked(text: str, file: str, here: Known) -> tuple[Playbook | None, list[Problem]]:
+    """Check the text of a playbook, ours or CACAO: told by what it says, not by its name."""
+    if not is_cacao(text):
+        return check_text(text, file, here)
+    from standfast.playbook.cacao.importing import import_cacao
+
+    playbook, found = check_text(import_cacao(text, file).text, file, here)
+    return playbook, [replace(one, line=0) for one in found]  # the lines are of no file there is
+
+
+def text_of(path: Path) -> str:
+    """Read a file; PlaybookInvalid when it is no UTF-8, UsageError when it cannot be read."""
     try:
-        text = path.read_text()
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise PlaybookInvalid([Problem(file=str(path), line=0, message="is not UTF-8")]) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    return load(text, str(path))
 
 
 def known(config: Config | None) -> Known:
@@ -52,10 +117,15 @@ def known(config: Config | None) -> Known:
     if config is None:
         return Known()
     return Known(
-        templates=frozenset(read_templates(config.notices.templates)),
+        templates=template_names(config.notices.templates),
         audiences=frozenset(config.audiences) | _staff(config),
         sources=frozenset(config.evidence),
         senders=frozenset(config.senders),
+        commands=frozenset(config.commands),
+        requests=frozenset(config.requests),
+        services=frozenset(config.services),
+        sets=frozenset(config.backup.sets),
+        playbooks=frozenset(files(config)),
     )
 
 
@@ -63,7 +133,7 @@ def adapters(config: Config) -> list[str]:
     """Name every adapter of the place, for the incident to freeze."""
     return [
         f"{section}.{name}"
-        for section in ("accounts", "evidence", "senders")
+        for section in ("accounts", "evidence", "senders", "commands", "requests")
         for name in getattr(config, section)
     ]
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from standfast.ledger.runs import RunRow
+from standfast.ledger.run_row import RunRow
 from standfast.operations.place import Place
 from standfast.reports.contents import BackupLine, Check, DrillLine, Measure
 
@@ -28,6 +28,7 @@ def backup_lines(place: Place) -> tuple[BackupLine, ...]:
             set_name=run.subject,
             point=str(run.summary.get("point", "")),
             state=run.state,
+            has_jumped=bool(run.summary.get("jumps")),
             way=run.way,
             files=int(run.summary.get("files", 0)),
             read_bytes=int(run.summary.get("bytes_total", 0)),

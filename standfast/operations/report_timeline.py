@@ -7,13 +7,12 @@ Rules
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from standfast.counted import counted
 from standfast.ledger.audit import AuditEvent
+from standfast.operations.extra_steps import extra_title
 from standfast.playbook.engine import State
 from standfast.playbook.model import StepKind
 from standfast.reports.contents import Decision, EventLine
-from standfast.reports.wording import many
-
-UNDO_TITLE = "Give accounts back what they had before"
 
 
 def event_lines(state: State, events: Sequence[AuditEvent]) -> Iterator[EventLine]:
@@ -41,12 +40,15 @@ def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return "closed it"
         case "trigger.repeated":
             return "the same trigger came again and joined it"
+        case "trigger.joined":
+            more = counted(int(detail.get("targets", 0)), "target")
+            return f"a trigger about the same joined it with {more} more"
         case "runner.started":
             return f"began to carry it out ({detail.get('way')})"
         case "step.begun":
             waits = detail.get("needs_approvals")
-            after = f", waits for {many(int(waits), 'approval')}" if waits else ""
-            return f"planned {step}: {many(int(detail.get('effects', 0)), 'target')}{after}"
+            after = f", waits for {counted(int(waits), 'approval')}" if waits else ""
+            return f"planned {step}: {counted(int(detail.get('effects', 0)), 'target')}{after}"
         case "step.prompted":
             return f"put {step} before a person"
         case "step.waits":
@@ -58,24 +60,31 @@ def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "step.finished":
             return f"{step} is {detail.get('state')}"
         case "approval.asked":
-            return f"paged {many(int(detail.get('people', 0)), 'person', 'people')} about {step}"
+            return f"paged {counted(int(detail.get('people', 0)), 'person', 'people')} about {step}"
+        case "approval.escalated":
+            people = counted(int(detail.get("people", 0)), "person", "people")
+            return f"nobody had answered: paged {people} more about {step}"
         case "approval.approve" | "approval.refuse":
             said = "approved" if event.action.endswith("approve") else "refused"
             return f"{said} {step}, plan {str(detail.get('digest'))[:16]}"
+        case "word.rejected":
+            return f"what was said about {step} did not count: {detail.get('why')}"
         case "approval.rejected":
             return f"an approval of {step} did not count: {detail.get('why')}"
         case "attempts.lapsed":
-            return f"{many(int(detail.get('effects', 0)), 'act')} left behind by a runner: unknown"
+            return (
+                f"{counted(int(detail.get('effects', 0)), 'act')} left behind by a runner: unknown"
+            )
         case "effects.retried":
-            return f"planned {many(int(detail.get('count', 0)), 'failed act')} again"
+            return f"planned {counted(int(detail.get('count', 0)), 'failed act')} again"
         case _:
             return ""
 
 
 def titles_of(state: State) -> dict[str, str]:
-    """Give the title of every step, undos too."""
+    """Give the title of every step, also of those that people asked for beside the playbook."""
     titles = {step.name: step.title for step in state.playbook.steps}
-    return titles | {view.step: f"{UNDO_TITLE} ({view.step})" for view in state.extra}
+    return titles | {view.step: f"{extra_title(view.step)} ({view.step})" for view in state.extra}
 
 
 def decisions(state: State, events: Sequence[AuditEvent]) -> Iterator[Decision]:

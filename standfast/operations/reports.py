@@ -10,19 +10,24 @@ Rules
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from standfast.errors import Damaged
 from standfast.ledger.audit import AuditEvent
-from standfast.ledger.effects import PAGE, EffectRow
+from standfast.ledger.effect_rules import PAGE
+from standfast.ledger.effects import EffectRow
 from standfast.ledger.incidents import IncidentRow
+from standfast.operations.accounting import LOST, counted_rows
+from standfast.operations.extra_steps import extra_title, extra_verb
 from standfast.operations.incident import look
 from standfast.operations.place import Place
+from standfast.operations.report_duties import duties_of
 from standfast.operations.report_recovery import backup_lines, drill_lines
-from standfast.operations.report_timeline import UNDO_TITLE, decisions, event_lines
+from standfast.operations.report_timeline import decisions, event_lines
 from standfast.playbook.engine import State, StepView
 from standfast.playbook.load import load
 from standfast.playbook.model import StepKind
@@ -54,15 +59,20 @@ def write_place_page(place: Place, out: Path) -> Path:
     return write_page(place_page(place_report(place)), out)
 
 
-def incident_report(place: Place, incident_id: str) -> IncidentReport:
-    """Gather what is known of one incident. UsageError when there is none of that id."""
+def incident_report(place: Place, incident_id: str, *, is_verified: bool = True) -> IncidentReport:
+    """Gather what is known of one incident. UsageError when there is none of that id.
+
+    Not `is_verified`, neither the record behind it nor what backups there are is looked at: then
+    it is there at once, however long the ledger has grown.
+    """
     row = place.ledger.incidents.get(incident_id)
-    chain = _chain(place)
+    chain = chain_line(place) if is_verified else None
     outcome = look(place, incident_id)
     effects = [one for one in place.ledger.effects.of_incident(incident_id) if one.verb != PAGE]
     events = place.ledger.timeline(incident_id)
+    refused = place.ledger.steps.refused(incident_id)
     return IncidentReport(
-        heading=_heading(place),
+        heading=heading(place),
         incident=incident_id,
         scenario=row.scenario,
         title=outcome.state.playbook.title,
@@ -73,7 +83,8 @@ def incident_report(place: Place, incident_id: str) -> IncidentReport:
         opened_by=row.opened_by,
         closed_at=row.closed_at,
         next_step=outcome.standing.next_step if row.is_open else "None: the incident is closed.",
-        steps=tuple(_steps(outcome.state, effects, events)),
+        steps=tuple(_steps(outcome.state, effects, events, refused)),
+        duties=duties_of(place, incident_id, row.mode),
         notices=tuple(_notices(place, outcome.state, effects)),
         accounts=tuple(_accounts(effects)),
         decisions=tuple(decisions(outcome.state, events)),
@@ -81,16 +92,16 @@ def incident_report(place: Place, incident_id: str) -> IncidentReport:
         ways=Counter(str(e.detail.get("way")) for e in events if e.action == "runner.started"),
         chain=chain,
         events=tuple(event_lines(outcome.state, events)),
-        drills=drill_lines(place),
-        backups=backup_lines(place),
+        drills=drill_lines(place) if is_verified else (),
+        backups=backup_lines(place) if is_verified else (),
     )
 
 
 def place_report(place: Place) -> PlaceReport:
     """Gather what is known of the whole place."""
-    chain = _chain(place)
+    chain = chain_line(place)
     return PlaceReport(
-        heading=_heading(place),
+        heading=heading(place),
         incidents=tuple(
             _open_incident(place, row) for row in reversed(place.ledger.incidents.all())
         ),
@@ -100,7 +111,8 @@ def place_report(place: Place) -> PlaceReport:
     )
 
 
-def _heading(place: Place) -> Heading:
+def heading(place: Place) -> Heading:
+    """Give what stands on top of every page."""
     organisation = place.config.organisation
     return Heading(
         organisation=organisation.name,
@@ -120,7 +132,7 @@ def _open_incident(place: Place, row: IncidentRow) -> OpenIncident:
     )
 
 
-def _chain(place: Place) -> ChainLine:
+def chain_line(place: Place) -> ChainLine:
     """Sign the head, so that it covers what the page says, and verify all of it."""
     try:
         signed_to = place.ledger.audit.sign_head(place.clock())
@@ -156,8 +168,16 @@ def _witnessed_hash(witness: Path, sequence: int) -> str:
 
 
 def _steps(
-    state: State, effects: Sequence[EffectRow], events: Sequence[AuditEvent]
+    state: State,
+    effects: Sequence[EffectRow],
+    events: Sequence[AuditEvent],
+    refused: Set[tuple[str, int]],
 ) -> Iterator[StepLine]:
+    def rounds(view: StepView) -> Set[int]:
+        """Those that count: each but the refused ones, of which only the latest does."""
+        before = {round_ for round_ in range(1, view.round) if (view.step, round_) not in refused}
+        return {view.round} if view.state is StepState.REFUSED else before | {view.round}
+
     for step in state.playbook.steps:
         view = state.steps.get(step.name)
         if view is None:
@@ -165,20 +185,29 @@ def _steps(
         else:
             decides = step.kind is StepKind.DECIDE and view.answer is not None
             outcome = f"answered {view.answer}" if decides else ""
-            yield _step(step.title, step.action or "", view, effects, events, outcome)
+            yield _step(step.title, step.action or "", view, rounds(view), effects, events, outcome)
     for view in state.extra:
-        yield _step(f"{UNDO_TITLE} ({view.step})", "accounts.unlock", view, effects, events, "")
+        yield _step(
+            f"{extra_title(view.step)} ({view.step})",
+            extra_verb(view.step),
+            view,
+            {view.round},
+            effects,
+            events,
+            "",
+        )
 
 
 def _step(
     title: str,
     does: str,
     view: StepView,
+    rounds: Set[int],
     effects: Sequence[EffectRow],
     events: Sequence[AuditEvent],
     outcome: str,
 ) -> StepLine:
-    mine = [one for one in effects if (one.step, one.round) == (view.step, view.round)]
+    mine = [one for one in effects if one.step == view.step and one.round in rounds]
     told = [event for event in events if event.detail.get("step") == view.step]
     began = [e.at for e in told if e.action in ("step.begun", "step.prompted", "step.waits")]
     finished = [e for e in told if e.action == "step.finished"]
@@ -219,11 +248,22 @@ def _step(
 def _notices(place: Place, state: State, effects: Sequence[EffectRow]) -> Iterator[NoticeLine]:
     titles = {step.name: step.title for step in state.playbook.steps}
     order = [*titles, *(view.step for view in state.extra)]
-    sent = [one for one in effects if one.verb == "notices.send"]
+    sent = counted_rows([one for one in effects if one.verb == "notices.send"], refused=set())
+    lost = {
+        token: one.state.value
+        for token, one in place.ledger.deliveries.of_incident(state.incident).items()
+        if one.state in LOST
+    }
     rounds = {(one.step, one.round) for one in sent}
     for step, round_ in sorted(rounds, key=lambda one: (order.index(one[0]), one[1])):
         frozen = place.ledger.incidents.notice(state.incident, step, round_)
-        mine = [one for one in sent if (one.step, one.round) == (step, round_)]
+        mine = [
+            replace(one, state=EffectState.FAILED, reason=f"handed over, then {lost[one.token]}")
+            if one.state is EffectState.DONE and one.token in lost
+            else one
+            for one in sent
+            if (one.step, one.round) == (step, round_)
+        ]
         by_language: dict[str, Counter[EffectState]] = {}
         for one in mine:
             language = str(one.details.get("language") or "none")

@@ -1,4 +1,4 @@
-"""The backup repository as the configuration describes it: its stores, sources, keys and errors.
+"""The backup repository as the configuration describes it: its stores, keys and errors.
 
 Owns the step from settings to what `backup/` takes, and the one translation of its errors. Leaves
 what is done with them to `backups.py` and `drills.py`.
@@ -12,30 +12,36 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
-from backup.errors import BackupError, Busy, StoreUnavailable, UnsafePath
+from backup.errors import (
+    BackupError,
+    Busy,
+    KeepingStopped,
+    Locked,
+    StoreUnavailable,
+    UnsafePath,
+)
 from backup.errors import Damaged as DamagedBackup
 from backup.errors import UsageError as BackupUsageError
 from backup.keys import Host, Identity, open_identity
-from backup.reader import Repository
-from backup.sources import Source
-from backup.sources.files import FilesSource
-from backup.sources.sqlite import SqliteSource
 from backup.stores import ObjectLock, Store
 from backup.stores.directory import DirectoryStore
-from backup.stores.s3 import S3Options, open_s3
+from backup.stores.throttled import Bandwidth, ThrottledStore, Window
 from standfast.config import Config
 from standfast.config.backup import (
     BackupSetConfig,
-    BackupSourceConfig,
-    FilesSourceConfig,
     S3Config,
-    SqliteSourceConfig,
 )
+from standfast.config.bandwidth import bytes_per_second, span_minutes
 from standfast.errors import Damaged, Refused, StandfastError, Unavailable, UsageError
 from standfast.operations.place import Clock, Place
 from standfast.secrets import Resolver
+
+if TYPE_CHECKING:
+    from backup.reader import Repository
+    from backup.stores.s3 import S3Options
 
 
 @contextmanager
@@ -45,6 +51,8 @@ def plain_errors(doing: str) -> Iterator[None]:
         yield
     except BackupError as error:
         raise _ours(error) from error
+    except BrokenPipeError:
+        raise  # who reads our output has enough, and no disk is to blame
     except OSError as error:
         raise StandfastError(
             f"{doing} failed: {error.strerror or type(error).__name__}; see that the disks have "
@@ -61,9 +69,9 @@ def _ours(error: BackupError) -> StandfastError:
     match error:
         case DamagedBackup():
             return Damaged(str(error))
-        case StoreUnavailable() | Busy():
+        case StoreUnavailable() | Busy() | Locked():
             return Unavailable(str(error))
-        case UnsafePath():
+        case UnsafePath() | KeepingStopped():
             return Refused(str(error))
         case BackupUsageError():
             return UsageError(str(error))
@@ -76,21 +84,46 @@ def vault_of(place: Place) -> Store:
     return open_vault(place.config, place.resolver, place.clock)
 
 
+def writing_vault_of(place: Place) -> Store:
+    """Give the same store as a backup uses it: what it puts keeps to the bandwidth."""
+    store = vault_of(place)
+    limits = place.config.backup.bandwidth
+    if not limits:
+        return store
+    windows = []
+    for hours, rate in limits.items():
+        start, end = span_minutes(hours)
+        windows.append(
+            Window(start_minute=start, end_minute=end, bytes_per_second=bytes_per_second(rate))
+        )
+    zone = ZoneInfo(place.config.organisation.time_zone)
+    return ThrottledStore(store, Bandwidth(windows=windows, zone=zone), now=place.clock)
+
+
 def open_vault(config: Config, resolver: Resolver, clock: Clock) -> Store:
     """Give the store that recovery points lie in: the bucket where one is set, else the folder.
 
     A bucket is asked what protects it: `UsageError` when it does not lock and should, or refuses
     the credentials; `Unavailable` when it does not answer. A folder need not be there yet.
     """
-    settings = config.backup.s3
-    if settings is None:
-        return DirectoryStore(config.backup.vault)
-    with plain_errors(f"opening bucket {settings.bucket}"):
-        return open_s3(_s3_options(settings, resolver), now=clock)
+    return open_store(config.backup.vault, config.backup.s3, resolver, clock)
 
 
-def _s3_options(settings: S3Config, resolver: Resolver) -> S3Options:
+def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock: Clock) -> Store:
+    """Give a store of the kind that is set, as `open_vault` does."""
+    if bucket is None:
+        return DirectoryStore(folder)
+    with plain_errors(f"opening bucket {bucket.bucket}"):
+        from backup.stores.s3 import open_s3
+
+        return open_s3(s3_options(bucket, resolver), now=clock)
+
+
+def s3_options(settings: S3Config, resolver: Resolver) -> "S3Options":
+    """Give the bucket's options with its credentials."""
     token, days = settings.session_token, settings.lock_days
+    from backup.stores.s3 import S3Options
+
     return S3Options(
         bucket=settings.bucket,
         access_key_id=resolver.resolve(settings.access_key_id).reveal(),
@@ -131,7 +164,7 @@ def identity_of(place: Place, identity_file: Path | None) -> Identity:
         return open_identity(place.resolver.resolve(reference).reveal().encode())
 
 
-def opened_repository(place: Place, identity: Identity | None) -> Repository:
+def opened_repository(place: Place, identity: Identity | None) -> "Repository":
     """Open the repository for listing, and with an identity for restoring."""
     known = owner_of(place)
     if identity is not None and known is not None and identity.owner not in (None, known):
@@ -140,6 +173,8 @@ def opened_repository(place: Place, identity: Identity | None) -> Repository:
             "this identity was made for another repository; take the custodian's file of this one"
         )
     keys = None if identity is None else keys_of(place)
+    from backup.reader import Repository  # a backup reads nothing back
+
     return Repository.open(vault_of(place), keys, identity)
 
 
@@ -152,14 +187,3 @@ def set_of(place: Place, set_name: str) -> BackupSetConfig:
             f"there are: {', '.join(sets) or 'none'}"
         )
     return sets[set_name]
-
-
-def source_of(config: BackupSourceConfig) -> Source:
-    """Give the reader of one configured source."""
-    match config:
-        case FilesSourceConfig():
-            return FilesSource(config.name, config.path, config.exclude)
-        case SqliteSourceConfig():
-            return SqliteSource(config.name, config.path)
-        case _:
-            assert_never(config)

@@ -18,11 +18,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from standfast.errors import Refused, StandfastError
+from standfast.errors import StandfastError, UnderWay
 from standfast.operations.place import Place
-from standfast.records import Json, JsonObject, timestamp
+from standfast.records import Json, JsonObject, moment, timestamp
 
-KINDS = ("backup", "verify", "restore", "drill")
+KINDS = ("backup", "verify", "restore", "drill", "keep", "alarm", "page")
 DIED = "the process died"
 _LARGEST_NOTE_BYTES = 4096
 _PATIENCE_SECONDS = 0.5  # who looks for dead runs holds the lock for a moment: that refuses nobody
@@ -48,15 +48,14 @@ def recorded(
 ) -> Iterator[Run]:
     """Hold the lock and keep the ledger's row of a run; then sign the chain's head.
 
-    Raises `Refused` when the same run is under way, before anything is written. What escapes the
+    Raises `UnderWay` when the same run is under way, before anything is written. What escapes the
     block is written down as the run's failure and raised on.
     """
     with _held(place, kind, subject, is_shared=is_shared) as lock:
         died = _bury(place, kind, subject) if lock.is_alone else ()
         if is_shared:
             lock.share()
-        ledger = place.ledger
-        token = ledger.runs.start(kind, subject, way, place.actor, place.clock())
+        token = place.runs.start(kind, subject, way, place.actor, place.clock())
         run = Run(token=token, died_before=died)
         try:
             yield run
@@ -68,7 +67,7 @@ def recorded(
                 _finish(place, run, kind, "failed", {**run.summary, "problem": problem})
             raise
         _finish(place, run, kind, run.state, run.summary)
-        ledger.audit.sign_head(place.clock())
+        place.runs.sign_head(place.clock())
 
 
 def bury_dead_runs(
@@ -80,11 +79,11 @@ def bury_dead_runs(
     """
     buried: list[tuple[str, str]] = []
     for kind in KINDS:
-        running = {row.subject for row in place.ledger.runs.all(kind) if row.state == "running"}
+        running = {row.subject for row in place.runs.all(kind, states=["running"])}
         for subject in sorted(running):
             if not _lock_file(place, kind, subject).exists():
                 continue  # another host's set
-            with suppress(Refused), _held(place, kind, subject, is_shared=False):
+            with suppress(UnderWay), _held(place, kind, subject, is_shared=False):
                 dead = _bury(place, kind, subject)
                 if dead and kind in clean:
                     clean[kind](place, subject)
@@ -93,15 +92,15 @@ def bury_dead_runs(
 
 
 def _bury(place: Place, kind: str, subject: str) -> tuple[str, ...]:
-    runs = place.ledger.runs
-    dead = [row.id for row in runs.all(kind, subject) if row.state == "running"]
+    runs = place.runs
+    dead = [row.id for row in runs.all(kind, subject, states=["running"])]
     for token in dead:
         runs.finish(token, kind, "failed", {"problem": DIED}, place.actor, place.clock())
     return tuple(dead)
 
 
 def _finish(place: Place, run: Run, kind: str, state: str, summary: JsonObject) -> None:
-    place.ledger.runs.finish(run.token, kind, state, summary, place.actor, place.clock())
+    place.runs.finish(run.token, kind, state, summary, place.actor, place.clock())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +127,7 @@ def _held(place: Place, kind: str, subject: str, *, is_shared: bool) -> Iterator
     try:
         is_alone = _take(descriptor)
         if not is_alone and not is_shared:
-            raise Refused(_who_holds(descriptor, kind, subject))
+            raise UnderWay(_who_holds(descriptor, kind, subject))
         if is_alone:
             _sign(descriptor, timestamp(place.clock()))
         yield _Lock(descriptor=descriptor, is_alone=is_alone)
@@ -163,7 +162,8 @@ def _sign(descriptor: int, since: str) -> None:
 def _who_holds(descriptor: int, kind: str, subject: str) -> str:
     try:
         note = json.loads(os.pread(descriptor, _LARGEST_NOTE_BYTES, 0))
-        who = f"process {note['pid']} on {note['host']}, since {note['since']}"
+        since = moment(note["since"])
+        who = f"process {note['pid']} on {note['host']}, since {since:%Y-%m-%d %H:%M} UTC"
     except (ValueError, KeyError, TypeError):
         who = "another process"
     return f"a {kind} of {subject} is under way ({who}); wait until it has ended, then run again"

@@ -19,7 +19,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from backup.keys import create_repository
+from backup.creation import create_repository
 from backup.local_files import create_file
 from backup.stores.directory import DirectoryStore
 from standfast.config import Config

@@ -1,7 +1,7 @@
 """Where everything stands, in a moment: last backups and drills, open incidents, who is untold.
 
-Owns the few lines that `standfast status` shows. Leaves trying things out to `checks`, and one
-incident in full to `incident`.
+Owns the few lines that `standfast status` shows. Leaves the open incidents to `incident_glances`,
+trying things out to `checks`, and one incident in full to `incident`.
 
 Rules
 - It answers in 0.4 s, so it reads two keys of the configuration by itself and the ledger by a
@@ -11,20 +11,21 @@ Rules
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from standfast.errors import ConfigurationError
-from standfast.ledger.glance import Glance, IncidentGlance, LastRun, StepGlance, glance
+from standfast.ledger.glance import Glance, LastRun, glance
+from standfast.operations.custodian_answers import Standing, folder_of, standings
+from standfast.operations.incident_glances import IncidentStatus, incidents_of
 from standfast.records import Json, JsonObject, timestamp
 
-if TYPE_CHECKING:
-    from standfast.playbook.engine import StepView
-
 _GOOD = ("done", "partial")
+_TRIGGER = "trigger:"  # who opened it, where that was no person
+_JUMP_SHOWN = timedelta(days=7)  # nothing calls it over, so it goes when a week has passed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,8 @@ class SetStatus:
     last_backup: LastRun | None  # the newest that gave a recovery point
     last_failed: datetime | None  # when a newer one failed
     running_since: datetime | None
-    last_drill: LastRun | None
+    last_drill: LastRun | None  # the newest that brought something back
+    drill_failed: datetime | None  # when a newer one failed
 
     def as_json(self, now: datetime) -> JsonObject:
         """Give the set for `--json`."""
@@ -45,31 +47,65 @@ class SetStatus:
             "failed_since": _written(self.last_failed),
             "running_since": _written(self.running_since),
             "last_drill": _run_json(self.last_drill, now),
+            "drill_failed_since": _written(self.drill_failed),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
-class IncidentStatus:
-    """One open incident, and the one thing to do about it now."""
+class AlarmStatus:
+    """An alarm about backups that is not over."""
 
-    id: str
-    scenario: str
-    mode: str
-    opened_at: datetime
-    untold: int
-    next_step: str
-    is_over: bool  # it only has to be closed
+    what: str  # "freshness", "jump", "vault", "keep", "look", "read" or "drill"
+    set_name: str  # empty for the vault
+    since: datetime
+    is_told: bool  # it reached somebody
+
+    @property
+    def sentence(self) -> str:
+        """Say it for people."""
+        return {
+            "freshness": f"{self.set_name}: the newest complete recovery point is too old",
+            "jump": f"{self.set_name}: a night changed far more than usual; ask who did it",
+            "vault": "the vault: a verification found damage",
+            "keep": "the keeper's run does not come; without it locks run out",
+            "look": "the vault: the scheduled verification does not come",
+            "read": "the vault: the verification that reads all of it does not come",
+            "drill": f"{self.set_name}: the scheduled restore drill does not come, or fails",
+        }[self.what]
 
     def as_json(self) -> JsonObject:
-        """Give the incident for `--json`."""
+        """Give the alarm for `--json`."""
         return {
-            "incident": self.id,
-            "scenario": self.scenario,
-            "mode": self.mode,
-            "opened_at": timestamp(self.opened_at),
-            "untold": self.untold,
-            "next_step": self.next_step,
+            "what": self.what,
+            "set": self.set_name,
+            "since": timestamp(self.since),
+            "is_told": self.is_told,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntoldTrigger:
+    """A trigger whose last page, about something that is still open, reached nobody."""
+
+    name: str
+    since: datetime
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {"trigger": self.name, "since": timestamp(self.since)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAside:
+    """Alerts of a trigger that tripped over something unforeseen, and were kept."""
+
+    trigger: str
+    count: int  # of all times
+    last: datetime
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {"trigger": self.trigger, "count": self.count, "last": timestamp(self.last)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +120,10 @@ class Status:
     signed_at: datetime | None
     has_serve: bool
     verify_failed: datetime | None = None  # when, unless a newer verification found all whole
+    custodians: tuple[Standing, ...] = ()  # those of whom no sign came for too long
+    alarms: tuple[AlarmStatus, ...] = ()
+    untold_triggers: tuple[UntoldTrigger, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
 
     @property
     def untold(self) -> int:
@@ -97,13 +137,21 @@ class Status:
             return f"{incident.id}: {incident.next_step}"
         if self.verify_failed:
             return "`standfast backup verify --read`: the last verification did not end well."
+        for alarm in self.alarms:
+            if alarm.what == "jump":
+                name = alarm.set_name
+                return f"`standfast backup list --set {name}`: {alarm.sentence}."
         for one in self.sets:
             if one.last_backup is None:
                 return f"`standfast backup run {one.name}`: it has never been backed up."
             if one.last_failed:
                 return f"`standfast backup run {one.name}`: the last one failed."
+            if one.drill_failed:
+                return f"`standfast drill run {one.name} --identity FILE`: the last one failed."
             if one.last_drill is None:
                 return f"`standfast drill run {one.name} --identity FILE`: does it come back?"
+        if self.custodians:
+            return "`standfast backup custodian challenge new --to FILE`: do their keys still open?"
         return ""
 
     def as_json(self) -> JsonObject:
@@ -119,6 +167,10 @@ class Status:
                 "signed_at": _written(self.signed_at),
             },
             "verify_failed_since": _written(self.verify_failed),
+            "custodians_overdue": [one.as_json(self.at) for one in self.custodians],
+            "alarms": [alarm.as_json() for alarm in self.alarms],
+            "untold_triggers": [trigger.as_json() for trigger in self.untold_triggers],
+            "set_aside": [one.as_json() for one in self.set_aside],
             "serve": self.has_serve,
             "next_step": self.next_step,
         }
@@ -136,24 +188,67 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     return Status(
         at=now,
         sets=tuple(_set_status(name, seen) for name in sets),
-        incidents=tuple(sorted(map(_incident_status, seen.incidents), key=_urgency)),
+        incidents=incidents_of(seen, config_file, raw, now),
         events=seen.events,
         signed_events=seen.signed_events,
         signed_at=seen.signed_at,
         has_serve=seen.serves > 0,
         verify_failed=_verify_failed(seen),
+        custodians=_overdue(raw, folder, now),
+        alarms=tuple(_alarms(seen, now)),
+        untold_triggers=tuple(_untold_triggers(seen)),
+        set_aside=tuple(
+            SetAside(trigger=run.subject, count=run.count, last=run.started_at)
+            for run in seen.last_runs
+            if run.kind == "alert" and now - run.started_at <= _JUMP_SHOWN
+        ),
     )
 
 
-def _urgency(incident: IncidentStatus) -> tuple[bool, bool]:
-    """What is live goes before an exercise; of each, what only has to be closed goes last."""
-    return (incident.mode != "live", incident.is_over)
+def _untold_triggers(seen: Glance) -> Iterator[UntoldTrigger]:
+    """Give the triggers that opened what is still open, and whose newest page reached nobody."""
+    pages = {(run.subject, run.state): run for run in seen.last_runs if run.kind == "page"}
+    opened_by = dict.fromkeys(one.opened_by for one in seen.incidents)
+    for name in (who.removeprefix(_TRIGGER) for who in opened_by if who.startswith(_TRIGGER)):
+        failed = pages.get((name, "failed"))
+        if failed and _is_newer(failed, pages.get((name, "raised"))):
+            yield UntoldTrigger(name=name, since=failed.started_at)
 
 
 def _verify_failed(seen: Glance) -> datetime | None:
     runs = {run.state: run for run in seen.last_runs if run.kind == "verify"}
     failed, good = runs.get("failed"), runs.get("done")
     return failed.started_at if failed and _is_newer(failed, good) else None
+
+
+def _alarms(seen: Glance, now: datetime) -> Iterator[AlarmStatus]:
+    rows: dict[str, dict[str, datetime]] = {}
+    for run in seen.last_runs:
+        if run.kind == "alarm":
+            rows.setdefault(run.subject, {})[run.state] = run.started_at
+    for subject, told in sorted(rows.items()):
+        what, _, set_name = subject.partition(".")
+        raised = [told[state] for state in ("raised", "failed") if state in told]
+        over = told.get("over")
+        if not raised or (over is not None and over >= max(raised)):
+            continue
+        if what == "jump" and now - max(raised) > _JUMP_SHOWN:
+            continue
+        yield AlarmStatus(
+            what=what,
+            set_name=set_name,
+            since=min(one for one in raised if over is None or one > over),
+            is_told="raised" in told and (over is None or told["raised"] > over),
+        )
+
+
+def _overdue(raw: Mapping[str, Any], folder: Path, now: datetime) -> tuple[Standing, ...]:
+    backup = raw.get("backup", {})
+    send_log = backup.get("send_log", "state/send-log.db") if isinstance(backup, dict) else ""
+    if not isinstance(send_log, str) or not send_log or send_log.startswith("~"):
+        return ()
+    found = standings(folder_of(folder / send_log))
+    return tuple(one for one in found if one.is_overdue(now))
 
 
 def _read(config_file: Path) -> dict[str, Any]:
@@ -198,17 +293,27 @@ def _by_schema(config_file: Path, env: Mapping[str, str]) -> tuple[str, str | No
 
 def _set_status(name: str, seen: Glance) -> SetStatus:
     backups = {run.state: run for run in seen.last_runs if _is(run, "backup", name)}
-    drills = [run for run in seen.last_runs if _is(run, "drill", name) and run.state in _GOOD]
-    good = [backups[state] for state in _GOOD if state in backups]
-    last = max(good, key=lambda run: run.started_at, default=None)
+    drills = {run.state: run for run in seen.last_runs if _is(run, "drill", name)}
+    last, last_drill = _newest_good(backups), _newest_good(drills)
     failed, running = backups.get("failed"), backups.get("running")
+    drill_failed = drills.get("failed")
     return SetStatus(
         name=name,
         last_backup=last,
         last_failed=failed.started_at if failed and _is_newer(failed, last) else None,
         running_since=running.started_at if running and _is_newer(running, last) else None,
-        last_drill=max(drills, key=lambda run: run.started_at, default=None),
+        last_drill=last_drill,
+        drill_failed=(
+            drill_failed.started_at
+            if drill_failed and _is_newer(drill_failed, last_drill)
+            else None
+        ),
     )
+
+
+def _newest_good(runs: Mapping[str, LastRun]) -> LastRun | None:
+    good = [runs[state] for state in _GOOD if state in runs]
+    return max(good, key=lambda run: run.started_at, default=None)
 
 
 def _is(run: LastRun, kind: str, name: str) -> bool:
@@ -217,58 +322,6 @@ def _is(run: LastRun, kind: str, name: str) -> bool:
 
 def _is_newer(run: LastRun, than: LastRun | None) -> bool:
     return than is None or run.started_at > than.started_at
-
-
-def _incident_status(seen: IncidentGlance) -> IncidentStatus:
-    # Half of what status may take, so it waits until there is an incident.
-    from standfast.playbook.engine import State
-    from standfast.playbook.load import load
-    from standfast.playbook.standing import standing
-    from standfast.records import Mode
-
-    playbook = load(seen.playbook, seen.scenario)
-    names = {step.name for step in playbook.steps}
-    views = [_view(step) for step in seen.steps]
-    state = State(
-        playbook=playbook,
-        mode=Mode(seen.mode),
-        steps={view.step: view for view in views if view.step in names},
-        extra=tuple(view for view in views if view.step not in names),
-        is_halted=seen.is_halted,
-        incident=seen.id,
-    )
-    found = standing(state)
-    return IncidentStatus(
-        id=seen.id,
-        scenario=seen.scenario,
-        mode=seen.mode,
-        opened_at=seen.opened_at,
-        untold=seen.untold,
-        next_step=found.next_step,
-        is_over=found.is_over,
-    )
-
-
-def _view(step: StepGlance) -> "StepView":
-    from standfast.playbook.engine import Counts, StepView
-    from standfast.records import StepState
-
-    return StepView(
-        step=step.name,
-        round=step.round,
-        state=StepState(step.state),
-        counts=Counts(**step.counts),
-        settling=step.settling,
-        # What was answered is sealed; that it was is all that a standing needs.
-        answer="" if step.has_answer else None,
-        due_at=step.due_at,
-        asked=step.is_asked,
-        # A step that has enough approvals runs already: one that asks lacks some.
-        approvals=0,
-        approvals_needed=step.needs_approvals,
-        is_refused=step.state == StepState.REFUSED,
-        is_accepted=step.is_accepted,
-    )
 
 
 def _run_json(run: LastRun | None, now: datetime) -> Json:

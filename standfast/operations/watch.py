@@ -4,26 +4,35 @@ Rules
 - Every open incident that has work and nobody working on it is carried on.
 - Runs whose process died are marked failed, and what dead drills left behind is destroyed.
 - A set whose scheduled backup did not come is named, with the age of its last good one.
+- People are told, once, of a set whose newest complete point is too old, of a night that changed
+  far more than usual, of a damaged vault, and of a keeper, a verification or a drill that does not
+  come; and once that it is over. Legal clocks remind them.
 - One incident's fault stops nothing else; it is named.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from standfast.errors import ConfigurationError, ExitStatus, StandfastError
+from standfast.operations.alarms import Alarm, damaged, jumped, stale, tell
 from standfast.operations.backup_outcomes import SetAge
-from standfast.operations.backups import set_age
+from standfast.operations.backups import newest_jumps, set_age
 from standfast.operations.drills import destroy_leftovers
+from standfast.operations.freshness import Freshness, freshness
 from standfast.operations.incident import advance, has_work
 from standfast.operations.place import Place
+from standfast.operations.reminders import reminders
 from standfast.operations.run_record import bury_dead_runs
+from standfast.operations.upkeep import lateness
+from standfast.operations.verification import VAULT, open_damage
 from standfast.records import Json
 
 # A nightly run that has not begun an hour after its time has not merely queued.
 GRACE = timedelta(hours=1)
 
 CarryOn = Callable[[Place, str, str], object]
+Tell = Callable[[Place, Alarm, str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +44,8 @@ class WatchOutcome:
     sets: tuple[SetAge, ...]
     troubles: tuple[str, ...]
     head: int  # the audit event that the newest signed head covers
+    fresh: tuple[Freshness, ...] = ()
+    told: tuple[Alarm, ...] = ()  # alarms that this watch told people of
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -42,8 +53,13 @@ class WatchOutcome:
         return tuple(age.set_name for age in self.sets if age.is_missed)
 
     @property
+    def stale(self) -> tuple[str, ...]:
+        """Name the sets whose newest complete point is too old."""
+        return tuple(one.set_name for one in self.fresh if one.is_stale)
+
+    @property
     def exit_status(self) -> ExitStatus:
-        is_quiet = not (self.missed or self.troubles)
+        is_quiet = not (self.missed or self.stale or self.troubles)
         return ExitStatus.DONE if is_quiet else ExitStatus.PARTIAL
 
     def as_json(self) -> dict[str, Json]:
@@ -52,32 +68,66 @@ class WatchOutcome:
             "died": [{"kind": kind, "set": subject} for kind, subject in self.died],
             "sets": [age.as_json() for age in self.sets],
             "missed": list(self.missed),
+            "fresh": [one.as_json() for one in self.fresh],
+            "stale": list(self.stale),
+            "told": [alarm.as_json() for alarm in self.told],
             "troubles": list(self.troubles),
             "head": self.head,
             "exit_status": int(self.exit_status),
         }
 
 
-def keep_watch(place: Place, way: str, carry_on: CarryOn = advance) -> WatchOutcome:
+def keep_watch(
+    place: Place, way: str, carry_on: CarryOn = advance, ring: Tell | None = None
+) -> WatchOutcome:
     """Look at everything once; safe at any time, by any number of watchers.
 
     `carry_on` is called for each incident that needs it: `advance` works it off here and now.
+    `ring` is called with each alarm, wrong or right, and gives whether people were told: without
+    it they are told here and now, which takes as long as the mail server takes.
     """
+    ring = ring or tell
     carried_on, troubles = resume_incidents(place, way, carry_on)
     died = bury_dead_runs(place, {"drill": destroy_leftovers})
     sets: list[SetAge] = []
+    fresh: list[Freshness] = []
     for name in place.config.backup.sets:
         try:
             sets.append(set_age(place, name, grace=GRACE))
+            fresh.append(freshness(place, name))
         except ConfigurationError as error:
             troubles.append(f"set {name}: {error}")
+    told: list[Alarm] = []
+    late: list[Alarm] = []
+    try:
+        late += lateness(place)
+    except ConfigurationError as error:
+        troubles.append(str(error))
+    for alarm in (*_alarms(place, fresh), *late):
+        try:
+            told += [alarm] if ring(place, alarm, way) else []
+        except StandfastError as error:
+            troubles.append(f"alarm {alarm.subject}: {error}")
     return WatchOutcome(
         carried_on=tuple(carried_on),
         died=died,
         sets=tuple(sets),
+        fresh=tuple(fresh),
+        told=tuple(told),
         troubles=tuple(troubles),
         head=place.ledger.audit.sign_head(place.clock()),
     )
+
+
+def _alarms(place: Place, fresh: Sequence[Freshness]) -> Iterator[Alarm]:
+    yield from map(stale, fresh)
+    for name in place.config.backup.sets:
+        found = newest_jumps(place, name)
+        if found is not None:
+            yield jumped(name, *found)
+    runs = place.ledger.runs.all("verify", VAULT)
+    yield damaged(is_damaged=open_damage(runs) is not None)
+    yield from reminders(place)
 
 
 def resume_incidents(

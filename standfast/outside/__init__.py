@@ -20,13 +20,15 @@ from standfast.accounts import AccountState, Connector
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Refused, Unsupported
 from standfast.evidence import Custody, EvidenceSource
-from standfast.ledger.effects import PAGE, Batch, EffectRow, Lane
+from standfast.ledger.effect_rules import PAGE
+from standfast.ledger.effects import Batch, EffectRow, Lane
 from standfast.ledger.incidents import FrozenNotice
 from standfast.notices.audience import Audience
 from standfast.notices.folder import read_templates
 from standfast.notices.prepared import Prepared
 from standfast.notices.render import Template
 from standfast.notices.senders import Message, Sender
+from standfast.procedures import Procedure
 from standfast.records import EffectState, Limits, Mode, Observed, Order, Result
 
 _ACCOUNT_VERBS = {
@@ -34,7 +36,24 @@ _ACCOUNT_VERBS = {
     "accounts.revoke_sessions": "revoke",
     "accounts.prove_locked": "prove",
     "accounts.unlock": "undo",
+    "accounts.rotate": "rotate",
 }
+_PROCEDURE_VERBS = {
+    "run.command": "run",
+    "run.undo": "undo",
+    "http.request": "run",
+    "http.undo": "undo",
+    "service.degrade": "run",
+    "service.restore": "undo",
+    "backup.protect": "run",
+    "backup.release": "undo",
+    "evidence.review": "run",
+    "drill.last_clean_point": "run",
+    "notices.prepare": "run",
+    "deadlines.start": "run",
+}
+# Where the configuration has what playbooks may call.
+SECTIONS = ("commands", "requests")
 Adapter = TypeVar("Adapter")
 NoticeOf = Callable[[str, str, int], FrozenNotice]
 
@@ -65,6 +84,15 @@ class Outside(ABC):
         """Give one channel of notices."""
         return self._adapter("senders", name, self._build_sender)
 
+    def procedure(self, name: str) -> Procedure:
+        """Give what may be called: `commands.NAME`, `requests.NAME`, or one of our own acts."""
+        section, dot, inner = name.partition(".")
+        if dot and section in SECTIONS:
+            return self._adapter(section, inner, lambda _: self._build_procedure(name))
+        if ("", name) not in self._built:
+            self._built["", name] = self._build_procedure(name)
+        return cast("Procedure", self._built["", name])
+
     def audience(self, name: str) -> Audience:
         """Read one audience now."""
         if name == "staff" and self.config.notices.staff_audience:
@@ -82,11 +110,24 @@ class Outside(ABC):
         """Give the name of the channel to use where a playbook names none."""
         if self.config.notices.sender:
             return self.config.notices.sender
-        if len(self.config.senders) == 1:
-            return next(iter(self.config.senders))
+        there = [name for name in self.config.senders if not self.prints(name)]
+        if len(there) == 1:
+            return there[0]
         raise ConfigurationError(
             "no sender of notices is chosen; add [senders.NAME], or name one as notices.sender"
         )
+
+    def letters(self) -> str | None:
+        """Give the name of the channel for people without an e-mail address, if there is one."""
+        if self.config.notices.letters:
+            return self.config.notices.letters
+        there = [name for name in self.config.senders if self.prints(name)]
+        return there[0] if len(there) == 1 else None
+
+    def prints(self, sender: str) -> bool:
+        """Does this channel write letters, and carry no mail?"""
+        settings = self.config.senders.get(sender)
+        return settings is not None and settings.kind == "letters"
 
     # acting
 
@@ -108,6 +149,12 @@ class Outside(ABC):
                 Observed(target=row.target, happened=adapter.find(row.as_order(), self._custody))
                 for row in rows
             ]
+        if isinstance(adapter, Procedure):
+            found_in_effect = adapter.observe([row.as_order() for row in rows])
+            return [
+                _procedure_observed(lane.verb, row, seen)
+                for row, seen in zip(rows, found_in_effect, strict=True)
+            ]
         found = adapter.find([row.token for row in rows])
         return [
             Observed(target=row.target, happened=happened)
@@ -126,23 +173,44 @@ class Outside(ABC):
             return results
         if isinstance(adapter, EvidenceSource):
             return [adapter.collect(order, self._custody) for order in orders]
+        if isinstance(adapter, Procedure):
+            is_undo = _PROCEDURE_VERBS[batch.lane.verb] == "undo"
+            return adapter.undo(orders) if is_undo else adapter.run(orders)
         return self._send(adapter, batch, orders)
+
+    def takes_over(self, lane: Lane) -> str | None:
+        """Give the sender that is handed what this lane's could not deliver; None for the last."""
+        if lane.verb not in ("notices.send", PAGE):
+            return None
+        settings = self.config.senders.get(lane.connector)
+        return None if settings is None else settings.failover  # never a circle: `findings`
 
     def refuse_unsupported(self, verb: str, connector: str) -> None:
         """Raise Unsupported when the adapter cannot do this; planning calls it."""
         needed = _ACCOUNT_VERBS.get(verb)
         if needed and needed not in self.connector(connector).verbs:
-            raise Unsupported(f"directory {connector!r} cannot {needed}")
+            wanted = self.connector(connector).wants.get(needed, "")
+            raise Unsupported(
+                f"directory {connector!r} cannot {needed}" + (f": {wanted}" if wanted else "")
+            )
+
+    def close(self) -> None:
+        """Let go of the connections that adapters keep; a later call opens them again."""
+        for adapter in list(self._built.values()):
+            if isinstance(adapter, Connector | Sender):
+                adapter.close()
 
     # inside
 
-    def _of(self, lane: Lane) -> Connector | EvidenceSource | Sender:
+    def _of(self, lane: Lane) -> Connector | EvidenceSource | Sender | Procedure:
         if lane.verb in _ACCOUNT_VERBS:
             return self.connector(lane.connector)
         if lane.verb == "evidence.snapshot":
             return self.source(lane.connector)
         if lane.verb in ("notices.send", PAGE):
             return self.sender(lane.connector)
+        if lane.verb in _PROCEDURE_VERBS:
+            return self.procedure(lane.connector)
         raise Unsupported(f"no adapter carries {lane.verb!r}")
 
     def _send(self, sender: Sender, batch: Batch, orders: Sequence[Order]) -> list[Result]:
@@ -181,6 +249,9 @@ class Outside(ABC):
             text=filled.text,
             html=filled.html,
             language=details["language"],
+            parts=prepared.languages[details["language"]],
+            shown=filled.shown,
+            escaped=filled.escaped,
         )
 
     def _notice(self, row: EffectRow) -> Prepared:
@@ -207,6 +278,9 @@ class Outside(ABC):
     def _build_sender(self, name: str) -> Sender: ...
 
     @abstractmethod
+    def _build_procedure(self, name: str) -> Procedure: ...
+
+    @abstractmethod
     def _read_audience(self, name: str) -> Audience: ...
 
 
@@ -231,6 +305,23 @@ def _account_observed(
         happened=happened,
         state=state.prior,
         reason=state.reason,
+    )
+
+
+def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
+    """Say whether a procedure's effect happened; an undo happened when nothing is in effect."""
+    if row.state is EffectState.PLANNED and not seen.is_readable:
+        # That nobody can look at it now keeps no one from doing it; an undo then asks no more.
+        return Observed(target=row.target, state=seen.state)
+    happened = seen.happened
+    if happened is not None and _PROCEDURE_VERBS[verb] == "undo":
+        happened = not happened
+    return Observed(
+        target=row.target,
+        is_readable=seen.is_readable,
+        happened=happened,
+        state=seen.state,
+        reason=seen.reason,
     )
 
 

@@ -5,9 +5,12 @@ Rules
 - Every account that the incident names exists, and is as locked as the exercise has made it so far,
   so that a run that waited for people goes on where it was.
 - Audiences are made-up people: an exercise reads no customer.
+- What the configuration does not name yet is stood in for, so that a playbook can be rehearsed
+  before all of it is set up; `operations/rehearsing` says what that is.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 from standfast.accounts import Connector
 from standfast.accounts.memory import MemoryDirectory
@@ -18,15 +21,19 @@ from standfast.notices.audience import Audience, Recipient
 from standfast.notices.senders import Sender
 from standfast.notices.senders.memory import MemorySender
 from standfast.outside import NoticeOf, Outside
+from standfast.outside.stand_ins import with_stand_ins
+from standfast.procedures import Procedure
+from standfast.procedures.memory import MemoryProcedure
 from standfast.records import Limits, Mode
 
+_POSTAL = {"postal_1": "1 Example Street", "postal_2": "Exampleton"}
 _PEOPLE = ("Ada Example", "Grace Example", "Katherine Example")
 # The twins are this process itself: once it is dead, nothing more can happen in them.
 _LIMITS = Limits(batch=100, workers=4, is_local=True)
 
 
 class Exercise(Outside):
-    """Twins for every adapter that the configuration names.
+    """Twins for every adapter that the configuration names, and stand-ins for what it lacks.
 
     `accounts` are those that the incident's inputs name, `locked` those that it locked so far; both
     as people write them, with or without their directory.
@@ -43,9 +50,19 @@ class Exercise(Outside):
         accounts: Sequence[str],
         locked: Sequence[str],
     ) -> None:
-        super().__init__(config, custody, notice_of)
+        super().__init__(with_stand_ins(config), custody, notice_of)
         self._accounts = accounts
         self._locked = frozenset(locked)
+
+    def audience(self, name: str) -> Audience:
+        """Give made-up people, whether or not the configuration has such an audience."""
+        return self._read_audience(name)
+
+    def procedure(self, name: str) -> Procedure:
+        """Give a twin, also of what the configuration does not allow yet."""
+        if ("", name) not in self._built:
+            self._built["", name] = self._build_procedure(name)
+        return cast("Procedure", self._built["", name])
 
     def _build_connector(self, name: str) -> Connector:
         first = next(iter(self.config.accounts))
@@ -60,11 +77,19 @@ class Exercise(Outside):
         return MemoryEvidence(name=name)
 
     def _build_sender(self, name: str) -> Sender:
-        return MemorySender(name=name, limits=_LIMITS)
+        return MemorySender(name=name, limits=_LIMITS, is_postal=self.prints(name))
+
+    def _build_procedure(self, name: str) -> Procedure:
+        return MemoryProcedure(name)
 
     def _read_audience(self, name: str) -> Audience:
         people = tuple(
-            Recipient(key=str(place), address=f"{name}-{place}@example.invalid", name=person)
+            Recipient(
+                key=str(place),
+                address=f"{name}-{place}@example.invalid",
+                name=person,
+                slots=_POSTAL,
+            )
             for place, person in enumerate(_PEOPLE, 1)
         )
         return Audience(recipients=people)

@@ -1,7 +1,9 @@
 """The real adapters, built from the configuration and its secrets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -9,17 +11,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from standfast.accounts import Connector
-from standfast.accounts.oauth_tokens import TokenProbe, TokenRevocation
-from standfast.accounts.scim import ScimDirectory, ScimOptions
 from standfast.config import Config, SecretReference
 from standfast.errors import ConfigurationError
 from standfast.evidence import Custody, EvidenceSource
 from standfast.evidence.files import FilesEvidence
-from standfast.notices.audience import Audience, csv_audience, sqlite_audience
+from standfast.notices.audience import Audience
 from standfast.notices.senders import Sender
-from standfast.notices.senders.smtp import SmtpSender
 from standfast.outside import NoticeOf, Outside
-from standfast.records import Limits, Mode
+from standfast.outside.audiences import Restored
+from standfast.outside.means import Means
+from standfast.outside.rotation import new_secrets
+from standfast.procedures import Procedure
+from standfast.records import Mode
 from standfast.secrets import Resolver
 
 
@@ -35,40 +38,24 @@ class Live(Outside):
         mode: Mode,
         resolver: Resolver,
         clock: Callable[[], datetime],
+        restored: Restored | None = None,
+        own: Mapping[str, Callable[[], Procedure]] | None = None,
     ) -> None:
+        """`own` has the acts that are carried out by operations of this very program.
+
+        `restored` gives a file of a backup set as it was before the incident.
+        """
         super().__init__(config, custody, notice_of)
         self.mode = mode
+        self._own = own or {}
+        self._restored = restored or _not_restored
         self._resolver = resolver
         self._clock = clock
 
     def _build_connector(self, name: str) -> Connector:
-        settings = self.config.accounts[name]
-        limits = Limits(
-            batch=1,
-            workers=settings.workers,
-            per_second=settings.per_second,
-            burst=settings.burst,
-            timeout_seconds=settings.timeout_seconds,
-        )
-        revocation, probe = settings.revocation, settings.probe
-        options = ScimOptions(
-            limits=limits,
-            verify_tls=settings.verify_tls,
-            ca_file=settings.ca_file,
-            revocation=None
-            if revocation is None
-            else TokenRevocation(
-                url=revocation.url,
-                client_id=revocation.client_id,
-                client_secret=self._reveal(revocation.client_secret),
-            ),
-            probe=None
-            if probe is None
-            else TokenProbe(url=probe.url, control_token=self._reveal(probe.control_token)),
-        )
-        return ScimDirectory(
-            name, settings.url, self._reveal(settings.token), options, clock=self._clock
-        )
+        from standfast.outside.connectors import build_connector
+
+        return build_connector(name, self.config.accounts[name], self._means)
 
     def _build_source(self, name: str) -> EvidenceSource:
         settings = self.config.evidence[name]
@@ -81,40 +68,35 @@ class Live(Outside):
         )
 
     def _build_sender(self, name: str) -> Sender:
-        settings = self.config.senders[name]
-        return SmtpSender(
-            name=name,
-            host=settings.host,
-            port=settings.port,
-            sender_address=settings.sender_address,
-            from_name=settings.from_name or self.config.organisation.name,
-            reply_to=settings.reply_to,
-            security=settings.security,
-            username=settings.username,
-            password=None if settings.password is None else self._reveal(settings.password),
-            ca_file=settings.ca_file,
-            timeout_seconds=settings.timeout_seconds,
-            batch=settings.batch,
-            workers=settings.workers,
-            per_second=settings.per_second,
-            clock=self._clock,
-        )
+        from standfast.outside.senders import build_sender
+
+        return build_sender(self.config, name, self._reveal, self._clock)
+
+    def _build_procedure(self, name: str) -> Procedure:
+        from standfast.outside.procedures import build_procedure
+
+        if name in self._own:
+            return self._own[name]()
+        return build_procedure(self.config, name, self._resolver, self._clock)
 
     def _read_audience(self, name: str) -> Audience:
-        settings = self.config.audiences[name]
-        language, why = settings.language or "", settings.why or ""
-        if settings.kind == "csv":
-            return csv_audience(
-                settings.path,
-                settings.columns,
-                is_strict="columns" in settings.model_fields_set,
-                language=language,
-                why=why,
-            )
-        return sqlite_audience(settings.path, settings.query, language=language, why=why)
+        from standfast.outside.audiences import read_audience
+
+        return read_audience(self.config, name, self._reveal, self._restored, self._clock().date())
+
+    @cached_property
+    def _means(self) -> Means:
+        secrets = new_secrets(self.config.rotation, self._clock)
+        return Means(reveal=self._reveal, clock=self._clock, new_secrets=secrets)
 
     def _reveal(self, reference: SecretReference) -> str:
         return self._resolver.resolve(reference).reveal()
+
+
+def _not_restored(set_name: str, path: str) -> AbstractContextManager[Path]:
+    raise ConfigurationError(
+        f"{path} of the backup set {set_name!r} is restored when a notice is planned, not here"
+    )
 
 
 def read_signing_key(path: Path) -> Ed25519PrivateKey:

@@ -13,11 +13,14 @@ from standfast.playbook.catalogue import CATALOGUE, ArgumentType
 from standfast.playbook.engine import State, namespace
 from standfast.playbook.expression import embedded
 from standfast.playbook.model import Step
-from standfast.records import Json, JsonObject
+from standfast.records import Json, JsonObject, moment
 
 _WANTED = {
     ArgumentType.ACCOUNTS: "a list of account names, not empty",
+    ArgumentType.NAMES: "a list of texts, not empty",
     ArgumentType.SOURCES: "`all` or a list of evidence sources",
+    ArgumentType.SETS: "`all` or a list of backup sets",
+    ArgumentType.TIME: "a time with its zone, such as 2026-03-01T12:00:00Z",
     ArgumentType.MAPPING: "a mapping of names to values",
 }
 
@@ -60,12 +63,14 @@ def evaluated(value: Json, names: JsonObject) -> Json:
 def fits(kind: ArgumentType, value: Json) -> bool:
     """Is the value of this type? Whether what it names exists is another question."""
     match kind:
-        case ArgumentType.ACCOUNTS:
+        case ArgumentType.ACCOUNTS | ArgumentType.NAMES:
             return _is_list_of_texts(value) and bool(value)
-        case ArgumentType.SOURCES:
+        case ArgumentType.SOURCES | ArgumentType.SETS:
             return value == "all" or (_is_list_of_texts(value) and bool(value))
         case ArgumentType.MAPPING:
             return isinstance(value, Mapping)
+        case ArgumentType.TIME:
+            return isinstance(value, str) and _is_time(value)
         case _:
             return isinstance(value, str)
 
@@ -73,6 +78,14 @@ def fits(kind: ArgumentType, value: Json) -> bool:
 def wanted(kind: ArgumentType) -> str:
     """Say in words what `fits` asks for."""
     return _WANTED.get(kind, "a text")
+
+
+def _is_time(value: str) -> bool:
+    try:
+        moment(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_list_of_texts(value: Json) -> bool:

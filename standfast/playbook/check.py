@@ -20,6 +20,7 @@ from standfast.playbook.check_expressions import judge_argument, judge_condition
 from standfast.playbook.expression import embedded
 from standfast.playbook.fields import Notes, close_to
 from standfast.playbook.graph import cycles, in_order
+from standfast.playbook.load import load_as_far_as_it_goes
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
 from standfast.records import Json
 
@@ -32,7 +33,12 @@ class Known:
     audiences: frozenset[str] | None = None
     sources: frozenset[str] | None = None
     senders: frozenset[str] | None = None
+    commands: frozenset[str] | None = None
+    requests: frozenset[str] | None = None
+    services: frozenset[str] | None = None
+    sets: frozenset[str] | None = None
     roles: frozenset[str] | None = None
+    playbooks: frozenset[str] | None = None
 
     def of(self, kind: ArgumentType) -> frozenset[str] | None:
         """Give what an argument of this type may name."""
@@ -41,6 +47,10 @@ class Known:
             ArgumentType.AUDIENCE: self.audiences,
             ArgumentType.SOURCES: self.sources,
             ArgumentType.SENDER: self.senders,
+            ArgumentType.COMMAND: self.commands,
+            ArgumentType.REQUEST: self.requests,
+            ArgumentType.SERVICE: self.services,
+            ArgumentType.SETS: self.sets,
         }
         return by_type.get(kind)
 
@@ -49,20 +59,47 @@ _ADD: Mapping[ArgumentType, str] = {
     ArgumentType.AUDIENCE: "add [audiences.{name}] to the configuration",
     ArgumentType.SOURCES: "add [evidence.{name}] to the configuration",
     ArgumentType.SENDER: "add [senders.{name}] to the configuration",
+    ArgumentType.COMMAND: "add [commands.{name}] to the configuration",
+    ArgumentType.REQUEST: "add [requests.{name}] to the configuration",
+    ArgumentType.SERVICE: "add [services.{name}] to the configuration",
+    ArgumentType.SETS: "add [backup.sets.{name}] to the configuration",
 }
 
 
 def check(playbook: Playbook, known: Known) -> list[Problem]:
     """Give every reason why the playbook cannot be carried out here, in line order."""
     notes = Notes(playbook.file)
+    _judge_instead(playbook, known, notes)
     _judge_graph(playbook, notes)
     for step in playbook.steps:
         if step.when is not None:
             judge_condition(playbook, step, notes)
-        _judge_roles(step, known, notes)
-        if step.kind is StepKind.DO:
+        _judge_roles(playbook, step, known, notes)
+        if step.kind is StepKind.DO and step.action:
             _judge_action(playbook, step, known, notes)
     return notes.in_line_order()
+
+
+def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, list[Problem]]:
+    """Give the playbook as far as it could be read, and all that is wrong with it, in line order.
+
+    Soundness is judged although the structure is not right: the author sees both at once.
+    """
+    playbook, problems = load_as_far_as_it_goes(text, file)
+    if playbook is None or not playbook.steps:
+        return playbook, problems
+    found = dict.fromkeys([*problems, *check(playbook, known)])
+    return playbook, sorted(found, key=lambda problem: problem.line)
+
+
+def _judge_instead(playbook: Playbook, known: Known, notes: Notes) -> None:
+    for name in playbook.instead:
+        line = playbook.lines.get(f"instead.{name}", 0)
+        if name == playbook.name:
+            notes.add(line, f"`{name}` is this playbook itself", "name a better one, or none")
+        elif known.playbooks is not None and name not in known.playbooks:
+            hint = close_to(name, known.playbooks - {playbook.name})
+            notes.add(line, f"there is no playbook `{name}` to use instead", hint)
 
 
 def _judge_graph(playbook: Playbook, notes: Notes) -> None:
@@ -76,8 +113,9 @@ def _judge_graph(playbook: Playbook, notes: Notes) -> None:
     for step in playbook.steps:
         for need in step.needs:
             if need not in names:
+                key = "after" if need in step.after else "needs"
                 message = f"step `{step.name}` needs `{need}`, which is no step"
-                notes.add(step.line_of("needs"), message, close_to(need, names - {step.name}))
+                notes.add(step.line_of(key), message, close_to(need, names - {step.name}))
                 stuck.add(step.name)
     for step in in_order(playbook):
         if step.name in stuck:
@@ -90,12 +128,15 @@ def _judge_graph(playbook: Playbook, notes: Notes) -> None:
                 break
 
 
-def _judge_roles(step: Step, known: Known, notes: Notes) -> None:
+def _judge_roles(playbook: Playbook, step: Step, known: Known, notes: Notes) -> None:
     asked = [("roles", role) for role in step.roles]
     if step.approval:
         asked += [("approval", role) for role in step.approval.roles]
-    for key, role in asked:
-        if known.roles is not None and role not in known.roles:
+    for key, role in [*asked, *(("by", role) for role in step.by)]:
+        if playbook.roles and role not in playbook.roles:
+            message = f"step `{step.name}` names the role `{role}`, which `roles` does not list"
+            notes.add(step.line_of(key), message, close_to(role, playbook.roles))
+        elif key != "by" and known.roles is not None and role not in known.roles:
             message = f"step `{step.name}` asks for the role `{role}`, which nobody can have"
             notes.add(step.line_of(key), message, close_to(role, known.roles))
 
@@ -112,6 +153,12 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
         hint = "it is the undo of a step" if action.use is Use.UNDO else close_to("", usable)
         notes.add(step.line_of("do"), message, hint)
         return
+    if playbook.is_quiet and action.verb == "notices.send":
+        message = f"step `{step.name}` tells people, and the playbook is `quiet`"
+        notes.add(step.line_of("do"), message, "tell them by hand, or remove `quiet`")
+    if playbook.is_quiet and step.approval and not step.approval.roles:
+        message = f"`approval` of step `{step.name}` names no role, so everybody would be asked"
+        notes.add(step.line_of("approval"), message, "add `roles: […]`: the playbook is `quiet`")
     if step.undo != action.undo:
         message = f"`{step.undo}` does not take back `{action.verb}`"
         hint = f"its undo is `{action.undo}`" if action.undo else "nothing does; remove the key"
@@ -149,6 +196,8 @@ def _judge_arguments(
                 what = f"there is no {spec.type.removesuffix('s')} `{name}`"
                 if spec.type is ArgumentType.SOURCES:
                     what = f"there is no evidence source `{name}`"
+                if spec.type is ArgumentType.SETS:
+                    what = f"there is no backup set `{name}`"
                 hint = close_to(name, names) if names else _ADD.get(spec.type, "")
                 notes.add(line, f"step `{step.name}`: {what}", hint.format(name=name))
 

@@ -25,6 +25,8 @@ _ROOTS = ("inputs", "answers", "steps")
 _TEXTS = frozenset({InputType.TEXT, InputType.CHOICE, InputType.TIME})
 _ACCEPTS: Mapping[ArgumentType, frozenset[InputType]] = {
     ArgumentType.ACCOUNTS: frozenset({InputType.ACCOUNTS}),
+    ArgumentType.NAMES: frozenset({InputType.ACCOUNTS}),
+    ArgumentType.TIME: frozenset({InputType.TIME}),
     ArgumentType.MAPPING: frozenset(),
 }
 _SAMPLES: Mapping[InputType, Json] = {
@@ -137,8 +139,11 @@ class _Judge:
         accepted = _TEXTS if is_item else _ACCEPTS.get(spec.type, _TEXTS)
         if path is None or self._type_of(path) not in accepted:
             return self.note(f"`{found.text}` does not come to {spec.type} for argument `{key}`")
-        if path[0] == "inputs" and spec.required and self._may_be_left_out(path[1]):
-            hint = f"make `{path[1]}` required, or give it a default"
+        if path[0] == "inputs" and spec.required and self._may_be_null(path):
+            hint = (
+                f"make `{path[1]}` required, give it a default, or let the step begin only "
+                f"`when: inputs.{path[1]} != None`"
+            )
             message = f"argument `{key}` must be there, but input `{path[1]}` may be left out"
             return self.note(message, hint)
         return True
@@ -203,6 +208,15 @@ class _Judge:
             case InputType.ACCOUNTS:
                 return False
         return isinstance(value, str)
+
+    def _may_be_null(self, path: Path) -> bool:
+        """May the input be null when the step begins?"""
+        if not self._may_be_left_out(path[1]):
+            return False
+        try:
+            return not (self.step.when and parse(self.step.when).rules_out_null(path))
+        except ValueError:
+            return False  # the condition does not parse, which is said of it
 
     def _may_be_left_out(self, name: str) -> bool:
         given = self.playbook.input(name)

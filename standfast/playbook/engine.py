@@ -7,7 +7,8 @@ Rules
 - `next_moves` is a function of its arguments alone, in the order of the file; asked twice, it says
   the same twice. A move names (step, round), so that applying it twice changes once.
 - A need is met by a step that is done or skipped; by a partial one whose `on_partial` is `go_on`;
-  and by any finished one of which a person said "go on".
+  and by any finished one of which a person said "go on". Where it stands in `after`, a failed one
+  meets it too; one that an approver refused does not: a person said no.
 - What a step came to is read from its effects as they are now: a late receipt betters a step that
   was already finished, and no move is needed for it.
 - An effect that is unknown and will be looked up again (`settling`) keeps its step running. One
@@ -16,14 +17,14 @@ Rules
 - Halted, or in plan mode: no moves at all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from standfast.playbook import expression
-from standfast.playbook.graph import in_order
 from standfast.playbook.model import OnPartial, Playbook, Step, StepKind
+from standfast.playbook.wording import condition
 from standfast.records import Json, JsonObject, Mode, StepState, utc
 
 
@@ -56,9 +57,14 @@ class StepView:
     state: StepState
     counts: Counts = Counts()
     settling: int = 0  # of the unknown ones, those that will be looked up again
+    after_canary: int = 0  # of the planned ones, those that follow the first few of a notice
+    is_paused: bool = False  # somebody paused the notice: nothing more of it leaves
     answer: str | None = None  # MANUAL, DECIDE
     due_at: datetime | None = None  # WAITING: when it is over
     asked: bool = False  # the approvers were paged
+    rung: int = 0  # ASKING: how often the next people were paged since
+    escalates_at: datetime | None = None  # ASKING: when the next ones are; None: nobody is left
+    joined: int = 0  # how many joined triggers its targets cover
     approvals: int = 0  # signatures that verify
     approvals_needed: int = 0  # as fixed when planned; may exceed the playbook's (blast radius)
     is_refused: bool = False  # an approver said no
@@ -69,8 +75,9 @@ class StepView:
             raise ValueError(f"step {self.step!r}: rounds count from 1, not {self.round}")
         if self.state is StepState.WAITING and self.due_at is None:
             raise ValueError(f"step {self.step!r} waits, but nothing says until when")
-        if self.due_at is not None:
-            object.__setattr__(self, "due_at", utc(self.due_at))
+        for name in ("due_at", "escalates_at"):
+            if (moment := getattr(self, name)) is not None:
+                object.__setattr__(self, name, utc(moment))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +87,12 @@ class State:
     playbook: Playbook
     mode: Mode
     inputs: Mapping[str, Json] = field(default_factory=dict)
-    steps: Mapping[str, StepView] = field(default_factory=dict)  # latest round a playbook step
+    steps: Mapping[str, StepView] = field(default_factory=dict)  # as `merged` gives them
+    earlier: tuple[StepView, ...] = ()  # rounds that are not at their end and not the latest
     extra: tuple[StepView, ...] = ()  # steps outside the playbook: an undo that was asked for
-    is_halted: bool = False
+    is_halted: bool = False  # stopped, or closed
+    is_closed: bool = False
+    joined: int = 0  # how many triggers brought more targets since it was opened
     incident: str = "INCIDENT"  # its name in the commands that `standing` tells to type
 
 
@@ -100,6 +110,15 @@ class Ask:
 
     step: str
     round: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Escalate:
+    """Page the next people, since those who were paged have not answered in time."""
+
+    step: str
+    round: int
+    rung: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +148,7 @@ class Finish:
     reason: str  # for people; counts and rules, no personal data
 
 
-Move: TypeAlias = Expand | Ask | Prompt | Wake | Finish
-
-
-@dataclass(frozen=True, kw_only=True)
-class Blocked:
-    """A pending step that will not begin unless a person does something about `by`."""
-
-    step: str
-    by: str  # the step that is the cause; the step itself when its condition cannot be evaluated
-    why: str
-    what_to_do: str  # by a person, with the command to type
+Move: TypeAlias = Expand | Ask | Escalate | Prompt | Wake | Finish
 
 
 def next_moves(state: State, now: datetime) -> list[Move]:
@@ -154,39 +163,65 @@ def next_moves(state: State, now: datetime) -> list[Move]:
     moves: list[Move | None] = []
     for step in state.playbook.steps:
         view = state.steps.get(step.name)
-        moves.append(_begin(step, state, now) if view is None else _carry_on(step, view, now))
+        if view is None:
+            moves.append(_begin(step, state, now))
+        elif is_behind(step, state) and _may_widen(step, state):
+            moves.append(Expand(step=step.name, round=view.round + 1))
+        else:
+            moves.append(_carry_on(step, view, now))
+    moves.extend(_carry_on(state.playbook.step(v.step), v, now) for v in state.earlier)
     moves.extend(_carry_on(None, view, now) for view in state.extra)
     return [move for move in moves if move is not None]
 
 
-def blocked(state: State) -> list[Blocked]:
-    """Give the pending steps that wait in vain, each with every step that is the cause."""
-    causes: dict[str, list[Blocked]] = {}
-    for step in in_order(state.playbook):
-        if step.name in state.steps:
-            continue
-        found: dict[str, Blocked] = {}
-        for need in step.needs:
-            view = state.steps.get(need)
-            if view is None:
-                for cause in causes.get(need, []):
-                    found[cause.by] = replace(cause, step=step.name)
-            elif view.state.is_final and not is_met(state.playbook.step(need), view):
-                found[need] = Blocked(
-                    step=step.name, by=need, why=came_to(view), what_to_do=_mend(view, state)
-                )
-        if not found and are_needs_met(step, state):
-            try:
-                is_wanted(step, state)
-            except ValueError as error:
-                found[step.name] = Blocked(
-                    step=step.name,
-                    by=step.name,
-                    why=f"its condition cannot be evaluated: {error}",
-                    what_to_do=f"Read the condition of `{step.name}`; do its work by hand.",
-                )
-        causes[step.name] = list(found.values())
-    return [cause for step in state.playbook.steps for cause in causes.get(step.name, [])]
+def merged(rounds: Sequence[StepView]) -> StepView:
+    """Give one view of all rounds of a step, in order: the latest, with the targets of each.
+
+    What an approver refused, and what was asked again since, does not count.
+    """
+    latest = rounds[-1]
+    counted = [view for view in rounds if view.state is not StepState.REFUSED]
+    if latest.state is StepState.REFUSED or len(counted) < 2:
+        return latest
+    short = [view for view in counted if view.counts.done < view.counts.total]
+    return replace(
+        latest,
+        counts=Counts(
+            **{
+                name: sum(getattr(view.counts, name) for view in counted)
+                for name in Counts.__dataclass_fields__
+            }
+        ),
+        settling=sum(view.settling for view in counted),
+        after_canary=sum(view.after_canary for view in counted),
+        is_paused=any(view.is_paused for view in counted),
+        is_accepted=bool(short) and all(view.is_accepted for view in short),
+    )
+
+
+def is_behind(step: Step, state: State) -> bool:
+    """Were targets added to the incident that this step, which has begun, does not cover yet?
+
+    What a person does or decides is not asked again, and what was not wanted stays unwanted.
+    """
+    view = state.steps.get(step.name)
+    return (
+        view is not None
+        and step.kind is StepKind.DO
+        and view.joined < state.joined
+        and view.state not in (StepState.SKIPPED, StepState.REFUSED)
+    )
+
+
+def _may_widen(step: Step, state: State) -> bool:
+    """May a further round begin? Not before the steps that it needs have had theirs.
+
+    A round that asks for approval is not overtaken: what is signed is the newest.
+    """
+    view = state.steps[step.name]
+    are_needs_wide = not any(is_behind(state.playbook.step(need), state) for need in step.needs)
+    is_asking = view.state is StepState.ASKING
+    return not is_asking and are_needs_wide and are_needs_met(step, state)
 
 
 def namespace(state: State) -> JsonObject:
@@ -227,18 +262,21 @@ def are_needs_met(step: Step, state: State) -> bool:
     """May the step begin, as far as other steps are concerned?"""
     for need in step.needs:
         view = state.steps.get(need)
-        if view is None or not is_met(state.playbook.step(need), view):
+        whatever = need in step.after
+        if view is None or not is_met(state.playbook.step(need), view, whatever=whatever):
             return False
     return True
 
 
-def is_met(step: Step, view: StepView) -> bool:
-    """Does this step let those begin that need it?"""
+def is_met(step: Step, view: StepView, *, whatever: bool = False) -> bool:
+    """Does this step let those begin that need it, or that come after it `whatever` it came to?"""
     if not view.state.is_final:
         return False
     if view.is_accepted:
         return True
     reached = standing_state(view)
+    if whatever:
+        return reached is not StepState.REFUSED
     if reached is StepState.PARTIAL:
         return step.on_partial is OnPartial.GO_ON
     return reached in (StepState.DONE, StepState.SKIPPED)
@@ -267,14 +305,6 @@ def is_approved(step: Step | None, view: StepView) -> bool:
     return view.approvals >= max(view.approvals_needed, by_playbook, 1)
 
 
-def came_to(view: StepView) -> str:
-    """Say in a few words what a step came to: `partial: 487 of 500 done, 13 failed`."""
-    state = standing_state(view)
-    if state is StepState.REFUSED:
-        return "refused: an approver said no"
-    return f"{state}: {tally(view.counts)}" if view.counts.total else str(state)
-
-
 def tally(counts: Counts) -> str:
     """Say how many of the targets are done, and where the others stand."""
     others = {
@@ -287,31 +317,15 @@ def tally(counts: Counts) -> str:
     return ", ".join([f"{counts.done} of {counts.total} done", *told])
 
 
-def _mend(view: StepView, state: State) -> str:
-    """Say what a person can do about a finished step that holds others up."""
-    retry = f"`standfast incident retry {state.incident} {view.step}`"
-    go_on = f"`standfast incident accept {state.incident} {view.step}`"
-    if view.state is StepState.REFUSED:
-        return f"Talk to the approver; then ask again: {retry}, or go on without it: {go_on}."
-    if view.counts.unknown:
-        show = f"`standfast incident status {state.incident} --targets`"
-        settle = f"`standfast incident settle {state.incident} EFFECT yes|no`"
-        return (
-            f"See what may have happened: {show}, and settle it: {settle}; "
-            f"or go on with what is done: {go_on}."
-        )
-    return f"Try the rest again: {retry}, or go on with what is done: {go_on}."
-
-
 def _begin(step: Step, state: State, now: datetime) -> Move | None:
     if not are_needs_met(step, state):
         return None
     try:
         wanted = is_wanted(step, state)
     except ValueError:
-        return None  # `blocked` says so
+        return None  # `obstacles` says so
     if not wanted:
-        reason = f"not needed, because this is false: {step.when}"
+        reason = f"not needed: only if {condition(step.when or '')}"
         return Finish(step=step.name, round=1, state=StepState.SKIPPED, reason=reason)
     match step.kind:
         case StepKind.DO:
@@ -329,7 +343,11 @@ def _carry_on(step: Step | None, view: StepView, now: datetime) -> Move | None:
         case StepState.ASKING if view.is_refused:
             return _finish(view, StepState.REFUSED, "an approver said no")
         case StepState.ASKING if view.counts.total and not is_approved(step, view):
-            return None if view.asked else Ask(step=view.step, round=view.round)
+            if not view.asked:
+                return Ask(step=view.step, round=view.round)
+            is_late = view.escalates_at is not None and view.escalates_at <= now
+            next_rung = Escalate(step=view.step, round=view.round, rung=view.rung + 1)
+            return next_rung if is_late else None
         case StepState.ASKING | StepState.RUNNING:
             return _settle(view)
         case StepState.PROMPTED if view.answer is not None:

@@ -74,6 +74,12 @@ class Expression:
         """Give every name that must itself be true or false, because nothing compares it."""
         return [path for node in _claims(self._root) if (path := _path(node))]
 
+    def rules_out_null(self, path: Path) -> bool:
+        """Is it false whenever the name is null, because it says `… != None` of it, and `and`?"""
+        sides = self._root.values if isinstance(self._root, ast.BoolOp) else [self._root]
+        is_all = not isinstance(self._root, ast.BoolOp) or isinstance(self._root.op, ast.And)
+        return is_all and any(_is_not_null(side) == path for side in sides)
+
     def is_claim(self) -> bool:
         """Can it only come to true or false? A bare name can come to anything."""
         return isinstance(self._root, ast.Compare | ast.BoolOp) or (
@@ -209,6 +215,14 @@ def _equalities(root: ast.expr) -> Iterator[Comparison]:
                 path = _path(one)
                 if path is not None and isinstance(other, ast.Constant):
                     yield Comparison(path=path, value=_fixed(other))
+
+
+def _is_not_null(node: ast.expr) -> Path | None:
+    """Give the name of which this says `… != None`."""
+    match node:
+        case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[ast.Constant(value=None)]):
+            return _path(left)
+    return None
 
 
 def _claims(node: ast.expr) -> Iterator[ast.expr]:

@@ -17,6 +17,7 @@ from standfast.records import Json
 
 LONGEST_LINE = 200
 LONGEST_TEXT = 10_000
+MOST_ITEMS = 100  # of a list: as many as there are steps
 
 T = TypeVar("T")
 
@@ -131,6 +132,8 @@ class Fields:
         if node is None:
             return ()
         items = node.value if isinstance(node.value, list) else [node]
+        if len(items) > MOST_ITEMS:
+            return self._misfit(node, key, f"a list of at most {MOST_ITEMS} texts", ())
         found: dict[str, None] = {}
         for item in items:
             if not isinstance(item.value, str) or not item.value.strip():

@@ -34,6 +34,19 @@ def behind(playbook: Playbook) -> Mapping[str, frozenset[str]]:
     return found
 
 
+def direct_needs(playbook: Playbook) -> Mapping[str, frozenset[str]]:
+    """Give for each step what it needs with no other need standing between: for drawings."""
+    far = behind(playbook)
+    return {
+        step.name: frozenset(
+            need
+            for need in step.needs
+            if need in far and not any(need in far.get(other, ()) for other in step.needs)
+        )
+        for step in playbook.steps
+    }
+
+
 def cycles(playbook: Playbook) -> list[tuple[str, ...]]:
     """Give cycles that share no step, each as the path that closes it: in (a, b, a) a needs b."""
     needs = {step.name: step.needs for step in playbook.steps}

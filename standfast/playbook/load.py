@@ -15,7 +15,7 @@ import keyword
 import re
 from dataclasses import replace
 
-from standfast.errors import PlaybookInvalid
+from standfast.errors import PlaybookInvalid, Problem
 from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.fields import LONGEST_TEXT, Fields, Notes, close_to
 from standfast.playbook.inputs import load_inputs, read_input
@@ -31,19 +31,22 @@ from standfast.playbook.model import (
 from standfast.playbook.yaml_tree import Node, read_tree
 from standfast.records import Json
 
-__all__ = ["load", "load_inputs"]
+__all__ = ["load", "load_as_far_as_it_goes", "load_inputs"]
 
 MOST_STEPS = 100
+LONGEST_SAYING = 500
+LONGEST_PARAGRAPH = 1_000
 
-_KEYS = {
+KEYS = {
     StepKind.DO: ("do", "with", "approval", "undo", "on_partial"),
-    StepKind.MANUAL: ("manual", "roles"),
-    StepKind.DECIDE: ("decide", "options", "roles"),
+    StepKind.MANUAL: ("manual", "by", "roles"),
+    StepKind.DECIDE: ("decide", "options", "facts", "by", "roles"),
     StepKind.WAIT: ("wait",),
 }
-_ALL_KEYS = frozenset(key for keys in _KEYS.values() for key in keys)
-_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
-_PLAYBOOK_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
+_ALL_KEYS = frozenset(key for keys in KEYS.values() for key in keys)
+IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
+DASHED_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
+DASHED_HINT = "small letters, digits and hyphens, at most 40"
 
 
 def load(text: str, file: str) -> Playbook:
@@ -52,26 +55,44 @@ def load(text: str, file: str) -> Playbook:
     `file` is what problems call it; nothing is opened. Whether the playbook is sound is not known
     before `check` says so.
     """
-    root, problems = read_tree(text, file)
+    playbook, problems = load_as_far_as_it_goes(text, file)
+    if problems or playbook is None:
+        raise PlaybookInvalid(problems)
+    return playbook
+
+
+def load_as_far_as_it_goes(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
+    """Read a playbook; give what of it could be read, and every structural problem, in line order.
+
+    With problems it is only good to look for more of them: what did not fit is left out.
+    """
+    try:
+        root, problems = read_tree(text, file)
+    except PlaybookInvalid as error:
+        return None, list(error.problems)
     notes = Notes(file, problems)
     if not isinstance(root.value, dict):
         notes.add(root.line, "a playbook is a mapping of keys to values", "begin `playbook: NAME`")
-        raise PlaybookInvalid(notes.in_line_order())
+        return None, notes.in_line_order()
     fields = Fields(root, "the playbook", notes)
     name = fields.text("playbook", required=True)
-    if name and not _PLAYBOOK_NAME.fullmatch(name):
-        hint = "small letters, digits and hyphens, at most 40"
-        notes.add(fields.line_of("playbook"), f"`{name}` is no name for a playbook", hint)
+    if name and not DASHED_NAME.fullmatch(name):
+        notes.add(fields.line_of("playbook"), f"`{name}` is no name for a playbook", DASHED_HINT)
+    lines: dict[str, int] = {}
     playbook = Playbook(
         name=name,
         version=fields.number("version", 1, 1, 1_000_000),
         title=fields.text("title", required=True),
-        use_when=fields.text("use_when", required=True, longest=1_000),
+        use_when=fields.text("use_when", required=True, longest=LONGEST_PARAGRAPH),
+        instead=_sayings("instead", fields, lines, notes),
+        roles=_sayings("roles", fields, lines, notes),
+        is_quiet=fields.flag("quiet"),
         inputs=tuple(_input(key, node, notes) for key, node in fields.mapping("inputs").items()),
         steps=tuple(_step(key, node, notes) for key, node in fields.mapping("steps").items()),
         source=text,
         digest=hashlib.sha256(text.encode()).hexdigest(),
         file=file,
+        lines=lines,
     )
     if not fields.has("version"):
         notes.add(fields.line, "the playbook has no `version`", "count from 1")
@@ -80,9 +101,24 @@ def load(text: str, file: str) -> Playbook:
     if len(playbook.steps) > MOST_STEPS:
         notes.add(fields.line_of("steps"), f"the playbook has more than {MOST_STEPS} steps")
     fields.end()
-    if found := notes.in_line_order():
-        raise PlaybookInvalid(found)
-    return playbook
+    return playbook, notes.in_line_order()
+
+
+def _sayings(key: str, fields: Fields, lines: dict[str, int], notes: Notes) -> dict[str, str]:
+    """Take a mapping of names to what is said of each; add the line of each to `lines`."""
+    said: dict[str, str] = {}
+    for name, node in fields.mapping(key).items():
+        if not DASHED_NAME.fullmatch(name):
+            notes.add(node.line, f"`{name}` is no name under `{key}`", DASHED_HINT)
+        text = node.value.strip() if isinstance(node.value, str) else ""
+        if not text or len(text) > LONGEST_SAYING:
+            message = (
+                f"`{name}` under `{key}` must be a text of at most {LONGEST_SAYING} characters"
+            )
+            notes.add(node.line, message)
+        said[name] = text
+        lines[f"{key}.{name}"] = node.line
+    return said
 
 
 def _input(name: str, node: Node, notes: Notes) -> Input:
@@ -94,7 +130,7 @@ def _input(name: str, node: Node, notes: Notes) -> Input:
     declared = Input(
         name=name,
         type=kind,
-        description=fields.text("description", longest=1_000),
+        description=fields.text("description", longest=LONGEST_PARAGRAPH),
         required=fields.flag("required"),
         options=_options(fields, notes) if kind is InputType.CHOICE else (),
         line=node.line,
@@ -131,15 +167,21 @@ def _step(name: str, node: Node, notes: Notes) -> Step:
         hint = "exactly one of do, manual, decide, wait"
         notes.add(node.line, f"{what} does not say what it is", hint)
     kind = kinds[0] if kinds else StepKind.MANUAL
+    needs, after = fields.texts("needs"), fields.texts("after")
     step = Step(
         name=name,
         title=fields.text("title", required=True),
         kind=kind,
-        needs=fields.texts("needs"),
+        needs=tuple(dict.fromkeys((*needs, *after))),
+        after=after,
         when=fields.text("when", longest=LONGEST_TEXT) or None,
         line=node.line,
         lines=fields.lines(),
     )
+    for twice in sorted({*needs} & {*after}):
+        message = f"{what} names `{twice}` under `needs` and under `after`"
+        hint = "`needs` waits until it is done, `after` until it is over, whatever it came to"
+        notes.add(fields.line_of("after"), message, hint)
     if fields.has("when") and not step.when:
         notes.add(fields.line_of("when"), f"`when` of {what} is empty", "remove it")
     if not kinds:
@@ -147,7 +189,7 @@ def _step(name: str, node: Node, notes: Notes) -> Step:
     step = _of_its_kind(step, fields, notes)
     for other in kinds[1:]:
         fields.node(other)  # told above
-    fields.end(elsewhere=_ALL_KEYS.difference(_KEYS[kind]))
+    fields.end(elsewhere=_ALL_KEYS.difference(KEYS[kind]))
     return step
 
 
@@ -157,11 +199,18 @@ def _of_its_kind(step: Step, fields: Fields, notes: Notes) -> Step:
             return _do(step, fields, notes)
         case StepKind.MANUAL:
             instructions = fields.text("manual", required=True, longest=LONGEST_TEXT)
-            return replace(step, instructions=instructions, roles=fields.texts("roles"))
+            by, roles = fields.texts("by"), fields.texts("roles")
+            return replace(step, instructions=instructions, by=by, roles=roles)
         case StepKind.DECIDE:
-            question = fields.text("decide", required=True, longest=1_000)
-            options, roles = _options(fields, notes), fields.texts("roles")
-            return replace(step, question=question, options=options, roles=roles)
+            question = fields.text("decide", required=True, longest=LONGEST_PARAGRAPH)
+            return replace(
+                step,
+                question=question,
+                options=_options(fields, notes),
+                facts=fields.texts("facts"),
+                by=fields.texts("by"),
+                roles=fields.texts("roles"),
+            )
         case StepKind.WAIT:
             return replace(step, wait_seconds=fields.duration_seconds("wait"))
 
@@ -200,21 +249,21 @@ def _approval(step: str, fields: Fields, notes: Notes) -> tuple[Approval | None,
         return None, ""
     given = Fields(node, f"`approval` of step `{step}`", notes)
     if given.has("none_because"):
-        because = given.text("none_because", required=True, longest=1_000)
+        because = given.text("none_because", required=True, longest=LONGEST_PARAGRAPH)
         given.end(elsewhere=["count", "roles", "escalate_after_minutes", "reason"])
         return None, because
     approval = Approval(
         count=given.number("count", 1, 1, 9),
         roles=given.texts("roles"),
         escalate_after_minutes=given.number("escalate_after_minutes", 15, 1, 1440),
-        reason=given.text("reason", longest=1_000),
+        reason=given.text("reason", longest=LONGEST_PARAGRAPH),
     )
     given.end()
     return approval, ""
 
 
 def _judge_name(name: str, what: str, line: int, notes: Notes) -> None:
-    if not _IDENTIFIER.fullmatch(name) or keyword.iskeyword(name):
+    if not IDENTIFIER.fullmatch(name) or keyword.iskeyword(name):
         hint = "small letters, digits and _, at most 40; not a word such as `in` or `not`"
         notes.add(line, f"`{name}` is no name for {what}", hint)
 

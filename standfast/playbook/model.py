@@ -5,7 +5,13 @@ may still name a step or an action that does not exist.
 
 Rules
 - Names of steps and inputs are lower-case identifiers, because expressions spell them.
-- Steps stand in the order of the file; `needs` alone decides what waits for what.
+- Steps stand in the order of the file; `needs` alone decides what waits for what. Those of them
+  that stand in `after` only have to be over, whatever they came to: what does not depend on a lock
+  must not wait because one directory is down.
+- A playbook's `roles` says what each person does, for the phone list; a role that a step names
+  stands there as soon as the playbook lists any.
+- A step's `by` says who does it, and somebody else may type that it is done: who pulls a cable does
+  not sit at the keyboard. Its `roles` is a right: only who has one of them may answer.
 - `approval` is present only when signatures are needed. A step that is let through without, though
   it cannot be undone, says why in `no_approval_because`.
 - A playbook is its text: `source` and `digest` are what an incident freezes.
@@ -75,13 +81,16 @@ class Step:
     name: str
     title: str
     kind: StepKind
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()  # all that must be over, what stands in `after` as well
+    after: tuple[str, ...] = ()  # of these, the ones that may have failed
     when: str | None = None  # an expression; false skips the step
     action: str | None = None  # DO: a verb of the catalogue
     arguments: Mapping[str, Json] = field(default_factory=dict)  # DO: literals and `{{ … }}`
     instructions: str = ""  # MANUAL
     question: str = ""  # DECIDE
+    facts: tuple[str, ...] = ()  # DECIDE: what to find out before answering
     options: tuple[str, ...] = ()  # DECIDE
+    by: tuple[str, ...] = ()  # MANUAL, DECIDE: who does it, for people to read
     roles: tuple[str, ...] = ()  # MANUAL, DECIDE: who may answer; empty = whoever runs it
     wait_seconds: int = 0  # WAIT
     approval: Approval | None = None
@@ -104,11 +113,15 @@ class Playbook:
     version: int
     title: str
     use_when: str  # one plain sentence, for the person who must choose at 3 a.m.
+    instead: Mapping[str, str] = field(default_factory=dict)  # a better playbook: when to take it
+    roles: Mapping[str, str] = field(default_factory=dict)  # who is needed: what they do
+    is_quiet: bool = False  # tells nobody: no notice, and no page beyond the roles it names
     inputs: tuple[Input, ...] = ()
     steps: tuple[Step, ...]
     source: str = field(repr=False)  # the YAML text
     digest: str  # SHA-256 of the text in UTF-8, in hex
     file: str  # the name to show in problems; never opened
+    lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def step(self, name: str) -> Step:
         """Give the step of that name; raise KeyError when there is none."""

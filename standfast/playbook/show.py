@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.graph import in_order
 from standfast.playbook.model import Input, OnPartial, Playbook, Step, StepKind
+from standfast.playbook.wording import condition, length, paragraphs
 from standfast.records import Json
 
 _WIDTH = 80
@@ -24,6 +25,14 @@ def as_text(playbook: Playbook) -> str:
     heading = f"{playbook.title} ({playbook.name}, version {playbook.version})"
     lines = [heading, "=" * min(len(heading), _WIDTH)]
     lines += _wrapped(f"Use it when: {playbook.use_when}", "")
+    for name, when in playbook.instead.items():
+        lines += _wrapped(f"Rather {name}: {when}", "")
+    if playbook.is_quiet:
+        lines += _wrapped("Quiet: nobody is told or paged but the roles that its steps name.", "")
+    if playbook.roles:
+        lines += ["", "Who is needed"]
+        for role, does in playbook.roles.items():
+            lines += _wrapped(f"{role}: {does}", "  ")
     lines += ["", "You give"]
     for given in playbook.inputs:
         lines += _wrapped(f"{given.name}: {_about(given)}", "  ")
@@ -54,28 +63,40 @@ def _step(step: Step, numbers: Mapping[str, int]) -> list[str]:
     waits_for = sorted(numbers[need] for need in step.needs if need in numbers)
     if waits_for:
         plural = "steps" if len(waits_for) > 1 else "step"
-        after = f"After {plural} {', '.join(map(str, waits_for))}."
+        after = f"After {plural} {', '.join(map(str, waits_for))}"
+        after += f"{_whatever(step, numbers)}."
     else:
         after = "At once."
     if step.when:
-        after += f" Only if: {step.when}"
+        after += f" Only if {condition(step.when)}."
     lines += _wrapped(after, "     ")
     for part in _body(step):
         lines += _wrapped(part, "     ")
     return lines
 
 
+def _whatever(step: Step, numbers: Mapping[str, int]) -> str:
+    over = sorted(numbers[need] for need in step.after if need in numbers)
+    if not over:
+        return ""
+    which = "it" if len(step.needs) == 1 else f"step {', '.join(map(str, over))}"
+    return f", whatever {which} came to"
+
+
 def _body(step: Step) -> list[str]:
-    by = f" ({' or '.join(step.roles)})" if step.roles else ""
+    by = f" ({who})" if (who := " or ".join(step.by or step.roles)) else ""
+    only = [f"Only {' or '.join(step.roles)} may answer."] if step.roles else []
     match step.kind:
         case StepKind.DO:
             return _action(step)
         case StepKind.MANUAL:
-            return [f"By hand{by}:", *_paragraphs(step.instructions)]
+            return [f"By hand{by}:", *paragraphs(step.instructions), *only]
         case StepKind.DECIDE:
-            return [f"Decide{by}: {step.question} ({' / '.join(step.options)})"]
+            facts = [f"- {fact}" for fact in step.facts]
+            found = ["Find out first:", *facts] if facts else []
+            return [f"Decide{by}: {step.question} ({' / '.join(step.options)})", *found, *only]
         case StepKind.WAIT:
-            return [f"Wait {_length(step.wait_seconds)}."]
+            return [f"Wait {length(step.wait_seconds)}."]
 
 
 def _action(step: Step) -> list[str]:
@@ -100,29 +121,11 @@ def _action(step: Step) -> list[str]:
     return parts
 
 
-def _paragraphs(text: str) -> list[str]:
-    """Give paragraphs and `- ` items, each as one line to be wrapped anew."""
-    parts: list[str] = [""]
-    for line in text.splitlines():
-        if not line.strip() or line.lstrip().startswith("- "):
-            parts.append("")
-        parts[-1] = f"{parts[-1]} {line.strip()}".strip()
-    return [part for part in parts if part]
-
-
 def _value(value: Json) -> str:
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     given = re.fullmatch(r"{{ *inputs\.(\w+) *}}", value)
     return f"the {given[1]} that you give" if given else value
-
-
-def _length(seconds: int) -> str:
-    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds % size == 0:
-            number = seconds // size
-            return f"{number} {name}" + ("s" if number != 1 else "")
-    return f"{seconds} seconds"
 
 
 def _wrapped(text: str, indent: str, *, hang: int = 2) -> list[str]:

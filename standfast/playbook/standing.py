@@ -10,20 +10,21 @@ Rules
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from standfast.counted import counted
 from standfast.playbook.engine import (
-    Blocked,
     State,
     StepView,
     are_needs_met,
-    blocked,
-    came_to,
     is_approved,
+    is_behind,
     standing_state,
     tally,
 )
 from standfast.playbook.model import Playbook, Step, StepKind
-from standfast.records import Mode, StepState, timestamp
+from standfast.playbook.obstacles import Blocked, as_whom, blocked, came_to, post_letters
+from standfast.records import Mode, StepState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +37,25 @@ class Standing:
     is_partial: bool  # targets of some finished step were not done
     is_failed: bool  # some finished step reached no target, or was refused
     next_step: str
+    asked: Step | None = None  # the step that `next_step` asks a person to answer
 
 
-def standing(state: State) -> Standing:
+@dataclass(frozen=True, kw_only=True)
+class LegalClocks:
+    """What a live incident owes by law or agreement, as far as the next step depends on it."""
+
+    missed: int = 0
+    next_due: datetime | None = None  # of those that can still be kept
+
+
+_NO_CLOCKS = LegalClocks()
+
+
+def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     """Say where the incident stands. Needs no clock: what the next move will be is not its affair.
 
     `is_busy` and `waits_for_people` may both be true: one branch runs while another one asks.
+    `clocks` change nothing but the next step: one that is missed goes before closing.
     """
     views = [*_in_playbook(state), *state.extra]
     reached = [standing_state(view) for view in views]
@@ -50,11 +64,13 @@ def standing(state: State) -> Standing:
         all(step.name in state.steps for step in state.playbook.steps)
         and all(view.state.is_final for view in views)
         and not any(_is_under_way(view) for view in views)
+        and not any(is_behind(step, state) for step in state.playbook.steps)
     )
-    waits = [view for view in views if _waits_for_a_person(state, view)]
+    waits = [view for view in views if waits_for_a_person(state, view)]
     is_still = state.is_halted or state.mode is Mode.PLAN
     is_busy = not is_still and (
         any(_is_moving(state, view) for view in views)
+        or any(is_behind(step, state) for step in state.playbook.steps)
         or any(
             step.name not in state.steps and are_needs_met(step, state)
             for step in state.playbook.steps
@@ -67,17 +83,37 @@ def standing(state: State) -> Standing:
         waits_for_people=not is_over and bool(waits or causes or is_still),
         is_partial=StepState.PARTIAL in reached,
         is_failed=StepState.FAILED in reached or StepState.REFUSED in reached,
-        next_step=_next_step(state, causes, waits, is_over=is_over),
+        next_step=_next_step(state, causes, waits, clocks, is_over=is_over),
+        asked=None if is_still or is_over or causes else _asked(state, waits),
     )
 
 
-def _next_step(state: State, causes: list[Blocked], waits: list[StepView], *, is_over: bool) -> str:
+def _asked(state: State, waits: list[StepView]) -> Step | None:
+    for view in sorted(waits, key=lambda view: _urgency(state, view)):
+        return _step_of(state.playbook, view) if view.state is StepState.PROMPTED else None
+    return None
+
+
+def _next_step(
+    state: State,
+    causes: list[Blocked],
+    waits: list[StepView],
+    clocks: LegalClocks,
+    *,
+    is_over: bool,
+) -> str:
+    if state.is_closed and (clocks.missed or clocks.next_due):
+        return when_closed(state.incident, clocks)
+    if state.is_closed:
+        show = f"`standfast audit show {state.incident}`"
+        return f"Closed: nothing more of it happens. Its timeline: {show}."
     if state.mode is Mode.PLAN:
-        return "This is a plan: nothing was done. Open the incident to carry it out."
+        carry_out = f"`standfast incident carry-out {state.incident}`"
+        return f"This is a plan: nothing was done. To carry it out: {carry_out}."
     if state.is_halted:
         return f"Stopped. To go on: `standfast incident resume {state.incident}`."
     if is_over:
-        return _when_over(state)
+        return _when_over(state, clocks)
     if causes:
         cause = causes[0]
         held_up = [other.step for other in causes if other.by == cause.by]
@@ -87,26 +123,45 @@ def _next_step(state: State, causes: list[Blocked], waits: list[StepView], *, is
             else f"`{cause.by}` cannot begin: {cause.why}. {cause.what_to_do}"
         )
     for view in sorted(waits, key=lambda view: _urgency(state, view)):
-        return _asked_of_a_person(state, view)
+        return asked_of_a_person(state, view)
     return _while_busy(state)
 
 
-def _when_over(state: State) -> str:
+def when_closed(incident: str, clocks: LegalClocks) -> str:
+    """Say that legal clocks of a closed incident are missed, or go on, with the command to type."""
+    told = [f"{counted(clocks.missed, 'legal clock')} missed"] if clocks.missed else []
+    if clocks.next_due:
+        told.append(f"the next legal clock is due {_minute(clocks.next_due)}")
+    return f"Closed, but not its duties: {', '.join(told)}. {_tell_them(incident)}"
+
+
+def _tell_them(incident: str) -> str:
+    return f"See whom to tell: `standfast deadline list {incident}`."
+
+
+def _when_over(state: State, clocks: LegalClocks) -> str:
     close = f"`standfast incident close {state.incident}`"
+    missed = ""
+    if clocks.missed:
+        missed = f"{counted(clocks.missed, 'legal clock')} missed. {_tell_them(state.incident)} "
     short = [
         view
         for view in (*_in_playbook(state), *state.extra)
         if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED)
     ]
     if not short:
+        if missed:
+            return f"Every step is done, but: {missed}Then close it: {close}."
         return f"Everything is done. Close it: {close}."
     worst = min(short, key=lambda view: standing_state(view) is StepState.PARTIAL)
     show = f"`standfast incident status {state.incident} --targets`"
-    again = f"`standfast incident retry {state.incident} {worst.step}`"
+    speaker = as_whom(state, worst.step)
+    again = f"`standfast incident retry {state.incident} {worst.step}{speaker}`"
     told = f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
     if _is_worth_another_try(worst):
         return told + f"Try the rest again: {again}. See each one and why: {show}."
-    return told + f"See each one and why: {show}; then close it: {close}."
+    posting = "".join(dict.fromkeys(post_letters(state, view) for view in short))
+    return told + f"{missed}{posting}See each one and why: {show}; then close it: {close}."
 
 
 def _is_worth_another_try(view: StepView) -> bool:
@@ -115,15 +170,26 @@ def _is_worth_another_try(view: StepView) -> bool:
     return not view.is_accepted and (view.counts.failed > 0 or could_not_begin)
 
 
-def _asked_of_a_person(state: State, view: StepView) -> str:
+def asked_of_a_person(state: State, view: StepView) -> str:
+    """Say what a person is to do about a step that waits for one, with the command to type."""
     step = _step_of(state.playbook, view)
+    if view.is_paused:
+        notice = f"standfast notice {{}} {state.incident} {view.step}"
+        return (
+            f"`{view.step}` is paused: {view.counts.planned:,} are not written to. To go on: "
+            f"`{notice.format('resume')}`; to give it up: `{notice.format('stop')} --why TEXT`."
+        )
     if view.state is StepState.PROMPTED and step:
         answer = f"standfast incident answer {state.incident} {step.name}"
+        speaker = as_whom(state, step.name)
+        who = f" ({' or '.join(step.roles)})" if step.roles else ""
         if step.kind is StepKind.DECIDE:
-            return f"{step.question} Answer: `{answer} {' | '.join(step.options)}`."
-        return f'By hand: {step.title}. When it is done: `{answer} "what came of it"`.'
+            options = " | ".join(step.options)
+            return f"{step.question} Answer{who}: `{answer} {options}{speaker}`."
+        told = f'`{answer} "what came of it"{speaker}`'
+        return f"By hand{who}: {step.title}. When it is done: {told}."
     who = " or ".join(step.approval.roles) if step and step.approval else ""
-    paged = "" if view.asked else ", who is being paged"
+    paged = _who_is_next(view) if view.asked else ", who is being paged"
     approve = f"`standfast incident approve {state.incident} {view.step} --as PERSON`"
     return (
         f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}; "
@@ -131,14 +197,29 @@ def _asked_of_a_person(state: State, view: StepView) -> str:
     )
 
 
+def _who_is_next(view: StepView) -> str:
+    """Say what follows when nobody answers."""
+    if view.escalates_at is not None:
+        return f" (unanswered, the next people are paged at {_minute(view.escalates_at)})"
+    return " (everybody who could be was paged; telephone them)" if view.rung else ""
+
+
 def _while_busy(state: State) -> str:
     views = [*_in_playbook(state), *state.extra]
+    for view in views:
+        if view.after_canary and view.after_canary == view.counts.under_way:
+            return (
+                f"`{view.step}` went to the first {view.counts.done:,}; the other "
+                f"{view.after_canary:,} follow by themselves when these arrived and the pause is "
+                f"over. See it: `standfast notice status {state.incident}`; now: `standfast notice "
+                f"go {state.incident} {view.step}`."
+            )
     for view in views:
         if _is_under_way(view):
             return f"Nothing to do now: `{view.step}` is running, {tally(view.counts)}."
     for view in views:
         if view.state is StepState.WAITING and view.due_at:
-            return f"Nothing to do now: `{view.step}` waits until {timestamp(view.due_at)}."
+            return f"Nothing to do now: `{view.step}` waits until {_minute(view.due_at)}."
     return (
         f"The next step begins when a runner picks up {state.incident}: a `standfast serve`, or "
         f"`standfast incident resume {state.incident}`."
@@ -166,10 +247,15 @@ def _is_moving(state: State, view: StepView) -> bool:
         return is_approved(_step_of(state.playbook, view), view) or not view.asked
     if view.state is StepState.PROMPTED:
         return view.answer is not None
+    if view.is_paused:
+        return False
     return not view.state.is_final or _is_under_way(view)
 
 
-def _waits_for_a_person(state: State, view: StepView) -> bool:
+def waits_for_a_person(state: State, view: StepView) -> bool:
+    """Will nothing happen in this step without a person?"""
+    if view.is_paused:
+        return view.counts.under_way > 0
     if view.state is StepState.ASKING:
         return view.counts.total > 0 and not is_approved(_step_of(state.playbook, view), view)
     return view.state is StepState.PROMPTED and view.answer is None
@@ -183,6 +269,11 @@ def _urgency(state: State, view: StepView) -> int:
     if view.state is StepState.PROMPTED:
         return 0 if step and step.kind is StepKind.DECIDE else 2
     return 1
+
+
+def _minute(moment: datetime) -> str:
+    """Write a time for people: a clock on a wall shows no microseconds."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _listed(names: list[str]) -> str:

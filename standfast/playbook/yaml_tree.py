@@ -8,6 +8,7 @@ Rules
 - No anchors and aliases (a few lines of them can stand for gigabytes), no tags, no second document,
   no directive, no merge keys, no fractions (two writers print them differently).
 - A key is a text and stands once; a second one is named with the line of the first.
+- No end of a line that only YAML sees: behind it a comment would be over.
 - No control characters and no marks that turn the direction of writing, also not by an escape: what
   a person reads before Enter is what stands in the file.
 """
@@ -41,6 +42,7 @@ MOST_VALUES = 20_000
 LONGEST_KEY = 100
 
 _TAG = "tag:yaml.org,2002:"
+_HIDDEN_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 _TURNS_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 Value: TypeAlias = "bool | int | str | list[Node] | dict[str, Node] | None"
@@ -119,6 +121,10 @@ class _Builder:
             raise _Stop(0, "the file is not UTF-8 text") from error
         if size_bytes > LARGEST_FILE_BYTES:
             raise _Stop(0, f"the file is larger than {LARGEST_FILE_BYTES // 1024} KiB")
+        if found := _HIDDEN_LINE_ENDS.search(text):
+            line = text.count("\n", 0, found.start()) + 1
+            message = f"the character U+{ord(found[0]):04X} is not allowed anywhere"
+            raise _Stop(line, message, "YAML begins a new line there, and editors show none")
         for count, event in enumerate(self._events(text)):
             line = event.start_mark.line + 1
             if count > MOST_VALUES:

@@ -172,6 +172,7 @@ class BackupLine:
     stored_bytes: int = 0
     unread: int = 0
     took: timedelta | None = None
+    has_jumped: bool = False  # far more of the set changed than usual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +207,42 @@ class Heading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DutyLine:
+    """Somebody who has to be told, by a law or an agreement."""
+
+    to: str
+    rule: str  # where it stands
+    standing: str  # "missed", "running", "held"
+    due: datetime | None  # the strict end; None: now, no number is named
+    is_earliest: bool = False  # `due` is when it may be done, not by when it must be
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duties:
+    """The legal clocks of an incident."""
+
+    lines: tuple[DutyLine, ...]  # the missed first, then by what is due next
+    questions: tuple[str, ...]  # what would start a clock, or decide one
+    not_started: int  # duties whose fact is not known
+
+    @property
+    def missed(self) -> int:
+        return sum(line.standing == "missed" for line in self.lines)
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the next one ends that still can be kept."""
+        return min(
+            (
+                line.due
+                for line in self.lines
+                if line.standing == "running" and line.due and not line.is_earliest
+            ),
+            default=None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class IncidentReport:
     """Everything that the page of one incident says."""
 
@@ -221,6 +258,7 @@ class IncidentReport:
     closed_at: datetime | None
     next_step: str  # commands stand between backticks
     steps: tuple[StepLine, ...]
+    duties: Duties | None = None  # None where no law is configured
     notices: tuple[NoticeLine, ...] = ()
     accounts: tuple[AccountLine, ...] = ()
     decisions: tuple[Decision, ...] = ()

@@ -20,6 +20,8 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from standfast.counted import counted
+from standfast.deadlines import NOT_ADVICE
 from standfast.errors import StandfastError
 from standfast.records import EffectState, Proof
 from standfast.reports import wording
@@ -32,9 +34,9 @@ _Row = TypeVar("_Row")
 
 def incident_page(report: IncidentReport) -> str:
     """Give the page of one incident as HTML."""
-    clock = _Clock(report.heading.time_zone)
+    clock = Clock(report.heading.time_zone)
     now = report.heading.written_at
-    return _render(
+    return render(
         "incident.html",
         clock,
         report=report,
@@ -54,9 +56,9 @@ def incident_page(report: IncidentReport) -> str:
 
 def place_page(report: PlaceReport) -> str:
     """Give the page of a whole place as HTML."""
-    return _render(
+    return render(
         "place.html",
-        _Clock(report.heading.time_zone),
+        Clock(report.heading.time_zone),
         report=report,
         plots=recovery_plots(report.drills),
     )
@@ -81,7 +83,7 @@ def write_page(html: str, out: Path) -> Path:
     return out
 
 
-class _Clock:
+class Clock:
     """Moments as people of one time zone read them."""
 
     def __init__(self, time_zone: str) -> None:
@@ -99,7 +101,8 @@ class _Clock:
         return f"{local.day} {local:%b %Y}, {local:%H:%M}"
 
 
-def _render(template: str, clock: _Clock, **values: object) -> str:
+def render(template: str, clock: Clock, **values: object) -> str:
+    """Give one of our templates filled; each name in it must be among the values."""
     environment = Environment(
         loader=PackageLoader("standfast.reports"),
         autoescape=True,
@@ -115,10 +118,10 @@ def _render(template: str, clock: _Clock, **values: object) -> str:
         "iso": lambda moment: moment.isoformat(timespec="seconds"),
         "duration": wording.duration,
         "size": wording.size,
-        "many": wording.many,
+        "counted": counted,
         "number": lambda count: f"{count:,}",
         "percent": lambda share: f"{share:.2f}%",
-        "sentence": _sentence,
+        "sentence": sentence,
         "counts": wording.counts_words,
         "state": wording.state_words,
         "proof": wording.proof_words,
@@ -126,11 +129,15 @@ def _render(template: str, clock: _Clock, **values: object) -> str:
         "left_out": lambda rows: max(len(rows) - MOST_ROWS, 0),
         "stacked": stacked,
     }
-    environment.globals |= {"STATES": wording.STATES_IN_ORDER, "DONE": EffectState.DONE}
+    environment.globals |= {
+        "STATES": wording.STATES_IN_ORDER,
+        "DONE": EffectState.DONE,
+        "NOT_ADVICE": NOT_ADVICE,
+    }
     return environment.get_template(template).render(**values)
 
 
-def _sentence(text: str) -> Markup:
+def sentence(text: str) -> Markup:
     """Show what stands between backticks as a command."""
     return Markup("").join(
         Markup("<code>{}</code>").format(_printable(part))

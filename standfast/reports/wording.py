@@ -9,6 +9,7 @@ Rules
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from standfast.counted import counted
 from standfast.records import EffectState, Mode, Proof
 from standfast.reports.contents import IncidentReport, NoticeLine, StepLine
 
@@ -56,11 +57,6 @@ def size(count: int) -> str:
         if amount >= 10 or units[0] == "bytes"
         else (f"{amount:.1f} {units[0]}")
     )
-
-
-def many(count: int, one: str, more: str = "") -> str:
-    """Write a count with its noun: `1 account`, `2,000 customers`."""
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 def listed(parts: Iterable[str]) -> str:
@@ -147,7 +143,7 @@ def _accounts(report: IncidentReport) -> list[str]:
     if locked == meant:
         text = f"{_all(meant, 'account')} locked{when}"
     else:
-        text = f"{locked:,} of {many(meant, 'account')} {_was(locked)} locked{when}"
+        text = f"{locked:,} of {counted(meant, 'account')} {_was(locked)} locked{when}"
     if not locked:
         return [f"{text}."]
     if not proven:
@@ -168,11 +164,11 @@ def _evidence(report: IncidentReport) -> list[str]:
     if frozen:
         files = sum(line.files for line in frozen)
         sentences.append(
-            f"{many(files, 'log file')} from {many(len(frozen), 'source')} "
+            f"{counted(files, 'log file')} from {counted(len(frozen), 'source')} "
             f"{_was(files)} frozen as sealed evidence."
         )
     if missing:
-        sentences.append(f"{many(missing, 'source')} of evidence {_was(missing)} not frozen.")
+        sentences.append(f"{counted(missing, 'source')} of evidence {_was(missing)} not frozen.")
     return sentences
 
 
@@ -203,7 +199,7 @@ def _given_back(report: IncidentReport) -> list[str]:
     back = sum(account.is_given_back for account in report.accounts)
     if not back:
         return []
-    return [f"{many(back, 'account')} {_was(back)} given back as before."]
+    return [f"{counted(back, 'account')} {_was(back)} given back as before."]
 
 
 def opened_commands(text: str) -> list[tuple[bool, str]]:

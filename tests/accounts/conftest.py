@@ -1,5 +1,39 @@
-"""The fixtures of the scripted SCIM directory, for the modules that try the connector on it."""
+"""What the modules here share: the scripted SCIM directory, and an account in a house."""
 
+import uuid
+
+import pytest
+
+from standfast.accounts.ldap_wire import LdapServer
+from tests.accounts.contract import House
+from tests.accounts.rights import block
+from tests.accounts.rotation_contract import recipient
 from tests.accounts.scripted_scim import connector, directory
+from tests.servers.slapd import PEOPLE, SUFFIX, Slapd
 
-__all__ = ["connector", "directory"]
+__all__ = ["connector", "directory", "recipient"]
+
+
+@pytest.fixture
+def alice(house: House) -> str:
+    """An account that nobody has touched yet."""
+    name = f"alice-{uuid.uuid4().hex[:8]}"
+    house.add(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def openldap_account(slapd_server: Slapd) -> LdapServer:
+    """Give the connector its account in OpenLDAP and its rights, as the page writes them."""
+    account = block("openldap", "the connector's account").replace("…", "of-the-connector")
+    slapd_server.apply(account)
+    for words in ("And its rights", "For `monitor`", "For `accounts.rotate`"):
+        slapd_server.apply(block("openldap", words), to_configuration=True)
+    return LdapServer(
+        host="localhost",
+        port=slapd_server.tls_port,
+        ca_file=slapd_server.ca_file,
+        bind_dn=f"cn=standfast,ou=services,{SUFFIX}",
+        password="of-the-connector",
+        base=PEOPLE,
+    )

@@ -1,4 +1,4 @@
-"""The suite that every connector passes: subclass `ConnectorContract` and give it a `house`.
+"""The suite that every connector passes: subclass `ConnectorContract` beside a fixture `house`.
 
 A `House` is one real (or twin) directory with a connector on it, and the ways around the connector:
 the tests add accounts, look and sign in past it, so that it cannot vouch for itself.
@@ -75,18 +75,8 @@ class House(ABC):
         return result
 
 
-class ConnectorContract(ABC):
-    """What `standfast.accounts` promises, tried on one directory."""
-
-    @pytest.fixture
-    @abstractmethod
-    def house(self) -> House: ...
-
-    @pytest.fixture
-    def alice(self, house: House) -> str:
-        name = f"alice-{uuid.uuid4().hex[:8]}"
-        house.add(name)
-        return name
+class ConnectorContract:
+    """What `standfast.accounts` promises, tried on the directory that the fixture `house` gives."""
 
     @pytest.fixture
     def leaver(self, house: House) -> str:
@@ -103,6 +93,13 @@ class ConnectorContract(ABC):
             (leaver, True, False),
             (alice, True, True),
         ]
+
+    def test_the_one_spelling_of_a_name_finds_the_same_account(
+        self, house: House, alice: str
+    ) -> None:
+        spelling = house.connector.canonical(alice)
+        assert house.connector.canonical(spelling) == spelling
+        assert house.observe(spelling).prior == house.observe(alice).prior
 
     def test_observing_changes_nothing(self, house: House, alice: str) -> None:
         before = house.stamp(alice)
@@ -248,5 +245,5 @@ class ConnectorContract(ABC):
         connector = house.connector
         assert connector.name
         assert connector.limits.timeout_seconds > 0
-        assert connector.verbs <= {"lock", "revoke", "prove", "undo"}
+        assert connector.verbs <= {"lock", "revoke", "prove", "undo", "rotate"}
         assert connector.proof.reaches(Proof.READ_BACK)

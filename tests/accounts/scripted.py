@@ -5,6 +5,7 @@ behaviour instead; each behaviour decides what to say and whether the change tak
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,6 +100,9 @@ class Scripted:
     url: str = ""
     page_size: int = 100
     ignores_filters: bool = False
+    takes_or: bool = True
+    offers: dict[str, Any] | None = None  # what ServiceProviderConfig says of Bulk; None: no page
+    refusals: dict[str, str] = field(default_factory=dict)  # path → the status in a Bulk answer
     accounts: list[Account] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     let_go: threading.Event = field(default_factory=threading.Event)
@@ -134,24 +138,55 @@ class Scripted:
             if asked.headers.get("Authorization") != f"Bearer {TOKEN}":
                 return 401, b"{}"
             if asked.method == "GET" and asked.path == "/Users":
+                if not self.takes_or and " or " in asked.query["filter"][0]:
+                    return 400, b"{}"
                 return 200, self._list(asked.query)
-            account = next(
-                (found for found in self.accounts if asked.path == f"/Users/{found.id}"), None
-            )
+            if asked.path == "/ServiceProviderConfig" and self.offers is not None:
+                return 200, json.dumps({"bulk": self.offers}).encode()
+            if asked.path == "/Bulk" and self.offers is not None:
+                return 200, self._bulk(json.loads(asked.body)["Operations"])
+            account = self._at(asked.path)
             if account is None:
                 return 404, b"{}"
             if asked.method == "PATCH":
-                (operation,) = json.loads(asked.body)["Operations"]
-                assert (operation["op"], operation["path"]) == ("replace", "active")
-                account.active = operation["value"]
+                self._patch(account, json.loads(asked.body))
             return 200, json.dumps(account.as_json()).encode()
 
+    def _at(self, path: str) -> Account | None:
+        return next((found for found in self.accounts if path == f"/Users/{found.id}"), None)
+
+    def _patch(self, account: Account, body: Any) -> None:
+        (operation,) = body["Operations"]
+        assert (operation["op"], operation["path"]) == ("replace", "active")
+        account.active = operation["value"]
+
+    def _bulk(self, operations: list[Any]) -> bytes:
+        assert self.offers is not None
+        assert len(operations) <= self.offers["maxOperations"]
+        answers = []
+        for operation in operations:
+            assert operation["method"] == "PATCH"
+            account = self._at(operation["path"])
+            status = self.refusals.get(operation["path"], "404" if account is None else "200")
+            if account is not None and status == "200":
+                self._patch(account, operation["data"])
+            answers.append(
+                {"method": "PATCH", "location": self.url + operation["path"], "status": status}
+            )
+        return json.dumps({"Operations": answers}).encode()
+
     def _list(self, query: dict[str, list[str]]) -> bytes:
-        wanted = json.loads(query["filter"][0].removeprefix("userName eq "))
+        wanted = {
+            (attribute, json.loads(value).lower())
+            for attribute, value in re.findall(
+                r'(userName|id) eq ("(?:[^"\\]|\\.)*")', query["filter"][0]
+            )
+        }
         found = [
             account
             for account in self.accounts
-            if self.ignores_filters or account.name.lower() == wanted.lower()
+            if self.ignores_filters
+            or wanted & {("userName", account.name.lower()), ("id", account.id.lower())}
         ]
         start = int(query.get("startIndex", ["1"])[0]) - 1
         page = found[start : start + self.page_size]

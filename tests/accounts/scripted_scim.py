@@ -19,8 +19,10 @@ def directory() -> Iterator[Scripted]:
         yield directory
 
 
-def connect(url: str, *, seconds: float = 10.0, token: str = TOKEN) -> ScimDirectory:
-    options = ScimOptions(limits=Limits(timeout_seconds=seconds))
+def connect(
+    url: str, *, seconds: float = 10.0, token: str = TOKEN, batch: int = 1
+) -> ScimDirectory:
+    options = ScimOptions(limits=Limits(timeout_seconds=seconds, batch=batch))
     return ScimDirectory("directory", url, token, options, clock=lambda: NOW)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from standfast.accounts.bounded_http import BoundedHttp, Deadline, NoAnswer, NotSent
+from standfast.bounded_http import BoundedHttp, Deadline, NoAnswer, NotSent
 from tests.accounts.scripted import Scripted, scripted_directory
 
 

@@ -161,3 +161,13 @@ def test_every_call_is_logged_in_order(twin: MemoryDirectory) -> None:
         Call(verb="observe", targets=("alice",)),
         Call(verb="lock", targets=("alice", "bob")),
     )
+
+
+def test_rotating_makes_the_old_password_useless_and_leaves_the_account_enabled() -> None:
+    directory = MemoryDirectory("agents", {"ann": True}, passwords={"ann": "old word"})
+    assert directory.sign_in("ann", "old word")
+    (result,) = directory.rotate([Order(token="t", verb="accounts.rotate", target="ann")])
+    assert result.state is EffectState.DONE
+    assert result.facts == {}  # what replaces it is kept nowhere
+    assert not directory.sign_in("ann", "old word")
+    assert directory.is_enabled("ann")

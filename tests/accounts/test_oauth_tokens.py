@@ -6,7 +6,6 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from standfast.accounts.bounded_http import BoundedHttp, Deadline
 from standfast.accounts.oauth_tokens import (
     Door,
     TokenProbe,
@@ -15,6 +14,7 @@ from standfast.accounts.oauth_tokens import (
     probe_tokens,
     revoke_tokens,
 )
+from standfast.bounded_http import BoundedHttp, Deadline
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Json, Order, Result
 from tests.accounts.scripted import Behaviour, Exchange, Scripted, replying, scripted_directory

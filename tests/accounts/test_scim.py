@@ -4,17 +4,35 @@ from collections.abc import Iterator
 
 import pytest
 
-from standfast.accounts.scim import ScimDirectory
+from standfast.accounts.scim import ScimDirectory, ScimOptions
 from standfast.records import Proof
 from tests.accounts.contract import ConnectorContract, House
+from tests.accounts.fault_contract import (
+    BusyContract,
+    FaultContract,
+    HttpHouse,
+    at_port,
+    hurried,
+    port_of,
+)
 from tests.servers.scim import ScimServer
 
 
-class ScimHouse(House):
+class ScimHouse(HttpHouse):
+    change = b"PATCH /"
+    success_status = 204
+    patience_seconds = 1.0
+
     def __init__(self, server: ScimServer) -> None:
+        self.relayed = port_of(server.url)
         self.connector = ScimDirectory("directory", server.url, server.token)
         self._server = server
         self._ids: dict[str, str] = {}
+
+    def through(self, port: int, seconds: float) -> ScimDirectory:
+        url = at_port(self._server.url, port)
+        options = ScimOptions(limits=hurried(seconds))
+        return ScimDirectory("directory", url, self._server.token, options)
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         self._ids[name] = self._server.create(name, is_active=is_enabled)
@@ -33,7 +51,7 @@ class ScimHouse(House):
         return self.is_enabled(name)
 
 
-class TestScimDirectory(ConnectorContract):
+class TestScimDirectory(ConnectorContract, FaultContract, BusyContract):
     @pytest.fixture
     def house(self, scim_server: ScimServer) -> Iterator[ScimHouse]:
         house = ScimHouse(scim_server)
@@ -56,4 +74,5 @@ class TestScimDirectory(ConnectorContract):
     def test_plain_scim_promises_to_read_back_and_not_to_revoke(self, house: House) -> None:
         assert house.connector.proof is Proof.READ_BACK
         assert "revoke" not in house.connector.verbs
-        assert house.connector.irreversible == ()
+        (stays,) = house.connector.irreversible
+        assert "may work again after the undo" in stays

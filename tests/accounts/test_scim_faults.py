@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.accounts import bounded_http
+from standfast import bounded_http
 from standfast.accounts.oauth_tokens import TokenProbe, TokenRevocation
 from standfast.accounts.scim import ScimDirectory, ScimOptions
 from standfast.errors import ConfigurationError, Unavailable

@@ -68,19 +68,7 @@ def house(canaille_server: Canaille) -> Iterator[CanailleHouse]:
     house.connector.close()
 
 
-@pytest.fixture
-def alice(house: CanailleHouse) -> str:
-    name = f"alice-{uuid.uuid4().hex[:8]}"
-    house.add(name)
-    return name
-
-
-class TestScimWithTokens(ConnectorContract):
-    @pytest.fixture
-    def house(self, canaille_server: Canaille) -> Iterator[CanailleHouse]:
-        house = CanailleHouse(canaille_server)
-        yield house
-        house.connector.close()
+class TestScimWithTokens(ConnectorContract): ...
 
 
 def signed_in(house: CanailleHouse, name: str) -> Tokens:
@@ -108,6 +96,19 @@ def test_a_token_works_before_the_lock_and_neither_after_it_nor_after_the_undo(
     assert house.server.admits(new)
     assert not house.server.admits(old)
     assert house.server.refresh(old) is None
+
+
+def test_a_browser_session_is_refused_while_locked_and_a_copy_of_it_is_back_after_the_undo(
+    house: CanailleHouse, alice: str
+) -> None:
+    session = house.server.browse(alice, PASSWORD)
+    assert house.server.is_signed_in(session)
+    before = house.observe(alice)
+    assert house.lock(alice).state is EffectState.DONE
+    assert not house.server.is_signed_in(session)
+    assert house.undo(alice, before).state is EffectState.DONE
+    # Its sessions live in the cookie alone: the documentation warns of it before an undo.
+    assert house.server.is_signed_in(session)
 
 
 def test_disabling_alone_leaves_the_token_alive_and_the_proof_says_so(
@@ -183,3 +184,4 @@ def test_an_account_without_a_known_token_is_not_said_to_be_revoked(
 def test_the_plan_shows_what_an_undo_cannot_restore(house: CanailleHouse) -> None:
     assert house.connector.proof is Proof.REFUSED
     assert any("tokens" in words for words in house.connector.irreversible)
+    assert any("own pages" in words for words in house.connector.irreversible)

@@ -25,6 +25,7 @@ class Fault(StrEnum):
     CUT_ANSWER = "the answer's body is reset half way"
     FALSE_UNAVAILABLE = "the request is carried out, and 503 is said"
     RESET = "the connection is reset at once"
+    CUT_REQUEST = "the connection is reset when half of what is sent has come"
     UNAVAILABLE = "503 Slow Down"
     BROKEN = "500 Internal Error"
     CONFLICT = "409, two conditional writes at once"
@@ -144,12 +145,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._pass_on()
 
+    def do_DELETE(self) -> None:
+        self._pass_on()
+
     def log_message(self, *_: object) -> None:
         """Keep the tests' output clean."""
 
     def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.told.next_fault(self.command, self.path)
+        size = int(self.headers.get("Content-Length", 0))
+        if fault is Fault.CUT_REQUEST:
+            self.rfile.read(size // 2)
+            self.close_connection = True
+            self._reset()
+            return
+        body = self.rfile.read(size)
         if fault is None:
             self._answer(*self._ask(body))
             return

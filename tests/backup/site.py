@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from backup.creation import create_repository
 from backup.errors import StoreUnavailable
-from backup.keys import Host, Identity, create_repository, open_identity
+from backup.keys import Host, Identity, open_identity
 from backup.reader import Repository
 from backup.records import BackupResult, RestoreResult
 from backup.sources import Source
@@ -108,7 +109,7 @@ class TamperedStore(MemoryStore):
         del self._objects[name]
 
     def copy(self) -> "TamperedStore":
-        twin = TamperedStore()
+        twin = TamperedStore(now=self._now)
         twin._objects = dict(self._objects)
         return twin
 
@@ -120,14 +121,14 @@ class Died(BaseException):
 class DyingStore(TamperedStore):
     """Dies at the put with the given number, before it happened or right after."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
         self.puts_left: int | None = None
         self.is_stored = False
         self.dies = True
         self.puts = 0
 
-    def _put(self, name: str, data: bytes | bytearray) -> None:
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         self.puts += 1
         if self.puts_left is None:
             super()._put(name, data)

@@ -1,13 +1,16 @@
 """What every store must do; each store's test subclasses this."""
 
+import mmap
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup.errors import AlreadyThere, NotFound, UsageError
+from backup.errors import AlreadyThere, Locked, NotFound, UsageError
 from backup.stores import Store
+from backup.stores.keeping import KeeperStore
+from tests.backup.trees import noise
 
 
 class StoreContract(ABC):
@@ -68,6 +71,18 @@ class StoreContract(ABC):
         assert store.get_range("a", 99, 1) == b""
         assert store.get_range("a", 3, 0) == b""
 
+    @pytest.mark.parametrize("size", [1, 4095, 4096, 4097, 12_288, 1_500_000])
+    def test_memory_is_filled_with_what_a_range_gives(self, store: Store, size: int) -> None:
+        content = noise(size, size)
+        store.put("a", content)
+        into = memoryview(mmap.mmap(-1, 8192))
+        for start in (0, 5, 4096, 8192, 1_499_136):
+            count = store.read_into("a", start, into)
+            assert bytes(into[:count]) == content[start : start + 8192]
+        for name in ("b", "a/b"):
+            with pytest.raises(NotFound):
+                store.read_into(name, 0, into)
+
     def test_a_range_below_zero_is_refused(self, store: Store) -> None:
         store.put("a", b"0123456789")
         with pytest.raises(UsageError):
@@ -118,3 +133,98 @@ class StoreContract(ABC):
         traits = store.describe()
         assert traits.is_write_only == self.is_write_only
         assert len(traits.why) > 10
+
+
+class KeeperStoreContract(StoreContract):
+    """What a store does for its keeper, besides all that it does for everybody."""
+
+    @pytest.fixture
+    @abstractmethod
+    def store(self) -> KeeperStore: ...
+
+    def test_its_clock_is_the_one_that_dates_objects(self, store: KeeperStore) -> None:
+        before = store.clock()
+        store.put("a", b"")
+        after = store.clock()
+        assert before.tzinfo is not None
+        second = timedelta(seconds=1)  # S3 cuts times to whole ones
+        assert before - second <= store.stat("a").modified <= after + second
+        assert [stat.name for stat in store.list("")] == ["a"], "asking leaves nothing behind"
+
+    def test_the_lock_of_what_is_not_there_is_not_found(self, store: KeeperStore) -> None:
+        with pytest.raises(NotFound):
+            store.lock_until("absent")
+        with pytest.raises(NotFound):
+            store.extend_lock("absent", datetime.now(UTC) + timedelta(days=1))
+
+    def test_a_lock_until_a_time_without_a_zone_is_refused(self, store: KeeperStore) -> None:
+        store.put("a", b"")
+        with pytest.raises(UsageError, match="zone"):
+            store.extend_lock("a", datetime(2040, 1, 1))  # noqa: DTZ001 - this is what is refused
+
+    def test_removing_what_is_not_there_is_no_error(self, store: KeeperStore) -> None:
+        store.put("folder/object", b"")
+        for name in ("absent", "folder/absent", "absent/absent", "folder/object/deeper"):
+            store.remove(name)
+        assert [stat.name for stat in store.list("")] == ["folder/object"]
+
+    @pytest.mark.parametrize("name", ["", "/a", "../a", "a/../b", ".incoming"])
+    def test_no_other_name_is_removed(self, store: KeeperStore, name: str) -> None:
+        for call in (store.remove, store.lock_until):
+            with pytest.raises(UsageError):
+                call(name)
+
+
+class UnlockedContract(KeeperStoreContract):
+    """Where nothing is locked, the keeper removes at once."""
+
+    def test_what_was_removed_is_gone_and_nothing_else(self, store: KeeperStore) -> None:
+        for name in ("a/b", "a/b-c", "a/bc", "d"):
+            store.put(name, name.encode())
+        assert store.get("a/b") == b"a/b"
+        store.remove("a/b")
+        store.remove("a/b")
+        for call in (store.get, store.stat, store.lock_until):
+            with pytest.raises(NotFound):
+                call("a/b")
+        assert [stat.name for stat in store.list("")] == ["a/b-c", "a/bc", "d"]
+        assert store.get("a/b-c") == b"a/b-c"
+
+    def test_a_removed_name_is_free_again(self, store: KeeperStore) -> None:
+        store.put("a", b"first")
+        store.remove("a")
+        store.put("a", b"second")
+        assert store.get("a") == b"second"
+
+    def test_nothing_is_locked_and_no_lock_extended(self, store: KeeperStore) -> None:
+        store.put("a", b"")
+        assert store.describe().lock is None
+        assert store.lock_until("a") is None
+        with pytest.raises(UsageError, match="lock"):
+            store.extend_lock("a", datetime.now(UTC) + timedelta(days=1))
+
+
+class LockedContract(KeeperStoreContract):
+    """Where everything is locked for a time, the keeper waits."""
+
+    def test_what_is_locked_is_not_removed(self, store: KeeperStore) -> None:
+        store.put("a", b"kept")
+        with pytest.raises(Locked, match=r"a is locked until .*; run again"):
+            store.remove("a")
+        assert store.get("a") == b"kept"
+
+    def test_a_new_object_has_the_default_lock(self, store: KeeperStore) -> None:
+        store.put("a", b"")
+        lock, until = store.describe().lock, store.lock_until("a")
+        assert lock is not None
+        assert until is not None
+        assert abs(until - store.clock() - timedelta(days=lock.days)) < timedelta(minutes=5)
+
+    def test_a_lock_becomes_longer_and_never_shorter(self, store: KeeperStore) -> None:
+        store.put("a", b"")
+        until = (store.clock() + timedelta(days=60)).replace(microsecond=0)
+        store.extend_lock("a", until)
+        assert store.lock_until("a") == until
+        store.extend_lock("a", until - timedelta(days=20))
+        store.extend_lock("a", until)
+        assert store.lock_until("a") == until

@@ -172,7 +172,7 @@ def test_each_flipped_byte_of_a_data_pack_spoils_the_file_and_nothing_worse(
     for at in range(0, len(data), 7):
         vault.replace(name, flipped(data, at))
         try:
-            content = b"".join(tiny.repository().read_file(point, entry))
+            content = b"".join(tiny.repository().stream(point, entry.path))
         except BackupError:
             continue
         unnoticed.append((at, content))

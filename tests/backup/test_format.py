@@ -26,14 +26,18 @@ from backup.format.canonical import (
 from backup.format.frame import LARGEST_RAW, from_frame, to_frame
 from backup.format.layout import number_in, pack_in, pack_name, root_name, snapshot_name
 from backup.format.manifest import (
-    Entry,
+    entry_to_text,
     leaf_from_bytes,
     list_from_bytes,
-    metadata_to_json,
+    metadata_of,
+    metadata_to_text,
     node_from_bytes,
     page_to_bytes,
     path_key,
+    rare_metadata_to_json,
     ref_from_json,
+    refs_to_texts,
+    with_metadata,
 )
 from backup.format.pack import (
     CAPACITY,
@@ -123,7 +127,7 @@ def test_times_are_utc_with_microseconds() -> None:
 @given(st.binary(max_size=5000), st.booleans())
 def test_a_frame_comes_back(raw: bytes, repeated: bool) -> None:
     raw = raw * 20 if repeated else raw
-    frame = to_frame(raw)
+    frame = b"".join(to_frame(raw))
     assert len(frame) <= len(raw) + 1
     assert from_frame(frame, "it") == raw
 
@@ -204,7 +208,7 @@ def test_a_pack_does_not_open_for_another_key_and_a_newer_one_is_not_guessed_at(
     with pytest.raises(WrongKey):
         OpenPack(parse_header(data[:HEADER_BYTES], "it"), [pyrage.x25519.Identity.generate()], "it")
     with pytest.raises(FormatUnknown, match="newer version"):
-        parse_header(data[:8] + b"\0\1" + data[10:HEADER_BYTES], "it")
+        parse_header(data[:8] + b"\0\2" + data[10:HEADER_BYTES], "it")
 
 
 def test_a_signature_counts_for_one_content_one_key_and_one_purpose() -> None:
@@ -240,26 +244,53 @@ def test_object_names_are_told_apart() -> None:
 
 
 def an_entry(**changes: object) -> dict[str, object]:
-    entry = Entry(
-        path=b"s/a",
-        kind="file",
-        mode=0o644,
-        uid=0,
-        gid=0,
-        user="root",
-        group="root",
-        modified_ns=-1,
-        size=10,
-        blobs=(),
-        lists=(),
-        holes=((2, 8),),
-        xattrs=((b"user.a", b"\xff"),),
-        target=None,
-        hard_link=None,
-        device=None,
+    rare = rare_metadata_to_json(
+        xattrs=((b"user.a", b"\xff"),), target=None, hard_link=None, device=None, holes=((2, 8),)
     )
+    text = metadata_to_text(
+        path=b"s/a", kind="file", mode=0o644, uid=0, gid=0, user="root", group="root",
+        modified_ns=-1, size=10, rare=rare,
+    )  # fmt: skip
     ref = [0, 5, 20, 0, 2, "cd" * 32, -1]
-    return metadata_to_json(entry) | {"blobs": [ref], "lists": []} | changes
+    return metadata_of(text) | {"blobs": [ref], "lists": []} | changes
+
+
+STRANGE = '"lists":[],\\"'
+
+
+@given(
+    path=st.binary(min_size=1, max_size=40),
+    group=st.text(max_size=8) | st.just(STRANGE),
+    modified_ns=st.integers(-(2**60), 2**60),
+    holes=st.just(()) | st.just(((2, 8),)),
+    lists=st.just([]) | st.just([(0, 5, 20, 0, 2, "cd" * 32, -1)]),
+)
+def test_an_entry_that_is_written_as_text_is_canonical(
+    path: bytes,
+    group: str,
+    modified_ns: int,
+    holes: tuple[tuple[int, int], ...],
+    lists: list[tuple[object, ...]],
+) -> None:
+    rare = rare_metadata_to_json(
+        xattrs=(), target=None, hard_link=STRANGE.encode(), device=None, holes=holes
+    )
+    text = metadata_to_text(
+        path=path, kind="file", mode=0o644, uid=0, gid=0, user="root", group=group,
+        modified_ns=modified_ns, size=10, rare=rare if holes else None,
+    )  # fmt: skip
+    texts = refs_to_texts(lists, {0: 0, -1: -1})
+    whole = json.loads(entry_to_text(text, texts, texts))
+    assert entry_to_text(text, texts, texts).encode() == to_json(whole)
+    assert whole["blobs"] == whole["lists"] == [list(ref) for ref in lists]
+    assert whole["path"] == to_path_text(path)
+    assert whole["group"] == group
+    seconds, nanoseconds = whole["modified"]
+    assert seconds * 1_000_000_000 + nanoseconds == modified_ns
+    fields = metadata_of(with_metadata(text, {"hard_link": None, "mode": 0o600}))
+    assert fields == {
+        name: value for name, value in metadata_of(text).items() if name != "hard_link"
+    } | {"mode": 0o600}
 
 
 def test_a_leaf_page_comes_back() -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from backup.errors import Damaged, FormatUnknown, NotFound, UsageError
+from backup.errors import Damaged, NotFound, UsageError
 from backup.format.layout import snapshot_name
 from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
 from backup.keys import Host
 from backup.reader import Repository
 from backup.records import VerifyReport
-from backup.send_log import open_send_log
 from backup.verify import verify
+from backup.writing.send_log import open_send_log
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore, new_site
 from tests.backup.trees import describe, plain_tree
 
@@ -133,7 +133,7 @@ def test_a_clone_that_commits_in_between_is_gone_behind(
     class OvertakenStore(TamperedStore):
         is_overtaken = False
 
-        def _put(self, name: str, data: bytes | bytearray) -> None:
+        def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             if name == snapshot_name(WRITER, 2) and not self.is_overtaken:
                 self.is_overtaken = True
                 clone.back_up(source)
@@ -171,7 +171,7 @@ def test_junk_that_arrives_during_the_run_is_passed_over(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     class RacedStore(TamperedStore):
-        def _put(self, name: str, data: bytes | bytearray) -> None:
+        def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             if name == snapshot_name(WRITER, 1) and name not in self.names():
                 super()._put(name, b"junk, a moment earlier")
             super()._put(name, data)
@@ -189,7 +189,7 @@ def test_the_answer_to_a_put_may_be_lost_without_harm(site: Site, source: Path) 
     class ForgetfulStore(TamperedStore):
         """Stores, and then is asked a second time, as a client that retries does."""
 
-        def _put(self, name: str, data: bytes | bytearray) -> None:
+        def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             super()._put(name, data)
             super()._put(name, data)
 
@@ -306,10 +306,12 @@ def test_a_removed_root_record_stops_a_host_that_has_seen_it(site: Site, source:
         site.back_up(source)
 
 
-def test_keep_records_stop_a_version_that_cannot_read_them(site: Site, source: Path) -> None:
-    site.vault.put("pub/keep/0000000000", b"{}")
-    with pytest.raises(FormatUnknown, match="newer version"):
-        site.back_up(source)
+def test_a_strangers_record_of_a_newer_format_stops_no_writer(site: Site, source: Path) -> None:
+    for place, kind in (("pub/keep/0000000000", "keep"), ("pub/root/0000000001", "root")):
+        site.vault.put(place, b'{"format":2,"kind":"%s"}\n' % kind.encode() + bytes(64))
+    assert site.back_up(source).complete
+    named = {finding.object for finding in verify(site.vault).findings}
+    assert {"pub/keep/0000000000", "pub/root/0000000001"} <= named
 
 
 def test_a_host_whose_key_no_root_names_is_refused(

@@ -8,11 +8,11 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from backup.contents import Contents
 from backup.errors import WrongKey
-from backup.findings import Findings
 from backup.format.pack import SealedPack, seal_pack
 from backup.history import History, read_history
+from backup.reader import blobs_of, walk
+from backup.reading.selection import Selection
 from backup.verify import verify
 from tests.backup.site import Site
 from tests.backup.trees import plain_tree
@@ -38,10 +38,10 @@ def test_packs_that_nobody_can_open_are_found(
 ) -> None:
     stranger = str(pyrage.x25519.Identity.generate().to_public())
 
-    def to_a_stranger(payload: bytes, to: object, random: object) -> SealedPack:
-        return seal_pack(payload, replace(to, recipient=stranger), random)  # type: ignore[type-var, arg-type]  # passed through
+    def to_a_stranger(payload: bytes, to: object, *more: object) -> SealedPack:
+        return seal_pack(payload, replace(to, recipient=stranger), *more)  # type: ignore[type-var, arg-type]  # passed through
 
-    monkeypatch.setattr("backup.tape.seal_pack", to_a_stranger)
+    monkeypatch.setattr("backup.writing.tape.seal_pack", to_a_stranger)
     site.back_up(source)
     assert keyless(site) == []
     packs = {stat.name for stat in site.vault.list("w/desk-1/p/")}
@@ -77,7 +77,7 @@ def test_a_snapshot_that_hides_what_it_needs_is_found(
 ) -> None:
     site.back_up(source)
     (source / "new").write_text("the second night")
-    monkeypatch.setattr("backup.commit.bitmap_of", lambda _: b"")
+    monkeypatch.setattr("backup.writing.commit.bitmap_of", lambda _: b"")
     result = site.back_up(source)
     assert keyless(site) == []
     found = keyed(site, read=False)
@@ -92,11 +92,15 @@ def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> Non
         (source / f"new-{night}").write_text(f"{night}")
         site.back_up(source)
     repository = site.repository()
-    history = History("desk-1", list(read_history(site.vault, repository.trust, "desk-1")))
     for point in repository.points():
-        contents = Contents(repository, {"desk-1": history}, Findings(), lambda _: None)
-        _, body, reader = repository.open_point(point)
-        contents._check_point(point, body, reader)
+        _, _, reader = repository.open_point(point)
+        for entry in repository.entries(point):
+            for ref in blobs_of(reader, entry):
+                reader.blob(ref)
+        history = History("desk-1", read_history(site.vault, repository.trust, "desk-1"))
+        _, body, _ = repository.open_point(point)
+        for _ in walk(reader, body, Selection(())):
+            pass
         assert {pack.hex() for pack in reader.reached} == history.packs_of(point.sequence)
 
 

@@ -1,6 +1,7 @@
 """What cannot be read, vanishes or changes is named and counted; the rest is in the point."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -12,17 +13,19 @@ import pytest
 
 from backup.errors import Busy, NothingToBackUp, UsageError
 from backup.records import BackupResult
-from backup.send_log import open_send_log
-from backup.sources import Content, Found, OpenSource
+from backup.sources import Content, Found, OpenSource, Whole
 from backup.sources.files import FilesSource
 from backup.sources.sqlite import SqliteSource
 from backup.verify import verify
+from backup.writing.send_log import open_send_log
 from tests.backup.site import DOMAIN, WRITER, Site
 from tests.backup.trees import KIB, describe, noise, plain_tree
 
 
 class MeddledSource(FilesSource):
     """Files with which something happens at the moment when one of them is listed or read."""
+
+    may_be_read_apart = False  # the moment is one of this process
 
     def __init__(self, path: Path, name: bytes, *, when: str, meddle: Any) -> None:
         super().__init__("files", path)
@@ -43,7 +46,20 @@ class MeddledSource(FilesSource):
                     return original(found)
                 return self._midway(original(found))
 
+            read_small = opened.read_small
+
+            def read_small_too(found: Found) -> Whole | None:
+                if found.path != self._what:
+                    return read_small(found)
+                if self._when != "before":
+                    return None  # it goes through `read`, where there is a midway
+                self._meddle()
+                self._what = b""
+                return read_small(found)
+
+            opened.read_along = lambda: None  # type: ignore[method-assign]  # one after the other
             opened.read = read  # type: ignore[method-assign]  # the moment that a test needs
+            opened.read_small = read_small_too  # type: ignore[method-assign]  # see above
             yield opened
 
     @contextmanager
@@ -67,7 +83,9 @@ def reasons(result: BackupResult) -> dict[str, str]:
     return {item.path: item.reason for item in result.unread}
 
 
-def check_rest(site: Site, source: Path, out: Path, *without: bytes) -> None:
+def check_rest(
+    site: Site, source: Path, out: Path, *without: bytes, is_complete: bool = False
+) -> None:
     assert site.restore("latest", out).problems == ()
     wanted = describe(source)
     found = describe(out / "files")
@@ -77,19 +95,62 @@ def check_rest(site: Site, source: Path, out: Path, *without: bytes) -> None:
     assert found == wanted
     assert verify(site.vault, keys=site.keys, identity=site.identity, read=True).findings == ()
     (point,) = site.repository().points()
-    assert not point.complete
+    assert point.complete == is_complete
     assert not point.is_interim
 
 
-def test_a_file_that_vanishes_is_named(site: Site, tmp_path: Path) -> None:
+def replace_by_fifo(source: Path) -> None:
+    (source / "note.txt").unlink()
+    os.mkfifo(source / "note.txt")
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_counted_and_no_error(
+    site: Site, tmp_path: Path
+) -> None:
     source = plain_tree(tmp_path / "source")
     gone = source / "calls" / "one.wav"
     result = site.back_up(
         MeddledSource(source, b"calls/one.wav", when="before", meddle=gone.unlink)
     )
-    assert not result.complete
-    assert reasons(result) == {"files/calls/one.wav": "vanished"}
-    check_rest(site, source, tmp_path / "out", b"calls")
+    assert result.complete
+    assert (result.vanished, reasons(result)) == (1, {})
+    check_rest(site, source, tmp_path / "out", b"calls", is_complete=True)
+
+
+def test_a_file_that_is_gone_before_it_is_looked_at_is_counted_and_no_error(
+    site: Site, tmp_path: Path
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    folder = source / "calls-old"
+    result = site.back_up(
+        MeddledSource(source, b"calls/two.wav", when="before", meddle=lambda: shutil.rmtree(folder))
+    )
+    assert result.complete
+    assert (result.vanished, reasons(result)) == (1, {})
+    check_rest(site, source, tmp_path / "out", is_complete=True)
+
+
+def test_a_file_that_is_replaced_is_kept_as_the_new_one_and_named(
+    site: Site, tmp_path: Path
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    path = source / "note.txt"
+
+    def replace() -> None:
+        draft = source.parent / "draft"
+        draft.write_text("written anew, as editors do\n")
+        draft.rename(path)
+
+    result = site.back_up(MeddledSource(source, b"note.txt", when="before", meddle=replace))
+    assert reasons(result) == {"files/note.txt": "was replaced by another file before it was read"}
+    check_rest(site, source, tmp_path / "out", b"note.txt")
+    assert (tmp_path / "out/files/note.txt").read_bytes() == path.read_bytes()
+    again = site.back_up(source)
+    assert (again.complete, again.files_unchanged, again.bytes_read) == (
+        True,
+        again.files,
+        path.stat().st_size,
+    )
 
 
 def test_a_file_that_changes_while_it_is_read_is_named_and_kept_as_read(
@@ -133,14 +194,34 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_named_and_kept_as_read(
 
 def test_a_file_that_is_replaced_by_a_fifo_hangs_nobody(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
-    path = source / "note.txt"
+    result = site.back_up(
+        MeddledSource(source, b"note.txt", when="before", meddle=lambda: replace_by_fifo(source))
+    )
+    why = "cannot be read: was replaced by something else"
+    assert reasons(result) == {"files/note.txt": why}
 
-    def replace() -> None:
-        path.unlink()
-        os.mkfifo(path)
 
-    result = site.back_up(MeddledSource(source, b"note.txt", when="before", meddle=replace))
-    assert reasons(result) == {"files/note.txt": "vanished"}
+class ReadHere(FilesSource):
+    may_be_read_apart = False
+
+
+def test_a_small_file_that_changes_whenever_it_is_read_is_kept_and_named(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    real = os.read
+
+    def read(descriptor: int, count: int) -> bytes:
+        data = real(descriptor, count)
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "note.txt":
+            (source / "note.txt").write_bytes(data + b"more")
+        return data
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", read)
+        result = site.back_up(ReadHere("files", source))
+    assert reasons(result) == {"files/note.txt": "changed while it was read"}
+    check_rest(site, source, tmp_path / "out", b"note.txt")
 
 
 def test_what_may_not_be_read_is_named(
@@ -168,7 +249,7 @@ def test_what_may_not_be_read_is_named(
 def test_unread_files_stand_in_the_point_for_who_holds_a_key(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     result = site.back_up(
-        MeddledSource(source, b"note.txt", when="before", meddle=(source / "note.txt").unlink)
+        MeddledSource(source, b"note.txt", when="before", meddle=lambda: replace_by_fifo(source))
     )
     (point,) = site.repository().points()
     assert point.details is not None
@@ -274,7 +355,7 @@ def test_content_that_changed_behind_the_file_system_is_reported(
     monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
     for _ in range(30):
         # One file in thirty is read anew each night: within thirty nights it is this one's turn.
-        site.clock.forward(days=1)
+        site.clock.forward(hours=23)  # and one as it is backed up: no night is left out
         result = site.back_up(source)
         if result.warnings:
             break

@@ -160,7 +160,7 @@ def test_a_file_with_more_blobs_than_a_row_holds_comes_back(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("pages", "taking"):
-        monkeypatch.setattr(f"backup.{module}.MOST_REFS", 4)
+        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 4)
     source = tmp_path / "source"
     source.mkdir()
     (source / "big.db").write_bytes(noise(40_000 * KIB))
@@ -239,3 +239,21 @@ def test_a_second_name_is_restored_when_the_first_is_not_selected(
     site.back_up(source)
     assert site.restore("latest", tmp_path / "out", "files/z-same").problems == ()
     assert (tmp_path / "out/files/z-same").read_bytes() == (source / "z-same").read_bytes()
+
+
+def test_what_is_new_and_what_of_it_does_not_compress_is_counted(
+    site: Site, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "recording").write_bytes(noise(900 * KIB))
+    (source / "text").write_bytes(b"a line that compresses well\n" * 40_000)
+    first = site.back_up(source)
+    assert first.bytes_changed == 900 * KIB + 28 * 40_000
+    assert first.bytes_incompressible == 900 * KIB
+    assert (site.back_up(source).bytes_changed, site.back_up(source).bytes_incompressible) == (0, 0)
+    for number in range(300):
+        (source / f"small-{number:03}").write_bytes(noise(5 * KIB, number))
+    (source / "again").write_bytes(noise(900 * KIB))
+    third = site.back_up(source)
+    assert third.bytes_changed == third.bytes_incompressible == 300 * 5 * KIB

@@ -10,12 +10,14 @@ import pytest
 
 from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable
 from backup.stores import Store
+from backup.stores.keeping import KeeperStore
 from backup.stores.s3 import LARGEST_OBJECT_BYTES, S3Options, S3Store, open_s3
+from backup.stores.s3_keeping import open_s3_keeper
 from backup.stores.s3_versions import first_versions
 from backup.verify import verify
 from tests.backup.s3_options import options
 from tests.backup.site import new_site
-from tests.backup.stores_contract import StoreContract
+from tests.backup.stores_contract import LockedContract, StoreContract, UnlockedContract
 from tests.backup.trees import describe, plain_tree
 from tests.servers.seaweedfs import Bucket, SeaweedFs
 
@@ -41,6 +43,35 @@ class TestS3StoreBelowAPrefix(StoreContract):
         for key in ("a", "fast-other/a", "zebra"):
             client.put_object(Bucket=s3_bucket.name, Key=key, Body=b"not ours")
         return open_s3(options(s3_bucket, s3_bucket.admin, prefix="fast/vault/"))
+
+
+class TestS3KeeperStore(LockedContract):
+    is_write_only = True
+
+    @pytest.fixture
+    def store(self, s3_bucket: Bucket) -> KeeperStore:
+        return open_s3_keeper(options(s3_bucket, s3_bucket.admin))
+
+
+class TestS3KeeperStoreInGovernanceMode(LockedContract):
+    @pytest.fixture
+    def store(self, seaweedfs_server: SeaweedFs) -> KeeperStore:
+        bucket = seaweedfs_server.bucket(mode="GOVERNANCE")
+        return open_s3_keeper(options(bucket, bucket.admin))
+
+
+class TestS3KeeperStoreWithoutALock(UnlockedContract):
+    @pytest.fixture
+    def store(self, seaweedfs_server: SeaweedFs) -> KeeperStore:
+        bucket = seaweedfs_server.bucket(mode=None)
+        return open_s3_keeper(options(bucket, bucket.admin, requires_lock=False))
+
+
+class TestS3KeeperStoreWithoutVersions(UnlockedContract):
+    @pytest.fixture
+    def store(self, seaweedfs_server: SeaweedFs) -> KeeperStore:
+        bucket = seaweedfs_server.bucket(can_lock=False, is_versioned=False)
+        return open_s3_keeper(options(bucket, bucket.admin, requires_lock=False))
 
 
 class TestS3StoreWithoutVersions(StoreContract):

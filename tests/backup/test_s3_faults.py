@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from backup.errors import AlreadyThere, StoreUnavailable, UsageError
+from backup.stores import ObjectLock
 from backup.stores.s3 import S3Store, open_s3
+from backup.stores.s3_keeping import S3KeeperStore, open_s3_keeper
 from backup.verify import verify
 from tests.backup.s3_options import options
 from tests.backup.s3_proxy import Fault, Proxy, running_proxy
 from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
-from tests.servers.seaweedfs import Bucket
+from tests.servers.seaweedfs import Bucket, SeaweedFs
 
 PASSING = [fault for fault in Fault if fault not in (Fault.REDIRECT, Fault.TAKEN, Fault.CUT_ANSWER)]
 ATTEMPTS = 4
@@ -84,6 +87,62 @@ def test_a_fault_that_stays_ends_in_a_plain_error(
         with pytest.raises(StoreUnavailable, match=r"failed: .*[Rr]un again"):
             call()
     assert proxy.count("GET") == 3 * 2
+
+
+def test_a_large_put_that_is_cut_in_its_middle_is_sent_again(store: S3Store, proxy: Proxy) -> None:
+    content = noise(3_000 * KIB)
+    proxy.will(Fault.CUT_REQUEST, "PUT", times=2)
+    store.put("a/b", content)
+    assert proxy.count("PUT") == 3
+    assert store.get("a/b") == content
+
+
+def test_an_answer_that_only_trickles_is_given_up(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("a", noise(600 * KIB))
+    monkeypatch.setattr("backup.stores.s3._LONGEST_BODY_SECONDS", -1.0)
+    with pytest.raises(StoreUnavailable, match=r"took longer.*then run again"):
+        store.get("a")
+
+
+class TestTheKeepersSide:
+    @pytest.fixture
+    def keeper(self, seaweedfs_server: SeaweedFs) -> Iterator[tuple[S3KeeperStore, Proxy]]:
+        bucket = seaweedfs_server.bucket(mode=None)
+        with running_proxy(seaweedfs_server.url) as proxy:
+            given = options(
+                bucket, bucket.admin, endpoint_url=proxy.url, requires_lock=False,
+                lock_each=ObjectLock(mode="GOVERNANCE", days=1),
+                read_timeout_seconds=1.0, attempts=ATTEMPTS,
+            )  # fmt: skip
+            yield open_s3_keeper(given, pause=lambda _: None, jitter=lambda: 1.0), proxy
+
+    @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
+    def test_removing_and_extending_go_on_after_a_fault(
+        self, keeper: tuple[S3KeeperStore, Proxy], fault: Fault, s3_bucket: Bucket
+    ) -> None:
+        store, proxy = keeper
+        admin = open_s3(
+            options(
+                Bucket(server=s3_bucket.server, name=store._bucket),
+                s3_bucket.admin,
+                requires_lock=False,
+            )
+        )
+        for name in ("gone", "kept"):
+            admin.put(name, name.encode())
+        until = (store.clock() + timedelta(days=3)).replace(microsecond=0)
+        proxy.will(fault, "PUT", "retention")
+        store.extend_lock("kept", until)
+        proxy.will(fault, "GET", "retention")
+        assert store.lock_until("kept") == until
+        proxy.will(fault, "GET", "versioning")
+        assert abs(store.clock() - until) < timedelta(days=3, minutes=5)
+        proxy.will(fault, "DELETE")
+        store.remove("gone")
+        assert [stat.name for stat in store.list("")] == ["kept"]
+        assert proxy.happened == [fault] * 4
 
 
 def test_a_put_that_is_never_answered_says_so(store: S3Store, proxy: Proxy) -> None:

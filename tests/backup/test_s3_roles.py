@@ -21,7 +21,8 @@ from tests.backup.site import WRITER, new_site
 from tests.backup.trees import describe, plain_tree
 from tests.servers.seaweedfs import LOCK_DAYS, POLICIES, Bucket, Role, SeaweedFs, policy
 
-ROLES: tuple[Role, ...] = ("writer", "reader", "keeper", "verifier")
+ROLES: tuple[Role, ...] = ("owner", "writer", "reader", "drill-runner", "keeper", "verifier")
+WITH_A_POLICY = ("owner", "writer", "reader", "keeper", "verifier")
 SNAPSHOT = f"w/{WRITER}/s/0000000001"
 PACK = f"w/{WRITER}/p/ab/{'ab' * 32}"
 ROOT_RECORD = "pub/root/0000000000"
@@ -34,7 +35,7 @@ def store_of(bucket: Bucket, role: Role) -> Store:
 @pytest.fixture
 def filled(s3_bucket: Bucket) -> Bucket:
     """A vault as the owner and the writer leave it: a root record, a pack and a snapshot."""
-    open_s3(options(s3_bucket, s3_bucket.admin)).put(ROOT_RECORD, b"root")
+    store_of(s3_bucket, "owner").put(ROOT_RECORD, b"root")
     writer = store_of(s3_bucket, "writer")
     writer.put(PACK, b"pack")
     writer.put(SNAPSHOT, b"snapshot")
@@ -61,7 +62,7 @@ def refused(client: Any, call: Callable[[], object]) -> bool:
 def test_backing_up_verifying_and_restoring_takes_no_more_than_each_role_has(
     s3_bucket: Bucket, tmp_path: Path
 ) -> None:
-    site = new_site(tmp_path / "site", open_s3(options(s3_bucket, s3_bucket.admin)))
+    site = new_site(tmp_path / "site", store_of(s3_bucket, "owner"))
     source = plain_tree(tmp_path / "source")
     site.vault = store_of(s3_bucket, "writer")
     first = site.back_up(source)
@@ -73,7 +74,7 @@ def test_backing_up_verifying_and_restoring_takes_no_more_than_each_role_has(
     report = verify(verifier, read=True, owner=site.host.owner)
     assert (report.points, report.findings) == (2, ())
 
-    site.vault = store_of(s3_bucket, "reader")
+    site.vault = store_of(s3_bucket, "drill-runner")
     assert site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out" / "files") == describe(source)
     site.restore(first.point, tmp_path / "first")
@@ -83,7 +84,7 @@ def test_backing_up_verifying_and_restoring_takes_no_more_than_each_role_has(
 def test_the_writer_opens_no_recovery_point_even_with_a_custodians_identity(
     s3_bucket: Bucket, tmp_path: Path
 ) -> None:
-    site = new_site(tmp_path / "site", open_s3(options(s3_bucket, s3_bucket.admin)))
+    site = new_site(tmp_path / "site", store_of(s3_bucket, "owner"))
     site.vault = store_of(s3_bucket, "writer")
     site.back_up(plain_tree(tmp_path / "source"))
     with pytest.raises(UsageError, match=r"reading w/desk-1/p/.*Use the identity of the right"):
@@ -116,7 +117,7 @@ def test_the_writer_writes_nowhere_else(filled: Bucket) -> None:
         writer.put(SNAPSHOT, b"another")
 
 
-@pytest.mark.parametrize("role", ["writer", "reader", "verifier", "keeper"])
+@pytest.mark.parametrize("role", ROLES)
 def test_nobody_takes_a_locked_object_away(filled: Bucket, role: Role) -> None:
     client = filled.client(filled.key(role))
     for key in (PACK, SNAPSHOT, ROOT_RECORD):
@@ -229,7 +230,20 @@ def test_the_keeper_drops_a_pack_whose_lock_is_over_and_no_snapshot(
                 admin.put(PACK, b"x")
 
 
-@pytest.mark.parametrize("role", ["reader", "verifier"])
+def test_the_owner_adds_root_records_and_copies_and_nothing_else(filled: Bucket) -> None:
+    owner = store_of(filled, "owner")
+    for name in ("pub/root/0000000001", f"pub/format/{'ab' * 32}", f"pub/reader/{'ab' * 32}"):
+        owner.put(name, b"signed")
+        assert owner.get(name) == b"signed"
+    assert owner.get(SNAPSHOT) == b"snapshot"
+    for name in ("pub/keep/0000000000", f"w/{WRITER}/s/0000000002", PACK, "pub/other", "stray"):
+        with pytest.raises(UsageError, match=f"storing {name} was refused"):
+            owner.put(name, b"x")
+    with pytest.raises(UsageError, match=f"reading {PACK} was refused"):
+        owner.get(PACK)
+
+
+@pytest.mark.parametrize("role", ["reader", "drill-runner", "verifier"])
 def test_who_only_reads_reads_everything_and_adds_nothing(filled: Bucket, role: Role) -> None:
     store = store_of(filled, role)
     contents = {stat.name: store.get(stat.name) for stat in store.list("")}
@@ -268,8 +282,8 @@ class TestPolicies:
             "Bool": {"aws:SecureTransport": "false"}
         }
 
-    @pytest.mark.parametrize("role", ROLES)
-    def test_every_right_is_named_and_none_breaks_a_lock(self, role: Role) -> None:
+    @pytest.mark.parametrize("role", WITH_A_POLICY)
+    def test_every_right_is_named_and_none_breaks_a_lock(self, role: str) -> None:
         allowed = self.allowed(role)
         assert not {action for action in allowed if "*" in action}
         assert not allowed & {
@@ -285,10 +299,50 @@ class TestPolicies:
         }
         assert denied >= {"s3:BypassGovernanceRetention", "s3:DeleteObject"}
 
+    def test_on_aws_no_lock_outlives_a_year_and_a_month(self) -> None:
+        # Else whoever holds the keeper's identity could lock rubbish for a century, at your cost.
+        assert self.statements("bucket")["NoLockWithoutAnEnd"] == {
+            "Sid": "NoLockWithoutAnEnd",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObjectRetention",
+            "Resource": "arn:aws:s3:::vault/*",
+            "Condition": {"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": "400"}},
+        }
+
+    def test_who_adds_what_is_said_by_name(self) -> None:
+        where = {
+            role: {
+                resource.removeprefix("arn:aws:s3:::vault/")
+                for one in policy(role)["Statement"]
+                if one["Effect"] == "Allow" and "s3:PutObject" in _listed(one["Action"])
+                for resource in _listed(one["Resource"])
+            }
+            for role in WITH_A_POLICY
+        }
+        assert where == {
+            "owner": {"pub/root/*", "pub/format/*", "pub/reader/*"},
+            "writer": {f"w/{WRITER}/*"},
+            "keeper": {"pub/keep/*"},
+            "reader": set(),
+            "verifier": set(),
+        }
+
+    def test_only_the_keeper_removes_and_only_packs(self) -> None:
+        for role in WITH_A_POLICY:
+            where = {
+                resource
+                for one in policy(role)["Statement"]
+                if one["Effect"] == "Allow" and "s3:DeleteObjectVersion" in _listed(one["Action"])
+                for resource in _listed(one["Resource"])
+            }
+            assert where == ({"arn:aws:s3:::vault/w/*/p/*"} if role == "keeper" else set()), role
+
     def test_who_may_do_what_to_objects(self) -> None:
-        may = {role: {a for a in self.allowed(role) if "Bucket" not in a} for role in ROLES}
+        may = {role: {a for a in self.allowed(role) if "Bucket" not in a} for role in WITH_A_POLICY}
         read = {"s3:GetObject", "s3:GetObjectVersion"}
         assert may == {
+            "owner": read | {"s3:PutObject"},
             "writer": read | {"s3:PutObject"},
             "reader": read,
             "verifier": read | {"s3:GetObjectRetention"},
@@ -300,7 +354,7 @@ class TestPolicies:
         }  # fmt: skip
 
     def test_a_prefix_stands_before_every_name(self) -> None:
-        for role in (*ROLES, "bucket"):
+        for role in (*WITH_A_POLICY, "bucket"):
             text = json.dumps(policy(role, prefix="call-centre/"))
             for place in ("pub/", "w/"):
                 assert text.count(f"call-centre/{place}") == text.count(place), role
@@ -308,7 +362,9 @@ class TestPolicies:
     def test_the_page_names_each_policy_and_every_placeholder(self) -> None:
         page = (POLICIES / "README.md").read_text()
         files = {path.name for path in POLICIES.glob("*.json")}
-        assert files == {f"{name}-policy.json" for name in (*ROLES, "bucket")}
+        assert files == {
+            f"{name}-policy.json" for name in (*WITH_A_POLICY, "bucket", "copier", "source")
+        }
         for name in files:
             assert f"({name})" in page
             filled = json.dumps(policy(name.removesuffix("-policy.json")))

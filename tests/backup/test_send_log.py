@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 
 from backup.errors import NotWritable
-from backup.places import Place, Row
-from backup.send_log import Commit, SendLog, open_send_log
+from backup.writing.kept_pages import (
+    outline_from_bytes,
+    outline_to_bytes,
+    rows_to_bytes,
+    uses_of,
+)
+from backup.writing.logged import Commit, LoggedHead
+from backup.writing.places import PageText, Place, Row
+from backup.writing.send_log import SendLog, open_send_log
 
 BINDING = "a repository and its writer"
 
@@ -18,7 +25,17 @@ def place(pack: int, name: str = "aa", following: int = -1) -> Place:
 
 
 def row(path: str, *blobs: Place) -> Row:
-    return Row(path=path.encode(), fields={"path": path}, vector=(1, 2), blobs=list(blobs))
+    return Row(
+        path=path.encode(), text=f'"path":"{path}"}}', size=0, vector=(1, 2), blobs=list(blobs)
+    )
+
+
+def page(rows: list[Row], *, has_outline: bool = False) -> PageText:
+    return PageText(
+        content=rows_to_bytes(rows, has_outline=has_outline),
+        outline=outline_to_bytes(rows, []) if has_outline else None,
+        uses=uses_of(rows),
+    )
 
 
 def acknowledge(log: SendLog, *blobs: Place, set_name: str = "nightly") -> int:
@@ -71,8 +88,25 @@ def test_a_pack_number_is_never_used_twice(tmp_path: Path) -> None:
     with open_send_log(tmp_path / "log", BINDING) as log:
         later = acknowledge(log)
         assert later > max(numbers)
-        log.forget_everything()
+        log.forget_everything(None)
         assert acknowledge(log) > later
+
+
+def test_everything_is_forgotten_once_for_one_reason(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        head = LoggedHead(sequence=3, sha256="ab" * 32)
+        acknowledge(log)
+        log.forget_everything(head, "the store has another head")
+        assert (list(log.packs()), log.head()) == ([], head)
+        pack = acknowledge(log)
+        log.forget_everything(head, "the store has another head")
+        assert log.pack(pack) is not None, "sent since: a run that was cut off resumes"
+        log.forget_everything(head, "and now a third one")
+        assert log.pack(pack) is None
+        pack = acknowledge(log)
+        log.settle(commit(log.begin_run("nightly", 1), 4, pack, new=1))
+        log.forget_everything(log.head(), "and now a third one")
+        assert log.pack(pack) is None, "a commit ends it"
 
 
 def test_a_forgotten_pack_takes_its_blobs_along(tmp_path: Path) -> None:
@@ -114,18 +148,44 @@ def test_an_interim_commit_prunes_nothing(tmp_path: Path) -> None:
         assert log.find("aa" * 32) is not None
 
 
-def test_rows_of_unfinished_runs_go_before_the_last_finished_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "vectors", [[(1, 2), (3, -4)], [(2**64 - 1, 2), (3, -(2**70))], [(7,)]], ids=str
+)
+def test_an_outline_comes_back_whatever_its_numbers_are(vectors: list[tuple[int, ...]]) -> None:
+    rows = [row(f"s/{number}", place(9)) for number in range(len(vectors))]
+    for each, vector in zip(rows, vectors, strict=True):
+        each.vector = vector
+    data = outline_to_bytes(rows, {9})
+    assert data is not None
+    outline = outline_from_bytes(data, "ab" * 32)
+    assert (outline.vectors, outline.leaf, outline.packs) == (vectors, "ab" * 32, frozenset([9]))
+    assert outline.paths == [each.path for each in rows]
+    assert outline.marks == [each.content_mark() for each in rows]
+
+
+@pytest.mark.parametrize("vector", [None, (1, 2, 3)])
+def test_what_cannot_be_compared_has_no_outline(vector: tuple[int, ...] | None) -> None:
+    rows = [row("s/a"), row("s/b")]
+    rows[1].vector = vector
+    assert outline_to_bytes(rows, []) is None
+
+
+@pytest.mark.parametrize("has_outline", [False, True])
+def test_rows_of_unfinished_runs_go_before_the_last_finished_one(
+    tmp_path: Path, has_outline: bool
+) -> None:
     with open_send_log(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
         done = log.begin_run("nightly", 100)
-        log.keep_page(done, 0, [row("s"), row("s/a", place(pack)), row("s/b")])
-        log.keep_page(done, 1, [row("s-t")])
+        rows = [row("s"), row("s/a", place(pack)), row("s/b")]
+        log.keep_page(done, 0, page(rows, has_outline=has_outline), "10" * 32)
+        log.keep_page(done, 1, page([row("s-t")]), "11" * 32)
         log.settle(commit(done, 1, pack, new=1))
         broken = log.begin_run("nightly", 200)
-        log.keep_page(broken, 1, [row("s/b"), row("s/c")])
+        log.keep_page(broken, 1, page([row("s/b"), row("s/c")]), "12" * 32)
         now = log.begin_run("nightly", 300)
-        rows = [(r.path, started) for r, started in log.previous_rows("nightly", now)]
-        assert rows == [(b"s", 100), (b"s/a", 100), (b"s/b", 200), (b"s/c", 200), (b"s-t", 100)]
+        seen = [(r.path, started) for r, started in log.previous_rows("nightly", now)]
+        assert seen == [(b"s", 100), (b"s/a", 100), (b"s/b", 200), (b"s/c", 200), (b"s-t", 100)]
         assert list(log.previous_rows("hourly", now)) == []
         (again,) = [r for r, _ in log.previous_rows("nightly", now) if r.path == b"s/a"]
         assert (again.blobs, again.vector) == ([place(pack)], (1, 2))

@@ -4,17 +4,66 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import StoreUnavailable
-from backup.stores import Store
+from backup.errors import AlreadyThere, StoreUnavailable
+from backup.stores import ObjectLock, Store
 from backup.stores.directory import DirectoryStore
+from backup.stores.directory_keeping import DirectoryKeeperStore
+from backup.stores.keeping import KeeperStore
 from backup.stores.memory import MemoryStore
-from tests.backup.stores_contract import StoreContract
+from backup.stores.memory_keeping import MemoryKeeperStore
+from tests.backup.stores_contract import LockedContract, StoreContract, UnlockedContract
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is made lasting or removed from here on, in order."""
+    seen: list[str] = []
+    unlink, fsync = os.unlink, os.fsync
+
+    def noted_unlink(path: Path) -> None:
+        seen.append(f"unlink {path}")
+        unlink(path)
+
+    def noted_fsync(descriptor: int) -> None:
+        seen.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink()}")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "unlink", noted_unlink)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    return seen
 
 
 class TestMemoryStore(StoreContract):
     @pytest.fixture
     def store(self) -> Store:
         return MemoryStore()
+
+
+class TestMemoryKeeperStore(UnlockedContract):
+    @pytest.fixture
+    def store(self) -> KeeperStore:
+        return MemoryKeeperStore()
+
+
+class TestLockedMemoryKeeperStore(LockedContract):
+    @pytest.fixture
+    def store(self) -> KeeperStore:
+        return MemoryKeeperStore(lock=ObjectLock(mode="COMPLIANCE", days=30))
+
+
+class TestDirectoryKeeperStore(UnlockedContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> KeeperStore:
+        return DirectoryKeeperStore(tmp_path / "vault")
+
+    def test_a_removed_name_survives_no_power_cut(self, tmp_path: Path, done: list[str]) -> None:
+        store = DirectoryKeeperStore(tmp_path)
+        store.put("a/b", b"x")
+        done.clear()
+        store.remove("a/b")
+        assert done == [f"unlink {tmp_path / 'a/b'}", f"sync {tmp_path / 'a'}"]
+        store.remove("a/b")
+        assert done[2:] == [f"sync {tmp_path / 'a'}"], "who removed it may have died before that"
 
 
 class TestDirectoryStore(StoreContract):
@@ -66,3 +115,25 @@ class TestDirectoryStore(StoreContract):
         assert list(store.list("")) == []
         store.put("top", b"x")
         assert store.get("top") == b"x"
+
+    def test_a_name_that_is_taken_lasts_before_it_is_said_to_be(
+        self, tmp_path: Path, done: list[str]
+    ) -> None:
+        DirectoryStore(tmp_path).put("a/b", b"x")
+        done.clear()
+        with pytest.raises(AlreadyThere):
+            DirectoryStore(tmp_path).put("a/b", b"y")
+        assert done == [f"sync {tmp_path / 'a'}"]
+
+    def test_folders_last_before_what_is_in_them(self, tmp_path: Path, done: list[str]) -> None:
+        # As if another process had made them, and died before it synced their names.
+        vault = tmp_path / "vault"
+        (vault / "a/b").mkdir(parents=True)
+        store = DirectoryStore(vault)
+        store.put("a/b/c", b"x")
+        folders = [f"sync {vault}", f"sync {vault / 'a'}"]
+        assert [step for step in done if step in folders][:2] == folders
+        assert [step for step in done if step.startswith("sync")][-1] == f"sync {vault / 'a/b'}"
+        done.clear()
+        store.put("a/b/d", b"x")
+        assert len([step for step in done if step.startswith("sync")]) == 2, "file and folder"

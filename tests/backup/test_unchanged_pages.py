@@ -5,19 +5,20 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backup.errors import SourceFailed
-from backup.places import KeptPage, Row
-from backup.records import BackupResult
-from backup.send_log import SendLog
-from backup.sources import Found, OpenSource
+from backup.records import BackupResult, Unread
+from backup.sources import Content, Found, OpenSource, Source
 from backup.sources.files import FilesSource
+from backup.sources.made_up import made_up
 from backup.verify import verify
+from backup.writing.places import KeptPage, Row
+from backup.writing.send_log import SendLog
 from tests.backup.site import Site
 from tests.backup.trees import describe
 
@@ -102,11 +103,11 @@ def test_a_page_whose_every_file_went_is_gone(
 
 
 def test_pages_without_an_outline_are_taken_row_by_row(
-    site: Site, source: Path, tmp_path: Path
+    site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site.back_up(source)
-    with closing(sqlite3.connect(site.send_log)) as log, log:
-        log.execute("DROP TABLE outline")  # as a send-log from before there was one
+    with monkeypatch.context() as patch:  # as of pages with a row that is always read
+        patch.setattr("backup.writing.pages.outline_to_bytes", lambda _rows, _packs: None)
+        site.back_up(source)
     again = site.back_up(source)
     assert again.files_unchanged == FILES
     assert again.warnings == ()
@@ -161,11 +162,16 @@ class BreakingSource(FilesSource):
             original = opened._scan
 
             def scan() -> Iterator[Any]:
-                for number, item in enumerate(original()):
-                    if number > self._after:
+                left = self._after + 1
+                for item in original():
+                    assert not isinstance(item, Unread)
+                    if isinstance(item, range) and left:
+                        yield item[:left]
+                    elif left:
+                        yield item
+                    left -= min(left, len(item) if isinstance(item, range) else 1)
+                    if not left:
                         raise SourceFailed("source files broke off")
-                    assert isinstance(item, Found)
-                    yield item
 
             opened._scan = scan  # type: ignore[method-assign]  # only this one breaks
             yield opened
@@ -184,3 +190,55 @@ def test_a_point_committed_inside_of_a_page_holds_what_was_seen_of_it(
     report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
     assert report.is_sound, report.findings
     check(site, site.back_up(source), source, tmp_path / "whole")
+
+
+class Objects(Source):
+    """As many as the files, with a vector as a bucket's listing gives it."""
+
+    kind = "objects"
+
+    @contextmanager
+    def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
+        yield _OpenObjects(self.name, now())
+
+
+class _OpenObjects(OpenSource):
+    def _scan(self) -> Iterator[Found]:
+        yield made_up(b"", kind="directory", modified_ns=0, vector=(0,))
+        for number in range(FILES):
+            path = NAME.format(number).encode()
+            yield made_up(path, kind="file", modified_ns=1, size=0, vector=(0, 1, number))
+
+    @contextmanager
+    def read(self, found: Found) -> Iterator[Content]:
+        yield _Nothing()
+
+    def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
+        return ()
+
+    def chunk_bytes(self, found: Found) -> int:
+        return 64 * 1024
+
+
+class _Nothing:
+    size = 0
+    holes: tuple[tuple[int, int], ...] = ()
+
+    def readinto(self, buffer: memoryview) -> int:
+        return 0
+
+    def changed(self) -> None:
+        return None
+
+
+def test_objects_of_a_bucket_are_known_again_too_beside_files_and_in_their_place(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    both: list[Source] = [FilesSource("files", source), Objects("objects")]
+    site.back_up(*both)
+    again = site.back_up(*both)
+    assert (again.files_unchanged, again.files) == (2 * FILES, 2 * FILES)
+    # The names change places: what the pages know is of the other kind then.
+    site.back_up(Objects("files"), FilesSource("objects", source))
+    result = site.back_up(FilesSource("files", source))
+    check(site, result, source, tmp_path / "out")

@@ -108,11 +108,13 @@ timeout_seconds = 5
 [audiences.staff]
 kind = "csv"
 path = "staff.csv"
+why = "works here"
 
 [audiences.customers]
 kind = "sqlite"
 path = "crm.db"
 query = "SELECT email AS address, name FROM customers ORDER BY id"
+why = "their record was open"
 
 [notices]
 abort_window_seconds = 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.errors import ExitStatus
 from tests.cli.desk import Desk
 
 
@@ -39,6 +40,31 @@ def test_a_backup_comes_back_as_it_was(desk: Desk, place: Path, identity: Path) 
     assert (desk.folder / "out/source/note.txt").read_text() == "a note"
 
 
+def test_a_set_that_is_not_there_is_answered_with_those_that_are(desk: Desk, place: Path) -> None:
+    assert desk.run("backup", "run").status == 0
+    identity = place / "offline/identity.txt"
+    words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    answer = desk.run(*words, "--set", "nope")
+    assert answer.status == ExitStatus.USAGE
+    assert "there is no set 'nope' in the vault; there are: main" in answer.err
+
+
+def test_a_restore_of_what_no_point_holds_says_that_nothing_came_back(
+    desk: Desk, place: Path
+) -> None:
+    assert desk.run("backup", "run").status == 0
+    identity = place / "offline/identity.txt"
+    words = ("backup", "restore", "latest", "--identity", identity)
+    nothing = desk.run(*words, "--to", "out", "source/gone/*")
+    assert nothing.status == ExitStatus.USAGE
+    assert "Nothing is restored" in nothing.out
+    assert "source/gone/*" in nothing.out
+    assert "still writing" not in nothing.out
+    some = desk.run(*words, "--to", "some", "source/note.txt", "source/gone/*")
+    assert some.status == ExitStatus.PARTIAL
+    assert "selects nothing in this point" in some.out
+
+
 def test_a_folder_that_is_not_empty_is_not_restored_into(
     desk: Desk, place: Path, identity: Path
 ) -> None:
@@ -62,6 +88,20 @@ def test_a_source_that_is_gone_makes_it_partial_and_is_named(desk: Desk, place: 
     assert "gone" in answer.out
     document = desk.json("backup", "run")
     assert document["backups"][0]["exit_status"] == 3
+
+
+def test_a_set_without_a_file_is_never_called_done(desk: Desk, place: Path) -> None:
+    """An empty folder is what is left of a disk that was not mounted."""
+    (desk.folder / "unmounted").mkdir()
+    with (place / "standfast.toml").open("a") as file:
+        file.write(
+            "\n[backup.sets.other]\n"
+            f'sources = [{{ kind = "files", name = "x", path = "{desk.folder}/unmounted" }}]\n'
+        )
+    answer = desk.run("backup", "run", "other")
+    assert answer.status == 3, answer
+    assert "other: host-1/0000000001, 0 files" in answer.out
+    assert "There was no file: see that what the set names is there, and mounted." in answer.out
 
 
 def test_one_sets_failure_does_not_stop_the_others(desk: Desk, place: Path) -> None:

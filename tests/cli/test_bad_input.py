@@ -104,7 +104,7 @@ CASES = {
         spoil=append("\n[limits]\naccounts_without_second_person = 'many'\n"),
         words=("backup", "run"),
         status=2,
-        says=("standfast.toml:", "limits.accounts_without_second_person", "valid integer"),
+        says=("standfast.toml:", "limits.accounts_without_second_person", "a whole number"),
     ),
     "missing secret": Case(
         spoil=nothing,
@@ -145,6 +145,12 @@ CASES = {
     "unknown backup set": Case(
         spoil=nothing,
         words=("backup", "run", "mian"),
+        status=2,
+        says=("there is no backup set 'mian'", "main"),
+    ),
+    "unknown backup set, listed": Case(
+        spoil=nothing,
+        words=("backup", "list", "--set", "mian"),
         status=2,
         says=("there is no backup set 'mian'", "main"),
     ),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.operations.playbooks import SHIPPED
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
@@ -40,7 +41,8 @@ def test_a_furnished_place_answers_in_every_part(
     assert ("ok", "customers: 3 people can be reached") in verdicts(desk, "audiences")
     assert "copy, hash and seal" in found["evidence", "ok"]
     assert found["people", "ok"] == "3 people could be asked to approve"
-    assert found["playbooks", "ok"] == "sound here: account-takeover, leaver, lock"
+    sound = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+    assert found["playbooks", "ok"] == f"sound here: {sound}"
     assert smtp_server.delivered == ()
     assert smtp_server.sessions > 0
 
@@ -145,6 +147,22 @@ def test_a_row_that_cannot_be_reached_is_told_by_number_and_not_by_name(
     assert "row 3" in told
     assert "Secret Name" not in told
     assert "not-an-address" not in told
+
+
+def test_an_audience_of_whom_nobody_can_be_reached_fails(desk: Desk, quiet_place: Path) -> None:
+    (quiet_place / "staff.csv").write_text("email,name,language\nnot-an-address,Secret Name,en\n")
+    (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "fail"]
+    assert "staff: 0 people can be reached, 1 row cannot" in told
+
+
+def test_a_sender_of_letters_says_that_its_folder_can_be_written(
+    desk: Desk, quiet_place: Path
+) -> None:
+    with (quiet_place / "standfast.toml").open("a") as file:
+        file.write('\n[senders.post]\nkind = "letters"\nreturn_address = ["1 Road", "Leeds"]\n')
+    folder = quiet_place / "letters"
+    assert ("ok", f"post: {folder} can be written; nothing was") in verdicts(desk, "senders")
+    assert not folder.exists()
 
 
 def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_place: Path) -> None:

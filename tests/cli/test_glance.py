@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from standfast import ledger
+from standfast.deadlines.facts import FactKind
 from standfast.errors import ConfigurationError, Damaged
 from standfast.ledger import Ledger
+from standfast.ledger.facts import Statement
 from standfast.ledger.glance import Glance, IncidentGlance, glance
-from standfast.operations import decisions, incident
+from standfast.operations import decisions, incident, undoing
 from standfast.operations.place import Place, open_place
 from standfast.records import Mode
 from tests.cli.desk import Desk
@@ -23,6 +25,12 @@ def compare(place: Place, seen: Glance) -> None:
         row, state = opened[one.id], place.ledger.incidents.state(one.id)
         assert (one.scenario, one.mode, one.opened_at) == (row.scenario, row.mode, row.opened_at)
         assert (one.is_halted, one.playbook) == (row.is_halted, row.playbook)
+        assert one.opened_by == row.opened_by
+        facts = place.ledger.facts.of(one.id)
+        assert [vars(fact) for fact in one.facts] == [
+            {key: value for key, value in vars(fact).items() if key != "reference"}
+            for fact in facts
+        ]
         for view in (*state.steps.values(), *state.extra):
             step = latest(one, view.step)
             assert step["state"] == view.state
@@ -33,8 +41,10 @@ def compare(place: Place, seen: Glance) -> None:
                 if getattr(view.counts, name)
             }
             assert step["settling"] == view.settling
+            assert (step["after_canary"], step["is_paused"]) == (view.after_canary, view.is_paused)
             assert step["has_answer"] == (view.answer is not None)
             assert step["is_asked"] == view.asked
+            assert (step["rung"], step["escalates_at"]) == (view.rung, view.escalates_at)
             assert step["is_accepted"] == view.is_accepted
             assert step["due_at"] == view.due_at
             assert step["needs_approvals"] == view.approvals_needed
@@ -66,11 +76,16 @@ def test_every_answer_is_the_ledgers_own(quiet_place: Path) -> None:
             incident.advance(place, opened.incident, "direct")
         takeover = place.ledger.incidents.all()[0].id
         compare(place, glance(url, None, now))
-        decisions.answer(place, takeover, "customers_affected", "yes")
+        decisions.answer(place, takeover, "customers_affected", "yes", by="lee")
         compare(place, glance(url, None, now))
         incident.advance(place, takeover, "direct")
         compare(place, glance(url, None, now))
-        decisions.undo(place, takeover)
+        delay = Statement(
+            kind=FactKind.DELAY, name="EU/EEA", at=now, reference="a letter", is_so=True
+        )
+        place.ledger.facts.state(takeover, delay, "lee", now)
+        compare(place, glance(url, None, now))
+        undoing.undo(place, takeover)
         incident.stop(place, takeover)
         for kind, state in (("backup", "done"), ("backup", "failed"), ("drill", "partial")):
             token = place.ledger.runs.start(kind, "main", "direct", "os:test", now)
@@ -82,6 +97,26 @@ def test_every_answer_is_the_ledgers_own(quiet_place: Path) -> None:
         compare(place, seen)
     assert seen.signed_events == seen.events
     assert len(seen.incidents) == 2
+    assert seen.closed == ()  # an exercise owes nothing
+
+
+def test_a_closed_incident_is_seen_only_with_its_facts(quiet_place: Path) -> None:
+    url = f"sqlite:///{quiet_place / 'ledger.db'}"
+    with open_place(quiet_place / "standfast.toml", env={}, actor="os:test") as place:
+        now, cases = place.clock(), []
+        for account in ("alice", "bob"):
+            opened = incident.open_incident(
+                place, "lock", {"accounts": [account]}, mode=Mode.LIVE, opened_by="dana"
+            )
+            cases.append(opened.incident)
+        aware = Statement(kind=FactKind.TIME, name="awareness", at=now)
+        place.ledger.facts.state(cases[0], aware, "lee", now)
+        assert glance(url, None, now).closed == ()
+        for case in cases:
+            incident.close(place, case)
+        (closed,) = glance(url, None, now).closed
+        assert (closed.id, closed.scenario) == (cases[0], "lock")
+        assert [(fact.name, fact.at) for fact in closed.facts] == [("awareness", now)]
 
 
 def fill(opened: Ledger, now: datetime) -> str:
@@ -117,7 +152,7 @@ def test_both_databases_show_the_same(
     with ledger.opened(url, tmp_path / "keys", tmp_path / "witness") as opened:
         incident_id = fill(opened, now)
         seen = glance(url, None, now)
-        later = glance(url, None, now + timedelta(minutes=5))
+        later = glance(url, None, now + timedelta(minutes=6))
     (one,) = seen.incidents
     (step,) = one.steps
     assert (one.id, one.mode, one.playbook) == (incident_id, "live", "the text of a playbook")

@@ -1,29 +1,25 @@
 """The help of the whole tree of commands, held against what the program can do."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import typer
 
-from standfast.cli.app import app
+from standfast.cli.app import tree
+from standfast.cli.declared import Command, Group
 from standfast.errors import EXIT_STATUS_MEANING
 from tests.cli.desk import Desk
 
-TREE = typer.main.get_command(app)
 
-
-def leaves(command: Any = TREE, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Give the words of every command that does something."""
-    inner = getattr(command, "commands", None)
-    if inner is None:
-        yield path
+def leaves(at: Command | Group) -> Iterator[tuple[str, ...]]:
+    """Give the words of every command that does something, after the program's name."""
+    if isinstance(at, Command):
+        yield at.words[1:]
         return
-    for name, one in inner.items():
-        yield from leaves(one, (*path, name))
+    for one in at.parts.values():
+        yield from leaves(one)
 
 
-COMMANDS = sorted(leaves())
+COMMANDS = sorted(leaves(tree()))
 
 
 def test_the_forms_that_scripts_rely_on_are_there() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from standfast.config import load
+from standfast.config.backup import FilesSourceConfig
 from standfast.operations import setup
 from tests.cli.desk import Desk, run_apart
 
@@ -50,6 +51,7 @@ def test_a_folder_becomes_a_set_of_files_named_after_it(desk: Desk, source: Path
     made = desk.json("init", "place", "--source", source, "--yes")
     config = load(Path(made["config"]))
     (only,) = config.backup.sets["main"].sources
+    assert isinstance(only, FilesSourceConfig)
     assert (only.kind, only.name, only.path) == ("files", "call-recordings-2026", source)
 
 
@@ -173,12 +175,11 @@ def test_without_a_terminal_nothing_is_asked(desk: Desk, source: Path) -> None:
 def test_on_a_terminal_the_name_is_asked_for_and_people_are_offered(
     desk: Desk, source: Path
 ) -> None:
-    typed = iter(["Northern Lights", "555 0100", "dana", "Dana Ray", "dana@example.com", "legal"])
-    wants = iter([True, False])
+    person = ["yes", "dana", "Dana Ray", "dana@example.com", "legal"]
+    typed = iter(["Northern Lights", "", *person, "what?", "n"])
     patch = desk.monkeypatch
     patch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    patch.setattr("typer.prompt", lambda *_, **__: next(typed))
-    patch.setattr("typer.confirm", lambda *_, **__: next(wants))
+    patch.setattr("builtins.input", lambda: next(typed))
     patch.setattr("getpass.getpass", lambda _: "a long walk by the sea")
     answer = desk.run("init", "place", "--source", source)
     assert answer.status == 0

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from standfast.cli.amounts import age, count, measured, size, together
+from standfast.cli.amounts import age, measured, size, together
 from standfast.cli.output import Table, print_json, print_lines, progress
+from standfast.counted import counted
 from standfast.errors import ExitStatus
 
 
@@ -89,7 +90,7 @@ def test_amounts_read_as_a_person_says_them() -> None:
         "12.3 s",
         "10 min",
     ]
-    assert [count(n, "file") for n in (0, 1, 1_200)] == ["0 files", "1 file", "1,200 files"]
+    assert [counted(n, "file") for n in (0, 1, 1_200)] == ["0 files", "1 file", "1,200 files"]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,15 @@ def test_a_person_is_enrolled_and_may_approve_on_the_first_day(desk: Desk, place
     ]
 
 
+def test_whoever_may_not_approve_yet_is_listed_with_the_time_from_which_they_may(
+    desk: Desk, place: Path
+) -> None:
+    desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
+    desk.sign_in_with(LONG)
+    assert "may approve after a day" in add(desk, "erin").out
+    assert "erin  no role  may approve from 2" in desk.run("people", "list").out
+
+
 def test_contacts_are_shown_only_when_asked_for_and_the_look_is_noted(
     desk: Desk, quiet_place: Path
 ) -> None:
@@ -55,6 +64,7 @@ def test_whoever_is_named_by_as_enrols(desk: Desk, quiet_place: Path, tmp_path: 
     [
         ("Erin Vale", (), "small letters"),
         ("erin", ("--role", "Duty Manager"), "is no role"),
+        ("erin", ("--role", "duty-manger"), "did you mean `duty-manager`?"),
         ("erin", ("--account", "erin"), "DIRECTORY:ACCOUNT"),
         ("erin", ("--account", "nowhere:erin"), "the directories here are: agents"),
         ("erin", ("--mail", "erin"), "--mail takes a mail address"),
@@ -99,7 +109,7 @@ def test_a_passphrase_that_every_user_may_read_is_refused(desk: Desk, place: Pat
     file.write_text(LONG)
     file.chmod(0o644)
     answer = add(desk, "erin", "--passphrase-file", str(file))
-    assert answer.status == 4
+    assert answer.status == 2
     assert "chmod o-rwx" in answer.err
     missing = add(desk, "erin", "--passphrase-file", "missing")
     assert (missing.status, "cannot be read" in missing.err) == (2, True)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from markupsafe import escape
+
 from tests.cli.desk import Desk
 
 
@@ -29,6 +31,27 @@ def test_a_playbook_that_names_what_is_not_here_is_told_by_line(desk: Desk, plac
     assert first["file"].endswith("account-takeover.yaml")
 
 
+def test_all_that_is_wrong_in_any_file_is_told_at_once(desk: Desk) -> None:
+    (desk.folder / "one.yaml").write_text("playbook: one\nversion: 1\ntitle: O\nuse_when: N.\n")
+    two = "playbook: two\nversion: x\ntitle: T\nuse_when: N.\nsteps: {a: {title: A, do: lock}}\n"
+    (desk.folder / "two.yaml").write_text(two)
+    words = ("playbook", "check", "./one.yaml", "lock", "./two.yaml", "./none.yaml")
+    assert desk.run(*words).status == 2
+    told = [(Path(one["file"]).name, one["line"]) for one in desk.json(*words)["problems"]]
+    assert told == [("one.yaml", 1), ("two.yaml", 2), ("two.yaml", 5), ("none.yaml", 0)]
+    sound = desk.json("playbook", "check", "lock", "leaver")["playbooks"]
+    assert [one["playbook"] for one in sound] == ["lock", "leaver"]
+
+
+def test_a_playbook_is_drawn_and_written_for_paper(desk: Desk) -> None:
+    assert "○─" in desk.run("playbook", "show", "ransomware").out
+    assert desk.run("playbook", "show", "lock", "--svg", "lock.svg").status == 0
+    assert (desk.folder / "lock.svg").read_text().startswith("<svg ")
+    pages = desk.json("playbook", "page", "lock", "leaver", "--to", "paper")["pages"]
+    assert [Path(one).name for one in pages] == ["lock.html", "leaver.html"]
+    assert "Whom to call" in (desk.folder / "paper/lock.html").read_text()
+
+
 def test_a_playbook_is_checked_by_its_file(desk: Desk) -> None:
     (desk.folder / "mine.yaml").write_text(
         "playbook: mine\nversion: 1\ntitle: Mine\nuse_when: Now.\n"
@@ -48,13 +71,22 @@ def test_a_preview_shows_what_one_person_would_get(desk: Desk) -> None:
     assert english["text"] != spanish["text"]
     answer = desk.run("notice", "preview", "staff-heads-up", "--html", "out.html")
     assert answer.out.startswith("Subject: ")
-    assert (desk.folder / "out.html").read_text() == english["html"]
+    page = (desk.folder / "out.html").read_text()
+    for language in ("de", "en", "es", "fr"):
+        message = english["languages"][language]
+        assert escape(message["subject"]) in page
+        assert escape(message["text"]) in page
+        assert f'srcdoc="{escape(message["html"])}"' in page
+    assert page.count("<iframe sandbox ") == 4
+    assert "<script" not in page
+    assert "default-src 'none'" in page
 
 
 def test_a_preview_that_cannot_be_made_says_what_there_is(desk: Desk) -> None:
     assert "staff-heads-up" in desk.run("notice", "preview", "hello").err
     answer = desk.run("notice", "preview", "staff-heads-up", "--lang", "xx")
     assert (answer.status, "it has: de, en, es, fr" in answer.err) == (2, True)
+    (desk.folder / "no").touch()
     unwritable = desk.run("notice", "preview", "staff-heads-up", "--html", "no/where.html")
     assert (unwritable.status, "cannot be written" in unwritable.err) == (1, True)
 
@@ -102,3 +134,31 @@ def test_the_demo_says_where_it_comes_from_when_it_is_not_there(desk: Desk) -> N
     desk.monkeypatch.setitem(__import__("sys").modules, "demo.tour", None)
     answer = desk.run("demo")
     assert (answer.status, "make demo" in answer.err) == (2, True)
+
+
+def test_a_notice_that_nobody_understands_or_that_asks_for_a_click_is_told(
+    desk: Desk, place: Path
+) -> None:
+    own = desk.folder / "own/hard"
+    (own / "en").mkdir(parents=True)
+    (own / "context.toml").write_text('description = "Hard to read."\n')
+    (own / "en/subject.txt").write_text("News\n")
+    hard = "Notwithstanding comprehensive precautions, perpetrators circumvented authentication."
+    (own / "en/body.txt").write_text(f"{hard}\nClick here.\n")
+    (own / "en/body.html").write_text(f"<body><p>{hard}</p><p>Click here.</p></body>\n")
+    config = place / "standfast.toml"
+    config.write_text(config.read_text().replace("[notices]", '[notices]\ntemplates = "../own"'))
+    answer = desk.run("notice", "check", "hard", "staff-heads-up")
+    assert answer.status == 1
+    assert "hard: en: Automated Readability Index is" in answer.out
+    assert f"the hardest sentence: {hard}" in answer.out
+    assert "hard: en/body.txt: 'Click here' asks for a click: " in answer.out
+    assert answer.out.endswith("2 notices checked; 1 to be mended.\n")
+    document = desk.json("notice", "check", "hard")
+    assert document["is_good"] is False
+    assert document["exit_status"] == 1
+    (notice,) = document["notices"]
+    assert [one["file"] for one in notice["banned"]] == ["en/body.txt", "en/body.html"]
+    assert notice["languages"][0]["hardest_sentence"] == hard
+    assert float(notice["languages"][0]["score"]) > float(notice["languages"][0]["limit"])
+    assert desk.run("notice", "check", "nothing").status == 2

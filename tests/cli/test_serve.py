@@ -48,6 +48,8 @@ def test_it_picks_up_what_the_command_line_opens_and_ends_when_told(
         assert (second.status, "runs on this machine already" in second.err) == (4, True)
         # On a busy machine it may miss its second, and the command line does the work itself.
         wait_until(lambda: locks_by_serve(desk), "serve picks one up")
+        said = (desk.folder / "log").read_text
+        wait_until(lambda: locks_by_serve(desk) and " a command: inc-" in said(), "it opens one")
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 0

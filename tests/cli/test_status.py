@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from standfast.operations.place import open_place
+from standfast.operations.trigger_pages import due, send
+from standfast.operations.triggers import SignedTrigger, receive
+from standfast.triggers.mapping import parse
 from tests.cli.desk import Desk
 
 
@@ -37,6 +41,25 @@ def test_a_failed_backup_goes_before_an_old_good_one(desk: Desk, place: Path) ->
     assert seen["next_step"] == "`standfast backup run main`: the last one failed."
 
 
+def test_a_failed_drill_stands_beside_an_old_good_one(desk: Desk, place: Path) -> None:
+    drill = ("drill", "run", "main", "--identity", place / "offline/identity.txt")
+    assert desk.run("backup", "run").status == 0
+    assert desk.run(*drill).status == 0
+    assert desk.json("status")["sets"][0]["drill_failed_since"] is None
+    (place / "vault").rename(place / "elsewhere")
+    assert desk.run(*drill).status != 0
+    answer = desk.run("status")
+    assert "; failed " in answer.out
+    assert "drill run main --identity FILE`: the last one failed." in answer.out
+    seen = desk.json("status")
+    assert seen["sets"][0]["last_drill"]["state"] == "done"
+    assert seen["sets"][0]["drill_failed_since"]
+    (place / "elsewhere").rename(place / "vault")
+    assert desk.run(*drill).status == 0
+    assert desk.json("status")["sets"][0]["drill_failed_since"] is None
+    assert "Nothing to do now." in desk.run("status").out
+
+
 def test_an_open_incident_is_named_with_the_next_step_that_its_status_says(
     desk: Desk, quiet_place: Path
 ) -> None:
@@ -53,9 +76,10 @@ def test_whom_a_notice_has_not_reached_is_counted(desk: Desk, quiet_place: Path)
     desk.sign_in_with("the rain in the north")
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     assert desk.run(*words, "--as", "dana").status == 5
-    assert desk.run("incident", "answer", "customers_affected", "yes").status == 5
-    assert desk.json("status")["untold"] == 3  # the customers, whose notice waits for approval
     desk.sign_in_with("a quiet row of lamps")
+    answer = ("incident", "answer", "customers_affected", "yes", "--as", "lee")
+    assert desk.run(*answer).status == 5
+    assert desk.json("status")["untold"] == 3  # the customers, whose notice waits for approval
     assert desk.run("incident", "approve", "--as", "lee").status == 5
     assert desk.json("status")["untold"] == 0
 
@@ -128,3 +152,90 @@ def test_damage_that_a_verification_found_stays_in_sight(desk: Desk, place: Path
     pack.write_bytes(whole)
     assert desk.run("backup", "verify", "--read").status == 0
     assert "Nothing to do now." in desk.run("status").out
+
+
+_LAWS = """
+[deadlines]
+jurisdictions = ["EU/EEA"]
+parts = ["controller"]
+"""
+
+
+def test_what_is_live_stands_apart_from_plans_and_exercises(desk: Desk, quiet_place: Path) -> None:
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice")
+    exercise = desk.json(*words, "--exercise")["incident"]
+    live = desk.json(*words)["incident"]
+    told = desk.run("status").out
+    first, second = told.index("live incident"), told.index("\nexercise  ")
+    assert first < told.index(f"\n{live}") < second < told.index(f"\n{exercise}  ")
+    only = desk.run("status", "--live").out
+    assert live in only
+    assert exercise not in only
+    assert [one["incident"] for one in desk.json("status", "--live")["incidents"]] == [live]
+
+
+def test_the_nearest_deadline_of_a_live_incident_stands_there(
+    desk: Desk, quiet_place: Path
+) -> None:
+    live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
+    assert "not set up" in desk.run("status").out
+    assert desk.json("status")["incidents"][0]["clocks"] is None
+    config_file = quiet_place / "standfast.toml"
+    config_file.write_text(config_file.read_text() + _LAWS)
+    assert "none runs" in desk.run("status").out
+    aware = ("deadline", "fact", live, "awareness")
+    assert desk.run(*aware).status == 0
+    clocks = desk.json("status")["incidents"][0]["clocks"]
+    assert clocks == desk.json("incident", "status", live)["clocks"]
+    assert clocks["next_due"]
+    assert "next in 71 h" in desk.run("status").out
+
+
+def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
+    desk: Desk, quiet_place: Path
+) -> None:
+    config_file = quiet_place / "standfast.toml"
+    config_file.write_text(config_file.read_text() + _LAWS)
+    live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
+    assert desk.run("deadline", "fact", live, "awareness").status == 0
+    closed = desk.run("incident", "close", live).out
+    assert "1 clock goes on: " in closed
+    assert f"; `standfast deadline list {live}`." in closed
+    (one,) = desk.json("status")["incidents"]
+    assert one["is_closed"]
+    assert one["clocks"]["next_due"]
+    seen = desk.run("status").out
+    (row,) = [line for line in seen.splitlines() if line.startswith(f"{live}  ")]
+    assert "closed" in row
+    assert "next in 71 h" in row
+    assert desk.json("incident", "status", live)["next_step"] == one["next_step"]
+    assert f"`standfast deadline list {live}`" in one["next_step"]
+
+
+def test_a_missed_clock_of_a_closed_incident_comes_first(desk: Desk, quiet_place: Path) -> None:
+    config_file = quiet_place / "standfast.toml"
+    config_file.write_text(config_file.read_text() + _LAWS)
+    live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
+    at = ("--at", "2026-03-02T12:30Z")
+    assert desk.run("deadline", "fact", live, "awareness", *at).status == 0
+    assert "missed, due 2026-03-05" in desk.run("incident", "close", live).out
+    seen = desk.json("status")
+    assert seen["incidents"][0]["clocks"]["missed"] >= 1
+    assert f"{live}: Closed, but not its duties: " in seen["next_step"]
+    assert "MISSED" in desk.run("status").out
+
+
+def test_a_trigger_of_which_nobody_could_be_told_stands_there(
+    desk: Desk, quiet_place: Path
+) -> None:
+    config_file = quiet_place / "standfast.toml"
+    with open_place(config_file, env={}, actor="os:test") as place:
+        trigger = SignedTrigger(
+            name="siem", scenario="lock", inputs={"accounts": parse("{/user}")}, secrets=()
+        )
+        receive(place, trigger, {"user": "agents:alice"}, message_id="one")
+        assert desk.json("status")["untold_triggers"] == []
+        for page in due(place):
+            send(place, page, {"siem": trigger}, "serve")  # to a mail server that is not there
+    assert [one["trigger"] for one in desk.json("status")["untold_triggers"]] == ["siem"]
+    assert "Nobody was told of what the trigger siem opened" in desk.run("status").out

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from standfast.config.lines import KeyPath, key_lines, line_of
-from standfast.config.written import toml, toml_key
+from standfast.config.lines import key_lines, line_of
+from standfast.config.written import KeyPath, toml, toml_key
 from tests.config.example import COMPLETE
 
 EVERY_SYNTAX = '''\

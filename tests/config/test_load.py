@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from standfast.config import Config, find_config, load
-from standfast.config.backup import FilesSourceConfig
+from standfast.config.accounts import ScimDirectoryConfig
+from standfast.config.backup import FilesSourceConfig, SqliteSourceConfig
 from standfast.config.load import parse
+from standfast.config.section import settings_of
 from standfast.errors import ConfigurationError, ExitStatus, FileInvalid, Problem
 from tests.config.example import COMPLETE, changed, line_number, written
 
@@ -28,6 +29,12 @@ def problems_of(text: str) -> tuple[Problem, ...]:
 def sole_problem(text: str) -> Problem:
     (problem,) = problems_of(text)
     return problem
+
+
+def database_of(config: Config) -> SqliteSourceConfig:
+    only, *_ = config.backup.sets["crm"].sources
+    assert isinstance(only, SqliteSourceConfig)
+    return only
 
 
 class TestFinding:
@@ -75,7 +82,9 @@ class TestReading:
         config = load(written(tmp_path))
         assert config.organisation.languages == ("en", "es")
         assert config.services["crm"].depends_on == ("telephony",)
-        assert config.accounts["staff"].token == "env:SCIM_TOKEN"
+        staff = config.accounts["staff"]
+        assert isinstance(staff, ScimDirectoryConfig)
+        assert staff.token == "env:SCIM_TOKEN"
         assert config.protected.accounts == {
             "staff:break-glass": "the way in when all else is locked"
         }
@@ -99,7 +108,7 @@ class TestReading:
         folder = config.folder.resolve()
         assert folder == place
         assert config.folder.is_absolute()
-        assert config.backup.sets["crm"].sources[0].path.resolve() == place / "crm.db"
+        assert database_of(config).path.resolve() == place / "crm.db"
         assert config.evidence["logs"].paths[0].resolve() == place / "logs"
 
     def test_defaults_start_at_the_file_too(self, tmp_path: Path) -> None:
@@ -123,12 +132,12 @@ class TestReading:
         monkeypatch.setenv("HOME", "/home/someone")
         config = load(written(tmp_path, changed('path = "crm.db" }', 'path = "~/crm.db" }')))
         assert config.backup.vault == Path("/mnt/vault")
-        assert config.backup.sets["crm"].sources[0].path == Path("/home/someone/crm.db")
+        assert database_of(config).path == Path("/home/someone/crm.db")
 
     def test_a_loaded_configuration_is_frozen(self, tmp_path: Path) -> None:
         config = load(written(tmp_path))
-        with pytest.raises(ValidationError, match="frozen"):
-            config.organisation.name = "Another"
+        with pytest.raises(AttributeError, match="frozen"):
+            config.organisation.name = "Another"  # type: ignore[misc]  # as must be
 
     def test_each_kind_of_source_has_its_own_type(self, tmp_path: Path) -> None:
         crm, recordings = load(written(tmp_path)).backup.sets["crm"].sources
@@ -160,7 +169,7 @@ class TestRefusing:
 
     def test_an_unknown_key_near_none_lists_those_known_there(self) -> None:
         problem = sole_problem(SMALLEST + "[limits]\nzzz = 1\n")
-        assert problem.hint == "known here: accounts_without_second_person"
+        assert problem.hint == "known here: accounts_without_second_person, accounts_by_directory"
 
     def test_a_missing_key_is_told_where_its_table_stands_with_an_example(self) -> None:
         text = changed('owner = "Head of operations"\nrto_minutes = 60\n', "rto_minutes = 60\n")
@@ -180,7 +189,11 @@ class TestRefusing:
         [
             ('kind = "scim"', 'kind = "scmi"', "did you mean 'scim'?"),
             ('{ kind = "files"', '{ kind = "filse"', "did you mean 'files'?"),
-            ('kind = "csv"', 'kind = "pigeon"', "known here: csv, sqlite"),
+            (
+                'kind = "csv"',
+                'kind = "pigeon"',
+                "known here: csv, sqlite, postgresql, mariadb, scim, backup",
+            ),
             ('{ kind = "command", ', "{ ", "known here: sqlite, command"),
             ('security = "none"', 'security = "nome"', "did you mean 'none'?"),
         ],
@@ -250,6 +263,15 @@ class TestRefusing:
         ("old", "new", "message"),
         [
             ("[services.telephony]", "[services.Telephony]", "lower-case letters"),
+            (
+                "[services.telephony]",
+                (
+                    '[commands.lock]\nargv = ["/bin/x", "{phone}"]\n'
+                    "[commands.lock.parameters.phone]\n"
+                    'type = "number"\naccount_of = "phones"\n[services.telephony]'
+                ),
+                "an account is named by a word or a choice",
+            ),
             ('"0 3 * * mon-fri"', '"0 25 * * *"', "the hour of a schedule is 0 to 23"),
             ('"0 3 * * mon-fri"', '"@daily"', "five fields"),
             ('"Europe/London"', '"Europe/Londonium"', "unknown time zone"),
@@ -264,6 +286,15 @@ class TestRefusing:
             ('name = "Example Contact Centres"', 'name = "a\\nb"', "one line of text"),
             ('"staff:break-glass"', '"break-glass"', "DIRECTORY:ACCOUNT"),
             ('kind = "csv"', 'kind = "csv"\ncolumns = { name = "n" }', "the address"),
+            ("port = 2525", 'port = "2525"', "port: a whole number belongs here"),
+            ("port = 2525", "port = 70000", "port: it is 1 at least and 65535 at most"),
+            ("timeout_seconds = 5", 'timeout_seconds = "5"', "a number belongs here"),
+            ("timeout_seconds = 5", "timeout_seconds = 0", "it is more than 0"),
+            ('exclude = ["*.tmp"]', 'exclude = "*.tmp"', "exclude: a list belongs here"),
+            ('paths = ["logs"]', "paths = []", "paths: it is empty"),
+            ("minimum_rows = { customers = 1000 }", "minimum_rows = 1", "a table belongs here"),
+            ('query = "SELECT email AS address FROM customers"', "query = 1", "text belongs here"),
+            ('exclude = ["*.tmp"]', "one_file_system = 1", "true or false belongs here"),
         ],
     )
     def test_what_does_not_fit_is_told_in_words(self, old: str, new: str, message: str) -> None:
@@ -302,6 +333,18 @@ class TestRefusing:
         problem = sole_problem(SMALLEST + "[ledger\n")
         assert problem.line == 4
         assert problem.message.startswith("not TOML: ")
+
+    @pytest.mark.parametrize(
+        ("broken", "hint"),
+        [
+            ("[organisation]\n", "this table stands above already; write below it"),
+            ("[ledger]\nurl = ledger\n", "text needs quotation marks"),
+            ('[ledger]\nurl = "a"\nurl = "b"\n', "this key stands above already; keep one of them"),
+            ("[ledger\n", "a line is [table], or key = value with text in quotation marks"),
+        ],
+    )
+    def test_broken_toml_says_what_to_do_about_what_is_broken(self, broken: str, hint: str) -> None:
+        assert sole_problem(SMALLEST + broken).hint == hint
 
     def test_toml_that_breaks_off_is_told_at_its_last_line(self) -> None:
         assert sole_problem('[organisation]\nname = "x"\nlanguages = [').line == 3
@@ -347,7 +390,7 @@ def test_no_change_of_one_line_escapes_as_another_error(data: st.DataObject) -> 
     "value",
     ["1", "1.5", "true", '"x"', "[]", "[1]", "{}", "{ kind = 3 }", "[{}]", "1979-05-27T07:32:00Z"],
 )
-@pytest.mark.parametrize("section", sorted(Config.model_fields))
+@pytest.mark.parametrize("section", sorted(settings_of(Config)))
 def test_no_value_in_place_of_a_section_escapes_as_another_error(section: str, value: str) -> None:
     rest = "" if section == "organisation" else SMALLEST
     with suppress(FileInvalid):
@@ -358,3 +401,38 @@ def test_a_date_where_text_belongs_is_refused_in_words() -> None:
     written_date = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
     problem = sole_problem(changed('host = "127.0.0.1"', f"host = {written_date}"))
     assert problem.message.startswith("senders.mail.host: ")
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "key", "words"),
+    [
+        ('kind = "smtp"', 'kind = "smtp"\nfailover = "post"', "failover", "names letters"),
+        ('sender = "mail"', 'sender = "post"', "sender", "names letters"),
+        (
+            'sender = "mail"',
+            'sender = "mail"\nletters = "mail"',
+            "letters",
+            "names no sender of kind",
+        ),
+    ],
+)
+def test_letters_stand_in_for_no_mail_and_mail_for_no_letters(
+    written: str, instead: str, key: str, words: str
+) -> None:
+    post = '[senders.post]\nkind = "letters"\nreturn_address = ["1 Road"]\n'
+    text = changed(written, instead) + post
+    problem = sole_problem(text)
+    assert words in problem.message
+    assert problem.line == max(
+        number for number, line in enumerate(text.split("\n"), 1) if line.startswith(f"{key} = ")
+    )
+
+
+@pytest.mark.parametrize(
+    ("failover", "words"), [("relay", "names no sender"), ("mail", "hands on in a circle")]
+)
+def test_a_sender_hands_on_to_another_that_is_there(failover: str, words: str) -> None:
+    text = changed('kind = "smtp"', f'kind = "smtp"\nfailover = "{failover}"')
+    problem = sole_problem(text)
+    assert problem.line == line_number(text, "failover")
+    assert words in problem.message

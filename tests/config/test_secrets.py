@@ -14,7 +14,7 @@ from keyring.errors import KeyringLocked
 
 from standfast.config import SecretReference
 from standfast.errors import Refused, SecretMissing
-from standfast.secrets import NoResolver, Secret, SystemResolver
+from standfast.secrets import Secret, SystemResolver
 
 VALUE = "hunter2-é"
 
@@ -164,8 +164,3 @@ def test_a_keyring_that_is_locked_or_knows_nothing_is_named(tmp_path: Path) -> N
         with pytest.raises(SecretMissing, match=reference) as caught:
             resolver(tmp_path).resolve(SecretReference(reference))
         assert "hunter2" not in "".join(traceback.format_exception(caught.value))
-
-
-def test_an_exercise_gets_no_secret() -> None:
-    with pytest.raises(Refused, match="env:PATH"):
-        NoResolver().resolve(SecretReference("env:PATH"))

@@ -10,6 +10,7 @@ import pytest
 from demo import recovery, servers, setting_up, tour
 from demo.call_centre import Scale
 from demo.telling import Teller
+from flows.prefect_server import PrefectServer
 from standfast.errors import StandfastError, UsageError
 from tests.servers import need
 
@@ -28,8 +29,8 @@ class _NoEngine:
     def __exit__(self, *_: Any) -> None:
         return None
 
-    def wait(self) -> str:
-        return "nowhere"
+    def wait(self) -> PrefectServer:
+        return PrefectServer(url="http://127.0.0.1:9/api", pid=0)
 
 
 def test_a_folder_with_something_of_others_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -57,12 +58,17 @@ def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
     monkeypatch.setattr(setting_up, "Engine", _NoEngine)
     monkeypatch.setattr(recovery, "first_night", fails)
     folder = tmp_path / "place"
-    for _ in range(2):  # what the demo made is made anew
+    for is_again in (False, True):  # what the demo made is made anew
         with pytest.raises(StandfastError, match="not as it must be"):
-            tour.run(folder, scale=SMALL, teller=Teller(out=io.StringIO()))
+            tour.run(folder, is_again=is_again, scale=SMALL, teller=Teller(out=io.StringIO()))
         assert (folder / "standfast.toml").exists()
-        assert len(json.loads((folder / servers.SERVERS_FILE).read_text())) == 2
+        noted = json.loads((folder / servers.SERVERS_FILE).read_text())
+        assert [one["name"] for one in noted] == ["directory", "mail", "prefect"]
         assert servers.stop(folder) == 0
+    (folder / "mine.txt").write_text("an afternoon's work")
+    with pytest.raises(UsageError, match="--again deletes all of it"):
+        tour.run(folder, teller=Teller(out=io.StringIO()))
+    assert (folder / "mine.txt").exists()
 
 
 def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:

@@ -15,8 +15,8 @@ from demo import mailbox
 from demo.night import PASSPHRASES
 from demo.settings import BREAK_GLASS, SET, TOKEN_FILE
 from standfast.errors import ExitStatus
-from standfast.operations.backups import restore
 from standfast.operations.place import Place, open_place
+from standfast.operations.restoring import restore
 from standfast.records import EffectState
 from tests.demo.small_tour import SCALE, Tour
 from tests.reports.build import Page

@@ -29,14 +29,19 @@ RUN_THEM = """
 import json, sys
 from pathlib import Path
 config, incident = sys.argv[1:]
+from flows.daily_verification import daily_verification
 from flows.deployments import deployments
+from flows.keep_repository import keep_repository
 from flows.keep_watch import keep_watch
 from flows.nightly_backup import nightly_backup
 from flows.respond_to_incident import respond_to_incident
 from flows.restore_drill import restore_drill
 from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.client.orchestration import get_client
 from standfast.config import load
+from standfast.operations.place import open_place
+from standfast.operations.run_record import recorded
 
 def seen(state):
     return [state.type.value, state.name, state.message]
@@ -44,18 +49,26 @@ def seen(state):
 stack = ExitStack()  # without the heartbeat, whose last sleep costs a second a flow
 stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
 states = {"backup": seen(nightly_backup(config, "main", return_state=True))}
+with open_place(Path(config), env={}) as place, recorded(place, "backup", "main", "direct") as run:
+    states["under way"] = seen(nightly_backup(config, "main", return_state=True))
+    run.ends("done", {})
+states["verify"] = seen(daily_verification(config, return_state=True))
+states["read"] = seen(daily_verification(config, read=True, return_state=True))
 states["drill"] = seen(restore_drill(config, "main", compares=True, return_state=True))
 states["respond"] = seen(respond_to_incident(config, incident, return_state=True))
 Path(config).parent.joinpath("crm.db").rename(Path(config).parent / "moved.db")
 states["partial"] = seen(nightly_backup(config, "main", return_state=True))
 states["unknown set"] = seen(nightly_backup(config, "mian", return_state=True))
 states["watch"] = seen(keep_watch(config, return_state=True))
+states["keep"] = seen(keep_repository(config, return_state=True))
 registered = [
     [one.flow_name, one.name, one.entrypoint, [str(s.schedule.cron) for s in one.schedules or []],
      one.parameters, str(one.concurrency_options)]
     for one in deployments(Path(config), load(Path(config)))
 ]
-print(json.dumps({"states": states, "registered": registered}))
+with get_client(sync_client=True) as client:
+    artifacts = [[one.key, one.type, one.data, one.description] for one in client.read_artifacts()]
+print(json.dumps({"states": states, "registered": registered, "artifacts": artifacts}))
 """
 PERSONAL = [b"agent01", b"call-1.wav", b"Customer 7", b"the customer rang", b"s3cr3t-token"]
 
@@ -68,6 +81,7 @@ class Ran:
     incident: str
     states: dict[str, list[str]]
     registered: list[list[Any]]
+    artifacts: list[list[Any]]
     everything_stored: bytes
     said: str
 
@@ -102,6 +116,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         incident=incident_id,
         states=found["states"],
         registered=found["registered"],
+        artifacts=found["artifacts"],
         everything_stored=stored,
         said=done.stderr,
     )
@@ -109,7 +124,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def test_each_flow_equals_its_operation(ran: Ran) -> None:
     with place_at(ran.config_file) as place:
-        second, first = place.ledger.runs.all("backup")
+        second, _, first = place.ledger.runs.all("backup")
         (drill,) = place.ledger.runs.all("drill")
         assert (first.state, first.way) == ("done", "prefect")
         assert (drill.state, drill.way) == ("done", "prefect")
@@ -129,6 +144,33 @@ def test_a_partial_outcome_shows_as_partial(ran: Ran) -> None:
     assert "1 not read" in ran.states["partial"][2]
 
 
+def test_a_second_start_of_a_set_is_told_and_is_no_failure(ran: Ran) -> None:
+    kind, name, message = ran.states["under way"]
+    assert (kind, name) == ("COMPLETED", "Under way")
+    assert "a backup of main is under way" in message
+    with place_at(ran.config_file) as place:
+        assert "prefect" not in [run.way for run in place.ledger.runs.all("backup")[1:2]]
+
+
+def test_a_verification_shows_what_it_looked_at(ran: Ran) -> None:
+    for name in ("verify", "read"):
+        assert ran.states[name][0] == "COMPLETED"
+        assert "1 points" in ran.states[name][2]
+        assert "0 errors" in ran.states[name][2]
+    assert " 0 bytes read" in ran.states["verify"][2]
+    assert " 0 bytes read" not in ran.states["read"][2]
+    with place_at(ran.config_file) as place:
+        assert [run.way for run in place.ledger.runs.all("verify")] == ["prefect", "prefect"]
+
+
+def test_progress_is_an_artifact_of_counts(ran: Ran) -> None:
+    shown = [one for one in ran.artifacts if one[0] == "backup-main"]
+    assert shown
+    assert {one[1] for one in shown} == {"progress"}
+    assert {one[2] for one in shown} == {100.0}
+    assert all("files" in one[3] or one[3] == "done at once" for one in shown)
+
+
 def test_a_failure_shows_with_our_words(ran: Ran) -> None:
     kind, _, message = ran.states["unknown set"]
     assert kind == "FAILED"
@@ -138,6 +180,12 @@ def test_a_failure_shows_with_our_words(ran: Ran) -> None:
 def test_a_watch_that_finds_a_missed_set_shows_it(ran: Ran) -> None:
     assert ran.states["watch"][:2] == ["COMPLETED", "Partial"]  # `other` was never backed up
     assert "1 sets missed" in ran.states["watch"][2]
+
+
+def test_a_keeper_without_its_key_says_who_makes_one(ran: Ran) -> None:
+    kind, _, message = ran.states["keep"]
+    assert kind == "FAILED"
+    assert "there is no keeper's key" in message
 
 
 def test_nothing_secret_or_personal_is_in_anything_that_prefect_stored(ran: Ran) -> None:
@@ -154,6 +202,7 @@ def test_each_set_has_its_schedules_and_no_two_of_its_runs_overlap(ran: Ran) -> 
     by_name = {(flow, name): rest for flow, name, *rest in ran.registered}
     assert set(by_name) == {
         ("keep-watch", "host-1"),
+        ("daily-verification", "host-1.look"),
         ("respond-to-incident", "host-1"),
         ("nightly-backup", "host-1.main"),
         ("nightly-backup", "host-1.other"),

@@ -18,8 +18,10 @@ from flows.scheduling import Scheduling
 from flows.serve import Serving
 from standfast.errors import Unavailable
 from standfast.operations import incident
+from standfast.operations.backups import run_backup
 from standfast.operations.place import Place
-from standfast.operations.watch import CarryOn, WatchOutcome, resume_incidents
+from standfast.operations.verification import verify
+from standfast.operations.watch import CarryOn, Tell, WatchOutcome, resume_incidents
 from tests.flows.places import (
     furnish_with_incidents,
     is_over,
@@ -31,7 +33,10 @@ from tests.flows.places import (
     ways,
 )
 from tests.operations.backup_place import place_at
+from tests.operations.places import enrol_people
+from tests.operations.test_backups import damage_a_pack
 from tests.servers import free_port, wait_until
+from tests.servers.smtp import SmtpServer
 
 
 @contextmanager
@@ -47,6 +52,20 @@ def serving_here(place: Place, config_file: Path) -> Iterator[Serving]:
         loop.stop.set()
         thread.join(30)
     assert not thread.is_alive()
+
+
+def test_what_this_process_opened_is_begun_without_waiting_for_a_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.serve.TICK_SECONDS", 3600.0)
+    config_file = furnish_with_incidents(tmp_path)
+    with place_at(config_file) as place, serving_here(place, config_file) as loop:
+        case = open_exercise(place)
+        loop.begin_work(case)
+        wait_until(lambda: is_over(place, case), "the exercise is over")
+        assert ways(place, case) == ["serve"]
+        loop.stop.set()
+        loop.begin_work(case)  # so that it need not sleep its hour out
 
 
 def test_an_incident_is_picked_up_while_no_prefect_is_up(tmp_path: Path) -> None:
@@ -161,6 +180,39 @@ def test_an_idle_loop_writes_nothing_and_reads_one_row_a_tick(
     assert "LIMIT" in only
 
 
+MAIL = """
+[senders.mail]
+kind = "smtp"
+host = "127.0.0.1"
+port = {port}
+security = "none"
+sender_address = "backup@example.com"
+"""
+
+
+def test_people_are_told_of_alarms_and_no_incident_waits_for_their_mail(
+    tmp_path: Path, smtp_server: SmtpServer
+) -> None:
+    config_file = furnish_with_incidents(tmp_path, MAIL.format(port=smtp_server.port))
+    with place_at(config_file) as place:
+        enrol_people(place, "dana")
+        run_backup(place, "main", "direct")
+        damage_a_pack(tmp_path)
+        verify(place, read=True)
+        smtp_server.hold("data")
+        with serving_here(place, config_file) as loop:
+            smtp_server.wait_for("data")
+            case = open_exercise(place)
+            wait_until(lambda: is_over(place, case), "the exercise is over")
+            assert [mail.recipients for mail in smtp_server.delivered] == []
+            smtp_server.release()
+            wait_until(lambda: loop.is_quiet, "all is told")
+        recipients = [mail.recipients for mail in smtp_server.delivered]
+        assert recipients == [("dana@example.com",)]
+        (alarm,) = place.ledger.runs.all("alarm")
+        assert (alarm.subject, alarm.state, alarm.way) == ("vault", "raised", "serve")
+
+
 def test_a_stopped_incident_is_left_alone_until_it_may_go_on(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     with place_at(config_file) as place:
@@ -194,7 +246,7 @@ def test_a_ledger_that_fails_for_a_while_is_waited_for(
     assert len(failures) == 3
 
 
-def _see_nothing(place: Place, way: str, carry_on: CarryOn) -> WatchOutcome:
+def _see_nothing(place: Place, way: str, carry_on: CarryOn, ring: Tell) -> WatchOutcome:
     return WatchOutcome(carried_on=(), died=(), sets=(), troubles=(), head=0)
 
 

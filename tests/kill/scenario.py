@@ -1,47 +1,112 @@
-"""A small incident from trigger to undo, written so that running it again goes on where it was."""
+"""A small incident from trigger to undo, as those who carry it out may die in it.
 
+Each function here is what one process does, with every durable act of it traced.
+"""
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from standfast.operations import decisions, incident
+from standfast.operations import decisions, incident, undoing
+from standfast.operations.place import Place, open_place
+from standfast.operations.watch import resume_incidents
+from standfast.playbook.engine import State
 from standfast.records import Mode, StepState
-from tests.kill.tracing import Death, Tracer, wrap_ledger, wrap_outside
-from tests.operations.places import PASSPHRASES, place_at
+from tests.kill.enrolled import PASSPHRASES
+from tests.kill.tracing import Death, Tracer, wrap_files, wrap_ledger, wrap_outside
 
-ACCOUNTS = ["agent01", "agent02"]
-INNOCENT = "agent02"
-TRIGGER = "alert-17"
+MOST_LOOKS = 400
 
 
-def run_incident(config_file: Path, token: str, log: Path, death: Death | None) -> None:
-    """Contain, tell, and give one account back."""
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One call centre with one breach: the second of its two accounts is innocent."""
+
+    config_file: Path
+    accounts: tuple[str, str]
+    env: Mapping[str, str]
+    scenario: str = "small"  # or "telling", which is the notice alone
+    trigger: str = "alert-17"
+
+    @property
+    def log(self) -> Path:
+        return self.config_file.parent / "trace.log"
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        with open_place(self.config_file, env=self.env, actor="os:test") as place:
+            yield place
+
+    def opened(self, place: Place) -> str:
+        """Open the incident, or join it: the trigger may come again."""
+        return incident.open_incident(
+            place,
+            self.scenario,
+            {"accounts": list(self.accounts)} if self.scenario == "small" else {},
+            mode=Mode.LIVE,
+            opened_by="dana",
+            trigger=self.trigger,
+        ).incident
+
+
+def trace(log: Path, death: Death | None) -> None:
+    """Trace this process from here on, and let it die there."""
     tracer = Tracer(log=log, death=death)
     wrap_ledger(tracer)
     wrap_outside(tracer)
-    with place_at(config_file, token=token) as place:
-        opened = incident.open_incident(
-            place,
-            "account-takeover",
-            {"accounts": ACCOUNTS},
-            mode=Mode.LIVE,
-            opened_by="dana",
-            trigger=TRIGGER,
-        )
-        id_ = opened.incident
-        state = incident.advance(place, id_, "direct").state
-        if _is(state, "customers_affected", StepState.PROMPTED):
-            decisions.answer(place, id_, "customers_affected", "yes")
-            state = incident.advance(place, id_, "direct").state
-        if _is(state, "tell_customers", StepState.ASKING):
-            decisions.decide(place, id_, "tell_customers", "lee", PASSPHRASES["lee"])
-            state = incident.advance(place, id_, "direct").state
-        if _is(state, "watch", StepState.PROMPTED):
-            decisions.answer(place, id_, "watch", "nothing more was found")
-        held = {name.partition(":")[2] for name in place.ledger.effects.locked_targets(id_)}
-        if INNOCENT in held and not any(view.state is StepState.RUNNING for view in state.extra):
-            decisions.undo(place, id_, targets=[INNOCENT])
+    wrap_files(tracer)
+
+
+def run(case: Case, death: Death | None) -> None:
+    """Contain, tell, and give one account back, as the command line does it."""
+    trace(case.log, death)
+    with case.place() as place:
+        id_ = case.opened(place)
         incident.advance(place, id_, "direct")
+        while people_speak(place, case, id_):
+            incident.advance(place, id_, "direct")
 
 
-def _is(state: object, step: str, wanted: StepState) -> bool:
-    view = state.steps.get(step)  # type: ignore[attr-defined]
+def go_on(case: Case) -> None:
+    """Do what the watch of a `serve` does until nothing is left, while people say what they say."""
+    with case.place() as place:
+        id_ = case.opened(place)
+        for _ in range(MOST_LOOKS):
+            carried_on, troubles = resume_incidents(place, "serve")
+            if not (carried_on or troubles or people_speak(place, case, id_)):
+                return
+    raise AssertionError(f"the incident is never at rest: {troubles}")
+
+
+def serve(case: Case, death: Death | None) -> None:
+    """Do what `standfast serve` does without Prefect, until it is told to end."""
+    from flows.serve import Serving
+
+    trace(case.log, death)
+    with case.place() as place:
+        serving = Serving(place=place, config_file=case.config_file, scheduling=None)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: serving.stop.set())
+        serving.run()
+
+
+def people_speak(place: Place, case: Case, id_: str) -> bool:
+    """Answer, approve and give the innocent one back, each when it is time; False for nothing."""
+    state = place.ledger.incidents.state(id_)
+    if _is(state, "customers_affected", StepState.PROMPTED):
+        decisions.answer(place, id_, "customers_affected", "yes", by="lee")
+    elif _is(state, "tell_customers", StepState.ASKING):
+        if state.steps["tell_customers"].approvals:
+            return False
+        decisions.decide(place, id_, "tell_customers", "lee", PASSPHRASES["lee"])
+    elif _is(state, "prove", StepState.DONE) and not state.extra:
+        undoing.undo(place, id_, targets=[case.accounts[1]])
+    else:
+        return False
+    return True
+
+
+def _is(state: State, step: str, wanted: StepState) -> bool:
+    view = state.steps.get(step)
     return view is not None and view.state is wanted and view.answer is None

@@ -1,8 +1,10 @@
 """Tracing every durable act of a run, and dying at a chosen one.
 
-Points, in the order in which they happen: each commit that writes to the ledger or the send-log,
-each object put into a store, each call to the outside, each move or unlink that publishes a file. A
-run is first recorded; then it is repeated in a fresh process for every point and every phase:
+Points, each by its name: each commit that writes to the ledger or the send-log, each object put
+into a store, each call to the outside, each line or file that is published. A name says what it is
+and how many of its kind came before, as `commit attempt.claimed accounts.lock 1`: which of two
+threads comes first changes nothing in it. A run is first recorded; then it is repeated in a fresh
+process for every point and every phase:
 
 - before: the act has not begun;
 - during: a second thread kills the process while the act is under way (or in the instant after it:
@@ -18,11 +20,15 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+ENDS_WITHIN_SECONDS = 120  # on a busy machine
 
 
 class Phase(StrEnum):
@@ -33,32 +39,39 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Death:
-    """Where to die: the point's number in the trace, counted from 1, and the phase."""
+    """Where to die: the point, as the trace names it, and the phase."""
 
-    point: int
+    point: str
     phase: Phase
+
+    def __str__(self) -> str:
+        return f"{self.phase} {self.point}"
 
 
 @dataclass
 class Tracer:
-    """Counts the points of this process and dies at one of them."""
+    """Names the points of this process and dies at one of them."""
 
     log: Path
     death: Death | None
-    _count: int = 0
+    _counts: Counter[str] = field(default_factory=Counter)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _inside: threading.local = field(default_factory=threading.local)
 
-    def reach(self, label: str, act: Callable[[], Any]) -> Any:
-        """Do one act as a point of the trace; acts within it are part of it."""
-        if getattr(self._inside, "is_set", False):
+    def reach(self, label: str, act: Callable[[], Any], *, is_within: bool = False) -> Any:
+        """Do one act as a point of the trace.
+
+        Acts within it are part of it, but those that are points wherever they are (`is_within`).
+        """
+        was_inside = getattr(self._inside, "is_set", False)
+        if was_inside and not is_within:
             return act()
         with self._guard:
-            self._count += 1
-            number = self._count
+            self._counts[label] += 1
+            point = f"{label} {self._counts[label]}"
             with self.log.open("a") as log:
-                log.write(f"{number} {label}\n")
-        phase = self.death.phase if self.death and self.death.point == number else None
+                log.write(f"{point}\n")
+        phase = self.death.phase if self.death and self.death.point == point else None
         self._inside.is_set = True
         try:
             if phase is Phase.BEFORE:
@@ -72,15 +85,15 @@ class Tracer:
                 die()
             return result
         finally:
-            self._inside.is_set = False
+            self._inside.is_set = was_inside
 
-    def wrap(self, owner: Any, name: str, label: str) -> None:
+    def wrap(self, owner: Any, name: str, label: str, *, is_within: bool = False) -> None:
         """Make every call of `owner.name` a point."""
         original = getattr(owner, name)
 
         @functools.wraps(original)
         def traced(*args: Any, **kwargs: Any) -> Any:
-            return self.reach(label, lambda: original(*args, **kwargs))
+            return self.reach(label, lambda: original(*args, **kwargs), is_within=is_within)
 
         setattr(owner, name, traced)
 
@@ -95,26 +108,66 @@ def _die_soon() -> None:
 
 
 def wrap_ledger(tracer: Tracer) -> None:
-    """Every commit of a ledger transaction that writes."""
+    """Every commit of a ledger transaction that writes, by the event that tells it."""
     from sqlalchemy.engine.base import RootTransaction
 
-    original = RootTransaction._do_commit
+    from standfast.ledger import run_book
+    from standfast.ledger.transaction import Write
 
-    @functools.wraps(original)
+    commit, finish = RootTransaction._do_commit, Write.finish
+    told = threading.local()
+
+    @functools.wraps(finish)
+    def named(self: Write) -> None:
+        finish(self)
+        about = self.detail.get("verb") or self.detail.get("step") or ""
+        has_changed = self._touched or self.detail
+        told.label = f"commit {self.action} {about}".rstrip() if has_changed else None
+
+    @functools.wraps(commit)
     def traced(self: Any) -> Any:
         if not self.connection.get_execution_options().get("standfast_writes"):
-            return original(self)
-        return tracer.reach("commit", lambda: original(self))
+            return commit(self)
+        label, told.label = getattr(told, "label", "commit"), "commit"
+        # A claim that finds nothing writes nothing; how many of them there are is left to chance.
+        return tracer.reach(label, lambda: commit(self)) if label else commit(self)
 
+    Write.finish = named  # type: ignore[method-assign]
     RootTransaction._do_commit = traced  # type: ignore[method-assign]
+    tracer.wrap(run_book, "commit", "commit")
 
 
 def wrap_outside(tracer: Tracer) -> None:
-    """Every call to the outside, to act or to look."""
+    """Every call to the outside, to act or to look, by what is asked of it."""
+    from standfast.ledger.effects import Batch, EffectRow, Lane
     from standfast.outside import Outside
+    from standfast.records import Observed, Result
 
-    tracer.wrap(Outside, "call", "call")
-    tracer.wrap(Outside, "observe", "observe")
+    call, observe = Outside.call, Outside.observe
+
+    def traced_call(self: Outside, batch: Batch) -> list[Result]:
+        act = functools.partial(call, self, batch)
+        results: list[Result] = tracer.reach(f"call {batch.lane.verb}", act)
+        return results
+
+    def traced_observe(self: Outside, lane: Lane, rows: list[EffectRow]) -> list[Observed]:
+        act = functools.partial(observe, self, lane, rows)
+        seen: list[Observed] = tracer.reach(f"observe {lane.verb}", act)
+        return seen
+
+    Outside.call = traced_call  # type: ignore[method-assign]
+    Outside.observe = traced_observe  # type: ignore[assignment,method-assign]
+
+
+def wrap_files(tracer: Tracer) -> None:
+    """Every file that is published by its name, and every line that is added to one for good."""
+    from standfast.evidence import files
+    from standfast.ledger.chain import Chain
+
+    for name in ("rename", "replace"):
+        tracer.wrap(os, name, name, is_within=True)
+    tracer.wrap(files, "append_custody", "append custody", is_within=True)
+    tracer.wrap(Chain, "tell_witness", "append witness", is_within=True)
 
 
 def wrap_stores(tracer: Tracer) -> None:
@@ -126,7 +179,7 @@ def wrap_stores(tracer: Tracer) -> None:
 
 def wrap_send_log(tracer: Tracer) -> None:
     """Every change of the send-log, with its commit."""
-    from backup.send_log import SendLog
+    from backup.writing.send_log import SendLog
 
     for name in (
         "acknowledge",
@@ -139,24 +192,32 @@ def wrap_send_log(tracer: Tracer) -> None:
         "settle",
         "abandon_intention",
         "remember_root",
+        "remember_keep",
+        "run_began",
     ):
         tracer.wrap(SendLog, name, "send-log")
 
 
-def in_own_process(run: Callable[..., None], *args: Any) -> int:
-    """Run `run(*args)` in a fresh process that has imported everything; give its exit code."""
+def own_process(run: Callable[..., None], *args: Any) -> BaseProcess:
+    """Start `run(*args)` in a fresh process that has imported everything."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.kill.preloaded"])
     process = context.Process(target=run, args=args)
     process.start()
-    process.join(timeout=120)
+    return process
+
+
+def in_own_process(run: Callable[..., None], *args: Any) -> int:
+    """Run `run(*args)` in a fresh process that has imported everything; give its exit code."""
+    process = own_process(run, *args)
+    process.join(timeout=ENDS_WITHIN_SECONDS)
     if process.exitcode is None:
         process.kill()
         process.join()
-        raise AssertionError(f"{run.__name__}{args} did not end within 120 s")
+        raise AssertionError(f"{run.__name__}{args} did not end within {ENDS_WITHIN_SECONDS} s")
     return process.exitcode
 
 
-def traced_labels(log: Path) -> list[str]:
-    """Read what a run wrote: the label of each point, in order."""
-    return [line.split(" ", 1)[1] for line in log.read_text().splitlines()] if log.exists() else []
+def traced_points(log: Path) -> list[str]:
+    """Read what a run wrote: the name of each point, in order."""
+    return log.read_text().splitlines() if log.exists() else []

@@ -17,11 +17,15 @@ class Intruder:
 
     def __init__(self, place: Place) -> None:
         self._engine = create_engine(place.url)
-        if not place.is_sqlite:
-            # Foreign keys are triggers there; the owner of a database can switch them off.
-            @event.listens_for(self._engine, "connect")
-            def without_foreign_keys(connection: Any, _record: Any) -> None:
+
+        @event.listens_for(self._engine, "connect")
+        def without_care(connection: Any, _record: Any) -> None:
+            if place.is_sqlite:
+                connection.execute("PRAGMA synchronous = off")
+            else:
+                # Foreign keys are triggers there; the owner of a database can switch them off.
                 connection.execute("SET session_replication_role = replica")
+                connection.execute("SET synchronous_commit = off")
                 connection.commit()
 
     def close(self) -> None:

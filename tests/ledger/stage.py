@@ -11,6 +11,8 @@ from standfast.ledger import Ledger
 from standfast.ledger.approvals import APPROVE, Question
 from standfast.ledger.effects import Batch, Draft, EffectRow, Lane
 from standfast.ledger.incidents import Expansion
+from standfast.ledger.trigger_messages import TriggerMessage
+from standfast.ledger.vault import INSTALLATION
 from standfast.records import EffectState, JsonObject, Limits, Mode, Observed, Result
 from tests.ledger.place import FOUNDED, NOW
 
@@ -55,6 +57,7 @@ def open_incident(
     trigger: str | None = None,
     inputs: JsonObject | None = None,
     now: datetime = NOW,
+    message: str | None = None,
 ) -> str:
     incident, _ = ledger.incidents.open(
         scenario="lock",
@@ -66,8 +69,14 @@ def open_incident(
         is_signed=True,
         trigger=trigger,
         now=now,
+        message=message_of(ledger, message) if message else None,
     )
     return incident
+
+
+def message_of(ledger: Ledger, message_id: str, source: str = "siem") -> TriggerMessage:
+    handle = ledger.vault.handle(INSTALLATION, f"message {message_id}")
+    return TriggerMessage(source=source, handle=handle)
 
 
 def drafts(lane: Lane, *names: str) -> tuple[Draft, ...]:

@@ -6,12 +6,35 @@ database's bytes; each of these texts is unlike anything else that stands there.
 
 from datetime import timedelta
 
+from standfast.deadlines.facts import FactKind
 from standfast.ledger import Ledger
 from standfast.ledger.effects import Draft, Lane
+from standfast.ledger.facts import Statement
 from standfast.ledger.incidents import Expansion, FrozenNotice
-from standfast.records import EffectState, Mode, Observed, Proof, Result, StepState
+from standfast.ledger.staff import Member
+from standfast.records import (
+    DeliveryEvent,
+    DeliveryState,
+    EffectState,
+    Mode,
+    Observed,
+    Proof,
+    Result,
+    StepState,
+)
 from tests.ledger.place import FOUNDED, NOW
-from tests.ledger.stage import LIMITS, LOCK, begin, decide, enrol, key_of, open_incident, runner
+from tests.ledger.stage import (
+    LIMITS,
+    LOCK,
+    begin,
+    decide,
+    drafts,
+    enrol,
+    key_of,
+    open_incident,
+    results,
+    runner,
+)
 
 TELL = Lane(verb="notices.send", connector="smtp")
 
@@ -29,6 +52,11 @@ PERSONAL = {
     "reason": "550 no mailbox violetta here",
     "answer": "tarquin says he is abroad",
     "page": "pager-of-zebediah",
+    "staff number": "HR-quillfeather-7",
+    "staff name": "Hyacinth Quillfeather",
+    "staff account": "agents:hquillfeather",
+    "message id": "msg_of_quillfeather",
+    "reference": "letter of sergeant brackenbury",
 }
 NOTICE = FrozenNotice(
     template="breach",
@@ -59,7 +87,8 @@ def tell(ledger: Ledger) -> str:
         trigger="alert-1",
         inputs={"accounts": [PERSONAL["account"]], "reason": PERSONAL["input"]},
     )
-    open_incident(ledger, trigger="alert-1")
+    open_incident(ledger, trigger="alert-1", message=PERSONAL["message id"])
+    _list_staff(ledger)
     who = runner(ledger, incident)
     locked = _lock(ledger, incident, who)
     _notify(ledger, incident, who)
@@ -73,6 +102,8 @@ def tell(ledger: Ledger) -> str:
     begin(ledger, incident, [undo], step="undo-1")
     ledger.audit.sign_head(NOW)
     _talk(ledger, incident)
+    delay = Statement(kind=FactKind.DELAY, name="us-fl-residents", reference=PERSONAL["reference"])
+    ledger.facts.state(incident, delay, "olga", NOW)
     ledger.runners.beat(who, incident, NOW)
     run = ledger.runs.start("backup", "calls", "direct", "olga", NOW)
     ledger.runs.finish(run, "backup", "done", {"files": 3}, "olga", NOW)
@@ -94,6 +125,17 @@ def _enrol(ledger: Ledger) -> None:
     )
     enrol(ledger, "leaver")
     ledger.people.remove("leaver", "zed", NOW)
+
+
+def _list_staff(ledger: Ledger) -> None:
+    listed = Member(
+        key=PERSONAL["staff number"],
+        full_name=PERSONAL["staff name"],
+        accounts=(PERSONAL["staff account"],),
+        roles=("agent",),
+        leaves_at=NOW,
+    )
+    ledger.staff.take("csv", [listed], "olga", NOW)
 
 
 def _lock(ledger: Ledger, incident: str, who: str) -> str:
@@ -144,6 +186,14 @@ def _notify(ledger: Ledger, incident: str, who: str) -> None:
         retry_after_seconds=60,
     )
     ledger.attempts.receipt(batch, [told], who, NOW)
+    begin(ledger, incident, drafts(TELL, "somebody@customers.test"), step="tell-others")
+    batch = ledger.attempts.claim(incident, TELL, who, Mode.LIVE, LIMITS, NOW)
+    assert batch is not None
+    ledger.attempts.receipt(batch, results(batch), who, NOW)
+    event = DeliveryEvent(
+        token=batch.effects[0].token, state=DeliveryState.DELIVERED, at=NOW, is_complaint=True
+    )
+    ledger.deliveries.hear([event], "events:sendgrid", NOW)
 
 
 def _talk(ledger: Ledger, incident: str) -> None:

@@ -69,6 +69,19 @@ def test_two_approvals_are_two_people(ledger: Ledger) -> None:
     assert _state(ledger, incident) is StepState.RUNNING
 
 
+def test_a_signature_that_is_sent_again_is_no_second_person(ledger: Ledger) -> None:
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    incident = _asking(ledger, needs=2)
+    signed = signature(ledger.steps.question(incident, "lock"), "ann")
+    assert ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW).given == 1
+    for name, rule in (("ann", "'ann' has decided .* already"), ("ben", "does not verify")):
+        with pytest.raises(ApprovalRefused, match=rule):
+            ledger.steps.decide(incident, "lock", name, "approve", signed, NOW)
+    assert ledger.steps.question(incident, "lock").given == 1
+    assert _state(ledger, incident) is StepState.ASKING
+
+
 def test_two_who_approve_side_by_side_are_both_counted(postgres_ledger: Ledger) -> None:
     """Neither sees the other's before it commits; still the second must let the step run."""
     ledger = postgres_ledger

@@ -8,8 +8,8 @@ from sqlalchemy import Table
 
 from standfast.errors import Damaged
 from standfast.ledger import Ledger
+from standfast.ledger.chain import event_hash
 from standfast.ledger.tables import audit_event, audit_head, run
-from standfast.ledger.transaction import event_hash
 from tests.ledger.intruder import Intruder, Row
 from tests.ledger.place import NOW
 from tests.ledger.stage import open_incident

@@ -8,7 +8,7 @@ import pytest
 from standfast.errors import Refused, UsageError
 from standfast.ledger import Ledger
 from standfast.playbook.engine import Counts, Expand, Finish, next_moves
-from standfast.records import Mode, StepState
+from standfast.records import JsonObject, Mode, StepState
 from tests.ledger import story
 from tests.ledger.intruder import Intruder
 from tests.ledger.place import NOW
@@ -69,10 +69,13 @@ def test_ids_count_up_beyond_four_digits(ledger: Ledger, intruder: Intruder) -> 
 def test_a_repeated_trigger_joins_the_open_incident(ledger: Ledger) -> None:
     first = open_incident(ledger, trigger="alert-1")
     assert open_incident(ledger, trigger="alert-1") == first
-    assert open_incident(ledger, trigger="alert-2") != first
-    assert open_incident(ledger) != first
+    assert open_incident(ledger, trigger="alert-2") == first, "it is about the same accounts"
+    others: JsonObject = {"accounts": ["somebody", "else"]}
+    assert open_incident(ledger, trigger="alert-3", inputs=others) != first
+    assert open_incident(ledger) != first, "no trigger: an operator means another one"
     assert [event.action for event in ledger.timeline(first)] == [
         "incident.opened",
+        "trigger.repeated",
         "trigger.repeated",
     ]
 
@@ -89,7 +92,8 @@ def test_many_threads_with_one_trigger_open_one_incident(ledger: Ledger) -> None
 
     def open_one(trigger: str) -> None:
         together.wait(timeout=10)
-        opened.append(open_incident(ledger, trigger=trigger))
+        about: JsonObject = {"accounts": [trigger]}
+        opened.append(open_incident(ledger, trigger=trigger, inputs=about))
 
     threads = [
         threading.Thread(target=open_one, args=(f"alert-{number % 2}",)) for number in range(6)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects import Batch
+from standfast.ledger.effects import Batch, Lane
 from standfast.records import EffectState, Limits, Observed, Proof, Result
 from tests.ledger.place import NOW
 from tests.ledger.stage import (
@@ -186,3 +186,37 @@ def test_a_retry_plans_what_failed_again_and_nothing_else(ledger: Ledger) -> Non
         ("second", EffectState.PLANNED, ""),
         ("second", unknown, "why"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("result", "is_handed_on"),
+    [
+        (Result(target="a", state=EffectState.FAILED, reason="suspended"), True),
+        (Result(target="a", state=EffectState.REFUSED, may_go_elsewhere=True), True),
+        (Result(target="a", state=EffectState.REFUSED, reason="no mailbox"), False),
+        (Result(target="a", state=EffectState.FAILED, retry_after_seconds=5), False),
+        (Result(target="a", state=EffectState.UNKNOWN), False),
+        (Result(target="a", state=EffectState.DONE), False),
+    ],
+)
+def test_only_what_surely_did_not_happen_is_handed_to_the_next_connector(
+    ledger: Ledger, incident: str, result: Result, is_handed_on: bool
+) -> None:
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who)
+    ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")
+    ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")  # writing it again
+    row = only(ledger, incident)
+    if not is_handed_on:
+        assert row.connector == REVOKE.connector
+        return
+    assert (row.connector, row.state, row.tries) == ("second", EffectState.PLANNED, 0)
+    assert "handed on to second" in row.reason
+    second = Lane(verb=REVOKE.verb, connector="second")
+    again = claimed(ledger, incident, who, lane=second)
+    assert [one.token for one in again.effects] == [one.token for one in batch.effects]
+    ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")  # late: no longer its own
+    assert only(ledger, incident).state is EffectState.SUBMITTING
+    ledger.attempts.receipt(again, results(again), who, NOW)
+    assert only(ledger, incident).state is EffectState.DONE
+    assert ledger.audit.verify().is_whole

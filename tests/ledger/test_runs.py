@@ -5,7 +5,7 @@ import sys
 from datetime import timedelta
 
 from standfast.ledger import Ledger
-from standfast.ledger.runs import LEASE
+from standfast.ledger.runs import LEASE, SERVE_LEASE
 from tests.ledger.intruder import Intruder
 from tests.ledger.place import NOW, Place
 from tests.ledger.stage import open_incident, runner
@@ -69,6 +69,13 @@ def test_runners_are_counted_by_incident_and_servers_apart(ledger: Ledger) -> No
     assert ledger.runners.alive(one, NOW) == [who]
     assert ledger.runners.alive(other, NOW) == []
     assert ledger.runners.alive(None, NOW) == [server]
+
+
+def test_a_serve_that_only_looks_for_work_says_so_far_less_often(ledger: Ledger) -> None:
+    server = ledger.runners.register(None, "serve", NOW)
+    assert ledger.runners.alive(None, NOW + SERVE_LEASE) == [server]
+    assert ledger.runners.alive(None, NOW + SERVE_LEASE + SERVE_LEASE.resolution) == []
+    assert SERVE_LEASE >= 10 * LEASE
 
 
 def test_a_run_is_written_before_it_begins_and_after_it_ended(ledger: Ledger) -> None:

@@ -1,6 +1,7 @@
 """What every channel must do, whatever carries the messages."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from standfast.records import EffectState
 
 
 def message(number: int = 1, **changes: str) -> Message:
-    fields = {
+    fields: dict[str, Any] = {
         "token": f"token-{number}",
         "address": f"person{number}@customers.test",
         "subject": f"For person {number}: größere Störung",

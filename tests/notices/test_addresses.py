@@ -69,6 +69,26 @@ def test_what_is_no_mailbox_here_is_refused_without_repeating_it(text: str) -> N
     assert "ana" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "local",
+    [
+        "=?utf-8?b?YQ0KU3ViamVjdDogUGF5?=",
+        "=?utf-8?q?a=0d=0aBcc=3Ax?=.é",
+        "ana=?utf-8?q?b",
+        "=?",
+    ],
+)
+def test_an_address_cannot_hold_the_beginning_of_an_encoded_word(local: str) -> None:
+    with pytest.raises(ValueError, match="the beginning of an encoded word") as caught:
+        parse_address(f"{local}@shop.test")
+    assert "ana" not in str(caught.value)
+
+
+@pytest.mark.parametrize("local", ["a=b?c", "a?=b", "bounce+ana=shop.test", "?="])
+def test_an_address_may_have_the_signs_of_an_encoded_word_apart(local: str) -> None:
+    assert parse_address(f"{local}@shop.test").local == local
+
+
 @given(st.text(max_size=60) | st.emails())
 def test_an_accepted_address_is_a_fixed_point_and_safe_in_a_header(text: str) -> None:
     try:

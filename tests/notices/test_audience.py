@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.notices.audience import Audience, Recipient, csv_audience, sqlite_audience
+from standfast.notices.audience import Audience, Recipient, Rules
+from standfast.notices.audience_files import csv_audience, sqlite_audience
 
 COLUMNS = {"address": "email", "name": "name", "language": "lang"}
+RULES = Rules(why="their record was open")
 HEADER = ("email", "name", "lang", "secret")
 
 
@@ -23,7 +25,7 @@ def written(path: Path, rows: Iterable[Sequence[str]], header: Sequence[str] = H
 
 
 def read(path: Path, columns: Mapping[str, str] = COLUMNS, **more: Any) -> Audience:
-    return csv_audience(path, columns, **more)
+    return csv_audience(path, columns, more.pop("rules", RULES), **more)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_each_row_is_a_person_with_what_was_asked_for_and_no_more(file: Path) -> None:
     written(file, [("Ana@Shop.Test", "Ana", "es", "card number")])
-    assert read(file, why="their record was open").recipients == (
+    assert read(file).recipients == (
         Recipient(
             key="ana@shop.test",
             address="Ana@shop.test",
@@ -47,7 +49,7 @@ def test_each_row_is_a_person_with_what_was_asked_for_and_no_more(file: Path) ->
 def test_further_columns_become_slots(file: Path) -> None:
     written(file, [("ana@shop.test", "Ana", "", "Gold")])
     columns = {**COLUMNS, "plan": "secret", "key": "name"}
-    (person,) = read(file, columns, language="de").recipients
+    (person,) = read(file, columns, rules=Rules(language="de", why="x")).recipients
     assert person.slots == {"plan": "Gold"}
     assert (person.key, person.language) == ("Ana", "de")
     assert person.values() == {
@@ -55,7 +57,7 @@ def test_further_columns_become_slots(file: Path) -> None:
         "name": "Ana",
         "address": "ana@shop.test",
         "language": "de",
-        "why": "",
+        "why": "x",
     }
 
 
@@ -220,7 +222,7 @@ SELECT = "SELECT id AS key, email AS address, full_name AS name, lang AS languag
 
 
 def test_a_query_names_people_and_rows_are_accounted_for(database: Path) -> None:
-    audience = sqlite_audience(database, f"{SELECT} ORDER BY id", language="de", why="it was open")
+    audience = sqlite_audience(database, f"{SELECT} ORDER BY id", Rules(language="de", why="x"))
     assert [(one.key, one.address, one.name) for one in audience.recipients] == [
         ("1", "ana@shop.test", "Ana"),
         ("4", "eva@shop.test", ""),
@@ -232,7 +234,9 @@ def test_a_query_names_people_and_rows_are_accounted_for(database: Path) -> None
 
 
 def test_bytes_are_no_text(database: Path) -> None:
-    audience = sqlite_audience(database, "SELECT email AS address, raw FROM customer WHERE id = 5")
+    audience = sqlite_audience(
+        database, "SELECT email AS address, raw FROM customer WHERE id = 5", RULES
+    )
     assert [one.reason for one in audience.rejected] == ["column 'raw' is not text"]
 
 
@@ -256,7 +260,7 @@ def test_bytes_are_no_text(database: Path) -> None:
 def test_a_query_only_reads_and_names_its_columns(database: Path, query: str) -> None:
     before = database.read_bytes()
     with pytest.raises(ConfigurationError):
-        sqlite_audience(database, query)
+        sqlite_audience(database, query, RULES)
     assert database.read_bytes() == before
     assert {path.name for path in database.parent.iterdir()} == {database.name}
 
@@ -291,6 +295,6 @@ def test_a_database_that_another_program_holds_is_worth_another_try(
         with monkeypatch.context() as patched:
             patched.setattr(sqlite3, "connect", impatient)
             with pytest.raises(Unavailable):
-                sqlite_audience(database, SELECT)
+                sqlite_audience(database, SELECT, RULES)
     finally:
         holder.close()

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ConfigurationError, TemplateInvalid
-from standfast.notices.folder import SHIPPED, read_template_folder, read_templates
+from standfast.notices.folder import (
+    SHIPPED,
+    read_template_folder,
+    read_templates,
+    template_names,
+)
 from standfast.notices.render import Template, prepare
 from tests.notices.test_render import files_of
 
@@ -22,7 +27,23 @@ def laid(root: Path, files: Mapping[str, str]) -> Path:
 
 
 def test_the_shipped_notices_are_these() -> None:
-    assert TEMPLATES.keys() == {"approval-request", "customers-account-takeover", "staff-heads-up"}
+    assert TEMPLATES.keys() == {
+        "agents-call-script",
+        "approval-request",
+        "backup-alarm",
+        "business-clients",
+        "customers-account-takeover",
+        "customers-all-clear",
+        "customers-data-theft",
+        "customers-service-outage",
+        "deadline-reminder",
+        "incident-opened",
+        "partners",
+        "press-line",
+        "regulator-notice",
+        "staff-heads-up",
+        "wrong-notice-correction",
+    }
 
 
 @each_template
@@ -47,14 +68,17 @@ def test_every_shipped_template_renders_with_the_required_values_only(template: 
 
 
 @each_template
-def test_a_notice_says_whom_to_ask_and_which_incident_in_both_bodies(template: Template) -> None:
+def test_a_notice_says_whom_to_ask_and_what_it_is_about_in_both_bodies(template: Template) -> None:
     context = template.example_context()
+    is_over = {"is_over": False} if "is_over" in context else {}
+    context = {**context, **is_over}
+    about = ("incident_id",) if "incident_id" in context else ("subject", "host")
     prepared = prepare(template, context)
     for language in LANGUAGES:
         filled = prepared.fill(language, template.example_slots(), "t", address="a@shop.test")
         for body in (filled.text, filled.html):
             assert str(context["contact_line"]) in body
-            assert str(context["incident_id"]) in body
+            assert all(str(context[name]) in body for name in about)
             assert str(context["organisation"]) in body
 
 
@@ -81,6 +105,7 @@ def test_own_templates_come_beside_the_shipped_and_before_them(tmp_path: Path) -
     laid(tmp_path / "extra", files_of())
     laid(tmp_path / "staff-heads-up", files_of())
     templates = read_templates(tmp_path)
+    assert template_names(tmp_path) == templates.keys()
     assert templates["extra"].description == "A small notice."
     assert templates["staff-heads-up"].description == "A small notice."
     assert templates["approval-request"] == TEMPLATES["approval-request"]
@@ -100,6 +125,15 @@ def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "small" / "en" / "body.txt").write_bytes(b"Garc\xeda")
     with pytest.raises(TemplateInvalid, match=r"small/en/body\.txt: is not UTF-8"):
         read_template_folder(tmp_path)
+
+
+def test_a_broken_notice_keeps_no_other_from_being_sent(tmp_path: Path) -> None:
+    laid(tmp_path / "small", files_of())
+    laid(tmp_path / "broken", {"context.toml": "nothing that fits"})
+    templates = read_templates(tmp_path)
+    assert templates["small"].description == "A small notice."
+    with pytest.raises(TemplateInvalid, match="broken"):
+        templates["broken"]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

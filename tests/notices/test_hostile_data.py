@@ -3,7 +3,8 @@
 import csv
 from pathlib import Path
 
-from standfast.notices.audience import csv_audience
+from standfast.notices.audience import Rules
+from standfast.notices.audience_files import csv_audience
 from standfast.notices.folder import read_templates
 from standfast.notices.prepared import pick_language
 from standfast.notices.render import prepare
@@ -33,7 +34,7 @@ def test_hostile_names_reach_their_own_mailbox_as_text_and_change_no_other(
     rows += [("ana@customers.test", "Ana"), ("ben@bücher.test", "Ben")]
     with file.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([("email", "name"), *rows])
-    audience = csv_audience(file, {"address": "email", "name": "name"})
+    audience = csv_audience(file, {"address": "email", "name": "name"}, Rules(why="it was open"))
     assert [one.row_number for one in audience.rejected] == [10, 11]
 
     template = read_templates()["customers-account-takeover"]

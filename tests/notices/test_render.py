@@ -26,6 +26,14 @@ description = "What is concerned."
 example = ["name"]
 default = []
 labels.name = { en = "your name", de = "Ihr Name" }
+[variables.to_do]
+type = "list"
+description = "What the reader can do."
+example = ["name"]
+default = []
+follows = "things"
+labels.name = { en = "Take care.", de = "Geben Sie acht." }
+labels.mail = { en = "Take care.", de = "Geben Sie acht." }
 [variables.count]
 type = "number"
 description = "How many."
@@ -229,7 +237,7 @@ def test_markup_behind_a_condition_is_refused_when_the_condition_comes_true() ->
         (files_of() | {"../x": ""}, "does not belong here"),
         ({k: v for k, v in files_of().items() if k != "de/body.html"}, "body.html: is missing"),
         (files_of("a = 1\nx y"), "small/context.toml:2: no TOML"),
-        (files_of("description = 'x'\nextra = 1"), "extra: Extra inputs"),
+        (files_of("description = 'x'\nextra = 1"), "extra: unknown key"),
         (files_of(SPEC.replace('"Lisbon"', "5")), "'city' must be one line"),
         (files_of(SPEC.replace('"Lisbon"', '"a\\nb"')), "'city' must be one line"),
         (files_of(SPEC.replace("variables.city", "variables.recipient")), "reserved"),
@@ -264,7 +272,8 @@ def test_every_problem_is_named_at_once() -> None:
         ({"city": {"en": "a\nb"}}, "'city' must be one line"),
         ({"city": "x", "count": True}, "'count' must be a whole number"),
         ({"city": "x", "is_final": 1}, "'is_final' must be true or false"),
-        ({"city": "x", "things": "name"}, "'things' must be a list"),
+        ({"city": "x", "things": 7}, "'things' must be a list"),
+        ({"city": "x", "things": "a, b\rc"}, "'things' must be a list"),
         ({"city": "x", "things": ["a\rb"]}, "'things' must be a list"),
         ({"city": "x", "things": ["a"] * 201}, "'things' must be a list"),
         ({"city": "x", "story": "a\x00b"}, "'story' must be text"),
@@ -315,3 +324,41 @@ def test_no_template_text_fails_in_another_way(source: str) -> None:
     except TemplateInvalid:
         return
     prepare(template, template.example_context())
+
+
+def test_a_list_may_be_one_text_with_commas_between() -> None:
+    template = loaded(text="{{ things | join('; ') }}")
+    _, text, _ = texts(template, {"city": "Rome", "things": " name, a photo ,, "})
+    assert text == "your name; a photo"
+
+
+@pytest.mark.parametrize(
+    ("context", "text"),
+    [
+        ({"things": ["name", "mail", "shoes"]}, "Take care."),
+        ({"things": "shoes, mail"}, "Take care."),
+        ({"things": ["shoes"]}, ""),
+        ({}, ""),
+        ({"things": ["name"], "to_do": ["Ask."]}, "Ask."),
+        ({"things": ["name"], "to_do": []}, ""),
+    ],
+)
+def test_what_to_do_goes_with_the_things_that_there_are_and_is_said_once(
+    context: JsonObject, text: str
+) -> None:
+    template = loaded(text="{{ to_do | join(' ') }}")
+    assert texts(template, {"city": "Rome", **context})[1] == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('follows = "things"', 'follows = "thing"', "must both be lists"),
+        ('follows = "things"', 'follows = "city"', "must both be lists"),
+        ('follows = "things"', 'follows = "to_do"', "a list that follows none"),
+        ("default = []\nfollows", "follows", "needs a default"),
+    ],
+)
+def test_a_list_follows_another_list(old: str, new: str, message: str) -> None:
+    with pytest.raises(TemplateInvalid, match=message):
+        load(files_of(SPEC.replace(old, new)), "small")

@@ -1,5 +1,7 @@
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,16 @@ from tests.servers.smtp import DROP, Delivered, SmtpServer, running_smtp
 NOW = datetime(2025, 3, 4, 3, 0, tzinfo=UTC)
 
 
+OPEN: list[SmtpSender] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_connections() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 def sender_for(server: SmtpServer, **changes: Any) -> SmtpSender:
     values: dict[str, Any] = {
         "name": "relay",
@@ -31,7 +43,9 @@ def sender_for(server: SmtpServer, **changes: Any) -> SmtpSender:
         "security": "none",
         "clock": lambda: NOW,
     }
-    return SmtpSender(**{**values, **changes})
+    sender = SmtpSender(**{**values, **changes})
+    OPEN.append(sender)
+    return sender
 
 
 def parsed(delivered: Delivered) -> Message:
@@ -88,6 +102,163 @@ def test_a_batch_travels_on_one_connection(smtp_server: SmtpServer) -> None:
     sender_for(smtp_server).send([message(number) for number in range(1, 6)])
     assert smtp_server.sessions == 1
     assert len(smtp_server.delivered) == 4
+
+
+def test_a_connection_is_kept_for_the_next_batch_while_it_is_fresh(
+    smtp_server: SmtpServer,
+) -> None:
+    now = [0.0]
+    sender = sender_for(smtp_server, monotonic=lambda: now[0])
+    smtp_server.answer_recipient("person2@customers.test", "550 5.1.1 gone")
+    for number in (1, 2, 3):
+        sender.send([message(number)])
+    assert (smtp_server.sessions, len(smtp_server.delivered)) == (1, 2)
+    now[0] += 60
+    sender.send([message(4)])
+    assert smtp_server.sessions == 2
+
+
+def test_a_kept_connection_that_died_meanwhile_costs_nobody_a_message(
+    smtp_server: SmtpServer,
+) -> None:
+    sender = sender_for(smtp_server)
+    sender.send([message(1)])
+    kept = sender._kept[0].connection.sock
+    assert kept is not None
+    kept.shutdown(socket.SHUT_RDWR)
+    (result,) = sender.send([message(2)])
+    assert result.state is EffectState.DONE
+    assert smtp_server.sessions == 2
+
+
+def test_a_connection_that_broke_or_carried_much_is_not_kept(smtp_server: SmtpServer) -> None:
+    sender = sender_for(smtp_server)
+    smtp_server.answer_next_data(DROP)
+    sender.send([message(1)])
+    assert sender._kept == []
+    sender.send([message(number) for number in range(100)])
+    assert sender._kept == []
+    assert smtp_server.sessions == 2
+
+
+def test_calls_at_once_have_a_connection_each(smtp_server: SmtpServer) -> None:
+    sender = sender_for(smtp_server)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(sender.send, [message(number)]) for number in range(40)]
+        states = {call.result()[0].state for call in calls}
+    assert states == {EffectState.DONE}
+    assert smtp_server.sessions <= 4
+    tokens = sorted(parsed(one).token for one in smtp_server.delivered)
+    assert tokens == sorted(f"token-{number}" for number in range(40))
+
+
+class TestPipelining(SenderContract):
+    """The same promises, where the relay takes several commands in one flight."""
+
+    @pytest.fixture
+    def sender(self) -> Iterator[SmtpSender]:
+        with running_smtp(extensions=("PIPELINING", "DSN")) as server:
+            self.server = server
+            yield sender_for(server)
+
+    def arrived(self) -> Sequence[Message]:
+        return [parsed(delivered) for delivered in self.server.delivered]
+
+    def turn_away(self, address: str) -> None:
+        self.server.answer_recipient(address, f"550 5.1.1 no mailbox {address}")
+
+    def put_off(self, address: str) -> None:
+        self.server.answer_recipient(address, f"451 4.7.1 {address} is greylisted")
+
+
+def test_mail_rcpt_and_data_go_in_one_flight_and_the_message_only_when_asked_for() -> None:
+    with running_smtp(extensions=("PIPELINING",)) as server:
+        sender_for(server).send([message(1), message(2)])
+        flights = [one for one in server.flights if one.startswith(b"MAIL")]
+        assert len(server.delivered) == 2
+    assert flights == [
+        b"MAIL FROM:<security@shop.test>\r\nRCPT TO:<person%d@customers.test>\r\nDATA\r\n" % number
+        for number in (1, 2)
+    ]
+
+
+def test_a_relay_that_offers_dsn_is_asked_to_tell_of_failures() -> None:
+    with running_smtp(extensions=("DSN",)) as server:
+        sender_for(server).send([message(1, address="ana+bank@customers.test")])
+        (delivered,) = server.delivered
+    assert delivered.recipients == ("ana+bank@customers.test",)
+    assert delivered.asked == (
+        "RET=HDRS ENVID=token-1 NOTIFY=FAILURE,DELAY ORCPT=rfc822;ana+2Bbank@customers.test"
+    )
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_in_one_flight_too_only_the_message_that_was_sent_is_unknown(is_taken: bool) -> None:
+    with running_smtp(extensions=("PIPELINING",)) as server:
+        server.answer_recipient("person1@customers.test", "550 5.1.1 gone")
+        server.answer_next_data("250 OK")
+        if is_taken:
+            server.drop_after_data()
+        else:
+            server.answer_next_data(DROP)
+        results = sender_for(server).send([message(number) for number in (1, 2, 3, 4)])
+    assert [result.state for result in results] == [
+        EffectState.REFUSED,
+        EffectState.DONE,
+        EffectState.UNKNOWN,
+        EffectState.FAILED,
+    ]
+
+
+def test_a_relay_that_goes_away_at_rcpt_surely_got_nothing_in_one_flight_too() -> None:
+    with running_smtp(extensions=("PIPELINING",)) as server:
+        server.answer_recipient("person2@customers.test", DROP)
+        results = sender_for(server).send([message(number) for number in (1, 2, 3)])
+        assert len(server.delivered) == 1
+    assert [result.state for result in results] == [
+        EffectState.DONE,
+        EffectState.FAILED,
+        EffectState.FAILED,
+    ]
+
+
+def test_a_relay_that_asks_for_a_message_to_nobody_gets_an_empty_one() -> None:
+    """RFC 2920 3.1: DATA may be taken although every RCPT was refused."""
+    heard: list[bytes] = []
+
+    def relay() -> None:
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rwb") as file:
+            file.write(b"220 hello\r\n")
+            file.flush()
+            in_message = False
+            for line in file:
+                heard.append(line)
+                if in_message:
+                    answer = b"554 no valid recipients\r\n" if line == b".\r\n" else b""
+                    in_message = not answer
+                elif line.startswith(b"ehlo"):
+                    answer = b"250-relay\r\n250 PIPELINING\r\n"
+                elif line.startswith(b"RCPT TO:<person1@"):
+                    answer = b"550 gone\r\n"
+                elif line == b"DATA\r\n":
+                    in_message, answer = True, b"354 go on\r\n"
+                else:
+                    answer = b"250 OK\r\n"
+                file.write(answer)
+                file.flush()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=relay)
+        thread.start()
+        sender = sender_for(SmtpServer(listening.getsockname()[1]))
+        (result,) = sender.send([message(1)])
+        sender.close()
+        thread.join(timeout=10)
+    assert result.state is EffectState.REFUSED
+    assert "550" in result.reason
+    assert heard[-3:] == [b".\r\n", b"rset\r\n", b"quit\r\n"]
+    assert b"Dear person" not in b"".join(heard)
 
 
 def test_long_tokens_and_subjects_keep_their_form(smtp_server: SmtpServer) -> None:
@@ -327,8 +498,6 @@ def test_a_relay_that_greets_with_no_is_failed() -> None:
 
 
 def _answering(listening: socket.socket, words: bytes) -> Callable[[], None]:
-    import threading
-
     def answer() -> None:
         connection, _ = listening.accept()
         with connection:
@@ -346,6 +515,7 @@ def _answering(listening: socket.socket, words: bytes) -> Callable[[], None]:
         ({"sender_address": "jörg@shop.test"}, "sender_address"),
         ({"reply_to": "a@b\r\nBcc: c@d.test"}, "reply_to"),
         ({"from_name": "a\r\nBcc: c@d.test"}, "from_name"),
+        ({"from_name": "Shop =?utf-8?q?a=0d=0aBcc=3Av=40b.test?="}, "from_name"),
         ({"username": "relay", "password": "x"}, "username"),
         ({"username": "relay", "security": "tls"}, "username"),
     ],

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backup.keys import create_repository
+from backup.creation import create_repository
 from backup.stores.directory import DirectoryStore
 from standfast import ledger
 from standfast.operations.place import Place, open_place

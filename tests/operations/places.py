@@ -52,11 +52,13 @@ batch = {mail_batch}
 [audiences.staff]
 kind = "csv"
 path = "staff.csv"
+why = "works here"
 
 [audiences.customers]
 kind = "sqlite"
 path = "crm.db"
 query = "SELECT email AS address, name, language, id AS key FROM customers ORDER BY id"
+why = "their record was open"
 
 [notices]
 sender = "mail"

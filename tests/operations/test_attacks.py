@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from standfast.accounts.memory import Fault, MemoryDirectory
-from standfast.operations import decisions, incident
+from standfast.errors import ApprovalRefused
+from standfast.operations import decisions, incident, undoing
+from standfast.operations.enrolment import enrol_person
 from standfast.records import EffectState, Mode, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
@@ -28,7 +30,7 @@ def directory_of(place: TwinPlace) -> MemoryDirectory:
 def asks_about_customers(place: TwinPlace) -> str:
     """Bring an incident to where it asks for approval to tell the customers; give its id."""
     case = place.run("account-takeover")
-    decisions.answer(place, case, "customers_affected", "yes")
+    decisions.answer(place, case, "customers_affected", "yes", by="lee")
     assert place.advance(case).state.steps["tell_customers"].state is StepState.ASKING
     return case
 
@@ -64,7 +66,7 @@ def test_an_undo_that_waited_gives_back_nothing_that_another_incident_locked_sin
     place: TwinPlace,
 ) -> None:
     first = place.run("lock")
-    plan = decisions.undo(place, first)
+    plan = undoing.undo(place, first)
     assert plan.needs_approvals
     second = place.run("lock")
     decisions.decide(place, first, plan.step, "lee", PASSPHRASES["lee"])
@@ -81,7 +83,7 @@ def test_what_an_exercise_locked_is_neither_held_nor_the_state_before(place: Twi
     rehearsal = place.open("account-takeover", mode=Mode.EXERCISE)
     place.advance(rehearsal)
     case = place.run("account-takeover")
-    plan = decisions.undo(place, case)
+    plan = undoing.undo(place, case)
     assert (plan.restores, plan.kept) == (1, ())
     place.advance(case)
     assert not place.is_enabled("agent01"), "it was disabled before the real incident"
@@ -93,14 +95,14 @@ def test_a_closed_incident_lends_no_state_from_before(place: TwinPlace) -> None:
     directory_of(place).set_enabled("agent01", True)
     directory_of(place).set_enabled("agent01", False)  # left the company since
     second = place.run("account-takeover")
-    decisions.undo(place, second)
+    undoing.undo(place, second)
     place.advance(second)
     assert not place.is_enabled("agent01")
 
 
 def test_whoever_asks_for_a_risky_undo_cannot_be_its_only_approver(place: TwinPlace) -> None:
     case = place.run("lock")
-    plan = decisions.undo(place, case)  # by nobody who signed in: it may have been lee
+    plan = undoing.undo(place, case)  # by nobody who signed in: it may have been lee
     decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"])
     place.advance(case)
     assert not place.is_enabled("agent01")
@@ -123,6 +125,40 @@ def test_a_lock_whose_answer_was_lost_is_done_again_where_sessions_may_live_on(
 # Approvals
 
 
+def test_no_spelling_of_an_account_lets_its_holder_approve(centre: Centre) -> None:
+    """The directory knows LEE as lee, and so do the enrolment, the plan and the undo."""
+    account = centre.scim.create("lee")
+    centre.place.ledger.people.remove("kim", "os:test", centre.place.clock())
+    case = centre.open("lock", *(f"agents:a{number}" for number in range(200)), "agents:LEE")
+    centre.advance(case)
+    assert "agents:lee" in {row.target for row in centre.place.ledger.effects.of_incident(case)}
+    with pytest.raises(ApprovalRefused, match="among the targets"):
+        decisions.decide(centre.place, case, "lock", "lee", PASSPHRASES["lee"])
+    assert centre.scim.is_active(account)
+
+
+def test_an_enrolment_spells_accounts_as_their_directory_does(centre: Centre) -> None:
+    person = enrol_person(
+        centre.place,
+        name="finn",
+        full_name="Finn",
+        mail="finn@example.com",
+        roles=[],
+        accounts=["agents:FINN", "agents:finn"],
+        passphrase="forty quiet windows",
+    )
+    assert person.accounts == ("agents:finn",)
+
+
+def test_who_is_named_in_the_inputs_approves_nothing_before_the_lock_either(
+    place: TwinPlace,
+) -> None:
+    case = place.open("account-takeover", ["LEE"])
+    objection = place.ledger.steps.objection
+    assert "among the targets" in objection(case, "lee", ["duty-manager"], place.clock())
+    assert objection(case, "kim", ["duty-manager"], place.clock()) == ""
+
+
 def test_retrying_pages_that_failed_starts_no_step_that_waits_for_approval(
     place: TwinPlace,
 ) -> None:
@@ -134,7 +170,7 @@ def test_retrying_pages_that_failed_starts_no_step_that_waits_for_approval(
         return Answer(state=EffectState.FAILED, reason="relay says 554") if is_down else TAKEN
 
     case = place.run("account-takeover")
-    decisions.answer(place, case, "customers_affected", "yes")
+    decisions.answer(place, case, "customers_affected", "yes", by="lee")
     place.twins.mail._answer = answer
     place.advance(case)
     is_down = False
@@ -151,7 +187,10 @@ def test_what_an_approver_refused_can_be_asked_again(place: TwinPlace) -> None:
     case = asks_about_customers(place)
     decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"], approves=False)
     assert place.advance(case).state.steps["tell_customers"].state is StepState.REFUSED
-    assert decisions.retry(place, case, "tell_customers") == 1
+    with pytest.raises(ApprovalRefused, match="duty-manager"):
+        decisions.retry(place, case, "tell_customers")
+    assert decisions.retry(place, case, by="dana").left == ("tell_customers",)
+    assert decisions.retry(place, case, "tell_customers", by="lee").count == 1
     view = place.advance(case).state.steps["tell_customers"]
     assert (view.state, view.round, view.approvals) == (StepState.ASKING, 2, 0)
     assert place.twins.told("customers1@example.net") == 0
@@ -162,10 +201,10 @@ def test_what_an_approver_refused_can_be_asked_again(place: TwinPlace) -> None:
 
 def test_an_undo_that_an_approver_refused_can_be_planned_again(place: TwinPlace) -> None:
     case = place.run("lock")
-    first = decisions.undo(place, case)
+    first = undoing.undo(place, case)
     decisions.decide(place, case, first.step, "lee", PASSPHRASES["lee"], approves=False)
     place.advance(case)
-    second = decisions.undo(place, case)
+    second = undoing.undo(place, case)
     assert second.restores == 1
     assert second.step != first.step
 

@@ -8,7 +8,7 @@ import pytest
 
 from backup.stores.s3 import open_s3
 from standfast.errors import ExitStatus, SecretMissing, Unavailable, UsageError
-from standfast.operations import backups
+from standfast.operations import backups, restoring, verification
 from standfast.operations.checks import check_place
 from standfast.operations.verdicts import Verdict
 from tests.backup.s3_options import options
@@ -71,13 +71,13 @@ def test_a_night_a_check_and_a_restore_each_with_its_own_identity(
         assert backups.run_backup(place, "main", "direct").exit_status is ExitStatus.DONE
         assert len(backups.list_points(place).points) == 2
     with place_at(as_role("verifier")) as place:
-        checked = backups.verify(place, read=True)
+        checked = verification.verify(place, read=True)
     assert checked.exit_status is ExitStatus.DONE
     assert checked.findings == ()
     assert (checked.report.points, checked.is_write_only) == (2, True)
     assert checked.why_write_only == KEPT.format(s3_bucket.name)
     with place_at(as_role("reader")) as place:
-        restored = backups.restore(place, "latest", folder / "out", identity(folder))
+        restored = restoring.restore(place, "latest", folder / "out", identity(folder))
         assert restored.exit_status is ExitStatus.DONE
         runs = json.dumps([run.summary for run in place.ledger.runs.all("backup", "main")])
     assert (folder / "out/recordings/notes.txt").read_text() == "the customer rang three times\n"
@@ -96,8 +96,8 @@ def test_the_wrong_role_is_told_which_one_is_right(
     with place_at(as_role("writer")) as place:
         backups.run_backup(place, "main", "direct")
         for call in (
-            lambda: backups.verify(place),
-            lambda: backups.restore(place, "latest", folder / "out", identity(folder)),
+            lambda: verification.verify(place),
+            lambda: restoring.restore(place, "latest", folder / "out", identity(folder)),
         ):
             with pytest.raises(UsageError, match="Use the identity of the right role") as refused:
                 call()
@@ -123,7 +123,7 @@ def test_a_lock_that_does_not_hold_is_refused_or_told(
         assert (verdict, why in text) == (Verdict.FAIL, True)
     with place_at(lax) as place:
         backups.run_backup(place, "main", "direct")
-        checked = backups.verify(place)
+        checked = verification.verify(place)
     assert not checked.is_write_only
     assert why in checked.why_write_only
     warned = [text for verdict, text in found(lax) if verdict is Verdict.WARN]
@@ -137,7 +137,7 @@ def test_a_lock_for_each_object_is_as_good(folder: Path, seaweedfs_server: Seawe
     path = configuration(folder, bucket, bucket.admin, "each", "lock_days = 45\n")
     with place_at(path) as place:
         backups.run_backup(place, "main", "direct")
-        assert backups.verify(place).is_write_only
+        assert verification.verify(place).is_write_only
     client = bucket.client(bucket.admin)
     rows = client.list_object_versions(Bucket=bucket.name, Prefix="w/")["Versions"]
     assert rows

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from backup.records import Progress
-from backup.send_log_file import locked
+from backup.writing.send_log_file import locked
 from standfast.errors import (
     Damaged,
     ExitStatus,
@@ -23,10 +23,12 @@ from standfast.errors import (
     Unavailable,
     UsageError,
 )
-from standfast.operations.backups import list_points, restore, run_backup, set_age, verify
+from standfast.operations.backups import list_points, run_backup, set_age
 from standfast.operations.drill_comparison import compare
 from standfast.operations.place import Place
+from standfast.operations.restoring import restore
 from standfast.operations.run_record import DIED, recorded
+from standfast.operations.verification import verify
 from tests.operations.backup_place import NOW, change, full_disk, furnish, identity, place_at
 from tests.servers import wait_until
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import pytest
 
-from standfast.errors import StandfastError
+from standfast.errors import ApprovalRefused, StandfastError
 from standfast.ledger import approvals
-from standfast.operations import decisions, incident
+from standfast.operations import decisions, incident, undoing
 from standfast.playbook.engine import Finish
 from standfast.records import EffectState, StepState
 from tests.operations.places import PASSPHRASES
@@ -62,7 +62,7 @@ def at_once(*calls: Callable[[], T]) -> list[T | StandfastError]:
 def asks_for_two(place: TwinPlace) -> tuple[str, str]:
     """Bring an incident to an undo that needs two approvals; give its id and the step."""
     case = place.run("lock", MANY)
-    plan = decisions.undo(place, case)
+    plan = undoing.undo(place, case)
     assert plan.needs_approvals == 2
     return case, plan.step
 
@@ -102,13 +102,16 @@ def test_the_same_person_at_two_terminals_approves_once(place: TwinPlace) -> Non
         return decisions.decide(place, case, step, "lee", PASSPHRASES["lee"])
 
     came = at_once(approve, approve)
-    assert sum(isinstance(one, StandfastError) for one in came) == 1
+    (refused,) = (one for one in came if isinstance(one, StandfastError))
+    assert isinstance(refused, ApprovalRefused)
+    assert f"'lee' has decided about step '{step}' already" in str(refused)
     assert place.ledger.steps.question(case, step).given == 1
+    assert not any(place.is_enabled(name) for name in ACCOUNTS)
 
 
 def test_a_yes_and_a_no_at_once_leave_one_answer(place: TwinPlace) -> None:
     case = place.run("lock", MANY)
-    plan = decisions.undo(place, case, requested_by="dana")
+    plan = undoing.undo(place, case, requested_by="dana")
     came = at_once(
         lambda: decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"]),
         lambda: decisions.decide(place, case, plan.step, "kim", PASSPHRASES["kim"], approves=False),
@@ -134,8 +137,8 @@ def test_two_operators_who_undo_at_once_undo_once(
         return holders(effects, rows)  # type: ignore[arg-type]  # handed on as they came
 
     monkeypatch.setattr(type(place.ledger.effects), "holders", meet_first)
-    came = at_once(*[lambda: decisions.undo(place, case)] * 2)
-    assert sorted(one.restores for one in came if isinstance(one, decisions.UndoPlan)) == [0, 5]
+    came = at_once(*[lambda: undoing.undo(place, case)] * 2)
+    assert sorted(one.restores for one in came if isinstance(one, undoing.UndoPlan)) == [0, 5]
     place.advance(case)
     unlocks = [
         row for row in place.ledger.effects.of_incident(case) if row.verb == "accounts.unlock"
@@ -146,8 +149,8 @@ def test_two_operators_who_undo_at_once_undo_once(
 def test_an_answer_given_twice_at_once_counts_once(place: TwinPlace) -> None:
     case = place.run("account-takeover")
     came = at_once(
-        lambda: decisions.answer(place, case, "customers_affected", "no"),
-        lambda: decisions.answer(place, case, "customers_affected", "yes"),
+        lambda: decisions.answer(place, case, "customers_affected", "no", by="lee"),
+        lambda: decisions.answer(place, case, "customers_affected", "yes", by="lee"),
     )
     assert sum(isinstance(one, StandfastError) for one in came) == 1
 
@@ -185,7 +188,7 @@ def test_a_finish_computed_before_a_retry_does_not_strand_what_it_planned_again(
     assert isinstance(directory, MemoryDirectory)
     directory.script("lock", Fault.FAIL)
     case = place.run("lock")
-    assert decisions.retry(place, case) == 1
+    assert decisions.retry(place, case).count == 1
     # What a runner that had looked a moment earlier still wants to write.
     stale = Finish(step="lock", round=1, state=StepState.FAILED, reason="0 of 1 done")
     state = place.ledger.incidents.state(case)
@@ -198,7 +201,7 @@ def test_locking_and_unlocking_one_account_from_two_incidents_ends_locked(
     place: TwinPlace,
 ) -> None:
     first = place.run("account-takeover", MANY)
-    decisions.undo(place, first)
+    undoing.undo(place, first)
     second = place.open("lock", MANY)
     at_once(lambda: place.advance(first), lambda: place.advance(second))
     place.advance(second)

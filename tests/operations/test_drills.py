@@ -406,7 +406,7 @@ def test_an_older_point_can_be_drilled(tmp_path: Path) -> None:
 def test_a_point_of_another_set_is_not_drilled(tmp_path: Path) -> None:
     with place_at(furnish(tmp_path)) as place:
         run_backup(place, "other", "direct")
-        with pytest.raises(UsageError, match="of set main"):
+        with pytest.raises(UsageError, match="no set 'main' in the vault; there are: other"):
             run_drill(place, "main", identity(tmp_path), point="1")
 
 

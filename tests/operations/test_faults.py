@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,12 +19,13 @@ import pytest
 from standfast.accounts import scim
 from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.errors import ExitStatus, Refused, StandfastError
-from standfast.ledger import attempts
+from standfast.ledger import attempts, doubts
 from standfast.ledger.effects import Lane
 from standfast.notices.senders import Message, smtp
 from standfast.notices.senders.memory import TAKEN, Answer
-from standfast.operations import decisions, incident, lanes
+from standfast.operations import decisions, incident, lanes, waiting
 from standfast.operations.actions import expand
+from standfast.operations.pages import page
 from standfast.playbook.engine import State
 from standfast.records import EffectState, Limits, Mode, Result, StepState
 from tests.operations.conftest import Centre
@@ -37,7 +39,7 @@ MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
 
 @pytest.fixture(autouse=True)
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "_LOOK_AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_a_directory_that_dies_after_an_unanswered_lock_holds_no_runner_for_ever
     place: TwinPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The look at what happened comes back later and later; the runner ends, the doubt stays."""
-    monkeypatch.setattr(incident, "_LONGEST_WAIT", timedelta(seconds=0.3))
+    monkeypatch.setattr(waiting, "LONGEST_WAIT", timedelta(seconds=0.3))
     directory = directory_of(place)
     directory.script("lock", Fault.LOST_REQUEST)
     lose = directory._lock
@@ -99,7 +101,7 @@ def test_a_directory_that_dies_after_an_unanswered_lock_holds_no_runner_for_ever
     assert states(place, case, "accounts.lock") == [EffectState.UNKNOWN]
     monkeypatch.setattr(directory, "_lock", lose)
     directory.come_back()
-    monkeypatch.setattr(incident, "_LONGEST_WAIT", timedelta(minutes=3))
+    monkeypatch.setattr(waiting, "LONGEST_WAIT", timedelta(minutes=3))
     assert place.advance(case).exit_status is ExitStatus.DONE
     assert not place.is_enabled("agent01")
 
@@ -340,25 +342,21 @@ def test_a_message_put_off_with_4xx_is_accepted_later_and_sent_once(centre: Cent
 def test_one_approver_who_cannot_be_written_to_keeps_no_other_from_being_woken(
     place: TwinPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from standfast.operations import pages
-
-    page = pages._page
-
-    def page_but_not_kim(*args: object) -> object:
-        if getattr(args[5], "name", "") == "kim":
+    def page_but_not_kim(*args: object, **more: object) -> object:
+        if getattr(args[4], "name", "") == "kim":
             raise Refused("a recipient's 'name' is longer than it may be")
-        return page(*args)  # type: ignore[arg-type]  # handed on as they came
+        return page(*args, **more)  # type: ignore[arg-type]  # handed on as they came
 
-    monkeypatch.setattr(pages, "_page", page_but_not_kim)
+    monkeypatch.setattr("standfast.operations.escalation.page", page_but_not_kim)
     case = place.run("account-takeover")
-    decisions.answer(place, case, "customers_affected", "yes")
+    decisions.answer(place, case, "customers_affected", "yes", by="lee")
     place.advance(case)
     assert place.twins.told("lee@example.com") == 1
 
 
 def test_who_decides_between_the_look_and_the_page_stops_no_runner(place: TwinPlace) -> None:
     case = place.run("account-takeover")
-    decisions.answer(place, case, "customers_affected", "yes")
+    decisions.answer(place, case, "customers_affected", "yes", by="lee")
     outside = place.outside(place.ledger.incidents.get(case))
     state = place.ledger.incidents.state(case)
     incident.expand_step(place, state, outside, "tell_customers", 1)
@@ -381,6 +379,23 @@ def test_a_persons_no_is_refused_while_the_message_may_still_be_taken(place: Twi
     assert len(unknown) == 2
     with pytest.raises(Refused, match="may still happen"):
         decisions.settle(place, case, unknown[0].token, happened=False)
+
+
+def test_what_a_person_says_did_not_leave_is_sent_though_its_step_had_ended(
+    place: TwinPlace,
+) -> None:
+    mail = place.twins.mail
+    mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN)
+    mail.find = lambda tokens: [None for _ in tokens]  # type: ignore[method-assign]
+    case = place.run("account-takeover")
+    assert place.ledger.incidents.state(case).steps["tell_staff"].state is StepState.PARTIAL
+    mail._answer = lambda _message: TAKEN
+    for row in place.ledger.effects.of_incident(case):
+        if row.state is EffectState.UNKNOWN:
+            decisions.settle(place, case, row.token, happened=False)
+    place.advance(case)
+    assert [place.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
+    assert place.ledger.incidents.state(case).steps["tell_staff"].state is StepState.DONE
 
 
 # One lane and another
@@ -432,12 +447,12 @@ def test_a_receipt_is_written_again_when_the_ledger_was_away(
 
     receipt, falls = attempts.Attempts.receipt, 2
 
-    def stumble(self: attempts.Attempts, *args: object) -> None:
+    def stumble(self: attempts.Attempts, *args: Any, **more: Any) -> None:
         nonlocal falls
         if falls:
             falls -= 1
             raise Unavailable("the ledger's PostgreSQL does not answer")
-        receipt(self, *args)  # type: ignore[arg-type]  # handed on as they came
+        receipt(self, *args, **more)
 
     monkeypatch.setattr(attempts.Attempts, "receipt", stumble)
     outcome = place.advance(place.open("account-takeover"))

@@ -2,12 +2,14 @@
 
 import json
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from standfast.errors import ApprovalRefused, ExitStatus, Refused, UsageError
-from standfast.operations import decisions, incident
+from standfast.notices.senders import smtp
+from standfast.operations import decisions, incident, undoing
 from standfast.operations.planning import plan_incident
 from standfast.records import EffectState, Mode, Proof, StepState
 from tests.operations.conftest import Centre
@@ -37,7 +39,7 @@ def test_a_takeover_is_contained_proven_told_and_undone(centre: Centre) -> None:
     assert centre.mails_to("staff1@example.com") == 1
     assert centre.mails_to("customer1@example.net") == 0
 
-    decisions.answer(centre.place, case, "customers_affected", "YES")
+    decisions.answer(centre.place, case, "customers_affected", "YES", by="lee")
     assert centre.advance(case).state.steps["tell_customers"].state is StepState.ASKING
     assert centre.mails_to("lee@example.com") == centre.mails_to("kim@example.com") == 1
     assert centre.mails_to("customer1@example.net") == 0
@@ -46,11 +48,20 @@ def test_a_takeover_is_contained_proven_told_and_undone(centre: Centre) -> None:
     centre.advance(case)
     assert all(centre.mails_to(f"customer{n}@example.net") == 1 for n in range(1, 21))
 
-    plan = decisions.undo(centre.place, case, targets=["agent02", "agents:agent03"])
+    plan = undoing.undo(centre.place, case, targets=["agent02", "agents:agent03"])
     assert (plan.restores, plan.needs_approvals, plan.kept) == (2, 0, ())
     decisions.answer(centre.place, case, "watch", "nothing more was found")
-    outcome = centre.advance(case)
+    decisions.answer(centre.place, case, "clocks", "02:40, the client was called", by="lee")
+    centre.advance(case)
+    half_past = datetime.now(UTC) + timedelta(minutes=31)
+    token = centre.scim.token
+    with place_at(centre.config_file, token=token, clock=lambda: half_past) as later:
+        incident.advance(later, case, "direct")
+        decisions.answer(later, case, "close", "handed over to lee")
+        outcome = incident.advance(later, case, "direct")
     assert outcome.exit_status is ExitStatus.DONE, outcome.standing
+    again = outcome.state.steps["still_shut"].counts
+    assert (again.done, again.failed) == (1, 0), "the two that were given back are left out"
     assert {name: centre.scim.is_active(id_) for name, id_ in ids.items()} == {
         "agent01": False,
         "agent02": True,
@@ -63,7 +74,7 @@ def test_an_account_that_was_disabled_before_stays_disabled_after_the_undo(centr
     gone, here = centre.scim.create("gone", is_active=False), centre.scim.create("here")
     case = centre.open("account-takeover", "gone", "here")
     centre.advance(case)
-    decisions.undo(centre.place, case)
+    undoing.undo(centre.place, case)
     centre.advance(case)
     assert (centre.scim.is_active(gone), centre.scim.is_active(here)) == (False, True)
 
@@ -75,7 +86,7 @@ def test_an_undo_gives_back_nothing_that_another_open_incident_holds(centre: Cen
     second = centre.open("account-takeover", "shared")
     centre.advance(second)
 
-    plan = decisions.undo(centre.place, first)
+    plan = undoing.undo(centre.place, first)
     assert plan.restores == 1
     assert second in plan.kept[0]
     centre.advance(first)
@@ -83,7 +94,7 @@ def test_an_undo_gives_back_nothing_that_another_open_incident_holds(centre: Cen
 
     # The second one found it locked, and still gives back what the first one had found.
     incident.close(centre.place, first)
-    decisions.undo(centre.place, second)
+    undoing.undo(centre.place, second)
     centre.advance(second)
     assert centre.scim.is_active(shared)
 
@@ -92,7 +103,7 @@ def test_an_undo_of_what_was_never_proven_needs_an_approval_of_the_risk(centre: 
     account = centre.scim.create("agent01")
     case = centre.open("lock", "agent01")  # this playbook locks and proves nothing
     centre.advance(case)
-    plan = decisions.undo(centre.place, case, requested_by="dana")
+    plan = undoing.undo(centre.place, case, requested_by="dana")
     assert plan.needs_approvals == 1
     centre.advance(case)
     assert not centre.scim.is_active(account)
@@ -119,7 +130,7 @@ def test_a_requester_who_did_not_sign_in_needs_one_more_approval(centre: Centre)
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agent01", opened_by=None)
     centre.advance(case)
-    decisions.answer(centre.place, case, "customers_affected", "yes")
+    decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
     centre.advance(case)
     assert decisions.decide(centre.place, case, None, "lee", PASSPHRASES["lee"]).given == 1
     assert centre.advance(case).state.steps["tell_customers"].state is StepState.ASKING
@@ -149,7 +160,7 @@ def test_an_approval_that_does_not_count_is_refused_and_in_the_timeline(
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agent01")
     centre.advance(case)
-    decisions.answer(centre.place, case, "customers_affected", "yes")
+    decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
     centre.advance(case)
     with pytest.raises(ApprovalRefused, match=why):
         decisions.decide(centre.place, case, None, person, passphrase)
@@ -160,7 +171,7 @@ def test_whose_account_is_a_target_cannot_approve(centre: Centre) -> None:
     centre.scim.create("lee")
     case = centre.open("account-takeover", "lee")
     centre.advance(case)
-    decisions.answer(centre.place, case, "customers_affected", "yes")
+    decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
     centre.advance(case)
     with pytest.raises(ApprovalRefused, match="among the targets"):
         decisions.decide(centre.place, case, None, "lee", PASSPHRASES["lee"])
@@ -213,8 +224,9 @@ def test_a_recipient_whom_the_server_refuses_is_named_and_the_others_are_told(
 
 
 def test_a_message_that_may_have_been_taken_is_unknown_until_a_person_says(
-    centre: Centre,
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(smtp, "RELAY_AWAY_SECONDS", 0.2)
     centre.smtp.drop_after_data()
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agent01")
@@ -246,12 +258,19 @@ def test_a_plan_reads_and_changes_nothing(centre: Centre) -> None:
     assert "customer1@example.net" not in json.dumps(report.as_json())
 
 
+def test_a_step_that_the_inputs_rule_out_is_planned_as_left_out(centre: Centre) -> None:
+    report = plan_incident(centre.place, "ransomware", {})
+    lock = next(step for step in report.steps if step.name == "lock")
+    assert (lock.is_left_out, lock.impossible, lock.targets) == (True, "", 0)
+    assert any("left out, by what was given" in note for note in lock.notes)
+
+
 def test_an_answer_that_is_no_option_is_refused(centre: Centre) -> None:
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agent01")
     centre.advance(case)
     with pytest.raises(UsageError, match="yes"):
-        decisions.answer(centre.place, case, "customers_affected", "perhaps")
+        decisions.answer(centre.place, case, "customers_affected", "perhaps", by="lee")
     with pytest.raises(UsageError, match="has no step"):
         decisions.answer(centre.place, case, "no_such_step", "yes")
 
@@ -290,7 +309,23 @@ def test_a_closed_incident_undoes_nothing(centre: Centre) -> None:
     centre.advance(case)
     incident.close(centre.place, case)
     with pytest.raises(Refused, match="closed"):
-        decisions.undo(centre.place, case)
+        undoing.undo(centre.place, case)
+
+
+def test_a_closed_incident_neither_stops_nor_goes_on(centre: Centre) -> None:
+    centre.scim.create("agent01")
+    case = centre.open("lock", "agent01")
+    centre.advance(case)
+    incident.close(centre.place, case)
+    for ask in (incident.stop, incident.resume):
+        with pytest.raises(Refused, match=f"{case} is closed"):
+            ask(centre.place, case)
+
+
+def test_a_step_that_is_none_is_not_tried_again(centre: Centre) -> None:
+    case = centre.open("lock", "agent01")
+    with pytest.raises(UsageError, match="has no step 'lok'; its steps are: lock"):
+        decisions.retry(centre.place, case, "lok")
 
 
 def test_a_missing_mail_password_does_not_keep_anyone_from_locking(

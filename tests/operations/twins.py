@@ -21,6 +21,8 @@ from standfast.notices.senders.memory import MemorySender
 from standfast.operations import incident
 from standfast.operations.place import Place
 from standfast.outside import NoticeOf, Outside
+from standfast.procedures import Procedure
+from standfast.procedures.memory import MemoryProcedure
 from standfast.records import Limits, Mode
 from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
 
@@ -47,6 +49,7 @@ class Twins:
             name="mail", limits=Limits(batch=2, workers=2, timeout_seconds=0.05)
         )
     )
+    procedures: dict[str, MemoryProcedure] = field(default_factory=dict)
     audiences: dict[str, int] = field(default_factory=lambda: {"staff": 2, "customers": 4})
 
     def told(self, address: str) -> int:
@@ -72,6 +75,12 @@ class TwinOutside(Outside):
 
     def _build_sender(self, name: str) -> Sender:
         return self._twins.mail
+
+    def _build_procedure(self, name: str) -> Procedure:
+        return self._twins.procedures.setdefault(
+            name,
+            MemoryProcedure(name, limits=Limits(batch=2, workers=2, timeout_seconds=0.05)),
+        )
 
     def _read_audience(self, name: str) -> Audience:
         return Audience(

@@ -1,8 +1,9 @@
 import pytest
 
-from standfast.playbook.check import Known, check
+from standfast.playbook.check import Known, check, check_text
 from standfast.playbook.graph import behind, cycles, in_order
-from tests.playbook.build import INPUTS, playbook_of
+from standfast.playbook.load import load
+from tests.playbook.build import INPUTS, playbook_of, text_of
 
 ANYTHING = Known()
 HERE = Known(
@@ -286,3 +287,64 @@ def test_ordering_a_cycle_still_gives_every_step_once() -> None:
     )
     assert sorted(step.name for step in in_order(playbook)) == ["a", "b"]
     assert behind(playbook)["b"] >= {"a", "gone"}
+
+
+def test_a_better_playbook_must_exist_and_be_another() -> None:
+    text = text_of("a: {title: A, manual: x}") + "instead:\n  small: x\n  ransomwear: x\n"
+    known = Known(playbooks=frozenset({"small", "ransomware"}))
+    problems = check(load(text, "small.yaml"), known)
+    assert [(one.line, one.message, one.hint) for one in problems] == [
+        (11, "`small` is this playbook itself", "name a better one, or none"),
+        (12, "there is no playbook `ransomwear` to use instead", "did you mean `ransomware`?"),
+    ]
+
+
+def test_a_role_that_a_step_asks_for_must_be_listed_where_any_is() -> None:
+    steps = "a: {title: A, manual: x, by: [dutymanager]}"
+    assert told(steps) == []
+    text = text_of(steps) + "roles: {duty-manager: approves}\n"
+    (problem,) = check(load(text, "small.yaml"), ANYTHING)
+    assert problem.message == "step `a` names the role `dutymanager`, which `roles` does not list"
+    assert problem.hint == "did you mean `duty-manager`?"
+
+
+def test_an_input_that_may_be_left_out_is_locked_only_when_it_is_there() -> None:
+    inputs = "accounts: {type: accounts}\nhow: {type: flag}"
+    lock = 'lock: {title: L, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}'
+    for sound in ("inputs.accounts != None", "inputs.how and inputs.accounts != None"):
+        assert told(f"{lock}, when: {sound}}}", inputs=inputs) == []
+    for unsound in (
+        "inputs.how",
+        "inputs.how or inputs.accounts != None",
+        "inputs.accounts == None",
+    ):
+        (problem,) = told(f"{lock}, when: {unsound}}}", inputs=inputs)
+        assert "`when: inputs.accounts != None`" in problem
+
+
+def test_a_quiet_playbook_tells_nobody_and_asks_named_roles_only() -> None:
+    tell = (
+        "tell: {title: T, do: notices.send, with: {template: t, audience: a}, approval: {count: 1}}"
+    )
+    problems = check(load(text_of(tell) + "quiet: true\n", "small.yaml"), ANYTHING)
+    assert [one.message for one in problems] == [
+        "step `tell` tells people, and the playbook is `quiet`",
+        "`approval` of step `tell` names no role, so everybody would be asked",
+    ]
+
+
+def test_structure_and_soundness_are_told_together_in_line_order() -> None:
+    steps = """
+    lock: {title: L, do: accounts.lok}
+    look: {title: K, manual: x, need: [lock]}
+    rest: {title: R, wait: 30, needs: [gone]}
+    """
+    playbook, problems = check_text(text_of(steps), "small.yaml", ANYTHING)
+    assert playbook is not None
+    assert [(one.line, one.message) for one in problems] == [
+        (9, "step `lock` names no action that exists: `accounts.lok`"),
+        (10, "step `look` has no key `need`"),
+        (11, "`wait` of step `rest` must be a length of time up to 30d"),
+        (11, "step `rest` needs `gone`, which is no step"),
+    ]
+    assert all(one.hint for one in problems)

@@ -6,16 +6,19 @@ import pytest
 from standfast.playbook.engine import (
     Ask,
     Counts,
+    Escalate,
     Expand,
     Finish,
+    Move,
     Prompt,
     StepView,
     Wake,
-    blocked,
+    merged,
     namespace,
     next_moves,
 )
 from standfast.playbook.model import Playbook
+from standfast.playbook.obstacles import blocked
 from standfast.records import Mode, StepState
 from tests.playbook.build import NOON, playbook_of, state_of, view
 
@@ -281,3 +284,68 @@ def test_a_view_that_cannot_be_is_refused_at_the_door() -> None:
 def test_a_time_without_a_zone_is_refused(playbook: Playbook) -> None:
     with pytest.raises(ValueError, match="without a zone"):
         next_moves(state_of(playbook), datetime(2026, 1, 1))  # noqa: DTZ001  # the point
+
+
+def test_an_approval_that_is_late_goes_to_the_next_people_and_one_in_time_does_not() -> None:
+    asking = view("lock", StepState.ASKING, planned=1, asked=True, approvals_needed=1)
+    playbook = playbook_of(
+        "lock: {title: Lock, do: accounts.lock, with: {accounts: '{{ inputs.accounts }}'}}"
+    )
+
+    def moves(escalates_at: datetime | None) -> list[Move]:
+        late = replace(asking, escalates_at=escalates_at)
+        return next_moves(state_of(playbook, late), NOON)
+
+    assert moves(NOON) == [Escalate(step="lock", round=1, rung=1)]
+    assert moves(NOON + timedelta(seconds=1)) == []
+    assert moves(None) == []
+
+
+def test_added_targets_become_a_further_round_in_the_order_of_needs_and_once(
+    playbook: Playbook,
+) -> None:
+    lock = view("lock", S.DONE, done=1)
+    logs = view("logs", S.DONE, done=1, joined=1)
+    told = view("tell", S.ASKING, planned=3, asked=True, approvals_needed=2)
+    state = replace(state_of(playbook, logs, lock, told), joined=1)
+    assert next_moves(state, NOON)[0] == Expand(step="lock", round=2)
+    assert [move.step for move in next_moves(state, NOON)] == ["lock", "ask"]
+    wide = replace(state, steps={**state.steps, "lock": replace(lock, joined=1)})
+    assert [move.step for move in next_moves(wide, NOON)] == ["ask"], "what asks is not overtaken"
+
+
+def test_rounds_are_counted_together_but_for_what_was_refused() -> None:
+    first = view("lock", S.PARTIAL, done=2, failed=1)
+    second = replace(view("lock", S.DONE, done=1), round=2)
+    refused = replace(view("lock", S.REFUSED, planned=9), round=3)
+    both = merged([first, second])
+    assert (both.round, both.state, both.counts.done, both.counts.failed) == (2, S.DONE, 3, 1)
+    assert merged([first, refused, replace(second, round=4)]).counts == both.counts
+    assert merged([first, second, refused]) is refused
+    assert not both.is_accepted
+    assert merged([replace(first, is_accepted=True), second]).is_accepted
+
+
+def test_what_comes_after_a_failed_step_begins_and_what_needs_it_does_not() -> None:
+    playbook = playbook_of(
+        """
+        lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}
+        prove: {title: Prove, needs: [lock], manual: x}
+        tell: {title: Tell, after: [lock], manual: x}
+        """
+    )
+    running = state_of(playbook, view("lock", StepState.RUNNING, planned=1))
+    assert next_moves(running, NOON) == []
+    failed = state_of(playbook, view("lock", StepState.FAILED, failed=1))
+    assert next_moves(failed, NOON) == [Prompt(step="tell", round=1)]
+
+
+def test_what_an_approver_refused_lets_nothing_begin_that_comes_after_it() -> None:
+    playbook = playbook_of(
+        """
+        lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}
+        tell: {title: Tell, after: [lock], manual: x}
+        """
+    )
+    refused = state_of(playbook, view("lock", StepState.REFUSED, planned=1))
+    assert next_moves(refused, NOON) == []

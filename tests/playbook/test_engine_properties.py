@@ -17,10 +17,10 @@ from standfast.playbook.engine import (
     State,
     StepView,
     Wake,
-    blocked,
     next_moves,
 )
 from standfast.playbook.model import OnPartial, Playbook, Step, StepKind
+from standfast.playbook.obstacles import blocked
 from standfast.playbook.standing import standing
 from standfast.records import Mode, StepState
 from tests.playbook.build import NOON, playbook_of

@@ -177,6 +177,10 @@ def test_a_misspelt_key_is_told_with_the_right_one() -> None:
         ("{title: T, manual: x, when: ''}", "`when` of step `s` is empty"),
         ("{title: T}", "step `s` does not say what it is"),
         ("{title: T, manual: x, needs: [a, a]}", "`needs` names `a` twice"),
+        (
+            "{title: T, manual: x, needs: [a], after: [a]}",
+            "step `s` names `a` under `needs` and under `after`",
+        ),
         ("{title: T, manual: x, needs: {a: 1}}", "`needs` of step `s` must be a list of texts"),
         ("{title: T, do: accounts.lock, approval: none}", "must be a mapping"),
         ("{title: T, do: accounts.lock, approval: {count: 0}}", "`count` of `approval`"),
@@ -283,3 +287,24 @@ def _written(tree: object) -> str:
     if isinstance(tree, list):
         return "[" + ", ".join(_written(below) for below in tree) + "]"
     return str(tree)
+
+
+def test_roles_better_playbooks_and_facts_are_read() -> None:
+    steps = (
+        'ask: {title: A, decide: "Well?", options: [a, b], facts: ["Who?", "When?"], by: [boss]}'
+    )
+    text = text_of(steps) + "instead:\n  ransomware: files do not open.\nroles:\n  boss: decides\n"
+    playbook = load(text, "small.yaml")
+    assert playbook.instead == {"ransomware": "files do not open."}
+    assert playbook.roles == {"boss": "decides"}
+    assert playbook.step("ask").facts == ("Who?", "When?")
+    assert playbook.step("ask").by == ("boss",)
+
+
+def test_what_is_said_of_a_role_or_playbook_must_be_a_text() -> None:
+    text = text_of("a: {title: A, manual: x}") + "instead:\n  Lock It: x\n  other: 3\nroles: boss\n"
+    assert problems_of(text) == [
+        (11, "`Lock It` is no name under `instead`"),
+        (12, "`other` under `instead` must be a text of at most 500 characters"),
+        (13, "`roles` of the playbook must be a mapping of names to values"),
+    ]

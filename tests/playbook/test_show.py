@@ -45,7 +45,7 @@ def test_a_printed_playbook_says_everything_that_a_person_must_know() -> None:
         "With accounts: the accounts that you give",
         "Taken back by: accounts.unlock.",
         "Decide: Who else? (yes / no)",
-        'After step 2. Only if: answers.ask == "yes"',
+        "After step 2. Only if the answer to ask is “yes”.",
         "CANNOT BE TAKEN BACK.",
         "After steps 1, 3.",
         "Wait 90 minutes.",

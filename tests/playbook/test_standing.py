@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from standfast.playbook.engine import State, StepView
 from standfast.playbook.model import Playbook
-from standfast.playbook.standing import standing
+from standfast.playbook.standing import LegalClocks, standing
 from standfast.records import Mode, StepState
 from tests.playbook.build import NOON, playbook_of, state_of, view
 
@@ -100,7 +102,7 @@ def flags(state: State) -> tuple[bool, bool, bool]:
         (
             (LOCKED, ANSWERED, TOLD, LOOKED, view("rest", S.WAITING, due_at=NOON)),
             (False, True, False),
-            "`rest` waits until 2026-03-01T12:00:00.000000Z",
+            "`rest` waits until 2026-03-01 12:00 UTC",
         ),
         (
             (LOCKED, ANSWERED, TOLD, LOOKED, RESTED),
@@ -123,6 +125,59 @@ def test_the_operator_reads_one_next_step(
     state = state_of(playbook, *views)
     assert flags(state) == expected
     assert sentence in standing(state).next_step
+
+
+def test_when_the_next_people_are_paged_is_told_to_the_minute(playbook: Playbook) -> None:
+    asking = view("tell", S.ASKING, planned=3, asked=True)
+    late = replace(asking, escalates_at=NOON.replace(microsecond=304913))
+    told = standing(state_of(playbook, LOCKED, ANSWERED, late, LOOKED)).next_step
+    assert "paged at 2026-03-01 12:00 UTC)" in told
+
+
+def test_a_missed_clock_goes_before_closing(playbook: Playbook) -> None:
+    clocks = LegalClocks(missed=1, next_due=NOON)
+    whole = state_of(playbook, LOCKED, ANSWERED, TOLD, LOOKED, RESTED)
+    told = standing(whole, clocks).next_step
+    assert (
+        told.index("1 legal clock missed") < told.index("deadline list 7") < told.index("close 7")
+    )
+    assert "missed" not in standing(whole, LegalClocks(next_due=NOON)).next_step
+    closed = standing(replace(whole, is_halted=True, is_closed=True), clocks).next_step
+    assert "1 legal clock missed, the next legal clock is due 2026-03-01 12:00 UTC" in closed
+
+
+def test_what_a_rule_refused_is_not_to_be_tried_again(playbook: Playbook) -> None:
+    for left in ({"done": 4, "refused": 1}, {"refused": 5}):
+        short = view("lock", S.PARTIAL if "done" in left else S.FAILED, **left)
+        told = standing(state_of(playbook, short)).next_step
+        assert "`lock` holds up" in told
+        assert "retry" not in told
+        assert "`standfast incident status 7 --targets`" in told
+        assert "`standfast incident accept 7 lock`" in told
+    mixed = view("lock", S.PARTIAL, done=3, refused=1, failed=1)
+    assert "retry 7 lock" in standing(state_of(playbook, mixed)).next_step
+
+
+def test_written_letters_are_posted_before_anything_is_settled(playbook: Playbook) -> None:
+    unposted = view("tell", S.PARTIAL, done=3, unknown=4)
+    posted = "print and post them, then `standfast notice posted 7 tell --as PERSON`"
+    over = standing(state_of(playbook, LOCKED, ANSWERED, unposted, LOOKED, RESTED)).next_step
+    assert over.index(posted) < over.index("close 7")
+    hold = playbook_of(
+        """
+        tell:
+          title: Tell
+          do: notices.send
+          with: {template: t, audience: a}
+          approval: {none_because: a test}
+          on_partial: hold
+        look: {title: Look, needs: [tell], manual: Look.}
+        """
+    )
+    held_up = standing(state_of(hold, unposted)).next_step
+    assert held_up.index("notice posted 7 tell`") < held_up.index("incident settle 7")
+    lock = view("lock", S.PARTIAL, done=4, unknown=1)
+    assert "notice posted" not in standing(state_of(playbook, lock)).next_step
 
 
 def test_an_end_with_targets_left_says_so_first(playbook: Playbook) -> None:
@@ -178,3 +233,16 @@ def test_a_condition_that_cannot_be_evaluated_waits_for_a_person() -> None:
     state = state_of(playbook, view("a", S.DONE, answer="no"))
     assert flags(state) == (False, False, True)
     assert "`b` cannot begin: its condition cannot be evaluated" in standing(state).next_step
+
+
+def test_a_canary_in_hand_and_a_paused_notice_are_what_comes_next(playbook: Playbook) -> None:
+    canary = view("tell", S.RUNNING, done=3, planned=97, after_canary=97)
+    found = standing(state_of(playbook, LOCKED, ANSWERED, canary, LOOKED))
+    assert found.next_step.startswith("`tell` went to the first 3; the other 97 follow")
+    assert "`standfast notice go 7 tell`" in found.next_step
+    assert (found.is_busy, found.waits_for_people) == (True, False)
+    paused = replace(canary, is_paused=True)
+    found = standing(state_of(playbook, LOCKED, ANSWERED, paused, LOOKED))
+    assert found.next_step.startswith("`tell` is paused: 97 are not written to.")
+    assert "`standfast notice resume 7 tell`" in found.next_step
+    assert (found.is_busy, found.waits_for_people) == (False, True)

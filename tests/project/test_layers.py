@@ -65,7 +65,7 @@ def test_every_room_stands_in_a_layer() -> None:
     assert {room for room in rooms - {"__init__", "__main__"} if room not in layers} == set()
 
 
-@pytest.mark.parametrize("room", ["playbook", "continuity", "deadlines"])
+@pytest.mark.parametrize("room", ["playbook", "continuity", "triggers", "deadlines"])
 def test_every_room_of_rules_is_held_free_of_input_and_output(room: str) -> None:
     pure = next(item for item in CONTRACTS["contracts"] if "no input" in item["name"])
     is_there = (ROOT / "standfast" / room).is_dir()

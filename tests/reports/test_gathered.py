@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.operations import decisions
+from standfast.operations import decisions, undoing
 from standfast.operations.incident import advance, close, look, open_incident
 from standfast.operations.place import Place
 from standfast.operations.reports import (
@@ -47,7 +47,7 @@ def incident(place: Place) -> str:
         opened_by="dana",
     ).incident
     advance(place, opened, "direct")
-    decisions.answer(place, opened, "customers_affected", "yes")
+    decisions.answer(place, opened, "customers_affected", "yes", by="lee")
     advance(place, opened, "direct")
     return opened
 
@@ -71,7 +71,7 @@ def test_a_step_that_waits_for_approval_is_open_and_has_not_run(
 
 def test_the_whole_story_is_gathered(place: Place, incident: str) -> None:
     _approve(place, incident)
-    undo = decisions.undo(place, incident, targets=["alice"])
+    undo = undoing.undo(place, incident, targets=["alice"])
     advance(place, incident, "direct")
     report = incident_report(place, incident)
     steps = {step.name: step for step in report.steps}
@@ -89,7 +89,7 @@ def test_the_whole_story_is_gathered(place: Place, incident: str) -> None:
     assert sorted(one.who for one in report.accounts if one.is_given_back) == ["agents:a***"]
     assert len(report.accounts) == 3
     assert [(d.person, d.what) for d in report.decisions] == [
-        ("os:test", "answered yes to"),
+        ("lee", "answered yes to"),
         ("lee", "approved"),
     ]
     assert dict(report.ways) == {"direct": 4}

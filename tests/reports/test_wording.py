@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from standfast.counted import counted
 from standfast.records import EffectState, Proof
 from standfast.reports.contents import AccountLine, Decision, EvidenceLine
 from standfast.reports.wording import (
@@ -11,7 +12,6 @@ from standfast.reports.wording import (
     counts_words,
     duration,
     listed,
-    many,
     opened_commands,
     size,
     what_happened,
@@ -50,7 +50,7 @@ def test_a_size_is_in_decimal_units(count: int, text: str) -> None:
 
 
 def test_nouns_follow_their_counts() -> None:
-    assert (many(1, "person", "people"), many(2000, "person", "people")) == (
+    assert (counted(1, "person", "people"), counted(2000, "person", "people")) == (
         "1 person",
         "2,000 people",
     )

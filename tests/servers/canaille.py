@@ -10,6 +10,7 @@
 - Its SCIM ignores filters, answers 500 to `count`, and takes one request at a time here.
 """
 
+import re
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -86,6 +87,24 @@ class Canaille:
         if tokens is not None:
             self._last_sign_in[name] = int(time.time())
         return tokens
+
+    def browse(self, name: str, password: str) -> dict[str, str]:
+        """Sign a person in by browser, form by form; give the session's cookie."""
+        with httpx.Client(base_url=self.iam.url, follow_redirects=True, trust_env=False) as browser:
+            page = browser.get("login")
+            for answer in ({"login": name}, {"password": password}):
+                token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
+                assert token is not None
+                page = browser.post(page.url, data={**answer, "csrf_token": token.group(1)})
+            cookie = browser.cookies.get("canaille")
+        assert cookie is not None
+        return {"Cookie": f"canaille={cookie}"}
+
+    def is_signed_in(self, session: dict[str, str]) -> bool:
+        """Tell whether a browser's session is let in, and keep it whatever the answer sets."""
+        answer = httpx.get(f"{self.iam.url}consent/", headers=session, trust_env=False)
+        assert answer.status_code in (200, 302, 403), answer.status_code
+        return answer.status_code == 200
 
     def refresh(self, tokens: Tokens) -> Tokens | None:
         """Use the refresh token; None when it is turned away."""

@@ -4,6 +4,7 @@
 - `postgres_url`: function; the SQLAlchemy address of an empty database that is dropped afterwards.
 - Durability is off: what is thrown away needs no fsync. Do not test crash safety here.
 - It listens on a socket file in a folder of its own, at no port, so workers cannot meet.
+- Everybody is let in without a password, but the roles that `role` makes.
 """
 
 import fcntl
@@ -15,11 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from tests.servers import need
+
+_BY_PASSWORD = "by_password"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +32,12 @@ class Postgres:
 
     socket_folder: Path
     programs: Path
+    data: Path
 
     def url(self, database: str, *, driver: str = "+psycopg") -> str:
         """Give the address of a database; `driver=""` gives libpq's own form."""
         host = quote(str(self.socket_folder), safe="")
-        return f"postgresql{driver}://postgres@/{database}?host={host}"
+        return f"postgresql{driver}://postgres@/{quote(database, safe='')}?host={host}"
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -44,13 +49,30 @@ class Postgres:
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def execute(self, *statements: str) -> None:
+    def role(self, *attributes: str) -> tuple[str, str]:
+        """Make a role that signs in by password; give its name and the password."""
+        name, password = f"role_{uuid.uuid4().hex}", f"it's \\ {uuid.uuid4().hex}"
+        quoted = password.replace("'", "''")
+        self.execute(
+            f"CREATE ROLE {name} LOGIN PASSWORD '{quoted}' IN ROLE {_BY_PASSWORD}"
+            f" {' '.join(attributes)}"
+        )
+        return name, password
+
+    def execute(self, *statements: str, database: str = "postgres") -> None:
         """Run statements as the superuser, each in a transaction of its own."""
         import psycopg
 
-        with psycopg.connect(self.url("postgres", driver=""), autocommit=True) as connection:
+        with psycopg.connect(self.url(database, driver=""), autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
+
+    def rows(self, query: str, *, database: str) -> list[tuple[Any, ...]]:
+        """Give the rows of a query."""
+        import psycopg
+
+        with psycopg.connect(self.url(database, driver="")) as connection:
+            return connection.execute(query.encode()).fetchall()
 
 
 @contextmanager
@@ -66,11 +88,16 @@ def running_postgres() -> Iterator[Postgres]:
         try:
             info = server.get_postmaster_info()
             assert info.socket_dir is not None
-            postgres = Postgres(socket_folder=info.socket_dir, programs=server.bin_path)
+            data = folder / "data"
+            postgres = Postgres(socket_folder=info.socket_dir, programs=server.bin_path, data=data)
+            rules = data / "pg_hba.conf"
+            rules.write_text(f"local all +{_BY_PASSWORD} scram-sha-256\n{rules.read_text()}")
             postgres.execute(
+                f"CREATE ROLE {_BY_PASSWORD} NOLOGIN",
                 "ALTER SYSTEM SET fsync = off",
                 "ALTER SYSTEM SET synchronous_commit = off",
                 "ALTER SYSTEM SET full_page_writes = off",
+                "ALTER SYSTEM SET log_statement = 'ddl'",
                 "SELECT pg_reload_conf()",
             )
             yield postgres

@@ -2,6 +2,7 @@
 
 - `smtp_server`: function; a fresh server on a free port, offering SMTPUTF8, without TLS.
 - `running_smtp(...)`: the same as a context manager, with STARTTLS or sign-in or without SMTPUTF8.
+- With `extensions`, it offers PIPELINING or DSN as well, and keeps what was asked of it.
 - A message counts as delivered only when the server took it, answer or no answer.
 """
 
@@ -32,6 +33,7 @@ class Delivered:
     recipients: tuple[str, ...]
     raw: bytes
     greeting: str  # what the client called itself
+    asked: str  # the DSN parameters of MAIL and RCPT
     signed_in_as: str | None
     was_encrypted: bool
 
@@ -47,6 +49,10 @@ class SmtpServer:
         self.host = "127.0.0.1"
         self.port = port
         self.sessions = 0
+        self.extensions: tuple[str, ...] = ()
+        self.transports: list[asyncio.Transport] = []
+        self.asked: dict[int, tuple[str, ...]] = {}  # of each session, for its message now
+        self.flights: list[bytes] = []  # what came in together, where it is looked at
         self._lock = threading.Lock()
         self._delivered: list[Delivered] = []
         self._recipient_answers: dict[str, str] = {}
@@ -93,7 +99,7 @@ class SmtpServer:
         """Wait until a client stands at `rcpt` or `data`."""
         assert self._reached[stage].wait(HOLD_SECONDS), f"no client came to {stage}"
 
-    # What aiosmtpd calls, in its own thread.
+    # What runs in the server's own thread; first what aiosmtpd calls.
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd names its hooks so
         self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
@@ -101,7 +107,7 @@ class SmtpServer:
         with self._lock:
             self.sessions += 1
         session.host_name = hostname
-        return responses
+        return [*responses[:-1], *(f"250-{one}" for one in self.extensions), responses[-1]]
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd names its hooks so
         self, server: Any, session: Any, envelope: Any, address: str, options: Sequence[str]
@@ -122,11 +128,19 @@ class SmtpServer:
         with self._lock:
             answer = self._data_answers.pop(0) if self._data_answers else "250 OK"
             if answer.startswith("2") or answer == "take and drop":
-                self._delivered.append(_delivered(session, envelope))
+                asked = self.asked.get(id(session), ())
+                self._delivered.append(_delivered(session, envelope, asked))
         if answer in (DROP, "take and drop"):
             server.transport.abort()
             return "421 cut"
         return answer
+
+    async def hang_up(self) -> None:
+        """End the connections that clients keep."""
+        for transport in self.transports:
+            transport.abort()
+        for _ in range(3):  # for the callbacks of that
+            await asyncio.sleep(0)
 
     async def _stand(self, server: Any, stage: str) -> None:
         self._reached[stage].set()
@@ -137,13 +151,14 @@ class SmtpServer:
             await asyncio.sleep(0.01)
 
 
-def _delivered(session: Any, envelope: Any) -> Delivered:
+def _delivered(session: Any, envelope: Any, asked: Sequence[str]) -> Delivered:
     signed_in = session.auth_data.login.decode() if session.authenticated else None
     return Delivered(
         sender=envelope.mail_from,
         recipients=tuple(envelope.rcpt_tos),
         raw=envelope.original_content,
         greeting=session.host_name,
+        asked=" ".join(asked),
         signed_in_as=signed_in,
         was_encrypted=session.ssl is not None,
     )
@@ -155,10 +170,41 @@ def running_smtp(
     smtputf8: bool = True,
     starttls: ssl.SSLContext | None = None,
     credentials: tuple[str, str] | None = None,
+    extensions: tuple[str, ...] = (),
 ) -> Iterator[SmtpServer]:
     """Run a server on a free port; with `credentials`, a client must sign in before MAIL."""
     from aiosmtpd.controller import Controller
-    from aiosmtpd.smtp import AuthResult, LoginPassword
+    from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+
+    class Offering(SMTP):
+        """The library's server, which also takes the parameters of RFC 3461 and keeps them."""
+
+        def connection_made(self, transport: Any) -> None:
+            mailbox.transports.append(transport)
+            super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            mailbox.flights.append(data)
+            super().data_received(data)
+
+        async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802 - its name there
+            mailbox.asked[id(self.session)] = ()
+            await super().smtp_MAIL(self._keeping(arg, ("RET=", "ENVID=")))
+
+        async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802 - its name there
+            await super().smtp_RCPT(self._keeping(arg, ("NOTIFY=", "ORCPT=")))
+
+        def _keeping(self, arg: str | None, names: tuple[str, ...]) -> str | None:
+            words = (arg or "").split(" ")
+            if "DSN" in extensions:
+                kept = tuple(word for word in words if word.startswith(names))
+                mailbox.asked[id(self.session)] += kept
+                words = [word for word in words if not word.startswith(names)]
+            return arg if arg is None else " ".join(words)
+
+    class Offered(Controller):
+        def factory(self) -> Any:
+            return Offering(self.handler, **self.SMTP_kwargs)
 
     def authenticate(
         server: Any, session: Any, envelope: Any, mechanism: str, data: object
@@ -167,7 +213,8 @@ def running_smtp(
         return AuthResult(success=data == expected, handled=False, auth_data=data)
 
     mailbox = SmtpServer(free_port())
-    controller = Controller(
+    mailbox.extensions = extensions
+    controller = Offered(
         mailbox,
         hostname=mailbox.host,
         port=mailbox.port,
@@ -184,6 +231,7 @@ def running_smtp(
         yield mailbox
     finally:
         mailbox.release()
+        asyncio.run_coroutine_threadsafe(mailbox.hang_up(), controller.loop).result(HOLD_SECONDS)
         controller.stop()
 
 

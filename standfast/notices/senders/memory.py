@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from standfast.notices.senders import Message, Sender
+from standfast.notices.senders.letters import why_no_letter
 from standfast.records import EffectState, Limits, Result
 
 
@@ -36,13 +37,22 @@ class MemorySender(Sender):
         name: str = "memory",
         answer: Callable[[Message], Answer] = lambda _: TAKEN,
         limits: Limits | None = None,
+        is_postal: bool = False,
     ) -> None:
-        """`answer` decides about each message; what it raises escapes, as a bug would."""
+        """`answer` decides about each message; what it raises escapes, as a bug would.
+
+        The twin of a channel of letters `is_postal`: it takes lines of an address, and no mail.
+        """
         self.name = name
         self.limits = limits or Limits(batch=10, is_local=True)
         self.messages: list[Message] = []  # taken on, in order, repeats included
         self._answer = answer
+        self._is_postal = is_postal
         self._lock = threading.Lock()
+
+    def why_no_address(self, address: str) -> str:
+        """Say why the channel that this stands for could not carry anything there."""
+        return why_no_letter(address) if self._is_postal else super().why_no_address(address)
 
     def find(self, tokens: Sequence[str]) -> list[bool | None]:
         """Was each message taken on?"""

@@ -5,44 +5,44 @@ renderer, and what happens after the relay took a message on (bounces) to whoeve
 
 Rules
 - One connection a call, with all its messages; a message that was turned away is followed by RSET.
+  It is kept for the next call while it is fresh, and asked whether it is alive before it is used.
+- Where the relay offers PIPELINING, MAIL, RCPT and DATA go in one flight (RFC 2920); the message
+  itself never before the relay asked for it. Where it offers DSN, it is asked to tell of failures,
+  with our token as the envelope's id and the headers only (RFC 3461).
 - What breaks before the relay asked for the message's bytes was surely not taken on: FAILED. From
   the first byte until the relay's answer, a break is UNKNOWN, for that message only.
 - 5xx at RCPT or after DATA is about this message: REFUSED. 4xx, and whatever stops the whole call
   (no connection, sign-in, MAIL FROM), is FAILED; with a time to try again when that may help.
 - STARTTLS never falls back to plain text, and no password travels without TLS.
 - An address with letters beyond ASCII before the @ is sent only to a relay that offers SMTPUTF8.
-- No tracking, no header that a recipient's data could shape; Auto-Submitted keeps holiday answers
-  away (RFC 3834).
 - The call ends by its deadline: what was not begun by then was not sent.
 """
 
-import re
 import smtplib
 import ssl
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from email.headerregistry import Address as MailAddress
-from email.message import EmailMessage
-from email.policy import SMTP
 from pathlib import Path
 from typing import Literal
 
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.notices.addresses import Address, parse_address
-from standfast.notices.plain import is_one_line
+from standfast.notices.plain import begins_encoded_word, is_one_line
 from standfast.notices.senders import Message, Sender
-from standfast.records import EffectState, Limits, Result, utc
+from standfast.notices.senders.mime import written
+from standfast.records import EffectState, Limits, Result
 
 RELAY_AWAY_SECONDS = 60.0
 COME_BACK_SECONDS = 300.0  # 4xx: greylisting mostly, which RFC 6647 2.4 wants over in minutes
 FAREWELL_SECONDS = 2.0  # QUIT is politeness; the results are known
+FRESH_SECONDS = 20.0  # a relay ends idle connections, RFC 5321 4.5.3.2.7 after 5 minutes at least
+MOST_MESSAGES = 100  # on one connection: some relays cut it after so many
 
-# Seven bits in every header and body, so that no relay on the way has a reason to rewrite them.
-_POLICY = SMTP.clone(cte_type="7bit")
-_UTF8_POLICY = SMTP.clone(cte_type="7bit", utf8=True)
+_WELL = (250, 251, 252)
 _SIGN_IN_FIRST = frozenset({530, 534, 535, 538})  # RFC 4954: about us, not about the recipient
 
 
@@ -51,7 +51,17 @@ class _Answer:
     state: EffectState
     reason: str = ""
     retry_after_seconds: float | None = None
+    may_go_elsewhere: bool = False
     is_last: bool = False  # the connection is of no more use
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """A connection, and how many messages went over it in earlier calls."""
+
+    connection: smtplib.SMTP
+    messages: int = 0
+    fresh_until: float = 0.0
 
 
 class _NoConnection(Exception):
@@ -97,8 +107,8 @@ class SmtpSender(Sender):
             raise self._misfit("username", "is not sent without TLS; set security")
         if (username is None) != (password is None):
             raise self._misfit("username", "and password go together; give both or neither")
-        if not is_one_line(from_name):
-            raise self._misfit("from_name", "must be one visible line")
+        if not is_one_line(from_name) or begins_encoded_word(from_name):
+            raise self._misfit("from_name", "must be one visible line and have no =? in it")
         self._sender = self._own_address("sender_address", sender_address)
         self._reply_to = None if reply_to is None else self._own_address("reply_to", reply_to)
         self._from_name = from_name
@@ -109,6 +119,8 @@ class SmtpSender(Sender):
         self._ca_file = ca_file
         self._clock = clock
         self._monotonic = monotonic
+        self._guard = threading.Lock()
+        self._kept: list[_Kept] = []
 
     def reach(self) -> None:
         try:
@@ -117,12 +129,19 @@ class SmtpSender(Sender):
             raise Unavailable(f"sender {self.name!r}: {nothing}") from None
         _say_goodbye(connection)
 
+    def close(self) -> None:
+        with self._guard:
+            kept, self._kept = self._kept, []
+        for one in kept:
+            _say_goodbye(one.connection)
+
     def _send(self, messages: Sequence[Message]) -> list[Result]:
         deadline = self._monotonic() + self.limits.timeout_seconds
         try:
-            connection = self._connect(deadline)
+            found = self._take_kept() or _Kept(connection=self._connect(deadline))
         except _NoConnection as nothing:
             return [_result(message, nothing.answer) for message in messages]
+        connection = found.connection
         results: list[Result] = []
         rest: _Answer | None = None  # once set, what holds for each message not begun
         try:
@@ -139,8 +158,29 @@ class SmtpSender(Sender):
                     answer = rest
                 results.append(_result(message, answer))
         finally:
-            _say_goodbye(connection)
+            is_whole = rest is None and len(results) == len(messages)
+            if is_whole and found.messages + len(messages) < MOST_MESSAGES:
+                self._keep(connection, found.messages + len(messages))
+            else:
+                _say_goodbye(connection)
         return results
+
+    def _take_kept(self) -> "_Kept | None":
+        """Give a connection of an earlier call that still answers."""
+        while True:
+            with self._guard:
+                found = self._kept.pop() if self._kept else None
+            if found is None:
+                return None
+            if self._monotonic() < found.fresh_until and _is_alive(found.connection):
+                return found
+            _say_goodbye(found.connection)
+
+    def _keep(self, connection: smtplib.SMTP, messages: int) -> None:
+        fresh_until = self._monotonic() + FRESH_SECONDS
+        kept = _Kept(connection=connection, messages=messages, fresh_until=fresh_until)
+        with self._guard:
+            self._kept.append(kept)
 
     def _connect(self, deadline: float) -> smtplib.SMTP:
         try:
@@ -201,19 +241,15 @@ class SmtpSender(Sender):
             return _Answer(
                 state=EffectState.REFUSED,
                 reason="the address needs SMTPUTF8, which the relay does not offer",
+                may_go_elsewhere=True,
             )
         try:
             payload = self._payload(message, address)
         except Exception as error:  # whatever this one message broke, the others are still due
             reason = f"cannot be written as mail ({type(error).__name__})"
             return _Answer(state=EffectState.REFUSED, reason=reason)
-        options = ("SMTPUTF8", "BODY=8BITMIME") if address.needs_smtputf8 else ()
         try:
-            answer = (
-                _judge("MAIL FROM", connection.mail(self._sender.text, options)[0])
-                or _judge("RCPT TO", connection.rcpt(address.text)[0])
-                or _judge("DATA", connection.docmd("DATA")[0], good=(354,))
-            )
+            answer = self._announce(connection, message, address)
             if answer is not None:
                 return answer if answer.is_last else _after_rset(connection, answer)
         except OSError:
@@ -222,23 +258,52 @@ class SmtpSender(Sender):
             )
         return _send_bytes(connection, payload)
 
+    def _announce(
+        self, connection: smtplib.SMTP, message: Message, address: Address
+    ) -> _Answer | None:
+        """Say who writes to whom; None once the relay asks for the message's bytes."""
+        mail, rcpt = f"MAIL FROM:<{self._sender.text}>", f"RCPT TO:<{address.text}>"
+        if address.needs_smtputf8:
+            mail += " SMTPUTF8 BODY=8BITMIME"
+        if connection.has_extn("dsn"):
+            mail += f" RET=HDRS ENVID={message.token}"
+            rcpt += " NOTIFY=FAILURE,DELAY"
+            if not address.needs_smtputf8:  # RFC 6533 has another form for those, seldom known
+                rcpt += f" ORCPT=rfc822;{_xtext(address.text)}"
+        commands = {"MAIL FROM": mail, "RCPT TO": rcpt, "DATA": "DATA"}
+        is_in_one = connection.has_extn("pipelining")
+        if is_in_one:
+            connection.send("".join(f"{one}\r\n" for one in commands.values()).encode())
+        found: _Answer | None = None
+        status = 0
+        for command, line in commands.items():
+            if not is_in_one:
+                connection.send(f"{line}\r\n".encode())
+            try:
+                status = connection.getreply()[0]
+            except OSError:
+                if found is not None:  # the answer that came before the end still stands
+                    return replace(found, is_last=True)
+                raise
+            found = found or _judge(command, status, (354,) if command == "DATA" else _WELL)
+            if found is not None and not is_in_one:
+                return found
+        if found is not None and status == 354:
+            # RFC 2920 3.1: asked for a message that goes to nobody, it gets an empty one.
+            connection.send(b".\r\n")
+            connection.getreply()
+        return found
+
     def _payload(self, message: Message, address: Address) -> bytes:
-        mail = EmailMessage(policy=_UTF8_POLICY if address.needs_smtputf8 else _POLICY)
-        mail["From"] = MailAddress(self._from_name, self._sender.local, self._sender.domain)
-        mail["To"] = MailAddress(username=address.local, domain=address.domain)
-        if self._reply_to is not None:
-            mail["Reply-To"] = MailAddress("", self._reply_to.local, self._reply_to.domain)
-        mail["Subject"] = message.subject
-        mail["Date"] = utc(self._clock())
-        mail["Message-ID"] = f"<{message.token}@{self._sender.domain}>"
-        mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(message.text)
-        mail.add_alternative(message.html, subtype="html")
-        mail["Content-Language"] = (
-            message.language
-        )  # last: setting a content drops Content-… headers
-        stuffed = re.sub(rb"(?m)^\.", b"..", mail.as_bytes())  # RFC 5321 4.5.2
-        return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")
+        mail = written(
+            message,
+            address,
+            sender=self._sender,
+            from_name=self._from_name,
+            reply_to=self._reply_to,
+            now=self._clock(),
+        )
+        return mail.replace(b"\n.", b"\n..") + b".\r\n"  # RFC 5321 4.5.2
 
     def _own_address(self, key: str, text: str) -> Address:
         try:
@@ -253,7 +318,7 @@ class SmtpSender(Sender):
         return ConfigurationError(f"sender {self.name!r}: {key} {why}")
 
 
-def _judge(command: str, status: int, good: tuple[int, ...] = (250, 251, 252)) -> _Answer | None:
+def _judge(command: str, status: int, good: tuple[int, ...] = _WELL) -> _Answer | None:
     """Say what an answer means for this message, or nothing when it is good."""
     if status in good:
         return None
@@ -330,6 +395,7 @@ def _result(message: Message, answer: _Answer) -> Result:
         state=answer.state,
         reason=answer.reason,
         retry_after_seconds=answer.retry_after_seconds,
+        may_go_elsewhere=answer.may_go_elsewhere,
     )
 
 
@@ -337,6 +403,19 @@ def _allow(connection: smtplib.SMTP, seconds: float) -> None:
     """Give each further word on this connection at most `seconds`."""
     if connection.sock is not None:
         connection.sock.settimeout(max(seconds, 0.01))
+
+
+def _is_alive(connection: smtplib.SMTP) -> bool:
+    _allow(connection, FAREWELL_SECONDS)
+    try:
+        return connection.rset()[0] == 250
+    except OSError:
+        return False
+
+
+def _xtext(text: str) -> str:
+    """Write an address so that it can stand as a parameter (RFC 3461 4)."""
+    return "".join(one if one not in "+=" else f"+{ord(one):02X}" for one in text)
 
 
 def _say_goodbye(connection: smtplib.SMTP) -> None:

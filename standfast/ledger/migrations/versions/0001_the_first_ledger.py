@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "0001.1"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.Column("opened_by", sa.String(length=64), nullable=False),
         sa.Column("is_signed", sa.Boolean(), nullable=False),
         sa.Column("trigger", sa.String(length=128), nullable=True),
+        sa.Column("joined", sa.Integer(), nullable=False),
         sa.Column("seal", sa.String(length=64), nullable=False),
         sa.Column("closed_at", sa.String(length=27), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incident")),
@@ -71,6 +72,38 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_person")),
     )
     op.create_table(
+        "staff",
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=32), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("roles", sa.Text(), nullable=False),
+        sa.Column("leaves_at", sa.String(length=27), nullable=True),
+        sa.Column("changed_at", sa.String(length=27), nullable=False),
+        sa.Column("gone_at", sa.String(length=27), nullable=True),
+        sa.PrimaryKeyConstraint("source", "key", name=op.f("pk_staff")),
+    )
+    op.create_table(
+        "incident_subject",
+        sa.Column("handle", sa.String(length=32), nullable=False),
+        sa.Column("incident", sa.String(length=32), nullable=False),
+        sa.Column("recorded_at", sa.String(length=27), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["incident"], ["incident.id"], name=op.f("fk_incident_subject_incident")
+        ),
+        sa.PrimaryKeyConstraint("handle", "incident", name=op.f("pk_incident_subject")),
+    )
+    op.create_table(
+        "trigger_message",
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("message", sa.String(length=32), nullable=False),
+        sa.Column("incident", sa.String(length=32), nullable=False),
+        sa.Column("received_at", sa.String(length=27), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["incident"], ["incident.id"], name=op.f("fk_trigger_message_incident")
+        ),
+        sa.PrimaryKeyConstraint("source", "message", name=op.f("pk_trigger_message")),
+    )
+    op.create_table(
         "run",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
@@ -87,6 +120,23 @@ def upgrade() -> None:
         "run",
         ["kind", "subject", "started_at"],
         unique=False,
+    )
+    op.create_table(
+        "incident_fact",
+        sa.Column("incident", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("at", sa.String(length=27), nullable=True),
+        sa.Column("people", sa.Integer(), nullable=True),
+        sa.Column("is_so", sa.Boolean(), nullable=True),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("author", sa.String(length=64), nullable=False),
+        sa.Column("recorded_at", sa.String(length=27), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["incident"], ["incident.id"], name=op.f("fk_incident_fact_incident")
+        ),
+        sa.PrimaryKeyConstraint("incident", "number", name=op.f("pk_incident_fact")),
     )
     op.create_table(
         "approval",
@@ -154,6 +204,9 @@ def upgrade() -> None:
         sa.Column("hold_seconds", sa.Integer(), nullable=False),
         sa.Column("runs_from", sa.String(length=27), nullable=True),
         sa.Column("is_asked", sa.Boolean(), nullable=False),
+        sa.Column("rung", sa.Integer(), nullable=False),
+        sa.Column("escalates_at", sa.String(length=27), nullable=True),
+        sa.Column("joined", sa.Integer(), nullable=False),
         sa.Column("is_accepted", sa.Boolean(), nullable=False),
         sa.Column("needs_approvals", sa.Integer(), nullable=False),
         sa.Column("roles", sa.Text(), nullable=False),
@@ -219,4 +272,13 @@ def upgrade() -> None:
         "effect",
         ["incident", "state", "verb", "connector", "step", "round", "position"],
         unique=False,
+    )
+    op.create_table(
+        "delivery",
+        sa.Column("effect", sa.String(length=32), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("at", sa.String(length=27), nullable=False),
+        sa.Column("complained_at", sa.String(length=27), nullable=True),
+        sa.ForeignKeyConstraint(["effect"], ["effect.token"], name=op.f("fk_delivery_effect")),
+        sa.PrimaryKeyConstraint("effect", name=op.f("pk_delivery")),
     )

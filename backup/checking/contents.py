@@ -1,0 +1,273 @@
+"""The keyed check: what the recovery points reach is opened and compared with its hash.
+
+- Every page of every point is read, each once however many points share it, so a reference into
+  nothing is found wherever it stands.
+- Content is read whole, each blob once, or by a sample: pieces drawn at random, each byte of what
+  the points would restore being as likely, point by point.
+- A reference into a pack that the snapshot does not name is an error too: a keeper would free
+  that pack.
+- A pack with a problem is noted where packs are judged, and not tried again.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from backup.checking.findings import BACK_UP_AGAIN, Findings
+from backup.checking.packs import Packs
+from backup.checking.sampling import Sample, draw
+from backup.errors import BackupError, Damaged, StoreUnavailable, WrongKey
+from backup.format.layout import pack_name
+from backup.format.manifest import BlobRef, Child, Entry, leaf_from_bytes, node_from_bytes
+from backup.reader import Repository, blobs_of
+from backup.reading.blob_reader import BlobReader
+from backup.records import Point, Sampled
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Page:
+    """What lies below a page."""
+
+    files: int = 0
+    size: int = 0  # of the content that can be reached
+    packs: frozenset[bytes] = frozenset()
+    is_whole: bool = True  # every page below could be read
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tree:
+    """A point's tree, once its pages were checked."""
+
+    point: Point
+    reader: BlobReader
+    root: BlobRef
+    depth: int
+
+
+class Contents:
+    """One keyed check of every point that has not expired."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        packs: Mapping[str, Packs],
+        found: Findings,
+        tell: Callable[[str, int], None],
+    ) -> None:
+        self._repository = repository
+        self._packs = packs
+        self._found = found
+        self._tell = tell
+        self._pages: dict[tuple[object, ...], _Page] = {}
+        self._checked: set[int] = set()  # a hash of each blob's place: of millions, too
+        self._reads_content = True
+        self.opened_all = True  # whether the identity opens every point
+
+    def check(self) -> None:
+        """Read every point of every domain that the identity opens."""
+        for _ in self._points():
+            pass
+
+    def sample(self, sample: Sample, random: Callable[[int], bytes]) -> Sampled:
+        """Read every page, and content only where a draw falls."""
+        self._reads_content = False
+        sizes = [(point, page.size) for point, page in self._points()]
+        total = sum(size for _, size in sizes)
+        drawn = draw(total, sample.pieces, random) if total else []
+        base = 0
+        for point, size in sizes:
+            mine = _between(drawn, base, size)
+            base += size
+            if mine:
+                tree, _ = self._open(point)
+                self._draw(tree, tree.root, tree.depth, mine)
+        return Sampled(
+            pieces=len(drawn),
+            content_bytes=total,
+            damage=sample.damage,
+            confidence=sample.confidence if drawn else 0.0,
+        )
+
+    def _points(self) -> Iterator[tuple[Point, _Page]]:
+        """Check the pages of each point; one reader at a time, since each keeps what it read."""
+        for point in self._repository.points():
+            packs = self._packs.get(point.writer)
+            if packs is None or point.sequence not in packs.unexpired:
+                continue
+            domain = self._repository.trust.root.domain(point.domain)
+            if domain is not None and domain.erased is not None:
+                continue  # said of the key store
+            if not self._repository.opens(point):
+                self.opened_all = False
+                self._found.note(
+                    point.object_name,
+                    f"its domain {point.domain} is not opened by this key: it was not read",
+                    "run the check with a custodian's key of that domain",
+                )
+                continue
+            try:
+                tree, files = self._open(point)
+            except StoreUnavailable:
+                raise
+            except BackupError as error:
+                self._error(point, str(error))
+                continue
+            yield point, self._check_point(tree, files, packs)
+
+    def _open(self, point: Point) -> tuple[_Tree, int]:
+        _, body, reader = self._repository.open_point(point)
+        return _Tree(point=point, reader=reader, root=body.root, depth=body.depth), body.files
+
+    def _check_point(self, tree: _Tree, files: int, packs: Packs) -> _Page:
+        page = self._page(tree, tree.root, tree.depth, None)
+        try:
+            named = packs.history.packs_of(tree.point.sequence)
+        except Damaged:
+            named = None  # said by the keyless check
+        unnamed = set() if named is None else {pack.hex() for pack in page.packs} - named
+        for pack in sorted(unnamed):
+            self._error(tree.point, f"it reaches pack {pack}, which it does not name as needed")
+        if page.is_whole and page.files != files:
+            self._error(tree.point, f"it counts {files} files and holds {page.files}")
+        return page
+
+    def _page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
+        """Check a page and everything below it, once for all points that share it."""
+        key = (tree.point.writer, ref.pack, ref.offset, ref.inner, ref.length, ref.id, depth)
+        known = self._pages.get(key)
+        if known is not None:
+            return known
+        items = self._items(tree, ref, depth, child)
+        if items is None:
+            page = _Page(packs=_packs_of(ref), is_whole=False)
+        else:
+            below = [
+                self._page(tree, item.page, depth - 1, item)
+                if isinstance(item, Child)
+                else self._entry(tree, item)
+                for item in items
+            ]
+            page = _Page(
+                files=sum(one.files for one in below),
+                size=sum(one.size for one in below),
+                packs=_packs_of(ref).union(*(one.packs for one in below)),
+                is_whole=all(one.is_whole for one in below),
+            )
+        self._pages[key] = page
+        return page
+
+    def _items(
+        self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None
+    ) -> Sequence[Child | Entry] | None:
+        data = self._blob(tree, ref, f"a page of {tree.point.name}")
+        if data is None:
+            return None
+        where = f"page {ref.id.hex()[:16]} of the manifest"
+        try:
+            if depth:
+                return node_from_bytes(data, where, child)
+            return leaf_from_bytes(data, where, child)
+        except BackupError as error:
+            self._error(tree.point, str(error))
+            return None
+
+    def _entry(self, tree: _Tree, entry: Entry) -> _Page:
+        if entry.kind != "file":
+            return _Page()
+        self._tell(f"{tree.point.name} {entry.text}", 0)
+        packs = frozenset[bytes]().union(*map(_packs_of, entry.lists))
+        size = 0
+        refs = self._refs(tree, entry)
+        if refs is None:
+            return _Page(files=1, packs=packs)
+        reached: set[bytes] = set()
+        for ref in refs:
+            size += ref.length
+            reached.update(_packs_of(ref))
+            if self._reads_content:
+                self._check_once(tree, ref, entry)
+        if size != (wanted := _content_bytes(entry)):
+            self._error(
+                tree.point, f"{entry.text} has {size} bytes of content where {wanted} belong"
+            )
+        return _Page(files=1, size=size, packs=packs | reached)
+
+    def _refs(self, tree: _Tree, entry: Entry) -> list[BlobRef] | None:
+        if not entry.lists:
+            return list(entry.blobs)
+        for ref in entry.lists:
+            if self._blob(tree, ref, f"{entry.text} of {tree.point.name}") is None:
+                return None
+        try:
+            return list(blobs_of(tree.reader, entry))
+        except StoreUnavailable:
+            raise
+        except BackupError as error:
+            self._error(tree.point, f"{entry.text}: {error}")
+            return None
+
+    def _check_once(self, tree: _Tree, ref: BlobRef, entry: Entry) -> None:
+        key = hash((tree.point.writer, ref.pack, ref.offset, ref.inner, ref.length, ref.id))
+        if key not in self._checked:
+            self._checked.add(key)
+            self._blob(tree, ref, f"{entry.text} of {tree.point.name}")
+
+    def _blob(self, tree: _Tree, ref: BlobRef, cost: str) -> bytes | None:
+        """A blob that is what its reference says; None, once the pack's problem is noted."""
+        packs = self._packs[tree.point.writer]
+        if any(packs.is_lost(pack.hex()) for pack in _packs_of(ref)):
+            return None
+        before = tree.reader.bytes_read
+        try:
+            return tree.reader.blob(ref)
+        except (Damaged, WrongKey) as error:
+            # Where a frame crosses into the next pack, the one that is to blame names itself.
+            pack = ref.pack
+            if ref.next is not None and pack_name(tree.point.writer, ref.next.hex()) in str(error):
+                pack = ref.next
+            packs.lose(pack.hex(), str(error), "opening", cost=cost)
+            return None
+        finally:
+            self._tell(cost, tree.reader.bytes_read - before)
+
+    def _draw(
+        self,
+        tree: _Tree,
+        ref: BlobRef,
+        depth: int,
+        drawn: Sequence[int],
+        child: Child | None = None,
+    ) -> None:
+        """Check the pieces that the drawn bytes below a page lie in."""
+        base = 0
+        for item in self._items(tree, ref, depth, child) or ():
+            if isinstance(item, Child):
+                size = self._page(tree, item.page, depth - 1, item).size
+                mine = _between(drawn, base, size)
+                if mine:
+                    self._draw(tree, item.page, depth - 1, mine, item)
+                base += size
+            elif item.kind == "file":
+                for blob in self._refs(tree, item) or ():
+                    if _between(drawn, base, blob.length):
+                        self._check_once(tree, blob, item)
+                    base += blob.length
+
+    def _error(self, point: Point, problem: str) -> None:
+        self._found.error(
+            point.object_name, problem, BACK_UP_AGAIN, depth="opening", kind="content"
+        )
+
+
+def _packs_of(ref: BlobRef) -> frozenset[bytes]:
+    return frozenset((ref.pack,) if ref.next is None else (ref.pack, ref.next))
+
+
+def _content_bytes(entry: Entry) -> int:
+    return entry.size - sum(length for _, length in entry.holes)
+
+
+def _between(drawn: Sequence[int], base: int, size: int) -> list[int]:
+    """Those of the sorted numbers that fall into a stretch, counted from its start."""
+    low, high = bisect_left(drawn, base), bisect_left(drawn, base + size)
+    return [at - base for at in drawn[low:high]]

@@ -1,0 +1,164 @@
+"""A writer's packs, as a check sees them: which are there whole, and what one that is not costs.
+
+- A pack that is missing, cut or damaged is one finding, with the points that need it, however many
+  ways it was noticed in.
+- What the keeper's records freed may be gone.  A pack that a point which has not expired needs must
+  be there, whatever a record says of it.
+- A pack that the records distrust was found before, and its content is sent again: once the
+  writer's newest point does without it, it is a warning.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backup.capped import get_capped
+from backup.checking.findings import BACK_UP_AGAIN, FROM_A_COPY, Findings
+from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
+from backup.format.layout import pack_in, pack_name, packs_of
+from backup.format.pack import LARGEST_PACK
+from backup.history import History
+from backup.keeps import Keeps
+from backup.reader import Repository
+from backup.records import Depth
+from backup.stores import Store
+
+_POINTS_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Lost:
+    """Why a pack cannot be relied on."""
+
+    problem: str
+    depth: Depth
+    what_to_do: str
+    cost: str = ""  # a path that is lost with it, where one is known
+
+
+class Packs:
+    """The packs of one writer."""
+
+    def __init__(self, vault: Store, history: History, keeps: Keeps, found: Findings) -> None:
+        self._vault = vault
+        self.history = history
+        self._found = found
+        writer = history.writer
+        self._dropped = {sha256 for name, sha256 in keeps.dropped if name == writer}
+        self._distrusted = {sha256 for name, sha256 in keeps.distrusted if name == writer}
+        self.unexpired = [
+            sequence for sequence in history.snapshots if (writer, sequence) not in keeps.expired
+        ]
+        self._lost: dict[str, _Lost] = {}
+
+    def look(self) -> None:
+        """Compare what the snapshots name with what the store lists."""
+        waiting = dict(self.history.packs)
+        unnamed = 0
+        for stat in self._vault.list(packs_of(self.history.writer)):
+            pack = pack_in(stat.name)
+            size = None if pack is None else waiting.pop(pack[1], None)
+            if pack is None or size is None:
+                unnamed += 1
+            elif stat.size_bytes != size:
+                problem = f"has {stat.size_bytes} bytes where its snapshot says {size}"
+                self.lose(pack[1], problem, "looking")
+        for sha256 in waiting:
+            self.lose(sha256, "is missing although a snapshot names it", "looking")
+        for sha256 in self._dropped - self._lost.keys():
+            if sha256 in self.history.packs:
+                self.lose(sha256, "was dropped by the keeper, and is still there", "looking")
+        if unnamed:
+            self._found.note(
+                packs_of(self.history.writer),
+                f"{unnamed:,} packs are named by no snapshot: a run was interrupted or goes on",
+                "nothing: they are harmless, and the next run uses what it can",
+            )
+
+    def read(self, repository: Repository | None, tell: Callable[[str, int], None]) -> None:
+        """Read every pack whole; with an identity each is opened, too.
+
+        `tell` is called with the name and the number of bytes of each pack that was read.
+        """
+        for sha256 in self.history.packs:
+            if sha256 in self._lost:
+                continue
+            name = pack_name(self.history.writer, sha256)
+            try:
+                data = get_capped(self._vault, name, LARGEST_PACK)
+            except NotFound:
+                self.lose(sha256, "is missing although a snapshot names it", "looking")
+                continue
+            except Damaged as error:
+                self.lose(sha256, str(error), "reading")
+                continue
+            tell(name, len(data))
+            if hashlib.sha256(data).hexdigest() != sha256:
+                self.lose(sha256, "its bytes are not what its name says", "reading")
+            elif repository is not None:
+                self._open(repository, data, sha256, name)
+
+    def _open(self, repository: Repository, data: bytes, sha256: str, name: str) -> None:
+        try:
+            repository.open_whole_pack(data, self.history.writer, name)
+        except StoreUnavailable:
+            raise
+        except WrongKey:
+            self.lose(sha256, "does not open with the domain's key", "opening", BACK_UP_AGAIN)
+        except BackupError as error:
+            self.lose(sha256, str(error), "opening", BACK_UP_AGAIN)
+
+    def lose(
+        self,
+        sha256: str,
+        problem: str,
+        depth: Depth,
+        what_to_do: str = FROM_A_COPY,
+        cost: str = "",
+    ) -> None:
+        """Note that a pack cannot be relied on; the first reason counts."""
+        lost = _Lost(problem=problem, depth=depth, what_to_do=what_to_do, cost=cost)
+        self._lost.setdefault(sha256, lost)
+
+    def is_lost(self, sha256: str) -> bool:
+        """Whether that is known of a pack, so that nobody needs to try it again."""
+        return sha256 in self._lost
+
+    def report(self) -> None:
+        """Make one finding of each pack, with what it costs."""
+        if not self._lost:
+            return
+        needed_by: dict[str, list[int]] = {sha256: [] for sha256 in self._lost}
+        for sequence in self.unexpired:
+            for sha256 in self.history.known_packs_of(sequence) & self._lost.keys():
+                needed_by[sha256].append(sequence)
+        newest = self.unexpired[-1] if self.unexpired else None
+        for sha256, lost in self._lost.items():
+            self._report(sha256, lost, needed_by[sha256], newest)
+
+    def _report(self, sha256: str, lost: _Lost, points: list[int], newest: int | None) -> None:
+        name = pack_name(self.history.writer, sha256)
+        if not points and sha256 in self.history.packs:
+            if sha256 not in self._dropped:
+                problem = f"{lost.problem}; only points that have expired need it"
+                self._found.warning(name, problem, "nothing: the keeper drops it")
+            return
+        problem = lost.problem
+        if sha256 in self._dropped and not problem.startswith("was dropped"):
+            problem = f"was dropped by the keeper, and {problem}"
+        problem += f"; {self._points_text(points)}"
+        if lost.cost:
+            problem += f"; it costs at least {lost.cost}"
+        if sha256 in self._distrusted and newest not in points:
+            problem += "; it is known, and the newest point does without it"
+            self._found.warning(name, problem, "nothing more, if no copy of it is found")
+        else:
+            self._found.lost_pack(name, problem, lost.what_to_do, depth=lost.depth)
+
+    def _points_text(self, points: list[int]) -> str:
+        if not points:
+            return "a point reaches it that does not name it"
+        names = [f"{self.history.writer}/{number:010d}" for number in points[:_POINTS_NAMED]]
+        more = len(points) - len(names)
+        rest = f" and {more:,} more points" if more else ""
+        return f"needed by {', '.join(names)}{rest}"

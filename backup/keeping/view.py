@@ -1,0 +1,148 @@
+"""Everything that the keeper goes by, as it was at one moment: points, packs, and who needs what.
+
+- Snapshots never change, so each is read once, however often a run looks again.
+- A writer whose history has a hole or a snapshot that cannot be read is `blocked`: what that one
+  needed is not known, so nothing of the writer expires or goes until it is back.  One that has
+  expired itself blocks nothing.
+- Only packs under names of this format, of writers that a root record grants, are ever looked at.
+- No key is needed: the public part of a snapshot names its packs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from backup.checking.findings import Findings
+from backup.errors import Damaged
+from backup.format.keep import PackId, SnapshotId
+from backup.format.layout import number_in, pack_in, packs_of, snapshots_of
+from backup.format.snapshot import Snapshot
+from backup.history import History, Slot, read_slot
+from backup.keeping.retention import AgedPoint, moments
+from backup.keeps import Keeps, load_keeps
+from backup.stores import Stat, Store
+from backup.trust import Trust, load_trust
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """What there is, and what the records say of it."""
+
+    trust: Trust
+    keeps: Keeps
+    points: tuple[AgedPoint, ...]  # valid and not expired, each writer's in order
+    needs: Mapping[SnapshotId, frozenset[str]]  # the packs that each of them needs
+    unreadable: tuple[tuple[SnapshotId, datetime], ...]  # neither valid, burnt nor expired; stored
+    packs: Mapping[PackId, Stat]  # that are there
+    named: frozenset[PackId]  # by any valid snapshot, expired ones too
+    snapshots: tuple[Stat, ...]
+    blocked: Mapping[str, str]  # writer, and why
+
+
+@dataclass(kw_only=True)
+class Reader:
+    """Reads the vault, and what it has not read before when it looks again."""
+
+    vault: Store
+    owner: bytes
+    _slots: dict[str, Slot] = field(default_factory=dict)
+
+    def look(self) -> View:
+        """Read everything that the keeper goes by."""
+        # The records first: a snapshot that is committed meanwhile is seen, and a mark is not
+        # missed by it.
+        trust = load_trust(self.vault, owner=self.owner)
+        keeps = load_keeps(self.vault, trust)
+        points: list[AgedPoint] = []
+        needs: dict[SnapshotId, frozenset[str]] = {}
+        unreadable: list[tuple[SnapshotId, datetime]] = []
+        packs: dict[PackId, Stat] = {}
+        named: set[PackId] = set()
+        snapshots: list[Stat] = []
+        blocked: dict[str, str] = {}
+        for writer in trust.root.writer_ids:
+            # Packs before snapshots: what is put meanwhile is named by a snapshot, or young.
+            for stat in self.vault.list(packs_of(writer)):
+                pack = pack_in(stat.name)
+                if pack is not None:
+                    packs[pack] = stat
+            stats = {
+                number: stat
+                for stat in self.vault.list(snapshots_of(writer))
+                if (number := number_in(stat.name, snapshots_of(writer))) is not None
+            }
+            snapshots += stats.values()
+            history = History(writer, [self._slot(trust, writer, s.name) for s in stats.values()])
+            named.update((writer, sha256) for sha256 in history.packs)
+            problem = _problem(history, keeps)
+            if problem is not None:
+                blocked[writer] = problem
+            unreadable += [
+                ((writer, number), stats[number].modified) for number in _unread(history, stats)
+            ]
+            for point in _points(trust, history.snapshots, stats):
+                if point.id in keeps.expired:
+                    continue
+                points.append(point)
+                try:
+                    needs[point.id] = frozenset(history.packs_of(point.id[1]))
+                except Damaged:
+                    needs[point.id] = frozenset()  # the writer is blocked
+        return View(
+            trust=trust,
+            keeps=keeps,
+            points=tuple(points),
+            needs=needs,
+            unreadable=tuple(one for one in unreadable if one[0] not in keeps.expired),
+            packs=packs,
+            named=frozenset(named),
+            snapshots=tuple(snapshots),
+            blocked=blocked,
+        )
+
+    def _slot(self, trust: Trust, writer: str, name: str) -> Slot:
+        known = self._slots.get(name)
+        # What is not valid may become so by a root record that came meanwhile.
+        if known is None or known.snapshot is None:
+            known = replace(read_slot(self.vault, trust, writer, name), sealed=b"")
+            self._slots[name] = known
+        return known
+
+
+def _problem(history: History, keeps: Keeps) -> str | None:
+    found = Findings()
+    history.check(found)
+    prefix = snapshots_of(history.writer)
+    for finding in found.all():
+        number = number_in(finding.object, prefix)
+        if finding.severity == "error" and (history.writer, number) not in keeps.expired:
+            return f"{finding.object}: {finding.problem}"
+    return None
+
+
+def _unread(history: History, stats: Mapping[int, Stat]) -> Sequence[int]:
+    burnt = {number for snapshot in history.snapshots.values() for number in snapshot.burnt}
+    return [number for number in stats if number not in history.snapshots and number not in burnt]
+
+
+def _points(
+    trust: Trust, snapshots: Mapping[int, Snapshot], stats: Mapping[int, Stat]
+) -> list[AgedPoint]:
+    erased = {
+        (domain.id, domain.generation): domain.erased
+        for domain in trust.root.domains
+        if domain.erased is not None
+    }
+    order = sorted(snapshots)
+    when = moments((snapshots[number].time, stats[number].modified) for number in order)
+    return [
+        AgedPoint(
+            id=(snapshots[number].writer, number),
+            set_name=snapshots[number].set_name,
+            state=snapshots[number].state,
+            moment=moment,
+            stored=stats[number].modified,
+            erased=erased.get((snapshots[number].domain, snapshots[number].generation)),
+        )
+        for number, moment in zip(order, when, strict=True)
+    ]

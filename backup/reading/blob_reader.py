@@ -1,0 +1,222 @@
+"""Blobs out: from references to verified content, reading only the segments that a frame lies in.
+
+- Every blob is checked against its keyed hash before it is given to anyone.
+- Frames that lie one behind the other are read and decrypted as one range; the newest frames are
+  kept (8 MiB) for the blobs that follow in them.
+- A reader that may heal looks for a blob elsewhere when its pack is missing or damaged; one that
+  checks the packs must not.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import pyrage
+from blake3 import blake3
+
+from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable
+from backup.format.frame import from_frame
+from backup.format.layout import pack_name
+from backup.format.manifest import BlobRef
+from backup.format.pack import (
+    CAPACITY,
+    HEADER_BYTES,
+    SEGMENT_BYTES,
+    SEGMENT_PAYLOAD,
+    OpenPack,
+    parse_header,
+)
+from backup.reading.buffers import Buffers, OwnBuffer
+from backup.stores import Store
+
+_KEPT_BYTES = 8 * 1024 * 1024
+_KEPT_PACKS = 512
+_BUFFER_BYTES = 4 * 1024 * 1024 + 4 * SEGMENT_BYTES  # what `fetching` reads at once
+_MUCH_BYTES = 512 * 1024
+
+Raw = bytes | bytearray | memoryview
+Heal = Callable[[BlobRef], bytes | None]
+T = TypeVar("T")
+
+
+class BlobReader:
+    """Reads one writer's packs of one domain; safe to call from several threads."""
+
+    def __init__(
+        self,
+        *,
+        vault: Store,
+        writer: str,
+        domain: str,
+        repository: bytes,
+        identities: list[pyrage.x25519.Identity],
+        id_key: bytes,
+        heal: Heal | None = None,
+    ) -> None:
+        self._vault = vault
+        self._writer = writer
+        self._belongs = (repository, writer, domain)
+        self._identities = identities
+        self._id_key = id_key
+        self._heal = heal
+        self._lock = threading.Lock()
+        self._packs: OrderedDict[bytes, OpenPack] = OrderedDict()
+        self._frames: OrderedDict[tuple[bytes, int], Raw] = OrderedDict()
+        self._kept_bytes = 0
+        self._sealed = OwnBuffer(_BUFFER_BYTES)
+        self._plain = Buffers(_BUFFER_BYTES)
+        self.bytes_read = 0  # from the store
+        self.reached: set[bytes] = set()  # every pack that was opened
+
+    def blob(self, ref: BlobRef) -> bytes:
+        """A blob's content; `Damaged` when it is missing, cut, or not what its id says."""
+        try:
+            return bytes(self.checked(ref, self.frame(ref)))
+        except StoreUnavailable:
+            raise
+        except BackupError as error:
+            return self.healed(ref, error)
+
+    def checked(self, ref: BlobRef, raw: Raw) -> Raw:
+        """Cut a blob from its frame's raw bytes and check its id."""
+        content = raw[ref.inner : ref.inner + ref.length]
+        if len(content) != ref.length or blake3(content, key=self._id_key).digest() != ref.id:
+            raise Damaged(
+                f"{self._name(ref.pack)} holds other content than its reference says;"
+                " verify the repository with a key"
+            )
+        return content
+
+    def is_content(self, ref: BlobRef, content: Raw) -> bool:
+        """Whether some bytes are what a reference stands for; reads nothing."""
+        is_long_enough = len(content) == ref.length
+        return is_long_enough and blake3(content, key=self._id_key).digest() == ref.id
+
+    def healed(self, ref: BlobRef, error: BackupError) -> bytes:
+        """The same blob from where else it lies; raises what is given when there is nowhere."""
+        content = None if self._heal is None else self._heal(ref)
+        if content is None or not self.is_content(ref, content):
+            raise error
+        return content
+
+    def frame(self, ref: BlobRef) -> Raw:
+        """The raw bytes of the frame that a blob lies in."""
+        return self.kept(ref) or self._frames_in([ref])[0]
+
+    def kept(self, ref: BlobRef) -> Raw | None:
+        """The frame that a blob lies in, if it was read lately."""
+        key = (ref.pack, ref.offset)
+        with self._lock:
+            raw = self._frames.get(key)
+            if raw is not None:
+                self._frames.move_to_end(key)
+            return raw
+
+    def frames(self, refs: Sequence[BlobRef]) -> list[Raw | BackupError]:
+        """Read frames that lie one behind the other in one pack; an error is given, not raised.
+
+        What ails one does not touch the others.  Only `StoreUnavailable` is raised.
+        """
+        try:
+            return [*self._frames_in(refs)]
+        except StoreUnavailable:
+            raise
+        except BackupError:
+            return [self._frame_or_error(ref) for ref in refs]
+
+    def _frame_or_error(self, ref: BlobRef) -> Raw | BackupError:
+        try:
+            return self._frames_in([ref])[0]
+        except StoreUnavailable:
+            raise
+        except BackupError as error:
+            return error
+
+    def _frames_in(self, refs: Sequence[BlobRef]) -> list[Raw]:
+        begin, last = refs[0].offset, refs[-1]
+        end = min(last.offset + last.stored, CAPACITY)
+        plain = self._read(refs[0].pack, begin, end - begin)
+        found: list[Raw] = []
+        for ref in refs:
+            at = ref.offset - begin
+            data = plain[at : at + min(ref.stored, CAPACITY - ref.offset)]
+            if ref.next is not None:
+                data = memoryview(bytes(data) + self._read(ref.next, 0, ref.stored - len(data)))
+            found.append(memoryview(from_frame(data, self._name(ref.pack))))
+        with self._lock:
+            for ref, raw in zip(refs, found, strict=True):
+                self._keep((ref.pack, ref.offset), raw)
+        return found
+
+    def _keep(self, key: tuple[bytes, int], raw: Raw) -> None:
+        if key not in self._frames:
+            self._frames[key] = raw
+            self._kept_bytes += len(raw)
+        while self._kept_bytes > _KEPT_BYTES and len(self._frames) > 1:
+            _, dropped = self._frames.popitem(last=False)
+            self._kept_bytes -= len(dropped)
+
+    def open_pack(self, sha256: bytes) -> OpenPack:
+        """A pack's header, opened and checked to be this writer's and domain's."""
+        with self._lock:
+            known = self._packs.get(sha256)
+            if known is not None:
+                self._packs.move_to_end(sha256)
+                return known
+        name = self._name(sha256)
+        header = parse_header(self._range(name, 0, HEADER_BYTES), name)
+        if (header.repository, header.writer, header.domain) != self._belongs:
+            raise Damaged(f"{name} is a pack of another writer, domain or repository")
+        opened = OpenPack(header, self._identities, name)
+        with self._lock:
+            self._packs[sha256] = opened
+            self.reached.add(sha256)
+            while len(self._packs) > _KEPT_PACKS:
+                self._packs.popitem(last=False)
+        return opened
+
+    def _read(self, sha256: bytes, start: int, length: int) -> memoryview:
+        pack = self.open_pack(sha256)
+        name = self._name(sha256)
+        first = start // SEGMENT_PAYLOAD
+        last = (start + length - 1) // SEGMENT_PAYLOAD
+        sealed = self._sealed_range(
+            name, HEADER_BYTES + first * SEGMENT_BYTES, (last - first + 1) * SEGMENT_BYTES
+        )
+        room = self._plain.take(len(sealed)) if len(sealed) >= _MUCH_BYTES else None
+        plain = pack.open_segments(first, sealed, room)
+        begin = start - first * SEGMENT_PAYLOAD
+        part = plain[begin : begin + length]
+        if len(part) != length:
+            raise Damaged(
+                f"{name} is shorter than a reference into it says; restore it from a copy"
+            )
+        return part
+
+    def _sealed_range(self, name: str, start: int, length: int) -> bytes | memoryview:
+        """Some segments, in memory that is this thread's until it reads again."""
+        room = self._sealed.take(length) if length >= _MUCH_BYTES else None
+        if room is None:
+            return self._range(name, start, length)
+        count = self._from_store(name, lambda: self._vault.read_into(name, start, room))
+        with self._lock:
+            self.bytes_read += count
+        return room[:count]
+
+    def _range(self, name: str, start: int, length: int) -> bytes:
+        data = self._from_store(name, lambda: self._vault.get_range(name, start, length))
+        with self._lock:
+            self.bytes_read += len(data)
+        return data
+
+    def _from_store(self, name: str, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except NotFound:
+            raise Damaged(
+                f"{name} is missing from the store; take it from a copy of the repository"
+            ) from None
+
+    def _name(self, sha256: bytes) -> str:
+        return pack_name(self._writer, sha256.hex())

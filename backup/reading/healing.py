@@ -1,0 +1,108 @@
+"""Healing on reading: a blob whose pack is missing or damaged, taken from where else it lies.
+
+- A writer that was told of a lost pack sends its content again, so another point may name the same
+  blob, by the same keyed hash, in another pack.  Points of the same writer, domain and id key are
+  looked through, newest first.
+- A page that the point itself has too says nothing new, and is not read again.
+- What is found is compared with its id like everything else; what cannot be read is passed over.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from backup.errors import BackupError
+from backup.format.layout import pack_name
+from backup.format.manifest import BlobRef
+from backup.format.snapshot import Body
+from backup.reading.blob_reader import BlobReader
+from backup.reading.looking import Page, blobs_of, entries_of, pages_below, top_page
+
+_MOST_PLACES = 4
+
+
+class Healer:
+    """Finds the blobs of one point in others; call from one thread at a time."""
+
+    def __init__(
+        self,
+        *,
+        writer: str,
+        body: Body,
+        reader: BlobReader,
+        others: Callable[[], Iterator[tuple[str, Body]]],
+    ) -> None:
+        """`reader` must not heal itself; `others` gives points newest first, by their names."""
+        self._writer = writer
+        self._body = body
+        self._reader = reader
+        self._others = others
+        self._other_points: list[tuple[str, Body]] | None = None
+        self._bad: set[bytes] = set()
+        self._places: dict[bytes, list[tuple[str, BlobRef]]] = {}
+        self._healed: dict[str, bool] = {}  # sentences, and whether they were given
+
+    def find(self, ref: BlobRef) -> bytes | None:
+        """The blob's content from another place, or None."""
+        if ref.pack not in self._bad or ref.id not in self._places:
+            self._bad.add(ref.pack)
+            if ref.next is not None:
+                self._bad.add(ref.next)
+            self._search(ref)
+        for point, place in self._places.get(ref.id, ()):
+            try:
+                content = bytes(self._reader.checked(place, self._reader.frame(place)))
+            except BackupError:
+                continue
+            lost = pack_name(self._writer, ref.pack.hex())
+            self._healed.setdefault(f"{lost} healed from {point}", False)
+            return content
+        return None
+
+    def take_healed(self) -> list[str]:
+        """What was taken from where since the last call, a sentence each."""
+        new = [sentence for sentence, is_given in self._healed.items() if not is_given]
+        self._healed.update(dict.fromkeys(new, True))
+        return new
+
+    def _search(self, ref: BlobRef) -> None:
+        if self._other_points is None:
+            self._other_points = list(self._others())
+        wanted = {ref.id}
+        if not self._other_points:
+            self._places[ref.id] = []
+            return
+        seen: set[bytes] = set()
+        for found in self._refs(top_page(self._body), seen):
+            if not self._bad.isdisjoint((found.pack, found.next)):
+                wanted.add(found.id)
+        self._places.update({id_: [] for id_ in wanted})
+        for point, body in self._other_points:
+            for found in self._refs(top_page(body), seen):
+                if (
+                    found.id in wanted
+                    and self._bad.isdisjoint((found.pack, found.next))
+                    and len(self._places[found.id]) < _MOST_PLACES
+                ):
+                    self._places[found.id].append((point, found))
+            if all(self._places[id_] for id_ in wanted):
+                return
+
+    def _refs(self, page: Page, seen: set[bytes]) -> Iterator[BlobRef]:
+        """Every reference to a page and below it; below a page that was seen lies nothing new."""
+        yield page.ref
+        if page.ref.id in seen:
+            return
+        seen.add(page.ref.id)
+        try:
+            if page.depth:
+                for below in pages_below(self._reader, page):
+                    yield from self._refs(below, seen)
+                return
+            entries = entries_of(self._reader, page)
+        except BackupError:
+            return
+        for entry in entries:
+            yield from entry.lists
+            # What stands in a list that cannot be read is not found: the file is lost with it.
+            with suppress(BackupError):
+                yield from blobs_of(self._reader, entry)

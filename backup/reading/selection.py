@@ -1,0 +1,101 @@
+"""Selecting paths of a recovery point by patterns.
+
+- A pattern is matched against the whole path `<source>/<path>`: `*`, `?` and `[…]` as in a shell,
+  but `*` crosses slashes; `**/` is any number of folders, none too.  Selecting a folder selects
+  everything below it.  No pattern selects everything, several what any of them does.
+- Pages that cannot hold a selected path, or a folder above one, are not read.
+- A path is judged by itself, so entries may be asked about in any order and by several processes.
+"""
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from backup.format.manifest import path_key
+
+_WILD = re.compile(r"[*?\[]")
+_GLYPHS = re.compile(r"\*\*/|\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+
+
+class Selection:
+    """Which entries a caller wants; remembers which patterns matched something."""
+
+    def __init__(self, patterns: Sequence[str], *, takes_below: bool = True) -> None:
+        """Without `takes_below` a folder that fits is taken alone."""
+        below = "(?:/.*)?" if takes_below else ""
+        self._rules = {pattern: _rule(pattern.strip("/"), below) for pattern in patterns}
+        self._literals = [os.fsencode(_literal_folder(p.strip("/"))) for p in patterns]
+        self._open = dict(self._rules)  # those that matched nothing yet
+        self._matched: list[str] = []
+
+    def takes(self, path: bytes) -> bool:
+        """Whether a path is selected, by itself or by a folder above it."""
+        if not self._rules:
+            return True
+        text = os.fsdecode(path)
+        if self._open:
+            for pattern in [p for p, rule in self._open.items() if rule.match(text)]:
+                del self._open[pattern]
+                self._matched.append(pattern)
+        return any(rule.match(text) for rule in self._rules.values())
+
+    def may_lie_between(self, first: bytes, last: bytes) -> bool:
+        """Whether a page from `first` to `last` may hold a selected path or a folder above one."""
+        if not self._literals:
+            return True
+        low, high = path_key(first), path_key(last)
+        for literal in self._literals:
+            key = path_key(literal)
+            # What lies below a folder sorts right behind it: its key goes on with a zero byte.
+            if not literal or (key <= high and low < key + b"\1"):
+                return True
+            if any(low <= path_key(above) <= high for above in folders_above(literal)):
+                return True
+        return False
+
+    def unmatched(self) -> list[str]:
+        """Patterns that selected nothing so far."""
+        return list(self._open)
+
+    def take_matched(self) -> list[str]:
+        """Patterns that matched something since the last call."""
+        matched, self._matched = self._matched, []
+        return matched
+
+    def note_matched(self, patterns: Iterable[str]) -> None:
+        """Take over what another selection of the same patterns saw."""
+        for pattern in patterns:
+            self._open.pop(pattern, None)
+
+
+def folders_above(path: bytes) -> Iterator[bytes]:
+    """Give the path of each folder that a path lies in, the outermost first."""
+    at = path.find(b"/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)
+
+
+def _rule(pattern: str, below: str) -> re.Pattern[str]:
+    parts = []
+    for glyph in _GLYPHS.findall(pattern):
+        if glyph == "**/":
+            parts.append("(?:.*/)?")
+        elif len(glyph) > 1 and glyph.startswith("["):
+            parts.append(_inside(fnmatch.translate(glyph)))
+        elif glyph.startswith("*"):
+            parts.append(".*")
+        else:
+            parts.append("." if glyph == "?" else re.escape(glyph))
+    return re.compile(f"(?:{''.join(parts)}){below}\\Z", re.DOTALL)
+
+
+def _inside(translated: str) -> str:
+    return translated.removeprefix("(?s:").removesuffix(r")\Z").removesuffix(r")\z")
+
+
+def _literal_folder(pattern: str) -> str:
+    """The part of a pattern that every match begins with: a whole path, or whole folders of it."""
+    found = _WILD.search(pattern)
+    return pattern if found is None else pattern[: found.start()].rpartition("/")[0]

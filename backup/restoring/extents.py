@@ -1,0 +1,36 @@
+"""Where a file's content goes: from its start to its size, leaving out the holes."""
+
+import errno
+from collections.abc import Iterator
+
+from backup.format.manifest import Entry
+
+
+class Extents:
+    """What of a file is yet to be filled, in order."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._left: list[tuple[int, int]] = []  # (start, length)
+        position = 0
+        for start, length in (*entry.holes, (entry.size, 0)):
+            if start > position:
+                self._left.append((position, start - position))
+            position = start + length
+        self._left.reverse()
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether all content was taken."""
+        return not self._left
+
+    def take(self, length: int) -> Iterator[tuple[int, int]]:
+        """Give the places (start, length) of the next of the content; `OSError` beyond the end."""
+        while length:
+            if not self._left:
+                raise OSError(errno.EFBIG, "has more content than its size says")
+            start, room = self._left.pop()
+            count = min(room, length)
+            if count < room:
+                self._left.append((start + count, room - count))
+            length -= count
+            yield start, count

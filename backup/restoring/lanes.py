@@ -1,0 +1,157 @@
+"""Lanes: one kind of work done by several at once, in processes where that is safe or in threads.
+
+- Units are handed out one by one, in order, to whoever is free; so a slow one holds up no other.
+- A process is forked only while this one has a single thread: a fork copies no other thread, and
+  what such a thread had locked would stay locked.  Threads do the same where Python is not what is
+  waited for: a store across a network.
+- What a worker raises ends the whole and is raised here.  A worker that dies without a word is an
+  error too.  A worker whose parent is gone ends with its unit.
+"""
+
+import os
+import pickle
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any, TypeVar
+
+from backup.errors import BackupError
+
+_AHEAD = 2  # units that a worker has beside the one in hand, so that it never waits for us
+
+U = TypeVar("U")
+Emit = Callable[[Any], None]
+Worker = Callable[[U], None]
+MakeWorker = Callable[[Emit], AbstractContextManager[Worker[U]]]
+
+
+def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterator[Any]:
+    """Work units off in forked processes; gives what the workers emit, as it comes.
+
+    A worker made by `make` lives in its process; what it emits is pickled.
+    """
+    rest = iter(units)
+    pipes: dict[Connection[Any, Any], int] = {}
+    try:
+        for _ in range(lanes):
+            ours, theirs = Pipe()
+            pid = os.fork()
+            if not pid:
+                _child(make, theirs, [ours, *pipes])
+            theirs.close()
+            pipes[ours] = pid
+        for _ in range(_AHEAD):
+            for pipe in pipes:
+                _hand_out(pipe, rest)
+        working = set(pipes)
+        while working:
+            ready = set(wait([*working]))
+            for pipe in [pipe for pipe in working if pipe in ready]:
+                kind, value = _received(pipe)
+                if kind == "next":
+                    _hand_out(pipe, rest)
+                elif kind == "end":
+                    working.remove(pipe)
+                elif kind == "raise":
+                    raise value
+                else:
+                    yield value
+    finally:
+        for pipe in pipes:
+            pipe.close()
+        for pid in pipes.values():
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def in_threads(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterator[Any]:
+    """The same in threads of this process."""
+    rest = iter(units)
+    guard = threading.Lock()
+    said: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=64)
+    stopped = threading.Event()
+
+    def emit(value: Any) -> None:
+        said.put(("say", value))
+
+    def run() -> None:
+        try:
+            with make(emit) as work:
+                while not stopped.is_set():
+                    with guard:
+                        unit = next(rest, None)
+                    if unit is None:
+                        break
+                    work(unit)
+            said.put(("end", None))
+        except BaseException as error:
+            said.put(("raise", error))
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(lanes)]
+    for thread in threads:
+        thread.start()
+    working = len(threads)
+    try:
+        while working:
+            kind, value = said.get()
+            if kind == "end":
+                working -= 1
+            elif kind == "raise":
+                raise value
+            else:
+                yield value
+    finally:
+        stopped.set()
+        while any(thread.is_alive() for thread in threads):
+            with suppress(queue.Empty):
+                said.get(timeout=0.01)
+
+
+def _hand_out(pipe: "Connection[Any, Any]", rest: Iterator[U]) -> None:
+    with suppress(BrokenPipeError):  # its death is noticed where it is listened to
+        pipe.send(next(rest, None))
+
+
+def _received(pipe: "Connection[Any, Any]") -> tuple[str, Any]:
+    try:
+        kind, value = pipe.recv()
+    except (EOFError, ConnectionResetError):
+        raise BackupError(
+            "a process that took part in the work was killed; run the same command again"
+        ) from None
+    return kind, value
+
+
+def _child(
+    make: MakeWorker[U], pipe: "Connection[Any, Any]", others: "list[Connection[Any, Any]]"
+) -> None:
+    """Work until there is nothing left, and leave without any of the parent's clean-up."""
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and closes the pipe
+        for other in others:
+            other.close()
+        with make(lambda value: pipe.send(("say", value))) as work:
+            while (unit := pipe.recv()) is not None:
+                work(unit)
+                pipe.send(("next", None))
+        pipe.send(("end", None))
+        status = 0
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the parent is gone, or has enough
+    except BaseException as error:
+        with suppress(OSError):
+            pipe.send(("raise", _portable(error)))
+    finally:
+        os._exit(status)
+
+
+def _portable(error: BaseException) -> BaseException:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    except Exception:
+        return BackupError(f"unexpected {type(error).__name__} in a process that took part")
+    return error

@@ -1,0 +1,323 @@
+"""Restoring a point: the manifest is handed out in stretches; what they leave over is done last.
+
+- Content and names are the lanes' work (`lane`); large files in `pieces`, hard links between
+  stretches and the attributes of folders that several wrote into come when all of them are done.
+- A target is written from nothing, or gone on with after a crash: `journal`.
+- The journal goes when the disk has everything.  Whether the caller waits for that is its choice;
+  see `afterwards`.
+"""
+
+import ctypes
+import os
+import pickle
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from backup.errors import BackupError, NotWritable, StoreUnavailable, UsageError
+from backup.forking import may_fork
+from backup.format.manifest import Entry
+from backup.format.snapshot import Body
+from backup.reading.blob_reader import BlobReader
+from backup.reading.healing import Healer
+from backup.reading.looking import Page, blobs_of, find_entry, leaves, top_page
+from backup.reading.selection import Selection
+from backup.records import Point, Problem, Progress, RestoreResult
+from backup.restoring.afterwards import complete_behind
+from backup.restoring.journal import Target, opened_target
+from backup.restoring.lane import Lane, Report, Stretch, damaged, lost_page
+from backup.restoring.lanes import Emit, Worker, in_processes, in_threads
+from backup.restoring.own_process import settle_in
+from backup.restoring.pieces import Piece, pieces_of
+from backup.restoring.straight import Straight
+from backup.restoring.target import TreeWriter
+
+_MOST_LANES = 4
+_STRETCH_BYTES = 32 * 1024 * 1024
+_MOST_PARTS = 32
+_FEW_ENTRIES = 256
+_LEFT_IN_MEMORY = 4 * 1024 * 1024  # of what the stretches leave over
+_UMASK = re.compile(r"^Umask:\s*([0-7]+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What is to be restored, and how."""
+
+    repository: bytes
+    point: Point
+    to: Path
+    patterns: Sequence[str]
+    owner: bool
+    syncs: bool
+    lanes: int | None  # None: as many as there are processors, four at most
+    forks: bool  # whether the store may be read by processes forked from this one
+
+    def as_journal(self) -> dict[str, object]:
+        """What a later call must ask for to go on with this one."""
+        return {
+            "format": 1,
+            "kind": "restore",
+            "repository": self.repository.hex(),
+            "point": self.point.name,
+            "snapshot": self.point.sha256,
+            "patterns": list(self.patterns),
+            "owner": self.owner,
+        }
+
+
+@dataclass(kw_only=True, slots=True)
+class _Sum:
+    """What the lanes reported so far."""
+
+    files: int = 0
+    directories: int = 0
+    bytes: int = 0
+    bytes_done: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    made: list[Entry] = field(default_factory=list)
+    noted: list[Entry] = field(default_factory=list)
+    lost: dict[str, Problem] = field(default_factory=dict)
+    healed: dict[str, None] = field(default_factory=dict)
+
+    def add(self, report: Report) -> None:
+        self.files += report.files
+        self.directories += report.directories
+        self.bytes += report.size_bytes
+        self.bytes_done += report.bytes_done
+        self.problems += report.problems
+        self.made += report.made
+        self.noted += report.noted
+        self.lost.update(report.lost)
+        self.healed.update(dict.fromkeys(report.healed))
+
+
+class Restore:
+    """One restore of one point."""
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        body: Body,
+        open_reader: Callable[[], tuple[BlobReader, Healer]],
+        progress: Callable[[Progress], None] | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        """`open_reader` gives a reader of its own to each lane."""
+        if request.owner and os.geteuid() != 0:
+            raise UsageError("only root can restore owners; leave that out, or run as root")
+        self._request = request
+        self._body = body
+        self._open_reader = open_reader
+        self._progress = progress
+        self._now = now
+        self._selection = Selection(request.patterns)
+        self._sum = _Sum()
+
+    def run(self) -> RestoreResult:
+        """Do it; see `Repository.restore`."""
+        started = self._now()
+        with opened_target(self._request.to, self._request.as_journal()) as target:
+            with (
+                tempfile.SpooledTemporaryFile(_LEFT_IN_MEMORY) as links,
+                tempfile.SpooledTemporaryFile(_LEFT_IN_MEMORY) as put_off,
+            ):
+                for report in self._reports(target, self._stretches()):
+                    self._take_note(report)
+                    self._selection.note_matched(report.matched)
+                    for left, where in ((report.links, links), (report.put_off, put_off)):
+                        for one in left:
+                            pickle.dump(one, where)
+                for report in self._reports(target, self._pieces(_pickled(put_off))):
+                    self._take_note(report)
+                self._finish(target, _pickled(put_off), _pickled(links))
+            is_whole = not any(problem.is_missing for problem in self._sum.problems)
+            is_left = is_whole and not self._request.syncs and may_fork()
+            if is_left:
+                complete_behind(target, _sync)
+            elif is_whole or self._request.syncs:
+                _sync(target.root)
+            if is_whole and not is_left:
+                target.complete()
+        self._tell("")
+        unmatched = (
+            Problem(path=pattern, reason="selects nothing in this point")
+            for pattern in self._selection.unmatched()
+        )
+        return RestoreResult(
+            files=self._sum.files,
+            directories=self._sum.directories,
+            bytes=self._sum.bytes,
+            problems=(*self._sum.problems, *unmatched),
+            healed=tuple(sorted(self._sum.healed)),
+            is_resumed=target.is_resumed,
+            is_on_disk=self._request.syncs or (is_whole and not is_left),
+            started=started,
+            ended=self._now(),
+        )
+
+    def _take_note(self, report: Report) -> None:
+        self._sum.add(report)
+        self._tell(report.path)
+
+    def _reports(self, target: Target, units: Iterator[Stretch | Piece]) -> Iterator[Report]:
+        first = list(islice(units, 2))
+        if not first:
+            return
+        units = chain(first, units)
+        count = self._request.lanes or min(_MOST_LANES, len(os.sched_getaffinity(0)))
+        if count == 1 or len(first) == 1:
+            yield from self._alone(target, units)
+            return
+        forks = self._request.forks and may_fork()
+        run = in_processes if forks else in_threads
+
+        @contextmanager
+        def lane(emit: Emit) -> Iterator[Worker[Stretch | Piece]]:
+            if forks:
+                settle_in()
+            with self._lane(target, emit) as made:
+                yield made.work
+
+        yield from run(lane, units, count)
+
+    def _alone(self, target: Target, units: Iterable[Stretch | Piece]) -> Iterator[Report]:
+        reports: list[Report] = []
+        with self._lane(target, reports.append) as lane:
+            for unit in units:
+                lane.work(unit)
+                yield from reports
+                reports.clear()
+
+    @contextmanager
+    def _lane(self, target: Target, emit: Callable[[Report], None]) -> Iterator[Lane]:
+        reader, healer = self._open_reader()
+        with (
+            TreeWriter(
+                target.root,
+                owner=self._request.owner,
+                umask=_umask(),
+                is_resumed=target.is_resumed,
+                straight=Straight() if self._request.syncs else None,
+            ) as tree,
+            ThreadPoolExecutor(2) as pool,
+        ):
+            try:
+                yield Lane(
+                    reader=reader,
+                    healer=healer,
+                    tree=tree,
+                    selection=Selection(self._request.patterns),
+                    root=target.root,
+                    is_resumed=target.is_resumed,
+                    pool=pool,
+                    emit=emit,
+                )
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _stretches(self) -> Iterator[Stretch]:
+        """Cut the leaves so that the lanes have equal shares of the content, by what is average."""
+        reader, _ = self._open_reader()
+        average = self._body.bytes // max(1, self._body.files)
+
+        def lost(page: Page, error: BackupError) -> None:
+            self._sum.problems.append(lost_page(page, error))
+
+        for page in leaves(reader, top_page(self._body), self._selection, lost):
+            entries = (
+                self._body.files + self._body.directories
+                if page.listed is None
+                else page.listed.entries
+            )
+            parts = entries * average // _STRETCH_BYTES
+            if page.listed is None:
+                parts = max(parts, entries // _FEW_ENTRIES)
+            parts = max(1, min(parts, _MOST_PARTS, entries))
+            for part in range(parts):
+                yield Stretch(page=page, part=part, parts=parts)
+
+    def _pieces(self, put_off: Iterable[Entry]) -> Iterator[Piece]:
+        """Cut the files that were put off; each piece is made only when a lane asks for it."""
+        reader, _ = self._open_reader()
+        lost = self._sum.lost
+        for entry in put_off:
+            end = 0
+            try:
+                for piece in pieces_of(entry, blobs_of(reader, entry)):
+                    if entry.text in lost:
+                        break
+                    end = piece.end
+                    yield piece
+                if end < entry.size and entry.text not in lost:
+                    lost[entry.text] = damaged(entry, "it has less content than its size says")
+            except StoreUnavailable:
+                raise
+            except BackupError as error:
+                lost[entry.text] = damaged(entry, str(error))
+
+    def _finish(
+        self, target: Target, put_off: Iterable[Entry], links: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Finish large files, make the links that had to wait, then finish the folders."""
+        reports: list[Report] = []
+        with self._lane(target, reports.append) as lane:
+            lane.finish_files(put_off, self._sum.lost)
+            for path, first in links:
+                lane.link_late(path, first, self._entry)
+            lane.finish_folders(self._sum.made, self._sum.noted)
+        for report in reports:
+            self._sum.add(report)
+
+    def _entry(self, path: bytes) -> Entry | None:
+        return find_entry(self._open_reader()[0], self._body, path)
+
+    def _tell(self, path: str) -> None:
+        if self._progress is None:
+            return
+        total = 0 if self._request.patterns else self._body.bytes
+        self._progress(
+            Progress(
+                phase="restoring",
+                path=path,
+                files=self._sum.files,
+                bytes_done=self._sum.bytes_done,
+                bytes_new=0,
+                bytes_total=total,
+            )
+        )
+
+
+def _pickled(file: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[Any]:
+    file.seek(0)
+    while True:
+        try:
+            yield pickle.load(file)  # noqa: S301 - our own, in a file without a name
+        except EOFError:
+            return
+
+
+def _umask() -> int:
+    """The process's umask, read without setting it; when unknown, one that hides everything."""
+    try:
+        found = _UMASK.search(Path("/proc/self/status").read_text())
+    except OSError:
+        found = None
+    return 0o777 if found is None else int(found[1], 8)
+
+
+def _sync(root: int) -> None:
+    """Wait until the disk has the file system that the target lies on."""
+    if ctypes.CDLL(None, use_errno=True).syncfs(root) != 0:
+        raise NotWritable(
+            f"the disk did not take everything: {os.strerror(ctypes.get_errno())}."
+            " Look at it, then run the same command again: it goes on from here"
+        )

@@ -1,0 +1,452 @@
+"""Writing restored paths into a folder, and never outside of it.
+
+- The manifest is not trusted with paths: each component is checked, and every step goes through
+  an open folder without following symbolic links, so neither a forged manifest nor a link that
+  somebody puts there meanwhile leads out of the target.
+- A file that is there from an interrupted restore is written to only when it is a plain file with
+  no second name; anything else is unlinked, and made anew.
+- Mode, time (ns), extended attributes, hard links, holes and symlinks come back; see `attributes`.
+- A problem with one path is recorded, the file removed again, and the rest goes on; a full disk
+  ends the restore.
+- What is open below is a path of folders; each gets its times and mode when it is left, or is
+  handed over by `hand_over` when others may still write into it.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from backup.errors import NotWritable, UnsafePath
+from backup.format.manifest import Entry
+from backup.reading.blob_reader import Raw
+from backup.records import Problem
+from backup.restoring.attributes import Attributes, Given, given_in
+from backup.restoring.extents import Extents
+from backup.restoring.folders import (
+    FOLDER_FLAGS,
+    JOURNAL,
+    check_name,
+    open_folder,
+    safe_parts,
+    write_at,
+)
+from backup.restoring.proof import Proof
+from backup.restoring.straight import WORTHWHILE_BYTES, Straight
+
+_NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_THERE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_PRIVATE = 0o600
+CHANGED = "was changed by somebody; run the same command again"
+
+
+@dataclass(kw_only=True, slots=True)
+class _Folder:
+    path: bytes
+    descriptor: int
+    entry: Entry | None  # None: its attributes are not ours to give
+    gives: Given | None = None  # to a new file in it, once that was asked for
+
+
+@dataclass(kw_only=True, slots=True)
+class _File:
+    entry: Entry
+    folder: int
+    name: bytes
+    descriptor: int
+    extents: Extents
+    is_straight: bool
+
+
+class TreeWriter:
+    """Writes entries in path order below an open folder; one thread's, several may share a target.
+
+    `umask` is the process's, as `os.umask` has it; with `straight` large content goes past the
+    page cache.
+    """
+
+    def __init__(
+        self,
+        root: int,
+        *,
+        owner: bool,
+        umask: int,
+        is_resumed: bool = False,
+        straight: Straight | None = None,
+    ) -> None:
+        self._straight = straight
+        self._owner = owner
+        self._umask = umask
+        self._is_resumed = is_resumed
+        self._folders = [_Folder(path=b"", descriptor=os.dup(root), entry=None)]
+        self._here = b""
+        self._above: dict[bytes, Entry] = {}
+        self._file: _File | None = None
+        self._put_off: list[Entry] = []  # folders of files that were
+        self.problems: list[Problem] = []
+        self._attributes = Attributes(owner=owner, problems=self.problems)
+        self.files = 0
+        self.directories = 0
+        self.bytes = 0
+
+    def __enter__(self) -> "TreeWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop_file()
+        while self._folders:
+            self._leave()
+
+    def add(self, entry: Entry) -> None:
+        """Write anything but a file."""
+        with self.problems_of(entry):
+            folder, name = self._enter(entry.path)
+            if entry.kind == "directory":
+                self._step_into(folder, name, entry.path, entry)
+                self.directories += 1
+                return
+            if self._is_resumed:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+            match entry.kind:
+                case "symlink":
+                    os.symlink(entry.target or b"", name, dir_fd=folder)
+                case "fifo":
+                    os.mkfifo(name, _PRIVATE, dir_fd=folder)
+                case _:
+                    self._make_device(entry, folder, name)
+            self._attributes.give_by_name(entry, folder, name)
+
+    def note(self, entry: Entry) -> None:
+        """Remember a folder that is made only if something in it is written."""
+        self._above[entry.path] = entry
+
+    def link(self, path: bytes, first: bytes) -> bool:
+        """Make a path another name of a file that was restored; False when that one is not there.
+
+        The folder's times stay as they were, so it may be complete already.
+        """
+        try:
+            folder, name = self._enter(path)
+            before = os.fstat(folder)
+            if self._is_resumed:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+            with open_folder(self._folders[0].descriptor, first) as (source, source_name):
+                found = os.stat(source_name, dir_fd=source, follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode):
+                    return False
+                os.link(
+                    source_name, name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False
+                )
+            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+        except (OSError, UnsafePath):
+            return False
+        self.files += 1
+        return True
+
+    def write_file(self, entry: Entry, content: Raw) -> None:
+        """Write a file whole; the quick way for one without holes that was not there before."""
+        if entry.size != len(content) or entry.holes or self._is_resumed:
+            self.begin(entry)
+            self.write(content)
+            self.end()
+            return
+        descriptor = -1
+        try:
+            folder, name = self._enter(entry.path)
+            is_plain = not (entry.xattrs or entry.mode & ~0o777) and self._is_given(entry)
+            # It has its final owner and mode from the start: two calls less for each of a million.
+            descriptor = os.open(
+                name, _NEW_FILE_FLAGS, entry.mode if is_plain else _PRIVATE, dir_fd=folder
+            )
+            if self._straight is not None and len(content) >= WORTHWHILE_BYTES:
+                self.write_stretch(descriptor, 0, (content,))
+            elif content and os.write(descriptor, content) != len(content):
+                write_at(descriptor, memoryview(content), 0)
+            if is_plain and not entry.mode & self._umask:
+                os.utime(descriptor, ns=(entry.modified_ns, entry.modified_ns))
+            else:
+                self._attributes.give(descriptor, entry)
+        except (OSError, UnsafePath):
+            if descriptor >= 0:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
+            with self.problems_of(entry):
+                raise
+        else:
+            self.files += 1
+            self.bytes += entry.size
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def begin(self, entry: Entry, proof: Proof | None = None) -> None:
+        """Open a file; its content follows by `write` and `skip`, then `end` or `give_up`.
+
+        With a proof the file of an earlier restore is gone on with, if it is still that one.
+        """
+        self._drop_file()
+        with self.problems_of(entry):
+            folder, name = self._enter(entry.path)
+            self._file = _File(
+                entry=entry,
+                folder=folder,
+                name=name,
+                descriptor=self._open_file(entry, folder, name, proof),
+                extents=Extents(entry),
+                is_straight=proof is None and not entry.holes and entry.size >= WORTHWHILE_BYTES,
+            )
+            if self._straight is not None and self._file.is_straight:
+                self._straight.begin(self._file.descriptor, 0)
+
+    def write(self, content: Raw) -> None:
+        """Write the next of the content that holes do not cover; nothing after a problem."""
+        file = self._file
+        if file is None:
+            return
+        with self.problems_of(file.entry):
+            view = memoryview(content)
+            for start, count in file.extents.take(len(view)):
+                if self._straight is not None and file.is_straight:
+                    self._straight.write(view[:count])
+                else:
+                    write_at(file.descriptor, view[:count], start)
+                view = view[count:]
+
+    def skip(self, length: int) -> None:
+        """Pass over content that a proof has shown to be there."""
+        file = self._file
+        if file is None:
+            return
+        with self.problems_of(file.entry):
+            for _ in file.extents.take(length):
+                pass
+
+    def end(self) -> None:
+        """Close a file and give it its attributes."""
+        file = self._file
+        if file is None:
+            return
+        with self.problems_of(file.entry):
+            if not file.extents.is_filled:
+                raise OSError(errno.EIO, "has less content than its size says")
+            if self._straight is not None and file.is_straight:
+                self._straight.end()
+            if os.fstat(file.descriptor).st_size != file.entry.size:
+                os.ftruncate(file.descriptor, file.entry.size)
+            self._attributes.give(file.descriptor, file.entry)
+            os.close(file.descriptor)
+            self._file = None
+            self.files += 1
+            self.bytes += file.entry.size
+
+    def put_off(self) -> bool:
+        """Close the open file as it is, to be filled and finished later; False when none is open.
+
+        The folders that it lies in are left to `finish_folder`: what is opened in them must not
+        be shut off before.
+        """
+        file, self._file = self._file, None
+        if file is None:
+            return False
+        os.close(file.descriptor)
+        self._put_off += [folder.entry for folder in self._folders if folder.entry is not None]
+        for folder in self._folders:
+            folder.entry = None
+        return True
+
+    def write_stretch(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
+        """Write one piece after the other from an offset on."""
+        if self._straight is None:
+            for part in content:
+                write_at(descriptor, memoryview(part), start)
+                start += len(part)
+            return
+        self._straight.begin(descriptor, start)
+        for part in content:
+            self._straight.write(part)
+        self._straight.end()
+
+    def finish_file(self, entry: Entry) -> None:
+        """Give a file that was put off, and is filled, its attributes."""
+        with (
+            self.problems_of(entry),
+            open_folder(self._folders[0].descriptor, entry.path) as (folder, name),
+        ):
+            descriptor = os.open(name, os.O_RDONLY | _THERE_FLAGS, dir_fd=folder)
+            try:
+                found = os.fstat(descriptor)
+                if not self.may_go_on_with(found, entry) or found.st_size != entry.size:
+                    raise OSError(errno.EAGAIN, CHANGED)
+                self._attributes.give(descriptor, entry)
+            finally:
+                os.close(descriptor)
+            self.files += 1
+            self.bytes += entry.size
+
+    def remove(self, entry: Entry) -> None:
+        """Remove a file that was put off."""
+        with (
+            suppress(OSError, UnsafePath),
+            open_folder(self._folders[0].descriptor, entry.path) as (folder, name),
+        ):
+            os.unlink(name, dir_fd=folder)
+
+    def give_up(self, reason: str) -> None:
+        """Leave the open file out, as its content is damaged; nothing when none is open."""
+        if self._file is not None:
+            self.problems.append(
+                Problem(path=self._file.entry.text, reason=reason, is_missing=True, is_damage=True)
+            )
+            self._drop_file()
+
+    def finish_folder(self, entry: Entry) -> bool:
+        """Give a folder that is there its attributes; False when it is not."""
+        try:
+            with open_folder(self._folders[0].descriptor, entry.path) as (folder, name):
+                descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+                try:
+                    with self.problems_of(entry):
+                        self._attributes.give(descriptor, entry)
+                finally:
+                    os.close(descriptor)
+        except (OSError, UnsafePath):
+            return False
+        return True
+
+    def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
+        """Give the folders in which something behind path `last` may lie: made, and only noted.
+
+        Their attributes are no longer this writer's to give.
+        """
+        made = [folder.entry for folder in self._folders if folder.entry is not None]
+        made += self._put_off
+        self._put_off = []
+        for folder in self._folders:
+            folder.entry = None
+        made_paths = {entry.path for entry in made}
+        noted = [
+            entry
+            for path, entry in self._above.items()
+            if path not in made_paths and last.startswith(path + b"/")
+        ]
+        last_entry = self._above.get(last)
+        if last_entry is not None:
+            noted.append(last_entry)
+        self._above.clear()
+        return made, noted
+
+    def may_go_on_with(self, found: os.stat_result, entry: Entry) -> bool:
+        """Whether a file that is there is one that this restore may have made, and only here."""
+        owners = (os.geteuid(), entry.uid) if self._owner else (os.geteuid(),)
+        return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners
+
+    def _open_file(self, entry: Entry, folder: int, name: bytes, proof: Proof | None) -> int:
+        if proof is None:
+            if self._is_resumed:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+            return os.open(name, _NEW_FILE_FLAGS, _PRIVATE, dir_fd=folder)
+        found = os.open(name, os.O_RDONLY | _THERE_FLAGS, dir_fd=folder)
+        try:
+            status = os.fstat(found)
+            if Proof.of(status) != proof or not self.may_go_on_with(status, entry):
+                raise OSError(errno.EAGAIN, CHANGED)
+            os.fchmod(found, _PRIVATE)  # it may have its final mode, and that be read-only
+            descriptor = os.open(name, os.O_RDWR | _THERE_FLAGS, dir_fd=folder)
+            if not os.path.sameopenfile(found, descriptor):
+                os.close(descriptor)
+                raise OSError(errno.EAGAIN, CHANGED)
+            return descriptor
+        finally:
+            os.close(found)
+
+    @contextmanager
+    def problems_of(self, entry: Entry) -> Iterator[None]:
+        """Record what ails a path, and go on; a full disk is raised as `NotWritable`."""
+        try:
+            yield
+        except OSError as error:
+            self._drop_file()
+            if error.errno in _FULL:
+                raise NotWritable(
+                    f"the target cannot be written: {error.strerror}."
+                    " Make room and run the same command again: it goes on from here"
+                ) from error
+            self.problems.append(
+                Problem(
+                    path=entry.text,
+                    reason=f"not restored: {error.strerror or error}",
+                    is_missing=True,
+                )
+            )
+        except UnsafePath as error:
+            self.problems.append(Problem(path=entry.text, reason=str(error)))
+
+    def _enter(self, path: bytes) -> tuple[int, bytes]:
+        """Open the folder of a path, making what is missing; gives it and the last component."""
+        above, _, name = path.rpartition(b"/")
+        if above == self._here and not path.startswith(b"/"):
+            check_name(name)
+            if path == JOURNAL:
+                safe_parts(path)
+            return self._folders[-1].descriptor, name
+        parts = safe_parts(path)
+        while len(self._folders) > len(parts) or not _is_below(path, self._folders[-1].path):
+            self._leave()
+        for depth in range(len(self._folders), len(parts)):
+            at = b"/".join(parts[:depth])
+            folder = self._folders[-1].descriptor
+            noted = self._above.pop(at, None)
+            self._step_into(folder, parts[depth - 1], at, noted)
+            self.directories += noted is not None
+        return self._folders[-1].descriptor, parts[-1]
+
+    def _is_given(self, entry: Entry) -> bool:
+        """Whether a new file in the open folder has the entry's owner and mode from the start."""
+        folder = self._folders[-1]
+        if folder.gives is None:
+            folder.gives = given_in(folder.descriptor)
+        return self._attributes.are_given(folder.gives, entry)
+
+    def _step_into(self, folder: int, name: bytes, path: bytes, entry: Entry | None) -> None:
+        # Another writer may have made it already, to have room for something behind it.
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=folder)
+        descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+        self._folders.append(_Folder(path=path, descriptor=descriptor, entry=entry))
+        self._here = path
+        if self._is_resumed:
+            with suppress(OSError):
+                os.fchmod(descriptor, 0o700)
+
+    def _leave(self) -> None:
+        folder = self._folders.pop()
+        self._here = self._folders[-1].path if self._folders else b""
+        try:
+            if folder.entry is not None:
+                with self.problems_of(folder.entry):
+                    self._attributes.give(folder.descriptor, folder.entry)
+        finally:
+            os.close(folder.descriptor)
+
+    def _make_device(self, entry: Entry, folder: int, name: bytes) -> None:
+        if not self._owner:
+            raise UnsafePath("a device is restored only together with owners, by root")
+        kind = stat.S_IFBLK if entry.kind == "block-device" else stat.S_IFCHR
+        os.mknod(name, kind | _PRIVATE, os.makedev(*(entry.device or (0, 0))), dir_fd=folder)
+
+    def _drop_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file.descriptor)
+            with suppress(OSError):
+                os.unlink(file.name, dir_fd=file.folder)
+
+
+def _is_below(path: bytes, folder: bytes) -> bool:
+    return not folder or path.startswith(folder + b"/")

@@ -1,0 +1,137 @@
+"""A MariaDB or MySQL server as MariaDB's own programs reach it: mariadb, mariadb-dump.
+
+- Nothing is taken from the environment or from anybody's option files; the password stands in a
+  file in the run's private folder, which is gone when the block ends.
+- Over a network the connection is encrypted and the server's certificate checked, unless the
+  options say otherwise.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from backup.sources.programs import (
+    Command,
+    ProgramFailed,
+    answer_of,
+    bare_environment,
+    find_program,
+)
+
+Tls = Literal["disable", "require", "verify"]
+
+_CONNECT_SECONDS = 15
+_ESCAPED = re.compile(r"\\(.)")
+_CONTROL: Mapping[str, str] = {"n": "\n", "t": "\t", "0": "\0"}
+# By their old names, too, as MySQL's packages have them.
+_NAMES = {"mariadb": ("mariadb", "mysql"), "mariadb-dump": ("mariadb-dump", "mysqldump")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MariadbServer:
+    """Where a server is and who asks; `host` is a name, or the file of its socket."""
+
+    host: str
+    user: str
+    port: int = 3306
+    password: Callable[[], str] | None = field(default=None, repr=False)
+    tls: Tls | None = None  # None: verify, and on this machine as the server offers
+    ca_file: Path | None = None
+    programs: Path | None = None  # the folder with mariadb-dump and mariadb
+
+    @contextmanager
+    def reached(self, scratch: Path) -> Iterator["MariadbPrograms"]:
+        """Make the programs ready; `scratch` is a private folder, and empty again at the end."""
+        password = None if self.password is None else self.password()
+        options = scratch / "mariadb.cnf"
+        try:
+            descriptor = os.open(options, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(self._options(password))
+            yield MariadbPrograms(
+                server=self, options=options, secrets=() if password is None else (password,)
+            )
+        finally:
+            options.unlink(missing_ok=True)
+
+    def _options(self, password: str | None) -> str:
+        is_socket = self.host.startswith("/")
+        settings = {
+            "user": self.user,
+            "socket" if is_socket else "host": self.host,
+            "default-character-set": "utf8mb4",
+        }
+        if not is_socket:
+            settings |= {"port": str(self.port), "protocol": "tcp"}
+        if password is not None:
+            settings["password"] = password
+        if self.ca_file is not None:
+            settings["ssl-ca"] = str(self.ca_file)
+        lines = ["[client]", *(f"{key}={_quoted(value)}" for key, value in settings.items())]
+        return "\n".join([*lines, *self._tls()]) + "\n"
+
+    def _tls(self) -> list[str]:
+        is_here = self.host.startswith("/") or self.host in ("localhost", "127.0.0.1", "::1")
+        match self.tls or ("" if is_here else "verify"):
+            case "disable":
+                return ["skip-ssl"]
+            case "require":
+                return ["ssl", "skip-ssl-verify-server-cert"]
+            case "verify":
+                return ["ssl", "ssl-verify-server-cert"]
+            case _:
+                return ["skip-ssl-verify-server-cert"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MariadbPrograms:
+    """Calls of the programs, while the server is reached."""
+
+    server: MariadbServer
+    options: Path
+    secrets: tuple[str, ...] = field(repr=False)
+
+    def command(self, program: Literal["mariadb", "mariadb-dump"], *arguments: str) -> Command:
+        """A call of a program with the connection's options."""
+        path = find_program(_NAMES[program], self.server.programs, "mariadb-client")
+        # It must be the first: only so nothing else is read.
+        return Command(
+            arguments=(path, f"--defaults-file={self.options}", *arguments),
+            environment=bare_environment(),
+            secrets=self.secrets,
+        )
+
+    def rows(self, sql: str) -> list[list[str]]:
+        """The rows of one statement as text; ProgramFailed with what the server said."""
+        options = (
+            "--batch",
+            "--skip-column-names",
+            f"--connect-timeout={_CONNECT_SECONDS}",
+            f"--execute={sql}",
+        )
+        answer = answer_of(self.command("mariadb", *options)).decode()
+        lines = answer.removesuffix("\n").split("\n") if answer else []
+        return [[_ESCAPED.sub(_plain, cell) for cell in line.split("\t")] for line in lines]
+
+    def column(self, sql: str) -> list[str]:
+        """The first column of a statement's rows."""
+        return [row[0] for row in self.rows(sql)]
+
+
+def identifier(name: str) -> str:
+    """A name as SQL writes it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _plain(escaped: re.Match[str]) -> str:
+    return _CONTROL.get(escaped.group(1), escaped.group(1))
+
+
+def _quoted(value: str) -> str:
+    if any(character in value for character in "\n\r\0"):
+        raise ProgramFailed("a host, user or password of the server has a line break; mend it")
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

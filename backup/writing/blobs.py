@@ -1,0 +1,183 @@
+"""Blobs in: each content once, small ones bundled, its place recorded when the store has it.
+
+- A blob that this host has stored before is not stored again; it is known by its keyed hash.
+- What compresses and is under 256 KiB shares frames of about 1 MiB with its neighbours in path
+  order; what compresses and is larger has a frame of its own.
+- What does not compress stays where it was read to: a window in the pack, which becomes a frame.
+- Rows go into the send-log per pack, after the pack was acknowledged, and only blobs that are
+  whole by then.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from blake3 import blake3
+
+from backup.format.frame import LARGEST_RAW, LEVEL, WORTHWHILE, compresses
+from backup.writing.places import Frame, PendingBlob, Place, Ref
+from backup.writing.send_log import SendLog
+from backup.writing.tape import Outlet, Stored, Tape
+
+BUNDLE_BYTES = 1024 * 1024
+BUNDLED_BELOW_BYTES = 256 * 1024
+_BUNDLE_LEVEL = 2  # of zstd: a fifth less work than at 3, and of small files a hundredth larger
+_MANY_FINDS = 256  # a night of few changes does without all ids in memory
+
+
+class BlobSink:
+    """Takes blobs and gives references; call from one thread only."""
+
+    def __init__(
+        self,
+        *,
+        outlet: Outlet,
+        log: SendLog,
+        id_key: bytes,
+        set_name: str,
+        bundles: bool,
+        on_stored: Callable[[Stored], None],
+    ) -> None:
+        self._log = log
+        self._id_key = id_key
+        self._set_name = set_name
+        self._on_stored = on_stored
+        self._tape = Tape(outlet, log.number_pack, self._laid, self._acknowledged)
+        self._bundled_below = BUNDLED_BELOW_BYTES if bundles else 0
+        self._bundle: list[bytes | memoryview] = []
+        self._bundle_bytes = 0
+        self._bundle_frame = Frame()
+        self._bundle_level = _BUNDLE_LEVEL  # or the least of what is in it
+        self._bundled: list[PendingBlob] = []
+        self._pending: dict[str, PendingBlob] = {}
+        self._under_way: dict[Frame, list[PendingBlob]] = {}  # of frames that have no place yet
+        self._laid_frames: deque[Frame] = deque()  # in the tape's order
+        self._spare: memoryview | None = None
+        self._finds = 0
+        self._is_in_pack = False  # the window that was given last
+        self._is_dense = True  # what came in it, as far as it was looked at
+        self.new_bytes = 0  # of blobs that were not stored before, as they are
+        self.dense_bytes = 0  # of those, what hardly compressed
+
+    def add(self, data: bytes) -> Ref:
+        """Store a blob of at most 8 MiB, unless it is stored already."""
+        return self.add_as(data, self.id_of(data))
+
+    def add_as(self, data: bytes | memoryview, blob_id: str) -> Ref:
+        """The same of a blob whose id is known."""
+        known = self._pending.get(blob_id) or self._find(blob_id)
+        return self._add_new(data, blob_id, LEVEL) if known is None else known
+
+    def id_of(self, data: bytes) -> str:
+        """The id that a blob has."""
+        return blake3(data, key=self._id_key).hexdigest()
+
+    def window(self, size: int) -> memoryview:
+        """Memory of so many bytes, at most 8 MiB, to read into; it is free until the next call."""
+        # What compresses would have to be copied out of the pack before anything is laid there.
+        window = self._tape.window(size) if self._is_dense else None
+        self._is_in_pack = window is not None
+        if window is not None:
+            return window
+        if self._spare is None:
+            self._spare = memoryview(bytearray(LARGEST_RAW))
+        return self._spare[:size]
+
+    def add_window(self, window: memoryview, ends: Sequence[int], level: int) -> list[Ref]:
+        """Store the blobs that end at these places of the window that `window` gave last."""
+        refs: list[Ref] = []
+        frame, parts, blobs = Frame(), [], []
+        is_dense: bool | None = None
+        begin = inner = 0
+        for end in ends:
+            part = window[begin:end]
+            begin = end
+            blob_id = blake3(part, key=self._id_key).hexdigest()
+            known = self._pending.get(blob_id) or self._find(blob_id)
+            if known is None and is_dense is None:
+                is_dense = self._is_dense = not compresses(window)
+                if not is_dense and self._is_in_pack:
+                    # Frames that are laid while this goes on come to lie where the window is.
+                    window = memoryview(bytes(window))
+                    part = window[end - len(part) : end]
+            if known is None and is_dense:
+                known = PendingBlob(frame=frame, inner=inner, length=len(part), id=blob_id)
+                self._pending[blob_id] = known
+                parts.append(part)
+                blobs.append(known)
+                inner += len(part)
+            refs.append(known or self._add_new(part, blob_id, level))
+        self._bundle = [bytes(part) for part in self._bundle]  # the window is about to be free
+        if parts:
+            self._under_way[frame] = blobs
+            if self._is_in_pack and len(parts) == len(ends):
+                self._tape.lay_window(inner, frame)
+            else:
+                self._tape.lay_as_is(parts, frame)
+        return refs
+
+    def flush(self) -> None:
+        """Store everything that was added; afterwards every reference is settled."""
+        self._close_bundle()
+        self._tape.flush()
+
+    def has(self, ref: Ref) -> bool:
+        """Whether the store has the whole blob."""
+        return isinstance(ref, Place) or self._tape.has(ref.frame)
+
+    def has_packs_up_to(self, number: int) -> bool:
+        """Whether the store has every pack that this sink began, up to this number."""
+        return number <= self._tape.acknowledged
+
+    def _find(self, blob_id: str) -> Place | None:
+        self._finds += 1
+        if self._finds == _MANY_FINDS:
+            self._log.look_up_in_memory()
+        return self._log.find(blob_id)
+
+    def _add_new(self, data: bytes | memoryview, blob_id: str, level: int) -> PendingBlob:
+        if len(data) >= self._bundled_below:
+            # The bundle stays open: a large blob between two small ones does not part them.
+            blob = PendingBlob(frame=Frame(), inner=0, length=len(data), id=blob_id)
+            self._pending[blob_id] = blob
+            self._append(bytes(data), [blob], level)
+            return blob
+        blob = PendingBlob(
+            frame=self._bundle_frame, inner=self._bundle_bytes, length=len(data), id=blob_id
+        )
+        self._pending[blob_id] = blob
+        self._bundled.append(blob)
+        self._bundle.append(data)
+        self._bundle_bytes += len(data)
+        self._bundle_level = min(self._bundle_level, level)
+        if self._bundle_bytes >= BUNDLE_BYTES:
+            self._close_bundle()
+        return blob
+
+    def _close_bundle(self) -> None:
+        if self._bundled:
+            raw, blobs, level = b"".join(self._bundle), self._bundled, self._bundle_level
+            self._bundle, self._bundled = [], []
+            self._bundle_frame, self._bundle_bytes, self._bundle_level = Frame(), 0, _BUNDLE_LEVEL
+            self._append(raw, blobs, level)
+
+    def _append(self, raw: bytes, blobs: list[PendingBlob], level: int) -> None:
+        frame = blobs[0].frame
+        self._under_way[frame] = blobs
+        self._tape.append(raw, frame, level)
+
+    def _laid(self, frame: Frame) -> None:
+        self._laid_frames.append(frame)
+
+    def _acknowledged(self, pack: Stored) -> None:
+        whole: list[Place] = []
+        while self._laid_frames and self._tape.has(self._laid_frames[0]):
+            frame = self._laid_frames.popleft()
+            blobs = self._under_way.pop(frame)
+            for blob in blobs:
+                whole.append(blob.place())
+                del self._pending[blob.id]
+            raw = sum(blob.length for blob in blobs)
+            self.new_bytes += raw
+            self.dense_bytes += raw if frame.stored > WORTHWHILE * raw else 0
+        self._log.acknowledge(pack.number, pack.name, pack.size, self._set_name, whole)
+        self._on_stored(pack)

@@ -1,0 +1,258 @@
+"""The commit: from stored packs to a signed snapshot, and what a collision of two of them means.
+
+- A snapshot is put under the next sequence, create-only.  What stands there already decides:
+  the same bytes are our own put whose answer was lost; a valid snapshot of ours means a clone of
+  this machine or one that was rolled back, and we go on behind it; anything else is a burnt slot,
+  and we go past it.
+- The send-log records the intention before the put: a crash in between is told from a clone by it.
+- A store that lacks what this host knows it put was rolled back: the gap stays visible in the
+  sequence.
+- A point bears the time that the clock shows, right or wrong: the sequence says what is newer.
+- Just before the commit the owner's and the keeper's records are read again.  A writer whom the
+  owner no longer lets write puts nothing; packs that the tree needs and the keeper freed meanwhile
+  are told to the caller, who walks the sources again.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from backup.errors import AlreadyThere
+from backup.format.layout import number_in, snapshot_name, snapshots_of
+from backup.format.link import Link
+from backup.format.snapshot import (
+    Body,
+    Snapshot,
+    State,
+    bitmap_of,
+    seal_body,
+    snapshot_to_bytes,
+)
+from backup.history import read_slot
+from backup.keys import Host
+from backup.stores import Store
+from backup.writing.admission import Admission, admit
+from backup.writing.avoidance import Avoidance
+from backup.writing.logged import Commit, LoggedHead
+from backup.writing.pages import Tree
+from backup.writing.send_log import SendLog
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Committed:
+    """A snapshot that is in the store."""
+
+    sequence: int
+    size_bytes: int
+
+
+class PacksFreed(Exception):
+    """Packs that a finished tree needs must not be built on any more; they are forgotten."""
+
+
+class Committer:
+    """One run's place in the writer's history: made at its start, used for each snapshot."""
+
+    def __init__(
+        self,
+        *,
+        vault: Store,
+        admission: Admission,
+        avoidance: Avoidance,
+        host: Host,
+        log: SendLog,
+    ) -> None:
+        self._vault = vault
+        self._domain = admission.domain
+        self._trust = admission.trust
+        self._avoidance = avoidance
+        self._host = host
+        self._log = log
+        self.is_fork = False
+        self._must_forget = False
+        self._is_clock_told = False
+        self.warnings: list[str] = []
+        self._previous: Link | None = None
+        self._burnt: tuple[int, ...] = ()
+        self._sequence = 1
+        self._newest: datetime | None = None  # the time of the snapshot before
+        self._find_head()
+
+    def commit(
+        self,
+        *,
+        run: int,
+        set_name: str,
+        tree: Tree,
+        body: Body,
+        time: datetime,
+        state: State,
+        prunes: bool,
+    ) -> Committed:
+        """Put the snapshot of a finished tree; afterwards the recovery point exists.
+
+        `prunes`: the send-log may forget what only earlier runs of the set needed.
+        `PacksFreed`: nothing was put; walk the sources again.  `UsageError`: the owner ended the
+        trust in this writer.
+        """
+        self._look_at_time(time)
+        self._trust = admit(self._vault, self._host, self._log, domain=self._domain).trust
+        self._avoidance.heed_keeper(self._trust)
+        found = [self._log.pack(number) for number in sorted(tree.packs)]
+        rows = [row for row in found if row is not None]
+        if len(rows) < len(found):
+            raise PacksFreed
+        new = [row for row in rows if row.sequence is None]
+        sealed = seal_body(body, self._domain.recipient)
+        uses: dict[int, set[int]] = {}
+        for row in rows:
+            if row.sequence is not None and row.ordinal is not None:
+                uses.setdefault(row.sequence, set()).add(row.ordinal)
+        snapshot = Snapshot(
+            repository=self._host.repository,
+            writer=self._host.writer,
+            epoch=self._host.epoch,
+            sequence=self._sequence,
+            previous=self._previous,
+            burnt=self._burnt,
+            root=self._trust.links[-1],
+            keep=self._avoidance.keep,
+            domain=self._domain.id,
+            generation=self._domain.generation,
+            set_name=set_name,
+            time=time,
+            state=state,
+            packs=tuple((row.name.hex(), row.size) for row in new),
+            uses={sequence: bitmap_of(ordinals) for sequence, ordinals in uses.items()},
+        )
+        while True:
+            snapshot = replace(
+                snapshot,
+                sequence=self._sequence,
+                previous=self._previous,
+                burnt=self._burnt,
+            )
+            data = snapshot_to_bytes(snapshot, sealed, self._host.signing_key)
+            commit = Commit(
+                run=run,
+                set_name=set_name,
+                sequence=self._sequence,
+                sha256=hashlib.sha256(data).hexdigest(),
+                is_finished=prunes,
+                new_packs=tuple(row.number for row in new),
+                live_packs=tree.packs,
+            )
+            if self._put(commit, data):
+                break
+        self._log.settle(commit)
+        self._previous = Link(number=commit.sequence, sha256=commit.sha256)
+        self._newest = snapshot.time
+        self._burnt = ()
+        self._sequence += 1
+        return Committed(sequence=commit.sequence, size_bytes=len(data))
+
+    def close(self) -> None:
+        """End the run: when it met a fork as it committed, nothing that was logged is believed."""
+        if self._must_forget and self._previous is not None:
+            head = LoggedHead(sequence=self._previous.number, sha256=self._previous.sha256)
+            self._log.forget_everything(head)
+
+    def _put(self, commit: Commit, data: bytes) -> bool:
+        name = snapshot_name(self._host.writer, commit.sequence)
+        self._log.intend(commit)
+        try:
+            self._vault.put(name, data)
+        except AlreadyThere:
+            slot = read_slot(self._vault, self._trust, self._host.writer, name)
+            if slot.sha256 == commit.sha256:
+                return True
+            if slot.snapshot is None:
+                self._burn(commit.sequence)
+            else:
+                self._newest = slot.snapshot.time
+                self._go_behind(Link(number=commit.sequence, sha256=slot.sha256), " next time")
+                self._must_forget = True
+            return False
+        return True
+
+    def _look_at_time(self, time: datetime) -> None:
+        if self._newest is not None and time <= self._newest and not self._is_clock_told:
+            self._is_clock_told = True
+            self.warnings.append(
+                f"this host's clock says {time:%Y-%m-%d %H:%M:%S}Z, and the point before is of"
+                f" {self._newest:%Y-%m-%d %H:%M:%S}Z: the clock was set back, or stood ahead then."
+                " Look whether it is right now"
+            )
+
+    def _find_head(self) -> None:
+        prefix = snapshots_of(self._host.writer)
+        numbers = [number_in(stat.name, prefix) for stat in self._vault.list(prefix)]
+        taken = sorted((n for n in numbers if n is not None), reverse=True)
+        head: Link | None = None
+        for number in taken:
+            name = snapshot_name(self._host.writer, number)
+            slot = read_slot(self._vault, self._trust, self._host.writer, name)
+            if slot.snapshot is not None:
+                head = Link(number=number, sha256=slot.sha256)
+                self._newest = slot.snapshot.time
+                break
+            self._burn(number)
+        self._burnt = tuple(sorted(self._burnt))
+        self._previous = head
+        self._sequence = max(taken, default=0) + 1
+        self._compare(head, self._logged_head(head))
+
+    def _logged_head(self, head: Link | None) -> LoggedHead | None:
+        intended = self._log.intended()
+        if intended is not None:
+            if head is not None and (head.number, head.sha256) == (
+                intended.sequence,
+                intended.sha256,
+            ):
+                self._log.settle(intended)
+            else:
+                self._log.abandon_intention()
+        return self._log.head()
+
+    def _compare(self, head: Link | None, logged: LoggedHead | None) -> None:
+        because_of = f"head {head}"
+        if logged is None:
+            if head is not None and any(True for _ in self._log.packs()):
+                self._go_behind(head)
+                self._log.forget_everything(None, because_of)
+            return
+        if head is not None and (head.number, head.sha256) == (logged.sequence, logged.sha256):
+            return
+        # What this host put last stays known: should the run be cut off, the next one tells again.
+        self._log.forget_everything(logged, because_of)
+        if head is not None and head.number >= logged.sequence:
+            self._go_behind(head)
+            return
+        self.warnings.append(
+            f"the store lacks snapshot {logged.sequence} of writer {self._host.writer}, which this"
+            " host had put: it was removed or the store was rolled back."
+            " Everything is sent again; verify the repository against its witness"
+        )
+        # The gap is left open: every later check shows it.
+        self._previous = Link(number=logged.sequence, sha256=logged.sha256)
+        self._sequence = max(self._sequence, logged.sequence + 1)
+        self._burnt = tuple(number for number in self._burnt if number > logged.sequence)
+
+    def _go_behind(self, head: Link, when: str = "") -> None:
+        self.is_fork = True
+        self.warnings.append(
+            f"the store holds snapshot {head.number} of writer {self._host.writer}, which this host"
+            " does not know: the machine was cloned or rolled back."
+            f" Everything is sent again{when}; let only one machine write under this name"
+        )
+        self._previous = head
+        self._sequence = head.number + 1
+        self._burnt = ()
+
+    def _burn(self, sequence: int) -> None:
+        self.warnings.append(
+            f"slot {sequence} of writer {self._host.writer} holds something that is no valid"
+            " snapshot; it was passed over. Verify the repository"
+        )
+        self._burnt = (*self._burnt, sequence)
+        self._sequence = sequence + 1

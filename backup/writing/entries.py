@@ -1,0 +1,71 @@
+"""Entries: what is found of a path, as the row that a page of the manifest takes.
+
+- A row's metadata is the text that stands in the page.
+"""
+
+from backup.format.canonical import to_path_text
+from backup.format.manifest import metadata_to_text, rare_metadata_to_json, with_metadata
+from backup.sources import Found
+from backup.writing.places import Row
+
+_HARD_LINK = '"hard_link":'
+
+
+def new_row(
+    path: bytes,
+    found: Found,
+    *,
+    xattrs: tuple[tuple[bytes, bytes], ...] = (),
+    size: int = 0,
+) -> Row:
+    """The row of a path whose content, if it has any, is still to be added."""
+    text = metadata_text(path, found, xattrs, size)
+    return Row(path=path, text=text, size=size, vector=found.vector)
+
+
+def metadata_text(
+    path: bytes,
+    found: Found,
+    xattrs: tuple[tuple[bytes, bytes], ...],
+    size: int,
+    holes: tuple[tuple[int, int], ...] = (),
+) -> str:
+    """The metadata of a row; `size` is what was read, which may not be what was found."""
+    rare = None
+    if xattrs or holes or found.kind not in ("file", "directory"):
+        rare = rare_metadata_to_json(
+            xattrs=xattrs, target=found.target, hard_link=None, device=found.device, holes=holes
+        )
+    return metadata_to_text(
+        path=path,
+        kind=found.kind,
+        mode=found.mode,
+        uid=found.uid,
+        gid=found.gid,
+        user=found.user,
+        group=found.group,
+        modified_ns=found.modified_ns,
+        size=size,
+        rare=rare,
+    )
+
+
+def another_name(path: bytes, first: Row) -> Row:
+    """The row of another name of a file that was taken."""
+    names: dict[str, object] = {"path": to_path_text(path), "hard_link": to_path_text(first.path)}
+    return Row(
+        path=path,
+        text=with_metadata(first.text, names),
+        size=first.size,
+        vector=first.vector,
+        blobs=list(first.blobs),
+        lists=list(first.lists),
+        list_packs=dict(first.list_packs),
+    )
+
+
+def as_first_name(row: Row) -> Row:
+    """A row of an earlier run, when the name that it was another of is not one any more."""
+    if _HARD_LINK in row.text:
+        row.text = with_metadata(row.text, {"hard_link": None})
+    return row

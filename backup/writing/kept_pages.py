@@ -1,0 +1,139 @@
+"""Pages as the send-log keeps them: rows and outlines to bytes and back, and what they use.
+
+- A page has an outline when it can be compared whole.  Then paths and stat vectors stand there
+  and not among its rows: either is read far more often than both.
+- Values stand in columns: a page is encoded and decoded in a few calls, however many rows it has.
+- The bytes are this host's alone; a change of them is a new version of the send-log's file.
+"""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import zstandard
+
+from backup.writing.places import NO_PACK, Outline, Place, Row, Vector
+
+
+def rows_to_bytes(rows: Sequence[Row], *, has_outline: bool) -> bytes:
+    """Encode settled rows."""
+    blobs: list[Any] = [place for row in rows for place in row.blobs]
+    value = {
+        "sizes": [row.size for row in rows],
+        "counts": [len(row.blobs) for row in rows],
+        "blobs": list(zip(*blobs, strict=True)),
+        "lists": {
+            number: [row.lists, list(row.list_packs.items())]
+            for number, row in enumerate(rows)
+            if row.lists
+        },
+    }
+    if not has_outline:
+        value["paths"] = _paths_to_text([row.path for row in rows])
+        value["vectors"] = [row.vector for row in rows]
+    # JSON has no newline in it, so the rows' own stand behind it as they are.
+    lines = [json.dumps(value, separators=(",", ":")), *[row.text for row in rows]]
+    return zstandard.ZstdCompressor(level=1).compress("\n".join(lines).encode())
+
+
+def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
+    """Decode what `rows_to_bytes` made; `outline` is the page's, if it has one."""
+    head, *texts = zstandard.ZstdDecompressor().decompress(data).decode().split("\n")
+    value = json.loads(head)
+    places = map(Place._make, zip(*value["blobs"], strict=True))
+    paths: Sequence[bytes]
+    vectors: Sequence[Vector | None]
+    if outline is None:
+        paths = _paths_from_text(value["paths"])
+        vectors = [None if vector is None else tuple(vector) for vector in value["vectors"]]
+    else:
+        paths, vectors = outline.paths, outline.vectors
+    columns = (paths, value["sizes"], vectors, value["counts"])
+    for number, (text, path, size, vector, count) in enumerate(zip(texts, *columns, strict=True)):
+        lists, list_packs = value["lists"].get(str(number), ((), ()))
+        yield Row(
+            path=path,
+            text=text,
+            size=size,
+            vector=vector,
+            blobs=[next(places) for _ in range(count)],
+            lists=[Place(*item) for item in lists],
+            list_packs=dict(list_packs),
+        )
+
+
+def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
+    """Encode what is enough to see that rows are as they were; None when that cannot be seen.
+
+    So it is when one is always read, or where a page goes on into a source of another kind.
+    """
+    vectors = [row.vector for row in rows if row.vector is not None]
+    if len(vectors) < len(rows) or len(set(map(len, vectors))) > 1:
+        return None
+    columns = list(zip(*vectors, strict=True))
+    value = {
+        "packs": sorted(packs),
+        "paths": _paths_to_text([row.path for row in rows]),
+        "marks": " ".join([row.content_mark() for row in rows]),
+        "width": len(columns),
+    }
+    try:
+        numbers = array("q", chain.from_iterable(columns)).tobytes()
+    except OverflowError:  # an inode's number of 64 bits, a time in a far century
+        numbers = json.dumps(columns, separators=(",", ":")).encode()
+        value["is_json"] = True
+    head = json.dumps(value, separators=(",", ":")).encode()
+    return zstandard.ZstdCompressor(level=1).compress(head + b"\n" + numbers)
+
+
+def outline_from_bytes(data: bytes, leaf: str) -> Outline:
+    """Decode what `outline_to_bytes` made of a page that became this blob."""
+    head, _, numbers = zstandard.ZstdDecompressor().decompress(data).partition(b"\n")
+    value = json.loads(head)
+    columns = json.loads(numbers) if "is_json" in value else _columns(numbers, value["width"])
+    return Outline(
+        leaf=leaf,
+        packs=frozenset(value["packs"]),
+        paths=_paths_from_text(value["paths"]),
+        vectors=list(zip(*columns, strict=True)),
+        marks=value["marks"].split(" "),
+    )
+
+
+def _columns(numbers: bytes, width: int) -> "list[array[int]]":
+    values = array("q", numbers)
+    height = len(values) // width
+    return [values[begin : begin + height] for begin in range(0, len(values), height)]
+
+
+def _paths_to_text(paths: Iterable[bytes]) -> str:
+    # All paths in one text: taking it apart costs one call a page.
+    return b"\0".join(paths).decode("latin-1")
+
+
+def _paths_from_text(text: str) -> list[bytes]:
+    return text.encode("latin-1").split(b"\0")
+
+
+def bytes_by_pack(places: Iterable[Place]) -> Counter[int]:
+    """How much lies where; a blob that lies in two packs counts in both."""
+    found: Counter[int] = Counter()
+    for pack, _, _, _, length, _, following in places:
+        found[pack] += length
+        if following != NO_PACK:
+            found[following] += length
+    return found
+
+
+def uses_of(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """What settled rows use of each pack, what two of them share counted once."""
+    refs = {ref.id: ref for row in rows for ref in row.blobs}
+    with_lists = [row for row in rows if row.lists]
+    refs.update((ref.id, ref) for row in with_lists for ref in row.lists)
+    uses = bytes_by_pack(ref for ref in refs.values() if isinstance(ref, Place))
+    for row in with_lists:
+        uses.update(row.list_packs)
+    return list(uses.items())

@@ -1,0 +1,178 @@
+"""The send-log's file: its tables, its lock, and what happens when it cannot be read.
+
+- The lock is the kernel's and ends with the process, so a crash leaves none behind.
+- A file that is damaged, of another version or of another writer is put aside under
+  `.put-aside`, and a new one begun.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from backup.errors import Busy, NotWritable
+from backup.local_files import make_private_folder
+
+_VERSION = 5
+_SCHEMA = """
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE pack (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- pages name packs by it: never used twice
+    name BLOB NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    held INTEGER NOT NULL DEFAULT 0,  -- bytes of its blobs, before compression
+    set_name TEXT NOT NULL,
+    sequence INTEGER,           -- the snapshot that named it first; NULL until then
+    ordinal INTEGER             -- its place among that snapshot's packs
+);
+CREATE TABLE blob (
+    id BLOB PRIMARY KEY,
+    pack INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL,
+    stored INTEGER NOT NULL,
+    inner INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    next INTEGER NOT NULL       -- -1: the frame ends in its first pack
+) WITHOUT ROWID;
+CREATE INDEX blob_pack ON blob (pack);
+CREATE INDEX blob_next ON blob (next) WHERE next >= 0;
+CREATE TABLE run (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    set_name TEXT NOT NULL,
+    started_ns INTEGER NOT NULL,
+    sequence INTEGER,           -- of its newest snapshot
+    is_finished INTEGER NOT NULL
+);
+CREATE TABLE page (
+    run INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    kept INTEGER NOT NULL,      -- an unchanged page is another run's, too
+    PRIMARY KEY (run, ordinal)
+) WITHOUT ROWID;
+CREATE TABLE kept (
+    number INTEGER PRIMARY KEY,
+    content BLOB NOT NULL,
+    uses TEXT NOT NULL,         -- [[pack, bytes of it]…]
+    leaf TEXT NOT NULL          -- the blob that it became
+);
+CREATE TABLE outline (
+    kept INTEGER PRIMARY KEY,
+    content BLOB NOT NULL
+);
+CREATE TABLE live (
+    set_name TEXT NOT NULL,
+    pack INTEGER NOT NULL,
+    PRIMARY KEY (set_name, pack)
+) WITHOUT ROWID;
+"""
+
+
+class LogDatabase:
+    """The open file: reads, and changes in one transaction each."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def _about(self, key: str) -> str | None:
+        for (value,) in self._rows("SELECT value FROM about WHERE key = ?", (key,)):
+            return str(value)
+        return None
+
+    def _rows(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
+        return self._database.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _synced(self) -> Iterator[None]:
+        """Make the changes within survive a power cut, and every change before them."""
+        self._database.execute("PRAGMA synchronous=FULL")
+        try:
+            yield
+        finally:
+            self._database.execute("PRAGMA synchronous=NORMAL")
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield self._database
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+            raise NotWritable(
+                f"the send-log cannot be written: SQLite says {error}."
+                " Make room or look at its disk; removing the send-log costs only sending again"
+            ) from error
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the send-log for this process; `Busy` while another one does."""
+    try:
+        make_private_folder(path.parent)
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise NotWritable(f"the send-log {path} cannot be made: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"another backup is running with {path}; wait until it has ended") from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def connect(path: Path, binding: str) -> tuple[sqlite3.Connection, list[str]]:
+    """Open or create the file; the texts say what the caller should tell about it."""
+    warnings: list[str] = []
+    if path.exists():
+        database, why = _try_open(path, binding)
+        if database is not None:
+            return database, warnings
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        path.replace(path.with_name(path.name + ".put-aside"))
+        warnings.append(f"{why}: the send-log was put aside, and everything is sent again")
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    database = _configured(path)
+    database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+    with database:
+        database.execute("INSERT INTO about VALUES ('binding', ?)", (binding,))
+    return database, warnings
+
+
+def _try_open(path: Path, binding: str) -> tuple[sqlite3.Connection | None, str]:
+    """Open it, or say why it is of no use."""
+    database, why = None, "the send-log was damaged"
+    try:
+        database = _configured(path)
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        found = database.execute("SELECT value FROM about WHERE key = 'binding'").fetchone()
+        if version == _VERSION and found == (binding,):
+            return database, ""
+        if version != _VERSION:
+            why = "the send-log was of another version of this program"
+        elif found is not None:
+            why = (
+                "the domain, its key or this host's keys are other ones than those of the last run"
+            )
+    except sqlite3.DatabaseError:
+        pass
+    if database is not None:
+        database.close()
+    return None, why
+
+
+def _configured(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    # NORMAL may lose the newest rows in a power cut: that costs sending again, and is much faster.
+    database.execute("PRAGMA synchronous=NORMAL")
+    return database

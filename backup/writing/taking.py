@@ -1,0 +1,406 @@
+"""Taking a source into a run: each path becomes a row, read anew or known from an earlier run.
+
+- A path is not read again when its stat vector is the one that an earlier run saw, and its ctime
+  is at least 2 s older than that run's start: a change in the same tick of the clock would
+  otherwise be missed.
+- One file in thirty is read anew each night whatever its vector says; content that differs then
+  is reported.
+- A page of which every path is unchanged goes into the new manifest as it is: neither it nor its
+  rows are decoded or encoded.
+- What cannot be read is named and counted and the rest goes on; nothing of the source is hidden.
+  If it is as it was by its vector, the point has what was read of it before.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from stat import S_ISDIR, S_ISREG
+from typing import TYPE_CHECKING, Protocol
+
+from backup.errors import NotWritable
+from backup.format.canonical import to_path_text
+from backup.format.snapshot import MOST_UNREAD_NAMED
+from backup.records import Unread
+from backup.sources import Content, Found, OpenSource, Whole
+from backup.writing.blobs import BlobSink
+from backup.writing.chunks import SMALL_FILE_BYTES, level_for, windows
+from backup.writing.earlier import Earlier
+from backup.writing.entries import another_name, as_first_name, metadata_text, new_row
+from backup.writing.pages import ManifestBuilder
+from backup.writing.places import MARK_LENGTH, MOST_REFS, KeptPage, Outline, Row
+from backup.writing.send_log import SendLog
+
+if TYPE_CHECKING:
+    from backup.writing.apart import Batch, SourceApart
+
+_MARGIN_NS = 2_000_000_000
+_NIGHTS = 30
+_NIGHT_SHIFT = 20
+_STAT_FIELDS = 7  # of a vector that is a file's status; what other sources go by is shorter
+
+
+@dataclass(kw_only=True, slots=True)
+class Counts:
+    """What a run has seen so far."""
+
+    files: int = 0
+    directories: int = 0
+    bytes_read: int = 0
+    bytes_total: int = 0
+    files_new: int = 0
+    files_changed: int = 0
+    files_unchanged: int = 0
+    unread: list[Unread] = field(default_factory=list)
+    unread_total: int = 0
+    vanished: int = 0  # listed, and deleted before they were read
+    silently_changed: int = 0
+
+    def lack(self, item: Unread) -> None:
+        """Count something that the point lacks, and name it while there is room."""
+        self.unread_total += 1
+        if len(self.unread) < MOST_UNREAD_NAMED:
+            self.unread.append(item)
+
+
+class Readable(Protocol):
+    """A source while what it gave last is read, wherever it was found."""
+
+    def read_small(self, found: Found) -> Whole | None: ...
+    def read(self, found: Found) -> AbstractContextManager[Content]: ...
+    def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]: ...
+    def chunk_bytes(self, found: Found) -> int: ...
+
+
+@dataclass(kw_only=True, slots=True)
+class _SamePage:
+    """A page of the last run whose rows were all there again so far."""
+
+    kept: KeptPage
+    outline: Outline
+    seen: int = 0
+
+
+class Taker:
+    """Takes the paths of a run, source by source in name order."""
+
+    def __init__(
+        self,
+        *,
+        log: SendLog,
+        earlier: Earlier,
+        sink: BlobSink,
+        builder: ManifestBuilder,
+        started: datetime,
+        on_step: Callable[[bytes], None],
+        on_chunks: Callable[[], None],
+    ) -> None:
+        """`on_chunks` is called within a large file, when the rows before it may be committed."""
+        self._log = log
+        self._earlier = earlier
+        self._sink = sink
+        self._builder = builder
+        self._night = started.toordinal() % _NIGHTS
+        self._on_step = on_step
+        self._on_chunks = on_chunks
+        self._same_files: dict[tuple[int, int], Row] = {}
+        self._same: _SamePage | None = None
+        self._expected: Outline
+        self.counts = Counts()
+
+    def take(self, source: OpenSource) -> Iterator[None]:
+        """Take every path of a source; yields now and then, when all so far may be committed."""
+        self._same_files.clear()
+        prefix = source.name.encode() + b"/"
+        if self._earlier.is_empty:
+            source.read_along()
+        for item in source.scan_expecting():
+            if isinstance(item, Unread):
+                self.counts.lack(item)
+                continue
+            if isinstance(item, range):
+                self._take_expected(item)
+                yield
+                continue
+            whole = None
+            if isinstance(item, Whole):
+                whole, item = item, item.found
+            path = prefix + item.path if item.path else prefix[:-1]
+            self._on_step(path)
+            if whole is not None:
+                read = self._whole_row(whole, path)
+                self._tally(item, read, None)
+                self._builder.add(read)
+            elif not self._goes_with_its_page(source, item, path):
+                row = self._row(source, item, path)
+                if row is not None:
+                    self._builder.add(row)
+            yield
+
+    def take_apart(self, source: "SourceApart") -> Iterator[None]:
+        """Take every path of a source that is read by another process; nothing of it is known."""
+        self._same_files.clear()
+        prefix = source.name.encode() + b"/"
+        for item in source.scan():
+            if isinstance(item, Unread):
+                self.counts.lack(item)
+                continue
+            if isinstance(item, Found):
+                path = prefix + item.path if item.path else prefix[:-1]
+                self._on_step(path)
+                row = self._row(source, item, path)
+                if row is not None:
+                    self._builder.add(row)
+            else:
+                self._take_batch(item)
+            yield
+
+    def _take_batch(self, batch: "Batch") -> None:
+        add_blob, add_row = self._sink.add_as, self._builder.add
+        begin = 0
+        for path, text, size, vector, blob_id in batch.rows:
+            row = Row(path=path, text=text, size=size, vector=vector)
+            if size:
+                row.blobs.append(add_blob(batch.data[begin : begin + size], blob_id))
+                begin += size
+            add_row(row)
+        counts = self.counts
+        counts.bytes_read += begin
+        counts.bytes_total += begin
+        counts.files += batch.files
+        counts.files_new += batch.files
+        counts.directories += batch.directories
+        self._on_step(path)
+
+    def settle(self) -> None:
+        """Give the builder every row so far, as a commit needs it."""
+        same, self._same = self._same, None
+        if same is None:
+            return
+        self._add_known(same.outline.paths[: same.seen])
+
+    def _add_known(self, paths: Sequence[bytes]) -> None:
+        for path in paths:
+            known = self._earlier.find(path)
+            if known is None:
+                raise NotWritable(
+                    "the send-log contradicts itself; remove the send-log and run again"
+                )
+            self._builder.add(known[0])
+
+    def _take_expected(self, numbers: range) -> None:
+        """Take what is as the source was told to expect."""
+        start, stop = numbers.start, numbers.stop
+        outline, same, counts = self._expected, self._same, self.counts
+        for vector in outline.vectors[start:stop]:
+            if S_ISDIR(vector[4]):
+                counts.directories += 1
+            else:
+                counts.files += 1
+                counts.bytes_total += vector[1]
+                counts.files_unchanged += 1
+        self._on_step(outline.paths[stop - 1])
+        if same is not None and same.seen == start:
+            same.seen = stop
+            if stop == len(outline.paths):
+                self._take_over(same)
+            return
+        self.settle()
+        self._add_known(outline.paths[start:stop])
+
+    def _take_over(self, same: _SamePage) -> None:
+        self._same = None
+        self._earlier.pass_over()
+        self._builder.reuse(same.kept, same.outline)
+
+    def _expect(self, source: OpenSource, page: _SamePage) -> None:
+        prefix = source.name.encode() + b"/"
+        start = len(prefix)
+        before = page.kept.started_ns - _MARGIN_NS
+        self._expected = outline = page.outline
+        # A page may go on into another source; a source's own folder has no slash behind it.
+        paths = [
+            path[start:] for path in outline.paths if path.startswith(prefix) or path == prefix[:-1]
+        ]
+        is_due = self._is_due
+        vectors = [
+            vector
+            # It may be of a source of another kind that had this name.
+            if len(vector) == _STAT_FIELDS
+            and vector[3] < before
+            # A folder has no content that a night might be due for.
+            and ((S_ISREG(vector[4]) and not is_due(path)) or S_ISDIR(vector[4]))
+            else None
+            for path, vector in zip(outline.paths[: len(paths)], outline.vectors, strict=False)
+        ]
+        source.expect(paths, vectors)
+
+    def _goes_with_its_page(self, source: OpenSource, found: Found, path: bytes) -> bool:
+        """Whether the path is the next of a page that is unchanged so far."""
+        same = self._same
+        if same is None:
+            kept = self._earlier.page_from(path) if self._builder.is_between_pages else None
+            if kept is None or kept.outline is None:
+                return False
+            same = self._same = _SamePage(kept=kept, outline=kept.outline)
+            self._expect(source, same)
+        if not self._is_same(source, found, path, same):
+            self.settle()
+            return False
+        self._count_unchanged(found)
+        same.seen += 1
+        if same.seen == len(same.outline.paths):
+            self._take_over(same)
+        return True
+
+    def _is_same(self, source: OpenSource, found: Found, path: bytes, page: _SamePage) -> bool:
+        at, outline = page.seen, page.outline
+        if (
+            path != outline.paths[at]
+            or found.vector is None
+            or outline.vectors[at] != found.vector
+            or found.changed_ns >= page.kept.started_ns - _MARGIN_NS
+            # Which row the other names of a file take their content from is told by rows only.
+            or found.same_file is not None
+        ):
+            return False
+        if found.kind != "file" or not self._is_due(path):
+            return True
+        with suppress(OSError):
+            small = source.read_small(found)
+            if small is not None and small.data:  # nothing to be looked up where it is the same
+                mark = self._sink.id_of(small.data)[:MARK_LENGTH]
+                return small.changed is None and mark == outline.marks[at]
+            row, reason = self._read_anew(source, found, path)
+            return reason is None and row.content_mark() == outline.marks[at]
+        return False
+
+    def _row(self, source: Readable, found: Found, path: bytes) -> Row | None:
+        known = self._earlier.find(path)
+        before = None if known is None else known[0]
+        first = self._same_files.get(found.same_file) if found.same_file else None
+        if first is not None:
+            row = another_name(path, first)
+        elif known is not None and self._is_unchanged(found, *known):
+            row = as_first_name(known[0])
+        else:
+            read = self._read(source, found, path, before)
+            if read is None:
+                return None
+            row = read
+        if found.same_file is not None and first is None:
+            self._same_files[found.same_file] = row
+        self._tally(found, row, before)
+        return row
+
+    def _is_unchanged(self, found: Found, row: Row, started_ns: int) -> bool:
+        return (
+            found.vector is not None
+            and found.vector == row.vector
+            and found.changed_ns < started_ns - _MARGIN_NS
+            and not (found.kind == "file" and self._is_due(row.path))
+            and all(self._log.pack(number) is not None for number in row.packs())
+        )
+
+    def _is_due(self, path: bytes) -> bool:
+        return (zlib.crc32(path) >> _NIGHT_SHIFT) % _NIGHTS == self._night
+
+    def _read(self, source: Readable, found: Found, path: bytes, before: Row | None) -> Row | None:
+        try:
+            row, reason = self._read_anew(source, found, path)
+        except FileNotFoundError:
+            self.counts.vanished += 1
+            return None
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror or error}"
+            known = self._as_before(found, before)
+            if known is not None:
+                reason += "; the point has what was read of it before"
+            self.counts.lack(Unread(path=to_path_text(path), reason=reason))
+            return known
+        if reason is not None:
+            self.counts.lack(Unread(path=to_path_text(path), reason=reason))
+        return row
+
+    def _as_before(self, found: Found, before: Row | None) -> Row | None:
+        """What an earlier run has of a path that did not change since, and cannot be read now."""
+        if before is None or found.vector is None or found.vector != before.vector:
+            return None
+        if not self._log.recall_packs(before.packs()):
+            return None
+        return as_first_name(before)
+
+    def _read_anew(self, source: Readable, found: Found, path: bytes) -> tuple[Row, str | None]:
+        """The row, and why its content is neither the old nor the new."""
+        if found.kind != "file":
+            return new_row(path, found, xattrs=source.xattrs(found)), None
+        small = source.read_small(found)
+        if small is not None:
+            return self._whole_row(small, path), small.changed
+        with source.read(found) as content:
+            xattrs = source.xattrs(found)
+            row = Row(path=path, text="", size=0, vector=found.vector)
+            self._read_content(content, row, source.chunk_bytes(found))
+            reason = content.changed()
+            # Known only now: a file that became shorter has the size up to which it was read.
+            row.size = content.size
+            row.text = metadata_text(path, found, xattrs, content.size, content.holes)
+        return row, reason
+
+    def _whole_row(self, whole: Whole, path: bytes) -> Row:
+        row = new_row(path, whole.found, xattrs=whole.xattrs, size=len(whole.data))
+        if whole.data:
+            row.blobs.append(self._sink.add(whole.data))
+            self.counts.bytes_read += len(whole.data)
+        return row
+
+    def _read_content(self, content: Content, row: Row, average: int) -> None:
+        if content.size < SMALL_FILE_BYTES:
+            data = _read_whole(content)
+            if data:
+                row.blobs.append(self._sink.add(data))
+                self.counts.bytes_read += len(data)
+            return
+        for window, ends in windows(content, average, self._sink.window):
+            row.blobs += self._sink.add_window(window, ends, level_for(average))
+            self.counts.bytes_read += len(window)
+            if len(row.blobs) > 2 * MOST_REFS:
+                self._builder.spill(row)
+            self._on_step(row.path)
+            if self._same is None:  # otherwise rows before it are not told apart from its page
+                self._on_chunks()
+
+    def _count_unchanged(self, found: Found) -> None:
+        counts = self.counts
+        if found.kind == "directory":
+            counts.directories += 1
+        elif found.kind == "file":
+            counts.files += 1
+            counts.bytes_total += found.size
+            counts.files_unchanged += 1
+
+    def _tally(self, found: Found, row: Row, before: Row | None) -> None:
+        counts = self.counts
+        if found.kind == "directory":
+            counts.directories += 1
+        if found.kind != "file":
+            return
+        counts.files += 1
+        counts.bytes_total += row.size
+        if before is None:
+            counts.files_new += 1
+        elif row is before or row.content_mark() == before.content_mark():
+            counts.files_unchanged += 1
+        else:
+            counts.files_changed += 1
+            if found.vector is not None and found.vector == before.vector:
+                counts.silently_changed += 1
+
+
+def _read_whole(content: Content) -> bytes:
+    buffer = memoryview(bytearray(content.size))
+    filled = 0
+    while filled < len(buffer) and (count := content.readinto(buffer[filled:])):
+        filled += count
+    return bytes(buffer[:filled])

@@ -1,0 +1,179 @@
+"""The tape: frames one after the other, cut into packs that are exactly full, encrypted and stored.
+
+- Compression, encryption and storing run in a pool of threads; order and every record are kept by
+  the one thread that calls.  So there is nothing to lock, and a result depends on nothing but its
+  input.
+- What is under way is bounded: a few frames and a few packs, however large the source is.
+- A frame that does not fit goes on in the next pack.  Only `flush` makes a pack that is not full.
+- What does not compress can be read straight to where it stays (`window`), and is never copied.
+- `on_laid` is called for each frame when it has its place, `on_acknowledged` for each pack in
+  order, after the store has said that it has it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from backup.errors import AlreadyThere
+from backup.format.frame import AS_IS, to_frame
+from backup.format.layout import pack_name
+from backup.format.pack import CAPACITY, Destination, padded_size, seal_pack
+from backup.stores import Store
+from backup.writing.buffers import Buffers
+from backup.writing.places import UNPLACED, Frame
+
+_FRAMES_UNDER_WAY = 6
+_PACKS_UNDER_WAY = 3  # one is sealed while others are written and synced
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """A pack that the store acknowledged."""
+
+    number: int
+    name: bytes
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlet:
+    """Where packs go: the same for every tape of a run."""
+
+    store: Store
+    destination: Destination
+    random: Callable[[int], bytes]
+    pool: ThreadPoolExecutor
+    buffers: Buffers
+
+    def send(self, payload: memoryview, size: int) -> tuple[bytes, int]:
+        """Seal and store the first `size` bytes, and give the buffer back; runs in the pool.
+
+        Gives the pack's name and size.
+        """
+        padded = padded_size(size)
+        payload[size:padded] = bytes(padded - size)
+        sealed = self.buffers.take()
+        pack = seal_pack(payload[:padded], self.destination, self.random, sealed)
+        self.buffers.give_back(payload)  # 16 MiB that others can use while the store takes its time
+        name = pack_name(self.destination.writer, pack.name.hex())
+        try:
+            self.store.put(name, pack.data)
+        except AlreadyThere:
+            # The name is the hash of the bytes: the same pack, put by a call whose answer was lost.
+            if self.store.stat(name).size_bytes != len(pack.data):
+                raise
+        self.buffers.give_back(sealed)
+        return pack.name, len(pack.data)
+
+
+class Tape:
+    """One stretch of packs; call from one thread only."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        number_pack: Callable[[], int],
+        on_laid: Callable[[Frame], None],
+        on_acknowledged: Callable[[Stored], None],
+    ) -> None:
+        self._outlet = outlet
+        self._number_pack = number_pack
+        self._on_laid = on_laid
+        self._on_acknowledged = on_acknowledged
+        self._frames: deque[tuple[Frame, Future[tuple[bytes, bytes]]]] = deque()
+        self._packs: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
+        self._payload: memoryview | None = None
+        self._filled = 0
+        self._number = UNPLACED
+        self.acknowledged = 0  # every pack of this tape up to this number is in the store
+
+    def append(self, raw: bytes, frame: Frame, level: int) -> None:
+        """Take a stretch of at most 8 MiB, to be compressed; `frame` gets its place later."""
+        self._frames.append((frame, self._outlet.pool.submit(to_frame, raw, level)))
+        self._lay_frames(_FRAMES_UNDER_WAY)
+
+    def window(self, size: int) -> memoryview | None:
+        """Where a frame of so many bytes as they are may be written, if the pack has the room.
+
+        It is free until the next call; what stays there is told by `lay_window`.
+        """
+        if self._filled + 1 + size > CAPACITY:
+            return None
+        begin = self._filled + 1
+        return self._room()[begin : begin + size]
+
+    def lay_window(self, size: int, frame: Frame) -> None:
+        """Make the first `size` bytes of the window a frame."""
+        payload = self._room()
+        payload[self._filled] = AS_IS
+        self._place(frame, size + 1)
+        self._filled += size + 1
+        self._on_laid(frame)
+        if self._filled == CAPACITY:
+            self._send()
+
+    def lay_as_is(self, parts: Sequence[memoryview], frame: Frame) -> None:
+        """Make a frame of at most 8 MiB of parts one after the other, not compressed.
+
+        Parts that lie in the window must be in its order.
+        """
+        self._lay(frame, (bytes([AS_IS]), *parts))
+
+    def flush(self) -> None:
+        """Store everything that was appended; afterwards every frame is laid and acknowledged."""
+        self._lay_frames(0)
+        if self._filled:
+            self._send()
+        while self._packs:
+            self._acknowledge()
+
+    def has(self, frame: Frame) -> bool:
+        """Whether the store has the whole frame."""
+        return frame.pack != UNPLACED and frame.last_pack <= self.acknowledged
+
+    def _lay_frames(self, most_left: int) -> None:
+        frames = self._frames
+        while len(frames) > most_left:
+            frame, future = frames.popleft()
+            self._lay(frame, future.result())
+
+    def _lay(self, frame: Frame, parts: Iterable[bytes | memoryview]) -> None:
+        parts = list(parts)
+        self._room()
+        self._place(frame, sum(map(len, parts)))
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                payload = self._room()
+                if frame.pack != self._number:
+                    frame.next = self._number
+                piece, rest = rest[: CAPACITY - self._filled], rest[CAPACITY - self._filled :]
+                payload[self._filled : self._filled + len(piece)] = piece
+                self._filled += len(piece)
+                if self._filled == CAPACITY:
+                    self._send()
+        self._on_laid(frame)
+
+    def _place(self, frame: Frame, size: int) -> None:
+        frame.pack, frame.offset, frame.stored = self._number, self._filled, size
+
+    def _room(self) -> memoryview:
+        if self._payload is None:
+            self._payload = self._outlet.buffers.take()
+            self._number = self._number_pack()
+        return self._payload
+
+    def _send(self) -> None:
+        payload, self._payload = self._room(), None
+        size, self._filled = self._filled, 0
+        future = self._outlet.pool.submit(self._outlet.send, payload, size)
+        self._packs.append((self._number, future))
+        while len(self._packs) > _PACKS_UNDER_WAY:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        number, future = self._packs.popleft()
+        name, size = future.result()
+        self.acknowledged = number
+        self._on_acknowledged(Stored(number=number, name=name, size=size))

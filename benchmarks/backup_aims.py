@@ -1,0 +1,72 @@
+"""What the backup engine aims at, as ratios to restic at its default settings on two cores.
+
+- `times_faster` is a least: restic's figure over ours. `share` is a most: ours over restic's.
+  Shares are held to two digits behind the point: what is encrypted is never exactly as
+  small as what is not.
+- `at_most` is absolute. In each row that has an aim in seconds, borg may not be faster than us.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """One aim; one of the three is set."""
+
+    times_faster: float | None = None
+    share: float | None = None
+    at_most: float | None = None
+
+    @property
+    def text(self) -> str:
+        """As the table says it."""
+        if self.times_faster is not None:
+            return f"≥ {self.times_faster:g}× restic, > borg"
+        if self.share is not None:
+            return f"≤ {self.share:g}× restic"
+        return f"≤ {self.at_most:.0f}"
+
+    def is_reached(
+        self, ours: float | None, restic: float | None, borg: float | None
+    ) -> bool | None:
+        """Whether these medians reach it; None when what it needs was not measured."""
+        if ours is None:
+            return None
+        if self.at_most is not None:
+            return ours <= self.at_most
+        if restic is None:
+            return None
+        if self.share is not None:
+            return round(ours / restic, 2) <= self.share
+        if self.times_faster is None:
+            return None
+        return ours * self.times_faster <= restic and (borg is None or ours < borg)
+
+
+_TIMES_FASTER = {
+    ("recordings", "first backup"): 4.0,
+    ("recordings", "unchanged"): 2.0,
+    ("recordings", "next day"): 1.0,
+    ("recordings", "restore"): 2.5,
+    ("files", "first backup"): 3.0,
+    ("files", "unchanged"): 4.0,
+    ("files", "next day"): 1.0,
+    ("files", "restore"): 2.5,
+    ("dump", "first backup"): 3.0,
+    ("dump", "unchanged"): 2.0,
+    ("dump", "next day"): 1.0,
+    ("dump", "restore"): 2.5,
+}
+_SHARES = {
+    ("recordings", "repository"): 1.0,
+    ("files", "repository"): 0.6,
+    ("dump", "added, next day"): 0.7,
+}
+_MEMORY_MB = 256 * 1.048576  # MiB, in the table's unit
+
+AIMS = {
+    **{(corpus, what, "s"): Aim(times_faster=aim) for (corpus, what), aim in _TIMES_FASTER.items()},
+    **{(corpus, what, "MB"): Aim(share=share) for (corpus, what), share in _SHARES.items()},
+    **{(corpus, what, "peak MB"): Aim(at_most=_MEMORY_MB) for corpus, what in _TIMES_FASTER},
+}
+"""By corpus, what is measured, and unit."""

@@ -1,0 +1,324 @@
+"""Backup and restore beside restic and borg: whole processes, on the same corpora, in turn.
+
+`python -m benchmarks.backup_vs_peers [--rounds N] [--corpus NAME|all] [--scale F] [--json FILE]`
+prints a table with what we aim at beside each figure. A run at full size takes an hour and 40 GB.
+
+- In each round, each program gets an empty repository, and they take turns at each step: first
+  backup, again unchanged, the next day's version, restore of that. Who goes first changes.
+- What the one before wrote is synced before the next one's time begins. The source is in the page
+  cache for all: it is read before each backup, since borg puts out of the cache what it has read.
+  The repository is in it for none when the restore begins, as on the day of need.
+- Before each time begins, memory is written and given back. A virtual machine whose host takes back
+  what is free pays for it again page by page, a second of processor a GB on ours, and whose turn
+  follows a large deletion would not pay.
+- None waits by default until the disk has what it restored. All restore once more, ours with
+  `--sync`, and the others with a `sync` after them whose time counts.
+- Every restore is compared with its source, byte for byte, with modes and times; where it differs,
+  or a program fails, its rows say so and have no figures.
+- Aims are held against the medians, as ratios to restic; none of its figures may be worse than
+  borg's either.
+
+Exit statuses: 0 measured, 1 a program failed or restored something else, 2 usage.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import stat
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import corpora
+from benchmarks.backup_aims import AIMS, Aim
+from benchmarks.backup_programs import PROGRAMS, Program
+from benchmarks.machine import describe
+from benchmarks.measure import Missing, Row, Setting, expect
+from benchmarks.processes import Usage
+from benchmarks.table import number
+
+FIRST, AGAIN, NEXT_DAY, RESTORE, SYNCED = STEPS = (
+    "first backup", "unchanged", "next day", "restore", "restore, synced"
+)  # fmt: skip
+STORED, ADDED_AGAIN, ADDED = "repository", "added, unchanged", "added, next day"
+_BUFFER_BYTES = 1 << 20
+_MEMORY_BYTES = 256 << 20  # of a program itself
+
+
+@dataclass(kw_only=True)
+class Figures:
+    """All rounds of one program on one corpus, by what was measured; each in its unit."""
+
+    program: str
+    values: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # (what, unit)
+    failure: str = ""
+    is_missing: bool = False
+
+    def note(self, what: str, unit: str, value: float) -> None:
+        self.values.setdefault((what, unit), []).append(value)
+
+    def note_usage(self, step: str, used: Usage) -> None:
+        self.note(step, "s", used.wall_seconds)
+        self.note(step, "cpu s", used.cpu_seconds)
+        self.note(step, "peak MB", used.memory_bytes / 1e6)
+
+    def median(self, what: str, unit: str) -> float | None:
+        values = self.values.get((what, unit))
+        return None if self.failure or not values else statistics.median(values)
+
+
+def measure(
+    corpus: corpora.Corpus,
+    folder: Path,
+    rounds: int,
+    tell: Callable[[str], None],
+    programs: Sequence[type[Program]] = PROGRAMS,
+) -> list[Figures]:
+    """Let the programs take turns on a corpus; ours first in the result."""
+    figures = [Figures(program=program.name) for program in programs]
+    for turn in range(rounds):
+        here = folder / f"round-{turn}"
+        ready = list(_prepared(here, corpus, programs, figures))
+        ready = ready[turn % len(ready) :] + ready[: turn % len(ready)]
+        is_next_day = False
+        for step in STEPS:
+            if step == NEXT_DAY:
+                corpus.turn_to_next_day()
+                is_next_day = True
+            for program, its in ready:
+                if its.failure:
+                    continue
+                tell(f"{corpus.name}: round {turn + 1} of {rounds}, {step}, {program.name}")
+                try:
+                    _take(step, program, its)
+                except Exception as error:  # one that fails must not end the others' run
+                    its.failure = f"FAILED: {type(error).__name__}: {error}"
+        if is_next_day:
+            corpus.turn_back()
+        if corpus.name != "files":  # deleting many files makes the next ones slow to create
+            shutil.rmtree(here)
+    return figures
+
+
+def rows(setting: Setting) -> list[Row]:
+    """The same as rows of `python -m benchmarks`."""
+    scale = 0.02 if setting.is_quick else 0.3
+    found = []
+    for name in corpora.NAMES:
+        corpus = corpora.make(name, setting.folder / f"corpus-{name}", scale)
+        figures = measure(corpus, setting.room(name), setting.rounds, setting.tell)
+        found += list(_rows(corpus.name, figures))
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure what was asked for, print the table; give the exit status."""
+    asked = _parser().parse_args(arguments)
+    names = corpora.NAMES if asked.corpus == "all" else (asked.corpus,)
+    others = asked.beside or [program.name for program in PROGRAMS]
+    programs = [one for one in PROGRAMS if one is PROGRAMS[0] or one.name in others]
+    with tempfile.TemporaryDirectory(prefix="sf-bench-", dir=asked.folder) as made:
+        work = Path(made)
+        machine = describe(work)
+        kept = work if asked.folder is None else asked.folder
+        measured = {}
+        for name in names:
+            corpus = corpora.make(name, kept / f"corpus-{name}", asked.scale)
+            _warm(corpus.source)
+            measured[name] = measure(corpus, work / name, asked.rounds, _tell, programs)
+        for name, value in machine.items():
+            print(f"{name:<9} {value}")
+        print(f"scale     {asked.scale}, {asked.rounds} rounds; min, median and max of each")
+        for name, figures in measured.items():
+            print(f"\n{name.upper()}")
+            print(_table(name, figures))
+        if asked.json:
+            document = {name: [_as_json(one) for one in figs] for name, figs in measured.items()}
+            text = json.dumps({"machine": machine, "scale": asked.scale, "corpora": document})
+            asked.json.write_text(text + "\n")
+    return int(any(one.failure and not one.is_missing for f in measured.values() for one in f))
+
+
+def _prepared(
+    folder: Path,
+    corpus: corpora.Corpus,
+    programs: Sequence[type[Program]],
+    figures: list[Figures],
+) -> Iterator[tuple[Program, Figures]]:
+    for kind, its in zip(programs, figures, strict=True):
+        if its.failure:
+            continue
+        try:
+            yield kind(folder / kind.name, corpus.source), its
+        except Missing as missing:
+            its.failure, its.is_missing = f"not measured: {missing}", True
+
+
+def _take(step: str, program: Program, figures: Figures) -> None:
+    os.sync()
+    if step in (RESTORE, SYNCED):
+        _cool(program.folder)
+        _have_memory(program)
+        target = program.folder / step.replace(", ", "-").replace(" ", "-")
+        figures.note_usage(step, program.restore(target, waits=step == SYNCED))
+        expect_same(program.source, program.restored(target))
+        return
+    _warm(program.source)
+    _have_memory(program)
+    before = program.stored_bytes()
+    figures.note_usage(step, program.back_up())
+    stored = {FIRST: STORED, AGAIN: ADDED_AGAIN, NEXT_DAY: ADDED}[step]
+    after = program.stored_bytes()
+    figures.note(stored, "MB", (after if step == FIRST else after - before) / 1e6)
+
+
+def expect_same(source: Path, restored: Path) -> None:
+    """Raise Wrong unless both folders hold the same: names, kinds, modes, times and every byte."""
+    names = [
+        sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+        for root in (source, restored)
+    ]
+    expect(names[0] == names[1], "what was restored has the names that the source has")
+    first, second = (memoryview(bytearray(_BUFFER_BYTES)) for _ in range(2))
+    for name in names[0]:
+        one, other = (root / name for root in (source, restored))
+        facts = [
+            (seen.st_mode, seen.st_uid, seen.st_gid, seen.st_size * stat.S_ISREG(seen.st_mode),
+             seen.st_mtime_ns * stat.S_ISREG(seen.st_mode))
+            for seen in (one.lstat(), other.lstat())
+        ]  # fmt: skip
+        expect(facts[0] == facts[1], f"{name} came back with its mode, owner, size and time")
+        if not one.is_file():
+            continue
+        with one.open("rb", buffering=0) as left, other.open("rb", buffering=0) as right:
+            while count := left.readinto(first):
+                is_same = right.readinto(second) == count and first[:count] == second[:count]
+                expect(is_same, f"{name} came back byte for byte")
+
+
+def _table(corpus: str, figures: list[Figures]) -> str:
+    headings = ("what", "unit", *(one.program for one in figures))
+    headings = (*headings, *(f"{one.program} ÷ ours" for one in figures[1:]), "aim", "")
+    lines = [headings]
+    keys = dict.fromkeys(key for one in figures for key in one.values)
+    for what, unit in sorted(keys, key=lambda key: (_ORDER[key[0]], _UNITS.index(key[1]))):
+        cells = [_spread(one.values.get((what, unit), ())) for one in figures]
+        medians = [one.median(what, unit) for one in figures]
+        ratios = [_ratio(median, medians[0]) for median in medians[1:]]
+        aim = AIMS.get((corpus, what, unit))
+        named = {one.program: median for one, median in zip(figures, medians, strict=True)}
+        lines.append((what, unit, *cells, *ratios, *_held(aim, named)))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) for line in lines]
+    text += [f"{one.program}: {one.failure}" for one in figures if one.failure]
+    return "\n".join(line.rstrip() for line in text)
+
+
+_ORDER = {name: at for at, name in enumerate((*STEPS, STORED, ADDED_AGAIN, ADDED))}
+_UNITS = ("s", "cpu s", "peak MB", "MB")
+
+
+def _held(aim: Aim | None, medians: dict[str, float | None]) -> tuple[str, str]:
+    if aim is None:
+        return "", ""
+    is_reached = aim.is_reached(*(medians.get(program.name) for program in PROGRAMS))
+    if is_reached is None:
+        return aim.text, ""
+    return aim.text, "reached" if is_reached else "MISSED"
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    three = (min(values), statistics.median(values), max(values))
+    return " / ".join(number(value) for value in three)
+
+
+def _ratio(theirs: float | None, ours: float | None) -> str:
+    return f"{theirs / ours:.2f}" if theirs is not None and ours else "-"
+
+
+def _rows(corpus: str, figures: list[Figures]) -> Iterator[Row]:
+    keys = dict.fromkeys(key for one in figures for key in one.values)
+    for what, unit in keys:
+        ours = figures[0].median(what, unit)
+        for one in figures:
+            theirs = one.median(what, unit)
+            yield Row(
+                benchmark="backup_vs_peers",
+                what=f"{corpus}: {what}",
+                subject=one.program,
+                unit=unit,
+                values=tuple(one.values.get((what, unit), ())) if not one.failure else (),
+                ours_to_this=ours / theirs if one is not figures[0] and ours and theirs else None,
+                note=one.failure,
+                is_failed=bool(one.failure) and not one.is_missing,
+            )
+
+
+def _as_json(figures: Figures) -> dict[str, object]:
+    measured = [
+        {"what": what, "unit": unit, "values": values}
+        for (what, unit), values in figures.values.items()
+    ]
+    return {"program": figures.program, "failure": figures.failure, "measured": measured}
+
+
+def _cool(folder: Path) -> None:
+    """Put a folder's files, which were synced before, out of the page cache."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _have_memory(program: Program) -> None:
+    """Make the machine have as much free memory as any step takes, and not only be promised it."""
+    content = sum(path.stat().st_size for path in program.source.rglob("*") if path.is_file())
+    # Through the page cache, because that is where it is taken from; it never comes to the disk.
+    page = bytes(_BUFFER_BYTES)
+    used = program.folder / "memory"
+    with used.open("wb", buffering=0) as file:
+        for _ in range((2 * content + _MEMORY_BYTES) // len(page)):  # it is read and written
+            file.write(page)
+    used.unlink()
+
+
+def _warm(folder: Path) -> None:
+    buffer = bytearray(_BUFFER_BYTES)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.backup_vs_peers",
+        description="Back up and restore three corpora, beside restic and borg.",
+        epilog="exit statuses: 0 measured, 1 a program failed or restored wrongly, 2 usage",
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")
+    parser.add_argument(
+        "--beside", nargs="+", choices=[one.name for one in PROGRAMS[1:]], help="these only"
+    )
+    parser.add_argument("--corpus", choices=(*corpora.NAMES, "all"), default="all")
+    parser.add_argument("--scale", type=float, default=1.0, metavar="F", help="1.0 is full size")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every round, as one document")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="work there, and keep the corpora in it"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,278 @@
+"""What is backed up: three corpora and the next day's version of each, the same in every run.
+
+- `recordings`: calls as a codec leaves them, in a folder a day; nothing in them compresses. The
+  next day brings a folder of new calls and takes the oldest folder.
+- `files`: small files of four kinds, as a help desk keeps them: mails, tickets, pages and notes.
+  Of the next day's, one in a hundred is edited, one in a hundred is new, one in two hundred gone.
+- `dump`: one SQL dump of customers and their contacts. The next day's has other values in one row
+  of 1,600, wherever they lie, and a hundredth more rows at its end.
+
+A corpus is a folder with `source/` (today), `next/` (what is other tomorrow, at the same paths) and
+`gone.txt` (what is not there tomorrow). Turning a day is renaming, so it costs nothing and a file
+that stays keeps its inode and its times.
+
+Run as a program, so that what making costs in memory is not taken for a contender's.
+"""
+
+import itertools
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_SEED = 1860
+_RECORDING_BYTES = (64 * 1024, 4 * 1024 * 1024)
+_CALLS_A_DAY = 40
+_RECORDINGS_BYTES = 1 << 30
+_FILES = 60_000
+_FILES_A_FOLDER = 60
+_DUMP_BYTES = 1 << 30
+_ROWS_A_STATEMENT = 60
+_ROWS_TO_ONE_CHANGED = 1600
+_WORDS = 12_000
+_PROSE_BYTES = 32 << 20
+
+NAMES = ("recordings", "files", "dump")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """A corpus on the disk."""
+
+    name: str
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        """What is backed up."""
+        return self.folder / "source"
+
+    def turn_to_next_day(self) -> None:
+        """Bring tomorrow's version; what it takes the place of is put aside."""
+        for gone in self._gone():
+            _move(self.source / gone, self.folder / "aside" / gone)
+        for path in _files(self.folder / "next"):
+            name = path.relative_to(self.folder / "next")
+            if (self.source / name).exists():
+                _move(self.source / name, self.folder / "aside" / name)
+            _move(path, self.source / name)
+
+    def turn_back(self) -> None:
+        """Bring today's version back."""
+        for line in (self.folder / "next.txt").read_text().splitlines():
+            if not (self.folder / "next" / line).exists():
+                _move(self.source / line, self.folder / "next" / line)
+        for path in _files(self.folder / "aside"):
+            _move(path, self.source / path.relative_to(self.folder / "aside"))
+        for folder in sorted((p for p in self.source.rglob("*") if p.is_dir()), reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _gone(self) -> list[str]:
+        return (self.folder / "gone.txt").read_text().splitlines()
+
+
+def make(name: str, folder: Path, scale: float) -> Corpus:
+    """Make a corpus in a process of its own, unless one of that scale is there already."""
+    done = folder / "made.json"
+    wanted = json.dumps({"name": name, "scale": scale})
+    if not done.exists() or done.read_text() != wanted:
+        command = [sys.executable, "-m", "benchmarks.corpora", name, str(folder), str(scale)]
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+        done.write_text(wanted)
+    corpus = Corpus(name=name, folder=folder)
+    corpus.turn_back()  # a run that was interrupted may have left tomorrow
+    return corpus
+
+
+def main(name: str, folder: Path, scale: float) -> None:
+    """Write a corpus."""
+    for part in ("source", "next"):
+        (folder / part).mkdir(parents=True)
+    makers = {"recordings": _recordings, "files": _small_files, "dump": _dump}
+    gone = makers[name](folder, scale, random.Random(_SEED))
+    (folder / "gone.txt").write_text("".join(f"{name}\n" for name in gone))
+    names = [str(path.relative_to(folder / "next")) for path in _files(folder / "next")]
+    (folder / "next.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+def _recordings(folder: Path, scale: float, chance: random.Random) -> list[str]:
+    today = _write_calls(folder / "source", int(_RECORDINGS_BYTES * scale), 0, chance)
+    _write_calls(folder / "next", int(_RECORDINGS_BYTES * scale / 20), len(today), chance)
+    return [name for name in today if name.startswith(_day(0))]
+
+
+def _write_calls(folder: Path, size: int, number: int, chance: random.Random) -> list[str]:
+    names = []
+    while size > 0:
+        name = f"{_day(number)}/call-{number:06}.opus"
+        content = b"OggS" + chance.randbytes(chance.randint(*_RECORDING_BYTES))
+        _write(folder / name, content)
+        names.append(name)
+        size -= len(content)
+        number += 1
+    return names
+
+
+def _day(number: int) -> str:
+    month, day = divmod(number // _CALLS_A_DAY, 28)
+    return f"2026-{1 + month:02}-{1 + day:02}"
+
+
+def _small_files(folder: Path, scale: float, chance: random.Random) -> list[str]:
+    prose = _Prose(chance)
+    gone = []
+    count = int(_FILES * scale)
+    for number in range(count + count // 100):
+        kind = ("mail", "ticket", "page", "note")[number % 4]
+        name, text = _DOCUMENTS[kind](number, prose, chance)
+        name = f"{kind}s/{number // 4 // _FILES_A_FOLDER:04}/{name}"
+        if number >= count:
+            _write(folder / "next" / name, text.encode())
+            continue
+        _write(folder / "source" / name, text.encode())
+        if number % 100 == 50:
+            _write(folder / "next" / name, (text + prose.some(80, 400) + "\n").encode())
+        elif number % 200 == 7:
+            gone.append(name)
+    return gone
+
+
+def _mail(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, str]:
+    customer, agent = chance.randrange(20_000), chance.randrange(60)
+    paragraphs = "\n\n".join(prose.some(200, 900) for _ in range(chance.randint(1, 5)))
+    return f"{number:06}.eml", (
+        f"Return-Path: <customer{customer}@mail.example.net>\n"
+        f"Received: from mx{chance.randint(1, 4)}.example.net (mx.example.net [192.0.2."
+        f"{chance.randint(1, 250)}]) by desk.example.com with ESMTPS id {chance.randbytes(9).hex()}"
+        f"; {_moment(number)} +0000\nMessage-ID: <{chance.randbytes(16).hex()}@mail.example.net>\n"
+        f"From: Customer {customer} <customer{customer}@mail.example.net>\n"
+        f"To: Agent {agent} <agent{agent}@desk.example.com>\nDate: {_moment(number)} +0000\n"
+        f"Subject: {prose.some(20, 60)}\nMIME-Version: 1.0\n"
+        'Content-Type: text/plain; charset="utf-8"\nContent-Transfer-Encoding: 8bit\n'
+        f"X-Queue: {('billing', 'delivery', 'returns', 'technical')[number // 4 % 4]}\n\n"
+        f"Hello,\n\n{paragraphs}\n\nKind regards\nCustomer {customer}\n"
+    )
+
+
+def _ticket(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, str]:
+    ticket = {
+        "id": number,
+        "customer": chance.randrange(20_000),
+        "channel": chance.choice(["voice", "mail", "chat", "letter"]),
+        "state": chance.choice(["open", "waiting", "solved"]),
+        "created": _moment(number),
+        "subject": prose.some(20, 60),
+        "messages": [
+            {
+                "author": chance.choice(["agent", "customer"]),
+                "at": _moment(number + step),
+                "token": chance.randbytes(12).hex(),
+                "text": prose.some(80, 600),
+            }
+            for step in range(chance.randint(1, 7))
+        ],
+    }
+    return f"{number:06}.json", json.dumps(ticket, indent=1)
+
+
+def _page(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, str]:
+    sections = "\n".join(
+        f"<section><h2>{prose.some(15, 50)}</h2>\n<p>{prose.some(300, 1200)}</p></section>"
+        for _ in range(chance.randint(1, 6))
+    )
+    return f"{number:06}.html", (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{prose.some(15, 50)}</title></head>\n<body>\n{sections}\n"
+        f"<footer>Revision {chance.randbytes(4).hex()}</footer></body></html>\n"
+    )
+
+
+def _note(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, str]:
+    return f"{number:06}.txt", f"{_moment(number)}\n{prose.some(60, 1500)}\n"
+
+
+_DOCUMENTS = {"mail": _mail, "ticket": _ticket, "page": _page, "note": _note}
+
+
+def _dump(folder: Path, scale: float, chance: random.Random) -> list[str]:
+    rows = _rows(chance)
+    changed = random.Random(_SEED + 1)
+    today, tomorrow = (folder / part / "crm.sql" for part in ("source", "next"))
+    size, count = int(_DUMP_BYTES * scale), 0
+    with today.open("wb") as first, tomorrow.open("wb") as second:
+        head = b"CREATE TABLE contacts (id int, customer int, at datetime, agent int, note text);\n"
+        size -= first.write(head)
+        second.write(head)
+        while size > 0:
+            statement = list(itertools.islice(rows, _ROWS_A_STATEMENT))
+            size -= first.write(_statement(statement))
+            for at in range(len(statement)):
+                if changed.randrange(_ROWS_TO_ONE_CHANGED) == 0:
+                    statement[at] = statement[at].replace("'", f"'{changed.randbytes(6).hex()} ", 1)
+            second.write(_statement(statement))
+            count += 1
+        for _ in range(count // 100):
+            second.write(_statement(list(itertools.islice(rows, _ROWS_A_STATEMENT))))
+    return []
+
+
+def _rows(chance: random.Random) -> Iterator[str]:
+    prose = _Prose(chance)
+    for number in itertools.count(1):
+        yield (
+            f"({number},{chance.randrange(200_000)},'{_moment(number)}',{chance.randrange(60)},"
+            f"'{chance.randbytes(8).hex()} {prose.some(40, 300)}')"
+        )
+
+
+def _statement(rows: list[str]) -> bytes:
+    return f"INSERT INTO contacts VALUES {','.join(rows)};\n".encode()
+
+
+class _Prose:
+    """Something that compresses like what people write: made-up words, few of them frequent."""
+
+    def __init__(self, chance: random.Random) -> None:
+        letters = "eeeeeetttaaaooiinnsshhrrddlucmwfgypbvk"
+        words = ["".join(chance.choices(letters, k=chance.randint(1, 11))) for _ in range(_WORDS)]
+        weights = list(itertools.accumulate(1 / (rank + 3) for rank in range(_WORDS)))
+        parts, size = [], 0
+        while size < _PROSE_BYTES:
+            sentence = " ".join(chance.choices(words, cum_weights=weights, k=4000))
+            parts.append(sentence)
+            size += len(sentence)
+        self._text = " ".join(parts)
+        self._chance = chance
+
+    def some(self, least: int, most: int) -> str:
+        """A stretch of it from anywhere, of so many characters."""
+        start = self._chance.randrange(len(self._text) - most)
+        return self._text[start : start + self._chance.randint(least, most)]
+
+
+def _moment(number: int) -> str:
+    minutes, seconds = divmod(number * 37 % 86_400, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"2026-11-{1 + number // 2400 % 28:02} {hours:02}:{minutes:02}:{seconds:02}"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _move(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(to)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]))

@@ -1,0 +1,231 @@
+"""Locking many accounts of a real OpenLDAP, by 16 workers, beside a bare client with 16 threads.
+
+The bare client does the same operations an account over as many connections with TLS: find it by
+its name, find it again, replace `pwdAccountLockedTime`, read it back by its id. It writes nothing
+down. Standfast is measured twice: its connector alone, which is what an adapter costs, and the
+whole incident, which commits an intent before each call and a receipt after it.
+
+Standfast asks for up to 50 accounts in one search, which is where it gains on a client that asks
+for each. A second bare client does that as well: beside it stands what Standfast itself costs.
+"""
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
+from standfast.accounts.ldap_wire import LdapServer
+from standfast.accounts.openldap import OpenldapDirectory, OpenldapOptions
+from standfast.errors import ExitStatus
+from standfast.operations import incident
+from standfast.records import EffectState, Limits, Order
+from tests.accounts.rights import block
+from tests.operations.places import furnish, place_at
+from tests.operations.twins import TwinPlace, Twins
+from tests.servers import find_program
+from tests.servers.slapd import PEOPLE, SUFFIX, Slapd, running_slapd
+
+_THREADS = 16
+_MOST_A_SEARCH = 50
+_LOCKED, _FOR_GOOD = "pwdAccountLockedTime", b"000001010000Z"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _House:
+    """A running server with an account of our own."""
+
+    slapd: Slapd
+    server: LdapServer
+
+    def connector(self) -> OpenldapDirectory:
+        limits = Limits(workers=_THREADS, timeout_seconds=30)
+        return OpenldapDirectory("agents", OpenldapOptions(server=self.server, limits=limits))
+
+    def people(self, prefix: str, count: int) -> list[str]:
+        """Add so many people whose names begin so."""
+        names = [f"{prefix}{number:04}" for number in range(count)]
+
+        def add(admin: Any) -> bool:
+            return all(
+                admin.add(
+                    f"uid={name},{PEOPLE}", "inetOrgPerson", {"uid": name, "cn": "A", "sn": "B"}
+                )
+                for name in names
+            )
+
+        self.slapd.ask(add)
+        return names
+
+    def expect_all_locked(self, names: Sequence[str]) -> None:
+        """Raise Wrong unless each of them is locked for good, as an administrator sees it."""
+        found = self.slapd.ask(
+            lambda admin: admin.search(
+                PEOPLE, f"({_LOCKED}={_FOR_GOOD.decode()})", attributes=["uid"], size_limit=0
+            )
+        )
+        locked = {entry["attributes"]["uid"][0] for entry in found if "attributes" in entry}
+        missing = len(set(names) - locked)
+        expect(not missing, f"all {len(names)} are locked, not all but {missing}")
+
+
+def rows(setting: Setting) -> list[Row]:
+    """Measure the connector, the incident and the bare client."""
+    count = setting.size(1_000, 100)
+    what = f"lock {count:,} accounts of OpenLDAP, {_THREADS} at once"
+    with _running() as house:
+
+        def timed(
+            name: str, lock: Callable[[Sequence[str], int], float]
+        ) -> Callable[[int], Mapping[str, float]]:
+            def run(number: int) -> Mapping[str, float]:
+                names = house.people(f"{name}{number}x", count)
+                seconds = lock(names, number)
+                house.expect_all_locked(names)
+                return {what: count / seconds}
+
+            return run
+
+        return compare(
+            "openldap",
+            {what: "accounts/s"},
+            [
+                Contender(
+                    subject="standfast, the connector alone",
+                    run=timed("c", lambda names, _: _by_connector(house, names)),
+                ),
+                Contender(
+                    subject="standfast, the whole incident",
+                    run=timed(
+                        "i",
+                        lambda names, number: _by_incident(
+                            house, names, setting.room(f"place-{number}")
+                        ),
+                    ),
+                ),
+                Contender(
+                    subject=f"bare ldap3, {_THREADS} threads",
+                    run=timed("b", lambda names, _: _bare(house, names, 1)),
+                ),
+                Contender(
+                    subject=f"bare ldap3, {_THREADS} threads, {_MOST_A_SEARCH} a search",
+                    run=timed("m", lambda names, _: _bare(house, names, _MOST_A_SEARCH)),
+                ),
+            ],
+            setting,
+        )
+
+
+def _by_connector(house: _House, names: Sequence[str]) -> float:
+    """Look, then lock, as a lane does: what was seen goes with each order."""
+    connector = house.connector()
+    watch = Stopwatch()
+    priors = [state.prior for state in connector.observe(names)]
+    orders = [
+        Order(token=name, verb="accounts.lock", target=name, prior=prior)
+        for name, prior in zip(names, priors, strict=True)
+    ]
+    results = connector.lock(orders)
+    seconds = watch.seconds()
+    connector.close()
+    expect({one.state for one in results} == {EffectState.DONE}, "each lock is done")
+    return seconds
+
+
+def _by_incident(house: _House, names: Sequence[str], folder: Path) -> float:
+    connector = house.connector()
+    with _place(folder, connector) as place:
+        watch = Stopwatch()
+        case = place.open("lock", [f"agents:{name}" for name in names])
+        outcome = incident.advance(place, case, "direct")
+        seconds = watch.seconds()
+        expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
+    connector.close()
+    return seconds
+
+
+def _bare(house: _House, names: Sequence[str], most_a_search: int) -> float:
+    import ldap3
+
+    server = house.server
+    context = ssl.create_default_context(cafile=str(server.ca_file))
+    own, opened = threading.local(), []
+
+    class Tls(ldap3.Tls):  # type: ignore[misc]  # ldap3 has no types
+        """As the connector: Python verifies the certificate."""
+
+        def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
+            connection.socket = context.wrap_socket(connection.socket, server_hostname=server.host)
+
+    place = ldap3.Server(
+        server.host, port=server.port, use_ssl=True, get_info=ldap3.NONE, tls=Tls()
+    )
+
+    def find(attribute: str, values: Sequence[str]) -> list[Any]:
+        each = [f"({attribute}={value})" for value in values]
+        filter_text = each[0] if len(each) == 1 else f"(|{''.join(each)})"
+        own.connection.search(server.base, filter_text, attributes=["uid", "entryUUID", _LOCKED])
+        found: list[Any] = own.connection.response
+        expect(len(found) == len(values), "each is found")
+        return found
+
+    def lock(some: Sequence[str]) -> None:
+        if not hasattr(own, "connection"):
+            own.connection = ldap3.Connection(
+                place, server.bind_dn, server.password, auto_bind=True, check_names=False
+            )
+            opened.append(own.connection)
+        find("uid", some)
+        entries = find("uid", some)
+        for entry in entries:
+            own.connection.modify(entry["dn"], {_LOCKED: [("MODIFY_REPLACE", [_FOR_GOOD])]})
+        ids = [entry["raw_attributes"]["entryUUID"][0].decode() for entry in entries]
+        for after in find("entryUUID", ids):
+            expect(_FOR_GOOD in after["raw_attributes"][_LOCKED], "a lock that was read back holds")
+
+    size = min(most_a_search, -(-len(names) // _THREADS))
+    parts = [names[start : start + size] for start in range(0, len(names), size)]
+    watch = Stopwatch()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(lock, parts))
+    seconds = watch.seconds()
+    for connection in opened:
+        connection.unbind()
+    return seconds
+
+
+@contextmanager
+def _running() -> Iterator[_House]:
+    """Run the server, with the account and the rights of docs/accounts.md."""
+    if find_program("slapd") is None and not Path("/usr/sbin/slapd").exists():
+        raise Missing("slapd is not installed; apt-get install slapd ldap-utils")
+    with running_slapd() as slapd:
+        account = block("openldap", "the connector's account").replace("…", "of-the-connector")
+        slapd.apply(account)
+        slapd.apply(block("openldap", "And its rights"), to_configuration=True)
+        yield _House(
+            slapd=slapd,
+            server=LdapServer(
+                host="localhost",
+                port=slapd.tls_port,
+                ca_file=slapd.ca_file,
+                bind_dn=f"cn=standfast,ou=services,{SUFFIX}",
+                password="of-the-connector",
+                base=PEOPLE,
+            ),
+        )
+
+
+@contextmanager
+def _place(folder: Path, directory: OpenldapDirectory) -> Iterator[TwinPlace]:
+    """Furnish a place whose directory of agents this is."""
+    config_file = furnish(folder)
+    with config_file.open("a") as file:
+        file.write("\n[limits]\naccounts_without_second_person = 10000\n")
+    with place_at(config_file) as place:
+        known = {one.name: getattr(place, one.name) for one in fields(type(place))}
+        yield TwinPlace(**known, twins=Twins(directory=directory))

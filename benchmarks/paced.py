@@ -1,0 +1,150 @@
+"""500 accounts, each disabled and signed out, on a directory that takes 20 writes a second.
+
+The directory is a fake: it has a token bucket of its own (20 a second, 20 at once) and refuses what
+is too soon, as a provider does with 429. Both steps of the incident share its limit. The peer is
+arithmetic: what is over the first burst, divided by the rate; nobody can be faster. A round takes a
+minute by that arithmetic, so there are two.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
+from standfast.accounts import AccountState, Connector
+from standfast.accounts.memory import MemoryDirectory
+from standfast.errors import ExitStatus
+from standfast.operations import incident
+from standfast.records import EffectState, Limits, Mode, Order, Proof, Result
+from tests.operations.places import furnish, place_at
+from tests.operations.twins import TwinPlace, Twins
+
+_PER_SECOND = 20.0
+_BURST = 20
+_ROUNDS = 2
+
+_PLAYBOOK = """
+playbook: shut
+version: 1
+title: Shut the accounts
+use_when: How close to a provider's limit locking gets is being measured.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  lock:
+    title: Lock the accounts
+    do: accounts.lock
+    with: {accounts: "{{ inputs.accounts }}"}
+    undo: accounts.unlock
+  sign_out:
+    title: Sign them out
+    do: accounts.revoke_sessions
+    with: {accounts: "{{ inputs.accounts }}"}
+"""
+
+
+class _Paced(Connector):
+    """A directory in memory that refuses a write which comes too soon."""
+
+    proof = Proof.REFUSED
+
+    def __init__(self, inner: MemoryDirectory) -> None:
+        self.name, self._inner = inner.name, inner
+        self.limits = Limits(batch=1, workers=16, per_second=_PER_SECOND, burst=_BURST)
+        self.too_soon = 0
+        self._level, self._filled_at = float(_BURST), time.monotonic()
+        self._guard = threading.Lock()
+
+    def _is_too_soon(self) -> bool:
+        with self._guard:
+            now = time.monotonic()
+            grown = (now - self._filled_at) * _PER_SECOND
+            self._level, self._filled_at = min(float(_BURST), self._level + grown), now
+            if self._level < 1:
+                self.too_soon += 1
+                return True
+            self._level -= 1
+            return False
+
+    def _write(self, verb: str, orders: Sequence[Order]) -> list[Result]:
+        if self._is_too_soon():
+            return [
+                Result(
+                    target=order.target,
+                    state=EffectState.FAILED,
+                    reason="429",
+                    retry_after_seconds=1.0,
+                )
+                for order in orders
+            ]
+        done: list[Result] = getattr(self._inner, verb)(orders)
+        return done
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        return self._inner.observe(names)
+
+    def _lock(self, orders: Sequence[Order]) -> list[Result]:
+        return self._write("lock", orders)
+
+    def _revoke(self, orders: Sequence[Order]) -> list[Result]:
+        return self._write("revoke", orders)
+
+    def _prove(self, orders: Sequence[Order]) -> list[Result]:
+        return self._inner.prove(orders)
+
+    def _undo(self, orders: Sequence[Order]) -> list[Result]:
+        return self._write("undo", orders)
+
+
+def rows(setting: Setting) -> list[Row]:
+    """Measure on SQLite; PostgreSQL has time to spare here as well."""
+    count = setting.size(500, 60)
+    what = f"disable + sign out {count} accounts, {_PER_SECOND:g} writes/s"
+    least = (2 * count - _BURST) / _PER_SECOND
+
+    def ours(number: int) -> Mapping[str, float]:
+        names = [f"agent{index:04}" for index in range(count)]
+        inner = MemoryDirectory("agents", dict.fromkeys(names, True))
+        directory = _Paced(inner)
+        with _place(setting.room(f"place-{number}"), directory) as place:
+            watch = Stopwatch()
+            opened = incident.open_incident(
+                place,
+                "shut",
+                {"accounts": [f"agents:{name}" for name in names]},
+                mode=Mode.LIVE,
+                opened_by="dana",
+            )
+            outcome = incident.advance(place, opened.incident, "direct")
+            seconds = watch.seconds()
+            expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
+        expect(directory.too_soon == 0, f"no write came too soon, not {directory.too_soon}")
+        expect(not any(inner.is_enabled(name) for name in names), "every account is locked")
+        return {what: seconds}
+
+    return compare(
+        "paced",
+        {what: "s"},
+        [
+            Contender(subject="standfast", run=ours),
+            Contender(subject="arithmetic minimum", run=lambda _number: {what: least}),
+        ],
+        setting,
+        rounds=min(setting.rounds, _ROUNDS),
+    )
+
+
+@contextmanager
+def _place(folder: Path, directory: Connector) -> Iterator[TwinPlace]:
+    config_file = furnish(folder)
+    (folder / "playbooks").mkdir()
+    (folder / "playbooks/shut.yaml").write_text(_PLAYBOOK)
+    with config_file.open("a") as file:
+        file.write('\n[playbooks]\nfolder = "playbooks"\n')
+        file.write("\n[limits]\naccounts_without_second_person = 10000\n")
+    with place_at(config_file) as place:
+        known = {one.name: getattr(place, one.name) for one in fields(type(place))}
+        yield TwinPlace(**known, twins=Twins(directory=directory))

@@ -1,0 +1,106 @@
+"""Whole processes: how long one took, of the processor and by the clock, and how much memory.
+
+- Processor time is that of the process and of every child it waited for, as the kernel counts it.
+- What is Python finds its modules compiled, as an installation has them, even where the shell that
+  measures forbids it to write them.
+- Memory is the highest that was seen in a look every 20 ms, of the sum over the tree of what each
+  process had resident at most.  `wait4` has a highest of its own, but it counts this program's size
+  for a child, too, as it was before the child became another program.
+"""
+
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measure import Stopwatch, expect
+
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What one process took."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    memory_bytes: int
+
+
+def run(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    seconds: float = 1800,
+) -> Usage:
+    """Run to the end; `Wrong`, with the program's last words, unless it ends with 0."""
+    with tempfile.TemporaryFile() as said:
+        watch = Stopwatch()
+        process = subprocess.Popen(
+            command,
+            env=_as_installed(os.environ if env is None else env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
+        looking = _Looking(process.pid)
+        too_long = threading.Timer(seconds, process.kill)
+        too_long.start()
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        finally:
+            too_long.cancel()
+            looking.stop()
+        wall = watch.seconds()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        words = said.read()[-400:].decode(errors="replace").strip()
+    expect(process.returncode == 0, f"{command[0]} ends with 0, not {process.returncode}: {words}")
+    return Usage(
+        wall_seconds=wall,
+        cpu_seconds=used.ru_utime + used.ru_stime,
+        memory_bytes=looking.most_bytes,
+    )
+
+
+def _as_installed(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+class _Looking:
+    """Looks at what the tree of a process holds, in a thread, until it is stopped."""
+
+    def __init__(self, pid: int) -> None:
+        self.most_bytes = 0
+        self._pid = pid
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(_LOOK_SECONDS):
+            self.most_bytes = max(self.most_bytes, _tree_bytes(self._pid))
+
+
+def _tree_bytes(pid: int) -> int:
+    folder = Path(f"/proc/{pid}")
+    try:
+        _, found, rest = (folder / "status").read_text().partition("VmHWM:")
+        size = int(rest.split(maxsplit=1)[0]) * 1024 if found else 0  # in kB, as written
+        children = [
+            int(child)
+            for task in (folder / "task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (OSError, IndexError, ValueError):  # it ended meanwhile
+        return 0
+    return size + sum(map(_tree_bytes, children))

@@ -1,0 +1,148 @@
+"""The imitation of SendGrid in a process of its own, so that its share of the machine is seen.
+
+At its first request it looks into the ledger through a connection of its own: what it is about to
+take on must stand there as begun already.
+
+It holds each request to SendGrid's limits, turns one in a hundred away for a second (429), and
+keeps of each message two numbers alone, so that a million of them fit its memory.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import expect
+
+_SECONDS = 60
+_TURNED_AWAY = 97  # one in so many requests
+_MOST_PEOPLE = 1_000
+_MOST_BYTES = 30_000_000
+_MOST_SUBSTITUTION_BYTES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What it took on since it was begun."""
+
+    messages: int
+    people: int
+    tokens: int
+    requests: int
+    turned_away: int
+    cpu_seconds: float
+    intents: int  # of the first request, those that the ledger had as begun
+    first: int  # how many the first request carried
+
+
+class SendGridApart:
+    """The running imitation, seen from here."""
+
+    def __init__(self, url: str, line: Connection[Any, Any]) -> None:
+        self.url = url
+        self._line = line
+
+    def seen(self) -> Seen:
+        """Say what it took on."""
+        self._line.send("seen")
+        expect(self._line.poll(_SECONDS), "the imitation of SendGrid answers")
+        seen: Seen = self._line.recv()
+        return seen
+
+
+@contextmanager
+def running_apart(ledger: Path) -> Iterator[SendGridApart]:
+    """Start it on a free port; it ends with the block."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(ledger, there), daemon=True)
+    process.start()
+    there.close()
+    try:
+        expect(here.poll(_SECONDS), "the imitation of SendGrid starts")
+        yield SendGridApart(here.recv(), here)
+    finally:
+        here.close()  # which ends the other side
+        process.join(_SECONDS)
+        process.terminate()
+
+
+def _serve(ledger: Path, line: Connection[Any, Any]) -> None:
+    from tests.servers.sendgrid import SendGrid, running_sendgrid
+
+    class Counting(SendGrid):
+        intents, first, messages, asked, turned_away = 0, 0, 0, 0, 0
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self.people: set[int] = set()
+            self.tokens: set[int] = set()
+
+        def judge(self, content: bytes) -> Any:
+            people = json.loads(content)["personalizations"]
+            if (wrong := _beyond(content, people)) is not None:
+                return wrong, {"errors": []}, {}
+            with self.guard:
+                if not self.asked:
+                    self.intents, self.first = _begun(ledger, people), len(people)
+                self.asked += 1
+                if self.asked % _TURNED_AWAY == 0:
+                    self.turned_away += 1
+                    return 429, {"errors": []}, self.wait_header(1)
+                self.messages += len(people)
+                self.people.update(hash(one["to"][0]["email"]) for one in people)
+                self.tokens.update(hash(one["custom_args"]["standfast_token"]) for one in people)
+                return 202, None, {"X-Message-Id": f"made-up-{self.asked}"}
+
+    account = Counting(is_checked=False, keeps_texts=False)
+    with running_sendgrid(account):
+        line.send(account.url)
+        try:
+            while line.recv() == "seen":
+                with account.guard:
+                    seen = Seen(
+                        messages=account.messages,
+                        people=len(account.people),
+                        tokens=len(account.tokens),
+                        requests=account.asked,
+                        turned_away=account.turned_away,
+                        cpu_seconds=time.process_time(),
+                        intents=account.intents,
+                        first=account.first,
+                    )
+                line.send(seen)
+        except EOFError:
+            pass
+
+
+def _beyond(content: bytes, people: list[Any]) -> int | None:
+    """Give the status of a request that goes beyond what SendGrid takes."""
+    if len(content) > _MOST_BYTES:
+        return 413
+    for one in people:
+        size = sum(len(name) + len(text.encode()) for name, text in one["substitutions"].items())
+        if size > _MOST_SUBSTITUTION_BYTES:
+            return 400
+    return None if 0 < len(people) <= _MOST_PEOPLE else 400
+
+
+def _begun(ledger: Path, people: list[Any]) -> int:
+    tokens = [one["custom_args"]["standfast_token"] for one in people]
+    marks = ", ".join("?" * len(tokens))
+    connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
+    try:
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM effect WHERE state = 'submitting' AND token IN ({marks})",
+            tokens,
+        ).fetchone()
+    finally:
+        connection.close()
+    return int(count)

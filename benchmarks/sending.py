@@ -1,0 +1,46 @@
+"""One notice to many people through SendGrid, as a program of its own: `FOLDER`.
+
+The folder has a place (`places.furnish`) whose incident `tell` is to be carried out. What was
+measured is written into it as `figures.json`: the seconds until everybody stands in the ledger, the
+seconds from then until each has a receipt, and the processor's time of both.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from standfast.errors import ExitStatus
+from standfast.operations import incident
+from standfast.operations.place import open_place
+from standfast.playbook.engine import State
+from standfast.records import Mode
+from tests.servers.sendgrid import KEY
+
+
+def main(folder: Path) -> None:
+    env = {"SCIM_TOKEN": "unused", "SENDGRID_KEY": KEY}
+    with open_place(folder / "standfast.toml", env=env, actor="os:benchmark") as place:
+        opened = incident.open_incident(place, "tell", {}, mode=Mode.LIVE, opened_by="dana")
+        began = time.monotonic(), time.process_time()
+        planned: list[tuple[float, float]] = []
+
+        def look(state: State) -> None:
+            if "tell" in state.steps and not planned:
+                planned.append((time.monotonic(), time.process_time()))
+
+        outcome = incident.advance(place, opened.incident, "direct", look)
+        ended = time.monotonic(), time.process_time()
+        if outcome.exit_status is not ExitStatus.DONE:
+            raise SystemExit(f"the incident ended with {outcome.exit_status}")
+    figures = {
+        "plan_seconds": planned[0][0] - began[0],
+        "plan_cpu_seconds": planned[0][1] - began[1],
+        "send_seconds": ended[0] - planned[0][0],
+        "send_cpu_seconds": ended[1] - planned[0][1],
+    }
+    (folder / "figures.json").write_text(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,32 @@
+"""The flow of a verification without a key: of signatures, history and packs, or of every byte."""
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+
+from flows.what_prefect_shows import as_flow, told
+from standfast.errors import ExitStatus
+from standfast.operations.place import Place
+from standfast.operations.verification import verify
+
+
+@flow(name="daily-verification", persist_result=False, validate_parameters=False)
+def daily_verification(config: str, read: bool = False) -> State[None]:
+    """Check the vault; `read` reads every byte of it."""
+    return as_flow(check(config, read, return_state=True))
+
+
+@task(name="verify", persist_result=False)
+def check(config: str, read: bool) -> State[None]:
+    """Check once, against the witness."""
+
+    def work(place: Place) -> tuple[ExitStatus, str]:
+        outcome = verify(place, read, way="prefect")
+        report = outcome.report
+        errors = sum(finding.severity == "error" for finding in outcome.findings)
+        still = "" if outcome.open_damage is None else ", and damage found before is open"
+        return outcome.exit_status, (
+            f"run {outcome.run}: {report.points} points, {report.packs} packs, "
+            f"{report.bytes_read} bytes read, {errors} errors{still}"
+        )
+
+    return told(config, work)

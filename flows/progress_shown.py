@@ -1,0 +1,105 @@
+"""A backup's progress as Prefect shows it: one progress artifact a run, updated now and then.
+
+Rules
+- Only counts leave: files, bytes, and a share of the files of the last night. Never a path.
+- Prefect is told from a thread of its own, so a server that hangs or is gone holds up no backup;
+  what it does not take is not told.
+"""
+
+import contextvars
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from backup.records import Progress
+
+EVERY_SECONDS = 10.0
+_LAST_WORD_SECONDS = 2.0
+_MOST_FAILURES = 3
+_ALL_BUT_DONE = 99.0  # until the point is committed
+
+
+class ProgressShown:
+    """Takes what a backup reports, which costs it nothing, and shows the newest of it."""
+
+    def __init__(self, set_name: str, files_expected: int, every_seconds: float) -> None:
+        self._key = "backup-" + re.sub("[^a-z0-9]+", "-", set_name.lower()).strip("-")
+        self._files_expected = files_expected
+        self._every_seconds = every_seconds
+        self._latest: Progress | None = None
+        self._ended = threading.Event()
+        self._is_whole = False
+        self._artifact: UUID | None = None
+        context = contextvars.copy_context()  # it says which run of Prefect this is
+        self._thread = threading.Thread(
+            target=context.run, args=(self._show,), name=self._key, daemon=True
+        )
+        self._thread.start()
+
+    def __call__(self, progress: Progress) -> None:
+        self._latest = progress
+
+    def end(self, *, is_whole: bool) -> None:
+        """Show the last of it; waits a moment at most."""
+        self._is_whole = is_whole
+        self._ended.set()
+        self._thread.join(_LAST_WORD_SECONDS)
+
+    def _show(self) -> None:
+        failures = 0
+        is_last = False
+        while not is_last and failures < _MOST_FAILURES:
+            is_last = self._ended.wait(self._every_seconds)
+            try:
+                self._tell(is_last=is_last)
+                failures = 0
+            except Exception:
+                # Whatever Prefect raises: a picture of the work is not the work.
+                failures += 1
+
+    def _tell(self, *, is_last: bool) -> None:
+        latest = self._latest
+        is_done = is_last and self._is_whole
+        if latest is None and not is_done:
+            return
+        percent = 100.0 if is_done else self._percent(latest)
+        if self._artifact is None:
+            made = create_progress_artifact(
+                progress=percent, key=self._key, description=_counts(latest)
+            )
+            # A coroutine is what an event loop would be given, and none runs in this thread.
+            self._artifact = made if isinstance(made, UUID) else None
+        else:
+            update_progress_artifact(self._artifact, progress=percent, description=_counts(latest))
+
+    def _percent(self, progress: Progress | None) -> float:
+        if progress is None or not self._files_expected:
+            return 0.0
+        return min(100.0 * progress.files / self._files_expected, _ALL_BUT_DONE)
+
+
+@contextmanager
+def progress_shown(
+    set_name: str, files_expected: int, every_seconds: float = EVERY_SECONDS
+) -> Iterator[ProgressShown]:
+    """Show the progress of the block; `files_expected` is how many files the last night had."""
+    shown = ProgressShown(set_name, files_expected, every_seconds)
+    is_whole = False
+    try:
+        yield shown
+        is_whole = True
+    finally:
+        shown.end(is_whole=is_whole)
+
+
+def _counts(progress: Progress | None) -> str:
+    if progress is None:
+        return "done at once"
+    return (
+        f"{progress.files:,} files, {progress.bytes_done >> 20:,} MiB read, "
+        f"{progress.bytes_new >> 20:,} MiB stored"
+    )

@@ -1,0 +1,83 @@
+"""Looking many LDAP entries up by few searches: which entry answers to which name, or has which id.
+
+It owns how many are asked for at once, and telling the answers apart. What is read of an entry, and
+on which connection, is its caller's business.
+
+Rules
+- A name's entry is the one that a search for this name alone would give. Entries are told apart by
+  names without their case; a name that this leaves without one is asked for by itself, since a
+  matching rule of the directory may let more through.
+- One name that is not clear keeps nobody from the others: it comes with its error.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from standfast.accounts.connected import is_text
+from standfast.accounts.ldap_wire import (
+    LdapEntry,
+    LdapServer,
+    folded,
+    id_filter,
+    name_filter,
+    one_or_none,
+)
+from standfast.errors import Unavailable
+
+_MOST_A_SEARCH = 50  # servers bound how long a filter may be
+
+_T = TypeVar("_T")
+Search = Callable[[str], list[LdapEntry]]  # by a filter
+Found = LdapEntry | Unavailable | None  # None: there is none
+
+
+def by_names(search: Search, server: LdapServer, names: Sequence[str]) -> dict[str, Found]:
+    """Give the account of each name."""
+    asked = [name for name in dict.fromkeys(names) if is_text(name)]
+    known: dict[str, dict[str, LdapEntry]] = {}
+    for part in _parts(asked):
+        for entry in search(name_filter(server, *part)):
+            for spelling in {folded(text) for text in entry.texts(server.attribute)}:
+                known.setdefault(spelling, {})[entry.dn] = entry
+    found: dict[str, Found] = dict.fromkeys(names)
+    for name in asked:
+        entries = [*known.get(folded(name), {}).values()]
+        if not entries:
+            entries = search(name_filter(server, name))
+        found[name] = _meant(entries, server.attribute, name)
+    return found
+
+
+def by_ids(
+    search: Search, attribute: str, values: Mapping[str, bytes]
+) -> dict[str, LdapEntry | None]:
+    """Give the entry of each id; `values` has how the directory holds it."""
+    known: dict[bytes, LdapEntry] = {}
+    for part in _parts([*values.values()]):
+        for entry in search(id_filter(attribute, *part)):
+            known |= dict.fromkeys(entry.values(attribute), entry)
+    found: dict[str, LdapEntry | None] = {}
+    for name, value in values.items():
+        found[name] = known.get(value) or next(iter(search(id_filter(attribute, value))), None)
+    return found
+
+
+def clear(found: Found) -> LdapEntry | None:
+    """Give the entry, or raise what kept it from being found."""
+    if isinstance(found, Unavailable):
+        raise found
+    return found
+
+
+def _meant(entries: Sequence[LdapEntry], attribute: str, name: str) -> Found:
+    try:
+        return one_or_none(entries, lambda entry: name in entry.texts(attribute))
+    except Unavailable as error:
+        return error
+
+
+def _parts(asked: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Share them out over searches; one alone is asked for by itself anyhow."""
+    if len(asked) > 1:
+        for start in range(0, len(asked), _MOST_A_SEARCH):
+            yield asked[start : start + _MOST_A_SEARCH]

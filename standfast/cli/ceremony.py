@@ -1,0 +1,68 @@
+"""What the owner's commands share: the keys that they take, and how they say what is next."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from standfast.cli.call import Call
+from standfast.cli.declared import Option
+from standfast.cli.output import Line
+from standfast.cli.passphrase import passphrase
+from standfast.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from backup.keys import Identity
+    from backup.ownership import Office
+
+OwnerKey = Annotated[
+    Path,
+    Option(
+        "--owner-key",
+        metavar="FILE",
+        help="The owner's key; a plan of what is under way is kept beside it.",
+    ),
+]
+Attended = Annotated[
+    Path,
+    Option(
+        "--identity",
+        metavar="FILE",
+        help="The recovery identity of a custodian who is here and stays one.",
+    ),
+]
+IdentityPassphraseFile = Annotated[
+    Path | None,
+    Option(
+        "--identity-passphrase-file",
+        metavar="FILE",
+        help="The passphrase of the identity, where it has one.",
+    ),
+]
+
+
+def office(call: Call, owner_key: Path, passphrase_file: Path | None) -> "Office":
+    """Open the owner's key, asking for its passphrase only when it is locked."""
+    from standfast.operations.ownership import open_office, open_stores
+
+    stores = open_stores(call.config_file, call.env)
+    return open_office(stores, owner_key, lambda who: passphrase(call, passphrase_file, who))
+
+
+def attended(call: Call, identity: Path, passphrase_file: Path | None) -> "Identity":
+    """Open a custodian's identity, asking for its passphrase only when it is locked."""
+    from standfast.operations.ownership import open_custodian
+
+    return open_custodian(identity, lambda who: passphrase(call, passphrase_file, who))
+
+
+def say_done(
+    call: Call, told: Mapping[str, Any], lines: Sequence[Line], next_steps: Sequence[str]
+) -> ExitStatus:
+    """Print what was done, and what people do next."""
+    shown: list[Line] = [*lines]
+    if len(next_steps) == 1:
+        shown += ["", f"Next: {next_steps[0]}"]
+    elif next_steps:
+        shown += ["", "Next:", *(f"  {n}. {step}" for n, step in enumerate(next_steps, 1))]
+    call.say({**told, "next": list(next_steps)}, shown)
+    return ExitStatus.DONE

@@ -1,0 +1,78 @@
+"""`standfast incident close`: it ends the incident, and says what it does not end."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from standfast.cli.call import Call
+from standfast.cli.incident_words import IncidentArgument, the_incident
+from standfast.cli.output import Line
+from standfast.counted import counted
+from standfast.errors import ExitStatus
+from standfast.records import Json, Mode, timestamp
+
+if TYPE_CHECKING:
+    from standfast.reports.contents import Duties, DutyLine
+
+
+def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+    """Close an incident; accounts stay as they are, and legal clocks go on."""
+    from standfast.operations.incident import close as end
+    from standfast.operations.incident import look
+    from standfast.operations.left_undone import left_undone
+    from standfast.operations.report_duties import duties_of
+
+    with call.place() as place:
+        incident_id, _ = the_incident(place, incident)
+        end(place, incident_id)
+        outcome = look(place, incident_id)
+        undone = outcome.unfinished
+        left = left_undone(place, outcome.state)
+        mode = outcome.state.mode
+        clocks = _go_on(duties_of(place, incident_id, mode) if mode is Mode.LIVE else None)
+    lines: list[Line] = [f"{incident_id} is closed; its accounts stay as they are."]
+    if undone:
+        lines.append(f"Never carried out to its end: {', '.join(undone)}.")
+    if left.sentence:
+        lines.append(
+            f"Left as it is: {left.sentence}; `standfast notice accounting {incident_id}`."
+        )
+    if clocks:
+        verb = "goes on" if len(clocks) == 1 else "go on"
+        told = ", ".join(_clock(one) for one in clocks)
+        lines.append(
+            f"{counted(len(clocks), 'clock')} {verb}: {told}; "
+            f"`standfast deadline list {incident_id}`."
+        )
+    lines.append(f"Next: `standfast audit show {incident_id}` is its timeline.")
+    running: list[Json] = [
+        {"to": one.to, "standing": one.standing, "due": timestamp(one.due) if one.due else None}
+        for one in clocks
+    ]
+    call.say(
+        {
+            "incident": incident_id,
+            "state": "closed",
+            "not_done": [*undone],
+            **left.as_json(),
+            "clocks": running,
+        },
+        lines,
+    )
+    return ExitStatus.DONE
+
+
+def _go_on(duties: "Duties | None") -> "Sequence[DutyLine]":
+    """Give what has an end that is past or to come; a duty without a number has no clock."""
+    if duties is None:
+        return ()
+    return [
+        one
+        for one in duties.lines
+        if one.standing == "missed"
+        or (one.standing == "running" and one.due and not one.is_earliest)
+    ]
+
+
+def _clock(one: "DutyLine") -> str:
+    due = f"due {one.due:%Y-%m-%d %H:%M} UTC" if one.due else "due"
+    return f"{one.to} {'missed, ' if one.standing == 'missed' else ''}{due}"

@@ -1,0 +1,75 @@
+"""`standfast incident handover` and `after-action`: pages for who takes over, and for the end."""
+
+from pathlib import Path
+from typing import Annotated
+
+from standfast.cli.call import Call
+from standfast.cli.declared import Group, Option, command
+from standfast.cli.incident_words import IncidentArgument, the_incident
+from standfast.errors import ExitStatus
+
+_WRITTEN = {
+    ExitStatus.DONE: "the page is written",
+    ExitStatus.FAILED: "the page cannot be written there",
+    ExitStatus.USAGE: "there is no such incident",
+}
+To = Annotated[
+    Path | None,
+    Option("--to", metavar="FILE", help="Where to; a file named like the incident here without."),
+]
+
+
+def add_to(incident: Group) -> None:
+    """Add the commands to the group of incidents."""
+    command(
+        incident,
+        "handover",
+        exits=_WRITTEN,
+        example="standfast incident handover inc-2026-0001 --to handover.html",
+    )(handover)
+    command(
+        incident,
+        "after-action",
+        exits=_WRITTEN,
+        example="standfast incident after-action inc-2026-0001 --to review.html",
+    )(after_action)
+
+
+def handover(call: Call, incident: IncidentArgument = None, to: To = None) -> ExitStatus:
+    """Write the page for whoever takes over.
+
+    What is open and whose it is, clocks that run, what nobody knows, who decided what. It prints.
+    """
+    from standfast.operations.handing_over import hand_over, write_handover
+
+    with call.place() as place:
+        incident_id, _ = the_incident(place, incident)
+        handed = hand_over(place, incident_id)
+    out = write_handover(handed, (to or Path(f"{incident_id}-handover.html")).absolute())
+    lines = [
+        f"The page is written: {out}",
+        f"Open: {', '.join(one.step for one in handed.open_steps) or 'nothing'}.",
+        *(f"Nobody knows: {one.effect}, {one.step}" for one in handed.unknowns),
+        f"Next: {handed.report.next_step}",
+    ]
+    call.say({**handed.as_json(), "page": str(out)}, [*lines])
+    return ExitStatus.DONE
+
+
+def after_action(call: Call, incident: IncidentArgument = None, to: To = None) -> ExitStatus:
+    """Write the draft of the review.
+
+    What the ledger knows of how it went, and the questions that only people can answer.
+    """
+    from standfast.operations.handing_over import after_action as drafted
+    from standfast.operations.handing_over import write_after_action
+
+    with call.place() as place:
+        incident_id, _ = the_incident(place, incident)
+        draft = drafted(place, incident_id)
+    out = write_after_action(draft, (to or Path(f"{incident_id}-after-action.html")).absolute())
+    call.say(
+        {**draft.as_json(), "page": str(out)},
+        [f"The draft is written: {out}", *(f"Otherwise: {line}" for line in draft.otherwise)],
+    )
+    return ExitStatus.DONE

@@ -1,0 +1,75 @@
+"""`standfast notice correct`: to those who got a wrong notice, and to nobody else."""
+
+from typing import Annotated
+
+from standfast.cli.call import Call
+from standfast.cli.declared import Group, Option, command
+from standfast.cli.incident_words import IncidentArgument, the_incident
+from standfast.cli.notice_waves import StepArgument
+from standfast.cli.passphrase import PassphraseFile, signed_in
+from standfast.counted import counted
+from standfast.errors import ExitStatus, UsageError
+
+
+def add_to(notice: Group) -> None:
+    """Add the command to the group of notices."""
+    command(
+        notice,
+        "correct",
+        exits={
+            ExitStatus.DONE: "the correction is planned; it leaves once it is approved",
+            ExitStatus.USAGE: "there is no such step or value, or nobody got the notice",
+            ExitStatus.REFUSED: "some of the wrong notice may still leave; stop it first",
+        },
+        example="standfast notice correct inc-2026-0001 tell_customers --value "
+        "what_happened=not-concerned",
+    )(correct)
+
+
+def correct(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: StepArgument = None,
+    value: Annotated[
+        list[str] | None, Option(metavar="NAME=TEXT", help="What was wrong, what is right.")
+    ] = None,
+    as_person: Annotated[
+        str | None, Option("--as", metavar="PERSON", help="Who asks for it, signed in.")
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Plan a correction to exactly those who got a notice, or may have."""
+    from standfast.operations.corrections import correct as plan_correction
+
+    values: dict[str, str] = {}
+    for text in value or ():
+        name, equals, given = text.partition("=")
+        if not equals or not name:
+            raise UsageError("a --value is of the form NAME=TEXT")
+        values[name] = given
+    with call.place() as place:
+        incident_id, (wrong,) = the_incident(place, incident, step, least=1, most=1)
+        by = signed_in(call, place, as_person, passphrase_file)
+        planned = plan_correction(place, incident_id, wrong, values, requested_by=by)
+    people = counted(planned.recipients, "person", "people")
+    needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
+    next_ = (
+        f"approve {incident_id} {planned.step} --as PERSON"
+        if planned.needs_approvals
+        else f"resume {incident_id}"
+    )
+    call.say(
+        {
+            "incident": incident_id,
+            "step": planned.step,
+            "corrects": wrong,
+            "recipients": planned.recipients,
+            "refused": planned.refused,
+            "needs_approvals": planned.needs_approvals,
+        },
+        [
+            f"{planned.step} is planned: to the {people} who got {wrong}; {needs}.",
+            f"Next: `standfast incident {next_}`.",
+        ],
+    )
+    return ExitStatus.DONE

@@ -1,0 +1,169 @@
+"""`standfast notice status`, `pause`, `resume`, `go`, `stop`: one notice while it goes out."""
+
+from typing import Annotated
+
+from standfast.cli.call import Call
+from standfast.cli.declared import Argument, Group, Option, command
+from standfast.cli.incident_words import IncidentArgument, the_incident
+from standfast.cli.output import Line
+from standfast.counted import counted
+from standfast.errors import ExitStatus
+from standfast.records import DeliveryState, EffectState, Json, timestamp
+
+StepArgument = Annotated[
+    str | None, Argument(metavar="STEP", help="The step of the playbook that tells people.")
+]
+_SAID: dict[ExitStatus, str] = {
+    ExitStatus.DONE: "it is in the ledger, and every runner keeps to it",
+    ExitStatus.USAGE: "there is no such incident or step, or nothing of it goes out now",
+}
+
+
+def add_to(notice: Group) -> None:
+    """Add the commands to the group of notices."""
+    command(
+        notice,
+        "status",
+        exits={
+            ExitStatus.DONE: "each notice of the incident is shown",
+            ExitStatus.USAGE: "there is no such incident",
+        },
+        example="standfast notice status inc-2026-0001",
+    )(status)
+    for name, function in (("pause", pause), ("resume", resume), ("go", go)):
+        command(
+            notice,
+            name,
+            exits=_SAID,
+            example=f"standfast notice {name} inc-2026-0001 tell_customers",
+        )(function)
+    command(
+        notice,
+        "stop",
+        exits=_SAID,
+        example='standfast notice stop inc-2026-0001 tell_customers --why "wrong audience"',
+    )(stop)
+
+
+def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+    """Show how far each notice of an incident is, and what is left of its abort window."""
+    with call.place() as place:
+        incident_id, _ = the_incident(place, incident)
+        rows, now = place.ledger.notices.of_incident(incident_id), place.clock()
+        heard = place.ledger.deliveries.counts(incident_id)
+    document: list[Json] = []
+    lines: list[Line] = []
+    for row in rows:
+        counts = {state.value: row.counts.get(state, 0) for state in EffectState}
+        told_of = heard.get((row.step, row.round), {})
+        left = row.abort_seconds(now)
+        document.append(
+            {
+                "step": row.step,
+                "round": row.round,
+                "template": row.template,
+                "audience": row.audience,
+                "state": row.state.value,
+                "digest": row.digest,
+                "root": row.root,
+                "counts": counts,
+                "heard": {state.value: told_of.get(state, 0) for state in DeliveryState},
+                "after_the_canary": row.waiting,
+                "is_paused": row.is_paused,
+                "abort_seconds": left,
+                "runs_from": None if row.runs_from is None else timestamp(row.runs_from),
+            }
+        )
+        told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+        lines.append(f"{row.step}: {row.template} to {row.audience}, {row.state.value}: {told}")
+        if told_of:
+            ends = ", ".join(f"{number:,} {state.value}" for state, number in told_of.items())
+            lines.append(f"    told of what was handed over: {ends}")
+        if left:
+            lines.append(
+                f"    nothing leaves for {left} s yet; `standfast notice stop {incident_id} "
+                f"{row.step}` ends it"
+            )
+        if row.is_paused:
+            lines.append(f"    paused; `standfast notice resume {incident_id} {row.step}`")
+        if row.waiting:
+            lines.append(
+                f"    {row.waiting:,} follow the first; `standfast notice go {incident_id} "
+                f"{row.step}` sends them now"
+            )
+    call.say(
+        {"incident": incident_id, "notices": document},
+        lines or [f"{incident_id} has told nobody, and no notice of it is planned yet."],
+    )
+    return ExitStatus.DONE
+
+
+def pause(call: Call, incident: IncidentArgument = None, step: StepArgument = None) -> ExitStatus:
+    """Let nothing more of one notice leave; the rest of the incident goes on."""
+    from standfast.operations import waves
+
+    with call.place() as place:
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        waves.pause(place, incident_id, name)
+    call.say(
+        {"incident": incident_id, "step": name, "is_paused": True},
+        [
+            f"{name} is paused. What is under way ends; nothing more of it leaves.",
+            f"Next: `standfast notice resume {incident_id} {name}`.",
+            f"To give it up for good: `standfast notice stop {incident_id} {name}`.",
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def resume(call: Call, incident: IncidentArgument = None, step: StepArgument = None) -> ExitStatus:
+    """Let a paused notice go on; one of which nothing left has its abort window anew."""
+    from standfast.operations import waves
+
+    with call.place() as place:
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        waves.resume(place, incident_id, name)
+    call.say(
+        {"incident": incident_id, "step": name, "is_paused": False},
+        [f"{name} goes on.", f"Next: `standfast incident resume {incident_id}` carries it out."],
+    )
+    return ExitStatus.DONE
+
+
+def go(call: Call, incident: IncidentArgument = None, step: StepArgument = None) -> ExitStatus:
+    """Write to those after the canary now."""
+    from standfast.operations import waves
+
+    with call.place() as place:
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        number = waves.go(place, incident_id, name)
+    call.say(
+        {"incident": incident_id, "step": name, "released": number},
+        [
+            f"{counted(number, 'more recipient')} of {name} may be written to now.",
+            f"Next: `standfast incident resume {incident_id}` carries it out.",
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def stop(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: StepArgument = None,
+    why: Annotated[str, Option(metavar="TEXT", help="Kept with each who is not told.")] = "",
+) -> ExitStatus:
+    """Give up what of one notice has not left, for good."""
+    from standfast.operations import waves
+
+    with call.place() as place:
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        number = waves.stop(place, incident_id, name, why or "no reason was given")
+    call.say(
+        {"incident": incident_id, "step": name, "stopped": number},
+        [
+            f"{counted(number, 'recipient')} of {name} will not be written to.",
+            f"Next: `standfast notice accounting {incident_id}` says who was, and who was not.",
+        ],
+    )
+    return ExitStatus.DONE

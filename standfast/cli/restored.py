@@ -1,0 +1,54 @@
+"""What `standfast backup restore` says of a folder that it filled."""
+
+from typing import TYPE_CHECKING
+
+from standfast.cli.amounts import size
+from standfast.cli.output import Line, Table
+from standfast.counted import counted
+
+if TYPE_CHECKING:
+    from backup.records import RestoreResult
+    from standfast.operations.backup_outcomes import RestoreOutcome
+
+_SHOWN = 20  # what could not be restored is all in the document; a person sees the first
+
+
+def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
+    """Say what came back, from where else it had to be taken, and what did not come."""
+    result = outcome.result
+    if outcome.has_found_nothing:
+        return [
+            f"Nothing is restored: {outcome.point.name} ({outcome.point.set_name}) has nothing of",
+            Table(rows=[[problem.path] for problem in result.problems[:_SHOWN]], indent=2),
+            f"Next: `standfast backup ls {outcome.point.name}` shows what it has.",
+        ]
+    lines: list[Line] = [
+        f"Restored {outcome.point.name} ({outcome.point.set_name}) to {outcome.to}:",
+        f"{_amount(result)}, each hash compared.",
+    ]
+    if result.is_resumed:
+        lines.append(
+            "It went on with what an interrupted restore had left, compared piece by piece."
+        )
+    if not (result.is_on_disk or any(problem.is_missing for problem in result.problems)):
+        lines.append(
+            "The disk is still writing: until .standfast-restore is gone from there, a power cut "
+            "means running this again."
+        )
+    lines += [f"In the vault, {healed}." for healed in result.healed[:_SHOWN]]
+    if result.problems:
+        lines += [
+            f"{counted(len(result.problems), 'path')} not, or not exactly:",
+            Table(rows=[[one.path, one.reason] for one in result.problems[:_SHOWN]], indent=2),
+        ]
+        more = len(result.problems) - _SHOWN
+        lines += [f"  … and {more:,} more; --json has them"] if more > 0 else []
+    if outcome.is_damaged or result.healed:
+        lines.append("Next: `standfast backup verify --read` names what is damaged in the vault.")
+    return lines
+
+
+def _amount(result: "RestoreResult") -> str:
+    seconds = max((result.ended - result.started).total_seconds(), 0.001)
+    rate = f"{seconds:.1f} s, {size(int(result.bytes / seconds))}/s"
+    return f"{counted(result.files, 'file')}, {size(result.bytes)} ({rate})"

@@ -1,0 +1,120 @@
+"""`standfast backup copy` and `standfast backup card`: what survives when this site does not."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.amounts import size
+from standfast.cli.call import Call
+from standfast.cli.declared import Group, Option, command
+from standfast.cli.output import Line, Table
+from standfast.counted import counted
+from standfast.errors import ExitStatus, StandfastError
+
+if TYPE_CHECKING:
+    from backup.records import Progress
+    from standfast.operations.second_site import CopyOutcome
+
+
+def add_to(backup: Group) -> None:
+    """Add the commands below `backup`."""
+    command(
+        backup,
+        "copy",
+        exits={
+            ExitStatus.DONE: "the copy has everything that the vault has",
+            ExitStatus.FAILED: "one of the two stores does not answer",
+            ExitStatus.USAGE: "no such copy is configured, or its place holds another repository",
+            ExitStatus.DAMAGED: "an object is not what it should be: it was not copied",
+        },
+        example="standfast backup copy --to second-site",
+    )(copy)
+    command(
+        backup,
+        "card",
+        exits={
+            ExitStatus.DONE: "the card is shown or written; it holds no secret",
+            ExitStatus.FAILED: "the store does not answer, or the file cannot be written",
+            ExitStatus.USAGE: "there is no repository where the configuration says",
+            ExitStatus.DAMAGED: "the root records are not what the owner signed",
+        },
+        example="standfast backup card --html card.html",
+    )(card)
+
+
+def copy(
+    call: Call,
+    to: Annotated[str, Option("--to", metavar="NAME", help="As in [backup.copies.NAME].")],
+    keys: Annotated[
+        bool, Option("--keys", help="The domain keys, too; each needs a custodian to open.")
+    ] = False,
+) -> ExitStatus:
+    """Copy the vault to a second site, without any key; only what is new is read."""
+    from standfast.operations.ownership import open_stores
+    from standfast.operations.second_site import copy_to_second_site
+
+    stores = open_stores(call.config_file, call.env)
+    with call.progress() as tell:
+
+        def shown(progress: "Progress") -> None:
+            tell(f"copying to {to} (MiB)", progress.bytes_done >> 20, 0)
+
+        outcome = copy_to_second_site(stores, to, with_keys=keys, progress=shown)
+    call.say(outcome.as_json(), _copy_lines(outcome))
+    return outcome.exit_status
+
+
+def card(
+    call: Call,
+    html: Annotated[
+        Path | None,
+        Option("--html", metavar="FILE", help="Write it as a page to print."),
+    ] = None,
+) -> ExitStatus:
+    """Make the recovery card: where the backups are, who opens them, and how to restore."""
+    from backup.owner.card import card_text
+    from backup.owner.card_page import card_page
+    from standfast.operations.ownership import open_stores
+    from standfast.operations.recovery_card import card_json, recovery_card
+
+    made = recovery_card(open_stores(call.config_file, call.env))
+    document = {**card_json(made), "html": None if html is None else str(html)}
+    if html is None:
+        call.say(document, [card_text(made).rstrip("\n")])
+        return ExitStatus.DONE
+    try:
+        html.write_text(card_page(made), encoding="utf-8")
+    except OSError as error:
+        raise StandfastError(f"{html} cannot be written: {error.strerror}") from error
+    lines: list[Line] = [
+        f"{html} is the recovery card; no secret is on it.",
+        "Next: print it twice, and keep it in two places apart from the recovery identities.",
+    ]
+    if made.roster.lacks_documents:
+        lines.append("First: `standfast backup owner publish`, so that the reader is in the vault.")
+    call.say(document, lines)
+    return ExitStatus.DONE
+
+
+def _copy_lines(outcome: "CopyOutcome") -> list[Line]:
+    rows = [
+        [kind, f"{one.copied:,} copied", size(one.bytes), f"{one.already:,} there already"]
+        for kind, one in outcome.report.counts.items()
+        if one.copied or one.already
+    ]
+    lines: list[Line] = [Table(rows=rows)]
+    for finding in outcome.report.findings:
+        lines.append(f"{finding.severity}: {finding.object}: {finding.problem}")
+        lines.append(f"  → {finding.what_to_do}")
+    if not outcome.traits.is_write_only:
+        lines.append(f"Not write-only there: {outcome.traits.why}.")
+    if outcome.report.is_whole:
+        lines.append(f"{outcome.name} has everything that the vault has.")
+        if not outcome.has_keys:
+            lines.append("Next: see that the domain keys are elsewhere, too; --keys copies them.")
+    else:
+        errors = sum(one.severity == "error" for one in outcome.report.findings)
+        lines.append(
+            f"{counted(errors, 'object')} not copied. Next: `standfast backup verify --read`, mend "
+            "what it names, and copy again."
+        )
+    return lines

@@ -1,0 +1,38 @@
+"""What `standfast backup verify` says."""
+
+from typing import TYPE_CHECKING
+
+from standfast.cli.output import Line
+from standfast.counted import counted
+from standfast.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from standfast.operations.verification import VerifyOutcome
+
+
+def verified_lines(outcome: "VerifyOutcome") -> list[Line]:
+    """Say how deep it looked, what it found and what to do about it."""
+    report = outcome.report
+    depth = "every byte read" if outcome.is_read else "signatures and sizes"
+    if outcome.is_keyed:
+        opened = "all" if report.sampled is None else "the lists and a sample"
+        depth += f", {opened} opened with an identity"
+    lines: list[Line] = [
+        f"{counted(report.points, 'recovery point')}, {counted(report.packs, 'pack')}: {depth}."
+    ]
+    for finding in outcome.findings:
+        lines.append(f"{finding.severity}: {finding.object}: {finding.problem}")
+        if finding.what_to_do:
+            lines.append(f"  → {finding.what_to_do}")
+    if report.sampled is not None:
+        sentence = report.sampled.sentence
+        lines.append(f"{sentence[0].upper()}{sentence[1:]}.")
+    if outcome.open_damage is not None:
+        lines.append(f"error: {outcome.open_damage.sentence}.")
+    if outcome.exit_status is ExitStatus.DONE:
+        lines.append("Everything agrees.")
+    if not outcome.is_write_only:
+        lines.append(f"Not write-only here: {outcome.why_write_only}.")
+    if outcome.exit_status is ExitStatus.DONE and not outcome.is_read:
+        lines.append("Next: `standfast backup verify --read` reads every byte.")
+    return lines

@@ -1,0 +1,42 @@
+"""What `standfast serve` answers on, in threads of their own beside the loop: HTTP, and a door for
+the commands of this machine.
+
+Rules
+- The loop and HTTP never wait for each other: what they share is the ledger.
+- Opening an incident is one commit; whatever needs a slow reader comes after the answer.
+- Everything that somebody can send is bounded: bytes, headers, time, connections, how often.
+- No answer and no log line repeats what was sent. Who is not known learns nothing, not even names.
+"""
+
+from collections.abc import Sequence
+
+from flows.serve import BeginWork, Beside
+from standfast.operations.place import Place
+
+
+def beside(place: Place, begin_work: BeginWork) -> Sequence[Beside]:
+    """Give everything that `serve` is to run beside its loop; it tells `begin_work` what it opened.
+
+    Raises ConfigurationError when a trigger is not right: better at the start than in the night.
+    """
+    from standfast.console.app import App
+    from standfast.console.doorkeeper import Doorkeeper
+    from standfast.console.paging import Paging
+    from standfast.console.server import HttpServer
+    from standfast.console.tailing import tailings
+    from standfast.operations.triggers import triggers_of, trusted_proxies
+
+    triggers = triggers_of(place.config)
+    serve = place.config.serve
+    app = App(
+        place=place,
+        triggers=triggers,
+        trusted=trusted_proxies(place.config),
+        begin_work=begin_work,
+    )
+    return [
+        Doorkeeper(place=place, begin_work=begin_work),
+        HttpServer(app=app, host=serve.host, port=serve.port),
+        Paging(place=place, triggers=triggers),
+        *tailings(place, triggers),
+    ]

@@ -1,0 +1,39 @@
+"""Errors as problem details (RFC 9457), which say what is wrong and nothing of what was sent."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.responses import JSONResponse, Response
+
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+class Problem(Exception):
+    """Ends a request with this status; `detail` is for the sender and holds nothing personal."""
+
+    def __init__(
+        self, status: HTTPStatus, detail: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+
+def wait_and_try_again(seconds: float, status: HTTPStatus, detail: str) -> Problem:
+    """Say when the same request may work."""
+    return Problem(status, detail, {"retry-after": str(max(1, round(seconds)))})
+
+
+def as_response(problem: Problem) -> Response:
+    """Give the answer. It has no instance and no type of its own: the status says it all."""
+    body = {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": int(problem.status),
+        **({"detail": problem.detail} if problem.detail else {}),
+    }
+    return JSONResponse(
+        body,
+        status_code=problem.status,
+        headers={**_HEADERS, **problem.headers},
+        media_type="application/problem+json",
+    )

@@ -1,0 +1,197 @@
+"""The form for staff: "report something suspicious". It pages who is on call, and never acts.
+
+Rules
+- Inside the configured networks nobody needs an account; outside, the page does not exist.
+- A form is good for two hours and for one report. Its token is ours and names no one, so that a
+  page elsewhere cannot send reports through somebody's browser: it cannot read a token.
+- What somebody wrote is not lost when it cannot be taken: the page comes back with it.
+- Nobody is promised that a person is being told when no page can go out: then the page asks for a
+  call, and says no more.
+- The page needs nothing from outside and runs no script; what was written is shown as text only.
+"""
+
+import hmac
+import logging
+import secrets
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from standfast.console.body import read_body
+from standfast.console.client import client_of, is_among
+from standfast.console.desk import Desk
+from standfast.console.limits import Allowance
+from standfast.console.problems import Problem
+from standfast.console.report_words import WORDS, pick
+from standfast.errors import StandfastError
+from standfast.operations.place import Place
+from standfast.operations.trigger_pages import why_untold
+from standfast.operations.triggers import FormTrigger, receive
+from standfast.triggers.suricata import Network
+
+log = logging.getLogger("standfast.serve")
+
+PATH = "/report"
+GOOD_FOR_SECONDS = 2 * 3600
+_LARGEST_BYTES = 32 * 1024
+_LONGEST = {"what": 1_800, "account": 300, "contact": 200}
+_PER_ADDRESS_PER_MINUTE = 1
+_PER_ADDRESS_AT_ONCE = 5
+_NONCE_BYTES = 16
+
+
+class ReportForm:
+    """The page, and what is sent with it."""
+
+    def __init__(
+        self, *, place: Place, trigger: FormTrigger, trusted: tuple[Network, ...], desk: Desk
+    ) -> None:
+        self._place, self._trigger, self._trusted, self._desk = place, trigger, trusted, desk
+        self._by_address = Allowance(per_minute=_PER_ADDRESS_PER_MINUTE, burst=_PER_ADDRESS_AT_ONCE)
+        self._by_all = Allowance(
+            per_minute=trigger.per_minute, burst=max(1, trigger.per_minute), most=1
+        )
+        self._template = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        ).get_template("report.html")
+
+    async def show(self, request: Request) -> Response:
+        """Give the empty form."""
+        self._refuse_outsiders(request)
+        return self._page(request, {})
+
+    async def take(self, request: Request) -> Response:
+        """Take a report; what cannot be taken comes back on the page, with why."""
+        address = self._refuse_outsiders(request)
+        self._refuse_other_sites(request)
+        given = _fields(await read_body(request, _LARGEST_BYTES))
+        words = WORDS[self._language(request)]
+        nonce = self._nonce(given.get("token", ""))
+        if not nonce:
+            return self._page(request, given, words.again, HTTPStatus.BAD_REQUEST)
+        if not given.get("what"):
+            return self._page(request, given, words.empty, HTTPStatus.BAD_REQUEST)
+        seconds = self._by_address.take(address) or self._by_all.take()
+        if seconds:
+            page = self._page(request, given, words.too_often, HTTPStatus.TOO_MANY_REQUESTS)
+            page.headers["retry-after"] = str(max(1, round(seconds)))
+            return page
+        payload = {name: given.get(name) or None for name in _LONGEST}
+        try:
+            reference, untold = await self._desk.do(partial(self._receive, payload, nonce))
+        except (StandfastError, Problem, ValueError) as error:
+            why = str(error) if isinstance(error, StandfastError) else type(error).__name__
+            log.warning("trigger %s: a report could not be taken: %s", self._trigger.name, why)
+            return self._page(request, given, words.failed, HTTPStatus.SERVICE_UNAVAILABLE)
+        log.info("trigger %s: %s", self._trigger.name, reference)
+        if untold:
+            log.warning("trigger %s: %s: %s", self._trigger.name, reference, untold)
+        return self._page(request, {}, reference=reference, is_untold=bool(untold))
+
+    def _receive(self, payload: dict[str, str | None], nonce: str) -> tuple[str, str]:
+        """Open the plan; give its id, and why nobody will be told of it, if that is so."""
+        place, trigger = self._place, self._trigger
+        opened = receive(place, trigger, payload, message_id=nonce, key=nonce)
+        try:
+            return opened.incident, why_untold(place.ledger, place.teller(), trigger)
+        except StandfastError as error:
+            return opened.incident, str(error)  # the report stands; whoever sent it should call
+
+    def _page(
+        self,
+        request: Request,
+        given: dict[str, str],
+        problem: str = "",
+        status: HTTPStatus = HTTPStatus.OK,
+        *,
+        reference: str = "",
+        is_untold: bool = False,
+    ) -> Response:
+        language, nonce = self._language(request), secrets.token_urlsafe(_NONCE_BYTES)
+        html = self._template.render(
+            language=language,
+            words=WORDS[language],
+            nonce=nonce,
+            path=PATH,
+            token=self._token(),
+            contact_line=self._place.config.organisation.contact_line,
+            problem=problem,
+            reference=reference,
+            thanks=WORDS[language].untold if is_untold else WORDS[language].thanks,
+            **{name: given.get(name, "") for name in _LONGEST},
+        )
+        return HTMLResponse(
+            html,
+            status_code=status,
+            headers={
+                "cache-control": "no-store",
+                "content-security-policy": f"default-src 'none'; style-src 'nonce-{nonce}'; "
+                "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+                "referrer-policy": "same-origin",
+                "x-content-type-options": "nosniff",
+                "x-frame-options": "DENY",
+                "vary": "accept-language",
+            },
+        )
+
+    def _language(self, request: Request) -> str:
+        languages = self._place.config.organisation.languages
+        return pick(request.headers.get("accept-language", ""), languages)
+
+    def _refuse_outsiders(self, request: Request) -> str:
+        """Give the address of who asks; from outside there is no such page."""
+        client = client_of(request, self._trusted)
+        if not is_among(client, self._trigger.networks):
+            raise Problem(HTTPStatus.NOT_FOUND, headers={"connection": "close"})
+        return str(client)
+
+    def _refuse_other_sites(self, request: Request) -> None:
+        """A browser says where a form was sent from; one that says another site is refused."""
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        origin = request.headers.get("origin")
+        host = request.headers.get("host", "")
+        is_ours = origin is None or (origin != "null" and urlsplit(origin).netloc == host)
+        if site not in ("same-origin", "none") or not is_ours:
+            raise Problem(HTTPStatus.FORBIDDEN, "the form was sent from another site")
+
+    def _token(self) -> str:
+        moment = int(self._place.clock().timestamp())
+        nonce = secrets.token_hex(_NONCE_BYTES)
+        return f"{nonce}.{moment}.{self._seal(nonce, moment)}"
+
+    def _nonce(self, token: str) -> str:
+        """Give the nonce of a token of ours that is still good; else nothing."""
+        nonce, _, rest = token.partition(".")
+        moment, _, seal = rest.partition(".")
+        if not (moment.isascii() and moment.isdigit() and len(moment) <= 12 and seal.isascii()):
+            return ""
+        age = self._place.clock().timestamp() - int(moment)
+        is_ours = hmac.compare_digest(seal, self._seal(nonce, int(moment)))
+        return nonce if is_ours and 0 <= age + 1 <= GOOD_FOR_SECONDS else ""
+
+    def _seal(self, nonce: str, moment: int) -> str:
+        return self._place.ledger.vault.mac("report form", [nonce, moment])
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """Read the fields of a form, cut to their length; what is no form is an empty one."""
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=8)
+    except ValueError:
+        return {}
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in (*_LONGEST, "token") and name not in found:
+            kept = "\n\t" if name == "what" else ""
+            plain = "".join(one for one in value.strip() if one.isprintable() or one in kept)
+            found[name] = plain[: _LONGEST.get(name, 200)]
+    return found

@@ -1,0 +1,165 @@
+"""The threads that follow Suricata's event files, one a file.
+
+Rules
+- What is meant is opened before the place in the file is written down, so a crash loses nothing.
+- Alerts of one look that would open the same incident with the same inputs are one message: a scan
+  of a thousand ports is one trigger.
+- No more messages a minute than the trigger allows: the file waits, and nothing in it is lost.
+- An alert that does not fit its scenario is said and left out; the next one may fit. One that trips
+  over what nobody foresaw is set aside, and those behind it go on.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from standfast.console.limits import Allowance
+from standfast.errors import StandfastError, UsageError
+from standfast.operations.eve_tail import EveTail
+from standfast.operations.place import Place
+from standfast.operations.set_aside import set_aside
+from standfast.operations.triggers import EveTrigger, Trigger, receive
+from standfast.triggers.payload import read_object
+from standfast.triggers.suricata import key_of, line_id
+
+log = logging.getLogger("standfast.serve")
+
+LOOK_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+_END_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opening:
+    """An alert that is meant, and what means it."""
+
+    trigger: EveTrigger
+    event: Mapping[str, object]
+    line: bytes
+
+    def opened(self, place: Place) -> str:
+        """Open its incident, or join it; give the id."""
+        message, about = line_id(self.line), key_of(self.event)
+        return receive(place, self.trigger, self.event, message_id=message, key=about).incident
+
+
+@dataclass(kw_only=True)
+class Tailing:
+    """One file and every trigger that it feeds, for as long as `serve` lives."""
+
+    place: Place
+    file: Path
+    triggers: Sequence[EveTrigger]
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _allowed: dict[str, Allowance] = field(default_factory=dict)
+    _trouble: str = ""
+
+    def __post_init__(self) -> None:
+        for trigger in self.triggers:
+            self._allowed[trigger.name] = Allowance(
+                per_minute=trigger.per_minute, burst=trigger.per_minute
+            )
+
+    def begin(self) -> None:
+        """Follow in the background; gives back at once."""
+        self._thread = threading.Thread(target=self._keep, name="eve", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Read no more; what was not written down is read again by the next."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
+
+    def _keep(self) -> None:
+        tail = EveTail(self.file, self.place.config.backup.send_log.parent)
+        pause = LOOK_SECONDS
+        while not self._stop.wait(pause):
+            try:
+                self._look(tail)
+                pause, self._trouble = LOOK_SECONDS, ""
+            except StandfastError as error:
+                self._tell_once(str(error))
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            except Exception as error:
+                # Only the class: a foreign error may quote a line. The thread goes on.
+                self._tell_once(f"unexpected {type(error).__name__}")
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _look(self, tail: EveTail) -> None:
+        """Deal with everything that is there now."""
+        while not self._stop.is_set() and (batch := tail.read()) is not None:
+            if not self._deal_with(batch.lines):
+                return
+            tail.keep(batch)
+
+    def _deal_with(self, lines: Sequence[bytes]) -> bool:
+        """Open what the lines mean; False when it was told to end meanwhile."""
+        garbage = 0
+        wanted: dict[tuple[str, str, str], _Opening] = {}
+        for line in lines:
+            try:
+                event = read_object(line, is_strict=False)
+            except ValueError:
+                garbage += 1
+                continue
+            for trigger in self.triggers:
+                try:
+                    if trigger.rule.means(event):
+                        same = (trigger.name, key_of(event), _inputs_of(trigger, event))
+                        wanted.setdefault(same, _Opening(trigger=trigger, event=event, line=line))
+                except Exception as error:
+                    self._set_aside(trigger, line, error)
+        if garbage:
+            log.warning("%s: %d lines are no events; they were left out", self.file.name, garbage)
+        for opening in wanted.values():
+            trigger = opening.trigger
+            while seconds := self._allowed[trigger.name].take():
+                if self._stop.wait(seconds):
+                    return False
+            try:
+                log.info("trigger %s: %s", trigger.name, opening.opened(self.place))
+            except UsageError as error:
+                log.warning("trigger %s: an alert does not fit: %s", trigger.name, error)
+            except StandfastError:
+                raise  # whatever it is, it may be well soon: the file waits
+            except Exception as error:
+                self._set_aside(trigger, opening.line, error)
+        return True
+
+    def _set_aside(self, trigger: EveTrigger, line: bytes, error: Exception) -> None:
+        path = set_aside(self.place, trigger, line, error)
+        log.warning(
+            "trigger %s: an alert is set aside in %s: unexpected %s",
+            trigger.name,
+            path.name,
+            type(error).__name__,
+        )
+
+    def _tell_once(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            log.warning("the events %s are not followed: %s", self.file.name, trouble)
+        self._trouble = trouble
+
+
+def tailings(place: Place, triggers: Mapping[str, Trigger]) -> list[Tailing]:
+    """Give one for each file that a trigger names."""
+    by_file: dict[Path, list[EveTrigger]] = {}
+    for trigger in triggers.values():
+        if isinstance(trigger, EveTrigger):
+            by_file.setdefault(trigger.file, []).append(trigger)
+    return [Tailing(place=place, file=file, triggers=fed) for file, fed in sorted(by_file.items())]
+
+
+def _inputs_of(trigger: EveTrigger, event: Mapping[str, object]) -> str:
+    """Give what the event would fill in, to be compared only; what does not fit is told later."""
+    found = []
+    for name, expression in trigger.inputs.items():
+        try:
+            found.append(f"{name}={expression.read(event)!r}")
+        except ValueError:
+            found.append(name)
+    return "\n".join(found)

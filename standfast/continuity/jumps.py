@@ -1,0 +1,123 @@
+"""Whether a night's backup changed far more than those before: ransomware shows so. Pure.
+
+A night is measured by four shares, each against what the same set usually shows:
+- changed: files with other content, of the files that were there the night before;
+- renamed: as many files new as gone, as when each gets another suffix;
+- new content: bytes that were never stored before, of all bytes;
+- incompressible: those of them that hardly compress, as what is encrypted does not.
+
+Rules
+- What is usual is the median of the last nights, and how far they stray from it is their median
+  absolute deviation: a few wild nights, or the attack itself, move neither.
+- A night on which everything was sent anew (a lost memory, a new epoch) has no such shares: it is
+  neither judged nor judged by, and the run says so.
+- Nothing is judged before five nights, nor below a tenth of the set, nor about a handful of files.
+- An attacker who is patient enough to change a little every night is not seen by this.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from statistics import median
+from typing import Any, Literal
+
+Measured = Literal["changed", "renamed", "new content", "incompressible"]
+
+NIGHTS = 30  # that are compared with
+_FEWEST_NIGHTS = 5
+_LEAST_RISE = Fraction(1, 10)
+_DEVIATIONS = 6
+_SIGMA = Fraction(14826, 10000)  # makes a median absolute deviation a standard one
+_FEWEST_FILES = 20
+_FEWEST_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """What one backup of a set counted."""
+
+    files: int
+    files_new: int
+    files_changed: int
+    bytes_total: int
+    bytes_changed: int
+    bytes_incompressible: int
+
+    @staticmethod
+    def of(counts: Mapping[str, Any]) -> "Night | None":
+        """Read a run's counts; None for one that did not count all of this, or sent all anew."""
+        names = Night.__dataclass_fields__
+        if counts.get("sent_anew") or not all(isinstance(counts.get(name), int) for name in names):
+            return None
+        return Night(**{name: counts[name] for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jump:
+    """One share that is far above what is usual; in thousandths."""
+
+    what: Measured
+    permille: int
+    usual_permille: int
+
+    @property
+    def sentence(self) -> str:
+        """Say it for people."""
+        subject = {
+            "changed": "of the files have other content",
+            "renamed": "of the files are gone and as many are new",
+            "new content": "of the content was never stored before",
+            "incompressible": "of the content is new and hardly compresses, as if encrypted",
+        }[self.what]
+        return f"{self.permille / 10:g} % {subject}; usual are {self.usual_permille / 10:g} %"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Share:
+    share: Fraction
+    is_weighty: bool  # not about a handful
+
+
+def jumps(before: Sequence[Night], tonight: Night) -> tuple[Jump, ...]:
+    """Name what jumped tonight; `before` are the set's earlier nights, oldest first."""
+    nights = before[-NIGHTS:]
+    if len(nights) < _FEWEST_NIGHTS:
+        return ()
+    usual = [_shares(night, earlier) for earlier, night in pairwise(nights)]
+    found = []
+    for what, measured in _shares(tonight, nights[-1]).items():
+        shares = [one[what].share for one in usual]
+        middle = median(shares)
+        stray = median([abs(share - middle) for share in shares])
+        rise = max(_DEVIATIONS * _SIGMA * stray, _LEAST_RISE)
+        if measured.is_weighty and measured.share > middle + rise:
+            found.append(
+                Jump(
+                    what=what,
+                    permille=int(measured.share * 1000),
+                    usual_permille=int(middle * 1000),
+                )
+            )
+    return tuple(found)
+
+
+def _shares(night: Night, earlier: Night) -> dict[Measured, _Share]:
+    gone = max(earlier.files + night.files_new - night.files, 0)
+    renamed = min(night.files_new, gone)
+    return {
+        "changed": _of_files(night.files_changed, earlier),
+        "renamed": _of_files(renamed, earlier),
+        "new content": _of_bytes(night.bytes_changed, night),
+        "incompressible": _of_bytes(night.bytes_incompressible, night),
+    }
+
+
+def _of_files(count: int, earlier: Night) -> _Share:
+    share = Fraction(count, max(earlier.files, 1))
+    return _Share(share=min(share, Fraction(1)), is_weighty=count >= _FEWEST_FILES)
+
+
+def _of_bytes(size: int, night: Night) -> _Share:
+    share = Fraction(size, max(night.bytes_total, 1))
+    return _Share(share=min(share, Fraction(1)), is_weighty=size >= _FEWEST_BYTES)

@@ -1,0 +1,156 @@
+"""A look through what was frozen: what bears an indicator or names an account, in order of time.
+
+Owns finding the lines and their times. Leaves which folders are sound, and where the result is
+kept, to operations.
+
+Rules
+- The copies are read, never the live logs; nothing in a sealed folder is changed.
+- A line counts once for each indicator that it bears. A file that is no text counts as a whole.
+- A time is read from the line where it is written as ISO 8601 or as web servers write it; one
+  without a zone is taken for UTC, and marked. A line without any comes last, in the file's order.
+- Bounded: lines are cut at 500 characters, and after so many entries the rest is only counted.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from standfast.evidence.indicators import Indicators, read_indicators, scan
+from standfast.evidence.seal import FILES_FOLDER
+from standfast.records import JsonObject, timestamp
+
+MOST_ENTRIES = 10_000
+LONGEST_LINE = 500
+_LONGEST_READ = 64 * 1024
+_ISO = re.compile(
+    rb"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?\s?(Z|[+-]\d\d:?\d\d)?"
+)
+_WEB = re.compile(rb"(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line, or one whole file, that bears an indicator."""
+
+    at: str  # UTC, as `records.timestamp` writes it; empty when the line has no time
+    is_zone_assumed: bool
+    source: str
+    path: str
+    line: int  # from 1; 0: the file as a whole
+    indicator: str
+    text: str
+
+    def as_json(self) -> JsonObject:
+        """Give the entry as one line of the timeline."""
+        return {
+            "at": self.at,
+            "zone_assumed": self.is_zone_assumed,
+            "source": self.source,
+            "path": self.path,
+            "line": self.line,
+            "indicator": self.indicator,
+            "text": self.text,
+        }
+
+
+@dataclass(kw_only=True)
+class Review:
+    """What a look came to."""
+
+    entries: list[Entry] = field(default_factory=list)
+    files: int = 0
+    unread: int = 0
+    left_out: int = 0  # entries beyond the most that are kept
+
+    def in_order(self) -> list[Entry]:
+        """Give the entries by time; those without one last, as they were found."""
+        return sorted(self.entries, key=lambda entry: (not entry.at, entry.at))
+
+
+def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
+    """Read what is looked for; an account counts as the text of its name."""
+    names = [account.rpartition(":")[2] for account in accounts]
+    return read_indicators([*indicators, *(f"text:{name}" for name in dict.fromkeys(names))])
+
+
+def review(folders: Sequence[tuple[str, Path]], wanted: Indicators) -> Review:
+    """Look through sealed folders, each with its source's name."""
+    found = Review()
+    for source, folder in folders:
+        files = folder / FILES_FOLDER
+        seen = scan(files, wanted, most_finds=MOST_ENTRIES)
+        found.files += seen.files
+        found.unread += seen.unread
+        by_path: dict[str, list[str]] = {}
+        for find in seen.finds:
+            by_path.setdefault(find.path, []).append(find.indicator)
+        for path, indicators in by_path.items():
+            for entry in _of_file(source, files, path, indicators, wanted):
+                if len(found.entries) < MOST_ENTRIES:
+                    found.entries.append(entry)
+                else:
+                    found.left_out += 1
+    return found
+
+
+def _of_file(
+    source: str, files: Path, path: str, indicators: Sequence[str], wanted: Indicators
+) -> Iterator[Entry]:
+    lines = 0
+    if any(indicator.startswith("text:") for indicator in indicators):
+        for entry in _lines(source, files, path, wanted):
+            lines += 1
+            yield entry
+    for indicator in indicators:
+        # A text that no line has lies across lines, or in UTF-16: the file as a whole has it.
+        if not indicator.startswith("text:") or not lines:
+            yield Entry(
+                at="",
+                is_zone_assumed=False,
+                source=source,
+                path=path,
+                line=0,
+                indicator=indicator,
+                text="",
+            )
+
+
+def _lines(source: str, files: Path, path: str, wanted: Indicators) -> Iterator[Entry]:
+    needles = [(f"text:{text}", text.encode()) for text in wanted.texts]
+    with (files / path).open("rb") as stream:
+        number = 0
+        while raw := stream.readline(_LONGEST_READ):
+            number += 1
+            for indicator, needle in needles:
+                if needle in raw:
+                    at, is_assumed = _moment(raw)
+                    yield Entry(
+                        at=at,
+                        is_zone_assumed=is_assumed,
+                        source=source,
+                        path=path,
+                        line=number,
+                        indicator=indicator,
+                        text=_shown(raw),
+                    )
+
+
+def _moment(line: bytes) -> tuple[str, bool]:
+    try:
+        if match := _ISO.search(line):
+            day, clock, fraction, zone = (part.decode() for part in match.groups(b""))
+            moment = datetime.fromisoformat(f"{day}T{clock}.{fraction or '0':<06}{zone}")
+            return timestamp(moment if zone else moment.replace(tzinfo=UTC)), not zone
+        if match := _WEB.search(line):
+            moment = datetime.strptime(match[1].decode(), "%d/%b/%Y:%H:%M:%S %z")
+            return timestamp(moment), False
+    except (ValueError, OverflowError):
+        pass  # digits that are no time
+    return "", False
+
+
+def _shown(raw: bytes) -> str:
+    text = raw.decode("utf-8", "backslashreplace").strip()[:LONGEST_LINE]
+    return "".join(character if character.isprintable() else " " for character in text)

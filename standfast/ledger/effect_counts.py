@@ -1,0 +1,51 @@
+"""How many effects of an incident there are of each kind, however many there are.
+
+Rules
+- They are counted by the database. What is sealed is opened one at a time, and of an effect no more
+  than why it is not done: nobody's name is opened to be counted.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+from sqlalchemy import func, or_, select
+
+from standfast.ledger.core import Core
+from standfast.ledger.effect_rules import with_step
+from standfast.ledger.effects import scope_of
+from standfast.ledger.tables import effect
+from standfast.records import EffectState
+
+
+class Kind(NamedTuple):
+    """What effects have in common that are counted together."""
+
+    step: str
+    round: int
+    verb: str
+    state: EffectState
+    reason: str  # why it is as it is; empty for what is done
+
+
+def count_kinds(core: Core, incident_id: str) -> Counter[Kind]:
+    """Count an incident's effects by kind, in the order of their steps and rounds."""
+    kinds = (effect.c.step, effect.c.round, effect.c.verb, effect.c.state)
+    mine = effect.c.incident == incident_id
+    is_plain = or_(effect.c.state == "done", effect.c.sealed_reason.is_(None))
+    plain = (
+        select(*kinds, func.count()).select_from(with_step()).where(mine, is_plain).group_by(*kinds)
+    )
+    others = (
+        select(*kinds, effect.c.token, effect.c.sealed_reason)
+        .select_from(with_step())
+        .where(mine, ~is_plain)
+    )
+    found: Counter[Kind] = Counter()
+    with core.reading() as connection:
+        for step, round_, verb, state, number in connection.execute(plain):
+            found[Kind(step, round_, verb, EffectState(state), "")] += number
+        for step, round_, verb, state, token, sealed in connection.execute(others):
+            place = f"effect.reason {token}"
+            reason = str(core.vault.open(scope_of(verb, incident_id), place, sealed)["text"])
+            found[Kind(step, round_, verb, EffectState(state), reason)] += 1
+    return Counter(dict(sorted(found.items())))

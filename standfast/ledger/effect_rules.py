@@ -1,0 +1,111 @@
+"""What holds of effects, as conditions of a query: which are locks, which may run, who holds whom.
+
+Owns the verbs that the ledger treats apart, and the conditions over the tables. Leaves opening rows
+and planning them to `effects`.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, and_, case, exists, func, or_, select
+
+from standfast.ledger.tables import effect, incident, step
+from standfast.records import StepState
+
+# Verbs that change a state which an undo restores; the state must be known before the first act.
+LOCKS = frozenset({"accounts.lock"})
+NEEDS_PRIOR = LOCKS | {"run.command", "http.request", "service.degrade"}
+UNDO_VERBS = frozenset({"accounts.unlock", "run.undo", "http.undo", "service.restore"})
+# Reaching an approver is what a step that waits for approval does.
+PAGE = "people.page"
+# A moment that never comes: of what waits for a person and not for the clock.
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def is_held() -> Any:
+    """Is the effect a lock that may hold its account now: done or under way, and not undone?"""
+    undo = effect.alias("undo")
+    return and_(
+        effect.c.verb.in_(NEEDS_PRIOR),
+        effect.c.state.in_(("done", "submitting", "unknown")),
+        ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
+    )
+
+
+def keeps_out(called: Sequence[str]) -> Any:
+    """Is the effect a lock, or one of the calls that are known to lock as well?"""
+    is_call = and_(effect.c.connector.in_(called), effect.c.verb.not_in(UNDO_VERBS))
+    return or_(effect.c.verb.in_(LOCKS), is_call)
+
+
+def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
+    """Give, by handle, which other open incident of the same mode holds these accounts.
+
+    An exercise locks twins only: it holds nothing that is real, and nothing real holds a twin.
+    """
+    mine = incident.alias("mine")
+    statement = (
+        select(effect.c.handle, effect.c.incident)
+        .join(incident, incident.c.id == effect.c.incident)
+        .join(mine, and_(mine.c.id == incident_id, mine.c.mode == incident.c.mode))
+        .where(
+            effect.c.handle.in_(handles),
+            effect.c.incident != incident_id,
+            incident.c.state == "open",
+            is_held(),
+        )
+        .order_by(effect.c.incident.desc())
+    )
+    return {row.handle: row.incident for row in connection.execute(statement)}
+
+
+def with_step() -> Any:
+    return effect.join(
+        step,
+        and_(
+            step.c.incident == effect.c.incident,
+            step.c.name == effect.c.step,
+            step.c.round == effect.c.round,
+        ),
+    )
+
+
+def is_begun() -> Any:
+    """Is the effect's step one whose effects run, or the effect a page of one that asks?"""
+    return or_(
+        step.c.state == StepState.RUNNING.value,
+        and_(step.c.state == StepState.ASKING.value, effect.c.verb == PAGE),
+    )
+
+
+def may_run(now: datetime | BindParameter[Any]) -> Any:
+    """Is it begun, and its abort window over?"""
+    return and_(
+        is_begun(),
+        or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE),
+    )
+
+
+def counts_by_step(
+    connection: Connection, incident_id: str
+) -> Iterator[tuple[str, int, str, bool, int, int]]:
+    """Give (step, round, state, parked, number, of them after a canary) of an incident's effects.
+
+    Pages do not count.
+    """
+    is_after_canary = and_(effect.c.not_before == NEVER, effect.c.state == "planned")
+    statement = (
+        select(
+            effect.c.step,
+            effect.c.round,
+            effect.c.state,
+            effect.c.is_parked,
+            func.count(),
+            func.sum(case((is_after_canary, 1), else_=0)),
+        )
+        .where(effect.c.incident == incident_id, effect.c.verb != PAGE)
+        .group_by(effect.c.step, effect.c.round, effect.c.state, effect.c.is_parked)
+    )
+    for row in connection.execute(statement):
+        yield tuple(row)

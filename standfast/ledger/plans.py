@@ -1,0 +1,157 @@
+"""Drawing up what a step will do: the rows of its effects, and the digest that an approval signs.
+
+Rules
+- The digest covers each act in order: verb, adapter, whom (by handle), details and whether it is
+  refused; of a notice its body and its root besides. How the acts were paged makes no difference.
+- Sealing is done before the transaction that writes the rows down: nobody waits for it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from standfast.ledger.core import Core
+from standfast.ledger.effects import Draft, effect_token, scope_of, seal_reason
+from standfast.ledger.incidents import FrozenNotice
+from standfast.ledger.tables import effect
+from standfast.ledger.transaction import Write
+from standfast.ledger.vault import Vault
+from standfast.records import EffectState, Json, Proof, canonical, digest
+
+_ROWS_A_WRITE = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnUp:
+    """A page of a step's effects, ready to be written down; by token."""
+
+    rows: Mapping[str, Mapping[str, Any]]
+    acts: bytes  # what they would do, and to whom, in order: a line each
+    drafts: int
+
+
+class Plan:
+    """The plan of one round as it is drawn up: its last page, and a digest of all of them."""
+
+    def __init__(self, incident_id: str, step_name: str, round_: int) -> None:
+        self._key = (incident_id, step_name, round_)
+        self._acts = hashlib.sha256()
+        self.effects = 0
+        self.page: DrawnUp | None = None
+
+    def add(self, page: DrawnUp) -> None:
+        """Take in the next page."""
+        self._acts.update(page.acts)
+        self.effects += page.drafts
+        self.page = page
+
+    def digest(self, told: FrozenNotice | None) -> str:
+        """Give the digest of the plan: what is approved is this and nothing else."""
+        incident_id, step_name, round_ = self._key
+        plan: dict[str, Json] = {
+            "incident": incident_id,
+            "step": step_name,
+            "round": round_,
+            "acts": self._acts.hexdigest(),
+            "effects": self.effects,
+            "notice": None if told is None else [told.digest, told.root],
+        }
+        return digest(plan)
+
+
+def drawn_up(
+    vault: Vault,
+    incident_id: str,
+    step_name: str,
+    round_: int,
+    drafts: Sequence[Draft],
+    *,
+    begin: int = 0,
+) -> DrawnUp:
+    """Make the rows of a step's effects, of which the first has the position `begin`."""
+    rows: dict[str, dict[str, Any]] = {}
+    acts: list[bytes] = []
+    for position, draft in enumerate(drafts, begin):
+        scope = scope_of(draft.verb, incident_id)
+        handle = vault.handle(scope, draft.target)
+        token = effect_token(incident_id, step_name, round_, draft.verb, handle)
+        details = canonical(draft.details)  # once, for the digest and for what is sealed
+        act: list[Json] = [draft.verb, draft.connector, handle, draft.state.value]
+        acts.append(canonical([*act, hashlib.sha256(details).hexdigest()]) + b"\n")
+        is_refused = draft.state is EffectState.REFUSED
+        rows[token] = {
+            "token": token,
+            "incident": incident_id,
+            "step": step_name,
+            "round": round_,
+            "position": position,
+            "verb": draft.verb,
+            "connector": draft.connector,
+            "handle": handle,
+            "sealed": vault.seal_written(
+                scope,
+                f"effect {token}",
+                b'{"details":%b,"is_refused":%b,"target":%b}'
+                % (details, b"true" if is_refused else b"false", canonical(draft.target)),
+            ),
+            "state": draft.state.value,
+            "is_parked": draft.waits_for_a_person,
+            "sealed_prior": None
+            if draft.prior is None
+            else vault.seal(scope, f"effect.prior {token}", draft.prior),
+            "undoes": draft.undoes,
+            "tries": 0,
+            "not_before": draft.not_before,
+            "attempt": None,
+            "sealed_reason": seal_reason(vault, draft.verb, incident_id, token, draft.reason),
+            "proof": Proof.NONE.value,
+            "sealed_facts": None,
+        }
+    return DrawnUp(rows=rows, acts=b"".join(acts), drafts=len(drafts))
+
+
+def write_down(
+    write: Write,
+    vault: Vault,
+    incident_id: str,
+    step_name: str,
+    round_: int,
+    drafts: Sequence[Draft],
+) -> None:
+    """Add effects to a step that is there, inside the caller's transaction."""
+    page = drawn_up(vault, incident_id, step_name, round_, drafts)
+    write.insert_new(effect, *page.rows.values())
+
+
+def drop_unbegun(core: Core, key: tuple[str, str, int], now: datetime) -> int:
+    """Take away what a planner that died left of a round that never began; give the number.
+
+    Only who has the lock of planning may (`core.planning`), for a round whose step is not
+    there: somebody else may still be at it otherwise.
+    """
+    incident_id, step_name, round_ = key
+    dropped = 0
+    while True:
+        with core.write(
+            actor="ledger", subject=incident_id, action="step.dropped", now=now
+        ) as write:
+            found = list(
+                write.connection.scalars(
+                    select(effect.c.token)
+                    .where(
+                        effect.c.incident == incident_id,
+                        effect.c.step == step_name,
+                        effect.c.round == round_,
+                    )
+                    .limit(_ROWS_A_WRITE)
+                )
+            )
+            if not found:
+                return dropped
+            write.delete(effect, [(token,) for token in found])
+            write.tell(step=step_name, round=round_, effects=len(found))
+        dropped += len(found)

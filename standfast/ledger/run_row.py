@@ -1,0 +1,40 @@
+"""A run as people and programs read it, the names that rows get, and who is still there."""
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+def new_token() -> str:
+    """Give a fresh random name of 128 bits, in hex."""
+    return secrets.token_hex(16)
+
+
+def is_gone(host: str, pid: int) -> bool:
+    """Is the process no more? Of another host nobody can tell: it counts as there."""
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # it runs, as another user
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """One run of a backup, a drill or a verification."""
+
+    id: str
+    kind: str
+    subject: str
+    way: str
+    state: str
+    started_at: datetime
+    ended_at: datetime | None
+    summary: dict[str, Any]

@@ -1,0 +1,102 @@
+"""A ledger in one SQLite file: how it is opened, how its writers wait, and what its errors mean.
+
+It knows the driver and no SQLAlchemy, so that a run can be written down without importing that.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from standfast.errors import ConfigurationError, StandfastError, Unavailable
+
+BUSY_SECONDS = 30
+HEAD = "0001.1"  # the schema that this program needs
+
+
+def configure(connection: sqlite3.Connection) -> None:
+    """Set a fresh connection up as the ledger needs it."""
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+        # A plan of many touches the same pages of its indexes again and again: they are moved into
+        # the file every 32 MB, and not after each thousand rows.
+        "wal_autocheckpoint=8000",
+        "cache_size=-8000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def in_line(path: str) -> Iterator[None]:
+    """Let SQLite's writers wait in one line, threads and processes alike.
+
+    SQLite itself polls at growing intervals, so who writes again at once is served before who has
+    waited long, and a `stop` can be overtaken by a hundred claims. A lock of the kernel's wakes
+    those who wait, and ends with the process that holds it.
+    """
+    try:
+        line = os.open(f"{path}-line", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield  # SQLite says in a moment what is wrong with that folder
+        return
+    try:
+        fcntl.flock(line, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(line)
+
+
+def unavailable(path: str, text: str, kind: str) -> StandfastError:
+    """What an operational error of this text and class means for who asked."""
+    if "full" in text or "disk I/O" in text:
+        # WAL's shared memory cannot grow on a full disk, and SQLite calls that an I/O error.
+        return Unavailable(
+            f"the disk under the ledger {path} is full or failing; free space there, then run "
+            "again; until then work by hand, from `standfast playbook show NAME`"
+        )
+    if "locked" in text:
+        return Unavailable(
+            f"the ledger {path} stayed locked for {BUSY_SECONDS} s by another process"
+        )
+    if "readonly" in text or "unable to open" in text:
+        return ConfigurationError(
+            f"the ledger {path} cannot be opened for writing; see that its folder "
+            f"{Path(path).parent} exists and is yours, or run `standfast init`"
+        )
+    if "no such column" in text or "no such table" in text or "has no column" in text:
+        return ConfigurationError(
+            f"the ledger {path} is laid out for another version of the program, or is damaged; run "
+            "the version that made it, or bring it back from a backup"
+        )
+    return StandfastError(f"the ledger {path} failed: {kind}; it may be damaged")
+
+
+def refused(name: str) -> StandfastError:
+    """What any other error of the driver means; `name` is the driver's name for it."""
+    return StandfastError(
+        f"the ledger refused a statement ({name}); nothing was changed; run `standfast check`"
+    )
+
+
+def no_ledger_at(path: str) -> ConfigurationError:
+    """There is no such file."""
+    return ConfigurationError(f"there is no ledger at {path}; `standfast init` makes one")
+
+
+def no_ledger_in(path: str) -> ConfigurationError:
+    """There is a database, but no ledger in it."""
+    return ConfigurationError(f"there is no ledger in {path}; `standfast init` makes one")
+
+
+def other_schema(path: str, version: str, needed: str) -> ConfigurationError:
+    """There is a ledger, of another release."""
+    return ConfigurationError(
+        f"the ledger {path} has schema {version}, this program needs {needed}; use the release "
+        "that fits, or upgrade a copy of it first"
+    )

@@ -1,0 +1,75 @@
+"""The messages that triggers sent: each counts once, however often it is sent.
+
+Rules
+- A message is kept in the transaction that opens its incident, or joins it: neither is there
+  without the other.
+- Its id is kept as a handle: what a sender puts into an id is nobody's business.
+- None is ever forgotten: a sender may try again after days, with a fresh signature.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from standfast.ledger.core import Core
+from standfast.ledger.tables import incident, trigger_message
+from standfast.ledger.transaction import Write
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerMessage:
+    """One message of one source; `handle` is that of its id under the installation's key."""
+
+    source: str
+    handle: str
+
+
+def find(write: Write, message: TriggerMessage) -> str:
+    """Give the incident that this message came to before; empty when it is new."""
+    known = write.connection.scalar(
+        select(trigger_message.c.incident).where(
+            trigger_message.c.source == message.source,
+            trigger_message.c.message == message.handle,
+        )
+    )
+    return known or ""
+
+
+def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
+    """Write a new message down, with the incident that it came to."""
+    write.insert(
+        trigger_message,
+        {
+            "source": message.source,
+            "message": message.handle,
+            "incident": incident_id,
+            "received_at": write.now,
+        },
+    )
+
+
+class Triggers:
+    """What triggers say beside opening incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def resolved(self, trigger: str, message: TriggerMessage, actor: str, now: datetime) -> str:
+        """Note in the incident that a trigger opened that it is over; give its id.
+
+        Empty, and nothing is written, when none is open. A message that came before notes nothing.
+        """
+        with self._core.write(actor=actor, subject="", action="trigger.resolved", now=now) as write:
+            write.alone()
+            if earlier := find(write, message):
+                return earlier
+            found = write.connection.scalar(
+                select(incident.c.id).where(
+                    incident.c.trigger == trigger, incident.c.state == "open"
+                )
+            )
+            if found is not None:
+                write.subject = str(found)
+                keep(write, message, str(found))
+        return str(found or "")

@@ -1,0 +1,184 @@
+"""What people say about a step: approve, refuse, answer, let it go on.
+
+Owns keeping a word, or the try. Leaves who may say it to `approvals` and to operations, and
+carrying steps on to `steps`.
+
+Rules
+- A word that does not count is refused, and the try stands in the timeline all the same.
+- An approval is counted in the transaction that keeps it: two at once are both counted.
+"""
+
+import json
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, desc, select
+
+from standfast.errors import ApprovalRefused, UsageError
+from standfast.ledger import approvals
+from standfast.ledger.approvals import Question
+from standfast.ledger.core import Core
+from standfast.ledger.incidents import answer_place
+from standfast.ledger.tables import approval, step
+from standfast.ledger.vault import INSTALLATION
+from standfast.records import StepState
+
+
+class Words:
+    """What people say about the steps of all incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def question(self, incident_id: str, step_name: str) -> Question:
+        """Give what stands to be approved in a step."""
+        with self._core.reading() as connection:
+            return approvals.question(self._core, connection, incident_id, step_name)
+
+    def roles(self, incident_id: str, step_name: str) -> tuple[str, ...]:
+        """Give who may approve the newest round of a step; nobody is named where all may."""
+        with self._core.reading() as connection:
+            found = _latest(connection, incident_id, step_name)
+        return tuple(json.loads(found.roles)) if found else ()
+
+    def reject(
+        self, incident_id: str, step_name: str, person: str, why: str, now: datetime
+    ) -> None:
+        """Note that what somebody said about a step did not count."""
+        with self._core.write(
+            actor=person, subject=incident_id, action="word.rejected", now=now
+        ) as write:
+            write.tell(step=step_name, why=why)
+
+    def objection(
+        self, incident_id: str, person: str, roles: Collection[str], now: datetime
+    ) -> str:
+        """Say why this person may approve nothing of the incident now, or nothing; see `roles`."""
+        with self._core.reading() as connection:
+            return approvals.objection(self._core, connection, incident_id, person, roles, now)
+
+    def decide(
+        self,
+        incident_id: str,
+        step_name: str,
+        person: str,
+        decision: str,
+        signature: str,
+        now: datetime,
+    ) -> Question:
+        """Keep a signed approval or refusal; give the question as it stands after it.
+
+        ApprovalRefused when it does not count: it is not kept, but the try is in the timeline.
+        """
+        try:
+            return self._decide(incident_id, step_name, person, decision, signature, now)
+        except ApprovalRefused as error:
+            with self._core.write(
+                actor=person, subject=incident_id, action="approval.rejected", now=now
+            ) as write:
+                write.tell(step=step_name, why=str(error))
+            raise
+
+    def _decide(
+        self,
+        incident_id: str,
+        step_name: str,
+        person: str,
+        decision: str,
+        signature: str,
+        now: datetime,
+    ) -> Question:
+        with self._core.write(
+            actor=person, subject=incident_id, action=f"approval.{decision}", now=now
+        ) as write:
+            connection = write.connection
+            hold(connection, incident_id, step_name)
+            asked = approvals.question(self._core, connection, incident_id, step_name)
+            approvals.refuse_unfit(self._core, connection, asked, person, decision, signature, now)
+            key = (incident_id, step_name, asked.round, person)
+            if not write.insert_new(
+                approval,
+                {
+                    **dict(zip(("incident", "step", "round", "person"), key, strict=True)),
+                    "decision": decision,
+                    "digest": asked.digest,
+                    "nonce": asked.nonce,
+                    "signature": signature,
+                    "decided_at": now,
+                },
+            ):
+                raise ApprovalRefused(
+                    f"{person!r} has decided about step {step_name!r} already; another person must"
+                )
+            asked = approvals.question(self._core, connection, incident_id, step_name)
+            step_key = (incident_id, step_name, asked.round)
+            if decision == approvals.REFUSE:
+                write.update(
+                    step,
+                    step_key,
+                    state=StepState.REFUSED.value,
+                    ended_at=now,
+                    reason=f"refused by {person}",
+                )
+            elif asked.given >= asked.needed:
+                runs_from = now + timedelta(seconds=asked.hold_seconds)
+                write.update(step, step_key, state=StepState.RUNNING.value, runs_from=runs_from)
+            write.tell(step=step_name, digest=asked.digest, given=asked.given, needed=asked.needed)
+        return asked
+
+    def answer(
+        self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
+    ) -> None:
+        """Keep a person's answer to a manual step or a decision."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="step.answered", now=now
+        ) as write:
+            found = _latest(write.connection, incident_id, step_name)
+            if found is None or not write.update(
+                step,
+                (incident_id, step_name, found.round),
+                step.c.state == StepState.PROMPTED.value,
+                step.c.sealed_answer.is_(None),
+                sealed_answer=self._core.vault.seal(
+                    INSTALLATION,
+                    answer_place(incident_id, step_name, found.round),
+                    {"text": text},
+                ),
+            ):
+                state = found.state if found else "not reached yet"
+                raise UsageError(
+                    f"step {step_name!r} of {incident_id} waits for no answer (it is {state})"
+                )
+            write.tell(step=step_name, round=found.round)
+
+    def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
+        """Let a step that was not wholly done go on as it is, because a person says so."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="step.accepted", now=now
+        ) as write:
+            found = _latest(write.connection, incident_id, step_name)
+            if found is None or found.ended_at is None:
+                raise UsageError(f"step {step_name!r} of {incident_id} has not ended")
+            write.update(step, (incident_id, step_name, found.round), is_accepted=True)
+            write.tell(step=step_name, round=found.round)
+
+
+def _latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:
+    """Give the newest round of a step, if it was ever begun."""
+    return connection.execute(
+        select(step)
+        .where(step.c.incident == incident_id, step.c.name == step_name)
+        .order_by(desc(step.c.round))
+        .limit(1)
+    ).first()
+
+
+def hold(connection: Connection, incident_id: str, step_name: str) -> None:
+    """Let no other transaction change the step until the end of this one."""
+    connection.execute(
+        select(step.c.round)
+        .where(step.c.incident == incident_id, step.c.name == step_name)
+        .order_by(step.c.round)
+        .with_for_update()
+    ).all()

@@ -1,0 +1,170 @@
+"""How hard a notice is to read, by the usual formula of each language.
+
+Owns the limits and what is measured. The formulas and the counting of syllables are textstat's (the
+extra `readability`), and only those of them that need nothing from the network: its English ones
+that count syllables download a dictionary, so English is measured by letters a word.
+
+Rules
+- What is measured are sentences: headings, greetings and entries of lists that end without a stop
+  are left out, and a slot counts as its example.
+- A notice is measured as its examples make it and once more with what is required only, together:
+  what stands on the other side of an `if` is read by somebody too. Labels that no example names
+  count towards the hardest and the longest sentence.
+- A language without a formula here is held to the longest sentence alone, and says so.
+
+Sources: Smith and Senter 1967 (English), Fernández Huerta 1959 (Spanish), Kandel and Moles 1958
+(French), Bamberger and Vanecek 1984 (German); `docs/notices.md` says why the limits are these.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from standfast.errors import ExtraMissing
+from standfast.notices.render import Template, prepare
+
+if TYPE_CHECKING:
+    from textstat.textstat import textstatistics
+
+LONGEST_SENTENCE = 30  # words
+_TELLING = 8  # words; a formula says little of a shorter sentence
+
+_ENDS = re.compile(r"[.!?:][”“»\"'’\s]*$")
+_BETWEEN = re.compile(r"(?<=[.!?])[”“»\"'’\u00a0]*\s+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formula:
+    """How one language is measured: a school grade is better when low, an ease when high."""
+
+    name: str
+    limit: float
+    is_grade: bool
+
+
+FORMULAS: Mapping[str, Formula] = {
+    "en": Formula(name="Automated Readability Index", limit=8.0, is_grade=True),
+    "es": Formula(name="Fernández Huerta", limit=70.0, is_grade=False),
+    "fr": Formula(name="Kandel-Moles", limit=70.0, is_grade=False),
+    "de": Formula(name="Wiener Sachtextformel 1", limit=8.0, is_grade=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One language of one notice; without a formula for it, `score` is None."""
+
+    language: str
+    formula: Formula | None
+    score: float | None
+    sentences: int  # that the score stands on
+    hardest: str  # the sentence with the worst score; the longest one without a formula
+    longest: str
+    longest_words: int
+
+    @property
+    def problems(self) -> list[str]:
+        """Say what makes it too hard; nothing when it is easy enough."""
+        found = []
+        if not self.sentences:
+            found.append("there is no whole sentence to measure")
+        elif self.formula and self.score is not None:
+            limit, is_grade = self.formula.limit, self.formula.is_grade
+            if self.score > limit if is_grade else self.score < limit:
+                side = "at most" if is_grade else "at least"
+                found.append(
+                    f"{self.formula.name} is {self.score:.1f}, and should be {side} {limit:g}"
+                )
+        if self.longest_words > LONGEST_SENTENCE:
+            found.append(
+                f"a sentence has {self.longest_words} words, and should have at most "
+                f"{LONGEST_SENTENCE}: {self.longest}"
+            )
+        return found
+
+
+def measure(template: Template) -> list[Measured]:
+    """Measure every language of a notice; ExtraMissing where textstat is not installed."""
+    examples = template.example_context()
+    contexts = [examples, {name: examples[name] for name in template.required}]
+    all_prepared = [prepare(template, context) for context in contexts]
+    measured = []
+    for language in sorted(template.languages):
+        whole: dict[str, None] = {}
+        for prepared in all_prepared:
+            filled = prepared.fill(language, template.example_slots(), "", address="")
+            whole |= dict.fromkeys(sentences(filled.text))
+        said = dict.fromkeys(
+            sentence for words in template.words_in(language) for sentence in sentences(words)
+        )
+        measured.append(measured_text([*whole], [*said], language))
+    return measured
+
+
+def measured_text(whole: list[str], besides: list[str], language: str) -> Measured:
+    """Score the sentences `whole`; those `besides` can only be the hardest or the longest."""
+    spoken = language.partition("-")[0]
+    formula = FORMULAS.get(spoken)
+    single = [*whole, *besides]
+    longest = max(single, key=_words, default="")
+    if formula is None:
+        score, hardest = None, longest
+    else:
+        counter = _counter(spoken)
+        worse = 1 if formula.is_grade else -1
+        score = _score(counter, " ".join(whole), spoken)
+        telling = [sentence for sentence in single if _words(sentence) >= _TELLING]
+        hardest = max(
+            telling or single,
+            key=lambda sentence: worse * _score(counter, sentence, spoken),
+            default="",
+        )
+    return Measured(
+        language=language,
+        formula=formula,
+        score=score,
+        sentences=len(whole),
+        hardest=hardest,
+        longest=longest,
+        longest_words=_words(longest),
+    )
+
+
+def sentences(text: str) -> list[str]:
+    """Take a text apart; a line that does not end like a sentence is none."""
+    return [
+        sentence
+        for line in text.splitlines()
+        if _ENDS.search(line)
+        for sentence in _BETWEEN.split(line.strip().removeprefix("- "))
+        if _words(sentence)
+    ]
+
+
+def _words(sentence: str) -> int:
+    return len(re.findall(r"\w[\w’'.-]*", sentence))
+
+
+def _score(counter: "textstatistics", text: str, spoken: str) -> float:
+    if not _words(text):
+        return 0.0
+    if spoken == "en":
+        return float(counter.automated_readability_index(text))
+    if spoken == "de":
+        return float(counter.wiener_sachtextformel(text, 1))
+    return float(counter.flesch_reading_ease(text))  # Spanish and French by their own constants
+
+
+@cache
+def _counter(spoken: str) -> "textstatistics":
+    try:
+        from textstat.textstat import textstatistics
+    except ImportError as error:
+        raise ExtraMissing(
+            "measuring how a notice reads needs the extra: pip install 'standfast[readability]'"
+        ) from error
+    counter = textstatistics()
+    counter.set_lang(spoken)
+    return counter

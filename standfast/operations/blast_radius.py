@@ -1,0 +1,120 @@
+"""How much one person may lock without a second, and whose accounts a plan would touch.
+
+Rules
+- Two limits: of the whole incident, and of single directories. Over either, a second person is
+  needed for the step; its reason says which limit, and how many.
+- A call of a command or a request that names an account (`account_of`) counts as a lock there.
+- What steps of the last day lock without having asked counts too, or many small incidents would
+  lock everybody out. What the same incident added to a step is counted by the step itself.
+- A plan warns, by sign-in name, of people of this place whose own accounts would be locked: whoever
+  opens it could lock themselves out, and an approver who is locked approves nothing.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from standfast.config import Config
+from standfast.counted import counted
+from standfast.ledger import Ledger
+from standfast.ledger.effect_rules import LOCKS
+from standfast.ledger.effects import Draft
+from standfast.ledger.people import Person
+from standfast.outside import SECTIONS
+from standfast.procedures.parameters import parameters_of
+from standfast.records import EffectState, Json, Mode
+
+# A password that nobody knows any more keeps its holder out as well.
+_KEEPS_OUT = LOCKS | {"accounts.rotate"}
+
+
+def locked_today(
+    ledger: Ledger, mode: Mode, now: datetime, config: Config, *, beside: str | None = None
+) -> Mapping[str, int]:
+    """Give, by directory, how many accounts the last day's steps lock without having asked.
+
+    Those of the incident `beside` which they are counted are left out.
+    """
+    began, systems = now - timedelta(days=1), _systems(config)
+    found = ledger.effects.locks_since(began, mode, beside=beside, called=[*systems])
+    counted_by: Counter[str] = Counter()
+    for name, number in found.items():
+        counted_by[systems.get(name, name)] += number
+    return counted_by
+
+
+def accounts_of(config: Config, procedure: str, parameters: Mapping[str, Json]) -> list[str]:
+    """Give the accounts that a call names, as `SYSTEM:ACCOUNT`; most calls name none."""
+    section, _, name = procedure.partition(".")
+    called = getattr(config, section).get(name)
+    declared = {} if called is None else called.parameters
+    return [
+        f"{one.account_of}:{parameters[key]}"
+        for key, one in declared.items()
+        if one.account_of and parameters.get(key) is not None
+    ]
+
+
+def _systems(config: Config) -> dict[str, str]:
+    """Give, by command or request, the system whose accounts it locks."""
+    return {
+        f"{section}.{name}": parameter.account_of
+        for section in SECTIONS
+        for name, called in getattr(config, section).items()
+        for parameter in called.parameters.values()
+        if parameter.account_of
+    }
+
+
+def over_limit(drafts: Sequence[Draft], locked: Mapping[str, int], config: Config) -> str:
+    """Say which limit locking these would go over, beside what is `locked` already; or nothing."""
+    limits, systems = config.limits, _systems(config)
+    new = Counter(
+        systems.get(draft.connector, draft.connector)
+        for draft in drafts
+        if draft.state is EffectState.PLANNED
+        and (draft.verb in _KEEPS_OUT or draft.connector in systems)
+    )
+    if not new:
+        return ""
+    most = limits.accounts_without_second_person
+    if new.total() + sum(locked.values()) > most:
+        return _said(new.total() + sum(locked.values()), "", most)
+    for name, count in new.items():
+        most_there = limits.accounts_by_directory.get(name)
+        if most_there is not None and count + locked.get(name, 0) > most_there:
+            return _said(count + locked.get(name, 0), f" in {name}", most_there)
+    return ""
+
+
+def whose(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> list[str]:
+    """Give the sign-in names of the people whose own accounts these would lock."""
+    planned = [draft for draft in drafts if draft.state is EffectState.PLANNED]
+    targets = {draft.target.casefold() for draft in planned if draft.verb in LOCKS}
+    for draft in planned:
+        if draft.connector.partition(".")[0] in SECTIONS:
+            named = accounts_of(config, draft.connector, parameters_of(draft.details))
+            targets |= {account.casefold() for account in named}
+    return [
+        one.name for one in people if any(account.casefold() in targets for account in one.accounts)
+    ]
+
+
+def warnings(names: Sequence[str], step: str, opened_by: str | None) -> list[str]:
+    """Warn of people of this place whose own accounts a step would lock."""
+    found: list[str] = []
+    for name in names:
+        if name == opened_by:
+            found.append(f"step {step} locks an account of {name}, who opens it")
+        else:
+            found.append(
+                f"step {step} locks an account of {name}, who is enrolled here; {name} can then "
+                "approve nothing in this incident"
+            )
+    return found
+
+
+def _said(count: int, where: str, most: int) -> str:
+    return (
+        f"{counted(count, 'account')}{where} within a day; more than {most:,} need a second person"
+    )

@@ -1,0 +1,118 @@
+"""Opening live what was only planned: exactly what was shown, and nothing that joined it since.
+
+Rules
+- A plan is named by the digest of its playbook and of what it was given. A trigger that joins
+  brings accounts, and then it is another plan: who read the one before has not seen them.
+- A plan that somebody joined is carried out only with the digest that it has now. One that nobody
+  joined is what it was when it was opened, and needs none.
+- What joins while a plan is being carried out is not lost: the plan then stays open with it.
+- Doing it again gives the incident that it gave before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from standfast.errors import Refused, UsageError
+from standfast.ledger.incidents import IncidentRow
+from standfast.ledger.trigger_messages import TriggerMessage
+from standfast.ledger.vault import INSTALLATION
+from standfast.operations.incident import Opened, close, open_incident
+from standfast.operations.place import Place
+from standfast.operations.triggers import inputs_again
+from standfast.records import Mode, digest
+
+SHOWN = 16  # characters of a digest that people read and type
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanShown:
+    """What a plan would be carried out with."""
+
+    incident: str
+    digest: str
+    joined: int  # how many further messages brought it accounts
+    given: Mapping[str, int]  # by input: how many accounts, or 1
+    is_open: bool
+
+
+class ShowAnew(Refused):
+    """A plan is not, or perhaps not, what whoever carries it out was shown."""
+
+
+def shown(place: Place, plan_id: str) -> PlanShown:
+    """Say what a plan would be carried out with; UsageError for what is no plan."""
+    return _shown(_plan(place, plan_id))
+
+
+def carry_out(place: Place, plan_id: str, opened_by: str | None, *, as_shown: str = "") -> Opened:
+    """Open live what was only planned, with the same inputs and facts; close the plan.
+
+    `as_shown` is the digest that whoever carries it out has read, or how it begins. Raises ShowAnew
+    where it is another one, or was not given for a plan that was joined; UsageError for what is no
+    plan.
+    """
+    plan = _plan(place, plan_id)
+    now = _shown(plan)
+    if as_shown and not now.digest.startswith(as_shown.lower()):
+        raise ShowAnew(f"{plan_id} is not the plan that was shown any more; nothing was done")
+    if plan.joined and plan.is_open and not as_shown:
+        raise ShowAnew(f"{plan_id} was added to since it was opened; nothing was done")
+    handle = place.ledger.vault.handle(INSTALLATION, f"carry-out {plan_id} {now.digest}")
+    opened = open_incident(
+        place,
+        plan.scenario,
+        inputs_again(plan),
+        mode=Mode.LIVE,
+        opened_by=opened_by,
+        message=TriggerMessage(source="carry-out", handle=handle),
+    )
+    _take_facts(place, plan_id, opened.incident)
+    if plan.is_open and _shown(_plan(place, plan_id)).digest == now.digest:
+        close(place, plan_id)
+    return opened
+
+
+def _plan(place: Place, plan_id: str) -> IncidentRow:
+    plan = place.ledger.incidents.get(plan_id)
+    if plan.mode is not Mode.PLAN:
+        what = "an exercise" if plan.mode is Mode.EXERCISE else "live"
+        raise UsageError(f"{plan_id} is {what}; only a plan is carried out")
+    return plan
+
+
+def _shown(plan: IncidentRow) -> PlanShown:
+    return PlanShown(
+        incident=plan.id,
+        digest=digest({"playbook": plan.playbook, "inputs": dict(plan.inputs)}),
+        joined=plan.joined,
+        given={
+            name: len(value) if isinstance(value, list) else 1
+            for name, value in plan.inputs.items()
+            if value is not None
+        },
+        is_open=plan.is_open,
+    )
+
+
+def _take_facts(place: Place, plan_id: str, incident_id: str) -> None:
+    """State anew what was stated of the plan: legal clocks began then, and would begin no more.
+
+    What was stated of the incident itself meanwhile is left as it is.
+    """
+    from standfast.ledger.facts import Statement
+
+    stated, facts = place.ledger.facts.of(plan_id), place.ledger.facts
+    there = {(fact.kind, fact.name) for fact in facts.of(incident_id)}
+    for kind, name in dict.fromkeys((fact.kind, fact.name) for fact in stated):
+        fact = stated.latest(kind, name)
+        if fact is None or (kind, name) in there:
+            continue
+        statement = Statement(
+            kind=kind,
+            name=name,
+            at=fact.at,
+            count=fact.count,
+            is_so=fact.is_so,
+            reference=fact.reference,
+        )
+        facts.state(incident_id, statement, fact.author, place.clock())

@@ -1,0 +1,162 @@
+"""The correction of a notice that was wrong, to exactly those who got it.
+
+Rules
+- It goes to those who got the wrong notice, or may have: done and unknown. Whose message is known
+  to have bounced or to have been dropped got nothing.
+- Nothing of the wrong notice may be under way or still to come, or the correction would miss
+  somebody: the notice is stopped first.
+- It is a step of its own, with the approvals, the roles and the abort window of the wrong one's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from standfast.errors import Refused, StandfastError, UsageError
+from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
+from standfast.ledger.incidents import Expansion, FrozenNotice
+from standfast.notices.prepared import Prepared, merkle_root, pick_language
+from standfast.notices.render import prepare
+from standfast.operations.actions import with_approvals
+from standfast.operations.extra_steps import CORRECTS
+from standfast.operations.place import Place
+from standfast.records import DeliveryState, EffectState, Json, Mode
+
+CORRECTION = "wrong-notice-correction"
+_SEND = "notices.send"
+_GOT = (EffectState.DONE, EffectState.UNKNOWN)
+_STILL = (EffectState.PLANNED, EffectState.SUBMITTING)
+_LOST = (DeliveryState.BOUNCED, DeliveryState.DROPPED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """What was planned: the step to approve, and to how many people."""
+
+    step: str
+    recipients: int
+    refused: int
+    needs_approvals: int
+
+
+def correct(
+    place: Place,
+    incident_id: str,
+    step_name: str,
+    context: Mapping[str, str],
+    *,
+    requested_by: str | None = None,
+) -> Correction:
+    """Plan the correction of a notice to exactly those who got it, or may have.
+
+    `context` has what the template says was wrong and what is right. Refused while anything of the
+    notice is under way or may still leave; UsageError when nobody got it.
+    """
+    incident = place.ledger.incidents.get(incident_id)
+    if not incident.is_open:
+        raise Refused(f"incident {incident_id} is closed; open another one to correct a notice")
+    state = place.ledger.incidents.state(incident_id)
+    try:
+        step = state.playbook.step(step_name)
+    except KeyError:
+        raise UsageError(f"{incident_id} has no step {step_name!r} that tells anybody") from None
+    while True:
+        # The name before the look: whoever plans a correction after it takes the name.
+        name = place.ledger.notices.next_step(incident_id, CORRECTS)
+        wrong = _wrong(place, incident_id, step_name)
+        outside = place.outside(incident)
+        prepared = _prepared(place, incident_id, context, incident.mode)
+        drafts = [_draft(place, incident_id, name, prepared, row) for row in wrong]
+        leaves = [str(one.details["digest"]) for one in drafts if "digest" in one.details]
+        expansion = with_approvals(
+            step,
+            Expansion(
+                drafts=tuple(drafts),
+                notice=FrozenNotice(
+                    template=CORRECTION,
+                    body=prepared.as_json(),
+                    digest=prepared.digest,
+                    root=merkle_root(leaves),
+                    audience=f"who got {step_name}",
+                    recipients=len(leaves),
+                ),
+                reason="; ".join((*prepared.warnings, f"corrects {step_name}")),
+            ),
+            outside,
+            is_signed=incident.is_signed and requested_by == incident.opened_by,
+            locked_today={},
+        )
+        now = place.clock()
+        actor = requested_by or place.actor
+        if place.ledger.steps.expand(incident_id, name, 1, expansion, actor, now):
+            return Correction(
+                step=name,
+                recipients=len(leaves),
+                refused=len(drafts) - len(leaves),
+                needs_approvals=expansion.needs_approvals,
+            )
+
+
+def _wrong(place: Place, incident_id: str, step_name: str) -> list[EffectRow]:
+    refused = place.ledger.steps.refused(incident_id)
+    rows = [
+        row
+        for row in place.ledger.effects.of_incident(incident_id)
+        if row.step == step_name and row.verb == _SEND and (row.step, row.round) not in refused
+    ]
+    if still := sum(row.state in _STILL for row in rows):
+        raise Refused(
+            f"{still} messages of {step_name} are under way or still to leave; first "
+            f"`standfast notice stop {incident_id} {step_name}`, then correct"
+        )
+    deliveries = place.ledger.deliveries.of_incident(incident_id)
+    lost = {token for token, one in deliveries.items() if one.state in _LOST}
+    got = [row for row in rows if row.state in _GOT and row.token not in lost]
+    if not got:
+        raise UsageError(f"nobody got the notice of {step_name!r} in {incident_id}")
+    return got
+
+
+def _prepared(place: Place, incident_id: str, given: Mapping[str, str], mode: Mode) -> Prepared:
+    outside = place.reader()
+    template = outside.templates[CORRECTION]
+    known: dict[str, Json] = {
+        "organisation": place.config.organisation.name,
+        "contact_line": place.config.organisation.contact_line,
+        "incident_id": incident_id,
+    }
+    if unknown := sorted(set(given) - set(template.variables)):
+        raise UsageError(
+            f"the correction takes no {', '.join(unknown)}; it takes "
+            f"{', '.join(sorted(set(template.variables) - set(known)))}"
+        )
+    return prepare(template, {**known, **given}, banner=mode is Mode.EXERCISE)
+
+
+def _draft(place: Place, incident_id: str, name: str, prepared: Prepared, row: EffectRow) -> Draft:
+    address = row.target.partition(":")[2]
+    handle = place.ledger.vault.handle(scope_of(_SEND, incident_id), row.target)
+    token = effect_token(incident_id, name, 1, _SEND, handle)
+    before = cast("Mapping[str, str]", row.details["values"])
+    values = {slot: before.get(slot, "") for slot in prepared.slots}
+    default = place.config.organisation.languages[0]
+    language = pick_language(str(row.details["language"]), prepared.languages, default).language
+    details: dict[str, Json] = {
+        "language": language,
+        "values": values,
+        "why": str(row.details.get("why", "")),
+        "corrects": row.token,
+    }
+    try:
+        filled = prepared.fill(language, values, token, address=address)
+    except StandfastError as error:
+        return Draft(
+            verb=_SEND,
+            connector=row.connector,
+            target=row.target,
+            details=details,
+            state=EffectState.REFUSED,
+            reason=str(error),
+        )
+    details["digest"] = filled.digest
+    return Draft(verb=_SEND, connector=row.connector, target=row.target, details=details)

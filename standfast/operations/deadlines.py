@@ -1,0 +1,166 @@
+"""The legal clocks of an incident: where each stands, what is still to be found out, what blocks.
+
+Owns whom facts are stated by. Leaves the rules to `standfast/deadlines`, what binds this place to
+`obligations`, and reminding people to `reminders`.
+
+Rules
+- Nothing is sent to an authority from here. A form is filled in for a person to carry, and the
+  receipt that the person brings back is stated as a fact.
+- A fact is checked before it is kept: a clock that nobody has cannot be told, a place where nobody
+  counts cannot have people affected, and a duty without a test cannot be judged away.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from standfast.config import Config
+from standfast.deadlines.clocks import Clock, Standing, clocks
+from standfast.deadlines.facts import FactKind, Facts
+from standfast.deadlines.forms import TOPICS, Form, form_of
+from standfast.deadlines.obligation import Obligation, Recipient
+from standfast.deadlines.scope import threshold_of
+from standfast.deadlines.starts import QUESTIONS
+from standfast.errors import Refused, UsageError
+from standfast.ledger.facts import Statement
+from standfast.operations.obligations import obligations, reach
+from standfast.operations.place import Place
+
+_ENDED = frozenset(
+    {Standing.MET, Standing.LATE, Standing.EARLY, Standing.NOT_OWED, Standing.NOT_LAW}
+)
+
+
+def incident_clocks(place: Place, incident_id: str) -> tuple[Clock, ...]:
+    """Give every clock of an incident: the missed first, then by what is due next."""
+    place.ledger.incidents.get(incident_id)
+    facts = place.ledger.facts.of(incident_id)
+    found = clocks(obligations(place.config), facts, reach(place.config), place.clock())
+    return tuple(sorted(found, key=_order))
+
+
+def is_open(clock: Clock) -> bool:
+    """Is there still something to do or to find out?"""
+    return clock.standing not in _ENDED
+
+
+def state(place: Place, incident_id: str, statement: Statement, author: str | None = None) -> bool:
+    """State a fact about an incident; say whether it is news.
+
+    A time without `at` is now, the first time that it is stated. Raises UsageError for an unknown
+    name, for a time stated anew without `at`, and for a duty judged away without a reason.
+    """
+    known = obligations(place.config)
+    _refuse_unknown(statement, known)
+    _refuse_untested(statement, known)
+    _refuse_unreasoned(statement)
+    now = place.clock()
+    if statement.kind is FactKind.TIME and statement.at is None:
+        statement = _happened_now(place, incident_id, statement, now)
+    if statement.kind in (FactKind.TIME, FactKind.TOLD) and statement.at and statement.at > now:
+        raise UsageError("that time is still to come; state what has happened")
+    try:
+        return place.ledger.facts.state(incident_id, statement, author or place.actor, now)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def filled_form(place: Place, incident_id: str, obligation_id: str) -> Form:
+    """Fill in the notice that one duty asks for, as far as it is known."""
+    for clock in incident_clocks(place, incident_id):
+        if clock.obligation.id == obligation_id:
+            organisation = place.config.organisation
+            known = {"contact": f"{organisation.name}, {organisation.contact_line}"}
+            return form_of(clock, place.ledger.facts.of(incident_id), known)
+    raise UsageError(
+        f"{obligation_id!r} is no duty here; `standfast deadline list {incident_id}` names them"
+    )
+
+
+def refuse_blocked(config: Config, facts: Facts, now: datetime) -> None:
+    """Raise Refused, with the rule, while people may not be told of an incident."""
+    for clock in clocks(obligations(config), facts, reach(config), now):
+        if clock.obligation.recipient not in (Recipient.INDIVIDUALS, Recipient.CUSTOMERS):
+            continue
+        if clock.standing in (Standing.NOT_OWED, Standing.NOT_LAW):
+            continue
+        for block in clock.blocks:
+            until = f" until {block.until:%Y-%m-%d %H:%M} UTC" if block.until else ""
+            raise Refused(
+                f"people may not be told yet{until}: {block.reason}. State it when it is done"
+                " (`standfast deadline told`), then `standfast incident retry`"
+            )
+
+
+def _order(clock: Clock) -> tuple[int, str, str]:
+    standings = list(Standing)
+    due = clock.due.strict.isoformat() if clock.due else ""
+    return standings.index(clock.standing), due, clock.obligation.id
+
+
+def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
+    ids = {obligation.id for obligation in known}
+    places = {obligation.jurisdiction for obligation in known}
+    people = {f"people:{place}" for place in places}
+    own_topics = {f"{one.id}#{n}" for one in known for n in range(1, len(one.content) + 1)}
+    fitting = {
+        FactKind.TIME: set(QUESTIONS),
+        FactKind.AFFECTED: places,
+        FactKind.ANSWER: ids,
+        FactKind.THRESHOLD: ids,
+        FactKind.TOLD: ids | people,
+        FactKind.DELAY: ids | places,
+        FactKind.CONTENT: TOPICS.keys() | own_topics,
+    }[statement.kind]
+    if statement.name not in fitting:
+        from difflib import get_close_matches
+
+        near = get_close_matches(statement.name, fitting, n=1)
+        maybe = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"nothing is known as {statement.name!r} here{maybe}")
+
+
+def _refuse_unreasoned(statement: Statement) -> None:
+    """Raise UsageError for a "no" that gives no reason: it takes a duty out of sight."""
+    if statement.kind not in (FactKind.ANSWER, FactKind.THRESHOLD):
+        return
+    if statement.is_so is False and not statement.reference.strip():
+        raise UsageError(
+            "a no ends the duty, and an authority asks why: give the reason with --because TEXT"
+        )
+
+
+def _happened_now(place: Place, incident_id: str, statement: Statement, now: datetime) -> Statement:
+    """Take now for the time, unless one is stated: a date would move later unseen."""
+    there = place.ledger.facts.of(incident_id).latest(FactKind.TIME, statement.name)
+    if there is not None and there.at is not None:
+        raise UsageError(
+            f"{statement.name} is stated already, at {there.at:%Y-%m-%dT%H:%MZ}; "
+            "give --at to state it anew"
+        )
+    return replace(statement, at=now)
+
+
+def _refuse_untested(statement: Statement, known: Sequence[Obligation]) -> None:
+    """Raise UsageError for a judgement of a test that the duty does not have."""
+    if statement.kind not in (FactKind.ANSWER, FactKind.THRESHOLD):
+        return
+    duty = next(one for one in known if one.id == statement.name)
+    threshold = threshold_of(duty)
+    has_test = bool(duty.risk_test)
+    has_threshold = bool(threshold.question)
+    if has_test if statement.kind is FactKind.ANSWER else has_threshold:
+        return
+    if statement.kind is FactKind.ANSWER:
+        why = f"{duty.id} has no test to be judged: it is owed once its clock starts"
+    else:
+        why = f"{duty.id} asks of no kind of incident that could be judged"
+    ways = []
+    if threshold.has_number:
+        ways.append(f"state how many people: `standfast deadline affected {duty.jurisdiction} N`")
+    if has_test:
+        ways.append("judge its test, without --threshold")
+    elif has_threshold:
+        ways.append("judge its kind of incident, with --threshold")
+    ways.append("where it does not concern you, mend [deadlines]")
+    raise UsageError(f"{why}; {', or '.join(ways)}")

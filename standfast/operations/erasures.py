@@ -1,0 +1,42 @@
+"""Erasing a domain as use-cases: the owner's order, and carrying it out with every attestation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backup.local_files import create_file, read_file
+from backup.owner.erasure import erase, order_erasure
+from backup.owner.erasure_order import Order, read_attestation, read_order
+from backup.owner.plans import Told
+from backup.ownership import Office
+from standfast.errors import UsageError
+from standfast.operations.repository import plain_errors
+
+
+def erasure_ordered(
+    office: Office, *, domain: str, ordered_by: str, reason: str, to: Path
+) -> Order:
+    """Write a signed order into a new file; nothing is erased by it."""
+    with plain_errors("ordering the erasure"):
+        if to.exists():
+            raise UsageError(f"{to} is there already; name a new file with --to")
+        data = order_erasure(office, domain=domain, ordered_by=ordered_by, reason=reason)
+        create_file(to.absolute(), data)
+        return read_order(data, str(to))
+
+
+def erased(
+    office: Office, *, domain: str, order: Path, attestations: Sequence[Path], certificate: Path
+) -> Told:
+    """Carry an order out; `domain` is said again, so that nobody erases by a mixed-up file."""
+    with plain_errors("erasing the domain"):
+        given = read_order(read_file(order), str(order), owner=office.owner.public)
+        if given.domain != domain:
+            raise UsageError(
+                f"this order is about domain {given.domain}, not {domain}; nothing was erased"
+            )
+        return erase(
+            office,
+            order=given,
+            attestations=[read_attestation(read_file(one), str(one)) for one in attestations],
+            certificate=certificate,
+        )

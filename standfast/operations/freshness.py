@@ -1,0 +1,72 @@
+"""How old the newest complete recovery point of a set is, against how old it may become.
+
+Rules
+- What counts is the moment that the newest complete point is consistent at, not when it was made.
+- How old it may become: `max_age_hours` of the set; else the shortest RPO of the services that need
+  it; else two intervals of its schedule.
+- A set that was never tried is not too old; that it was missed is another sentence.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from standfast.continuity.schedule import last_due
+from standfast.operations.place import Place
+from standfast.operations.repository import set_of
+from standfast.records import Json, moment, timestamp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """One set's newest complete point."""
+
+    set_name: str
+    complete_at: datetime | None  # the moment that it is consistent at
+    age: timedelta | None  # of it; since the first try where there is none
+    limit: timedelta
+
+    @property
+    def is_stale(self) -> bool:
+        """Is it older than it may be?"""
+        return self.age is not None and self.age > self.limit
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "set": self.set_name,
+            "complete_at": timestamp(self.complete_at) if self.complete_at else None,
+            "age_seconds": None if self.age is None else int(self.age.total_seconds()),
+            "limit_seconds": int(self.limit.total_seconds()),
+            "is_stale": self.is_stale,
+        }
+
+
+def freshness(place: Place, set_name: str) -> Freshness:
+    """Say how fresh a set is; `UsageError` for an unknown one, and what `last_due` raises."""
+    runs = place.ledger.runs.all("backup", set_name)
+    complete = [
+        moment(run.summary["consistent_at"]) for run in runs if run.summary.get("is_complete")
+    ]
+    complete_at = max(complete, default=None)
+    since = complete_at or min((run.started_at for run in runs), default=None)
+    return Freshness(
+        set_name=set_name,
+        complete_at=complete_at,
+        age=None if since is None else place.clock() - since,
+        limit=_limit(place, set_name),
+    )
+
+
+def _limit(place: Place, set_name: str) -> timedelta:
+    settings = set_of(place, set_name)
+    if settings.max_age_hours is not None:
+        return timedelta(hours=settings.max_age_hours)
+    promised = [
+        service.rpo_minutes
+        for service in place.config.services.values()
+        if set_name in service.sets
+    ]
+    if promised:
+        return timedelta(minutes=min(promised))
+    zone = settings.time_zone or place.config.organisation.time_zone
+    newest = last_due(settings.schedule, zone, place.clock())
+    return 2 * (newest - last_due(settings.schedule, zone, newest - timedelta(minutes=1)))

@@ -1,0 +1,247 @@
+"""Whom a notice was held for: minors and whoever has died; a person decides about each.
+
+Leaves who is held to `notices/audience`, and how decisions count to `accounting`.
+
+Rules
+- Each is told, at an address that the person who decides names (a guardian's, an heir's, or their
+  own), or is left out, with the reason. Who decided, when and why stands with them and in the
+  timeline. Where the step names roles, only who has one of them decides.
+- To tell is a step of its own, with the approvals and the abort window of the notice that they were
+  held in, and its very words: one a person, so that nobody is told twice.
+- What was decided is not decided again, except that who was left out may be told after all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from standfast.errors import Refused, UsageError
+from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
+from standfast.ledger.glance import HELD_STEP
+from standfast.ledger.incidents import Expansion
+from standfast.notices.addresses import parse_address
+from standfast.notices.prepared import Prepared, merkle_root
+from standfast.notices.senders.letters import why_no_letter
+from standfast.operations.accounting import APART, LEFT_OUT, counted_rows
+from standfast.operations.actions import with_approvals
+from standfast.operations.deadlines import refuse_blocked
+from standfast.operations.decisions import speaker
+from standfast.operations.place import Place
+from standfast.operations.targets import HELD, MAIL, POST
+from standfast.records import Json, JsonObject
+
+_SEND = "notices.send"
+_MARK_LENGTH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """One person who is held."""
+
+    mark: str  # how people speak of them; nothing personal
+    step: str
+    why: str
+    decision: str  # empty while nobody decided
+    by: str
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {
+            "mark": self.mark,
+            "step": self.step,
+            "why": self.why,
+            "decision": self.decision,
+            "by": self.by,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToldApart:
+    """What telling somebody who was held came to: a step, and what it needs."""
+
+    step: str
+    needs_approvals: int
+
+
+def held(place: Place, incident_id: str) -> list[Held]:
+    """Give everybody who is held in an incident, those first about whom nobody decided."""
+    place.ledger.incidents.get(incident_id)
+    found = [_shown(row) for row in _rows(place, incident_id)]
+    return sorted(found, key=lambda one: bool(one.decision))
+
+
+def leave_out(
+    place: Place, incident_id: str, marks: Sequence[str], because: str, *, by: str | None = None
+) -> int:
+    """Decide that somebody is not told, with the reason; give how many. Again changes nothing."""
+    _refuse_unless_open(place, incident_id)
+    if not because.strip():
+        raise UsageError("say why they are left out: --because TEXT; it is kept with each of them")
+    rows = _meant(place, incident_id, marks)
+    for row in rows:
+        if row.facts.get("decision") not in (None, LEFT_OUT):
+            raise UsageError(
+                f"{_mark(row)} is {row.facts['decision']}; that is not taken back here"
+            )
+    for row in rows:
+        who = _speaker(place, row, by)
+        if "decision" not in row.facts:
+            facts = {"decision": LEFT_OUT, "by": who, "because": because}
+            why = f"{LEFT_OUT} by {who}: {because} ({_why(row)})"
+            place.ledger.notices.decide_held(row, facts, why, who, place.clock())
+    return len(rows)
+
+
+def tell(
+    place: Place,
+    incident_id: str,
+    mark: str,
+    *,
+    to: Sequence[str],
+    because: str,
+    name: str = "",
+    by: str | None = None,
+) -> ToldApart:
+    """Plan that somebody who is held is told, at the address `to`; it leaves once it is approved.
+
+    `to` is one mail address, the lines of a postal one, or nothing for their own. `name` is who
+    is greeted, where that is somebody else. UsageError for an address that is none; Refused while
+    the law forbids to tell anybody yet.
+    """
+    _refuse_unless_open(place, incident_id)
+    if not because.strip():
+        raise UsageError("say why they are told: --because TEXT; it is kept with them")
+    (row,) = _meant(place, incident_id, [mark])
+    who = _speaker(place, row, by)
+    refuse_blocked(place.config, place.ledger.facts.of(incident_id), place.clock())
+    step_name = f"{HELD_STEP}{row.token[:12]}"
+    expansion = _expansion(place, row, step_name, to=to, name=name, by=by)
+    now = place.clock()
+    is_new = place.ledger.steps.expand(incident_id, step_name, 1, expansion, who, now)
+    if row.facts.get("decision") in (None, LEFT_OUT):
+        facts = {"decision": f"{APART} {step_name}", "by": who, "because": because}
+        why = f"{APART} {step_name}, decided by {who}: {because} ({_why(row)})"
+        place.ledger.notices.decide_held(row, facts, why, who, now)
+    if not is_new:
+        raise UsageError(f"{_mark(row)} is told by step {step_name} already; look at that one")
+    return ToldApart(step=step_name, needs_approvals=expansion.needs_approvals)
+
+
+def _expansion(
+    place: Place, row: EffectRow, step_name: str, *, to: Sequence[str], name: str, by: str | None
+) -> Expansion:
+    incident = place.ledger.incidents.get(row.incident)
+    step = place.ledger.incidents.state(row.incident).playbook.step(row.step)
+    outside = place.outside(incident)
+    frozen = place.ledger.incidents.notice(row.incident, row.step, row.round)
+    prepared = Prepared.from_json(frozen.body)
+    target = _target(row, to)
+    connector = row.connector
+    if target.startswith(POST) and not outside.prints(connector):
+        letters = outside.letters()
+        if letters is None:
+            raise UsageError("nothing here writes letters; add a sender of kind `letters`")
+        connector = letters
+    elif target.startswith(MAIL) and outside.prints(connector):
+        raise UsageError("this notice goes by letter; give the lines of a postal address")
+    values = dict(cast("dict[str, str]", row.details["values"]))
+    if name and "name" in prepared.slots:
+        values["name"] = name
+    language = str(row.details["language"])
+    handle = place.ledger.vault.handle(scope_of(_SEND, row.incident), target)
+    token = effect_token(row.incident, step_name, 1, _SEND, handle)
+    filled = prepared.fill(language, values, token, address=target.partition(":")[2])
+    details: dict[str, Json] = {
+        "language": language,
+        "values": values,
+        "why": str(row.details.get("why", "")),
+        "digest": filled.digest,
+        "settles": row.token,
+    }
+    draft = Draft(verb=_SEND, connector=connector, target=target, details=details)
+    return with_approvals(
+        step,
+        Expansion(
+            drafts=(draft,),
+            notice=replace(
+                frozen,
+                root=merkle_root([filled.digest]),
+                audience=f"held in {row.step}",
+                recipients=1,
+            ),
+            reason=f"held in {row.step}: {_why(row)}",
+        ),
+        outside,
+        is_signed=incident.is_signed and by == incident.opened_by,
+        locked_today={},
+    )
+
+
+def _target(row: EffectRow, to: Sequence[str]) -> str:
+    """Give the target of an address; of none, of the person's own."""
+    if not to:
+        own = str(row.details.get("address") or "")
+        postal = cast("Sequence[str]", row.details.get("postal") or ())
+        to = (own,) if own else postal
+        if not to:
+            raise UsageError(f"{_mark(row)} has no address of their own; name one")
+    if len(to) == 1 and "@" in to[0]:
+        try:
+            return MAIL + parse_address(to[0]).text
+        except ValueError as error:
+            raise UsageError(f"that is no mail address: {error}") from None
+    if why := why_no_letter("\n".join(to)):
+        raise UsageError(f"that is no address to write to: {why}")
+    return POST + "\n".join(to)
+
+
+def _rows(place: Place, incident_id: str) -> list[EffectRow]:
+    """Give the held effects that count: not those of a round that was refused and asked anew."""
+    rows = [
+        row
+        for row in place.ledger.effects.of_incident(incident_id)
+        if row.verb == _SEND and row.target.startswith(HELD)
+    ]
+    return counted_rows(rows, place.ledger.steps.refused(incident_id))
+
+
+def _meant(place: Place, incident_id: str, marks: Sequence[str]) -> list[EffectRow]:
+    rows = _rows(place, incident_id)
+    found = []
+    for mark in dict.fromkeys(marks):
+        there = [row for row in rows if len(mark) >= 4 and row.token.startswith(mark.lower())]
+        if len(there) != 1:
+            raise UsageError(
+                f"{len(there) or 'nobody'} held in {incident_id} is known as {mark!r}; "
+                f"`standfast notice held {incident_id}` lists them"
+            )
+        found += there
+    return found
+
+
+def _speaker(place: Place, row: EffectRow, by: str | None) -> str:
+    return speaker(place, place.ledger.incidents.state(row.incident), row.step, by)
+
+
+def _refuse_unless_open(place: Place, incident_id: str) -> None:
+    if not place.ledger.incidents.get(incident_id).is_open:
+        raise Refused(f"incident {incident_id} is closed; what was not decided stays so")
+
+
+def _shown(row: EffectRow) -> Held:
+    return Held(
+        mark=_mark(row),
+        step=row.step,
+        why=_why(row),
+        decision=str(row.facts.get("decision") or ""),
+        by=str(row.facts.get("by") or ""),
+    )
+
+
+def _mark(row: EffectRow) -> str:
+    return row.token[:_MARK_LENGTH]
+
+
+def _why(row: EffectRow) -> str:
+    """Say why the person is held, as the row said it: what was decided stands in the facts."""
+    return str(row.details.get("held") or row.reason)

@@ -1,0 +1,105 @@
+"""Holds: while one stands, the keeper lets no recovery point expire and drops nothing.
+
+They lie beside the keeper's key, on the keeper's machine, because only that identity lets points
+expire. Each is named like the incident it is for.
+
+Rules
+- A hold stands until it is released by its name; several may stand at once.
+- What cannot be read counts as a hold: nothing is let go by mistake.
+- The locks of all points are still extended while one stands.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from standfast.config import Config
+from standfast.errors import ConfigurationError, UsageError
+from standfast.evidence.durable import make_private, sync_folder, write_whole
+from standfast.operations.place import Place
+from standfast.records import canonical, timestamp
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """One hold, as its file says it."""
+
+    name: str
+    since: str
+    by: str
+
+
+def is_keeper_here(config: Config) -> bool:
+    """Has this machine the keeper's key?"""
+    return config.backup.keeping.key.is_file()
+
+
+def holds(config: Config) -> list[Hold]:
+    """Give the holds that stand, by name; ConfigurationError when they cannot be read."""
+    try:
+        return [_read(path) for path in sorted(_folder(config).glob("*.json"))]
+    except OSError as error:
+        raise ConfigurationError(
+            f"the holds in {_folder(config)} cannot be read: {error.strerror}; nothing is let go "
+            "until they can"
+        ) from error
+
+
+def put_hold(place: Place, name: str) -> None:
+    """Put a hold; to put it again changes nothing. UsageError where the keeper is not."""
+    if not is_keeper_here(place.config):
+        raise UsageError(
+            f"the keeper's key is not on this machine; there: `standfast backup keep hold {name}`"
+        )
+    path = _path(place.config, name)
+    if path.exists():
+        return
+    make_private(path.parent)
+    body = {"name": name, "since": timestamp(place.clock()), "by": place.actor}
+    write_whole(path, canonical(body))
+
+
+def release_hold(place: Place, name: str) -> None:
+    """Release a hold; one that does not stand is released already."""
+    path = _path(place.config, name)
+    if path.exists():
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def stands(config: Config, name: str) -> bool:
+    """Does a hold of this name stand?"""
+    return _path(config, name).exists()
+
+
+def why_held(config: Config) -> str | None:
+    """Say what holds everything, and how it ends; None when nothing does."""
+    there = holds(config)
+    if not there:
+        return None
+    names = ", ".join(f"{one.name} (since {one.since[:16]}Z)" for one in there)
+    return (
+        f"held for {names}: nothing expires. To end it: `standfast incident undo INCIDENT`, or "
+        "`standfast backup keep release NAME`"
+    )
+
+
+def _read(path: Path) -> Hold:
+    try:
+        body = json.loads(path.read_bytes())
+        return Hold(name=path.stem, since=str(body["since"]), by=str(body["by"]))
+    except (ValueError, KeyError, TypeError):
+        return Hold(name=path.stem, since="an unknown time", by="")
+
+
+def _path(config: Config, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise UsageError("a hold is named like an incident: inc-2026-0001")
+    return _folder(config) / f"{name}.json"
+
+
+def _folder(config: Config) -> Path:
+    return config.backup.keeping.key.with_name("holds")

@@ -1,0 +1,240 @@
+"""The incidents in a moment: where each stands, what comes next, which legal clock ends first.
+
+Rules
+- What is live comes first, then what a trigger planned and a person must decide, then exercises; of
+  each, what only has to be closed goes last, unless a clock of it is missed.
+- A closed one stands there while a legal clock of it is missed or goes on: closing ends no duty.
+- The one next step of an incident is the sentence that `standfast incident status` says.
+- Clocks are counted for what is live only, and only where a law or an agreement is configured. What
+  was written beside a fact stays sealed: no clock depends on it.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from standfast.errors import ConfigurationError
+from standfast.ledger.glance import ClosedGlance, FactGlance, Glance, IncidentGlance, StepGlance
+from standfast.records import Json, JsonObject, timestamp
+
+if TYPE_CHECKING:
+    from standfast.config import Config
+    from standfast.deadlines.facts import Fact
+    from standfast.playbook.engine import StepView
+    from standfast.playbook.standing import LegalClocks
+
+LIVE, PLAN, EXERCISE = "live", "plan", "exercise"
+_ORDER = (LIVE, PLAN, EXERCISE)
+_SEALED = "sealed"  # stands for what was written beside a fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClocksGlance:
+    """How many legal clocks of an incident are missed, and when the next one ends."""
+
+    missed: int
+    next_due: datetime | None
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`, as `incident status` does."""
+        due = None if self.next_due is None else timestamp(self.next_due)
+        return {"missed": self.missed, "next_due": due}
+
+    @property
+    def legal(self) -> "LegalClocks":
+        """Give what the next step depends on."""
+        from standfast.playbook.standing import LegalClocks
+
+        return LegalClocks(missed=self.missed, next_due=self.next_due)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncidentStatus:
+    """One incident that is open or has a clock, and the one thing to do about it now."""
+
+    id: str
+    scenario: str
+    mode: str
+    opened_at: datetime
+    untold: int
+    held: int  # of them, those about whom a person has to decide
+    next_step: str
+    is_over: bool  # it only has to be closed, or is
+    is_closed: bool = False
+    clocks: ClocksGlance | None  # None: not live, or no law and no agreement is configured
+
+    @property
+    def is_live(self) -> bool:
+        return self.mode == LIVE
+
+    def as_json(self) -> JsonObject:
+        """Give the incident for `--json`."""
+        clocks: Json = None if self.clocks is None else self.clocks.as_json()
+        return {
+            "incident": self.id,
+            "scenario": self.scenario,
+            "mode": self.mode,
+            "is_closed": self.is_closed,
+            "opened_at": timestamp(self.opened_at),
+            "untold": self.untold,
+            "held": self.held,
+            "clocks": clocks,
+            "next_step": self.next_step,
+        }
+
+
+def incidents_of(
+    seen: Glance, config_file: Path, raw: Mapping[str, Any], now: datetime
+) -> tuple[IncidentStatus, ...]:
+    """Give the incidents in the order in which they matter. `raw` is the file as TOML."""
+    is_counted = bool(raw.get("deadlines") or raw.get("contracts"))
+    config: Config | None = None
+    if is_counted and (seen.closed or any(one.mode == LIVE for one in seen.incidents)):
+        from standfast.config import load
+
+        with suppress(ConfigurationError):  # `standfast check` says what does not fit
+            config = load(config_file)
+    found = [_incident_status(one, _clocks(one, config, now)) for one in seen.incidents]
+    found += [
+        _closed_status(one, clocks)
+        for one in seen.closed
+        if (clocks := _counted(one.facts, config, now)) and (clocks.missed or clocks.next_due)
+    ]
+    return tuple(sorted(found, key=_urgency))
+
+
+def _urgency(one: IncidentStatus) -> tuple[int, bool, bool]:
+    is_missed = one.clocks is not None and one.clocks.missed > 0
+    return _ORDER.index(one.mode), one.is_over and not is_missed, one.is_closed
+
+
+def _clocks(seen: IncidentGlance, config: "Config | None", now: datetime) -> ClocksGlance | None:
+    return None if seen.mode != LIVE else _counted(seen.facts, config, now)
+
+
+def _counted(
+    facts: Sequence[FactGlance], config: "Config | None", now: datetime
+) -> ClocksGlance | None:
+    if config is None:
+        return None
+    if not (config.deadlines.jurisdictions or config.contracts):
+        return None
+    if not facts:
+        return ClocksGlance(missed=0, next_due=None)  # no fact, no clock
+    from standfast.deadlines.clocks import Standing, clocks
+    from standfast.deadlines.facts import Facts
+    from standfast.deadlines.obligation import Kind
+    from standfast.operations.obligations import obligations, reach
+
+    try:
+        duties, reached = obligations(config), reach(config)
+    except ConfigurationError:
+        return None
+    found = clocks(duties, Facts(map(_fact, facts)), reached, now)
+    running = (
+        clock.due.strict
+        for clock in found
+        if clock.standing is Standing.RUNNING
+        and clock.due
+        and clock.obligation.limit.kind is not Kind.NOT_BEFORE
+    )
+    return ClocksGlance(
+        missed=sum(clock.standing is Standing.MISSED for clock in found),
+        next_due=min(running, default=None),
+    )
+
+
+def _fact(seen: FactGlance) -> "Fact":
+    from standfast.deadlines.facts import Fact, FactKind
+
+    return Fact(
+        kind=FactKind(seen.kind),
+        name=seen.name,
+        at=seen.at,
+        count=seen.count,
+        is_so=seen.is_so,
+        reference=_SEALED,
+        author=seen.author,
+        recorded_at=seen.recorded_at,
+    )
+
+
+def _closed_status(seen: ClosedGlance, clocks: ClocksGlance) -> IncidentStatus:
+    from standfast.playbook.standing import when_closed
+
+    return IncidentStatus(
+        id=seen.id,
+        scenario=seen.scenario,
+        mode=LIVE,
+        opened_at=seen.opened_at,
+        untold=0,
+        held=0,
+        next_step=when_closed(seen.id, clocks.legal),
+        is_over=True,
+        is_closed=True,
+        clocks=clocks,
+    )
+
+
+def _incident_status(seen: IncidentGlance, clocks: ClocksGlance | None) -> IncidentStatus:
+    # Half of what status may take, so it waits until there is an incident.
+    from standfast.playbook.engine import State, StepView, merged
+    from standfast.playbook.load import load
+    from standfast.playbook.standing import standing
+    from standfast.records import Mode
+
+    playbook = load(seen.playbook, seen.scenario)
+    names = {step.name for step in playbook.steps}
+    views = [_view(step) for step in seen.steps]
+    rounds: dict[str, list[StepView]] = {}
+    for view in sorted(views, key=lambda view: view.round):
+        rounds.setdefault(view.step, []).append(view)
+    state = State(
+        playbook=playbook,
+        mode=Mode(seen.mode),
+        steps={name: merged(found) for name, found in rounds.items() if name in names},
+        extra=tuple(view for view in views if view.step not in names),
+        is_halted=seen.is_halted,
+        incident=seen.id,
+    )
+    found = standing(state) if clocks is None else standing(state, clocks.legal)
+    return IncidentStatus(
+        id=seen.id,
+        scenario=seen.scenario,
+        mode=seen.mode,
+        opened_at=seen.opened_at,
+        untold=seen.untold,
+        held=seen.held,
+        next_step=found.next_step,
+        is_over=found.is_over,
+        clocks=clocks,
+    )
+
+
+def _view(step: StepGlance) -> "StepView":
+    from standfast.playbook.engine import Counts, StepView
+    from standfast.records import StepState
+
+    return StepView(
+        step=step.name,
+        round=step.round,
+        state=StepState(step.state),
+        counts=Counts(**step.counts),
+        settling=step.settling,
+        after_canary=step.after_canary,
+        is_paused=step.is_paused,
+        # What was answered is sealed; that it was is all that a standing needs.
+        answer="" if step.has_answer else None,
+        due_at=step.due_at,
+        asked=step.is_asked,
+        rung=step.rung,
+        escalates_at=step.escalates_at,
+        # A step that has enough approvals runs already: one that asks lacks some.
+        approvals=0,
+        approvals_needed=step.needs_approvals,
+        is_refused=step.state == StepState.REFUSED,
+        is_accepted=step.is_accepted,
+    )

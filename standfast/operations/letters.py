@@ -1,0 +1,137 @@
+"""Letters after they were written: that they were posted or thrown away, and that one came back.
+
+Leaves writing them to `notices/senders/letters`, and what counts as told to `accounting`.
+
+Rules
+- A letter waits for a person: whoever posts it says so, with the day, and the timeline has who said
+  it. Where the step names roles, only who has one of them may.
+- What was said of a letter is not said again: saying it twice changes nothing.
+- A letter that came back is as a mail that bounced: its reader was not told.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from standfast.errors import UsageError
+from standfast.ledger.effects import EffectRow
+from standfast.notices.senders.letters import mark_of
+from standfast.operations.decisions import speaker
+from standfast.operations.place import Place
+from standfast.operations.targets import POST
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
+
+_A_TRANSACTION = 500
+
+
+def posted(
+    place: Place,
+    incident_id: str,
+    step: str,
+    *,
+    at: datetime | None = None,
+    marks: Sequence[str] = (),
+    by: str | None = None,
+) -> int:
+    """Note that letters of a step were posted, all that are written or those of `marks`.
+
+    Gives their number. UsageError when there are none, a mark is of none, or the day is to come.
+    """
+    who, now = _who(place, incident_id, step, by), place.clock()
+    at = at or now
+    if at > now:
+        raise UsageError("that time is still to come; say what was posted")
+    rows = _waiting(place, incident_id, step, marks)
+    for start in range(0, len(rows), _A_TRANSACTION):
+        part = rows[start : start + _A_TRANSACTION]
+        seen = [
+            (row, Observed(target=row.target, happened=True, reason=f"posted, says {who}"))
+            for row in part
+        ]
+        place.ledger.attempts.settle(incident_id, seen, who, now)
+        events = [DeliveryEvent(token=row.token, state=DeliveryState.TAKEN, at=at) for row in part]
+        place.ledger.deliveries.hear(events, who, now)
+    return len(rows)
+
+
+def discarded(
+    place: Place,
+    incident_id: str,
+    step: str,
+    because: str,
+    *,
+    marks: Sequence[str] = (),
+    by: str | None = None,
+) -> int:
+    """Note that letters were thrown away unposted, all that are written or those of `marks`.
+
+    Gives their number; their readers are not told. UsageError as `posted`.
+    """
+    who, now = _who(place, incident_id, step, by), place.clock()
+    if not because.strip():
+        raise UsageError("say why they are thrown away: --because TEXT; it is kept with each")
+    rows = _waiting(place, incident_id, step, marks)
+    for start in range(0, len(rows), _A_TRANSACTION):
+        part = rows[start : start + _A_TRANSACTION]
+        why = f"thrown away unposted, says {who}: {because}"
+        place.ledger.notices.discard(part, why, who, now)
+    return len(rows)
+
+
+def came_back(
+    place: Place, incident_id: str, step: str, marks: Sequence[str], *, by: str | None = None
+) -> int:
+    """Note that posted letters came back; give their number. UsageError for a mark of none."""
+    who, now = _who(place, incident_id, step, by), place.clock()
+    gone = [row for row in _letters(place, incident_id, step) if row.state is EffectState.DONE]
+    rows = _meant(gone, marks, "was posted")
+    events = [DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now) for row in rows]
+    place.ledger.deliveries.hear(events, who, now)
+    return len(rows)
+
+
+def waiting_letters(place: Place, incident_id: str) -> list[EffectRow]:
+    """Give the letters of an incident that are written, and that nobody has said to be posted."""
+    return [
+        row
+        for row in _all_letters(place, incident_id)
+        if row.state is EffectState.UNKNOWN and row.is_parked
+    ]
+
+
+def _who(place: Place, incident_id: str, step: str, by: str | None) -> str:
+    state = place.ledger.incidents.state(incident_id)
+    if not _letters(place, incident_id, step):
+        raise UsageError(
+            f"step {step!r} of {incident_id} wrote no letters; `standfast notice accounting "
+            f"{incident_id}` says by which channel each was told"
+        )
+    return speaker(place, state, step, by)
+
+
+def _waiting(place: Place, incident_id: str, step: str, marks: Sequence[str]) -> list[EffectRow]:
+    waiting = [row for row in waiting_letters(place, incident_id) if row.step == step]
+    rows = _meant(waiting, marks, "waits to be posted")
+    if not rows:
+        raise UsageError(f"no letter of step {step!r} of {incident_id} waits to be posted")
+    return rows
+
+
+def _letters(place: Place, incident_id: str, step: str) -> list[EffectRow]:
+    return [row for row in _all_letters(place, incident_id) if row.step == step]
+
+
+def _all_letters(place: Place, incident_id: str) -> list[EffectRow]:
+    return [
+        row
+        for row in place.ledger.effects.of_incident(incident_id)
+        if row.verb == "notices.send" and row.target.startswith(POST)
+    ]
+
+
+def _meant(rows: Sequence[EffectRow], marks: Sequence[str], what: str) -> list[EffectRow]:
+    if not marks:
+        return list(rows)
+    by_mark = {mark_of(row.token): row for row in rows}
+    if unknown := [mark for mark in marks if mark.lower() not in by_mark]:
+        raise UsageError(f"no letter {unknown[0]!r} {what}; its mark stands at its foot")
+    return [by_mark[mark.lower()] for mark in dict.fromkeys(marks)]

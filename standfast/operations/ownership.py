@@ -1,0 +1,209 @@
+"""The owner's deeds as use-cases: from the configuration and two files to what was done.
+
+Owns how the stores, the owner's key and a custodian's identity are opened for a ceremony. Leaves
+the deeds to `backup/ownership*.py`.
+
+Rules
+- No ledger is opened: the owner's key is used on a machine that may have none.
+- A passphrase is asked for only when a file is locked, and kept nowhere.
+- Everything is public that comes out: names, public keys, numbers.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup.errors import WrongKey
+from backup.keys import Host, Identity, open_identity
+from backup.owner.custodian import custodian
+from backup.owner.custodians import add_custodian, retire_custodian
+from backup.owner.domains import add_domain, new_generation
+from backup.owner.keepers import retire_keeper, set_keeper
+from backup.owner.plans import Told
+from backup.owner.roster import Roster, read_roster
+from backup.owner.writers import add_writer, new_epoch, remove_writer, witnessed_head
+from backup.ownership import Office, is_locked, lock_owner_file, open_owner
+from backup.stores import Store
+from backup.stores.directory_keeping import DirectoryKeeperStore
+from standfast.config import Config, load
+from standfast.config.backup import CopyConfig
+from standfast.errors import UsageError
+from standfast.operations.backup_witness import read_heads
+from standfast.operations.place import Clock, system_clock
+from standfast.operations.repository import open_store, open_vault, plain_errors
+from standfast.secrets import Resolver, SystemResolver
+
+AskPassphrase = Callable[[str], str]  # given what it is of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """A configuration and what opens the stores that it names."""
+
+    config: Config
+    resolver: Resolver
+    clock: Clock
+
+    @property
+    def vault(self) -> Store:
+        """Where the backups are."""
+        return open_vault(self.config, self.resolver, self.clock)
+
+    @property
+    def keys(self) -> DirectoryKeeperStore:
+        """Where the domain keys are."""
+        return DirectoryKeeperStore(self.config.backup.keys)
+
+    @property
+    def key_copies(self) -> tuple[DirectoryKeeperStore, ...]:
+        """Where copies of them are."""
+        folders = (one.keys for one in self.config.backup.copies.values())
+        return tuple(DirectoryKeeperStore(folder) for folder in folders if folder is not None)
+
+    def copy(self, name: str) -> tuple[CopyConfig, Store]:
+        """A second site by name; UsageError names those that there are."""
+        copies = self.config.backup.copies
+        if name not in copies:
+            raise UsageError(
+                f"there is no copy {name!r} in the configuration: add [backup.copies.{name}]; "
+                f"there are: {', '.join(copies) or 'none'}"
+            )
+        one = copies[name]
+        folder = one.vault or self.config.backup.vault  # the bucket goes first where it is set
+        return one, open_store(folder, one.s3, self.resolver, self.clock)
+
+    @property
+    def known_owner(self) -> bytes | None:
+        """The owner's public key as this machine's host file knows it."""
+        folder = self.config.backup.host
+        return Host.load(folder).owner if folder.is_dir() else None
+
+
+def open_stores(config_file: Path, env: Mapping[str, str], clock: Clock = system_clock) -> Stores:
+    """Load the configuration; nothing is opened yet."""
+    config = load(config_file)
+    return Stores(
+        config=config,
+        resolver=SystemResolver(env=env, base_dir=config.folder),
+        clock=clock,
+    )
+
+
+def open_office(stores: Stores, owner_key: Path, ask: AskPassphrase) -> Office:
+    """Bring the owner's key and the stores together."""
+    with plain_errors("opening the owner's key"):
+        passphrase = ask("the owner's key") if is_locked(owner_key) else None
+        return Office(
+            owner=open_owner(owner_key, passphrase),
+            owner_file=owner_key.absolute(),
+            vault=stores.vault,
+            keys=stores.keys,
+            now=stores.clock,
+            key_copies=stores.key_copies,
+        )
+
+
+def open_custodian(path: Path, ask: AskPassphrase) -> Identity:
+    """Read a custodian's identity, which may be under a passphrase."""
+    with plain_errors("reading the identity"):
+        try:
+            return open_identity(path)
+        except WrongKey:
+            if not path.is_file() or not is_locked(path):
+                raise
+            return open_identity(path, passphrase=ask("the identity"))
+
+
+def roster(stores: Stores) -> Roster:
+    """Say who may do what; takes no key."""
+    with plain_errors("reading who may do what"):
+        return read_roster(stores.vault, stores.keys, owner=stores.known_owner)
+
+
+def writer_added(office: Office, name: str, domain: str, host_dir: Path) -> Told:
+    """Let a new backup host write."""
+    with plain_errors("adding a writer"):
+        return add_writer(office, name=name, domain=domain, host_dir=host_dir)
+
+
+def last_witnessed(office: Office, writer: str, witness: Path) -> int:
+    """The newest sequence of a writer that a witness file vouches for."""
+    if not witness.is_file():
+        raise UsageError(f"there is no witness {witness}; name its file, or --trusted-through")
+    heads, _ = read_heads(witness)
+    with plain_errors("comparing with the witness"):
+        return witnessed_head(office, writer, heads)
+
+
+def epoch_begun(office: Office, writer: str, trusted_through: int, host_dir: Path) -> Told:
+    """Give a writer new keys after a compromise."""
+    with plain_errors("beginning a new epoch"):
+        return new_epoch(office, writer=writer, trusted_through=trusted_through, host_dir=host_dir)
+
+
+def writer_removed(office: Office, writer: str, trusted_through: int) -> Told:
+    """Let a writer write no more."""
+    with plain_errors("removing a writer"):
+        return remove_writer(office, writer=writer, trusted_through=trusted_through)
+
+
+def domain_added(office: Office, name: str, recipients: list[str]) -> Told:
+    """Add an erasure domain."""
+    with plain_errors("adding a domain"):
+        return add_domain(office, name=name, custodians=[custodian(one) for one in recipients])
+
+
+def generation_begun(office: Office, domain: str) -> Told:
+    """Give a domain a new key."""
+    with plain_errors("beginning a new generation"):
+        return new_generation(office, domain=domain)
+
+
+def keeper_set(office: Office, keeper_file: Path | None, key: str | None) -> Told:
+    """Grant a keeper."""
+    public = None
+    if key is not None:
+        try:
+            public = bytes.fromhex(key)
+        except ValueError:
+            public = b""
+        if len(public) != 32:
+            raise UsageError("a keeper's public key is 64 hexadecimal digits")
+    with plain_errors("granting a keeper"):
+        return set_keeper(office, keeper_file=keeper_file, key=public)
+
+
+def keeper_retired(office: Office, trusted_through: int | None) -> Told:
+    """Trust the keeper no further."""
+    with plain_errors("retiring the keeper"):
+        return retire_keeper(office, trusted_through=trusted_through)
+
+
+def custodian_added(office: Office, recipient: str, name: str, identity: Identity) -> Told:
+    """Let one more custodian open every domain."""
+    with plain_errors("adding a custodian"):
+        return add_custodian(office, custodian=custodian(recipient, name), identity=identity)
+
+
+def custodian_retired(office: Office, which: str, identity: Identity) -> Told:
+    """Let a custodian open nothing of what comes."""
+    with plain_errors("retiring a custodian"):
+        return retire_custodian(office, which=which, identity=identity)
+
+
+def documents_published(stores: Stores) -> tuple[str, ...]:
+    """Put this version's FORMAT.md and break_glass.py into the vault; names those that are new."""
+    from backup.copies import copies, publish_copies
+
+    with plain_errors("publishing the documents"):
+        vault = stores.vault
+        before = set(read_roster(vault, None, owner=stores.known_owner).documents)
+        publish_copies(vault)
+        return tuple(name for name in copies() if name not in before)
+
+
+def key_locked(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:
+    """Write the owner's key under a passphrase into a new file."""
+    with plain_errors("locking the owner's key"):
+        open_owner(owner_key)
+        lock_owner_file(owner_key, to, ask_new("the owner's key"))

@@ -1,0 +1,55 @@
+"""The recovery card as a use-case: what the configuration and the records say, put on one page."""
+
+from backup.owner.card import Card, Places, make_card
+from standfast.config.backup import S3Config
+from standfast.operations.ownership import Stores, roster
+from standfast.operations.roster_told import custodian_json, roster_json
+from standfast.records import Json, JsonObject, timestamp
+
+
+def recovery_card(stores: Stores) -> Card:
+    """Put the card together; it takes no key, and holds no secret."""
+    backup = stores.config.backup
+    organisation = stores.config.organisation
+    return make_card(
+        roster(stores),
+        Places(
+            organisation=organisation.name,
+            contact=organisation.contact_line,
+            vault=_where(str(backup.vault), backup.s3),
+            keys=str(backup.keys),
+            copies=tuple(
+                (
+                    name,
+                    _where(str(one.vault), one.s3)
+                    + (f"; keys: {one.keys}" if one.keys is not None else ""),
+                )
+                for name, one in backup.copies.items()
+            ),
+        ),
+        stores.clock(),
+    )
+
+
+def card_json(card: Card) -> JsonObject:
+    """Give the card for `--json`."""
+    custodians: list[Json] = [custodian_json(one) for one in card.roster.custodians]
+    stores: list[Json] = [{"store": name, "where": where} for name, where in card.stores]
+    steps: list[Json] = [{"what": step.what, "typed": step.typed} for step in card.steps]
+    return {
+        "made": timestamp(card.made),
+        "organisation": card.places.organisation,
+        "stores": stores,
+        "custodians": custodians,
+        "break_glass_sha256": card.reader_sha256,
+        "format_sha256": card.format_sha256,
+        "steps": steps,
+        "roster": roster_json(card.roster),
+    }
+
+
+def _where(folder: str, bucket: S3Config | None) -> str:
+    if bucket is None:
+        return folder
+    site = bucket.endpoint_url or f"AWS {bucket.region}"
+    return f"s3://{bucket.bucket}/{bucket.prefix} at {site}"

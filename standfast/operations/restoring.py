@@ -1,0 +1,59 @@
+"""Restoring a recovery point to a folder, as a use-case.
+
+It stands alone so that a restore loads no source, no writer and no alarm: whoever restores waits.
+
+Rules
+- Whatever could not be brought back is counted and named, and makes the outcome partial.
+- The ledger gets counts, times and the point's name; names of files stay in the outcome.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from backup.records import Progress
+from standfast.operations.backup_outcomes import RestoreOutcome
+from standfast.operations.damage import is_damage_behind
+from standfast.operations.place import Place
+from standfast.operations.repository import identity_of, opened_repository, plain_errors
+from standfast.operations.run_record import recorded
+
+
+def restore(
+    place: Place,
+    point: str,
+    to: Path,
+    identity_file: Path | None,
+    patterns: Sequence[str] = (),
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    set_name: str | None = None,
+    has_owner: bool = False,
+    syncs: bool = True,
+    way: str = "direct",
+) -> RestoreOutcome:
+    """Restore a point, or what the patterns select of it, into an empty folder as `to/<source>/…`.
+
+    `point` is "latest", "<writer>/<sequence>" or a sequence. A restore that was interrupted goes
+    on when it is asked for again. Raises `UsageError` for an unknown point or an identity that
+    opens nothing, `Refused` when `to` holds anything else.
+    """
+    with plain_errors("restoring"):
+        repository = opened_repository(place, identity_of(place, identity_file))
+        chosen = repository.resolve(point, set_name)
+    with (
+        recorded(place, "restore", chosen.set_name, way, is_shared=True) as run,
+        plain_errors(f"restoring {chosen.name}"),
+    ):
+        result = repository.restore(
+            chosen, to, patterns, progress, owner=has_owner, syncs=syncs, now=place.clock
+        )
+        outcome = RestoreOutcome(
+            run=run.token,
+            point=chosen,
+            to=to,
+            result=result,
+            is_damaged=is_damage_behind(result.problems),
+        )
+        state = "failed" if outcome.is_damaged else "partial" if result.problems else "done"
+        run.ends(state, outcome.summary())
+    return outcome

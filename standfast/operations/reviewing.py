@@ -1,0 +1,100 @@
+"""The review of an incident's evidence, as a use-case: which folders are read, and what is kept.
+
+Rules
+- A folder whose seal does not hold is named and not read.
+- Each folder's chain of custody gets a line: who looked, and why.
+- The timeline is a file of its own beside the evidence, one entry a line; it names people, so only
+  its digest and its counts go to the ledger.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from standfast.errors import StandfastError
+from standfast.evidence.custody import Act, append_custody
+from standfast.evidence.durable import make_private, write_whole
+from standfast.evidence.review import Review, review, wanted_of
+from standfast.operations.frozen import frozen
+from standfast.operations.place import Place
+from standfast.records import JsonObject, canonical
+
+REVIEWS = "reviews"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reviewed:
+    """What a review came to."""
+
+    timeline: Path
+    digest: str
+    result: Review
+    folders: int
+    unsound: tuple[str, ...]  # sources whose seal does not hold
+
+    @property
+    def reason(self) -> str:
+        """Say it for a person."""
+        found = len(self.result.entries) + self.result.left_out
+        parts = [f"{found} entries from {self.result.files} files of {self.folders} folders"]
+        if self.result.left_out:
+            parts.append(f"{self.result.left_out} of them not kept")
+        if self.result.unread:
+            parts.append(f"{self.result.unread} files could not be read")
+        if self.unsound:
+            parts.append(f"not read, for their seal does not hold: {', '.join(self.unsound)}")
+        return "; ".join(parts)
+
+    def as_json(self) -> JsonObject:
+        """Give it for the receipt."""
+        return {
+            "timeline": str(self.timeline),
+            "sha256": self.digest,
+            "entries": len(self.result.entries),
+            "left_out": self.result.left_out,
+            "files": self.result.files,
+            "unread": self.result.unread,
+            "folders": self.folders,
+            "unsound": list(self.unsound),
+        }
+
+
+def review_frozen(
+    place: Place,
+    incident_id: str,
+    token: str,
+    indicators: Sequence[str],
+    accounts: Sequence[str],
+) -> Reviewed:
+    """Look through what an incident froze; raises StandfastError when nothing was frozen."""
+    there = frozen(place.config, incident_id)
+    sound = [one for one in there if not one.problems]
+    if not sound:
+        raise StandfastError(
+            "there is nothing sound to look through: freeze the evidence first, and look at what "
+            f"`standfast evidence verify {incident_id}` says"
+        )
+    wanted = wanted_of(indicators, accounts)
+    for one in sound:
+        append_custody(
+            one.folder,
+            at=place.clock(),
+            who=place.actor,
+            act=Act.VIEWED,
+            detail=f"reviewed for {len(indicators) + len(accounts)} indicators",
+        )
+    found = review([(one.source, one.folder) for one in sound], wanted)
+    folder = place.config.custody.folder / incident_id / REVIEWS
+    make_private(folder)
+    timeline = folder / f"{token}.jsonl"
+    content = b"".join(canonical(entry.as_json()) + b"\n" for entry in found.in_order())
+    write_whole(timeline, content)
+    return Reviewed(
+        timeline=Path(os.path.relpath(timeline, place.config.custody.folder)),
+        digest=hashlib.sha256(content).hexdigest(),
+        result=found,
+        folders=len(sound),
+        unsound=tuple(dict.fromkeys(one.source for one in there if one.problems)),
+    )

@@ -1,0 +1,84 @@
+"""The copy of the vault at a second site, as a use-case; it takes no key that opens anything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backup.copy_report import CopyReport
+from backup.copying import copy_vault
+from backup.records import Finding, Progress
+from backup.stores import StoreTraits
+from backup.stores.directory import DirectoryStore
+from standfast.errors import ExitStatus, UsageError
+from standfast.operations.ownership import Stores
+from standfast.operations.repository import plain_errors
+from standfast.records import Json, JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyOutcome:
+    """What a copy did."""
+
+    name: str
+    report: CopyReport
+    has_keys: bool
+    traits: StoreTraits
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """Damaged where something was not what it should be; the rest was copied all the same."""
+        return ExitStatus.DONE if self.report.is_whole else ExitStatus.DAMAGED
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        counts: dict[str, Json] = {
+            kind: {"copied": one.copied, "bytes": one.bytes, "already": one.already}
+            for kind, one in self.report.counts.items()
+        }
+        findings: list[Json] = [_finding(one) for one in self.report.findings]
+        return {
+            "copy": self.name,
+            "counts": counts,
+            "findings": findings,
+            "has_keys": self.has_keys,
+            "is_write_only": self.traits.is_write_only,
+            "exit_status": int(self.exit_status),
+        }
+
+
+def copy_to_second_site(
+    stores: Stores,
+    name: str,
+    *,
+    with_keys: bool,
+    progress: Callable[[Progress], None] | None = None,
+) -> CopyOutcome:
+    """Copy what is new to a second site of the configuration; to run it again completes it.
+
+    Raises `UsageError` for an unknown site, for one that holds another repository, or for keys
+    where no folder for them is set.
+    """
+    settings, to = stores.copy(name)
+    keys_to = None
+    if with_keys:
+        if settings.keys is None:
+            raise UsageError(f"set backup.copies.{name}.keys: the folder for the domain keys")
+        keys_to = DirectoryStore(settings.keys)
+    with plain_errors(f"copying the vault to {name}"):
+        report = copy_vault(
+            stores.vault,
+            to,
+            owner=stores.known_owner,
+            keys=stores.keys if with_keys else None,
+            keys_to=keys_to,
+            progress=progress,
+        )
+    return CopyOutcome(name=name, report=report, has_keys=with_keys, traits=to.describe())
+
+
+def _finding(one: Finding) -> JsonObject:
+    return {
+        "severity": one.severity,
+        "object": one.object,
+        "problem": one.problem,
+        "what_to_do": one.what_to_do,
+    }

@@ -1,0 +1,244 @@
+"""Taking acts back: of one target, of one step, or all of an incident; shown first, then planned.
+
+Rules
+- An undo restores the recorded prior state and nothing else. It is refused where the effect is
+  unknown, kept where another open incident holds the account, and asks for an approval of the
+  remaining risk where the lock was never proven: it could let the intruder back in.
+- Two incidents that hold one account: whichever is undone first gives nothing back and says so; the
+  last one restores what the first had found.
+- Whoever asks for an undo without having signed in could be its approver: then two must approve.
+- `plan_undo` changes nothing. What `undo` plans is the same, looked at anew.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from standfast.errors import ConfigurationError, Refused, UsageError
+from standfast.ledger.effects import Draft, EffectRow
+from standfast.ledger.incidents import Expansion, IncidentRow
+from standfast.operations.place import Place
+from standfast.outside import Outside
+from standfast.playbook.catalogue import CATALOGUE
+from standfast.records import EffectState, JsonObject, Proof, StepState
+
+_LOCK = "accounts.lock"
+_PROOFS = "accounts.prove_locked"
+_UNDO_OF: Mapping[str, str] = {one.verb: one.undo for one in CATALOGUE.values() if one.undo}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoPlan:
+    """What an undo will restore, what it will not, and what it needs first."""
+
+    step: str  # the name to approve and to look at; empty when nothing is to be undone
+    restores: int
+    kept: tuple[str, ...]  # one reason for each target that stays as it is
+    needs_approvals: int
+    where: Mapping[str, int] = field(default_factory=dict)  # adapter → how many it gives back
+    unproven: int = 0  # of them, the accounts that were never proven shut
+    stays: tuple[str, ...] = ()  # what no undo there restores, in words
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {
+            "step": self.step,
+            "restores": self.restores,
+            "where": dict(self.where),
+            "unproven": self.unproven,
+            "kept": list(self.kept),
+            "stays": list(self.stays),
+            "needs_approvals": self.needs_approvals,
+        }
+
+
+def plan_undo(
+    place: Place,
+    incident_id: str,
+    *,
+    step: str | None = None,
+    targets: Sequence[str] = (),
+    requested_by: str | None = None,
+) -> UndoPlan:
+    """Say what an undo would do now, changing nothing."""
+    name = place.ledger.incidents.next_undo(incident_id)
+    plan, _ = _planned(place, incident_id, name, step, targets, requested_by)
+    return plan
+
+
+def undo(
+    place: Place,
+    incident_id: str,
+    *,
+    step: str | None = None,
+    targets: Sequence[str] = (),
+    requested_by: str | None = None,
+) -> UndoPlan:
+    """Plan to give back what there was: all that was done, what one step did, or by name.
+
+    `requested_by` is the name of a person who signed in to ask for it. Asked for by several at
+    once, each act is undone once.
+    """
+    while True:
+        # The name before the locks: whoever plans an undo after this look takes the name, and then
+        # the locks are looked at again.
+        name = place.ledger.incidents.next_undo(incident_id)
+        plan, drafts = _planned(place, incident_id, name, step, targets, requested_by)
+        if not drafts:
+            return plan
+        expansion = Expansion(
+            drafts=drafts,
+            needs_approvals=plan.needs_approvals,
+            reason="the lock was not proven for all of them" if plan.unproven else "",
+        )
+        now = place.clock()
+        if place.ledger.steps.expand(incident_id, name, 1, expansion, place.actor, now):
+            return plan
+
+
+def _planned(
+    place: Place,
+    incident_id: str,
+    name: str,
+    step: str | None,
+    targets: Sequence[str],
+    requested_by: str | None,
+) -> tuple[UndoPlan, tuple[Draft, ...]]:
+    """Give the undo step of this name, and its effects."""
+    incident = place.ledger.incidents.get(incident_id)
+    if not incident.is_open:
+        raise Refused(f"incident {incident_id} is closed; open another one to change accounts")
+    rows = place.ledger.effects.of_incident(incident_id)
+    refused = {
+        view.step
+        for view in place.ledger.incidents.state(incident_id).extra
+        if view.state is StepState.REFUSED
+    }
+    acts = _undoable(rows, refused, step, targets)
+    holders = place.ledger.effects.holders(acts)
+    proven = _proof_by_handle(rows)
+    outside = place.outside(incident)
+    drafts: list[Draft] = []
+    kept: list[str] = []
+    unproven = 0
+    for row in acts:
+        if reason := _reason_to_keep(row, holders.get(row.handle)) or _no_way_back(row, outside):
+            kept.append(reason)
+            continue
+        unproven += _is_unproven(row, proven, outside)
+        drafts.append(
+            Draft(
+                verb=_UNDO_OF[row.verb],
+                connector=row.connector,
+                target=row.target,
+                details=row.details if row.verb != _LOCK else {},
+                undoes=row.token,
+                prior=row.prior,
+            )
+        )
+    where = Counter(draft.connector for draft in drafts)
+    return (
+        UndoPlan(
+            step=name if drafts else "",
+            restores=len(drafts),
+            kept=tuple(kept),
+            needs_approvals=_needs(incident, requested_by) if unproven else 0,
+            where=dict(where),
+            unproven=unproven,
+            stays=tuple(_what_stays(drafts, outside)),
+        ),
+        tuple(drafts),
+    )
+
+
+def _needs(incident: IncidentRow, requested_by: str | None) -> int:
+    return 1 if incident.is_signed and requested_by == incident.opened_by else 2
+
+
+def _undoable(
+    rows: Sequence[EffectRow], refused: Set[str], step: str | None, targets: Sequence[str]
+) -> list[EffectRow]:
+    """Give the acts that are meant and not yet undone; UsageError names what was not done.
+
+    `refused` names the undo steps that an approver refused: what they planned never happens.
+    """
+    undone = {
+        row.undoes
+        for row in rows
+        if row.undoes
+        and row.step not in refused
+        and row.state not in (EffectState.FAILED, EffectState.REFUSED)
+    }
+    acts = [
+        row
+        for row in rows
+        if row.verb in _UNDO_OF
+        and row.token not in undone
+        and row.state in (EffectState.DONE, EffectState.UNKNOWN, EffectState.SUBMITTING)
+        and step in (None, row.step)
+    ]
+    if step is not None and step not in {row.step for row in rows}:
+        raise UsageError(
+            f"step {step!r} touched nothing in this incident; `standfast incident status` lists "
+            "the steps"
+        )
+    if not targets:
+        return acts
+    by_name: dict[str, list[EffectRow]] = {}
+    for row in acts:
+        for name in {row.target, row.target.partition(":")[2]}:
+            for spelling in {name, name.casefold()}:
+                by_name.setdefault(spelling, []).append(row)
+    targets = [name if name in by_name else name.casefold() for name in targets]
+    missing = [name for name in targets if name not in by_name]
+    if missing:
+        raise UsageError(
+            f"{len(missing)} of the accounts named are not locked by this incident, the first is "
+            f"number {list(targets).index(missing[0]) + 1} in your list"
+        )
+    meant = {row.token for name in targets for row in by_name[name]}
+    return [row for row in acts if row.token in meant]
+
+
+def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
+    if row.state is not EffectState.DONE:
+        what = "it was locked" if row.verb == _LOCK else "it was done"
+        return f"nobody knows yet whether {what}; settle that first"
+    if holder is None:
+        return ""
+    return f"{holder} holds it too; once this incident is closed, that one's undo gives it back"
+
+
+def _no_way_back(row: EffectRow, outside: Outside) -> str:
+    """Say that what was called has no undo of its own, or nothing."""
+    if row.verb == _LOCK or outside.procedure(row.connector).can_undo:
+        return ""
+    return f"{row.connector} has no undo; take it back by hand"
+
+
+def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], outside: Outside) -> bool:
+    """Could giving this account back let somebody in who was never shown to be out?"""
+    if row.verb != _LOCK:
+        return False
+    return not proven.get(row.handle, Proof.NONE).reaches(outside.connector(row.connector).proof)
+
+
+def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
+    """The strongest proof that each account was shut."""
+    found: dict[str, Proof] = {}
+    for row in rows:
+        if row.verb == _PROOFS and row.state is EffectState.DONE:
+            best = found.get(row.handle, Proof.NONE)
+            found[row.handle] = row.proof if row.proof.reaches(best) else best
+    return found
+
+
+def _what_stays(drafts: Sequence[Draft], outside: Outside) -> list[str]:
+    """Give what locks changed for good where accounts are given back."""
+    found: list[str] = []
+    for name in dict.fromkeys(d.connector for d in drafts if d.verb == _UNDO_OF[_LOCK]):
+        try:
+            found += [f"{name}: {what}" for what in outside.connector(name).irreversible]
+        except ConfigurationError:
+            continue  # said by the undo itself, for each account
+    return found

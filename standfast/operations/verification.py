@@ -1,0 +1,221 @@
+"""Verifying the repository: by schedule without a key, deeper where a person or a key asks.
+
+Owns the use-case and what it comes to. Leaves the checks to `backup/verify.py`.
+
+Rules
+- After a verification that found the history sound the newest recovery points go to the witness
+  outside the vault, and the next one is held against it: that shows a vault that was rolled back.
+- Damage stays open until a check that could have seen it finds it gone: a look at the lists says
+  nothing about bytes that an earlier check read, and a sample nothing about what it did not draw.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from backup.checking.sampling import DAMAGE, Sample, sample_for
+from backup.records import Finding, VerifyReport
+from backup.verify import verify as verify_repository
+from standfast.errors import ExitStatus, UsageError
+from standfast.ledger.run_row import RunRow
+from standfast.operations.backup_witness import append_heads, read_heads
+from standfast.operations.backups import Report
+from standfast.operations.place import Place
+from standfast.operations.repository import (
+    identity_of,
+    keys_of,
+    owner_of,
+    plain_errors,
+    vault_of,
+)
+from standfast.operations.run_record import recorded
+from standfast.records import Json, timestamp
+
+VAULT = "vault"  # what a verification's run row names as its subject
+_CONFIDENCE = 0.99
+
+_OF_A_PACK = re.compile(r"w/[^/]+/p/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenDamage:
+    """What an earlier verification found, and none since could have found gone."""
+
+    found_at: datetime
+    depths: tuple[str, ...]
+    errors: int
+
+    @property
+    def sentence(self) -> str:
+        """Say it for people, with what to do."""
+        how = "opened with an identity" if "opening" in self.depths else "read"
+        command = "verify --read --identity FILE" if "opening" in self.depths else "verify --read"
+        return (
+            f"damage that showed when the vault was {how}, on {self.found_at:%Y-%m-%d %H:%M}Z, was "
+            f"not looked for this time: `standfast backup {command}` tells whether it is gone"
+        )
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "found_at": timestamp(self.found_at),
+            "depths": list(self.depths),
+            "errors": self.errors,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOutcome:
+    """What a verification found; `findings` has the report's and the witness's own."""
+
+    run: str
+    report: VerifyReport
+    findings: tuple[Finding, ...]
+    open_damage: OpenDamage | None  # of an earlier, deeper check
+    is_read: bool  # every byte was read
+    is_keyed: bool  # and opened with an identity
+    is_write_only: bool  # can this host only add to the vault?
+    why_write_only: str
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether this check found nothing of severity `error`."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    @property
+    def is_history_sound(self) -> bool:
+        """Whether nothing is wrong but what packs hold: the points are those that were made."""
+        return not any(
+            finding.severity == "error"
+            and finding.depth == "looking"
+            and not _OF_A_PACK.match(finding.object)
+            for finding in self.findings
+        )
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        is_good = self.is_sound and self.open_damage is None
+        return ExitStatus.DONE if is_good else ExitStatus.DAMAGED
+
+    def summary(self) -> dict[str, Json]:
+        """What the ledger keeps."""
+        return {
+            "points": self.report.points,
+            "packs": self.report.packs,
+            "bytes_read": self.report.bytes_read,
+            "errors": sum(finding.severity == "error" for finding in self.findings),
+            "warnings": sum(finding.severity == "warning" for finding in self.findings),
+            "is_read": self.is_read,
+            "is_keyed": self.is_keyed,
+            "sampled": 0 if self.report.sampled is None else self.report.sampled.pieces,
+            "saw": list(self.report.saw),
+            "found": sorted({f.depth for f in self.findings if f.severity == "error"}),
+            "open_damage": None if self.open_damage is None else self.open_damage.as_json(),
+        }
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "run": self.run,
+            **self.summary(),
+            "findings": [
+                {
+                    "severity": finding.severity,
+                    "object": finding.object,
+                    "problem": finding.problem,
+                    "what_to_do": finding.what_to_do,
+                    "depth": finding.depth,
+                }
+                for finding in self.findings
+            ],
+            "sample": None if self.report.sampled is None else self.report.sampled.sentence,
+            "is_write_only": self.is_write_only,
+            "why_write_only": self.why_write_only,
+            "heads": [
+                {"writer": head.writer, "sequence": head.sequence, "sha256": head.sha256}
+                for head in self.report.heads
+            ],
+            "exit_status": int(self.exit_status),
+        }
+
+
+def sample_of(pieces: int | None, confidence: float | None, damage: float | None) -> Sample | None:
+    """Give the sample that the options ask for, or None; UsageError when they contradict."""
+    if pieces is None and confidence is None and damage is None:
+        return None
+    if pieces is not None and confidence is not None:
+        raise UsageError("--sample says how many pieces, --confidence asks: give one of them")
+    share = DAMAGE if damage is None else damage
+    with plain_errors("choosing a sample"):
+        if pieces is not None:
+            return Sample(pieces=pieces, damage=share)
+        return sample_for(_CONFIDENCE if confidence is None else confidence, share)
+
+
+def verify(
+    place: Place,
+    read: bool = False,
+    identity_file: Path | None = None,
+    progress: Report | None = None,
+    *,
+    sample: Sample | None = None,
+    way: str = "direct",
+) -> VerifyOutcome:
+    """Check the whole repository; with `read` every byte, with an identity what it holds, too.
+
+    `sample` opens so many random pieces of content in place of all; it takes an identity, the
+    file's or the one that `drills.identity` names. What is wrong is in the findings, not raised; a
+    sound history moves the witness on, also where a pack is damaged: or who damages one could roll
+    back the rest unseen.
+    """
+    with (
+        recorded(place, "verify", VAULT, way) as run,
+        plain_errors("verifying the repository"),
+    ):
+        witness, torn = read_heads(place.config.backup.witness)
+        vault = vault_of(place)
+        is_keyed = identity_file is not None or sample is not None
+        report = verify_repository(
+            vault,
+            keys=keys_of(place),
+            identity=identity_of(place, identity_file) if is_keyed else None,
+            read=read,
+            sample=sample,
+            witness=witness,
+            owner=owner_of(place),
+            progress=progress,
+        )
+        traits = vault.describe()
+        outcome = VerifyOutcome(
+            run=run.token,
+            report=report,
+            findings=(*torn, *report.findings),
+            open_damage=open_damage(place.ledger.runs.all("verify", VAULT), report.saw),
+            is_read=read,
+            is_keyed=is_keyed,
+            is_write_only=traits.is_write_only,
+            why_write_only=traits.why,
+        )
+        if outcome.is_history_sound:
+            append_heads(place.config.backup.witness, report.heads, witness, place.clock())
+        is_done = outcome.exit_status is ExitStatus.DONE
+        run.ends("done" if is_done else "failed", outcome.summary())
+    return outcome
+
+
+def open_damage(runs: Sequence[RunRow], cleared: Sequence[str] = ()) -> OpenDamage | None:
+    """Give the newest damage of the verifications, newest first, that none after them cleared.
+
+    `cleared` are the depths that a check has just looked into, beside what the runs did.
+    """
+    gone = set(cleared)
+    for run in runs:
+        found = set(run.summary.get("found", ()))
+        if left := found - gone:
+            return OpenDamage(
+                found_at=run.started_at,
+                depths=tuple(sorted(left)),
+                errors=int(run.summary.get("errors", 0)),
+            )
+        gone.update(set(run.summary.get("saw", ())) - found)
+    return None

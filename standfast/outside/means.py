@@ -1,0 +1,21 @@
+"""What adapters are built with besides their settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from standfast.accounts.new_secrets import NewSecrets
+from standfast.config import SecretReference
+
+Reveal: TypeAlias = Callable[[SecretReference], str]  # SecretMissing when there is none
+Clock: TypeAlias = Callable[[], datetime]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What a connector is built with."""
+
+    reveal: Reveal
+    clock: Clock
+    new_secrets: NewSecrets | None = None  # None: nobody is named who may open new passwords

@@ -1,0 +1,28 @@
+"""The step extension under which our playbooks travel: what CACAO has no word for.
+
+It holds each step, and the head of the playbook, as the file says them: approval, undo, roles,
+`needs`, and how a partial result goes on. Another tool sees manual steps with the same words.
+"""
+
+import uuid
+
+_NAMESPACE = uuid.UUID("6f1c0c9e-8f0b-5d5c-9b1a-7c2d5f3e4a10")
+
+
+def identifier(kind: str, *names: str) -> str:
+    """Give an identifier that is the same for the same names, whoever makes it (UUID version 5)."""
+    return f"{kind}--{uuid.uuid5(_NAMESPACE, '/'.join((kind, *names)))}"
+
+
+EXTENSION = identifier("extension-definition", "standfast", "1")
+CREATOR = identifier("identity", "standfast")
+HEAD, STEP, ORDER = "head", "step", "order"
+
+DEFINITION = {
+    "type": "extension-definition",
+    "name": "standfast-playbook",
+    "description": "A step as Standfast carries it out: action, approval, undo, roles, mode.",
+    "created_by": CREATOR,
+    "schema": "https://docs.oasis-open.org/cacao/security-playbooks/v2.0/",
+    "version": "1.0.0",
+}

@@ -1,0 +1,439 @@
+"""A CACAO document to a playbook of ours, with a warning for all that cannot be carried over.
+
+Rules
+- A playbook that this program exported comes back from its extensions, as it was. Where these do
+  not say what the file shows, somebody changed one of them: then only what it shows is imported.
+- `manual` stays by hand. `bash`, `ssh` and `powershell` become a command, `http-api` and
+  `openc2-http` a request, by a name that this place must allow; until it does, the step is refused
+  by its name. Each asks for an approval: a foreign file is a stranger's word.
+- Other commands, playbooks within playbooks, and loops are carried by hand, with a warning.
+- A condition that is about inputs only is evaluated; any other is put before a person.
+- A step that fails waits for a person, as always here; the branch `on_failure` begins when they say
+  to go on.
+"""
+
+import base64
+import binascii
+import io
+import json
+import keyword
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from standfast.errors import PlaybookInvalid, Problem
+from standfast.playbook.cacao.document import Document, read_document
+from standfast.playbook.cacao.exporting import export_cacao
+from standfast.playbook.cacao.extension import EXTENSION, HEAD, ORDER, STEP
+from standfast.playbook.cacao.flow import Choice, Flow, Place
+from standfast.playbook.cacao.semantics import edges, used_variables
+from standfast.playbook.load import MOST_STEPS, load
+
+_LOCAL = {"bash": "run.command", "ssh": "run.command", "powershell": "run.command"}
+_REMOTE = {"http-api": "http.request", "openc2-http": "http.request"}
+_EXECUTED = _LOCAL | _REMOTE
+_EQUALS = re.compile(
+    r"\s*(__[\w-]+?__):value\s*(=|==|!=)\s*(?:'([^'\\]*)'|\"([^\"\\]*)\"|(-?\d+))\s*"
+)
+_SWITCH = re.compile(r"\s*(__[\w-]+?__)(?::value)?\s*")
+_NONE = "none of these"
+_SHOWN = ("name", "description", "workflow_start", "workflow", "playbook_variables")
+_CHANGED = (
+    f"$.playbook_extensions['{EXTENSION}']: says other steps than the file shows; only what it "
+    "shows was imported"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A playbook of ours as YAML, and what a person must know about it."""
+
+    text: str
+    warnings: tuple[str, ...]
+
+
+def import_cacao(text: str, file: str) -> Imported:
+    """Turn a CACAO file into a playbook; PlaybookInvalid says why it cannot be one."""
+    document = read_document(text, file)
+    head = document.get("playbook_extensions", {}).get(EXTENSION)
+    own = None if head is None else _written(_own(document, head, file))
+    if own is not None and _shows(document, own, file):
+        imported = Imported(text=own, warnings=())
+    else:
+        maker = _Maker(document)
+        try:
+            body = maker.playbook()
+        except ValueError as error:
+            raise _invalid(file, f"$.workflow: {error}") from None
+        if len(body["steps"]) > MOST_STEPS:
+            raise _invalid(file, f"$.workflow: comes to more than {MOST_STEPS} steps here")
+        changed = () if own is None else (_CHANGED,)
+        imported = Imported(text=_written(body), warnings=(*changed, *maker.warnings))
+    load(imported.text, file)  # what came of it must be a playbook, whatever was in the file
+    return imported
+
+
+def _own(document: Document, head: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """Put a playbook together again that was exported from here."""
+    steps: dict[str, Any] = {}
+    order = head.get(ORDER)
+    found = {
+        extension["name"]: extension[STEP]
+        for step in document["workflow"].values()
+        if (extension := step.get("step_extensions", {}).get(EXTENSION))
+        and isinstance(extension.get("name"), str)
+        and STEP in extension
+    }
+    if not isinstance(order, list) or not isinstance(head.get(HEAD), dict):
+        raise _invalid(file, f"$.playbook_extensions['{EXTENSION}']: lacks `{HEAD}` or `{ORDER}`")
+    for name in order:
+        if not isinstance(name, str) or name not in found:
+            raise _invalid(file, "$.workflow: a step that the extension names is not there")
+        steps[name] = found[name]
+    return {**head[HEAD], "steps": steps}
+
+
+def _shows(document: Document, own: str, file: str) -> bool:
+    """Tell whether a document shows, step by step, what its extensions would have carried out."""
+    shown = json.loads(export_cacao(load(own, file), datetime.now(UTC)))
+    return all(document.get(key) == shown.get(key) for key in _SHOWN)
+
+
+class _Maker:
+    """Makes one playbook of one foreign document."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
+        self._flow = Flow(document)
+        self._names: set[str] = set()
+        self._last: dict[str, list[str]] = {}  # step of the document → what stands for its end
+        self._ways: dict[Choice, str] = {}  # the expression that says that a branch was taken
+        self._inputs = _inputs(document)
+        self.warnings: list[str] = []
+        self.steps: dict[str, dict[str, Any]] = {}
+
+    def playbook(self) -> dict[str, Any]:
+        """Give the playbook as YAML has it."""
+        for name, place in self._flow.in_order():
+            self._add(name, place)
+        if not self.steps:
+            self.steps["nothing"] = {"title": "Nothing to do", "manual": "There is nothing to do."}
+        if "workflow_exception" in self._document:
+            self.warnings.append(
+                "$.workflow_exception: is not imported; here a step that fails waits for a person"
+            )
+        name = self._document["name"]
+        body: dict[str, Any] = {
+            "playbook": _slug(name, "-") or "imported",
+            "version": 1,
+            "title": _line(name) or "Imported",
+            "use_when": _clean(self._document.get("description", ""))[:1000] or _line(name) or "-",
+        }
+        if self._inputs:
+            body["inputs"] = {one.name: one.as_yaml() for one in self._inputs.values()}
+        return {**body, "steps": self.steps}
+
+    def _add(self, name: str, place: Place) -> None:
+        step = self._workflow[name]
+        title = _line(step.get("name", "")) or _line(step.get("description", "")) or step["type"]
+        needs = list(dict.fromkeys(last for need in place.needs for last in self._last[need]))
+        condition = self._condition(place)
+        for number, body in enumerate(self._bodies(name, step)):
+            own = _unique(_slug(title, "_") or "step", self._names)
+            whole: dict[str, Any] = {"title": title}
+            if number:
+                whole["title"] = f"{title[:180]} ({number + 1})"
+            if needs:
+                whole["needs"] = needs
+            if condition:
+                whole["when"] = condition
+            for key, section in (("command", "commands"), ("request", "requests")):
+                if body.get("with", {}).get(key) == "":
+                    body["with"][key] = own
+                    command = step["commands"][number]
+                    self._warn(
+                        name,
+                        f"is {command['type']}: it runs as [{section}.{own}], which this place "
+                        f"must allow; the file says: {_line(_text(command))}",
+                    )
+            self.steps[own] = whole | body
+            needs = [own]
+        self._last[name] = needs
+        self._note_ways(name, step)
+
+    def _bodies(self, name: str, step: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Give what is to be done for one step of the document; nothing for a plain condition."""
+        match step["type"]:
+            case "action":
+                bodies = [self._command(name, step, one) for one in step["commands"]]
+                if self._flow.decides(name) and "manual" in bodies[-1]:
+                    question = _clean(bodies[-1]["manual"])[:900]
+                    bodies[-1] = {"decide": f"{question} Done?", "options": ["done", "failed"]}
+                return bodies
+            case "playbook-action":
+                self._warn(name, "a playbook within a playbook is carried out by hand")
+                return [{"manual": f"Carry out the playbook {step['playbook_id']}."}]
+            case "while-condition":
+                self._warn(name, "a loop is carried out by hand: steps have no way back here")
+                return [{"manual": self._loop(step)}]
+            case "if-condition":
+                if self._equality(step["condition"]) is not None:
+                    return []
+                self._warn(name, "its condition is not only about inputs; a person is asked")
+                question = f"Is this so? {_clean(step['condition'])}"[:990]
+                return [{"decide": question, "options": ["yes", "no"]}]
+            case _:
+                if self._switched(step) is not None:
+                    return []
+                self._warn(name, "what it switches by is no input; a person is asked")
+                question = f"Which is it? {_clean(step['switch'])}"[:990]
+                return [{"decide": question, "options": _options(step)}]
+
+    def _command(
+        self, name: str, step: Mapping[str, Any], command: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        kind, text = command["type"], _text(command)
+        if kind not in _EXECUTED:
+            if kind != "manual":
+                self._warn(name, f"a command of type {kind} is carried out by hand")
+            instructions = _clean(text)[:9000] or "Nothing is said."
+            return {"manual": instructions if kind == "manual" else f"{kind}: {instructions}"}
+        parameters = {
+            self._inputs[variable].name: f"{{{{ inputs.{self._inputs[variable].name} }}}}"
+            for variable in sorted(used_variables(dict(command)) | used_variables(text))
+            if variable in self._inputs
+        }
+        arguments: dict[str, Any] = {"command" if kind in _LOCAL else "request": ""}
+        if parameters:
+            arguments["parameters"] = parameters
+        who = f"Imported: a {kind} command of a foreign playbook."
+        return {
+            "do": _EXECUTED[kind],
+            "with": arguments,
+            "approval": {"count": 1, "reason": who},
+        }
+
+    def _condition(self, place: Place) -> str:
+        ways = [self._ways[choice] for choice in place.choices or ()]
+        return ways[0] if len(ways) == 1 else " and ".join(f"({way})" for way in ways)
+
+    def _note_ways(self, name: str, step: Mapping[str, Any]) -> None:
+        """Say for each branch by which expression it is taken."""
+        last = self._last[name][-1] if self._last[name] else ""
+        ways: dict[str, str] = {}
+        match step["type"]:
+            case "if-condition":
+                equality = self._equality(step["condition"])
+                yes = equality or f'answers.{last} == "yes"'
+                no = f"not ({equality})" if equality else f'answers.{last} == "no"'
+                ways = {"on_true": yes, "on_false": no}
+            case "switch-condition":
+                ways = self._cases(step, last)
+            case "action" if last:
+                is_asked = "decide" in self.steps[last]
+                fact = f"answers.{last}" if is_asked else f"steps.{last}.state"
+                ways = {"on_success": f'{fact} == "done"', "on_failure": f'{fact} != "done"'}
+            case "playbook-action" | "while-condition" if last:
+                fact = f"steps.{last}.state"
+                ways = {"on_success": f'{fact} == "done"', "on_failure": f'{fact} != "done"'}
+        self._ways |= {Choice(step=name, branch=key): way for key, way in ways.items()}
+
+    def _cases(self, step: Mapping[str, Any], last: str) -> dict[str, str]:
+        fact = self._switched(step)
+        ways = {}
+        for case in step["cases"]:
+            if fact is None:
+                ways[f"cases[{case!r}]"] = f"answers.{last} == {_literal(_option(case))}"
+            elif case == "default":
+                others = [c for c in step["cases"] if c != "default"]
+                ways["cases['default']"] = (
+                    " and ".join(f"{fact} != {_literal(other)}" for other in others) or "True"
+                )
+            else:
+                ways[f"cases[{case!r}]"] = f"{fact} == {_literal(case)}"
+        return ways
+
+    def _equality(self, condition: str) -> str | None:
+        """Give a condition that compares one input with a fixed value; None for any other."""
+        match = _EQUALS.fullmatch(condition)
+        if match is None or match[1] not in self._inputs:
+            return None
+        given = self._inputs[match[1]]
+        operator = "!=" if match[2] == "!=" else "=="
+        value = match[3] if match[3] is not None else match[4]
+        if match[5] is not None:
+            return f"inputs.{given.name} {operator} {match[5]}" if given.type == "number" else None
+        if given.type == "flag" and value.lower() in ("true", "false"):
+            return f"inputs.{given.name} {operator} {value.capitalize()}"
+        return f"inputs.{given.name} {operator} {_literal(value)}" if given.type == "text" else None
+
+    def _switched(self, step: Mapping[str, Any]) -> str | None:
+        match = _SWITCH.fullmatch(step["switch"])
+        if match is None or match[1] not in self._inputs:
+            return None
+        given = self._inputs[match[1]]
+        are_plain = all(_is_plain(case) for case in step["cases"])
+        return f"inputs.{given.name}" if given.type == "text" and are_plain else None
+
+    def _loop(self, step: Mapping[str, Any]) -> str:
+        lines, left, seen = [], [step["on_true"]], set[str]()
+        while left:
+            name = left.pop(0)
+            if name in seen:
+                continue
+            seen.add(name)
+            one = self._workflow[name]
+            if one["type"] not in ("start", "end"):
+                words = "; ".join(_line(_text(command)) for command in one.get("commands", ()))
+                lines.append(f"- {_line(one.get('name', '')) or one['type']}: {words}")
+            left += [other for _, other in edges(one)]
+        what = _clean(step["condition"])[:900]
+        return f"As long as this is so: {what}\n" + "\n".join(lines)[:8000]
+
+    def _warn(self, name: str, message: str) -> None:
+        self.warnings.append(f"$.workflow['{name}']: {message}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Variable:
+    """A variable of the playbook, as an input here."""
+
+    name: str
+    type: str  # "text", "number" or "flag"
+    default: Any
+    description: str
+
+    def as_yaml(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"type": self.type}
+        if self.default is None:
+            found["required"] = True
+        else:
+            found["default"] = self.default
+        return found | ({"description": self.description} if self.description else {})
+
+
+def _inputs(document: Document) -> dict[str, _Variable]:
+    names: set[str] = set()
+    found = {}
+    for variable, declared in document.get("playbook_variables", {}).items():
+        value = declared.get("value")
+        kind: str = "text"
+        default: Any = value if isinstance(value, str) and value else None
+        if declared["type"] == "integer":
+            kind = "number"
+            is_number = re.fullmatch(r"-?\d{1,15}", str(value), re.ASCII) is not None
+            default = int(str(value)) if is_number and not isinstance(value, bool) else None
+        elif declared["type"] == "bool":
+            kind = "flag"
+            default = {"true": True, "false": False}.get(str(value).lower())
+        elif default is not None:
+            default = _clean(default)[:1000] or None
+        found[variable] = _Variable(
+            name=_unique(_slug(variable, "_") or "value", names),
+            type=kind,
+            default=default,
+            description=_line(declared.get("description", "")),
+        )
+    return found
+
+
+def _text(command: Mapping[str, Any]) -> str:
+    """Give what a command says, decoded where it stands in base64."""
+    for key in ("command", "content"):
+        if isinstance(command.get(key), str):
+            return str(command[key])
+        if encoded := command.get(f"{key}_b64"):
+            try:
+                return base64.b64decode(encoded, validate=True).decode("utf-8", "replace")
+            except (binascii.Error, ValueError):
+                return f"(base64 that cannot be read) {encoded}"
+    return ""
+
+
+def _option(case: str) -> str:
+    return _NONE if case == "default" else _line(case) or _NONE
+
+
+def _options(step: Mapping[str, Any]) -> list[str]:
+    options = [_option(case) for case in step["cases"]]
+    if len(options) < 2:
+        options.append(_NONE if options != [_NONE] else "something else")
+    return options
+
+
+def _literal(text: str) -> str:
+    return '"' + text.replace('"', "'") + '"'
+
+
+def _is_plain(text: str) -> bool:
+    return text == _line(text) and '"' not in text and "\\" not in text
+
+
+def _clean(text: str) -> str:
+    """Take out what would not stand in a playbook: control characters, and braces of ours."""
+    shown = "".join(one if one.isprintable() or one == "\n" else " " for one in text)
+    return re.sub(r"\{(?=\{)", "{ ", shown).strip()
+
+
+def _line(text: str) -> str:
+    return " ".join(_clean(text).split())[:190].strip()
+
+
+def _slug(text: str, joint: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", joint, plain).strip(joint)
+    return (
+        slug[:36].strip(joint)
+        if slug[:1].isalpha()
+        else re.sub(r"^[^a-z]+", "", slug)[:36].strip(joint)
+    )
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    if keyword.iskeyword(name) or name in ("true", "false", "null", "none"):
+        name = f"{name}_"
+    own, number = name, 2
+    while own in taken:
+        own, number = f"{name[:34]}_{number}", number + 1
+    taken.add(own)
+    return own
+
+
+def _written(body: Mapping[str, Any]) -> str:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML()
+    yaml.width = 100
+    yaml.allow_unicode = True
+    written = io.StringIO()
+    try:
+        yaml.dump(_as_text(body), written)
+    except (YAMLError, TypeError, ValueError) as error:
+        raise _invalid("", f"cannot be written as YAML: {type(error).__name__}") from None
+    return written.getvalue()
+
+
+def _as_text(value: Any) -> Any:
+    """Quote every text, so that none is read as a number or as yes or no."""
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+
+    if isinstance(value, str):
+        lines = value.removesuffix("\n").split("\n")
+        is_plain = all(line == line.rstrip() and (not line or line.isprintable()) for line in lines)
+        if len(lines) > 1 and is_plain and lines[0][:1].strip() and lines[-1]:
+            return LiteralScalarString(value)
+        return DoubleQuotedScalarString(value)
+    if isinstance(value, Mapping):
+        return {key: _as_text(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_text(inner) for inner in value]
+    return value
+
+
+def _invalid(file: str, message: str) -> PlaybookInvalid:
+    return PlaybookInvalid([Problem(file=file, line=0, message=message)])

@@ -1,0 +1,182 @@
+"""What no schema can say of a CACAO document: whether its steps and variables hang together.
+
+Rules
+- A reference to a step, an agent or a target must lead to one; the start is a `start` step.
+- No step leads back to itself, directly or not. A `while` comes back by itself: its branch ends in
+  an `end` step, and does not point at it.
+- A step that nothing leads to, from the start or from the exception handler, is an error.
+- A variable that is used must be declared by the playbook or by the step that uses it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from standfast.playbook.fields import close_to
+
+_REFERENCE = re.compile(r"(__[a-zA-Z0-9_-]{1,199}?__):value")
+_NEXT = ("on_completion", "on_success", "on_failure", "on_true", "on_false")
+_WITH_VARIABLES = ("commands", "condition", "switch", "in_args", "out_args")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unsound:
+    """One thing that does not hang together."""
+
+    path: str
+    message: str
+    hint: str = ""
+
+
+def edges(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give every step that a step leads to, each with the key that says so."""
+    for key in _NEXT:
+        if key in step:
+            yield key, step[key]
+    for number, other in enumerate(step.get("next_steps", ())):
+        yield f"next_steps[{number}]", other
+    for case, other in step.get("cases", {}).items():
+        yield f"cases[{case!r}]", other
+
+
+def unsound(document: Mapping[str, Any]) -> Iterator[Unsound]:
+    """Find everything that does not hang together; the schema has let the document through."""
+    workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
+    dangling = list(_dangling(document, workflow))
+    yield from dangling
+    yield from _cycles(workflow)
+    if not dangling:
+        yield from _unreachable(document, workflow)
+    yield from _undefined(document, workflow)
+
+
+def _dangling(
+    document: Mapping[str, Any], workflow: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Unsound]:
+    start = document["workflow_start"]
+    if workflow.get(start, {}).get("type") != "start":
+        yield Unsound(
+            path="$.workflow_start",
+            message="leads to no step of type start",
+            hint=close_to(start, [i for i, s in workflow.items() if s["type"] == "start"]),
+        )
+    if "workflow_exception" in document and document["workflow_exception"] not in workflow:
+        yield Unsound(
+            path="$.workflow_exception",
+            message="leads to no step",
+            hint=close_to(document["workflow_exception"], workflow),
+        )
+    agents = document.get("agent_definitions", {})
+    targets = document.get("target_definitions", {})
+    for name, step in workflow.items():
+        for key, other in edges(step):
+            if other not in workflow:
+                hint = close_to(other, workflow)
+                yield Unsound(path=f"{_at(name)}.{key}", message="leads to no step", hint=hint)
+        if "agent" in step and step["agent"] not in agents:
+            yield Unsound(
+                path=f"{_at(name)}.agent",
+                message="names no agent of this playbook",
+                hint=close_to(step["agent"], agents),
+            )
+        for number, target in enumerate(step.get("targets", ())):
+            if target not in targets and target not in agents:
+                yield Unsound(
+                    path=f"{_at(name)}.targets[{number}]",
+                    message="names no target of this playbook",
+                    hint=close_to(target, targets),
+                )
+        if step["type"] not in ("start", "end") and not _goes_on(step):
+            yield Unsound(
+                path=_at(name),
+                message="leads nowhere",
+                hint="every branch ends in a step of type end; add on_completion",
+            )
+
+
+def _goes_on(step: Mapping[str, Any]) -> bool:
+    if step["type"] in ("action", "playbook-action"):
+        return any(key in step for key in ("on_completion", "on_success", "on_failure"))
+    return True  # a block goes on in its branches
+
+
+def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsound]:
+    """Tell each edge that leads back, without recursion: a file may be a thousand steps long."""
+    state: dict[str, int] = {}
+    for root in workflow:
+        if root in state:
+            continue
+        path = [(root, iter(list(edges(workflow[root]))))]
+        state[root] = 1
+        while path:
+            name, left = path[-1]
+            key, other = next(left, ("", ""))
+            if not key:
+                state[name] = 2
+                path.pop()
+            elif other in workflow and state.get(other) == 1:
+                yield Unsound(
+                    path=f"{_at(name)}.{key}",
+                    message="leads back to a step that led here",
+                    hint="repeat by a step of type while-condition, whose branch ends in `end`",
+                )
+            elif other in workflow and other not in state:
+                state[other] = 1
+                path.append((other, iter(list(edges(workflow[other])))))
+
+
+def _unreachable(
+    document: Mapping[str, Any], workflow: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Unsound]:
+    left = [document["workflow_start"], *filter(None, [document.get("workflow_exception")])]
+    seen = set(left)
+    while left:
+        for _, other in edges(workflow[left.pop()]):
+            if other not in seen:
+                seen.add(other)
+                left.append(other)
+    for name in workflow:
+        if name not in seen:
+            yield Unsound(
+                path=_at(name),
+                message="nothing leads to this step",
+                hint="remove it, or lead to it",
+            )
+
+
+def _undefined(
+    document: Mapping[str, Any], workflow: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Unsound]:
+    declared = set(document.get("playbook_variables", {}))
+    for step in workflow.values():
+        # What a step gives out is there for those that follow.
+        declared |= set(step.get("out_args", ())) & set(step.get("step_variables", {}))
+    for name, step in workflow.items():
+        known = declared | set(step.get("step_variables", {}))
+        for key in _WITH_VARIABLES:
+            for variable in sorted(used_variables(step.get(key), bare=key.endswith("_args"))):
+                if variable not in known:
+                    yield Unsound(
+                        path=f"{_at(name)}.{key}",
+                        message=f"uses the variable {variable}, which nothing declares",
+                        hint=close_to(variable, known),
+                    )
+
+
+def used_variables(value: Any, *, bare: bool = False) -> set[str]:
+    """Name the variables that a value refers to; `bare` ones stand by their name alone."""
+    if isinstance(value, str):
+        found = set(_REFERENCE.findall(value))
+        if bare and re.fullmatch(r"__[a-zA-Z0-9_-]{1,199}__", value):
+            found.add(value)
+        return found
+    if isinstance(value, Mapping):
+        return set().union(*(used_variables(inner) for inner in value.values()))
+    if isinstance(value, list):
+        return set().union(*(used_variables(inner, bare=bare) for inner in value))
+    return set()
+
+
+def _at(name: str) -> str:
+    return f"$.workflow['{name}']"

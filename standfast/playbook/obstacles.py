@@ -1,0 +1,112 @@
+"""What keeps a step from beginning, and what a person can do about it, with the command to type.
+
+Owns the reading of a state that stands still. Leaves the rules of progress to `engine`.
+
+Rules
+- Each pending step that waits in vain is named with every step that is the cause.
+- Counts and names of steps only; no personal data.
+"""
+
+from dataclasses import dataclass, replace
+
+from standfast.playbook.engine import (
+    State,
+    StepView,
+    are_needs_met,
+    is_met,
+    is_wanted,
+    standing_state,
+    tally,
+)
+from standfast.playbook.graph import in_order
+from standfast.records import StepState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocked:
+    """A pending step that will not begin unless a person does something about `by`."""
+
+    step: str
+    by: str  # the step that is the cause; the step itself when its condition cannot be evaluated
+    why: str
+    what_to_do: str  # by a person, with the command to type
+
+
+def blocked(state: State) -> list[Blocked]:
+    """Give the pending steps that wait in vain, each with every step that is the cause."""
+    causes: dict[str, list[Blocked]] = {}
+    for step in in_order(state.playbook):
+        if step.name in state.steps:
+            continue
+        found: dict[str, Blocked] = {}
+        for need in step.needs:
+            view = state.steps.get(need)
+            if view is None:
+                for cause in causes.get(need, []):
+                    found[cause.by] = replace(cause, step=step.name)
+            elif view.state.is_final and not is_met(
+                state.playbook.step(need), view, whatever=need in step.after
+            ):
+                found[need] = Blocked(
+                    step=step.name, by=need, why=came_to(view), what_to_do=_mend(view, state)
+                )
+        if not found and are_needs_met(step, state):
+            try:
+                is_wanted(step, state)
+            except ValueError as error:
+                found[step.name] = Blocked(
+                    step=step.name,
+                    by=step.name,
+                    why=f"its condition cannot be evaluated: {error}",
+                    what_to_do=f"Read the condition of `{step.name}`; do its work by hand.",
+                )
+        causes[step.name] = list(found.values())
+    return [cause for step in state.playbook.steps for cause in causes.get(step.name, [])]
+
+
+def came_to(view: StepView) -> str:
+    """Say in a few words what a step came to: `partial: 487 of 500 done, 13 failed`."""
+    state = standing_state(view)
+    if state is StepState.REFUSED:
+        return "refused: an approver said no"
+    return f"{state}: {tally(view.counts)}" if view.counts.total else str(state)
+
+
+def as_whom(state: State, step_name: str) -> str:
+    """Give what a command about a step needs beside it: a sign-in where the step names roles."""
+    step = next((step for step in state.playbook.steps if step.name == step_name), None)
+    has_roles = step and (step.roles or (step.approval and step.approval.roles))
+    return " --as PERSON" if has_roles else ""
+
+
+def post_letters(state: State, view: StepView) -> str:
+    """Say what to do first about what a notice left unknown: a written letter waits for the post.
+
+    Empty for another step. Which of them are letters is sealed: `--targets` names each.
+    """
+    step = next((step for step in state.playbook.steps if step.name == view.step), None)
+    if not view.counts.unknown or step is None or step.action != "notices.send":
+        return ""
+    speaker = as_whom(state, view.step)
+    posted = f"`standfast notice posted {state.incident} {view.step}{speaker}`"
+    return f"If letters were written: print and post them, then {posted}. For the others: "
+
+
+def _mend(view: StepView, state: State) -> str:
+    """Say what a person can do about a finished step that holds others up."""
+    speaker = as_whom(state, view.step)
+    retry = f"`standfast incident retry {state.incident} {view.step}{speaker}`"
+    go_on = f"`standfast incident accept {state.incident} {view.step}{speaker}`"
+    if view.state is StepState.REFUSED:
+        return f"Talk to the approver; then ask again: {retry}, or go on without it: {go_on}."
+    show = f"`standfast incident status {state.incident} --targets`"
+    if view.counts.unknown:
+        settle = f"`standfast incident settle {state.incident} EFFECT yes|no{speaker}`"
+        see = f"See what may have happened: {show}, and settle it: {settle}; "
+        return f"{post_letters(state, view)}{see}or go on with what is done: {go_on}."
+    if view.counts.refused and not view.counts.failed:
+        # What a rule refused is refused again: to retry it changes nothing.
+        return f"See each one and why: {show}; mend that by hand, then go on: {go_on}."
+    if not view.counts.done:
+        return f"Try it again: {retry}, or do it by hand and go on without it: {go_on}."
+    return f"Try the rest again: {retry}, or go on with what is done: {go_on}."

@@ -1,0 +1,45 @@
+"""What a person reads of a step, the same on paper, in a drawing and in the terminal."""
+
+import re
+
+from standfast.playbook.model import Step, StepKind
+
+
+def who_acts(step: Step) -> str:
+    """Say who carries the step out: `program`, `person (it-lead)`, `decision (duty-manager)`."""
+    match step.kind:
+        case StepKind.DO:
+            return "program"
+        case StepKind.WAIT:
+            return "wait"
+    what = "decision" if step.kind is StepKind.DECIDE else "person"
+    who = " or ".join(step.by or step.roles)
+    return f"{what} ({who})" if who else what
+
+
+def length(seconds: int) -> str:
+    """Say a length of time in its largest whole unit: `30 minutes`."""
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds % size == 0:
+            number = seconds // size
+            return f"{number} {name}" + ("s" if number != 1 else "")
+    raise ValueError("a length of time is a whole number of seconds")
+
+
+def paragraphs(text: str) -> list[str]:
+    """Give paragraphs and `- ` items, each as one line to be wrapped anew."""
+    parts: list[str] = [""]
+    for line in text.splitlines():
+        if not line.strip() or line.lstrip().startswith("- "):
+            parts.append("")
+        parts[-1] = f"{parts[-1]} {line.strip()}".strip()
+    return [part for part in parts if part]
+
+
+def condition(when: str) -> str:
+    """Say a condition in words as far as it is of the usual kinds; else give it as it stands."""
+    answered = re.fullmatch(r'answers\.(\w+) == "([^"]+)"', when)
+    if answered:
+        return f"the answer to {answered[1]} is “{answered[2]}”"
+    given = re.fullmatch(r"inputs\.(\w+) != None", when)
+    return f"{given[1]} are given" if given else when

@@ -1,0 +1,85 @@
+"""A playbook as a page for paper: for the night when this very host is the victim.
+
+Rules
+- It says what to do without the program: boxes to tick, lines to write on, people to call.
+- The same playbook gives the same page: no date, so that a printed one can be compared.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from standfast.playbook.catalogue import CATALOGUE
+from standfast.playbook.drawing import as_svg
+from standfast.playbook.graph import in_order
+from standfast.playbook.model import Playbook, Step, StepKind
+from standfast.playbook.wording import condition, length, paragraphs, who_acts
+from standfast.reports.page import sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """One step as it is printed."""
+
+    number: int
+    step: Step
+    acts: str
+    after: Sequence[int]
+    only_if: str
+    action: str  # what the program does, as a phrase
+    is_irreversible: bool
+    wait: str
+    instructions: Sequence[str]
+    tasks: Sequence[str]
+
+
+def playbook_page(playbook: Playbook) -> str:
+    """Give the page as one HTML file that needs nothing from outside."""
+    environment = Environment(
+        loader=PackageLoader("standfast.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["sentence"] = sentence
+    ordered = in_order(playbook)
+    numbers = {step.name: number for number, step in enumerate(ordered, start=1)}
+    return environment.get_template("playbook.html").render(
+        playbook=playbook,
+        lines=[_line(step, numbers) for step in ordered],
+        drawing=Markup(as_svg(playbook)),  # noqa: S704  # it escapes what the playbook says
+        call=_calls(playbook),
+    )
+
+
+def _line(step: Step, numbers: Mapping[str, int]) -> _Line:
+    action = CATALOGUE.get(step.action or "")
+    parts = paragraphs(step.instructions)
+    return _Line(
+        number=numbers[step.name],
+        step=step,
+        acts=who_acts(step),
+        after=sorted(numbers[need] for need in step.needs if need in numbers),
+        only_if=condition(step.when) if step.when else "",
+        action=action.title if action else "",
+        is_irreversible=action is not None and action.is_irreversible,
+        wait=length(step.wait_seconds) if step.kind is StepKind.WAIT else "",
+        instructions=[part for part in parts if not part.startswith("- ")],
+        tasks=[part.removeprefix("- ") for part in parts if part.startswith("- ")],
+    )
+
+
+def _calls(playbook: Playbook) -> Sequence[tuple[str, str]]:
+    """Give whom to reach, and as what; those whom every night needs come after the playbook's."""
+    return [*playbook.roles.items(), *_EVERYBODY]
+
+
+_EVERYBODY = (
+    ("insurer", "emergency line, and the number of the policy"),
+    ("police", "or the national centre for cyber security"),
+    ("carrier", "who can turn our numbers over; password for it: where?"),
+    ("business clients", "the person that each contract names"),
+)

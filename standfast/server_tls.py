@@ -1,0 +1,51 @@
+"""TLS to servers that are spoken to by a driver: which kind is wanted, and in the driver's words.
+
+It owns what "left out" means: certificate and name are verified, except for a server on this very
+machine. Connecting, and what is said then, is the caller's business.
+"""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+from standfast.errors import ConfigurationError
+
+
+def is_this_machine(host: str) -> bool:
+    """Tell whether a server is reached by a socket's file or over loopback."""
+    return host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+
+
+def verified(ca_file: Path | None) -> ssl.SSLContext:
+    """Give a context that verifies certificate and name; by this machine's authorities without one.
+
+    Raises ConfigurationError when the file is none of certificates.
+    """
+    try:
+        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except OSError as error:
+        raise ConfigurationError(
+            f"the certificate file {ca_file} cannot be used ({type(error).__name__}); "
+            "give a PEM file in `ca_file`"
+        ) from None
+
+
+def postgresql_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str, Any]:
+    """Give libpq's words for one of its modes."""
+    mode = tls or ("prefer" if is_this_machine(host) else "verify-full")
+    # `system` is refused by libpq where it would not be used to verify.
+    authorities = str(ca_file or "system") if mode.startswith("verify") else None
+    return {"sslmode": mode, "sslrootcert": authorities}
+
+
+def mariadb_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str, Any]:
+    """Give pymysql's words for it; left out, on this machine whatever the server offers."""
+    if tls == "disable":
+        return {"ssl_disabled": True}
+    if tls is None and is_this_machine(host):
+        return {}
+    context = verified(ca_file)
+    if tls == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return {"ssl": context}

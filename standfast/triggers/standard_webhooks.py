@@ -1,0 +1,112 @@
+"""Standard Webhooks: is this message the source's own, and is it of now?
+
+The scheme is v1 of the specification: HMAC-SHA256 over `id.timestamp.body`, in base64, in the
+headers `webhook-id`, `webhook-timestamp` and `webhook-signature`.
+
+Rules
+- Two secrets at once, so that one can be replaced while messages signed with the other still come.
+- A message may be five minutes old, or of five minutes from now: clocks differ.
+- Every signature is compared with every secret, in constant time: how long it takes says nothing.
+- What the signed text joins with dots cannot be cut otherwise: a timestamp has digits only, and the
+  body is one JSON object.
+- A refusal gives no reason to who asked. The reason is for the log here, and has nothing of theirs.
+"""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+TOLERANCE_SECONDS = 300
+_PREFIX = "whsec_"
+_LEAST_BYTES, _MOST_BYTES = 24, 64  # as the specification has it
+_LONGEST_ID = 256
+_LONGEST_SIGNATURES = 4096
+_MOST_SIGNATURES = 20
+_TIMESTAMP_DIGITS = 12
+
+
+class NotGenuine(ValueError):
+    """The message is not the source's, or not of now; the text is fit for a log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningHeaders:
+    """The three headers, well-formed and of now; whether they are genuine only the body tells."""
+
+    id: str
+    timestamp: str
+    signatures: tuple[bytes, ...]
+
+
+def read_secret(text: str) -> bytes:
+    """Give a secret's bytes from `whsec_…`; ValueError, without repeating it, when it is none."""
+    encoded = text.removeprefix(_PREFIX).rstrip("=")
+    try:
+        secret = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("a webhook's secret is whsec_ and base64") from None
+    if not _LEAST_BYTES <= len(secret) <= _MOST_BYTES:
+        raise ValueError(f"a webhook's secret has {_LEAST_BYTES} to {_MOST_BYTES} bytes")
+    return secret
+
+
+def read_headers(headers: Iterable[tuple[str, str]], now: datetime) -> SigningHeaders:
+    """Read the three headers, before a byte of the body: what is stale costs nothing.
+
+    `headers` have names in small letters. Raises NotGenuine.
+    """
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name in (ID, TIMESTAMP, SIGNATURE):
+            if name in found:
+                raise NotGenuine("a header of its signature stands twice")
+            found[name] = value
+    if len(found) != 3:
+        raise NotGenuine("it is not signed")
+    message_id, timestamp = found[ID], found[TIMESTAMP]
+    if not 0 < len(message_id) <= _LONGEST_ID or not _is_visible(message_id):
+        raise NotGenuine("its id is none")
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _TIMESTAMP_DIGITS):
+        raise NotGenuine("its time is none")
+    if abs(now.astimezone(UTC).timestamp() - int(timestamp)) > TOLERANCE_SECONDS:
+        raise NotGenuine("its time is more than five minutes from now")
+    return SigningHeaders(
+        id=message_id, timestamp=timestamp, signatures=_signatures(found[SIGNATURE])
+    )
+
+
+def verify(headers: SigningHeaders, body: bytes, secrets: Sequence[bytes]) -> None:
+    """Raise NotGenuine unless one of the signatures is by one of the secrets."""
+    signed = f"{headers.id}.{headers.timestamp}.".encode() + body
+    is_genuine = False
+    for secret in secrets:
+        expected = hmac.digest(secret, signed, "sha256")
+        for signature in headers.signatures:
+            is_genuine |= hmac.compare_digest(expected, signature)
+    if not is_genuine:
+        raise NotGenuine("its signature is not by a secret of this trigger")
+
+
+def _signatures(text: str) -> tuple[bytes, ...]:
+    """Give those of version 1; others are of schemes that we do not know, and count for nothing."""
+    words = text.split(" ") if len(text) <= _LONGEST_SIGNATURES else []
+    found: list[bytes] = []
+    for word in words[:_MOST_SIGNATURES]:
+        version, _, encoded = word.partition(",")
+        if version != "v1":
+            continue
+        try:
+            found.append(base64.b64decode(encoded, validate=True))
+        except (binascii.Error, ValueError):
+            continue
+    if not found:
+        raise NotGenuine("it has no signature of version 1")
+    return tuple(found)
+
+
+def _is_visible(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text

@@ -1,0 +1,254 @@
+"""The Active Directory connector on a real domain (Samba), with the rights of docs/accounts.md."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from standfast.accounts.active_directory import (
+    ACCOUNT_NAME,
+    ActiveDirectory,
+    ActiveDirectoryOptions,
+)
+from standfast.accounts.ldap_wire import LdapServer, sign_in
+from standfast.records import EffectState, Limits, Order, Proof
+from tests.accounts.contract import ConnectorContract
+from tests.accounts.rights import block
+from tests.accounts.rotation_contract import Recipient, RotationContract, RotationHouse
+from tests.servers.relay import running_relay
+from tests.servers.samba import STAFF, Samba
+
+pytestmark = pytest.mark.xdist_group("samba")
+
+OURS = "Of-the-c0nnector"
+
+
+@pytest.fixture(scope="module")
+def server(samba_server: Samba) -> LdapServer:
+    """Give the connector its account and its rights, as the page writes them."""
+    samba_server.shell(block("active_directory", "With Samba, what to run"), PASSWORD=OURS)
+    return LdapServer(
+        host="localhost",
+        ca_file=samba_server.ca_file,
+        bind_dn="standfast@example.com",
+        password=OURS,
+        base="DC=example,DC=com",
+        attribute=ACCOUNT_NAME,
+        filter="(&(objectCategory=person)(objectClass=user))",
+    )
+
+
+class ActiveDirectoryHouse(RotationHouse):
+    first_password = "Right-pass-1"
+
+    def __init__(
+        self,
+        samba: Samba,
+        server: LdapServer,
+        recipient: Recipient,
+        *,
+        reset_password: bool = False,
+    ) -> None:
+        self.samba, self.recipient = samba, recipient
+        self.connector = ActiveDirectory(
+            "domain",
+            ActiveDirectoryOptions(server=server, reset_password=reset_password),
+            recipient.new_secrets(),
+        )
+        self.dns: dict[str, str] = {}
+
+    def add(self, name: str, *, is_enabled: bool = True) -> None:
+        self.dns[name] = self.samba.add(name)
+        if not is_enabled:
+            self.set_enabled(name, False)
+
+    def is_enabled(self, name: str) -> bool:
+        return not int(self.samba.read(self.dns[name], "userAccountControl")) & 2
+
+    def set_enabled(self, name: str, is_enabled: bool) -> None:
+        value = "512" if is_enabled else "514"
+        self.samba.replace(self.dns[name], {"userAccountControl": [value]})
+
+    def stamp(self, name: str) -> object:
+        return self.samba.read(self.dns[name], "uSNChanged")
+
+    def sign_in(self, name: str) -> bool:
+        return self.sign_in_with(name, self.first_password)
+
+    def sign_in_with(self, name: str, password: str) -> bool:
+        connection = self.open(name, password)
+        if connection is not None:
+            connection.unbind()
+        return connection is not None
+
+    def open(self, name: str, password: str = "Right-pass-1") -> Any | None:
+        return self.samba.connect(f"{name}@example.com", password)
+
+
+@pytest.fixture
+def house(
+    samba_server: Samba, server: LdapServer, recipient: Recipient
+) -> Iterator[ActiveDirectoryHouse]:
+    house = ActiveDirectoryHouse(samba_server, server, recipient)
+    yield house
+    house.connector.close()
+
+
+def order(name: str) -> Order:
+    return Order(token=uuid.uuid4().hex, verb="accounts.lock", target=name)
+
+
+class TestActiveDirectory(ConnectorContract, RotationContract): ...
+
+
+def test_the_old_password_is_refused_and_an_open_connection_goes_on_as_the_proof_says(
+    house: ActiveDirectoryHouse, alice: str
+) -> None:
+    connection = house.open(alice)
+    assert connection is not None
+    before = house.observe(alice)
+    assert house.lock(alice).state is EffectState.DONE
+    assert not house.sign_in(alice)
+    # What the directory cannot do: the connection that is open goes on.
+    assert connection.search(house.dns[alice], "(objectClass=*)", attributes=["cn"])
+    connection.unbind()
+    proof = house.prove(alice)
+    assert (proof.proof, "go on until they end" in proof.reason) == (Proof.READ_BACK, True)
+    assert house.connector.verbs == {"lock", "prove", "undo", "rotate"}
+    assert house.undo(alice, before).state is EffectState.DONE
+    assert house.sign_in(alice)
+
+
+def test_a_password_that_is_reset_stays_refused_after_the_undo_until_a_new_one_is_given(
+    samba_server: Samba, server: LdapServer, recipient: Recipient
+) -> None:
+    house = ActiveDirectoryHouse(samba_server, server, recipient, reset_password=True)
+    name = f"agent-{uuid.uuid4().hex[:8]}"
+    house.add(name)
+    before = house.observe(name)
+    assert "password" in house.connector.irreversible[0]
+    house.lock(name)
+    once = house.stamp(name)
+    house.lock(name)
+    assert house.stamp(name) == once
+    house.undo(name, before)
+    assert house.is_enabled(name)
+    # Reset once, the old one would have been let in for another hour.
+    assert not house.sign_in(name)
+    given = '"Given-by-the-desk-1"'.encode("utf-16-le")
+    samba_server.replace(house.dns[name], {"unicodePwd": [given]})
+    connection = house.open(name, "Given-by-the-desk-1")
+    assert connection is not None
+    connection.unbind()
+    house.connector.close()
+
+
+def test_one_bit_is_changed_and_what_an_administrator_set_meanwhile_stays(
+    house: ActiveDirectoryHouse, alice: str
+) -> None:
+    never_expires = 0x10000
+    house.samba.replace(house.dns[alice], {"userAccountControl": [str(512 | never_expires)]})
+    before = house.observe(alice)
+    house.lock(alice)
+    control = int(house.samba.read(house.dns[alice], "userAccountControl"))
+    assert control == 512 | never_expires | 2
+    house.samba.replace(house.dns[alice], {"userAccountControl": ["514"]})
+    house.undo(alice, before)
+    assert int(house.samba.read(house.dns[alice], "userAccountControl")) == 512
+
+
+def test_a_dn_with_special_characters_is_written_to(house: ActiveDirectoryHouse) -> None:
+    name = f"smith-{uuid.uuid4().hex[:8]}"
+    house.dns[name] = house.samba.add(name, cn=f'Smith, "Ann" + #1 {name}')
+    assert house.lock(name).state is EffectState.DONE
+    assert not house.is_enabled(name)
+
+
+def test_case_makes_no_other_account(house: ActiveDirectoryHouse, alice: str) -> None:
+    assert house.lock(alice.upper()).state is EffectState.DONE
+    assert not house.is_enabled(alice)
+    assert house.connector.canonical(alice.upper()) == house.connector.canonical(alice)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("Administrator", "built-in"), ("krbtgt", "built-in"), ("standfast", "itself")],
+)
+def test_what_may_not_be_locked_is_said_before_and_refused(
+    house: ActiveDirectoryHouse, name: str, why: str
+) -> None:
+    assert why in house.observe(name).obstacle
+    result = house.lock(name)
+    assert (result.state, why in result.reason) == (EffectState.REFUSED, True)
+
+
+def test_an_account_outside_the_delegated_unit_is_refused_before_it_is_tried(
+    house: ActiveDirectoryHouse,
+) -> None:
+    name = f"other-{uuid.uuid4().hex[:8]}"
+    house.samba.shell(f"samba-tool user create {name} Right-pass-1")
+    assert "delegated" in house.observe(name).obstacle
+    assert house.lock(name).state is EffectState.REFUSED
+
+
+def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
+    house: ActiveDirectoryHouse, alice: str
+) -> None:
+    before = house.observe(alice)
+    house.lock(alice)
+    former = f"was-{uuid.uuid4().hex[:8]}"
+    house.samba.replace(
+        house.dns[alice],
+        {"sAMAccountName": [former], "userPrincipalName": [f"{former}@example.com"]},
+    )
+    house.dns[former] = house.dns[alice]
+    house.dns[alice] = house.samba.add(alice, cn=f"new {alice}")
+    house.set_enabled(alice, False)
+    (locked,) = house.connector.lock([replace(order(alice), prior=before.prior)])
+    assert locked.state is EffectState.REFUSED
+    assert house.undo(alice, before).state is EffectState.DONE
+    assert (house.is_enabled(alice), house.is_enabled(former)) == (False, True)
+
+
+def test_the_connectors_account_changes_nothing_else(
+    house: ActiveDirectoryHouse, server: LdapServer, alice: str
+) -> None:
+    connection = sign_in(server, 5.0)
+    for attribute in ("description", "sAMAccountName", "servicePrincipalName"):
+        assert connection.replace(house.dns[alice], {attribute: [b"changed"]}) == 50
+    assert connection.replace(STAFF, {"description": [b"changed"]}) == 50
+    connection.close()
+
+
+def test_a_server_that_hangs_before_a_change_fails_and_a_dead_connection_is_renewed(
+    server: LdapServer, house: ActiveDirectoryHouse, alice: str
+) -> None:
+    with running_relay(636) as relay:
+        connector = ActiveDirectory(
+            "domain",
+            ActiveDirectoryOptions(
+                server=replace(server, port=relay.port), limits=Limits(timeout_seconds=1.0)
+            ),
+        )
+        assert connector.observe([alice])[0].is_enabled
+        relay.hold()
+        (result,) = connector.lock([order(alice)])
+        assert result.state is EffectState.FAILED
+        assert result.retry_after_seconds is not None
+        relay.release()
+        assert house.is_enabled(alice)
+        relay.cut()
+        assert connector.lock([order(alice)])[0].state is EffectState.DONE
+        connector.close()
+
+
+def test_a_check_counts_the_accounts_that_are_not_ours_to_lock(
+    server: LdapServer, house: ActiveDirectoryHouse, alice: str
+) -> None:
+    said = house.connector.shortcomings()
+    assert any("built-in" in one for one in said)
+    ours = ActiveDirectory("domain", ActiveDirectoryOptions(server=replace(server, base=STAFF)))
+    assert ours.shortcomings() == []
+    ours.close()

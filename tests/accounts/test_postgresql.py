@@ -1,0 +1,330 @@
+"""The PostgreSQL connector on a real server, through a role with the rights of docs/accounts.md."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from standfast.accounts.bounded_calls import Errand
+from standfast.accounts.new_secrets import NewSecrets
+from standfast.accounts.postgresql import PostgresqlDirectory, PostgresqlOptions
+from standfast.errors import Unavailable
+from standfast.records import EffectState, Limits
+from tests.accounts.contract import ConnectorContract
+from tests.accounts.fault_contract import FaultContract
+from tests.accounts.rights import statements
+from tests.accounts.rotation_contract import (
+    LostAnswerContract,
+    Recipient,
+    RelayedRotationHouse,
+    RotationContract,
+)
+from tests.accounts.server_contract import (
+    Secured,
+    ServerHouse,
+    SessionContract,
+    TlsContract,
+)
+from tests.servers.certificate import write_certificate
+from tests.servers.postgres import Postgres
+from tests.servers.postgres_cluster import debian_cluster, hand_over
+from tests.servers.relay import Relay
+
+pytestmark = pytest.mark.xdist_group("databases")
+
+Session = psycopg.Connection[tuple[object, ...]]
+
+
+class PostgresqlHouse(RelayedRotationHouse, ServerHouse):
+    change = b"ALTER ROLE"
+    password_change = b"PASSWORD"
+
+    def __init__(self, server: Postgres, recipient: Recipient) -> None:
+        self.server, self.recipient = server, recipient
+        (self.relayed,) = server.socket_folder.glob(".s.PGSQL.*[0-9]")
+        self.role, self.password = f"standfast_{uuid.uuid4().hex[:8]}", "p'w\\ 1"
+        server.execute(
+            *(
+                statement.replace("standfast", self.role).replace("'…'", "'p''w\\ 1'")
+                for statement in statements("postgresql", "the connector's role")
+            ),
+            f"GRANT by_password TO {self.role}",
+        )
+        self.options = PostgresqlOptions(
+            host=str(server.socket_folder),
+            user=self.role,
+            password=self.password,
+            limits=Limits(batch=100, workers=4),
+        )
+        self.connector = PostgresqlDirectory("database", self.options, recipient.new_secrets())
+        self._made: list[str] = []
+        self._sessions: list[Session] = []
+
+    def add(self, name: str, *, is_enabled: bool = True) -> None:
+        login = "LOGIN" if is_enabled else "NOLOGIN"
+        (grant,) = statements("postgresql", "for each role")
+        self.server.execute(
+            f"CREATE ROLE {_quoted(name)} {login} PASSWORD 'right' IN ROLE by_password",
+            grant.replace("standfast", self.role).replace("alice", _quoted(name)),
+        )
+        self._made.append(name)
+
+    def is_enabled(self, name: str) -> bool:
+        return bool(self._row(name)[0])
+
+    def set_enabled(self, name: str, is_enabled: bool) -> None:
+        self.server.execute(f"ALTER ROLE {_quoted(name)} {'LOGIN' if is_enabled else 'NOLOGIN'}")
+
+    def stamp(self, name: str) -> object:
+        return self._row(name)[1]
+
+    def sign_in(self, name: str) -> bool:
+        return self.sign_in_with(name, "right")
+
+    def sign_in_with(self, name: str, password: str) -> bool:
+        try:
+            self.open_session(name, password)
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def open_session(self, name: str, password: str = "right") -> Session:
+        session = psycopg.connect(
+            host=str(self.server.socket_folder),
+            dbname="postgres",
+            user=name,
+            password=password,
+            autocommit=True,
+        )
+        self._sessions.append(session)
+        return session
+
+    def admits(self, session: Session) -> bool:
+        try:
+            session.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def heard(self) -> str:
+        return (self.server.data / "log").read_text()
+
+    def lie(self, relay: Relay) -> None:
+        relay.rewrite_request = lambda asked: asked.replace(b"NOLOGIN", b"LOGIN  ")
+
+    def through(
+        self, port: int, seconds: float, new_secrets: NewSecrets | None = None
+    ) -> PostgresqlDirectory:
+        options = replace(
+            self.options, host="127.0.0.1", port=port, tls="disable",
+            limits=Limits(batch=1, workers=1, timeout_seconds=seconds),
+        )  # fmt: skip
+        return PostgresqlDirectory("database", options, new_secrets)
+
+    def close(self) -> None:
+        self.connector.close()
+        for session in self._sessions:
+            session.close()
+        for name in [*self._made, self.role]:
+            self.server.execute(f"DROP ROLE IF EXISTS {_quoted(name)}")
+
+    def _row(self, name: str) -> tuple[object, ...]:
+        value = name.replace("'", "''")
+        (row,) = self.server.rows(
+            f"SELECT rolcanlogin, xmin::text FROM pg_authid WHERE rolname = '{value}'",
+            database="postgres",
+        )
+        return row
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+class TestPostgresqlDirectory(
+    ConnectorContract, SessionContract, FaultContract, RotationContract, LostAnswerContract
+):
+    @pytest.mark.parametrize("name", ['quo"te', "semi;colon", "per%cent", "Ünï", "A B", "back\\"])
+    def test_an_unusual_name_is_locked_and_no_other(
+        self, house: PostgresqlHouse, alice: str, name: str
+    ) -> None:
+        house.add(name)
+        assert house.lock(name).state is EffectState.DONE
+        assert not house.is_enabled(name)
+        assert house.is_enabled(alice)
+
+    def test_a_name_is_exact_in_its_case(self, house: PostgresqlHouse, alice: str) -> None:
+        assert not house.observe(alice.upper()).exists
+
+    def test_a_name_that_is_too_long_is_not_cut_down_to_another(
+        self, house: PostgresqlHouse
+    ) -> None:
+        name = uuid.uuid4().hex + "x" * 31
+        assert len(name) == 63
+        house.add(name)
+        assert house.lock(name + "y").state is EffectState.REFUSED
+        assert house.is_enabled(name)
+
+    def test_what_may_not_be_locked_is_said_before_and_refused(
+        self, house: PostgresqlHouse
+    ) -> None:
+        stranger = f"stranger-{uuid.uuid4().hex[:8]}"
+        house.server.execute(f'CREATE ROLE "{stranger}" LOGIN')
+        try:
+            for name, why in [
+                ("postgres", "superuser"),
+                (house.role, "itself"),
+                ("pg_read_all_data", "server itself"),
+                (stranger, "ADMIN"),
+            ]:
+                assert why in house.observe(name).obstacle
+                result = house.lock(name)
+                assert (result.state, why in result.reason) == (EffectState.REFUSED, True)
+                assert name not in result.reason
+            assert house.is_enabled("postgres")
+            assert house.is_enabled(house.role)
+            assert house.is_enabled(stranger)
+        finally:
+            house.server.execute(f'DROP ROLE "{stranger}"')
+
+    def test_the_connectors_role_can_do_nothing_else(
+        self, house: PostgresqlHouse, alice: str
+    ) -> None:
+        with psycopg.connect(
+            host=str(house.server.socket_folder),
+            dbname="postgres",
+            user=house.role,
+            password=house.password,
+            autocommit=True,
+        ) as session:
+            for statement in [
+                f'SET ROLE "{alice}"',
+                "ALTER ROLE postgres NOLOGIN",
+                "CREATE DATABASE mine",
+                "SELECT rolpassword FROM pg_authid",
+                f"ALTER ROLE {house.role} SUPERUSER",
+            ]:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    session.execute(statement.encode())
+
+    def test_a_batch_is_one_transaction_and_a_bad_name_spoils_no_other(
+        self, house: PostgresqlHouse
+    ) -> None:
+        names = [f"agent-{uuid.uuid4().hex[:8]}" for _ in range(5)]
+        for name in names:
+            house.add(name)
+        asked = [*names[:2], "nobody\0", "postgres", *names[2:]]
+        results = house.connector.lock([house.order("lock", name) for name in asked])
+        assert [result.state.value for result in results] == [
+            *["done"] * 2, "refused", "refused", *["done"] * 3
+        ]  # fmt: skip
+        # In one transaction every row got its version from the same one.
+        assert len({house.stamp(name) for name in names}) == 1
+
+    def test_where_one_role_of_a_batch_cannot_be_changed_the_others_are(
+        self, house: PostgresqlHouse, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [f"agent-{uuid.uuid4().hex[:8]}" for _ in range(3)]
+        for name in names:
+            house.add(name)
+        # The right is lost between the look and the change.
+        begin = Errand.begin
+
+        def lose(errand: Errand) -> None:
+            house.server.execute(f'REVOKE "{names[1]}" FROM {house.role}')
+            begin(errand)
+
+        monkeypatch.setattr(Errand, "begin", lose)
+        results = house.connector.lock([house.order("lock", name) for name in names])
+        assert [result.state.value for result in results] == ["done", "failed", "done"]
+        assert [house.is_enabled(name) for name in names] == [False, True, False]
+
+    def test_a_name_that_was_given_to_another_role_is_neither_locked_nor_let_in(
+        self, house: PostgresqlHouse, alice: str
+    ) -> None:
+        before = house.observe(alice)
+        house.lock(alice)
+        house.server.execute(f'ALTER ROLE "{alice}" RENAME TO "{alice}-former"')
+        house.add(alice, is_enabled=False)
+        order = replace(house.order("lock", alice), prior=before.prior)
+        (locked,) = house.connector.lock([order])
+        assert locked.state is EffectState.REFUSED
+        assert house.undo(alice, before).state is EffectState.DONE
+        assert not house.is_enabled(alice)
+        assert house.is_enabled(f"{alice}-former")
+        house.server.execute(f'DROP ROLE "{alice}-former"')
+
+
+@pytest.fixture
+def house(postgres_server: Postgres, recipient: Recipient) -> Iterator[PostgresqlHouse]:
+    house = PostgresqlHouse(postgres_server, recipient)
+    yield house
+    house.close()
+
+
+@pytest.fixture(scope="module")
+def secured(postgres_server: Postgres) -> Iterator[Secured]:
+    """Debian's PostgreSQL, since the wheel's was built without TLS; it made the user, though."""
+    with debian_cluster() as cluster:
+        certificate, key = write_certificate(cluster.new_folder("tls"))
+        hand_over(certificate.parent)
+        key.chmod(0o600)
+        cluster.initialise()
+        files = {"ssl_cert_file": str(certificate), "ssl_key_file": str(key)}
+        cluster.configure({"ssl": "on", **files})
+        with cluster.started():
+            assert cluster.port is not None
+            cluster.execute("CREATE ROLE standfast_over_tls LOGIN CREATEROLE")
+
+            def connect(**how: Any) -> PostgresqlDirectory:
+                user = "standfast_over_tls"
+                return PostgresqlDirectory("database", PostgresqlOptions(user=user, **how))
+
+            yield Secured(
+                connect=connect,
+                target=cluster.port,
+                # Over its socket file PostgreSQL offers no TLS.
+                plain=cluster.folder / f".s.PGSQL.{cluster.port}",
+                ca_file=certificate,
+                verifies="verify-full",
+                requires=("verify-ca", "require"),
+                secrets=(b"standfast_over_tls",),
+            )
+
+
+class TestPostgresqlOverTls(TlsContract): ...
+
+
+def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
+    house: PostgresqlHouse,
+) -> None:
+    gone = house.through(1, 5.0)
+    wrong = PostgresqlDirectory("database", replace(house.options, password="wrong"))
+    for connector in (gone, wrong):
+        with pytest.raises(Unavailable, match="check its host") as caught:
+            connector.observe(["alice"])
+        assert house.role not in str(caught.value)
+        assert connector.lock([house.order("lock", "alice")])[0].state is EffectState.FAILED
+
+
+def test_names_are_told_apart_by_case() -> None:
+    connector = PostgresqlDirectory("database", PostgresqlOptions(host="db.example.com"))
+    assert connector.canonical("Alice") != connector.canonical("alice")
+
+
+def test_a_check_counts_the_roles_that_are_not_ours_to_lock(house: PostgresqlHouse) -> None:
+    house.add("ours-to-lock")
+    before = house.connector.shortcomings()
+    house.server.execute("CREATE ROLE stranger LOGIN")
+    try:
+        (said,) = house.connector.shortcomings()
+    finally:
+        house.server.execute("DROP ROLE stranger")
+    assert said not in before
+    assert "ADMIN" in said
+    house.server.execute(f"ALTER ROLE {house.role} NOCREATEROLE")
+    (said,) = house.connector.shortcomings()
+    assert "CREATEROLE" in said

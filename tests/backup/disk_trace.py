@@ -1,0 +1,337 @@
+"""Every disk operation of a run, death at a chosen one, and what a power cut leaves of it.
+
+A run is forked and traced system call by system call, so nothing that touches the disk is missed:
+not SQLite's writes, not what a library does.  Below the folders that are named, each call that
+changes something is a point: open that creates or empties, write, sync, link, rename, unlink, make
+or remove a folder, change mode, owner, time or attribute.
+
+- `Phase.BEFORE`, `AFTER`: the process is killed with SIGKILL as the call begins, or has ended.
+- `Phase.DURING`, of a write: half of it has reached the file.
+- `cut_power` drops what was not yet synced: the content of a file since its last fsync, and with
+  `names_survive=False` also the names in a folder since the folder's last fsync.  With True, names
+  are there and the contents are not, as a journalling file system may leave it.
+- `kill_everywhere` does it for a whole trace; it runs in a process of its own, for which there is
+  `in_tracing_process`.
+"""
+
+import multiprocessing
+import os
+import signal
+import stat
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tests.backup.durable_disk import DurableDisk, Node
+from tests.backup.ptrace import Stop, Traced, forked
+
+_WRITES = {"write": 2, "pwrite64": 2}  # and which argument is the length
+_SYNCS = {"fsync", "fdatasync"}
+_CREATING = os.O_CREAT | os.O_TRUNC
+_AT_CWD = -100
+# Which arguments are a folder's descriptor and a path; None: the path is not relative to one.
+_PATHS: dict[str, tuple[tuple[int | None, int], ...]] = {
+    "open": ((None, 0),),
+    "openat": ((0, 1),),
+    "creat": ((None, 0),),
+    "truncate": ((None, 0),),
+    "rename": ((None, 0), (None, 1)),
+    "renameat": ((0, 1), (2, 3)),
+    "renameat2": ((0, 1), (2, 3)),
+    "link": ((None, 0), (None, 1)),
+    "linkat": ((0, 1), (2, 3)),
+    "unlink": ((None, 0),),
+    "unlinkat": ((0, 1),),
+    "symlink": ((None, 1),),
+    "symlinkat": ((1, 2),),
+    "mkdir": ((None, 0),),
+    "mkdirat": ((0, 1),),
+    "rmdir": ((None, 0),),
+    "mknod": ((None, 0),),
+    "mknodat": ((0, 1),),
+    "chmod": ((None, 0),),
+    "fchmodat": ((0, 1),),
+    "chown": ((None, 0),),
+    "lchown": ((None, 0),),
+    "fchownat": ((0, 1),),
+    "utimes": ((None, 0),),
+    "utimensat": ((0, 1),),
+    "setxattr": ((None, 0),),
+    "lsetxattr": ((None, 0),),
+}
+_ON_DESCRIPTOR = {*_WRITES, *_SYNCS, "writev", "pwritev", "pwritev2", "ftruncate", "fallocate",
+                  "fchmod", "fchown", "fsetxattr"}  # fmt: skip
+_TO_DESCRIPTOR = {"sendfile": 0, "copy_file_range": 2}
+_MAKING = {
+    "open",
+    "openat",
+    "creat",
+    "mkdir",
+    "mkdirat",
+    "symlink",
+    "symlinkat",
+    "mknod",
+    "mknodat",
+}
+_EVERYTHING = {"sync", "syncfs"}
+
+
+class Phase(StrEnum):
+    BEFORE = "before"
+    DURING = "during"
+    AFTER = "after"
+
+
+@dataclass(frozen=True)
+class Death:
+    """Where to die: the operation's number, counted from 1, and the phase."""
+
+    point: int
+    phase: Phase
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One change of the disk."""
+
+    call: str
+    path: str  # below which root is in it; the last one where the call has two
+    size: int  # of a write, otherwise 0
+
+    @property
+    def is_write(self) -> bool:
+        return self.call in _WRITES and self.size > 1
+
+
+@dataclass(eq=False, slots=True)
+class _Torn:
+    """What stood where a write goes, so that half of it can be put back."""
+
+    descriptor: str
+    offset: int
+    before: bytes
+    size_before: int
+
+
+class DiskTrace:
+    """A run that has ended: by itself, or where `death` says."""
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        act: Callable[[], None],
+        death: Death | None = None,
+    ) -> None:
+        """Run `act` in a process of its own; each root must be there."""
+        self._roots = [str(root.resolve(strict=True)) for root in roots]
+        self._death = death
+        self._disk = DurableDisk(self._roots)
+        self._under_way: dict[int, int] = {}  # by thread: the operation's number
+        self._fresh: dict[int, Path] = {}
+        self._syncing: dict[int, tuple[Node, Node]] = {}
+        self._torn: _Torn | None = None
+        self.operations: list[Operation] = []
+        self.died = False
+        self._traced = Traced(act)
+        for stop in self._traced:
+            if self.died:
+                continue
+            if stop.is_entry:
+                self._begins(stop)
+            else:
+                self._ended(stop)
+        self.exit_code = self._traced.exit_code
+
+    def cut_power(self, *, names_survive: bool) -> None:
+        """Leave below the roots only what was synced when the run died."""
+        self._disk.cut_power(names_survive=names_survive)
+
+    def _begins(self, stop: Stop) -> None:
+        paths = self._paths(stop)
+        if paths is None:
+            return
+        size = stop.arguments[_WRITES[stop.call]] if stop.call in _WRITES else 0
+        self.operations.append(Operation(call=stop.call, path=paths[-1], size=size))
+        number = len(self.operations)
+        if self._dies(number, Phase.BEFORE):
+            return
+        self._under_way[stop.thread] = number
+        if stop.call in _SYNCS:
+            # What is written while the sync is under way may or may not be in it.
+            descriptor = Path(f"/proc/{stop.thread}/fd/{stop.signed(0)}")
+            self._syncing[stop.thread] = self._disk.read(descriptor)
+        elif stop.call in _MAKING and not os.path.lexists(paths[-1]):
+            self._fresh[stop.thread] = Path(paths[-1])
+        if self._death == Death(number, Phase.DURING):
+            self._torn = _what_stands(stop)
+
+    def _ended(self, stop: Stop) -> None:
+        number = self._under_way.pop(stop.thread, None)
+        if number is None:
+            return
+        syncing = self._syncing.pop(stop.thread, None)
+        fresh = self._fresh.pop(stop.thread, None)
+        if stop.result >= 0 and syncing is not None:
+            self._disk.synced(*syncing)
+        if stop.result >= 0 and fresh is not None:
+            self._disk.made(fresh)
+        if self._torn is not None and self._death == Death(number, Phase.DURING):
+            _tear(self._torn, stop.result)
+        self._dies(number, Phase.AFTER, Phase.DURING)
+
+    def _dies(self, number: int, *phases: Phase) -> bool:
+        if self._death is None or self._death.point != number or self._death.phase not in phases:
+            return False
+        self.died = True
+        self._traced.kill()
+        return True
+
+    def _paths(self, stop: Stop) -> list[str] | None:
+        """The paths that the call changes, when one is below a root; None when nothing counts."""
+        if stop.call in _EVERYTHING:
+            raise AssertionError(f"{stop.call} syncs everything, and is not modelled here")
+        if stop.call in _ON_DESCRIPTOR or stop.call in _TO_DESCRIPTOR:
+            descriptor = stop.signed(_TO_DESCRIPTOR.get(stop.call, 0))
+            paths = [_target(f"/proc/{stop.thread}/fd/{descriptor}")]
+        elif stop.call in _PATHS:
+            if stop.call.startswith("open") and not stop.arguments[_flags(stop)] & _CREATING:
+                return None
+            paths = [_resolved(stop, folder, path) for folder, path in _PATHS[stop.call]]
+        else:
+            return None
+        return paths if any(map(self._is_ours, paths)) else None
+
+    def _is_ours(self, path: str) -> bool:
+        return any(path == root or path.startswith(root + "/") for root in self._roots)
+
+
+def _flags(stop: Stop) -> int:
+    return 2 if stop.call == "openat" else 1
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link).removesuffix(" (deleted)")  # noqa: PTH115 - /proc, as text
+    except OSError:
+        return ""
+
+
+def _resolved(stop: Stop, folder: int | None, path: int) -> str:
+    name = os.fsdecode(stop.text(path))
+    if not name.startswith("/"):
+        number = _AT_CWD if folder is None else stop.signed(folder)
+        base = "cwd" if number == _AT_CWD else f"fd/{number}"
+        name = f"{_target(f'/proc/{stop.thread}/{base}')}/{name}"
+    # The name itself is not followed: it is what the call changes.
+    parent, _, last = name.rstrip("/").rpartition("/")
+    return f"{os.path.realpath(parent or '/')}/{last}"
+
+
+def _what_stands(stop: Stop) -> _Torn:
+    descriptor = f"/proc/{stop.thread}/fd/{stop.signed(0)}"
+    offset = stop.arguments[3] if stop.call == "pwrite64" else _position(stop)
+    content = Path(descriptor).read_bytes()
+    return _Torn(
+        descriptor=descriptor,
+        offset=offset,
+        before=content[offset : offset + stop.arguments[_WRITES[stop.call]]],
+        size_before=len(content),
+    )
+
+
+def _position(stop: Stop) -> int:
+    info = Path(f"/proc/{stop.thread}/fdinfo/{stop.signed(0)}").read_text()
+    return int(info.split("pos:", 1)[1].split()[0])
+
+
+def _tear(torn: _Torn, written: int) -> None:
+    """Take back the second half of a write."""
+    path = Path(torn.descriptor)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(0o600)
+    half = written // 2
+    with path.open("r+b", buffering=0) as file:
+        file.seek(torn.offset + half)
+        file.write(torn.before[half:])
+        file.truncate(max(torn.size_before, torn.offset + half))
+    path.chmod(mode)
+
+
+def kill_everywhere(
+    *,
+    roots: Callable[[], Sequence[Path]],
+    act: Callable[[], None],
+    check: Callable[[], None],
+    phase: Phase,
+    names_survive: bool | None = None,
+) -> None:
+    """Kill `act` at each of its operations; `check` must hold afterwards, each time.
+
+    `roots` puts everything back to how it was and gives the folders that are traced.  With
+    `names_survive` the power is cut, too.  Everything but `roots` runs in processes of its own.
+    """
+    trace = DiskTrace(roots(), act)
+    assert trace.exit_code == 0, "the run ends well when nothing disturbs it"
+    assert forked(check) == 0, "and so does what is checked"
+    points = {
+        number
+        for number, operation in enumerate(trace.operations, 1)
+        if phase is not Phase.DURING or operation.is_write
+    }
+    killed = set()
+    for number in sorted(points):
+        # Names of packs are left to chance: where two share a folder, the run is shorter, and is
+        # repeated.
+        for _ in range(10):
+            dead = DiskTrace(roots(), act, Death(number, phase))
+            if dead.died:
+                break
+        if dead.died:
+            assert dead.exit_code == -signal.SIGKILL
+            killed.add(number)
+        if names_survive is not None:
+            dead.cut_power(names_survive=names_survive)
+        assert forked(check) == 0, f"{phase} {number}: {dead.operations[-1]}"
+    assert killed == points, "the set of killed points equals the trace"
+
+
+@contextmanager
+def folder_in_memory(otherwise: Path) -> Iterator[Path]:
+    """A folder that syncs cost nothing in: what a power cut leaves is worked out here anyway."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir():
+        yield otherwise
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+def in_tracing_process(run: Callable[..., None], *args: Any) -> None:
+    """Do `run(*args)` in a process with one thread, as `DiskTrace` needs it; an error comes out."""
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_reporting, args=(theirs, run, args))
+    process.start()
+    theirs.close()
+    try:
+        problem = ours.recv()
+    except EOFError:
+        problem = "the tracing process ended without a word"
+    process.join()
+    if problem is not None:
+        raise AssertionError(problem)
+
+
+def _reporting(report: Connection, run: Callable[..., None], args: tuple[Any, ...]) -> None:
+    try:
+        run(*args)
+    except BaseException:
+        report.send(traceback.format_exc())
+    else:
+        report.send(None)

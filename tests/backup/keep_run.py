@@ -1,0 +1,78 @@
+"""A keeping run in a process of its own, on a directory whose objects are as old as a test needs.
+
+`LockingDirectory` is a directory that dates what is put by a given clock and that keeps locks in
+files beside, so that every act of a keeper's store is one of a process on a disk.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from backup.errors import Locked
+from backup.keeper import keep
+from backup.keeping.key import Keeper
+from backup.keeping.retention import Rules
+from backup.stores import ObjectLock, StoreTraits
+from backup.stores.directory_keeping import DirectoryKeeperStore
+from tests.kill.tracing import Death, Tracer
+
+LOCK = ObjectLock(mode="COMPLIANCE", days=20)
+RULES = Rules(
+    everything=timedelta(days=31),
+    daily=timedelta(days=31),
+    weekly=timedelta(days=31),
+    monthly=timedelta(days=31),
+)
+ACTS = ("_put", "_get_range", "_stat", "_list", "_clock", "_lock_until", "_extend_lock", "_remove")
+
+
+class LockingDirectory(DirectoryKeeperStore):
+    def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
+        super().__init__(path)
+        self._now = now
+
+    def describe(self) -> StoreTraits:
+        return replace(super().describe(), lock=LOCK)
+
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        super()._put(name, data)
+        moment = int(self._now().timestamp() * 1e9)
+        os.utime(self.path / name, ns=(moment, moment))
+
+    def _clock(self) -> datetime:
+        super()._clock()
+        return self._now()
+
+    def _lock_until(self, name: str) -> datetime:  # type: ignore[override]
+        put = self._stat(name).modified
+        try:
+            return datetime.fromisoformat(self._lock_file(name).read_text())
+        except FileNotFoundError:
+            return put + timedelta(days=LOCK.days)
+
+    def _extend_lock(self, name: str, until: datetime) -> None:
+        draft = self._lock_file(name).with_suffix(".draft")
+        draft.parent.mkdir(exist_ok=True)
+        draft.write_text(max(until, self._lock_until(name)).astimezone(UTC).isoformat())
+        draft.rename(self._lock_file(name))
+
+    def _remove(self, name: str) -> None:
+        # Not through `_lock_until`: to look is no act of its own here.
+        if LockingDirectory._lock_until(self, name) > self._now():
+            raise Locked(f"{name} is locked")
+        super()._remove(name)
+
+    def _lock_file(self, name: str) -> Path:
+        return self.path / ".locks" / name.replace("/", "+")
+
+
+def run_keeping(folder: Path, now: datetime, log: Path | None, death: Death | None) -> None:
+    """Keep the vault in `folder` once; each act of its store is a point of the trace."""
+    if log is not None:
+        tracer = Tracer(log=log, death=death)
+        for act in ACTS:
+            tracer.wrap(LockingDirectory, act, act)
+    vault = LockingDirectory(folder / "vault", lambda: now)
+    keep(vault, Keeper.load(folder / "keeper.json"), RULES, now=lambda: now, most_percent=50)

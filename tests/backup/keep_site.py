@@ -1,0 +1,165 @@
+"""A site with a keeper: nights and years pass as the test says, and every tree is remembered."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.format.canonical import to_json
+from backup.format.keep import PackId
+from backup.format.layout import pack_in, packs_of, root_name
+from backup.format.root import KeeperGrant, root_to_bytes
+from backup.keeper import KeepResult, keep, plan_keep
+from backup.keeping.key import Keeper
+from backup.keeping.retention import Rules
+from backup.keeping.stock import Stock
+from backup.keeps import Keeps, load_keeps
+from backup.reader import Repository
+from backup.records import BackupResult
+from backup.stores import ObjectLock
+from backup.stores.keeping import KeeperStore
+from backup.stores.memory_keeping import MemoryKeeperStore
+from backup.trust import load_trust
+from backup.verify import verify
+from tests.backup.site import WRITER, Clock, Site
+from tests.backup.trees import describe, noise
+
+Tree = dict[bytes, tuple[object, ...]]
+
+
+class KeptVault(MemoryKeeperStore):
+    """A vault in memory for writers and the keeper alike, and for who would harm it."""
+
+    def __init__(self, clock: Clock, lock: ObjectLock | None = None) -> None:
+        super().__init__(now=clock, lock=lock)
+        self.removals: list[str] = []
+
+    def names(self, prefix: str = "") -> list[str]:
+        return [stat.name for stat in self.list(prefix)]
+
+    def replace(self, name: str, data: bytes) -> None:
+        self._objects[name] = (data, self._objects[name][1])
+
+    def lose(self, name: str) -> None:
+        """Take an object away past all locks, as a disk or an attacker would."""
+        del self._objects[name]
+
+    def _remove(self, name: str) -> None:
+        super()._remove(name)
+        self.removals.append(name)
+
+
+@dataclass(kw_only=True)
+class KeptSite:
+    """A site, its keeper, and what each of its points held."""
+
+    site: Site
+    vault: KeeperStore
+    keeper: Keeper
+    rules: Rules = field(default_factory=Rules)
+    trees: dict[str, Tree] = field(default_factory=dict)
+    nights: int = 0
+
+    @property
+    def source(self) -> Path:
+        return self.site.folder / "source"
+
+    @property
+    def clock(self) -> Clock:
+        return self.site.clock
+
+    def days(self, days: float) -> None:
+        self.clock.forward(days=days)
+
+    def night(self, days: float = 1, **more: Any) -> BackupResult:
+        """Let time pass, change the source, and back it up."""
+        self.days(days)
+        self.nights += 1
+        self.source.mkdir(exist_ok=True)
+        (self.source / "steady.wav").write_bytes(noise(40_000, 1))
+        (self.source / "today.wav").write_bytes(noise(40_000, 1000 + self.nights))
+        (self.source / "log.txt").write_text(f"night {self.nights}\n")
+        result = self.site.back_up(self.source, **more)
+        self.trees[result.point] = describe(self.source)
+        return result
+
+    def keep(self, **more: Any) -> KeepResult:
+        given: dict[str, Any] = {"now": self.clock} | more
+        return keep(self.vault, self.keeper, self.rules, **given)
+
+    def plan(self, **more: Any) -> tuple[KeepResult, Stock]:
+        given: dict[str, Any] = {"now": self.clock} | more
+        return plan_keep(self.vault, self.keeper.owner, self.rules, **given)
+
+    def keeps(self) -> Keeps:
+        return load_keeps(self.vault, load_trust(self.vault))
+
+    def packs(self) -> set[PackId]:
+        found = (pack_in(stat.name) for stat in self.vault.list(packs_of(WRITER)))
+        return {pack for pack in found if pack is not None}
+
+    def points(self) -> list[str]:
+        return [point.name for point in Repository.open(self.vault).points()]
+
+    def check(self) -> None:
+        """Every point that has not expired restores as it was; what was dropped is gone."""
+        out = self.site.folder / "out"
+        for name in self.points():
+            shutil.rmtree(out, ignore_errors=True)
+            assert self.site.restore(name, out).problems == ()
+            assert describe(out / "files") == self.trees[name], name
+        keeps = self.keeps()
+        assert not keeps.dropped & self.packs()
+        expired = {f"{writer}/{sequence:010d}" for writer, sequence in keeps.expired}
+        assert set(self.points()) == set(self.trees) - expired
+        report = verify(self.vault, keys=self.site.keys, identity=self.site.identity, read=True)
+        assert [one for one in report.findings if one.severity == "error"] == []
+
+
+def kept_site(
+    folder: Path, vault: KeeperStore | None = None, clock: Clock | None = None, **more: Any
+) -> KeptSite:
+    """Make a site whose owner has named a keeper."""
+    clock = clock or Clock()
+    vault = vault or KeptVault(clock, **more)
+    site = Site(folder=folder, vault=vault, keys=MemoryKeeperStore(), clock=clock).create()
+    return KeptSite(site=site, vault=vault, keeper=new_keeper(site))
+
+
+def new_keeper(site: Site, *, file: str = "keeper.json") -> Keeper:
+    """Make a keeper's file, and the root record that names it beside those before."""
+    seed = hashlib.sha256(file.encode()).digest()
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    public = key.public_key().public_bytes_raw()
+    grant = KeeperGrant(key=public, trusted_through=None)
+    trust = load_trust(site.vault)
+    sign_root(site, keepers=(*trust.root.keepers, grant))
+    value = {
+        "format": 1,
+        "kind": "keeper",
+        "repository": trust.root.repository.hex(),
+        "owner": trust.root.owner.hex(),
+        "keeper_key": seed.hex(),
+    }
+    path = site.folder / file
+    path.write_bytes(to_json(value) + b"\n")
+    return Keeper.load(path)
+
+
+def sign_root(site: Site, **changes: Any) -> None:
+    """Put the next root record, changed so."""
+    trust = load_trust(site.vault)
+    owner = json.loads((site.folder / "owner.json").read_text())
+    record = replace(
+        trust.root,
+        number=trust.root.number + 1,
+        previous=bytes.fromhex(trust.links[-1].sha256),
+        created=site.clock(),
+        **changes,
+    )
+    signing = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(owner["owner_key"]))
+    site.vault.put(root_name(record.number), root_to_bytes(record, signing))

@@ -1,0 +1,179 @@
+"""System calls of a forked process, seen one by one as they begin and end (Linux on x86-64).
+
+Owns the stops; what a call means is for `disk_trace.py`.  The process is traced with all its
+threads, whatever makes the call: Python, SQLite or any other library.
+
+- Call it from a process with a single thread, since it forks.
+- The tracer dies, the traced process dies.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+SYSCALLS = {
+    1: "write", 2: "open", 18: "pwrite64", 20: "writev", 40: "sendfile", 73: "flock",
+    74: "fsync", 75: "fdatasync", 76: "truncate", 77: "ftruncate", 82: "rename", 83: "mkdir",
+    84: "rmdir", 85: "creat", 86: "link", 87: "unlink", 88: "symlink", 90: "chmod", 91: "fchmod",
+    92: "chown", 93: "fchown", 94: "lchown", 133: "mknod", 162: "sync", 188: "setxattr",
+    189: "lsetxattr", 190: "fsetxattr", 235: "utimes", 257: "openat", 258: "mkdirat",
+    259: "mknodat", 260: "fchownat", 263: "unlinkat", 264: "renameat", 265: "linkat",
+    266: "symlinkat", 268: "fchmodat", 280: "utimensat", 285: "fallocate", 296: "pwritev",
+    306: "syncfs", 316: "renameat2", 326: "copy_file_range", 328: "pwritev2",
+}  # fmt: skip
+IS_SUPPORTED = sys.platform == "linux" and os.uname().machine == "x86_64"
+
+_TRACEME, _CONT_SYSCALL, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E
+_OPTIONS = 0x1 | 0x8 | 0x100000  # TRACESYSGOOD, TRACECLONE, EXITKILL
+_ENTRY, _EXIT = 1, 2
+_WALL = 0x40000000
+_SYSCALL_STOP = signal.SIGTRAP | 0x80
+_FAILED = 101
+
+
+class _Info(ctypes.Structure):
+    _fields_ = (
+        ("op", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 3),
+        ("arch", ctypes.c_uint32),
+        ("instruction_pointer", ctypes.c_uint64),
+        ("stack_pointer", ctypes.c_uint64),
+        ("values", ctypes.c_uint64 * 8),  # entry: number and arguments; exit: result, is_error
+    )
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.restype = ctypes.c_long
+_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """A thread that stands still where a call begins, or where it has ended."""
+
+    thread: int
+    call: str
+    arguments: tuple[int, ...]
+    is_entry: bool
+    result: int = 0  # after the call; below zero it failed
+
+    def text(self, argument: int) -> bytes:
+        """The C string that an argument points to."""
+        with open(f"/proc/{self.thread}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - /proc
+            memory.seek(self.arguments[argument])
+            found = b""
+            while b"\0" not in found and len(found) < 8192:
+                # Never over the end of a page: the next one may not be there.
+                found += memory.read(256 - memory.tell() % 256)
+        return found.split(b"\0", 1)[0]
+
+    def signed(self, argument: int) -> int:
+        """An argument that is a C int."""
+        return ctypes.c_int(self.arguments[argument]).value
+
+
+class Traced:
+    """A process that does `act` and ends; iterate over its stops, and it goes on between them."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.exit_code: int | None = None  # as `Process.exitcode`: below zero it is a signal
+        self.process = os.fork()
+        if self.process == 0:
+            _be_traced(act)
+        os.waitpid(self.process, _WALL)
+        _ptrace(_SETOPTIONS, self.process, _OPTIONS)
+
+    def __iter__(self) -> Iterator[Stop]:
+        begun: dict[int, Stop] = {}
+        known = {self.process}
+        _go_on(self.process)
+        while True:
+            thread, status = os.waitpid(-self.process, _WALL)
+            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                if thread == self.process:
+                    self.exit_code = os.waitstatus_to_exitcode(status)
+                    return
+                continue
+            what = os.WSTOPSIG(status)
+            deliver = 0
+            if what == _SYSCALL_STOP:
+                stop = _stop_of(thread, begun)
+                if stop is not None:
+                    yield stop
+            elif thread not in known:
+                known.add(thread)  # a new thread begins with a stop of its own
+            elif status >> 16 == 0:
+                deliver = what
+            _go_on(thread, deliver)
+
+    def kill(self) -> None:
+        """End the process here and now, as a power switch does."""
+        os.kill(self.process, signal.SIGKILL)
+
+
+def forked(act: Callable[[], None]) -> int:
+    """Do `act` in a process of its own, untraced; give its exit code."""
+    process = os.fork()
+    if process == 0:
+        _do(act)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def _be_traced(act: Callable[[], None]) -> None:
+    os.setpgid(0, 0)
+    _libc.ptrace(_TRACEME, 0, None, None)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    _do(act)
+
+
+def _do(act: Callable[[], None]) -> None:
+    code = _FAILED
+    try:
+        act()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _stop_of(thread: int, begun: dict[int, Stop]) -> Stop | None:
+    info = _Info()
+    size = ctypes.sizeof(info)
+    _libc.ptrace(_GET_SYSCALL_INFO, thread, size, ctypes.addressof(info))
+    if info.op == _ENTRY:
+        call = SYSCALLS.get(info.values[0])
+        if call is None:
+            begun.pop(thread, None)
+            return None
+        arguments = tuple(info.values[1:7])
+        stop = Stop(thread=thread, call=call, arguments=arguments, is_entry=True)
+        begun[thread] = stop
+        return stop
+    entry = begun.pop(thread, None)
+    if info.op != _EXIT or entry is None:
+        return None
+    return Stop(
+        thread=thread,
+        call=entry.call,
+        arguments=entry.arguments,
+        is_entry=False,
+        result=ctypes.c_int64(info.values[0]).value,
+    )
+
+
+def _go_on(thread: int, deliver: int = 0) -> None:
+    # A thread that was killed in between cannot be told to go on; its end is waited for.
+    _libc.ptrace(_CONT_SYSCALL, thread, None, deliver)
+
+
+def _ptrace(request: int, thread: int, data: int) -> None:
+    if _libc.ptrace(request, thread, None, data) < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"ptrace is not to be had here: {os.strerror(error)}")

@@ -1,0 +1,346 @@
+"""An intruder who owns the backup host, with every key that lies on it, against what was stored.
+
+- On a real S3 the intruder has the writer's identity; in a folder, the rights of root.
+- After each try every earlier recovery point is brought back and compared.
+- Each try is either refused by the store or named by `verify`, and the test says which.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.errors import UsageError, WrongKey
+from backup.format.layout import pack_name, root_name, snapshot_name
+from backup.format.root import WriterGrant, root_from_bytes, root_to_bytes
+from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
+from backup.keys import open_domains, open_identity
+from backup.records import Head
+from backup.stores.s3 import open_s3
+from backup.trust import load_trust
+from backup.verify import verify
+from tests.backup.s3_options import options
+from tests.backup.site import WRITER, Site, TamperedStore, new_site
+from tests.backup.trees import describe, plain_tree
+from tests.servers.seaweedfs import Bucket
+
+NEXT = snapshot_name(WRITER, 3)
+Tree = dict[bytes, tuple[object, ...]]
+
+
+@dataclass(kw_only=True)
+class Captured:
+    """A host that made two recovery points and then fell."""
+
+    site: Site
+    source: Path
+    points: dict[str, Tree]
+    witness: tuple[Head, ...]
+
+    def named(self, *, keyed: bool = False) -> dict[str, str]:
+        """What verify names, by object; the identity, where it is used, is not on the host."""
+        report = verify(
+            self.site.vault,
+            keys=self.site.keys,
+            identity=self.site.identity if keyed else None,
+            read=True,
+            witness=self.witness,
+            owner=self.site.host.owner,
+        )
+        return {f.object: f.problem for f in report.findings if f.severity != "note"}
+
+    def assert_every_earlier_point_comes_back(self, to: Path) -> None:
+        for number, (point, tree) in enumerate(self.points.items()):
+            result = self.site.restore(point, to / f"out-{number}")
+            assert result.problems == (), point
+            assert describe(to / f"out-{number}" / "files") == tree, point
+
+    def pack(self) -> str:
+        snapshot, _ = snapshot_from_bytes(self.site.vault.get(snapshot_name(WRITER, 1)), "it")
+        return pack_name(WRITER, snapshot.packs[0][0])
+
+    def forged(self, **changes: Any) -> bytes:
+        """The next snapshot, validly signed, as the intruder wants it."""
+        name = snapshot_name(WRITER, 2)
+        data = self.site.vault.get(name)
+        snapshot, sealed = snapshot_from_bytes(data, name)
+        link = replace(snapshot.root, number=2, sha256=hashlib.sha256(data).hexdigest())
+        next_one = replace(snapshot, sequence=3, previous=link, burnt=())
+        return snapshot_to_bytes(replace(next_one, **changes), sealed, self.site.host.signing_key)
+
+
+def capture(site: Site, source: Path) -> Captured:
+    points = {}
+    for night in range(2):
+        (source / "note.txt").write_text(f"night {night}\n")
+        points[site.back_up(source).point] = describe(source)
+    heads = verify(site.vault).heads
+    return Captured(site=site, source=source, points=points, witness=heads)
+
+
+@pytest.fixture
+def folder(site: Site, tmp_path: Path) -> Captured:
+    """A vault in a folder of the host itself: root may do anything to it."""
+    return capture(site, plain_tree(tmp_path / "source"))
+
+
+@dataclass(kw_only=True)
+class Bucketed:
+    """A vault in a bucket that locks, and the client that the host's credentials make."""
+
+    captured: Captured
+    client: Any
+    bucket: str
+
+    def put(self, name: str, data: bytes) -> None:
+        """Put as a liar puts: without saying that nothing may be there."""
+        self.client.put_object(Bucket=self.bucket, Key=name, Body=data)
+
+    def refuses(self, call: Callable[..., object], **arguments: object) -> bool:
+        try:
+            call(Bucket=self.bucket, **arguments)
+        except self.client.exceptions.ClientError as error:
+            return str(error.response["Error"]["Code"]) in ("AccessDenied", "403")
+        return False
+
+
+@pytest.fixture
+def bucket(s3_bucket: Bucket, tmp_path: Path) -> Bucketed:
+    site = new_site(tmp_path / "site", open_s3(options(s3_bucket, s3_bucket.admin)))
+    site.vault = open_s3(options(s3_bucket, s3_bucket.key("writer")))
+    reading = open_s3(options(s3_bucket, s3_bucket.key("reader")))
+    source = plain_tree(tmp_path / "source")
+    points = {}
+    for night in range(2):
+        (source / "note.txt").write_text(f"night {night}\n")
+        points[site.back_up(source).point] = describe(source)
+    site.vault = reading
+    heads = verify(reading).heads
+    return Bucketed(
+        captured=Captured(site=site, source=source, points=points, witness=heads),
+        client=s3_bucket.client(s3_bucket.key("writer")),
+        bucket=s3_bucket.name,
+    )
+
+
+class TestOnAStoreThatLocks:
+    def test_reading_what_was_stored_is_refused(self, bucket: Bucketed, tmp_path: Path) -> None:
+        captured = bucket.captured
+        assert bucket.refuses(bucket.client.get_object, Key=captured.pack())
+        assert bucket.refuses(bucket.client.list_object_versions, Prefix="k/")
+        captured.assert_every_earlier_point_comes_back(tmp_path)
+
+    def test_deleting_hiding_and_unlocking_are_refused(
+        self, bucket: Bucketed, tmp_path: Path
+    ) -> None:
+        captured = bucket.captured
+        soon = {"Mode": "GOVERNANCE", "RetainUntilDate": datetime.now(UTC) + timedelta(minutes=1)}
+        for name in (captured.pack(), snapshot_name(WRITER, 2), root_name(0)):
+            assert bucket.refuses(bucket.client.delete_object, Key=name)
+            assert bucket.refuses(bucket.client.put_object_retention, Key=name, Retention=soon)
+        assert captured.named() == {}
+        captured.assert_every_earlier_point_comes_back(tmp_path)
+
+    def test_overwriting_and_truncating_only_lay_something_over_and_are_named(
+        self, bucket: Bucketed, tmp_path: Path
+    ) -> None:
+        captured = bucket.captured
+        pack, newest = captured.pack(), snapshot_name(WRITER, 2)
+        bucket.put(pack, b"")
+        bucket.put(newest, captured.site.vault.get(newest)[:100])
+        found = captured.named()
+        assert set(found) == {pack, newest}
+        assert all("the first is read" in problem for problem in found.values())
+        captured.assert_every_earlier_point_comes_back(tmp_path)
+
+    def test_replaying_an_old_point_as_a_new_one_is_named(
+        self, bucket: Bucketed, tmp_path: Path
+    ) -> None:
+        captured = bucket.captured
+        bucket.put(NEXT, captured.site.vault.get(snapshot_name(WRITER, 1)))
+        assert "holds snapshot 1" in captured.named()[NEXT]
+        captured.assert_every_earlier_point_comes_back(tmp_path)
+
+    def test_writing_into_what_the_owner_and_the_keeper_say_is_refused(
+        self, bucket: Bucketed, tmp_path: Path
+    ) -> None:
+        for name in (root_name(1), "pub/keep/0000000000", "k/main/0000000000/0000000001"):
+            assert bucket.refuses(bucket.client.put_object, Key=name, Body=b"x")
+        bucket.captured.assert_every_earlier_point_comes_back(tmp_path)
+
+    def test_filling_it_with_rubbish_is_named_and_stops_neither_check_nor_backup(
+        self, bucket: Bucketed, s3_bucket: Bucket, tmp_path: Path
+    ) -> None:
+        captured = bucket.captured
+        for number in range(30):
+            bucket.put(f"w/{WRITER}/junk-{number}", b"rubbish")
+            rubbish = hashlib.sha256(b"%d" % number).hexdigest()
+            bucket.put(pack_name(WRITER, rubbish), b"rubbish")
+        bucket.put(NEXT, b"rubbish")
+        assert {NEXT, f"w/{WRITER}/junk-7"} <= set(captured.named())
+        captured.assert_every_earlier_point_comes_back(tmp_path)
+        reading = captured.site.vault
+        captured.site.vault = open_s3(options(s3_bucket, s3_bucket.key("writer")))
+        made = captured.site.back_up(captured.source)
+        captured.site.vault = reading
+        assert made.point == f"{WRITER}/0000000004"
+        captured.site.restore(made.point, tmp_path / "new")
+        assert describe(tmp_path / "new" / "files") == describe(captured.source)
+
+
+def test_no_key_on_the_host_opens_anything(folder: Captured, tmp_path: Path) -> None:
+    site = folder.site
+    root = load_trust(site.vault).root
+    on_the_host = [
+        *(path for path in (site.folder / "host").rglob("*") if path.is_file()),
+        *(path for path in site.send_log.parent.rglob("*") if path.is_file()),
+    ]
+    assert on_the_host
+    for path in on_the_host:
+        with pytest.raises(WrongKey):
+            open_domains(root, site.keys, open_identity(path))
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+Try = Callable[[Captured, TamperedStore], str]
+
+
+def remove_a_pack(captured: Captured, vault: TamperedStore) -> str:
+    vault.remove(captured.pack())
+    return captured.pack()
+
+
+def cut_a_pack(captured: Captured, vault: TamperedStore) -> str:
+    vault.replace(captured.pack(), vault.get(captured.pack())[:-1])
+    return captured.pack()
+
+
+def remove_an_old_point(captured: Captured, vault: TamperedStore) -> str:
+    vault.remove(snapshot_name(WRITER, 1))
+    return snapshot_name(WRITER, 1)
+
+
+def roll_back_to_the_first_point(captured: Captured, vault: TamperedStore) -> str:
+    vault.remove(snapshot_name(WRITER, 2))
+    return snapshot_name(WRITER, 2)
+
+
+def put_one_point_in_the_place_of_another(captured: Captured, vault: TamperedStore) -> str:
+    vault.replace(snapshot_name(WRITER, 2), vault.get(snapshot_name(WRITER, 1)))
+    return snapshot_name(WRITER, 2)
+
+
+def make_oneself_the_owner(captured: Captured, vault: TamperedStore) -> str:
+    intruder = Ed25519PrivateKey.generate()
+    root = root_from_bytes(vault.get(root_name(0)), "it")
+    mine = replace(root, owner=intruder.public_key().public_bytes_raw())
+    assert captured.witness
+    vault.replace(root_name(0), root_to_bytes(mine, intruder))
+    return root_name(0)
+
+
+def add_a_writer_of_ones_own(captured: Captured, vault: TamperedStore) -> str:
+    intruder = Ed25519PrivateKey.generate()
+    data = vault.get(root_name(0))
+    root = root_from_bytes(data, "it")
+    grant = WriterGrant(
+        id="desk-2",
+        epoch=0,
+        key=intruder.public_key().public_bytes_raw(),
+        domains=("main",),
+        trusted_through=None,
+    )
+    more = replace(
+        root, number=1, previous=hashlib.sha256(data).digest(), writers=(*root.writers, grant)
+    )
+    vault.put(root_name(1), root_to_bytes(more, captured.site.host.signing_key))
+    return root_name(1)
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        remove_a_pack,
+        cut_a_pack,
+        remove_an_old_point,
+        roll_back_to_the_first_point,
+        put_one_point_in_the_place_of_another,
+        make_oneself_the_owner,
+        add_a_writer_of_ones_own,
+    ],
+)
+def test_what_root_does_to_a_folder_is_named_and_a_copy_of_it_restores(
+    folder: Captured, tmp_path: Path, attempt: Try
+) -> None:
+    vault = folder.site.vault
+    assert isinstance(vault, TamperedStore)
+    assert not vault.describe().is_write_only
+    elsewhere = vault.copy()
+    name = attempt(folder, vault)
+    assert name in folder.named()
+    folder.site.vault = elsewhere
+    assert folder.named() == {}
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+def test_a_poisoned_send_log_spoils_later_points_only_and_the_keyed_check_names_them(
+    folder: Captured, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(folder.site.send_log)) as log, log:
+        log.execute("UPDATE blob SET inner = inner + 1 WHERE length > 100 AND inner > 0")
+        log.execute("DELETE FROM page")
+    folder.site.back_up(folder.source)
+    assert folder.named(keyed=True)
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+def test_a_forged_point_is_believed_until_the_owner_ends_the_trust(
+    folder: Captured, tmp_path: Path
+) -> None:
+    """Root on the host signs as the host does: that ends with the owner's next record."""
+    site = folder.site
+    site.vault.put(NEXT, folder.forged(time=datetime.now(UTC) + timedelta(days=400)))
+    assert site.repository().resolve("latest").sequence == 3
+    data = site.vault.get(root_name(0))
+    root = root_from_bytes(data, "it")
+    (grant,) = root.writers
+    later = replace(
+        root,
+        number=1,
+        previous=hashlib.sha256(data).digest(),
+        writers=(replace(grant, trusted_through=2),),
+    )
+    site.vault.put(root_name(1), root_to_bytes(later, owner_of(site)))
+    assert "newer than the owner's trust" in folder.named()[NEXT]
+    assert site.repository().resolve("latest").sequence == 2
+    with pytest.raises(UsageError, match="does not let these keys"):
+        site.back_up(folder.source)
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+@pytest.mark.parametrize("off", [timedelta(days=400), -timedelta(days=400)])
+def test_a_forged_time_is_named(folder: Captured, tmp_path: Path, off: timedelta) -> None:
+    folder.site.vault.put(NEXT, folder.forged(time=datetime.now(UTC) + off))
+    assert "clock" in folder.named()[NEXT]
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+def test_a_point_that_claims_what_it_does_not_have_is_named(
+    folder: Captured, tmp_path: Path
+) -> None:
+    folder.site.vault.put(NEXT, folder.forged(packs=(("ab" * 32, 5000),)))
+    assert pack_name(WRITER, "ab" * 32) in folder.named()
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+def owner_of(site: Site) -> Ed25519PrivateKey:
+    value = json.loads((site.folder / "owner.json").read_bytes())
+    return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(value["owner_key"]))

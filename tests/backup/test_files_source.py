@@ -1,0 +1,426 @@
+"""What a file system can hold comes back as it was; what is left out on purpose is noted."""
+
+import os
+import random
+import shutil
+import socket
+import stat
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from backup.records import BackupResult, Unread
+from backup.sources.files import FilesSource
+from tests.backup.site import Site
+from tests.backup.test_sources import found_in, now
+from tests.backup.trees import KIB, describe, noise, plain_tree
+
+_ACL_VERSION = 2
+_USER_OBJ, _USER, _GROUP_OBJ, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
+_NOBODY = 65534
+_NO_ID = 0xFFFFFFFF
+
+
+def acl(*entries: tuple[int, int, int]) -> bytes:
+    """The bytes of a POSIX access control list as Linux keeps it in an extended attribute."""
+    return struct.pack("<I", _ACL_VERSION) + b"".join(
+        struct.pack("<HHI", tag, permissions, who) for tag, permissions, who in entries
+    )
+
+
+SHARED = acl(
+    (_USER_OBJ, 6, _NO_ID),
+    (_USER, 4, _NOBODY),
+    (_GROUP_OBJ, 4, _NO_ID),
+    (_MASK, 4, _NO_ID),
+    (_OTHER, 0, _NO_ID),
+)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
+
+
+def named(items: tuple[Unread, ...]) -> dict[str, str]:
+    return {item.path: item.reason for item in items}
+
+
+def check_round_trip(
+    site: Site, source: FilesSource, original: Path, out: Path, *without: bytes, owner: bool = False
+) -> BackupResult:
+    result = site.back_up(source)
+    assert result.complete
+    assert result.warnings == ()
+    assert site.restore("latest", out, owner=owner).problems == ()
+    wanted = describe(original)
+    assert wanted
+    for path in without:
+        del wanted[path]
+    assert describe(out / source.name) == wanted
+    return result
+
+
+def test_access_control_lists_come_back(site: Site, tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    os.setxattr(tree / "note.txt", "system.posix_acl_access", SHARED)
+    os.setxattr(tree / "calls", "system.posix_acl_default", SHARED)
+    check_round_trip(site, FilesSource("files", tree), tree, tmp_path / "out")
+    restored = tmp_path / "out" / "files"
+    assert os.getxattr(restored / "note.txt", "system.posix_acl_access") == SHARED
+    assert os.getxattr(restored / "calls", "system.posix_acl_default") == SHARED
+    assert stat.S_IMODE((restored / "note.txt").stat().st_mode) == 0o640
+
+
+@needs_root
+def test_owners_come_back_for_root_who_asks(site: Site, tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    os.chown(tree / "note.txt", 12345, 54321)
+    os.chown(tree / "calls", _NOBODY, 0)
+    (tree / "link").symlink_to("note.txt")
+    os.chown(tree / "link", 77, 88, follow_symlinks=False)
+    check_round_trip(site, FilesSource("files", tree), tree, tmp_path / "out", owner=True)
+    for name in ("note.txt", "calls", "link", "empty"):
+        before, after = (top / name for top in (tree, tmp_path / "out" / "files"))
+        assert (after.lstat().st_uid, after.lstat().st_gid) == (
+            before.lstat().st_uid,
+            before.lstat().st_gid,
+        )
+
+
+def test_a_hard_link_across_folders_comes_back_as_one_file(site: Site, tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    os.link(tree / "calls" / "one.wav", tree / "calls-old" / "again.wav")
+    os.link(tree / "calls" / "one.wav", tree / "zz.wav")
+    result = check_round_trip(site, FilesSource("files", tree), tree, tmp_path / "out")
+    restored = tmp_path / "out" / "files"
+    assert len({path.stat().st_ino for path in restored.rglob("*.wav")}) == 2
+    assert result.bytes_read < 2 * 300 * KIB + 600 * KIB
+
+
+def test_sparse_files_of_every_shape_come_back(site: Site, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    shapes: dict[str, list[tuple[int, int]]] = {
+        "hole-first": [(512, 64)],
+        "hole-last": [(0, 64)],
+        "hole-between": [(0, 64), (1024, 64)],
+        "many": [(n * 256, 8) for n in range(40)],
+        "none": [(0, 300)],
+    }
+    for seed, (name, extents) in enumerate(shapes.items()):
+        with (tree / name).open("wb") as file:
+            file.truncate(12 * 1024 * KIB)
+            for start, length in extents:
+                file.seek(start * KIB)
+                file.write(noise(length * KIB, seed))
+    check_round_trip(site, FilesSource("files", tree), tree, tmp_path / "out")
+    for name in shapes:
+        blocks = (tmp_path / "out" / "files" / name).stat().st_blocks
+        assert blocks <= (tree / name).stat().st_blocks + 64
+
+
+def test_names_of_any_bytes_come_back(site: Site, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    dice = random.Random(7)
+    for _ in range(60):
+        name = bytes(dice.choice([b for b in range(1, 256) if b != 0x2F]) for _ in range(40))
+        (tree / os.fsdecode(name)).write_bytes(name)
+    (tree / os.fsdecode(b"\xff-folder")).mkdir()
+    (tree / os.fsdecode(b"\xff-folder/\xfe")).symlink_to(os.fsdecode(b"\xfd"))
+    check_round_trip(site, FilesSource("files", tree), tree, tmp_path / "out")
+
+
+def test_sockets_are_left_out_and_noted(site: Site, tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(tree / "calls" / "agent"))
+        result = check_round_trip(
+            site, FilesSource("files", tree), tree, tmp_path / "out", b"calls/agent"
+        )
+    assert named(result.left_out) == {
+        "files/calls/agent": "is a socket, which only its program can use"
+    }
+    assert result.left_out_total == 1
+
+
+def test_of_many_sockets_a_hundred_are_named_and_all_counted(scratch_of: Path) -> None:
+    tree = scratch_of / "tree"
+    tree.mkdir()
+    for number in range(103):
+        os.mknod(tree / f"s{number:03}", stat.S_IFSOCK | 0o600)
+    scratch = scratch_of / "scratch"
+    scratch.mkdir()
+    with FilesSource("a", tree).opened(scratch, now) as opened:
+        assert [item.path for item in opened.scan()] == [b""]
+    assert (len(opened.left_out.named), opened.left_out.total) == (100, 103)
+
+
+@needs_root
+def test_devices_come_back_for_root_who_asks(site: Site, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    try:
+        os.mknod(tree / "null", stat.S_IFCHR | 0o620, os.makedev(1, 3))
+        os.mknod(tree / "loop", stat.S_IFBLK | 0o600, os.makedev(7, 200))
+    except PermissionError:
+        pytest.skip("this machine lets nobody make devices")
+    assert site.back_up(tree).complete
+    assert site.restore("latest", tmp_path / "out", owner=True).problems == ()
+    for name in ("null", "loop"):
+        before, after = ((top / name).lstat() for top in (tree, tmp_path / "out" / "files"))
+        assert (after.st_mode, after.st_rdev, after.st_mtime_ns) == (
+            before.st_mode,
+            before.st_rdev,
+            before.st_mtime_ns,
+        )
+
+
+def test_what_is_excluded_does_not_come_back_and_all_else_does(site: Site, tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    (tree / "calls" / "cache").mkdir()
+    (tree / "calls" / "cache" / "x").write_text("x")
+    (tree / "calls-old" / "cache").write_text("a file of that name stays")
+    source = FilesSource("files", tree, ["cache/", "/calls/*.wav", "!/calls/two.wav"])
+    check_round_trip(
+        site, source, tree, tmp_path / "out", b"calls/cache", b"calls/cache/x", b"calls/one.wav"
+    )
+
+
+def test_what_is_excluded_is_not_even_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    looked_at = []
+    original = os.stat
+
+    def spying(path: str | bytes, **more: object) -> os.stat_result:
+        looked_at.append(path)
+        return original(path, **more)  # type: ignore[arg-type]  # passed on as it came
+
+    (tmp_path / "scratch").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", spying)
+        found_in(FilesSource("a", tree, ["calls", "em*/"]), tmp_path / "scratch")
+    assert b"calls" not in looked_at
+    assert b"empty" in looked_at  # its kind decides
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[None]:
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=False).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@needs_root
+def test_another_file_system_is_entered_unless_told_otherwise(site: Site, tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    with mounted(tree / "calls" / "mounted"):
+        (tree / "calls" / "mounted" / "far").write_text("on another disk")
+        across = FilesSource("files", tree)
+        assert check_round_trip(site, across, tree, tmp_path / "all").left_out == ()
+        within = FilesSource("files", tree, one_file_system=True)
+        result = check_round_trip(site, within, tree, tmp_path / "some", b"calls/mounted/far")
+    assert named(result.left_out) == {
+        "files/calls/mounted": "has another file system mounted on it"
+    }
+
+
+def test_a_mount_that_numbers_files_anew_shows_no_change_where_told_so(
+    site: Site, tmp_path: Path
+) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    (tmp_path / "scratch").mkdir()
+
+    def vectors(*, ignore_inode: bool) -> dict[bytes, tuple[int, ...]]:
+        """What would tell a change, but ctime: such a mount leaves it alone, `rename` does not."""
+        source = FilesSource("files", tree, ignore_inode=ignore_inode)
+        return {
+            one.path: one.vector[:3] + one.vector[4:]
+            for one in found_in(source, tmp_path / "scratch")
+            if one.vector is not None and one.kind == "file"
+        }
+
+    ignoring, watching = vectors(ignore_inode=True), vectors(ignore_inode=False)
+    for path in [path for path in tree.rglob("*") if path.is_file()]:
+        twin = path.with_suffix(".twin")
+        shutil.copy2(path, twin)
+        twin.rename(path)
+    assert vectors(ignore_inode=True) == ignoring
+    assert vectors(ignore_inode=False) != watching
+    check_round_trip(site, FilesSource("files", tree, ignore_inode=True), tree, tmp_path / "out")
+
+
+def test_second_names_on_such_a_mount_are_files_of_their_own(site: Site, tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    os.link(tree / "note.txt", tree / "same")
+    assert site.back_up(FilesSource("files", tree, ignore_inode=True)).complete
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    restored = tmp_path / "out" / "files"
+    assert (restored / "same").read_bytes() == (tree / "note.txt").read_bytes()
+    assert (restored / "same").stat().st_nlink == 1
+
+
+@pytest.fixture
+def scratch_of(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is removed however deep it became: Python's own way to do so recurses."""
+    yield tmp_path
+    subprocess.run(["rm", "-rf", tmp_path / "tree", tmp_path / "tree-out"], check=True)
+
+
+def dig(top: Path, name: str, levels: int) -> None:
+    """Make folders in folders, deeper than a path may be long, with a file at the bottom."""
+    top.mkdir()
+    descriptor = os.open(top, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=descriptor)
+        deeper = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = deeper
+    with open(os.open("leaf", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor), "wb") as file:  # noqa: PTH123 - relative to an open folder
+        file.write(b"at the bottom")
+    os.close(descriptor)
+
+
+def seen_by_folders(top: Path, scratch: Path) -> dict[bytes, tuple[object, ...]]:
+    """What lies below a folder, however deep: the kernel would refuse to look at it by paths."""
+    scratch.mkdir(exist_ok=True)
+    seen: dict[bytes, tuple[object, ...]] = {}
+    with FilesSource("a", top).opened(scratch, now) as opened:
+        for item in opened.scan():
+            assert not isinstance(item, Unread)
+            content = bytearray(item.size)
+            if item.kind == "file":
+                with opened.read(item) as file:
+                    assert file.readinto(memoryview(content)) == item.size
+            seen[item.path] = (item.kind, item.mode, item.modified_ns, bytes(content))
+    del seen[b""]
+    return seen
+
+
+@pytest.mark.parametrize(("name", "levels"), [("d" * 200, 45), ("d", 3000)])
+def test_paths_longer_than_the_kernel_takes_come_back(
+    site: Site, scratch_of: Path, name: str, levels: int
+) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, name, levels)
+    (tree / "zz").write_text("after the deep one")
+    result = site.back_up(tree)
+    assert (result.complete, result.files, result.directories) == (True, 2, levels + 1)
+    assert site.restore("latest", scratch_of / "tree-out").problems == ()
+    wanted = seen_by_folders(tree, scratch_of / "scratch")
+    assert seen_by_folders(scratch_of / "tree-out" / "files", scratch_of / "scratch") == wanted
+    deep = b"/".join([name.encode()] * levels) + b"/leaf"
+    assert wanted[deep][3] == b"at the bottom"
+    assert len(deep) > 4096
+
+
+def test_a_tree_deeper_than_pythons_stack_is_walked_with_few_open_folders(
+    scratch_of: Path,
+) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, "d", 3000)
+    (tree / "zz").write_text("after the deep one")
+    (scratch_of / "scratch").mkdir()
+    most = 0
+    paths = []
+    with FilesSource("a", tree).opened(scratch_of / "scratch", now) as opened:
+        for number, item in enumerate(opened.scan()):
+            assert not isinstance(item, Unread)
+            paths.append(item.path)
+            if not number % 500:
+                most = max(most, len(list(Path("/proc/self/fd").iterdir())))
+    assert len(paths) == 3003
+    assert paths[-2:] == [b"d/" * 3000 + b"leaf", b"zz"]
+    assert most < 100
+
+
+def test_a_path_without_end_is_named_and_not_followed(scratch_of: Path) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, "d" * 250, 270)
+    (scratch_of / "scratch").mkdir()
+    with FilesSource("a", tree).opened(scratch_of / "scratch", now) as opened:
+        unread = [item for item in opened.scan() if isinstance(item, Unread)]
+    assert [item.reason for item in unread] == [
+        "lies too deep: its path is longer than 65,536 bytes"
+    ]
+
+
+def walk_and_move(scratch_of: Path, *depths: int) -> tuple[list[bytes], list[str]]:
+    """Walk 80 folders down; at the bottom move those of the given depths elsewhere."""
+    tree = scratch_of / "tree"
+    dig(tree, "d", 80)
+    (tree / "zz").write_text("after the deep one")
+    elsewhere = scratch_of / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "secret").write_text("not of this source")
+    (scratch_of / "scratch").mkdir()
+    paths, unread = [], []
+    with FilesSource("a", tree).opened(scratch_of / "scratch", now) as opened:
+        for item in opened.scan():
+            if isinstance(item, Unread):
+                unread.append(item.path)
+                continue
+            paths.append(item.path)
+            if item.path.endswith(b"leaf"):
+                for depth in depths:
+                    (tree / "/".join("d" * depth)).rename(elsewhere / str(depth))
+    return paths, unread
+
+
+def test_folders_that_are_moved_while_they_are_walked_lead_nowhere_else(scratch_of: Path) -> None:
+    # Some thirty folders are open, so the way back leads through some that are not.
+    paths, unread = walk_and_move(scratch_of, 41)
+    assert paths[1:] == [b"d/" * n + b"d" for n in range(80)] + [b"d/" * 80 + b"leaf", b"zz"]
+    assert unread == []
+
+
+def test_a_folder_that_cannot_be_found_again_is_named(scratch_of: Path) -> None:
+    paths, unread = walk_and_move(scratch_of, 42, 41)
+    assert paths[-1] == b"zz"
+    assert not [path for path in paths if b"secret" in path]
+    assert unread == ["a/" + "/".join("d" * 41)]
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root reads everything, so the refusal is made here, where the kernel would make it.
+    tree = plain_tree(tmp_path / "tree")
+    original = os.scandir
+    inode = (tree / "calls").stat().st_ino
+
+    def refusing(path: int) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        if os.fstat(path).st_ino == inode:
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refusing)
+        result = site.back_up(tree)
+    assert named(result.unread) == {"files/calls": "cannot be read: Permission denied"}
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    wanted = describe(tree)
+    del wanted[b"calls/one.wav"], wanted[b"calls/two.wav"]
+    assert describe(tmp_path / "out" / "files") == wanted
+
+
+def test_more_attributes_than_are_kept_are_noted(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    os.setxattr(tree / "note.txt", "user.a", b"a" * 600)
+    os.setxattr(tree / "note.txt", "user.b", b"b" * 600)
+    monkeypatch.setattr("backup.sources.files._XATTR_BYTES", 1000)
+    result = site.back_up(tree)
+    assert result.complete
+    assert set(named(result.left_out)) == {"files/note.txt"}
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert os.listxattr(tmp_path / "out" / "files" / "note.txt") == ["user.a"]

@@ -1,0 +1,93 @@
+"""FORMAT.md says what the code does, as far as a test can compare the two."""
+
+import json
+import re
+from pathlib import Path
+
+import backup
+from backup import break_glass
+from backup.format.frame import LARGEST_STORED
+from backup.format.keep import MOST_LISTED
+from backup.format.layout import (
+    LARGEST_COPY,
+    LARGEST_KEEP,
+    LARGEST_KEY,
+    LARGEST_NUMBER,
+    LARGEST_ROOT,
+    LARGEST_SNAPSHOT,
+)
+from backup.format.pack import CAPACITY, LARGEST_PACK, SEGMENT_PAYLOAD
+from backup.format.root import LARGEST_GENERATION
+from backup.format.signed import KEEP_CONTEXT, KEY_CONTEXT, ROOT_CONTEXT, SNAPSHOT_CONTEXT
+from backup.format.snapshot import DEEPEST_TREE, MOST_UNREAD_BYTES, MOST_UNREAD_NAMED
+from tests.backup.test_vectors import FAILURES, FILES, LENIENT, object_bytes
+
+TEXT = (Path(backup.__file__).parent / "FORMAT.md").read_text()
+MIB = 1024 * 1024
+
+
+def section(title: str) -> str:
+    (found,) = re.findall(rf"^#+ {re.escape(title)}$(.*?)(?=^## |\Z)", TEXT, re.M | re.S)
+    return str(found)
+
+
+def test_every_failure_of_the_vectors_is_explained() -> None:
+    table = re.findall(
+        r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", section("What a reader must refuse"), re.M
+    )
+    explained = {name for row in table for name in re.findall(r"`([a-z-]+)`", row)}
+    assert explained == set(FAILURES)
+    (lenient,) = re.findall(r"may be lenient .*", TEXT)
+    assert set(re.findall(r"`([a-z-]+)`", lenient)) == LENIENT
+
+
+def test_contexts_are_those_that_are_signed_under() -> None:
+    named = set(re.findall(r"`(standfast-backup-1 \w+)`", section("Signatures")))
+    contexts = (ROOT_CONTEXT, KEY_CONTEXT, KEEP_CONTEXT, SNAPSHOT_CONTEXT)
+    assert named == {context.decode() for context in contexts}
+
+
+def test_sizes_are_those_that_are_read() -> None:
+    objects = section("Objects")
+    assert LARGEST_ROOT == LARGEST_KEY == LARGEST_COPY == MIB
+    assert "copies of this page and the reader | 1 MiB" in objects
+    assert (LARGEST_KEEP, LARGEST_SNAPSHOT) == (16 * MIB, 64 * MIB)
+    assert "keep record | 16 MiB | and at most 100,000 things" in objects
+    assert "snapshot | 64 MiB" in objects
+    assert f"pack | {LARGEST_PACK:,}" in objects
+    assert MOST_LISTED == 100_000
+    assert LARGEST_GENERATION == 2**32 - 1
+    assert LARGEST_STORED == 8 * MIB + 1
+    assert f"{SEGMENT_PAYLOAD:,}" in section("Pack")
+    assert f"{CAPACITY:,}" in section("Pack")
+    assert f"{LARGEST_NUMBER:,}" in section("Limits")
+    assert (DEEPEST_TREE, MOST_UNREAD_NAMED, MOST_UNREAD_BYTES) == (8, 10_000, 4 * MIB)
+    assert "at most 8\n" in section("Snapshot")
+    assert "at most 10,000 and 4 MiB of them" in section("Snapshot")
+
+
+def test_the_copies_in_the_vault_are_small_enough_to_be_read() -> None:
+    for path in (Path(break_glass.__file__), Path(backup.__file__).parent / "FORMAT.md"):
+        assert path.stat().st_size < LARGEST_COPY
+
+
+def test_records_have_the_fields_that_the_page_lists() -> None:
+    titles = {"root": "Root record", "key": "Key record", "keep": "Keep record"}
+    for kind, title in (titles | {"snapshot": "Snapshot"}).items():
+        for vector in FILES[kind]["vectors"]:
+            if "name" in vector:
+                line = object_bytes(FILES[kind], vector).partition(b"\n")[0]
+                value = {"record": json.loads(line), "sealed": vector.get("body", {})}
+                blocks = re.findall(r"```\n(.*?)```", section(title), re.S)
+                listed = set(re.findall(r'"(\w+)":', "".join(blocks)))
+                # A link is explained once for all records.
+                assert fields_in(value) - listed <= {"record", "sealed", "number", "sha256"}
+                assert listed <= fields_in(value)
+
+
+def fields_in(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*map(fields_in, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(fields_in, value))
+    return set()

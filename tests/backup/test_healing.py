@@ -1,0 +1,160 @@
+"""A lost or damaged pack costs nothing that another point still holds."""
+
+from pathlib import Path
+
+import pytest
+
+from backup.errors import Damaged
+from backup.format.manifest import BlobRef
+from backup.reading.blob_reader import BlobReader
+from backup.reading.looking import leaves, top_page
+from backup.reading.selection import Selection
+from backup.records import RestoreResult
+from tests.backup.site import Site, TamperedStore
+from tests.backup.trees import KIB, describe, noise, plain_tree
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    top = plain_tree(tmp_path / "source")
+    for number in range(5):
+        (top / f"{number}.wav").write_bytes(noise(700 * KIB, 20 + number))
+    return top
+
+
+def data_packs(site: Site, point: str) -> list[str]:
+    """The packs that hold files of a point, and not its pages."""
+    repository = site.repository()
+    chosen = repository.resolve(point)
+    packs = {ref.pack.hex() for entry in repository.entries(chosen) for ref in entry.blobs}
+    return [name for name in vault_of(site).names("w/desk-1/p/") if name[-64:] in packs]
+
+
+def vault_of(site: Site) -> TamperedStore:
+    assert isinstance(site.vault, TamperedStore)
+    return site.vault
+
+
+def resent(site: Site, source: Path) -> list[str]:
+    """Two points of one tree that have no data pack in common; gives the first one's packs."""
+    site.back_up(source)
+    old = data_packs(site, "1")
+    kept = {name: site.vault.get(name) for name in old}
+    for name in old:
+        vault_of(site).remove(name)
+    # The writer finds that they are gone, and sends their content again.
+    assert any("gone" in warning for warning in site.back_up(source).warnings)
+    for name, data in kept.items():
+        site.vault.put(name, data)
+    assert not set(old) & set(data_packs(site, "2"))
+    return old
+
+
+def check(result: RestoreResult, out: Path, expected: dict[bytes, tuple[object, ...]]) -> None:
+    assert result.problems == ()
+    assert describe(out / "files") == expected
+    assert result.healed
+    assert all("healed from desk-1/0000000002" in one for one in result.healed)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("how", ["removed", "flipped", "cut"])
+def test_what_was_sent_again_heals_the_older_point(
+    site: Site, source: Path, tmp_path: Path, how: str, lanes: int
+) -> None:
+    expected = describe(source)
+    old = resent(site, source)
+    for name in old:
+        data = bytearray(site.vault.get(name))
+        match how:
+            case "removed":
+                vault_of(site).remove(name)
+            case "flipped":
+                for at in range(5000, len(data), 60_000):
+                    data[at] ^= 1
+                vault_of(site).replace(name, bytes(data))
+            case "cut":
+                vault_of(site).replace(name, bytes(data[: len(data) // 2]))
+    check(site.restore("1", tmp_path / "out", lanes=lanes), tmp_path / "out", expected)
+    repository = site.repository()
+    pieces = repository.stream(repository.resolve("1"), "files/4.wav")
+    assert b"".join(pieces) == (source / "4.wav").read_bytes()
+
+
+def test_a_sound_point_is_not_said_to_be_healed(site: Site, source: Path, tmp_path: Path) -> None:
+    resent(site, source)
+    assert site.restore("1", tmp_path / "out").healed == ()
+
+
+def test_what_no_other_point_holds_is_lost_and_only_that(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    (source / "only-here.bin").write_bytes(noise(300 * KIB, 77))
+    expected = describe(source)
+    site.back_up(source)
+    old = data_packs(site, "1")
+    for name in old:
+        vault_of(site).remove(name)
+    (source / "only-here.bin").unlink()
+    site.back_up(source)
+    result = site.restore("1", tmp_path / "out")
+    assert [problem.path for problem in result.problems] == ["files/only-here.bin"]
+    assert all(problem.is_damage and problem.is_missing for problem in result.problems)
+    restored = describe(tmp_path / "out/files")
+    assert restored == {path: facts for path, facts in expected.items() if b"only" not in path}
+
+
+def test_a_lost_pack_that_comes_back_completes_the_restore(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    expected = describe(source)
+    site.back_up(source)
+    name = max(data_packs(site, "1"), key=lambda name: site.vault.stat(name).size_bytes)
+    data = site.vault.get(name)
+    vault_of(site).remove(name)
+    result = site.restore("1", tmp_path / "out")
+    assert result.problems
+    site.vault.put(name, data)
+    result = site.restore("1", tmp_path / "out")
+    assert (result.problems, result.is_resumed) == ((), True)
+    assert describe(tmp_path / "out/files") == expected
+
+
+def test_a_check_of_the_packs_heals_nothing(site: Site, source: Path) -> None:
+    for name in resent(site, source):
+        vault_of(site).remove(name)
+    repository = site.repository()
+    point = repository.resolve("1")
+    _, _, reader = repository.open_point(point)
+    (entry,) = repository.entries(point, ["files/4.wav"])
+    with pytest.raises(Damaged, match="missing"):
+        reader.blob(entry.blobs[0])
+
+
+def test_a_lost_page_costs_what_it_lists_and_nothing_else(site: Site, tmp_path: Path) -> None:
+    source = tmp_path / "many"
+    source.mkdir()
+    for number in range(6000):
+        (source / f"{number:04}").write_text(f"{number}")
+    site.back_up(source)
+    repository = site.repository()
+    _, body, reader = repository.open_point(repository.resolve("1"))
+    pages = list(leaves(reader, top_page(body), Selection(())))
+    assert len(pages) > 1
+    lost = pages[1].listed
+    assert lost is not None
+    real = BlobReader.blob
+
+    def blob(self: BlobReader, ref: BlobRef) -> bytes:
+        if ref.id == lost.page.id:
+            raise Damaged("this page is gone")
+        return real(self, ref)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BlobReader, "blob", blob)
+        for lanes in (1, 2):
+            result = site.restore("1", tmp_path / f"out{lanes}", lanes=lanes)
+            (problem,) = result.problems
+            assert problem.is_damage
+            assert f"{lost.entries:,}" in problem.path
+            assert result.files == 6000 - lost.entries

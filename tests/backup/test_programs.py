@@ -1,0 +1,140 @@
+"""Programs that give or take data: streamed, ended, and never heard saying a secret."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backup.errors import Damaged
+from backup.sources.programs import (
+    Command,
+    Output,
+    ProgramFailed,
+    answer_of,
+    find_program,
+    running,
+)
+from backup.targets import feed
+from tests.servers import wait_until
+
+
+def shell(script: str, *secrets: str) -> Command:
+    return Command(
+        arguments=("/bin/sh", "-c", script),
+        environment={"PATH": os.environ["PATH"], "WORD": "".join(secrets)},
+        secrets=secrets,
+    )
+
+
+def content_of(command: Command, *, first: bytes = b"") -> tuple[bytes, int, list[str]]:
+    """What a program gives, the size that it had before it was read, and what failed."""
+    failures: list[str] = []
+    given = b""
+    with running(command, gives=True) as program:
+        output = Output(program, first=first, on_failure=failures.append)
+        size = output.size
+        buffer = memoryview(bytearray(50_000))
+        while count := output.readinto(buffer):
+            given += buffer[:count]
+        assert output.size == len(given)
+    return given, size, failures
+
+
+def test_a_short_output_has_its_size_before_it_is_read() -> None:
+    assert content_of(shell("printf abc"), first=b"x") == (b"xabc", 4, [])
+    assert content_of(shell(":")) == (b"", 0, [])
+
+
+def test_a_long_output_has_its_size_once_it_ended() -> None:
+    given, size, failures = content_of(shell("head -c 3000000 /dev/zero"), first=b"x")
+    assert given == b"x" + bytes(3_000_000)
+    assert size > 1 << 60
+    assert failures == []
+
+
+@pytest.mark.parametrize("size", [0, 10, 65_535, 65_536, 65_537, 1_000_000])
+def test_an_output_counts_only_when_its_program_succeeded(size: int) -> None:
+    command = shell(f"head -c {size} /dev/zero; echo fatal: it broke >&2; exit 3")
+    with pytest.raises(OSError, match="sh ended with 3: fatal: it broke"):
+        content_of(command)
+
+
+def test_a_program_killed_in_the_middle_is_a_failure() -> None:
+    with pytest.raises(OSError, match="sh ended with -9"):
+        content_of(shell("head -c 200000 /dev/zero; kill -9 $$"))
+
+
+def test_a_program_that_falls_silent_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup.sources.programs._SILENT_SECONDS", 0.2)
+    begun = time.monotonic()
+    with pytest.raises(OSError, match="nothing came for"):
+        content_of(shell("head -c 200000 /dev/zero; sleep 60"))
+    assert time.monotonic() - begun < 30
+
+
+def test_no_program_outlives_its_block_nor_does_what_it_started(tmp_path: Path) -> None:
+    noted = tmp_path / "pids"
+    script = f"sleep 60 & echo $$ $! > {noted}.new; mv {noted}.new {noted}; wait"
+    with running(shell(script), gives=True):
+        wait_until(noted.exists, "the program runs")
+    for pid in noted.read_text().split():
+        wait_until(lambda pid=pid: not _runs(int(pid)), "it is gone")  # type: ignore[misc]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in ("Z", "X")
+
+
+def test_what_a_program_says_is_cut_short_and_without_secrets() -> None:
+    word = "pass-word"
+    script = 'echo "error: $WORD is wrong" >&2; printf "hint: \\033[31mred\\n" >&2; exit 1'
+    with pytest.raises(ProgramFailed) as failed:
+        answer_of(shell(script, word))
+    assert str(failed.value) == "sh ended with 1: error: … is wrong"
+    with pytest.raises(ProgramFailed) as failed:
+        answer_of(shell("head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1"))
+    assert len(str(failed.value)) < 400
+    assert word not in repr(shell("", word))
+
+
+def test_what_cannot_be_started_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProgramFailed, match=r"pg_dump is not in .*: install the package p"):
+        find_program(["pg_dump"], tmp_path, "p")
+    (tmp_path / "pg_dump").write_bytes(b"no program")
+    (tmp_path / "pg_dump").chmod(0o755)
+    command = Command(arguments=(str(tmp_path / "pg_dump"),), environment={})
+    for start in (answer_of, lambda one: running(one).__enter__()):
+        with pytest.raises(ProgramFailed, match="pg_dump cannot be started: Exec format error"):
+            start(command)
+
+
+def test_a_program_is_fed_to_its_end_and_its_words_are_given(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    pieces = [bytes([n]) * 100_000 for n in range(30)]
+    status, sent, said = feed(shell(f"cat > {taken}; echo done >&2"), lambda: iter(pieces))
+    assert (status, sent, said) == (0, 3_000_000, ["done"])
+    assert taken.read_bytes() == b"".join(pieces)
+
+
+def test_a_program_that_ends_before_its_input_is_asked_why() -> None:
+    endless = iter(lambda: bytes(100_000), b"")
+    status, _, said = feed(shell("head -c 10 >/dev/null; echo full >&2; exit 5"), lambda: endless)
+    assert (status, said) == (5, ["full"])
+
+
+def test_a_stream_that_breaks_off_is_never_taken_for_its_end(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+
+    def damaged() -> Iterator[bytes]:
+        yield b"half"
+        raise Damaged("a pack is not what was written")
+
+    with pytest.raises(Damaged):
+        feed(shell(f"cat >/dev/null; touch {ended}"), damaged)
+    assert not ended.exists()

@@ -1,0 +1,179 @@
+"""Large files come back in pieces, written by all lanes, and no less safely than others."""
+
+import errno
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.records import Progress
+from backup.restoring import pieces, restore, straight
+from backup.restoring.straight import Straight
+from backup.stores.directory import DirectoryStore
+from tests.backup.site import Site, new_site
+from tests.backup.trees import KIB, describe, noise
+
+BLOCK = 4096
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "SPLIT_BYTES", 1000 * KIB)
+    monkeypatch.setattr(pieces, "_PIECE_BYTES", 300 * KIB)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    top = tmp_path / "source"
+    (top / "calls").mkdir(parents=True)
+    chance = random.Random(7)
+    words = [chance.randbytes(3).hex() for _ in range(900)]
+    (top / "crm.sql").write_text(" ".join(chance.choices(words, k=700_000)))
+    os.link(top / "crm.sql", top / "crm-again.sql")
+    os.setxattr(top / "crm.sql", "user.case", b"42")
+    (top / "crm.sql").chmod(0o440)
+    (top / "calls/long.wav").write_bytes(noise(9001 * KIB + 17, 1))
+    (top / "calls/short.wav").write_bytes(noise(700 * KIB, 2))
+    (top / "note.txt").write_text("who called, and why")
+    (top / "calls").chmod(0o555)
+    return top
+
+
+@pytest.fixture
+def stored(tmp_path: Path, source: Path) -> Site:
+    site = new_site(tmp_path / "site", DirectoryStore(tmp_path / "vault"))
+    site.back_up(source)
+    return site
+
+
+@pytest.mark.parametrize("syncs", [True, False], ids=["synced", "through the cache"])
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_comes_back_in_pieces_is_what_it_was(
+    stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    lanes: int, syncs: bool,
+) -> None:  # fmt: skip
+    handed_out = []
+
+    def counted(*arguments: Any) -> Any:
+        for piece in pieces.pieces_of(*arguments):
+            handed_out.append(piece.start)
+            yield piece
+
+    monkeypatch.setattr(restore, "pieces_of", counted)
+    result = stored.restore("latest", tmp_path / "out", lanes=lanes, syncs=syncs)
+    assert result.problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+    assert result.files == 5
+    assert len(handed_out) > 10
+    assert any(start % BLOCK for start in handed_out)
+
+
+def test_a_damaged_piece_costs_its_file_and_no_other(
+    stored: Site, source: Path, tmp_path: Path
+) -> None:
+    expected = describe(source)
+    largest = max((tmp_path / "vault").rglob("p/*/*"), key=lambda path: path.stat().st_size)
+    largest.chmod(0o600)
+    with largest.open("r+b") as pack:
+        pack.seek(3000 * KIB)
+        pack.write(bytes(64 * KIB))
+    result = stored.restore("latest", tmp_path / "out", lanes=2)
+    assert [problem.path for problem in result.problems] == ["files/calls/long.wav"]
+    assert result.problems[0].is_damage
+    del expected[b"calls/long.wav"]
+    found = describe(tmp_path / "out/files")
+    assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["second name", "symlink", "gone"])
+def test_what_somebody_puts_in_the_place_of_an_unfinished_file_is_not_written_to(
+    stored: Site, tmp_path: Path, kind: str
+) -> None:
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    victim.write_text("of somebody else")
+    made = out / "files/crm-again.sql"
+
+    def meddle(_: Progress) -> None:
+        if made.exists() and made.stat().st_size == 0:
+            made.unlink()
+            if kind == "second name":
+                made.hardlink_to(victim)
+            elif kind == "symlink":
+                made.symlink_to(victim)
+
+    result = stored.restore("latest", out, lanes=1, progress=meddle)
+    assert "files/crm-again.sql" in [problem.path for problem in result.problems]
+    assert victim.read_text() == "of somebody else"
+    assert victim.stat().st_mode & 0o777 != 0o440
+
+
+def test_a_restore_that_was_cut_off_in_its_pieces_is_gone_on_with(
+    stored: Site, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def stop(progress: Progress) -> None:
+        if progress.bytes_done > 4000 * KIB:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stored.restore("latest", out, lanes=1, progress=stop)
+    result = stored.restore("latest", out, lanes=2)
+    assert (result.is_resumed, result.problems) == (True, ())
+    assert describe(out / "files") == describe(source)
+
+
+@pytest.mark.parametrize("is_able", [True, False], ids=["direct", "not direct"])
+def test_stretches_are_written_where_they_belong_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_able: bool
+) -> None:
+    if not is_able:
+        monkeypatch.setattr(straight, "_set_direct", lambda *_, **__: None)
+    monkeypatch.setattr(straight, "_BUFFER_BYTES", 4 * BLOCK)
+    pen = Straight()
+    chance = random.Random(3)
+    for number in range(60):
+        length = chance.choice([1, BLOCK - 1, BLOCK, 3 * BLOCK + 5, 40_000])
+        start = chance.choice([0, 1, BLOCK, 2 * BLOCK - 1, 9_999])
+        before, content = bytes(60_000), noise(length, number)
+        path = tmp_path / str(number)
+        path.write_bytes(before)
+        descriptor = os.open(path, os.O_WRONLY)
+        pen.begin(descriptor, start)
+        rest = memoryview(content)
+        while rest:
+            count = chance.randrange(1, 9000)
+            pen.write(rest[:count])
+            rest = rest[count:]
+        pen.end()
+        os.close(descriptor)
+        assert path.read_bytes() == before[:start] + content + before[start + length :]
+
+
+def test_a_file_system_that_cannot_write_directly_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_direct = False
+
+    def set_direct(_: int, *, on: bool) -> None:
+        nonlocal is_direct
+        is_direct = on
+
+    def pwrite(descriptor: int, content: memoryview, start: int) -> int:
+        if is_direct:
+            raise OSError(errno.EINVAL, "not here")
+        return real(descriptor, content, start)
+
+    real = os.pwrite
+    monkeypatch.setattr(straight, "_set_direct", set_direct)
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    content = noise(100_000, 1)
+    descriptor = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    pen = Straight()
+    pen.begin(descriptor, 0)
+    pen.write(content)
+    pen.end()
+    os.close(descriptor)
+    assert (tmp_path / "file").read_bytes() == content

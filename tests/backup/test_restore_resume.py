@@ -1,0 +1,266 @@
+"""A restore that was cut off goes on, takes nothing on trust, and ends like one that was not."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.errors import BackupError, NotWritable, UnsafePath
+from backup.reader import Repository
+from backup.records import Progress
+from backup.restoring.straight import Straight
+from backup.stores.directory import DirectoryStore
+from tests.backup.site import Site, new_site
+from tests.backup.trees import KIB, describe, noise, strange_tree
+
+JOURNAL = ".standfast-restore"
+
+
+class CountingStore(DirectoryStore):
+    """Counts what is read of packs."""
+
+    bytes_read = 0
+
+    def _get_range(self, name: str, start: int, length: int | None) -> bytes:
+        data = super()._get_range(name, start, length)
+        if "/p/" in name:
+            self.bytes_read += len(data)
+        return data
+
+    def _read_into(self, name: str, start: int, into: memoryview) -> int:
+        count = super()._read_into(name, start, into)
+        self.bytes_read += count
+        return count
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    top = strange_tree(tmp_path / "source")
+    (top / "long.wav").write_bytes(noise(30_000 * KIB, 9))
+    return top
+
+
+@pytest.fixture
+def stored(tmp_path: Path, source: Path) -> Site:
+    site = new_site(tmp_path / "site", CountingStore(tmp_path / "vault"))
+    site.back_up(source)
+    return site
+
+
+def begun(site: Site, out: Path) -> None:
+    """As a restore leaves the folder that is killed when all but the last is done."""
+    site.restore("latest", out, lanes=1)
+    repository = site.repository()
+    point = repository.resolve("latest")
+    value = {
+        "format": 1,
+        "kind": "restore",
+        "repository": repository.trust.root.repository.hex(),
+        "point": point.name,
+        "snapshot": point.sha256,
+        "patterns": [],
+        "owner": False,
+    }
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True) + "\n"
+    (out / JOURNAL).write_text(text)
+
+
+def read_by(site: Site, out: Path) -> int:
+    """Restore again and give how much of the packs was read."""
+    vault = site.vault
+    assert isinstance(vault, CountingStore)
+    vault.bytes_read = 0
+    result = site.restore("latest", out, lanes=1)
+    assert result.problems == ()
+    assert result.is_resumed
+    assert not (out / JOURNAL).exists()
+    return vault.bytes_read
+
+
+def test_what_is_whole_is_not_read_again(stored: Site, source: Path, tmp_path: Path) -> None:
+    begun(stored, tmp_path / "out")
+    assert read_by(stored, tmp_path / "out") < 1000 * KIB
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_file_is_gone_on_with_in_its_middle(stored: Site, source: Path, tmp_path: Path) -> None:
+    begun(stored, tmp_path / "out")
+    os.truncate(tmp_path / "out/files/long.wav", 20_000 * KIB)
+    assert 9_000 * KIB < read_by(stored, tmp_path / "out") < 20_000 * KIB
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["flip", "zeros", "longer", "empty", "gone", "link", "folder_gone", "hole", "mode", "all_gone"],
+)
+def test_nothing_that_is_there_is_taken_on_trust(
+    stored: Site, source: Path, tmp_path: Path, change: str
+) -> None:
+    out = tmp_path / "out"
+    begun(stored, out)
+    files = out / "files"
+    before = (files / "long.wav").stat()
+    match change:
+        case "flip":
+            with (files / "long.wav").open("r+b") as file:
+                file.seek(15_000 * KIB)
+                byte = file.read(1)[0]
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte ^ 1]))
+            os.utime(files / "long.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
+        case "zeros":
+            (files / "calls/one.wav").write_bytes(bytes(300 * KIB))
+        case "longer":
+            with (files / "note.txt").open("ab") as file:
+                file.write(b"forged")
+        case "empty":
+            os.truncate(files / "note.txt", 0)
+        case "gone":
+            (files / "note.txt").unlink()
+        case "link":
+            (files / "link").unlink()
+            (files / "link").symlink_to("/etc/passwd")
+        case "folder_gone":
+            shutil.rmtree(files / "calls")
+        case "hole":
+            with (files / "sparse").open("r+b") as file:
+                file.write(b"not zero")
+        case "mode":
+            (files / "note.txt").chmod(0o777)
+            (files / "locked").chmod(0o700)
+        case "all_gone":
+            shutil.rmtree(files)
+    read_by(stored, out)
+    assert describe(files) == describe(source)
+
+
+def test_a_name_that_also_stands_elsewhere_is_not_written_through(
+    stored: Site, source: Path, tmp_path: Path
+) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    begun(stored, out)
+    outside.write_bytes(b"precious")
+    outside.chmod(0o640)
+    before = outside.stat()
+    for name in ("long.wav", "empty", "calls/one.wav"):
+        (out / "files" / name).unlink()
+        os.link(outside, out / "files" / name)
+    read_by(stored, out)
+    assert outside.read_bytes() == b"precious"
+    after = outside.stat()
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert describe(out / "files") == describe(source)
+
+
+def test_a_link_put_in_the_way_is_not_followed(stored: Site, tmp_path: Path) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    begun(stored, out)
+    outside.mkdir()
+    shutil.rmtree(out / "files/calls")
+    (out / "files/calls").symlink_to(outside)
+    result = stored.restore("latest", out, lanes=1)
+    assert {problem.path.split("/")[1] for problem in result.problems} == {"calls"}
+    assert list(outside.iterdir()) == []
+    assert (out / JOURNAL).exists(), "something lacks: the same command goes on"
+
+
+@pytest.mark.parametrize(
+    "other", [{"point": "desk-1/0000000009"}, {"patterns": ["files/note.txt"]}, {"owner": True}]
+)
+def test_another_restore_is_not_gone_on_with(
+    stored: Site, tmp_path: Path, other: dict[str, object]
+) -> None:
+    out = tmp_path / "out"
+    begun(stored, out)
+    journal = json.loads((out / JOURNAL).read_text())
+    text = json.dumps(journal | other, separators=(",", ":"), sort_keys=True) + "\n"
+    (out / JOURNAL).write_text(text)
+    before = describe(out)
+    with pytest.raises(UnsafePath, match="another restore"):
+        stored.restore("latest", out)
+    assert describe(out) == before
+
+
+def test_a_torn_journal_in_an_empty_folder_is_begun_anew(
+    stored: Site, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / JOURNAL).write_text('{"format":1,"ki')
+    result = stored.restore("latest", out)
+    assert (result.problems, result.is_resumed) == ((), False)
+    assert describe(out / "files") == describe(source)
+
+
+def test_a_restore_of_some_paths_goes_on_too(stored: Site, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Straight, "write", _full)
+        with pytest.raises(NotWritable):
+            stored.restore("latest", out, "files/long.wav", "files/calls", lanes=1)
+    result = stored.restore("latest", out, "files/long.wav", "files/calls", lanes=1)
+    assert (result.problems, result.is_resumed) == ((), True)
+    assert (out / "files/long.wav").read_bytes() == (source / "long.wav").read_bytes()
+    assert sorted(path.name for path in (out / "files").iterdir()) == ["calls", "long.wav"]
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_stops_the_progress_report_stops_the_restore_and_it_goes_on(
+    stored: Site, source: Path, tmp_path: Path, lanes: int
+) -> None:
+    def stop(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    repository: Repository = stored.repository()
+    point = repository.resolve("latest")
+    with pytest.raises(KeyboardInterrupt):
+        repository.restore(point, tmp_path / "out", progress=stop, lanes=lanes)
+    result = stored.restore("latest", tmp_path / "out", lanes=lanes)
+    assert result.is_resumed
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_store_that_goes_away_ends_the_restore_which_goes_on_later(
+    stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = stored.repository()
+    point = repository.resolve("latest")
+    reads = 0
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def some(self: CountingStore, name: str, *more: Any) -> Any:
+            nonlocal reads
+            reads += "/p/" in name
+            if reads > 12:
+                raise OSError(5, "Input/output error")
+            return real(self, name, *more)
+
+        return some
+
+    with monkeypatch.context() as patch:
+        for way in ("_get_range", "_read_into"):
+            patch.setattr(CountingStore, way, counted(getattr(CountingStore, way)))
+        with pytest.raises(BackupError, match="run again"):
+            repository.restore(point, tmp_path / "out", lanes=1)
+    result = stored.restore("latest", tmp_path / "out")
+    assert (result.problems, result.is_resumed) == ((), True)
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_what_the_point_does_not_have_stays(stored: Site, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    begun(stored, out)
+    (out / "files/calls/added").write_bytes(b"by somebody")
+    os.setxattr(out / "files/long.wav", "user.added", b"by somebody")
+    read_by(stored, out)
+    assert (out / "files/calls/added").read_bytes() == b"by somebody"
+    assert os.getxattr(out / "files/long.wav", "user.added") == b"by somebody"

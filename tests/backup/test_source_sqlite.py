@@ -1,0 +1,83 @@
+"""An SQLite database is backed up while others read and write it, and comes back as one moment."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backup.sources import Found
+from backup.sources.sqlite import SqliteSource
+from tests.backup.site import Site
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A database in WAL mode with two accounts of 100 and a table that takes a while to copy."""
+    path = tmp_path / "crm.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE accounts (id INTEGER PRIMARY KEY, amount INTEGER)")
+        connection.execute("INSERT INTO accounts VALUES (1, 100), (2, 100)")
+        connection.execute("CREATE TABLE calls (n INTEGER, note TEXT)")
+        rows = ((n, f"call {n} " * 20) for n in range(20_000))
+        connection.executemany("INSERT INTO calls VALUES (?, ?)", rows)
+    return path
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_writers_go_on_and_the_copy_is_of_one_moment(
+    site: Site, database: Path, tmp_path: Path
+) -> None:
+    has_ended = threading.Event()
+    moved = 0
+
+    def move_money() -> None:
+        nonlocal moved
+        with closing(sqlite3.connect(database, timeout=1)) as connection:
+            while not has_ended.is_set():
+                with connection:
+                    connection.execute("UPDATE accounts SET amount = amount - 1 WHERE id = 1")
+                    connection.execute("UPDATE accounts SET amount = amount + 1 WHERE id = 2")
+                moved += 1
+
+    writer = threading.Thread(target=move_money)
+    writer.start()
+    try:
+        assert site.back_up(SqliteSource("crm", database)).complete
+    finally:
+        has_ended.set()
+        writer.join()
+    assert moved > 0, "no write was turned away"
+    assert rows(database, "SELECT amount FROM accounts") == [(100 - moved,), (100 + moved,)]
+    site.restore("latest", tmp_path / "out")
+    restored = tmp_path / "out" / "crm" / "crm.db"
+    assert rows(restored, "SELECT sum(amount) FROM accounts") == [(200,)]
+    assert rows(restored, "SELECT count(*), sum(n) FROM calls") == [(20_000, 199_990_000)]
+    assert rows(restored, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_reader_and_a_writer_are_not_held_up_while_the_copy_is_read(
+    site: Site, database: Path, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    # timeout=0: whoever had to wait for a lock would fail at once.
+    with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT count(*) FROM calls").fetchone()
+        with SqliteSource("crm", database).opened(scratch, site.clock) as opened:
+            for found in opened.scan():
+                if isinstance(found, Found) and found.kind == "file":
+                    with opened.read(found) as content:
+                        with closing(sqlite3.connect(database, timeout=0)) as writer, writer:
+                            writer.execute("DELETE FROM calls WHERE n < 100")
+                        assert content.readinto(memoryview(bytearray(1000))) == 1000
+                        assert content.changed() is None
+        assert reader.execute("SELECT count(*) FROM calls").fetchone() == before
+    assert rows(database, "SELECT count(*) FROM calls") == [(19_900,)]

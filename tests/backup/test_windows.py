@@ -1,0 +1,52 @@
+"""Files larger than a window, of every mixture of what compresses and what does not."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.backup.site import Site
+
+MIB = 1024 * 1024
+
+
+def text(size: int) -> bytes:
+    """Lines that compress, and of which none is like another."""
+    lines = random.Random(size)
+    rows = (f"INSERT INTO calls VALUES ({n}, '{lines.getrandbits(64):x}', 'an agent took it');\n"
+            for n in range(size // 50))  # fmt: skip
+    return "".join(rows).encode()[:size]
+
+
+def noise(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+@pytest.mark.parametrize("name", ["dump.sql", "media.wav"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        text(12 * MIB),
+        noise(12 * MIB),
+        text(9 * MIB) + noise(4 * MIB) + text(5 * MIB),
+        noise(3 * MIB) + bytes(9 * MIB) + text(3 * MIB),
+        b"".join(noise(300_000 + n) + text(300_000 + n) for n in range(20)),
+    ],
+    ids=["text", "noise", "text, noise, text", "noise, zeros, text", "in turn"],
+)
+def test_a_file_of_many_windows_comes_back(
+    site: Site, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / name).write_bytes(content)
+    (tmp_path / "tree" / "small").write_bytes(text(20_000))
+    assert site.back_up(tmp_path / "tree").complete
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert (tmp_path / "out" / "files" / name).read_bytes() == content
+    # The next day half of it is known.
+    (tmp_path / "tree" / name).write_bytes(content[: len(content) // 2] + text(2 * MIB))
+    site.clock.forward(hours=24)
+    assert site.back_up(tmp_path / "tree").complete
+    assert site.restore("latest", tmp_path / "second").problems == ()
+    restored = (tmp_path / "second" / "files" / name).read_bytes()
+    assert restored == content[: len(content) // 2] + text(2 * MIB)

@@ -1,0 +1,34 @@
+"""CACAO files at the command line: told by what they say, brought in, and handed out."""
+
+import json
+
+from tests.cli.desk import Desk
+from tests.playbook.cacao.build import END, action, named, text
+
+BLOCK = named("action", 1)
+
+
+def test_a_playbook_goes_out_and_comes_back_as_it_was(desk: Desk) -> None:
+    out, back = desk.folder / "out.json", desk.folder / "back.yaml"
+    assert desk.run("playbook", "export", "ransomware", "--to", str(out)).status == 0
+    assert json.loads(out.read_text())["spec_version"] == "cacao-2.0"
+    assert desk.run("playbook", "check", str(out)).status == 0
+    assert desk.run("playbook", "import", str(out), "--to", str(back)).status == 0
+    shown = [desk.run("playbook", "show", name).out.splitlines() for name in (back, "ransomware")]
+    assert shown[0][:-1] == shown[1][:-1]  # the last line is the digest of the file
+    again = desk.run("playbook", "import", str(out), "--to", str(back))
+    assert again.status == 2
+    assert "there already" in again.err
+
+
+def test_what_a_foreign_file_would_run_is_named_and_checked_by_the_path_in_it(desk: Desk) -> None:
+    foreign = desk.folder / "foreign.json"
+    step = action(END, {"type": "bash", "command": "iptables -A x"}, name="Block it")
+    foreign.write_text(text({BLOCK: step}, BLOCK))
+    answer = desk.run("playbook", "import", str(foreign), "--to", str(desk.folder / "mine.yaml"))
+    assert "[commands.block_it], which this place must allow" in answer.out
+    assert "iptables -A x" in answer.out
+    foreign.write_text(text({BLOCK: action(named("action", 7), step)}, BLOCK))
+    broken = desk.run("playbook", "check", str(foreign))
+    assert broken.status == 2
+    assert f"$.workflow['{BLOCK}'].on_completion: leads to no step" in broken.err

@@ -1,0 +1,186 @@
+"""`standfast deadline`, typed."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from tests.cli.desk import Desk
+
+LAWS = """
+[deadlines]
+jurisdictions = ["EU/EEA"]
+"""
+
+
+@pytest.fixture
+def incident(desk: Desk, quiet_place: Path) -> str:
+    """An exercise whose clocks are watched."""
+    config_file = quiet_place / "standfast.toml"
+    config_file.write_text(config_file.read_text() + LAWS)
+    opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")
+    return str(opened["incident"])
+
+
+def test_what_is_due_follows_from_what_is_stated(desk: Desk, incident: str) -> None:
+    before = desk.json("deadline", "list", incident)["clocks"]
+    assert [clock["standing"] for clock in before] == ["not_started"]
+    assert before[0]["questions"][0]["name"] == "awareness"
+    stated = desk.json("deadline", "fact", incident, "awareness", "--at", "2026-03-02T12:30Z")
+    assert stated["is_news"] is True
+    answer = desk.run("deadline", "list", incident)
+    assert answer.status == ExitStatus.DONE
+    assert "running: tell each controller served [eu-gdpr-33-2-processor]" in answer.out
+    assert "awareness, 2026-03-02 12:30 UTC" in answer.out
+    assert "no legal advice" in answer.out
+    told = desk.run("deadline", "told", incident, "eu-gdpr-33-2-processor", "--receipt", "call 9")
+    assert told.status == ExitStatus.DONE
+    assert "1 more is done" in desk.run("deadline", "list", incident).out
+    assert "met: tell each controller" in desk.run("deadline", "list", incident, "--all").out
+    back = ["told", incident, "eu-gdpr-33-2-processor", "--mistaken", "--receipt", "another client"]
+    assert desk.run("deadline", *back).status == ExitStatus.DONE
+    assert "running: tell each controller" in desk.run("deadline", "list", incident).out
+
+
+def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_place: Path) -> None:
+    opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")
+    answer = desk.run("deadline", "list", opened["incident"])
+    assert answer.status == ExitStatus.USAGE
+    assert "[deadlines]" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["fact", "awareness", "--at", "yesterday"], "write a time as"),
+        (["fact", "awareness", "--at", "2026-03-02T12:30"], "needs its zone"),
+        (["fact", "awarness"], "did you mean 'awareness'"),
+        (["answer", "eu-gdpr-33-2-processor", "perhaps"], "yes or no"),
+        (["form", "us-ca-ag"], "is no duty here"),
+        (["answer", "eu-gdpr-33-2-processor", "no"], "has no test to be judged"),
+        (["affected", "EU/EEA", "many"], "whole number"),
+        (["affected", "EU/EEA"], "needs 2 words"),
+        (["told", "eu-gdpr-33-2-processor"], "--receipt TEXT"),
+        (["delay", "eu-gdpr-33-2-processor"], "--document TEXT"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_would_fit(
+    desk: Desk, incident: str, words: list[str], says: str
+) -> None:
+    answer = desk.run("deadline", words[0], incident, *words[1:])
+    assert answer.status == ExitStatus.USAGE
+    assert says in answer.err
+
+
+@pytest.mark.parametrize("reason", [[], ["--because", " "]])
+@pytest.mark.parametrize("of", [[], ["--threshold"]])
+def test_a_duty_is_not_judged_away_without_a_reason(
+    desk: Desk, incident: str, quiet_place: Path, of: list[str], reason: list[str]
+) -> None:
+    config_file = quiet_place / "standfast.toml"
+    config_file.write_text(config_file.read_text().replace('["EU/EEA"]', '["EU/EEA", "Japan"]'))
+    config_file.write_text(config_file.read_text() + 'parts = ["controller"]\n')
+    duty = "jp-appi-preliminary" if of else "eu-gdpr-34-individuals"
+    before = desk.json("deadline", "list", incident)["clocks"]
+    answer = desk.run("deadline", "answer", incident, duty, "no", *of, *reason)
+    assert answer.status == ExitStatus.USAGE
+    assert "--because TEXT" in answer.err
+    assert desk.json("deadline", "list", incident)["clocks"] == before
+    assert desk.json("deadline", "answer", incident, duty, "yes", *of)["is_news"]
+    why = ["--because", "the laptop was encrypted"]
+    assert desk.json("deadline", "answer", incident, duty, "no", *of, *why)["is_news"]
+
+
+def test_a_time_that_is_stated_moves_only_to_a_time_that_is_given(
+    desk: Desk, incident: str
+) -> None:
+    assert desk.json("deadline", "fact", incident, "awareness")["later"] == 0
+    at = "2026-03-02T12:30Z"
+    assert desk.json("deadline", "fact", incident, "awareness", "--at", at)["later"] == 0
+    before = desk.json("deadline", "list", incident)["clocks"]
+    answer = desk.run("deadline", "fact", incident, "awareness")
+    assert answer.status == ExitStatus.USAGE
+    assert f"awareness is stated already, at {at}; give --at" in answer.err
+    assert desk.json("deadline", "list", incident)["clocks"] == before
+
+
+def test_what_makes_a_date_later_says_how_many(
+    desk: Desk, incident: str, quiet_place: Path
+) -> None:
+    config_file = quiet_place / "standfast.toml"
+    agreement = '\n[contracts.acme]\nclient = "Acme"\nsection = "12.3"\nwithin = 24\n'
+    config_file.write_text(config_file.read_text() + agreement)
+    fact = ["deadline", "fact", incident, "awareness", "--at"]
+    assert desk.json(*fact, "2026-03-02T12:30Z")["later"] == 0
+    assert "1 date becomes later." in desk.run(*fact, "2026-03-03T12:30Z").out
+    assert desk.json(*fact, "2026-03-02T12:30Z")["later"] == 0
+
+
+def test_the_incident_may_be_left_out_while_one_is_open(desk: Desk, incident: str) -> None:
+    duty = "eu-gdpr-33-2-processor"
+    said = desk.json("deadline", "fact", "awareness", "--at", "2026-03-02T12:30Z")
+    assert (said["incident"], said["is_news"]) == (incident, True)
+    assert desk.json("deadline", "list")["clocks"][0]["standing"] == "running"
+    assert desk.json("deadline", "affected", "EU/EEA", "12")["is_news"]
+    assert desk.json("deadline", "content", "what_happened", "A laptop was stolen.")["is_news"]
+    assert desk.json("deadline", "delay", duty, "--document", "letter 7")["is_news"]
+    assert "once law enforcement says" in desk.run("deadline", "list").out
+    assert desk.json("deadline", "told", duty, "--receipt", "call 9")["is_news"]
+    assert desk.run("deadline", "form", duty).status == ExitStatus.DONE
+    assert desk.run("deadline", "calendar").status == ExitStatus.DONE
+    assert (desk.folder / f"{incident}.ics").exists()
+    help_text = desk.run("deadline", "fact", "--help").out
+    assert "{incident}" not in help_text
+
+
+def test_a_form_and_a_calendar_are_files(desk: Desk, incident: str) -> None:
+    answer = desk.run("deadline", "form", incident, "eu-gdpr-33-2-processor")
+    assert answer.status == ExitStatus.DONE  # the rule names no content, so nothing is a gap
+    page = (desk.folder / "eu-gdpr-33-2-processor.html").read_text()
+    assert "Notice to each controller served" in page
+    assert desk.run("deadline", "calendar", incident).status == ExitStatus.DONE
+    assert (desk.folder / f"{incident}.ics").read_text().startswith("BEGIN:VCALENDAR")
+
+
+def test_a_duty_is_shown_with_its_sources(desk: Desk) -> None:
+    answer = desk.run("deadline", "show", "eu-gdpr-33-authority")
+    assert answer.status == ExitStatus.DONE
+    assert "72 hours, from awareness" in answer.out
+    assert "gdprlearninghub.com" in answer.out
+    assert desk.run("deadline", "show", "eu-gdpr-99").status == ExitStatus.USAGE
+
+
+def test_the_places_and_facts_are_listed(desk: Desk) -> None:
+    found = desk.json("deadline", "places")
+    assert sum(found["places"].values()) == 123
+    assert "awareness" in found["facts"]
+
+
+def test_a_duty_that_is_mistyped_is_answered_with_those_that_are_near(
+    desk: Desk, quiet_place: Path
+) -> None:
+    answer = desk.run("deadline", "show", "eu-gdpr-33")
+    assert answer.status == ExitStatus.USAGE
+    assert "did you mean" in answer.err
+    assert "eu-gdpr-33-authority" in answer.err
+
+
+def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
+    desk: Desk, incident: str, quiet_place: Path
+) -> None:
+    assert desk.json("incident", "status", incident)["clocks"] == {"missed": 0, "next_due": None}
+    assert "Legal clocks" not in desk.run("incident", "status", incident).out
+    config_file = quiet_place / "standfast.toml"
+    agreement = '\n[contracts.{0}]\nclient = "{0}"\nsection = "12.3"\nwithin = {1}\n'
+    config_file.write_text(
+        config_file.read_text() + agreement.format("acme", 24) + agreement.format("other", 48)
+    )
+    at = datetime.now(UTC) - timedelta(hours=30)
+    desk.json("deadline", "fact", incident, "awareness", "--at", at.isoformat(timespec="minutes"))
+    clocks = desk.json("incident", "status", incident)["clocks"]
+    assert clocks["missed"] == 1
+    due = clocks["next_due"]
+    said = desk.run("incident", "status", incident).out
+    assert f"Legal clocks: 1 clock missed, the next is due {due[:10]} {due[11:16]} UTC; " in said
+    assert f"`standfast deadline list {incident}`" in said

@@ -1,0 +1,164 @@
+"""What people do by hand for a notice, typed: letters posted, held people told or left out."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from tests.cli.desk import Desk
+from tests.notices.test_smtp_reports import report
+from tests.servers.smtp import SmtpServer
+
+TELL = """
+playbook: tell
+version: 1
+title: Tell
+use_when: People are to be told.
+steps:
+  people:
+    title: Tell the customers
+    do: notices.send
+    with:
+      template: customers-account-takeover
+      audience: customers
+      context: {what_happened: account-takeover}
+    approval: {none_because: a test}
+"""
+MORE = """
+[senders.post]
+kind = "letters"
+return_address = ["1 Example Street", "London N1 9GU"]
+
+[playbooks]
+folder = "playbooks"
+"""
+
+
+@pytest.fixture
+def case(desk: Desk, live_place: Path) -> str:
+    """An incident for five customers: one gets a letter, and two are held."""
+    (live_place / "playbooks").mkdir()
+    (live_place / "playbooks/tell.yaml").write_text(TELL)
+    with sqlite3.connect(live_place / "crm.db") as crm:
+        crm.execute("ALTER TABLE customers ADD COLUMN street")
+        crm.execute("ALTER TABLE customers ADD COLUMN died")
+        crm.execute("UPDATE customers SET email = '', street = '1 Road' WHERE id = 1")
+        crm.execute("UPDATE customers SET died = '2024-02-01' WHERE id IN (2, 3)")
+        crm.execute(
+            "INSERT INTO customers (id, name, email) VALUES (4, 'D', 'd@example.net'),"
+            " (5, 'E', 'e@example.net')"
+        )
+    crm.close()
+    config_file = live_place / "standfast.toml"
+    text = config_file.read_text().replace(
+        "AS address, name FROM",
+        "AS address, name, street AS postal_1, 'Leeds' AS postal_2, died AS died_on FROM",
+    )
+    config_file.write_text(text + MORE)
+    return str(desk.json("incident", "open", "tell")["incident"])
+
+
+def test_a_letter_is_noted_as_posted_and_as_having_come_back(
+    desk: Desk, case: str, live_place: Path
+) -> None:
+    told = desk.json("notice", "accounting")["notices"][0]["counts"]
+    assert told == {"handed over": 2, "printed": 1, "held": 2}
+    (page,) = (live_place / "letters").glob("*.html")
+    mark = page.read_text().partition('<p class="mark">')[2][:8]
+    status = desk.run("incident", "status").out
+    assert f"print and post them, then `standfast notice posted {case} people`" in status
+    assert f"`standfast notice held {case}` names each" in status
+    assert desk.run("notice", "posted", "people", "--at", "tomorrow").status == ExitStatus.USAGE
+    assert desk.run("notice", "posted", "people", "--came-back").status == ExitStatus.USAGE
+    assert desk.run("notice", "posted", "staff").status == ExitStatus.USAGE
+    both = desk.run("notice", "posted", "people", "--came-back", "--thrown-away")
+    assert both.status == ExitStatus.USAGE
+    assert desk.run("notice", "posted", "people", "--thrown-away").status == ExitStatus.USAGE
+    assert desk.json("notice", "posted", "people")["posted"] == 1
+    assert desk.json("notice", "accounting")["untold"] == 2
+    assert desk.run("notice", "posted", "people").status == ExitStatus.USAGE
+    back = desk.json("notice", "posted", "people", "--came-back", "--letter", mark)
+    assert back["came_back"] == 1
+    assert desk.json("notice", "accounting")["notices"][0]["counts"] == {
+        "handed over": 2,
+        "bounced": 1,
+        "held": 2,
+    }
+    assert desk.json("notice", "status")["notices"][0]["heard"]["bounced"] == 1
+
+
+def test_a_report_of_the_relay_makes_its_reader_untold_once(
+    desk: Desk, case: str, smtp_server: SmtpServer
+) -> None:
+    (mail,) = [one for one in smtp_server.delivered if one.recipients == ("d@example.net",)]
+    token = str(mail.message["Message-ID"]).strip("<>").partition("@")[0]
+    (desk.folder / "bounced.eml").write_bytes(report(envelope=token))
+    (desk.folder / "other.eml").write_bytes(report())  # about a mail of others
+    files = ("bounced.eml", "other.eml")
+    heard = desk.json("notice", "reports", *files)
+    assert heard == {"reports": 2, "changed": 1, "settled": 0, "foreign": 1, "unread": 0}
+    assert desk.json("notice", "reports", *files)["changed"] == 0
+    counts = desk.json("notice", "accounting")["notices"][0]["counts"]
+    assert counts == {"handed over": 1, "bounced": 1, "printed": 1, "held": 2}
+    assert desk.json("status")["untold"] == 4
+    assert desk.run("notice", "reports", "nothing.eml").status == ExitStatus.USAGE
+
+
+def test_what_is_told_to_type_names_its_incident_while_another_one_is_open(
+    desk: Desk, case: str
+) -> None:
+    marks = [one["mark"] for one in desk.json("notice", "held")["held"]]
+    other = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    assert other["incident"] != case
+    listed = desk.run("notice", "held", case).out
+    assert f"`standfast notice tell {case} MARK --to" in listed
+    assert f"`standfast notice leave-out {case} MARK --because" in listed
+    apart = ("--to", "heir@example.net", "--because", "heir")
+    told = desk.run("notice", "tell", case, marks[0], *apart).out
+    assert f"Next: `standfast incident resume {case}`." in told
+    wrong = ("--value", "what_happened=not-concerned")
+    corrected = desk.run("notice", "correct", case, "people", *wrong).out
+    assert f"Next: `standfast incident resume {case}`." in corrected
+
+
+def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
+    desk: Desk, case: str
+) -> None:
+    mark = desk.json("notice", "held")["held"][0]["mark"]
+    assert desk.run("notice", "leave-out", mark, "--because", "no heir").status == 0
+    answer = desk.run("incident", "close", case)
+    assert answer.status == ExitStatus.DONE
+    assert "Left as it is: 1 held person undecided, 1 letter not posted; " in answer.out
+    held = desk.run("notice", "held", case)
+    assert held.status == ExitStatus.DONE
+    assert "notice tell" not in held.out
+    assert f"{case} is closed: what was not decided stays so." in held.out
+
+
+def test_the_held_are_listed_told_and_left_out(
+    desk: Desk, case: str, smtp_server: SmtpServer
+) -> None:
+    listed = desk.json("notice", "held")
+    assert listed["exit_status"] == ExitStatus.WAITS_FOR_PEOPLE
+    first, second = (one["mark"] for one in listed["held"])
+    assert "Customer" not in desk.run("notice", "held").out
+    assert "notice held" in desk.run("incident", "status").out
+    assert "2 for a person to decide" in desk.run("status").out
+    nobody = desk.run("notice", "tell", first, "--because", "an heir")
+    assert nobody.status == ExitStatus.USAGE
+    assert "--to ADDRESS" in nobody.err
+    wrong = desk.run("notice", "leave-out", "0000ffff", "--because", "x")
+    assert "notice held" in wrong.err
+    assert desk.run("notice", "leave-out", first).status == ExitStatus.USAGE
+    assert desk.run("notice", "leave-out", first, "--because", "no heir").status == 0
+    planned = desk.json("notice", "tell", second, "--to", "heir@example.net", "--because", "heir")
+    assert planned["needs_approvals"] == 0
+    carried = desk.run("incident", "resume").out
+    assert "Tell somebody who was held" in carried
+    assert "decided; nothing more is to be done" in carried
+    assert [m for m in smtp_server.delivered if m.recipients == ("heir@example.net",)]
+    assert desk.run("notice", "held").status == ExitStatus.DONE
+    assert "to decide" not in desk.run("status").out
+    again = desk.run("notice", "tell", second, "--own-address", "--because", "twice")
+    assert again.status == ExitStatus.USAGE

@@ -1,0 +1,15 @@
+"""Places whose HTTP is up."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.console.places import ALERTS, SIEM, Site, furnish_with, site_at
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A place with a signed trigger that acts, and Alertmanager's."""
+    with site_at(furnish_with(tmp_path, SIEM, ALERTS)) as found:
+        yield found

@@ -1,0 +1,157 @@
+"""Alertmanager, the real one: its groups open one plan, join it, and what is over is noted."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import httpx
+import pytest
+
+from standfast.errors import ConfigurationError
+from standfast.operations import incident
+from standfast.records import Mode
+from tests.console.places import ALERTS, TOKEN, Site, furnish_with, site_at
+from tests.servers import wait_until
+from tests.servers.alertmanager import running_alertmanager
+from tests.triggers.test_alertmanager import GROUP
+
+
+def actions(site: Site, incident_id: str) -> list[str]:
+    return [event.action for event in site.place.ledger.timeline(incident_id)]
+
+
+def accounts(site: Site, incident_id: str) -> list[str]:
+    return sorted(
+        cast("list[str]", site.place.ledger.incidents.get(incident_id).inputs["accounts"])
+    )
+
+
+def test_the_groups_of_a_real_alertmanager_open_plans_and_join_them(
+    site: Site, tmp_path: Path
+) -> None:
+    url = f"{site.url}/triggers/alerts"
+    with running_alertmanager(tmp_path, url, TOKEN) as alertmanager:
+        alertmanager.fire("Takeover", "agent01", "agent02")
+        wait_until(lambda: len(site.incidents) == 1, "the group opened an incident")
+        (first,) = site.place.ledger.incidents.all()
+        assert (first.mode, first.opened_by) == (Mode.PLAN, "trigger:alerts")
+        both = ["agents:agent01", "agents:agent02"]  # at once, or the second a moment later
+        wait_until(lambda: accounts(site, first.id) == both, "both alerts are in it")
+        alertmanager.fire("Takeover", "agent03")
+        wait_until(lambda: len(accounts(site, first.id)) == 3, "the group grew")
+        alertmanager.fire("Other", "agent09")
+        wait_until(lambda: len(site.incidents) == 2, "another group opened another")
+        alertmanager.resolve("Takeover", "agent01", "agent02", "agent03")
+        wait_until(lambda: "trigger.resolved" in actions(site, first.id), "it is over by itself")
+        assert site.place.ledger.incidents.get(first.id).is_open  # people close
+        outcome = incident.advance(site.place, first.id, "direct")
+        assert outcome.state.steps == {}  # a plan: nothing was done, and nothing will be
+
+
+def test_a_group_that_is_repeated_is_one_message(site: Site) -> None:
+    first = site.alert(GROUP).json()
+    again = site.alert(GROUP).json()
+    assert again == {**first, "has_joined": True}
+    assert actions(site, first["incident"]) == ["incident.opened"]
+
+
+def test_only_what_fires_is_an_input(site: Site) -> None:
+    case = site.alert(GROUP).json()["incident"]
+    inputs = site.place.ledger.incidents.get(case).inputs
+    assert inputs["accounts"] == ["agents:a", "agents:c"]
+
+
+def test_what_is_resolved_before_it_fired_opens_nothing(site: Site) -> None:
+    answer = site.alert({**GROUP, "status": "resolved"})
+    assert (answer.status_code, answer.json()) == (200, {"incident": None})
+    assert site.incidents == []
+
+
+def test_an_alert_without_its_account_is_named_and_one_among_others_is_left_out(
+    site: Site,
+) -> None:
+    group = copy.deepcopy(GROUP)
+    del group["alerts"][0]["labels"]["account"]
+    case = site.alert(group).json()["incident"]
+    assert site.place.ledger.incidents.get(case).inputs["accounts"] == ["agents:c"]
+    del group["alerts"][2]["labels"]["account"]
+    answer = site.alert({**group, "groupKey": "other"})
+    assert answer.status_code == 422
+    assert "/alerts/*/labels/account" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"x",
+        b"Bearer",
+        b"Bearer x",
+        f"Bearer {TOKEN}x".encode(),
+        f"Bearer {TOKEN[:-1]}".encode(),
+        f"Basic {TOKEN}".encode(),
+        f"bearer{TOKEN}".encode(),
+        b"Bearer \x80",
+    ],
+)
+def test_without_the_token_nobody_is_let_in(site: Site, header: bytes) -> None:
+    headers = {b"authorization": header}
+    answer = httpx.post(
+        f"{site.url}/triggers/alerts", content=b"{}", headers=headers, trust_env=False
+    )
+    assert answer.status_code == 401
+    assert site.incidents == []
+
+
+def test_a_short_token_is_no_secret_and_lets_nobody_in(tmp_path: Path) -> None:
+    env = {"ALERT_TOKEN": "short", "SCIM_TOKEN": "x"}
+    with site_at(furnish_with(tmp_path, ALERTS), env) as site:
+        assert site.alert(GROUP, "short").status_code == 401
+
+
+BY_PROXY = """
+[serve]
+trusted_proxies = ["127.0.0.0/8"]
+
+[triggers.alerts]
+kind = "alertmanager"
+tokens = []
+client_header = "X-Client-DN"
+client = "CN=alertmanager"
+scenario = "lock"
+inputs = { accounts = "agents:{/alerts/*/labels/account}" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "is_let_in"),
+    [
+        (lambda text: text, True),
+        (lambda text: text.replace('["127.0.0.0/8"]', '["192.0.2.1/32"]'), False),
+        (lambda text: text.replace('"CN=alertmanager"', '"CN=other"'), False),
+    ],
+)
+def test_a_certificate_counts_by_the_word_of_a_trusted_proxy_only(
+    tmp_path: Path, change: Callable[[str], str], is_let_in: bool
+) -> None:
+    with site_at(furnish_with(tmp_path, change(BY_PROXY))) as site:
+
+        def post(*headers: tuple[str, str]) -> int:
+            return httpx.post(
+                f"{site.url}/triggers/alerts",
+                content=json.dumps(GROUP),
+                headers=list(headers),
+                trust_env=False,
+            ).status_code
+
+        dn = ("x-client-dn", "CN=alertmanager")
+        assert post(dn) == (202 if is_let_in else 401)
+        assert post(dn, ("X-Client-DN", "CN=other")) == 401  # one of them is from outside
+        assert post() == 401
+
+
+def test_no_setting_lets_alertmanager_act(tmp_path: Path) -> None:
+    config_file = furnish_with(tmp_path, ALERTS + 'mode = "live"\n')
+    with pytest.raises(ConfigurationError, match=r"alerts\.mode"), site_at(config_file):
+        pass

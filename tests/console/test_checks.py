@@ -1,0 +1,33 @@
+"""`standfast check` says of each trigger whether it would work tonight."""
+
+from pathlib import Path
+
+from standfast.operations.checks import check_place
+from standfast.operations.verdicts import Verdict
+from tests.console.places import ALERTS, ENV, SIEM, furnish_with
+from tests.console.test_suricata import TRIGGERS
+
+
+def told(config_file: Path, env: dict[str, str]) -> list[tuple[Verdict, str]]:
+    report = check_place(config_file, env=env)
+    return [(one.verdict, one.found) for one in report.checks if one.part == "triggers"]
+
+
+def test_each_trigger_that_would_work_says_what_it_does(tmp_path: Path) -> None:
+    found = told(furnish_with(tmp_path, SIEM, ALERTS), ENV)
+    assert (Verdict.OK, "siem: acts by itself, with lock") in found
+    assert (Verdict.OK, "alerts: plans and pages, with lock") in found
+    assert (Verdict.WARN, "siem: nobody is enrolled whom it could page") in found
+
+
+def test_what_would_not_work_is_named_with_its_reference_and_no_secret(tmp_path: Path) -> None:
+    broken = SIEM.replace('"lock"', '"no-such"')
+    env = {**ENV, "SIEM_SECRET": "whsec_c2hvcnQ=", "SIEM_NEXT": "", "ALERT_TOKEN": "short"}
+    found = told(furnish_with(tmp_path, broken, ALERTS, TRIGGERS), env)
+    failures = "\n".join(text for verdict, text in found if verdict is Verdict.FAIL)
+    assert "siem: there is no playbook 'no-such'" in failures
+    assert "env:SIEM_SECRET: a webhook's secret has 24 to 64 bytes" in failures
+    assert "env:SIEM_NEXT is not there or empty" in failures
+    assert "alerts: env:ALERT_TOKEN is shorter than 24 characters" in failures
+    assert "c2hvcnQ" not in failures
+    assert any("there is no" in text and "eve.json yet" in text for _, text in found)

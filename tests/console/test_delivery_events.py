@@ -1,0 +1,192 @@
+"""What SendGrid tells, over real HTTP: signed or nothing, and counted once."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from standfast.operations import incident
+from standfast.records import DeliveryState, EffectState, Mode
+from tests.console.places import ENV, Site, furnish_with, site_at
+from tests.servers.sendgrid import KEY, Fault, SendGrid
+
+TELL = """
+playbook: tell
+version: 1
+title: Tell the staff
+use_when: Somebody must know.
+steps:
+  tell:
+    title: Warn our own staff
+    do: notices.send
+    with:
+      template: staff-heads-up
+      audience: staff
+      sender: grid
+      context:
+        what_happened: account-takeover
+    approval:
+      none_because: It is a test.
+"""
+GRID = """
+[senders.grid]
+kind = "sendgrid"
+key = "env:SENDGRID_KEY"
+event_key = "env:SENDGRID_EVENTS"
+sender_address = "security@example.com"
+url = "{url}"
+timeout_seconds = 1
+
+[playbooks]
+folder = "playbooks"
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, sendgrid_server: SendGrid) -> Iterator[Site]:
+    (tmp_path / "playbooks").mkdir()
+    (tmp_path / "playbooks/tell.yaml").write_text(TELL)
+    config_file = furnish_with(tmp_path, GRID.format(url=sendgrid_server.url))
+    env = {**ENV, "SENDGRID_KEY": KEY, "SENDGRID_EVENTS": sendgrid_server.event_key}
+    with site_at(config_file, env) as found:
+        yield found
+
+
+def told(site: Site) -> str:
+    """Tell three people through SendGrid; give the incident."""
+    opened = incident.open_incident(site.place, "tell", {}, mode=Mode.LIVE, opened_by="dana")
+    incident.advance(site.place, opened.incident, "direct")
+    return opened.incident
+
+
+def tokens(site: Site, incident_id: str) -> list[str]:
+    return [row.token for row in site.place.ledger.effects.of_incident(incident_id)]
+
+
+def states(site: Site, incident_id: str) -> list[EffectState]:
+    return [row.state for row in site.place.ledger.effects.of_incident(incident_id)]
+
+
+def post(site: Site, body: bytes, headers: dict[str, str]) -> int:
+    answer = httpx.post(
+        f"{site.url}/events/sendgrid", content=body, headers=headers, trust_env=False, timeout=30
+    )
+    return answer.status_code
+
+
+def tell(site: Site, account: SendGrid, events: Sequence[dict[str, Any]]) -> int:
+    return post(site, *account.signed(events, int(time.time())))
+
+
+def test_what_became_of_each_mail_is_counted(site: Site, sendgrid_server: SendGrid) -> None:
+    case = told(site)
+    assert states(site, case) == [EffectState.DONE] * 3
+    assert len(sendgrid_server.requests) == 1
+    first, second, third = tokens(site, case)
+    at = int(time.time())
+    event = sendgrid_server.event
+    words = [
+        event(first, "delivered", at),
+        event(second, "bounce", at, type="blocked"),
+        event(third, "dropped", at, reason="Bounced Address"),
+        event(third, "open", at),
+    ]
+    assert tell(site, sendgrid_server, [*words, words[0]]) == 204
+    assert site.place.ledger.deliveries.counts(case) == {
+        ("tell", 1): {
+            DeliveryState.DELIVERED: 1,
+            DeliveryState.BOUNCED: 1,
+            DeliveryState.DROPPED: 1,
+        }
+    }
+    events = len(site.place.ledger.timeline())
+    late = [event(first, "processed", at - 60), event(second, "deferred", at - 30)]
+    assert tell(site, sendgrid_server, [*late, *words]) == 204
+    assert len(site.place.ledger.timeline()) == events
+    assert site.place.ledger.audit.verify().is_whole
+
+
+def test_an_event_settles_what_nobody_knew_and_nothing_is_sent_again(
+    site: Site, sendgrid_server: SendGrid
+) -> None:
+    sendgrid_server.faults.append(Fault(status=-1, takes_place=True))
+    case = told(site)
+    sendgrid_server.let_go.set()
+    assert states(site, case) == [EffectState.UNKNOWN] * 3
+    at = int(time.time())
+    words = [sendgrid_server.event(token, "delivered", at) for token in tokens(site, case)[:2]]
+    assert tell(site, sendgrid_server, words) == 204
+    assert sorted(states(site, case)) == [EffectState.DONE, EffectState.DONE, EffectState.UNKNOWN]
+    incident.advance(site.place, case, "direct")
+    assert len(sendgrid_server.taken) == 3
+
+
+@pytest.mark.parametrize("what", ["key", "body", "time", "old", "ahead", "signature", "none"])
+def test_what_is_not_genuine_changes_nothing(
+    site: Site, sendgrid_server: SendGrid, what: str
+) -> None:
+    case = told(site)
+    at = int(time.time())
+    signed_at = {"old": at - 27 * 3600, "ahead": at + 3600}.get(what, at)
+    key = ec.generate_private_key(ec.SECP256R1()) if what == "key" else None
+    words = [sendgrid_server.event(tokens(site, case)[0], "bounce", at)]
+    body, headers = sendgrid_server.signed(words, signed_at, key=key)
+    if what == "body":
+        body = body.replace(b"bounce", b"deliver")
+    if what == "time":
+        headers["X-Twilio-Email-Event-Webhook-Timestamp"] = str(at - 1)
+    if what == "signature":
+        headers["X-Twilio-Email-Event-Webhook-Signature"] = "no base64!"
+    if what == "none":
+        headers = {}
+    events = len(site.place.ledger.timeline())
+    assert post(site, body, headers) == 401
+    assert site.place.ledger.deliveries.of_incident(case) == {}
+    assert len(site.place.ledger.timeline()) == events
+
+
+def test_events_of_others_and_broken_ones_stop_nobody(
+    site: Site, sendgrid_server: SendGrid
+) -> None:
+    case = told(site)
+    token = tokens(site, case)[0]
+    at = int(time.time())
+    words: list[Any] = [
+        "no event",
+        {},
+        sendgrid_server.event("0" * 32, "delivered", at),
+        sendgrid_server.event(token, "delivered", at, timestamp="soon"),
+        sendgrid_server.event(token, "delivered", at, timestamp=10**30),
+        sendgrid_server.event(token, "exploded", at),
+        {**sendgrid_server.event(token, "delivered", at), "sg_event_id": ["x"]},
+    ]
+    assert tell(site, sendgrid_server, words) == 204
+    assert [one.state for one in site.place.ledger.deliveries.of_incident(case).values()] == [
+        DeliveryState.DELIVERED
+    ]
+
+
+def test_a_signed_message_that_is_no_list_is_taken_and_changes_nothing(
+    site: Site, sendgrid_server: SendGrid
+) -> None:
+    events = len(site.place.ledger.timeline())
+    assert tell(site, sendgrid_server, []) == 204
+    body = b"{"
+    at = int(time.time())
+    _, headers = sendgrid_server.signed([], at)
+    assert post(site, body, headers) == 401
+    assert len(site.place.ledger.timeline()) == events
+
+
+def test_too_large_a_message_is_refused(site: Site, sendgrid_server: SendGrid) -> None:
+    _, headers = sendgrid_server.signed([], int(time.time()))
+    assert post(site, b" " * (4 * 1024 * 1024 + 1), headers) == 413
+
+
+def test_without_a_key_there_is_no_such_page(tmp_path: Path, sendgrid_server: SendGrid) -> None:
+    with site_at(furnish_with(tmp_path)) as bare:
+        assert tell(bare, sendgrid_server, []) == 404

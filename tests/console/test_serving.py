@@ -1,0 +1,160 @@
+"""From a signed message to the lock, by the process that is `standfast serve`; also if it dies."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.serve import Serving
+from standfast.console import beside
+from standfast.operations.incident import look
+from standfast.operations.place import Place, open_place
+from tests.console.places import ENV, SIEM, about, furnish_with, signed
+from tests.flows.places import plain_environment
+from tests.operations.places import enrol_people, furnish, place_at
+from tests.servers import free_port, wait_until
+from tests.servers.scim import ScimServer
+from tests.servers.smtp import SmtpServer
+
+ENTRY = "import sys; from standfast.cli import main; sys.exit(main())"
+
+
+@contextmanager
+def serve(config_file: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `standfast serve` as a user would."""
+    with (config_file.parent / "serve.log").open("ab") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENTRY, "serve", "-c", str(config_file)],
+            env={**plain_environment(env)},
+            stdout=said,
+            stderr=said,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            finally:
+                process.kill()
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def send(url: str, user: str) -> str:
+    body = json.dumps(about(user))
+    headers = signed(body, f"msg_{user}")
+    answer = httpx.post(
+        f"{url}/triggers/siem", content=body, headers=headers, trust_env=False, timeout=30
+    )
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["incident"])
+
+
+def is_over(place: Place, case: str) -> bool:
+    return look(place, case).standing.is_over
+
+
+def test_a_signed_message_locks_the_account_and_a_killed_serve_leaves_nothing_undone(
+    tmp_path: Path, scim_server: ScimServer
+) -> None:
+    first, second = scim_server.create("agent01"), scim_server.create("agent02")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    config_file = furnish(tmp_path, scim_url=scim_server.url, timeout_seconds=2)
+    with config_file.open("a") as file:
+        nowhere = "http://127.0.0.1:9/api"  # Prefect is not what is tested here
+        file.write(SIEM + f'\n[serve]\nport = {port}\nprefect = "{nowhere}"\n')
+    env = {**ENV, "SCIM_TOKEN": scim_server.token}
+    with place_at(config_file, token=scim_server.token) as place:
+        with serve(config_file, env) as process:
+            wait_until(lambda: is_up(url), "it answers", seconds=60)
+            case = send(url, "agent01")
+            wait_until(lambda: is_over(place, case), "the account is locked")
+            assert not scim_server.is_active(first)
+            case = send(url, "agent02")
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        with serve(config_file, env):
+            wait_until(lambda: is_over(place, case), "the next one goes on by itself", seconds=60)
+            assert not scim_server.is_active(second)
+            wait_until(lambda: is_up(url), "it answers again", seconds=60)
+            assert send(url, "agent02") == case
+        assert place.ledger.audit.verify().is_whole
+    said = (tmp_path / "serve.log").read_text()
+    assert "agent0" not in said
+    assert "Traceback" not in said
+
+
+@contextmanager
+def serving_here(place: Place, config_file: Path) -> Iterator[Serving]:
+    """The loop with everything beside it, in this process and without Prefect."""
+    loop = Serving(place=place, config_file=config_file, scheduling=None)
+    loop.beside = beside(place, loop.begin_work)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        wait_until(lambda: bool(place.ledger.runners.alive(None, place.clock())), "it serves")
+        yield loop
+    finally:
+        loop.stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_who_is_on_call_is_told_while_the_loop_goes_on(
+    tmp_path: Path, smtp_server: SmtpServer
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    plans = SIEM.replace('mode = "live"\n', "")
+    config_file = furnish_with(
+        tmp_path, plans + f"\n[serve]\nport = {port}\n", smtp_port=smtp_server.port
+    )
+    with (
+        place_at_with(config_file) as place,
+        serving_here(place, config_file),
+    ):
+        enrol_people(place)
+        wait_until(lambda: is_up(url), "it answers")
+        smtp_server.hold("data")
+        case = send(url, "agent01")
+        smtp_server.wait_for("data")  # people are being told, by a server that takes its time
+        assert is_up(url)
+        assert send(url, "agent02") != case
+        smtp_server.release()
+        wait_until(lambda: len(smtp_server.delivered) >= 3, "all three are told")
+
+
+@contextmanager
+def place_at_with(config_file: Path) -> Iterator[Place]:
+    with open_place(config_file, env=ENV, actor="os:test") as place:
+        yield place
+
+
+def test_a_port_that_is_taken_is_said_and_the_loop_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config_file = furnish_with(tmp_path, SIEM + f"\n[serve]\nport = {port}\n")
+        with place_at_with(config_file) as place, serving_here(place, config_file) as loop:
+            wait_until(lambda: "nothing is listened on" in caplog.text, "it is said")
+            wait_until(lambda: loop.is_quiet, "the loop goes on")
+            taken.close()
+            wait_until(lambda: is_up(f"http://127.0.0.1:{port}"), "it listens when it may")

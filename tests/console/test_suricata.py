@@ -1,0 +1,199 @@
+"""Suricata, the real one: an alert that a rule of the configuration means opens a plan, once."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.console.tailing import Tailing, tailings
+from standfast.errors import Unavailable
+from standfast.operations import triggers
+from standfast.operations.checks import check_place
+from standfast.operations.place import Place
+from standfast.operations.status import look
+from standfast.operations.triggers import triggers_of
+from standfast.records import Mode
+from tests.console.places import ENV, furnish_with
+from tests.operations.places import place_at
+from tests.servers import wait_until
+from tests.servers.suricata import Datagram, run_suricata
+
+RULES = (
+    'alert udp any any -> any any (msg:"Credentials leave"; content:"password="; '
+    "classtype:credential-theft; sid:1000001; rev:1;)\n"
+    'alert udp any any -> any any (msg:"Something else"; content:"hello"; sid:1000002; rev:1;)\n'
+)
+TRIGGERS = """
+[triggers.leak]
+kind = "suricata"
+file = "out/eve.json"
+signature_ids = [1000001]
+networks = ["10.20.0.0/16"]
+scenario = "lock"
+inputs = { accounts = "agents:desk-of-{/src_ip}", reason = "{/alert/signature}" }
+
+[triggers.grave]
+kind = "suricata"
+file = "out/eve.json"
+signature_ids = []
+severity = 1
+categories = ["successful credential theft detected"]
+scenario = "lock"
+key = "{/dest_ip}"
+inputs = { accounts = "agents:on-call" }
+"""
+
+
+@contextmanager
+def following(place: Place) -> Iterator[Tailing]:
+    (tailing,) = tailings(place, triggers_of(place.config))
+    tailing.begin()
+    try:
+        yield tailing
+    finally:
+        tailing.end()
+
+
+def opened(place: Place) -> list[tuple[str, Mode, Any]]:
+    return [
+        (row.opened_by, row.mode, row.inputs["accounts"]) for row in place.ledger.incidents.all()
+    ]
+
+
+def place_of(folder: Path) -> Path:
+    (folder / "out").mkdir()
+    (folder / "out" / "eve.json").touch()
+    return furnish_with(folder, TRIGGERS)
+
+
+def leak(source: str, target: str = "198.51.100.7") -> Datagram:
+    return Datagram(source=source, target=target, content=b"user=x password=y")
+
+
+def alert(source: str, signature: int = 1000001, **more: Any) -> str:
+    event = {
+        "timestamp": "2026-11-25T03:00:00.000000+0000",
+        "event_type": "alert",
+        "src_ip": source,
+        "dest_ip": "198.51.100.7",
+        "alert": {"signature_id": signature, "severity": 2, "signature": "s"},
+        **more,
+    }
+    return json.dumps(event) + "\n"
+
+
+def test_the_alerts_of_a_real_suricata_open_plans_once(tmp_path: Path) -> None:
+    with place_at(place_of(tmp_path)) as place:
+        with following(place) as tailing:
+            wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
+            datagrams = [
+                leak("10.20.0.5"),
+                leak("10.20.0.5"),
+                leak("192.0.2.9"),  # outside the networks of `leak`, and as grave for `grave`
+                Datagram(source="10.20.0.6", target="192.0.2.1", content=b"hello"),
+            ]
+            run_suricata(tmp_path, RULES, datagrams)
+            wait_until(lambda: len(opened(place)) == 2, "both triggers opened theirs")
+            assert sorted(opened(place), key=str) == [
+                ("trigger:grave", Mode.PLAN, ["agents:on-call"]),
+                ("trigger:leak", Mode.PLAN, ["agents:desk-of-10.20.0.5"]),
+            ]
+            run_suricata(tmp_path, RULES, [leak("10.20.0.7")])
+            wait_until(lambda: len(opened(place)) == 3, "another address is another incident")
+            assert tailing.file.exists()
+        with following(place):  # as after a restart
+            with (tmp_path / "out" / "eve.json").open("a") as file:
+                file.write(alert("10.20.0.8"))
+            wait_until(lambda: len(opened(place)) == 4, "it goes on")
+        assert place.ledger.audit.verify().is_whole
+
+
+def test_rubbish_in_the_file_is_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "standfast.serve")
+    with place_at(place_of(tmp_path)) as place, following(place):
+        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
+        with (tmp_path / "out" / "eve.json").open("ab") as file:
+            file.write(b'\xff\xfe\n{"event_type": "alert"\n[]\n' + b"[" * 5000 + b"\n")
+            file.write(b'{"event_type": "alert", "alert": {"signature_id": 1000001}}\n')
+            file.write(alert("10.20.0.5").encode())
+        wait_until(lambda: len(opened(place)) == 1, "what is an event was read")
+    assert "4 lines are no events" in caplog.text
+
+
+def test_a_hostile_alert_holds_up_none_that_comes_after_it(tmp_path: Path) -> None:
+    half = {"signature_id": 1000001, "severity": 2, "signature": "half a pair: \ud800"}
+    with place_at(place_of(tmp_path)) as place, following(place):
+        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
+        with (tmp_path / "out" / "eve.json").open("a") as file:
+            file.write(alert("10.20.0.4", alert={**half, "signature_id": [1000001]}))
+            file.write(alert("10.20.0.4", alert={**half, "signature_id": {}}))
+            file.write(alert("10.20.0.5", alert=half))
+            file.write(alert("10.20.0.6"))
+        wait_until(lambda: len(opened(place)) == 2, "both that are alerts were opened")
+        assert [accounts for _, _, accounts in opened(place)] == [
+            ["agents:desk-of-10.20.0.5"],
+            ["agents:desk-of-10.20.0.6"],
+        ]
+
+
+def test_an_alert_that_could_not_be_opened_is_opened_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def away(*given: object, **more: object) -> None:
+        tried.append("once")
+        raise Unavailable("the ledger's PostgreSQL does not answer")
+
+    with place_at(place_of(tmp_path)) as place:
+        with monkeypatch.context() as patched, following(place):
+            wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
+            patched.setattr("standfast.console.tailing.receive", away)
+            with (tmp_path / "out" / "eve.json").open("a") as file:
+                file.write(alert("10.20.0.5"))
+            wait_until(lambda: bool(tried), "it was tried")
+        with following(place):
+            wait_until(lambda: len(opened(place)) == 1, "the next process opened it")
+
+
+def test_a_scan_of_a_thousand_alerts_is_one_message(tmp_path: Path) -> None:
+    with place_at(place_of(tmp_path)) as place, following(place):
+        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
+        with (tmp_path / "out" / "eve.json").open("a") as file:
+            file.write("".join(alert("10.20.0.5", dest_port=port) for port in range(1000)))
+            file.write(alert("10.20.0.6"))
+        wait_until(lambda: len(opened(place)) == 2, "all of them were dealt with")
+        case = place.ledger.incidents.all()[0].id
+        assert len(place.ledger.timeline(case)) < 5
+
+
+def test_an_alert_that_trips_over_a_mistake_of_ours_is_set_aside_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def receive(place: Place, trigger: Any, event: Any, **more: Any) -> Any:
+        if event["src_ip"] == "10.20.0.66":
+            raise KeyError("10.20.0.66")
+        return triggers.receive(place, trigger, event, **more)
+
+    monkeypatch.setattr("standfast.console.tailing.receive", receive)
+    config_file = place_of(tmp_path)
+    with place_at(config_file) as place, following(place):
+        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
+        with (tmp_path / "out" / "eve.json").open("a") as file:
+            file.write(alert("10.20.0.66") + alert("10.20.0.5"))
+        wait_until(lambda: len(opened(place)) == 1, "the one behind it is opened")
+    (kept,) = (tmp_path / "state" / "set-aside").iterdir()
+    assert kept.read_bytes() == alert("10.20.0.66").rstrip().encode()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    seen = look(config_file, {}, datetime.now(UTC))
+    assert [(one.trigger, one.count) for one in seen.set_aside] == [("leak", 1)]
+    found = check_place(config_file, env=ENV).checks
+    (said,) = [one.found for one in found if "set aside" in one.found]
+    assert said == "leak: 1 alert set aside in the last week: unexpected KeyError"

@@ -1,0 +1,218 @@
+"""A signed message opens its incident once, says which at once, and nobody else's opens any."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.console.keys import FRESH_SECONDS
+from standfast.errors import Unavailable
+from standfast.records import Mode
+from tests.console.places import (
+    ENV,
+    NEXT_SECRET,
+    SECRET,
+    SIEM,
+    Site,
+    about,
+    furnish_with,
+    signed,
+    site_at,
+)
+from tests.triggers.test_standard_webhooks import secret
+
+
+def test_a_signed_message_opens_its_incident_and_says_which(site: Site) -> None:
+    answer = site.send(about())
+    assert answer.status_code == 202
+    assert answer.json() == {"incident": site.incidents[0], "has_joined": False, "mode": "live"}
+    (row,) = site.place.ledger.incidents.all()
+    assert (row.scenario, row.mode, row.opened_by) == ("lock", Mode.LIVE, "trigger:siem")
+    assert row.inputs == {"accounts": ["agents:agent01"], "reason": "impossible travel"}
+    assert row.is_signed is False  # nobody signed in: each approval asks for one more
+    assert site.place.ledger.audit.verify().is_whole
+
+
+def test_the_answer_comes_after_the_commit_and_before_any_directory_is_asked(site: Site) -> None:
+    incident = site.send(about()).json()["incident"]
+    # The directory of this place does not exist; the row is the queue, for whoever carries it on.
+    events = [event.action for event in site.place.ledger.timeline(incident)]
+    assert events == ["incident.opened"]
+
+
+def test_a_message_that_is_sent_again_gives_the_same_incident(site: Site) -> None:
+    first = site.send(about()).json()["incident"]
+    again = site.send(about())
+    assert (again.status_code, again.json()["incident"]) == (202, first)
+    later = site.send({**about(), "try": 2})  # the same id, signed anew
+    assert later.json() == {"incident": first, "has_joined": True, "mode": "live"}
+    assert site.incidents == [first]
+
+
+def test_one_message_twenty_times_at_once_opens_one_incident(site: Site) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: site.send(about()), range(20)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert {answer.json()["incident"] for answer in answers} == set(site.incidents)
+    assert len(site.incidents) == 1
+
+
+def test_another_message_about_the_same_joins_and_about_another_opens(site: Site) -> None:
+    first = site.send(about(), "msg_1").json()
+    second = site.send(about(), "msg_2").json()
+    third = site.send(about("agent02"), "msg_3").json()
+    assert (second["incident"], second["has_joined"]) == (first["incident"], True)
+    assert third["incident"] != first["incident"]
+
+
+def test_a_key_of_the_configuration_says_what_is_the_same(tmp_path: Path) -> None:
+    with site_at(furnish_with(tmp_path, SIEM + 'key = "{/data/case}"\n')) as site:
+        case = {"data": {"user": "agent01", "rule": "a", "case": "7"}}
+        first = site.send(case, "msg_1").json()
+        same = {"data": {"user": "agent02", "rule": "b", "case": "7"}}
+        assert site.send(same, "msg_2").json()["incident"] == first["incident"]
+        inputs = site.place.ledger.incidents.get(first["incident"]).inputs
+        assert inputs["accounts"] == ["agents:agent01", "agents:agent02"]
+        other = {"data": {"user": "agent03", "rule": "a", "case": "8"}}
+        assert site.send(other, "msg_3").json()["incident"] != first["incident"]
+        without = {"data": {"user": "agent04", "rule": "a"}}  # then the inputs are what it is about
+        assert site.send(without, "msg_4").json()["has_joined"] is False
+
+
+def test_either_secret_will_do_and_a_replaced_one_counts_without_a_restart(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "siem.secret"
+    file.write_text(SECRET)
+    file.chmod(0o600)
+    settings = SIEM.replace('"env:SIEM_SECRET"', f'"file:{file.name}"')
+    with site_at(furnish_with(tmp_path, settings)) as site:
+        assert site.send(about(), "msg_1", SECRET).status_code == 202
+        assert site.send(about(), "msg_2", NEXT_SECRET).status_code == 202
+        replaced = secret()
+        file.write_text(replaced)
+        keys = site.app._keys
+        ahead = time.monotonic() + FRESH_SECONDS + 1
+        keys.monotonic = lambda: ahead
+        assert site.send(about(), "msg_3", SECRET).status_code == 401
+        assert site.send(about(), "msg_4", replaced).status_code == 202
+
+
+def test_a_plan_is_opened_where_the_trigger_may_not_act(tmp_path: Path) -> None:
+    plans = SIEM.replace('mode = "live"\n', "")
+    with site_at(furnish_with(tmp_path, plans)) as site:
+        assert site.send(about()).json()["mode"] == "plan"
+        assert site.place.ledger.incidents.all()[0].mode is Mode.PLAN
+
+
+def test_a_trigger_that_may_act_from_today_joins_no_plan_of_yesterday(tmp_path: Path) -> None:
+    config_file = furnish_with(tmp_path, SIEM.replace('mode = "live"\n', ""))
+    with site_at(config_file) as site:
+        plan = site.send(about(), "msg_1").json()["incident"]
+    config_file.write_text(config_file.read_text() + 'mode = "live"\n')
+    with site_at(config_file) as site:
+        answer = site.send(about(), "msg_2").json()
+        assert (answer["incident"] != plan, answer["mode"]) == (True, "live")
+
+
+UNKNOWN = [
+    ("nothing is signed", {}),
+    ("another secret", {"secret": secret()}),
+    ("another body", {"signed_body": "{}"}),
+    ("another id", {"more": {"webhook-id": "msg_9"}}),
+    ("long ago", {"seconds": -900}),
+    ("from the future", {"seconds": 900}),
+    ("an unknown name", {"name": "nobody"}),
+    ("Alertmanager's name", {"name": "alerts"}),
+]
+
+
+@pytest.mark.parametrize("given", [given for _, given in UNKNOWN], ids=[why for why, _ in UNKNOWN])
+def test_who_is_not_known_learns_nothing_and_costs_no_row(
+    site: Site, given: dict[str, Any]
+) -> None:
+    events = site.place.ledger.newest_event()
+    body = '{"data": {"user": "agent01", "rule": "x"}}'
+    headers = signed(
+        given.get("signed_body", body),
+        secret=given.get("secret", SECRET),
+        at=datetime.now(UTC) + timedelta(seconds=given.get("seconds", 0)),
+    )
+    headers |= given.get("more", {})
+    answer = site.post(given.get("name", "siem"), body.encode(), headers if given else {})
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json() == {"type": "about:blank", "title": "Unauthorized", "status": 401}
+    assert site.place.ledger.newest_event() == events
+
+
+def test_what_does_not_fit_is_named_by_its_place_and_not_repeated(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = site.send({"data": {"rule": "somebody"}})
+    assert answer.status_code == 422
+    assert "input `accounts`: the message has nothing at /data/user" in answer.json()["detail"]
+    assert site.send({"data": {"user": ["somebody"]}}, "msg_2").status_code == 422
+    assert site.incidents == []
+    assert "somebody" not in caplog.text
+    answer = site.send({"data": {"user": "agent01"}}, "msg_3")  # the reason has a default
+    assert answer.status_code == 202
+
+
+def test_a_message_that_could_not_be_taken_is_taken_when_it_comes_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*given: object, **more: object) -> None:
+        raise Unavailable("the ledger's PostgreSQL does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("standfast.console.app.receive", away)
+        answer = site.send(about())
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+        assert "PostgreSQL" not in answer.text
+    assert site.send(about()).status_code == 202
+
+
+def test_a_scenario_that_cannot_be_opened_is_no_fault_of_the_sender(tmp_path: Path) -> None:
+    broken = SIEM.replace('"lock"', '"no-such"')
+    with site_at(furnish_with(tmp_path, broken)) as site:
+        answer = site.send(about())
+        assert answer.status_code == 503
+        assert "no-such" not in answer.text
+
+
+def test_more_messages_than_a_minute_allows_are_told_when_to_come_again(tmp_path: Path) -> None:
+    settings = SIEM.replace("per_minute = 6000", "per_minute = 2")
+    with site_at(furnish_with(tmp_path, settings)) as site:
+        statuses = [site.send(about(), f"msg_{number}").status_code for number in range(4)]
+        assert statuses == [202, 202, 429, 429]
+        last = site.send(about(), "msg_5")
+        assert 1 <= int(last.headers["retry-after"]) <= 31
+        # Who is not known spends nothing of it, and is not told of it.
+        assert site.send(about(), "msg_6", secret()).status_code == 401
+
+
+def test_a_secret_that_is_not_there_lets_nobody_in(tmp_path: Path) -> None:
+    config_file = furnish_with(tmp_path, SIEM)
+    without = {**ENV, "SIEM_SECRET": "", "SIEM_NEXT": "whsec_c2hvcnQ="}
+    with site_at(config_file, without) as site:
+        assert site.send(about()).status_code == 401
+
+
+def test_health_says_whether_the_ledger_answers(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpx
+
+    answer = httpx.get(f"{site.url}/health", trust_env=False)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+    def away(*given: object) -> int:
+        raise Unavailable("gone")
+
+    monkeypatch.setattr(type(site.place.ledger), "newest_event", away)
+    site.app._health = (float("-inf"), True)
+    assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 503

@@ -1,0 +1,97 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import UsageError
+from standfast.evidence.indicators import read_indicators, scan
+from standfast.evidence.review import MOST_ENTRIES, review, wanted_of
+
+NO_HASH = "0" * 64
+
+
+def frozen(folder: Path, **files: bytes) -> Path:
+    """Write copies as they lie in a sealed folder."""
+    (folder / "files").mkdir(parents=True)
+    for name, content in files.items():
+        (folder / "files" / name).write_bytes(content)
+    return folder
+
+
+def test_lines_of_several_sources_come_in_order_of_time(tmp_path: Path) -> None:
+    web = frozen(
+        tmp_path / "web",
+        access=b'10.0.0.7 - - [25/Nov/2026:04:14:30 +0200] "GET /agent01 HTTP/1.1"\n'
+        b'10.0.0.8 - - [25/Nov/2026:02:00:00 +0000] "GET / HTTP/1.1"\n',
+    )
+    phone = frozen(
+        tmp_path / "phone",
+        signin=b"2026-11-25T02:15:00.5Z agent01 signed in\nagent01 without a time\n"
+        b"2026-11-25 02:13:00 agent01 tried\n2026-99-99 10:00:00 agent01 nonsense\n",
+    )
+    found = review([("web", web), ("phone", phone)], wanted_of([], ["agents:agent01"]))
+    assert [(entry.at, entry.source, entry.line) for entry in found.in_order()] == [
+        ("2026-11-25T02:13:00.000000Z", "phone", 3),
+        ("2026-11-25T02:14:30.000000Z", "web", 1),
+        ("2026-11-25T02:15:00.500000Z", "phone", 1),
+        ("", "phone", 2),
+        ("", "phone", 4),
+    ]
+    assert [entry.is_zone_assumed for entry in found.in_order()[:2]] == [True, False]
+    assert (found.files, found.unread, found.left_out) == (2, 0, 0)
+
+
+def test_each_kind_of_indicator_is_found_and_nothing_else(tmp_path: Path) -> None:
+    folder = frozen(
+        tmp_path,
+        note=b"pay to wallet-4711 now",
+        windows="run wallet-4711".encode("utf-16-le"),
+        evil=b"bytes",
+        good=b"wallet-471",
+    )
+    wanted = read_indicators(["text:wallet-4711", "path:ev?l", f"sha256:{NO_HASH}"])
+    found = scan(folder / "files", wanted, most_finds=100)
+    assert {(find.indicator, find.path) for find in found.finds} == {
+        ("text:wallet-4711", "note"),
+        ("text:wallet-4711", "windows"),
+        ("path:ev?l", "evil"),
+    }
+
+
+def test_a_hash_of_a_whole_file_is_found(tmp_path: Path) -> None:
+    folder = frozen(tmp_path, empty=b"")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    found = scan(folder / "files", read_indicators([f"sha256:{empty}"]), most_finds=10)
+    assert [find.path for find in found.finds] == ["empty"]
+
+
+def test_a_text_across_two_pieces_is_found(tmp_path: Path) -> None:
+    folder = frozen(tmp_path, big=b"x" * (1024 * 1024 - 3) + b"needle" + b"y" * 100)
+    found = scan(folder / "files", read_indicators(["text:needle"]), most_finds=10)
+    assert [find.indicator for find in found.finds] == ["text:needle"]
+
+
+def test_links_are_not_followed_and_pipes_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(b"needle")
+    folder = frozen(tmp_path / "it")
+    (folder / "files" / "link").symlink_to(tmp_path / "outside")
+    os.mkfifo(folder / "files" / "pipe")
+    found = scan(folder / "files", read_indicators(["text:needle", "path:link"]), most_finds=10)
+    assert [find.indicator for find in found.finds] == ["path:link"]
+    assert found.unread == 0
+
+
+def test_the_timeline_is_bounded_and_the_rest_is_counted(tmp_path: Path) -> None:
+    folder = frozen(tmp_path, log=b"needle\n" * (MOST_ENTRIES + 7))
+    found = review([("s", folder)], read_indicators(["text:needle"]))
+    assert len(found.entries) == MOST_ENTRIES
+    assert found.left_out == 7
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[], ["needle"], ["text:abc"], ["sha256:12"], ["yara:rule"], ["path:"], ["text:ok!!", ""]],
+)
+def test_what_is_no_indicator_is_named_by_number(given: list[str]) -> None:
+    with pytest.raises(UsageError, match="indicator"):
+        read_indicators(given)

@@ -1,0 +1,59 @@
+"""However many nights were missed, each set is caught up once."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.deployments import deployments, missed_nights
+from standfast.config import load
+from standfast.operations.backups import run_backup
+from tests.operations.backup_place import NOW, furnish, place_at
+
+pytestmark = pytest.mark.xdist_group("prefect")
+DUE = NOW.replace(hour=2, minute=30)
+
+
+def test_a_set_that_missed_many_nights_is_due_once_for_the_newest(tmp_path: Path) -> None:
+    now = [NOW]
+    with place_at(furnish(tmp_path), clock=lambda: now[0]) as place:
+        run_backup(place, "main", "direct")
+        assert missed_nights(place) == {"other": DUE}
+        now[0] += timedelta(days=9)
+        assert missed_nights(place) == {
+            "main": DUE + timedelta(days=9),
+            "other": DUE + timedelta(days=9),
+        }
+        run_backup(place, "main", "direct")
+        assert set(missed_nights(place)) == {"other"}
+
+
+def scheduled(config_file: Path) -> dict[str, tuple[str, object]]:
+    """The schedule of each verification, and whether it reads."""
+    return {
+        str(one.name): (str(one.schedules[0].schedule.cron), one.parameters["read"])  # type: ignore[union-attr]  # a cron, as written here
+        for one in deployments(config_file, load(config_file))
+        if one.flow_name == "daily-verification" and one.schedules
+    }
+
+
+def test_a_folder_is_verified_each_day_and_read_when_that_is_asked_for(tmp_path: Path) -> None:
+    config_file = furnish(tmp_path)
+    assert scheduled(config_file) == {"host-1.look": ("30 6 * * *", False)}
+    text = config_file.read_text()
+    asked = 'verify_schedule = "15 7 * * *"\nread_schedule = "0 8 * * 6"'
+    config_file.write_text(
+        text.replace("[backup.sets.main]", f"[backup]\n{asked}\n[backup.sets.main]")
+    )
+    assert scheduled(config_file) == {
+        "host-1.look": ("15 7 * * *", False),
+        "host-1.read": ("0 8 * * 6", True),
+    }
+
+
+def test_a_bucket_is_verified_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    config_file = furnish(tmp_path)
+    text = config_file.read_text()
+    bucket = '[backup.s3]\nbucket = "vault"\naccess_key_id = "env:A"\nsecret_access_key = "env:B"\n'
+    config_file.write_text(text.replace("[backup.sets.main]", f"{bucket}\n[backup.sets.main]"))
+    assert scheduled(config_file) == {}

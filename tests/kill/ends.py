@@ -1,0 +1,138 @@
+"""How an incident that died must have ended, looked at from every side.
+
+The directory counts its changes, the channel its messages, and the ledger says what it knows: none
+may contradict another, right after the death, at rest, and once people have said what they know.
+"""
+
+import time
+from collections import Counter
+
+import httpx
+
+from standfast.ledger.effects import EffectRow
+from standfast.operations import accounting, decisions
+from standfast.operations.accounting import End
+from standfast.records import EffectState, StepState
+from tests.console.places import site_at
+from tests.kill.people import Changes
+from tests.kill.world import AUDIENCE, CUSTOMERS, Grid, World
+
+_SENT = ("notices.send", "people.page")
+_NOT_LEFT = (End.PLANNED, End.REFUSED, End.HELD)
+_IN_DOUBT = (End.UNKNOWN, End.UNDER_WAY)
+
+
+def everybody_is_named(world: World) -> Counter[End]:
+    """At any moment each person of the audience stands in one line, which the channel confirms."""
+    found: Counter[End] = Counter()
+    taken = world.channel.taken()
+    for case in cases(world):
+        for told in accounting.account(world.place, case, unmasked_because="a drill"):
+            assert sum(told.counts.values()) == len(told.lines) == AUDIENCE
+            assert len({line.person for line in told.lines}) == AUDIENCE, "each is named"
+            found.update(told.counts)
+            for line in told.lines:
+                if line.end in _IN_DOUBT:
+                    assert taken[line.address] <= 1, "nobody is told twice"
+                else:
+                    is_told = line.end not in _NOT_LEFT
+                    assert taken[line.address] == is_told, (line.end, "as the channel says")
+    return found
+
+
+def is_at_rest(world: World) -> None:
+    """What was contained is shut, once; what nobody saw the end of is in doubt, by name."""
+    taken, effects = world.channel.taken(), rows(world)
+    assert len({row.token for row in effects}) == len(effects)
+    doubts = [row for row in effects if row.state is EffectState.UNKNOWN]
+    assert len(doubts) <= _lost(world), "only a call whose answer nobody has is in doubt"
+    for row in effects:
+        if row.verb not in _SENT:
+            assert row.state is EffectState.DONE, (row.verb, row.state, row.reason)
+        elif row.state is EffectState.DONE:
+            assert taken[_name(row)] == 1, "who counts as told was told"
+        elif row.state is EffectState.UNKNOWN:
+            assert row.is_parked, "it waits for the provider's event, or for a person"
+    assert all(count == 1 for count in taken.values()), "nobody is told twice"
+
+
+def doubts_are_settled(world: World) -> bool:
+    """Let the provider's events come, and a person say the rest; was there any doubt?"""
+    taken = world.channel.taken()
+    has_doubts = any(row.state is EffectState.UNKNOWN for row in rows(world))
+    if has_doubts and isinstance(world.channel, Grid):
+        tell_what_was_delivered(world, world.channel)
+    for row in rows(world):
+        if row.state is EffectState.UNKNOWN:
+            happened = taken[_name(row)] == 1
+            assert not (happened and isinstance(world.channel, Grid)), "the event has said so"
+            decisions.settle(world.place, row.incident, row.token, happened=happened, by="lee")
+    return has_doubts
+
+
+def tell_what_was_delivered(world: World, channel: Grid) -> None:
+    """Let SendGrid call our webhook, signed, about everything that it took on."""
+    account, now = channel.account, int(time.time())
+    events = [account.event(mail.token, "delivered", now) for mail in account.taken]
+    if events:
+        body, headers = account.signed(events, now)
+        with site_at(world.case.config_file, world.case.env) as site:
+            answer = httpx.post(
+                f"{site.url}/events/sendgrid",
+                content=body,
+                headers=headers,
+                trust_env=False,
+                timeout=30,
+            )
+        assert answer.status_code == 204
+
+
+def is_over(world: World) -> None:
+    """Everything is done and nothing twice; who is innocent signs in again, the other does not."""
+    (case,) = cases(world)
+    state = world.place.ledger.incidents.state(case)
+    for view in (*state.steps.values(), *state.extra):
+        has_refused = view.step == "tell_customers"
+        assert view.state is (StepState.PARTIAL if has_refused else StepState.DONE), view
+    taken, effects = world.channel.taken(), rows(world)
+    for row in effects:
+        # A page that did not go out is of no use once its step has been spoken about.
+        is_moot = row.verb == "people.page" and row.state is EffectState.PLANNED
+        assert row.state in (EffectState.DONE, EffectState.REFUSED) or is_moot, row.reason
+        if row.verb in _SENT:
+            assert taken[_name(row)] == (row.state is EffectState.DONE), "each counts once"
+    (refused,) = (row.verb for row in effects if row.state is EffectState.REFUSED)
+    assert refused == "notices.send", "of the customer who has no address"
+    assert [taken[address] for address in CUSTOMERS] == [1] * len(CUSTOMERS)
+    if "lock" in state.steps:
+        taken_over, innocent = world.case.accounts
+        assert not world.agents.signs_in(taken_over), "the old password is turned away"
+        assert world.agents.signs_in(innocent), "what was taken back works again"
+        assert world.agents.changes(taken_over) == Changes(locks=1, unlocks=0)
+        assert world.agents.changes(innocent) == Changes(locks=1, unlocks=1)
+    assert world.place.ledger.audit.verify().findings == ()
+
+
+def cases(world: World) -> list[str]:
+    return [incident.id for incident in world.place.ledger.incidents.all()]
+
+
+def rows(world: World) -> list[EffectRow]:
+    """Give every effect there is."""
+    return [row for case in cases(world) for row in world.place.ledger.effects.of_incident(case)]
+
+
+def _lost(world: World) -> int:
+    """Count the effects that a dead runner left behind, or whose call was cut on a busy machine."""
+    count = 0
+    for case in cases(world):
+        for event in world.place.ledger.timeline(case):
+            if event.action == "attempts.lapsed":
+                count += event.detail["effects"]
+            elif event.action == "attempt.ended":
+                count += event.detail["results"].get("unknown", 0)
+    return count
+
+
+def _name(row: EffectRow) -> str:
+    return row.target.partition(":")[2]

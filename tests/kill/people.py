@@ -1,0 +1,91 @@
+"""The agents of a small call centre in a real OpenLDAP, which itself counts what is done to them.
+
+Its audit log (slapo-auditlog) has each change that took effect, and nothing else; signing in is a
+real bind with the password that the intruder has.
+"""
+
+import itertools
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.accounts.rights import block
+from tests.servers.slapd import SUFFIX, Slapd, running_slapd
+
+CONNECTOR = f"cn=standfast,ou=services,{SUFFIX}"
+PASSWORD = "of-the-connector"
+_COUNTED = """
+dn: cn=module{{0}},cn=config
+changetype: modify
+add: olcModuleLoad
+olcModuleLoad: auditlog
+
+dn: olcOverlay=auditlog,olcDatabase={{1}}mdb,cn=config
+changetype: add
+objectClass: olcOverlayConfig
+objectClass: olcAuditlogConfig
+olcOverlay: auditlog
+olcAuditlogFile: {log}
+"""
+_LOCKS = re.compile(r"^(add|replace): pwdAccountLockedTime\npwdAccountLockedTime: ", re.MULTILINE)
+_UNLOCKS = re.compile(r"^(delete|replace): pwdAccountLockedTime\n-", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """How many changes of an account took effect."""
+
+    locks: int
+    unlocks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agents:
+    """Every agent there is."""
+
+    slapd: Slapd
+    log: Path
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def hire(self, count: int) -> list[str]:
+        """Add so many agents with names that nobody had; give the names."""
+        names = [f"agent{next(self._numbers)}" for _ in range(count)]
+        for name in names:
+            self.slapd.add(name)
+        return names
+
+    def signs_in(self, name: str) -> bool:
+        """Does the old password still let somebody in?"""
+        connection = self.slapd.connect(_dn(name), "right")
+        if connection is None:
+            return False
+        connection.unbind()
+        return True
+
+    def changes(self, name: str) -> Changes:
+        """Count the locks and unlocks of one agent that took effect."""
+        head = f"\ndn: {_dn(name)}\nchangetype: modify\n"
+        parts = self.log.read_text().split(head)[1:]
+        ours = [part.split("\n\n", 1)[0] for part in parts]
+        return Changes(
+            locks=sum(bool(_LOCKS.search(one)) for one in ours),
+            unlocks=sum(bool(_UNLOCKS.search(one)) for one in ours),
+        )
+
+
+@contextmanager
+def running_directory() -> Iterator[Agents]:
+    """Run the directory, with the connector's account and its rights as the page has them."""
+    with tempfile.TemporaryDirectory() as folder, running_slapd() as slapd:
+        slapd.apply(block("openldap", "the connector's account").replace("…", PASSWORD))
+        slapd.apply(block("openldap", "And its rights"), to_configuration=True)
+        log = Path(folder) / "audit.ldif"
+        slapd.apply(_COUNTED.format(log=log), to_configuration=True)
+        yield Agents(slapd=slapd, log=log)
+
+
+def _dn(name: str) -> str:
+    return f"uid={name},ou=people,{SUFFIX}"

@@ -1,0 +1,245 @@
+"""Kill set = trace: the database's connection is cut at every statement and commit of an incident.
+
+On PostgreSQL, by `pg_terminate_backend` of the very session that is about to run a statement, or
+that has just run it. Nobody asks for the incident to be resumed: the watch does, as `standfast
+serve` runs it.
+
+A statement is known by the function of the ledger that runs it and by its own words. How often it
+runs is left to chance (a runner looks again while its lanes work), so each is cut once; commits are
+told apart by the event that they tell. One incident is cut at several points, one after another.
+"""
+
+import functools
+import re
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.default import DefaultDialect
+
+from standfast.accounts.memory import MemoryDirectory
+from standfast.errors import StandfastError
+from standfast.ledger import runs
+from standfast.ledger.transaction import Write
+from standfast.operations import incident, lanes
+from standfast.operations.place import Place, open_place
+from standfast.operations.watch import resume_incidents
+from standfast.people import sign_in
+from standfast.records import EffectState, Limits
+from tests.kill.scenario import Case, people_speak
+from tests.kill.world import CUSTOMERS, furnish
+from tests.operations.twins import TwinPlace, Twins, twin_directory
+from tests.servers.postgres import Postgres
+
+AT_REST_WITHIN_SECONDS = 120  # on a busy machine
+POLL_SECONDS = 0.05
+LEASE = timedelta(seconds=3)  # at night 15: a dead runner is found within 25 s
+MOST_TRIES = 4
+CUTS_AN_INCIDENT = 8
+_VALUES = re.compile(r"\(?%\(\w+\)s(::\w+)?\)?(, \(?%\(\w+\)s(::\w+)?\)?)*")
+
+
+class Moment(StrEnum):
+    BEFORE = "before"
+    AFTER = "after"
+
+
+@dataclass
+class Cutter:
+    """Names every point, and cuts the connection that stands at one of them."""
+
+    server: Postgres
+    points: frozenset[str]
+    moment: Moment
+    trace: list[str] = field(default_factory=list)
+    done: set[str] = field(default_factory=set)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _guard: Lock = field(default_factory=Lock)
+
+    def is_here(self, point: str) -> bool:
+        """Note the point; is it one to cut at, for the first time?"""
+        with self._guard:
+            if point not in self.trace:
+                self.trace.append(point)
+            is_now = point in self.points - self.done
+            self.done |= {point} if is_now else set()
+            return is_now
+
+    def numbered(self, label: str) -> str:
+        with self._guard:
+            self._counts[label] += 1
+            return f"{label} {self._counts[label]}"
+
+    def cut(self, connection: Any) -> None:
+        with psycopg.connect(self.server.url("postgres", driver="")) as superuser:
+            superuser.execute(
+                "SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,)
+            )
+
+
+def named(statement: str) -> str:
+    """Name a statement by who runs it, and by its words."""
+    frame = sys._getframe()
+    while frame.f_back and "/standfast/ledger/" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    where = f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}"
+    words = _VALUES.sub("?", statement)  # however many there are
+    return f"{where} {words.split()[0]} {zlib.crc32(words.encode()):08x}"
+
+
+@contextmanager
+def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
+    """Let the cutter stand at every statement and every commit that writes."""
+
+    def before(connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        connection.info["point"] = point = named(statement)
+        if cutter.moment is Moment.BEFORE and cutter.is_here(point):
+            cutter.cut(connection.connection.driver_connection)
+
+    def after(connection: Any, *_more: Any) -> None:
+        if cutter.moment is not Moment.BEFORE and cutter.is_here(connection.info["point"]):
+            cutter.cut(connection.connection.driver_connection)
+
+    finish = Write.finish
+    do_commit: Callable[[Any, Any], None] = DefaultDialect.do_commit
+    told = dict[Any, str]()
+
+    def finished(self: Write) -> None:
+        finish(self)
+        about = self.detail.get("verb") or self.detail.get("step") or ""
+        if self._touched or self.detail:
+            raw = self.connection.connection.driver_connection
+            told[raw] = f"commit {self.action} {about}".rstrip()
+
+    @functools.wraps(do_commit)
+    def committed(self: Any, dbapi_connection: Any) -> None:
+        raw = dbapi_connection.driver_connection
+        label = told.pop(raw, None)
+        if label is None:
+            do_commit(self, dbapi_connection)
+            return
+        is_here = cutter.is_here(cutter.numbered(label))
+        if is_here and cutter.moment is Moment.BEFORE:
+            cutter.cut(raw)
+        do_commit(self, dbapi_connection)
+        if is_here and cutter.moment is not Moment.BEFORE:
+            cutter.cut(raw)
+
+    event.listen(Engine, "before_cursor_execute", before)
+    event.listen(Engine, "after_cursor_execute", after)
+    try:
+        with patch.context() as here:
+            here.setattr(Write, "finish", finished)
+            here.setattr(DefaultDialect, "do_commit", committed)
+            yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", before)
+        event.remove(Engine, "after_cursor_execute", after)
+
+
+def carried_out(place: TwinPlace, case: Case, patch: pytest.MonkeyPatch, cutter: Cutter) -> str:
+    """Open the incident, and let watches carry it on until nothing is left, as people speak."""
+    id_ = ""
+    with cutting(patch, cutter):
+        give_up_at = time.monotonic() + AT_REST_WITHIN_SECONDS
+        while time.monotonic() < give_up_at:
+            try:
+                id_ = id_ or case.opened(place)
+                carried, troubles = resume_incidents(place, "serve")
+                if carried or troubles or people_speak(place, case, id_):
+                    continue
+                if not incident.has_work(place, id_):
+                    return id_
+            except StandfastError:
+                continue  # a serve's tick says so and looks again; a person tries again
+            time.sleep(POLL_SECONDS)  # a runner that could not say that it ended keeps its lease
+    raise AssertionError(f"{id_} is never at rest")
+
+
+@contextmanager
+def twins_on(folder: Path, ledger_url: str) -> Iterator[TwinPlace]:
+    furnish(folder, ledger_url)
+    directory = twin_directory(limits=Limits(batch=2, workers=1, timeout_seconds=0.05))
+    with open_place(folder / "standfast.toml", env={}, actor="os:test") as place:
+        known = {one.name: getattr(place, one.name) for one in fields(Place)}
+        twins = Twins(directory=directory, audiences={"customers": len(CUSTOMERS)})
+        yield TwinPlace(**known, twins=twins)
+
+
+def check(place: TwinPlace, case: Case, id_: str, rounds: int) -> None:
+    """Nothing is lost and nothing is twice, as the directory and the channel count."""
+    directory = place.twins.directory
+    assert isinstance(directory, MemoryDirectory)
+    taken_over, innocent = case.accounts
+    assert {row.state for row in place.ledger.effects.of_incident(id_)} == {EffectState.DONE}
+    assert not directory.is_enabled(taken_over)
+    assert directory.is_enabled(innocent), "what was taken back works again"
+    assert (directory.changes(taken_over), directory.changes(innocent)) == (1, 2)
+    told = [place.twins.told(f"customers{number}@example.net") for number in (1, 2)]
+    assert told == [rounds] * len(CUSTOMERS), "every recipient counts once"
+    assert place.twins.told("lee@example.com") == rounds
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_cut_at_every_statement_and_commit_it_ends_as_the_clean_run(
+    moment: Moment,
+    tmp_path: Path,
+    postgres_url: str,
+    postgres_server: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "_RECEIPT_PAUSES_SECONDS", (0.0, 0.01, 0.05, 0.1))
+    for module in (runs, incident):
+        monkeypatch.setattr(module, "LEASE", LEASE)
+    monkeypatch.setattr(sign_in, "_derive", functools.cache(sign_in._derive))
+    with twins_on(tmp_path / "place", postgres_url) as place:
+        directory = place.twins.directory
+        assert isinstance(directory, MemoryDirectory)
+        rounds = 0
+
+        def cut_at(*points: str) -> Cutter:
+            nonlocal rounds
+            rounds += 1
+            accounts = (f"taken{rounds}", f"innocent{rounds}")
+            for name in accounts:
+                directory.add(name)
+            case = Case(
+                config_file=tmp_path / "place/standfast.toml",
+                accounts=accounts,
+                env={},
+                trigger=f"alert-{rounds}",
+            )
+            cutter = Cutter(postgres_server, frozenset(points), moment)
+            try:
+                id_ = carried_out(place, case, monkeypatch, cutter)
+                check(place, case, id_, rounds)
+                incident.close(place, id_)
+            except BaseException as error:
+                error.add_note(f"cut {moment} {sorted(cutter.done)}")
+                raise
+            return cutter
+
+        # What a second clean run does not meet, a heartbeat say, came by chance.
+        points = [*dict.fromkeys(cut_at().trace)]
+        again = set(cut_at().trace)
+        points = [point for point in points if point in again]
+        left, tries = points, 0
+        while left and tries < MOST_TRIES:
+            apart = max(1, len(left) // CUTS_AN_INCIDENT)
+            done = cut_at(*left[::apart]).done
+            tries = 0 if done else tries + 1
+            left = [point for point in left if point not in done]
+        assert left == [], "what was cut is the trace"
+        assert place.ledger.audit.verify().is_whole

@@ -1,0 +1,99 @@
+"""`kill -9` of the Prefect server while a serve carries out an incident: the work goes on.
+
+At one point of each kind, in one serve, which starts its server again after each: a first start
+takes long, and what is done at a point does not depend on where in the trace it stands.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flows.prefect_server import is_healthy
+from standfast.operations.place import Place
+from standfast.records import EffectState
+from tests.flows.places import (
+    furnish_with_incidents,
+    is_over,
+    open_exercise,
+    plain_environment,
+    processes_naming,
+    said,
+)
+from tests.kill.prefect_killer import ASKED
+from tests.operations.backup_place import place_at
+from tests.servers import wait_until
+
+RESUMED_WITHIN_SECONDS = 30
+ENDS_WITHIN_SECONDS = 120  # on a busy machine
+STARTS_WITHIN_SECONDS = 240  # Prefect, on a busy machine
+ENTRY = (
+    "import sys; from pathlib import Path; from tests.kill.prefect_killer import serve_and_kill; "
+    "serve_and_kill(Path(sys.argv[1]))"
+)
+
+
+@contextmanager
+def serving(config_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Serve in a process of its own, which kills where it is asked to."""
+    with (config_file.parent / "serve.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENTRY, str(config_file)],
+            env=plain_environment(),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+
+
+def locks(place: Place, case: str) -> list[tuple[EffectState, int]]:
+    rows = place.ledger.effects.of_incident(case)
+    return [(row.state, row.tries) for row in rows if row.verb == "accounts.lock"]
+
+
+def wait_for_prefect(config_file: Path, times: int) -> None:
+    wait_until(
+        lambda: said(config_file).count("Prefect answers") >= times,
+        "Prefect answers",
+        seconds=STARTS_WITHIN_SECONDS,
+    )
+
+
+def wait_for_the_end(place: Place, case: str) -> None:
+    wait_until(
+        lambda: bool(place.ledger.effects.of_incident(case)),
+        "the serve is at the incident",
+        seconds=RESUMED_WITHIN_SECONDS,
+    )
+    wait_until(lambda: is_over(place, case), "the incident is over", seconds=ENDS_WITHIN_SECONDS)
+
+
+@pytest.mark.xdist_group("prefect")
+def test_an_incident_ends_as_it_would_when_prefect_dies_at_any_kind_of_point(
+    tmp_path: Path,
+) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    with serving(config_file) as process, place_at(config_file) as place:
+        for number, kind in enumerate(("commit", "observe", "call"), 1):
+            wait_for_prefect(config_file, number)
+            url = json.loads((tmp_path / "prefect/server.json").read_text())["url"]
+            case = open_exercise(place, "agents:agent01", "agents:agent02")
+            (tmp_path / ASKED).write_text(kind)
+            wait_for_the_end(place, case)
+            assert not (tmp_path / ASKED).exists(), f"Prefect was killed at a {kind}"
+            assert not is_healthy(url)
+            assert locks(place, case) == [(EffectState.DONE, 1)] * 2
+        assert process.poll() is None
+        assert place.ledger.audit.verify().is_whole
+    wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")

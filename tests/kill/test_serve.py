@@ -1,0 +1,96 @@
+"""Kill set = trace: `standfast serve` dies anywhere in an incident, and the next one goes on.
+
+Whoever keeps `serve` running (systemd) starts the next one at once, which has 30 s from then on
+until it is at the incident. Nobody asks for it.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from standfast.operations import incident
+from tests.kill.deaths import die_everywhere
+from tests.kill.ends import doubts_are_settled, everybody_is_named, is_at_rest, is_over
+from tests.kill.people import Agents
+from tests.kill.scenario import people_speak, serve
+from tests.kill.tracing import ENDS_WITHIN_SECONDS, Death, Phase, own_process
+from tests.kill.world import KILLED, World, fresh_world
+
+RESUMED_WITHIN_SECONDS = 30
+POLL_SECONDS = 0.2
+
+
+@contextmanager
+def serving(world: World, death: Death | None = None) -> Iterator[BaseProcess]:
+    """Serve until the block ends, unless it dies before, or while it ends."""
+    process = own_process(serve, world.case, death)
+    try:
+        yield process
+        process.terminate()
+        process.join(ENDS_WITHIN_SECONDS)
+    finally:
+        process.kill()
+        process.join()
+
+
+def carried_out(world: World, case: str, process: BaseProcess) -> None:
+    """Say what people say whenever nothing else is left to do, until all is done or it is dead."""
+    place = world.place
+    give_up_at = time.monotonic() + ENDS_WITHIN_SECONDS
+    while process.is_alive():
+        is_quiet = not place.ledger.runners.alive(case, place.clock())
+        if (
+            is_quiet
+            and not incident.has_work(place, case)
+            and not people_speak(place, world.case, case)
+        ):
+            return
+        assert time.monotonic() < give_up_at, "serve carries the incident out"
+        process.join(POLL_SECONDS)
+
+
+def is_resumed(world: World, case: str, earlier: int) -> None:
+    """Wait until a serve is at the incident, or has nothing to do there."""
+    give_up_at = time.monotonic() + RESUMED_WITHIN_SECONDS
+    while starts(world, case) == earlier and incident.has_work(world.place, case):
+        assert time.monotonic() < give_up_at, "resumed without being asked within 30 s"
+        time.sleep(POLL_SECONDS)
+
+
+def starts(world: World, case: str) -> int:
+    return sum(event.action == "runner.started" for event in world.place.ledger.timeline(case))
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_killed_at_every_point_the_next_serve_ends_as_the_clean_run(
+    phase: Phase, tmp_path: Path, furnished: Path, agents: Agents
+) -> None:
+    with fresh_world(tmp_path / "clean", furnished, agents, "smtp") as world:
+        case = world.case.opened(world.place)
+        with serving(world) as process:
+            carried_out(world, case, process)
+        is_over(world)
+        points = world.trace
+
+    def died(death: Death, name: str) -> bool:
+        with fresh_world(tmp_path / name, furnished, agents, "smtp") as world:
+            case = world.case.opened(world.place)
+            with serving(world, death) as process:
+                carried_out(world, case, process)
+            everybody_is_named(world)
+            earlier = starts(world, case)
+            with serving(world) as next_process:
+                is_resumed(world, case, earlier)
+                carried_out(world, case, next_process)
+                is_at_rest(world)
+                if doubts_are_settled(world):
+                    carried_out(world, case, next_process)
+            everybody_is_named(world)
+            is_over(world)
+            return process.exitcode == KILLED
+
+    assert die_everywhere(points, phase, died) == set(points), "the killed points equal the trace"

@@ -1,0 +1,234 @@
+"""One small call centre a death, with real servers around it."""
+
+import csv
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from standfast import ledger
+from standfast.operations.place import Place, open_place
+from tests.kill.enrolled import enrol_everybody
+from tests.kill.people import CONNECTOR, PASSWORD, Agents
+from tests.kill.scenario import Case, go_on, run
+from tests.kill.tracing import Death, in_own_process, traced_points
+from tests.servers.sendgrid import KEY, SendGrid, running_sendgrid
+from tests.servers.slapd import PEOPLE
+from tests.servers.smtp import SmtpServer, running_smtp
+
+KILLED = -9
+CUSTOMERS = ("customer1@example.net", "customer2@example.net")
+NO_ADDRESS = "customer3 at example.net"  # refused when the notice is planned, and named
+AUDIENCE = len(CUSTOMERS) + 1
+# A call takes milliseconds; on a busy machine it still has to end before this.
+TIMEOUT_SECONDS = 6
+
+_SETTINGS = """
+[organisation]
+name = "Example Contact Centres"
+contact_line = "020 7946 0000, the number on your card"
+
+[ledger]
+url = "{ledger_url}"
+
+[playbooks]
+folder = "playbooks"
+
+[accounts.agents]
+kind = "openldap"
+host = "localhost"
+port = {ldap_port}
+tls = "none"
+bind_dn = "{connector}"
+password = "env:LDAP_PASSWORD"
+base = "{people}"
+timeout_seconds = {timeout}
+
+[evidence.telephony]
+kind = "files"
+paths = ["logs"]
+
+[senders.mail]
+{sender}
+sender_address = "security@example.com"
+timeout_seconds = {timeout}
+
+[audiences.customers]
+kind = "csv"
+path = "customers.csv"
+why = "their record was open"
+
+[notices]
+sender = "mail"
+abort_window_seconds = 0
+"""
+_SMTP = """
+kind = "smtp"
+host = "127.0.0.1"
+port = {port}
+security = "none"
+"""
+_SENDGRID = """
+kind = "sendgrid"
+key = "env:SENDGRID_KEY"
+event_key = "env:SENDGRID_EVENTS"
+url = "{url}"
+"""
+
+
+class Channel(Protocol):
+    """Where mail goes, with a count of its own."""
+
+    @property
+    def settings(self) -> str:
+        """The lines of the configuration that lead here."""
+        ...
+
+    @property
+    def env(self) -> dict[str, str]: ...
+
+    def taken(self) -> Counter[str]:
+        """How many messages it took on for each address."""
+        ...
+
+
+@dataclass(frozen=True)
+class Relay:
+    """An SMTP relay; it tells nothing afterwards."""
+
+    server: SmtpServer
+
+    @property
+    def settings(self) -> str:
+        return _SMTP.format(port=self.server.port)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {}
+
+    def taken(self) -> Counter[str]:
+        return Counter(mail.recipients[0] for mail in self.server.delivered)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An account at SendGrid, which tells of what it took on."""
+
+    account: SendGrid
+
+    @property
+    def settings(self) -> str:
+        return _SENDGRID.format(url=self.account.url)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"SENDGRID_KEY": KEY, "SENDGRID_EVENTS": self.account.event_key}
+
+    def taken(self) -> Counter[str]:
+        return Counter(mail.address for mail in self.account.taken)
+
+
+@contextmanager
+def running_channel(kind: str) -> Iterator[Channel]:
+    """Run one of `smtp` and `sendgrid`."""
+    if kind == "smtp":
+        with running_smtp() as server:
+            yield Relay(server)
+    else:
+        with running_sendgrid() as account:
+            yield Grid(account)
+
+
+@dataclass(kw_only=True)
+class World:
+    """One call centre with its breach, and what it reaches."""
+
+    case: Case
+    place: Place  # as the test looks at it
+    agents: Agents
+    channel: Channel
+
+    def run(self, death: Death | None) -> int:
+        """Carry it out as the command line does, in a process that may die."""
+        return in_own_process(run, self.case, death)
+
+    def go_on(self) -> None:
+        """Let the next `serve` find it."""
+        assert in_own_process(go_on, self.case) == 0
+
+    @property
+    def trace(self) -> list[str]:
+        return traced_points(self.case.log)
+
+
+def furnish(folder: Path, ledger_url: str = "sqlite:///ledger.db") -> None:
+    """Write a place with its people enrolled into `folder`, to be copied for each death."""
+    (folder / "logs").mkdir(parents=True)
+    (folder / "logs/sign-in.log").write_text("2026-11-25T02:13:00Z agent0 signed in\n")
+    shutil.copytree(Path(__file__).parent / "playbooks", folder / "playbooks")
+    people = (*CUSTOMERS, NO_ADDRESS)
+    with (folder / "customers.csv").open("w") as file:
+        rows = [("email", "name", "language"), *((one, "Ada", "en") for one in people)]
+        csv.writer(file).writerows(rows)
+    (folder / "keys").mkdir()
+    (folder / "keys/evidence-seal.key").write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+    )
+    url = ledger_url.replace("sqlite:///", f"sqlite:///{folder}/")
+    ledger.create(url, folder / "keys/ledger", folder / "witness.jsonl", datetime.now(UTC))
+    config_file = configure(folder, ledger_url, ldap_port=9, sender=_SMTP.format(port=9))
+    with open_place(config_file, env={}, actor="os:test") as place:
+        enrol_everybody(place)
+
+
+def configure(folder: Path, ledger_url: str, *, ldap_port: int, sender: str) -> Path:
+    """Write the configuration of a place; give the file."""
+    config_file = folder / "standfast.toml"
+    config_file.write_text(
+        _SETTINGS.format(
+            ledger_url=ledger_url,
+            ldap_port=ldap_port,
+            connector=CONNECTOR,
+            people=PEOPLE,
+            sender=sender.strip(),
+            timeout=TIMEOUT_SECONDS,
+        )
+    )
+    return config_file
+
+
+@contextmanager
+def fresh_world(
+    folder: Path,
+    furnished: Path,
+    agents: Agents,
+    kind: str,
+    *,
+    scenario: str = "small",
+    ledger_url: str = "sqlite:///ledger.db",
+) -> Iterator[World]:
+    """Copy the place into `folder`, with two agents and a channel that nobody used before."""
+    shutil.copytree(furnished, folder)
+    first, second = agents.hire(2)
+    with running_channel(kind) as channel:
+        config_file = configure(
+            folder, ledger_url, ldap_port=agents.slapd.port, sender=channel.settings
+        )
+        case = Case(
+            config_file=config_file,
+            accounts=(first, second),
+            env={"LDAP_PASSWORD": PASSWORD, **channel.env},
+            scenario=scenario,
+        )
+        with case.place() as place:
+            yield World(case=case, place=place, agents=agents, channel=channel)
+    shutil.rmtree(folder)

@@ -1,0 +1,158 @@
+"""What became of messages: counted right, whatever order it is told in and however often."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from standfast.ledger import Ledger
+from standfast.ledger.deliveries import Delivery, Heard
+from standfast.ledger.effects import Lane
+from standfast.records import DeliveryEvent, DeliveryState, EffectState
+from tests.ledger.place import NOW
+from tests.ledger.stage import (
+    begin,
+    claim,
+    claimed,
+    drafts,
+    only,
+    open_incident,
+    results,
+    runner,
+)
+
+MAIL = Lane(verb="notices.send", connector="mail")
+TAKEN, DEFERRED = DeliveryState.TAKEN, DeliveryState.DEFERRED
+DELIVERED, BOUNCED = DeliveryState.DELIVERED, DeliveryState.BOUNCED
+
+
+def event(
+    token: str, state: DeliveryState, seconds: int = 0, *, is_complaint: bool = False
+) -> DeliveryEvent:
+    return DeliveryEvent(
+        token=token, state=state, at=NOW + timedelta(seconds=seconds), is_complaint=is_complaint
+    )
+
+
+def hear(ledger: Ledger, *events: DeliveryEvent) -> Heard:
+    return ledger.deliveries.hear(events, "events:grid", NOW)
+
+
+@pytest.fixture
+def incident(ledger: Ledger) -> str:
+    """An incident with one message to send."""
+    made = open_incident(ledger)
+    begin(ledger, made, drafts(MAIL, "ana@customers.test"), step="tell")
+    return made
+
+
+def sent(ledger: Ledger, incident: str, state: EffectState = EffectState.DONE) -> str:
+    """Hand the message over, with that end; give its token."""
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, lane=MAIL)
+    ledger.attempts.receipt(batch, results(batch, state), who, NOW)
+    return batch.effects[0].token
+
+
+def test_every_order_of_the_same_words_comes_to_the_same(ledger: Ledger, incident: str) -> None:
+    token = sent(ledger, incident)
+    words = [
+        event(token, TAKEN, 1),
+        event(token, DEFERRED, 5),
+        event(token, DELIVERED, 9),
+        event(token, DELIVERED, 20, is_complaint=True),
+    ]
+    for order in permutations(words):
+        for one in order:
+            hear(ledger, one)
+        assert ledger.deliveries.of_incident(incident) == {
+            token: Delivery(
+                state=DELIVERED,
+                at=NOW + timedelta(seconds=20),
+                complained_at=NOW + timedelta(seconds=20),
+            )
+        }
+    assert ledger.deliveries.counts(incident) == {("tell", 1): {DELIVERED: 1}}
+    assert ledger.audit.verify().is_whole
+
+
+def test_the_same_word_again_leaves_nothing_behind(ledger: Ledger, incident: str) -> None:
+    token = sent(ledger, incident)
+    assert hear(ledger, event(token, DELIVERED)) == Heard(changed=1)
+    events = len(ledger.timeline())
+    assert hear(ledger, event(token, DELIVERED), event(token, DELIVERED)) == Heard()
+    assert len(ledger.timeline()) == events
+
+
+def test_a_bounce_after_delivery_counts_and_a_late_deferral_does_not(
+    ledger: Ledger, incident: str
+) -> None:
+    token = sent(ledger, incident)
+    hear(ledger, event(token, DELIVERED, 5), event(token, BOUNCED, 60), event(token, DEFERRED, 90))
+    assert ledger.deliveries.of_incident(incident)[token].state is BOUNCED
+
+
+@pytest.mark.parametrize("state", [EffectState.UNKNOWN, EffectState.FAILED])
+def test_a_word_about_it_settles_what_was_in_doubt(
+    ledger: Ledger, incident: str, state: EffectState
+) -> None:
+    token = sent(ledger, incident, state)
+    assert hear(ledger, event(token, TAKEN)) == Heard(changed=1, settled=1)
+    row = only(ledger, incident)
+    assert (row.state, row.is_parked) == (EffectState.DONE, False)
+    assert "taken on" in row.reason
+
+
+def test_a_word_before_the_receipt_is_the_receipt(ledger: Ledger, incident: str) -> None:
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, lane=MAIL)
+    hear(ledger, event(batch.effects[0].token, DELIVERED))
+    ledger.attempts.receipt(batch, results(batch, EffectState.UNKNOWN), who, NOW)
+    assert only(ledger, incident).state is EffectState.DONE
+
+
+def test_what_waits_for_another_try_is_not_tried_once_it_is_known_to_be_taken(
+    ledger: Ledger, incident: str
+) -> None:
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, lane=MAIL)
+    again = results(batch, EffectState.FAILED, retry_after=0)
+    ledger.attempts.receipt(batch, again, who, NOW)
+    assert only(ledger, incident).state is EffectState.PLANNED
+    hear(ledger, event(batch.effects[0].token, TAKEN))
+    assert claim(ledger, incident, who, lane=MAIL) is None
+
+
+def test_what_nobody_here_sent_is_counted_and_not_written(ledger: Ledger, incident: str) -> None:
+    planned = only(ledger, incident).token
+    events = len(ledger.timeline())
+    heard = hear(ledger, event("0" * 32, DELIVERED), event(planned, DELIVERED))
+    assert heard == Heard(foreign=2)  # what was never handed over cannot have been delivered
+    assert only(ledger, incident).state is EffectState.PLANNED
+    assert len(ledger.timeline()) == events
+
+
+_DELIVERIES = st.builds(
+    Delivery,
+    state=st.sampled_from(DeliveryState),
+    at=st.integers(0, 4).map(lambda seconds: NOW + timedelta(seconds=seconds)),
+    complained_at=st.none() | st.integers(0, 4).map(lambda s: NOW + timedelta(seconds=s)),
+)
+
+
+@given(st.lists(_DELIVERIES, min_size=1, max_size=6), st.randoms())
+def test_joining_cares_neither_for_order_nor_for_repeats(
+    found: list[Delivery], luck: object
+) -> None:
+    def joined(words: Sequence[Delivery]) -> Delivery:
+        whole = words[0]
+        for one in words[1:]:
+            whole = whole.joined(one)
+        return whole
+
+    shuffled = [*found, *found]
+    luck.shuffle(shuffled)  # type: ignore[attr-defined]  # a random.Random that hypothesis drives
+    assert joined(shuffled) == joined(found)

@@ -1,0 +1,226 @@
+"""Who of the rows is told, held, suppressed or repeated: whatever the source is."""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from standfast.errors import ConfigurationError
+from standfast.notices.audience import Audience, Rules, Suppression, check_columns, gather
+from standfast.notices.audience_files import read_suppressed
+from standfast.notices.audience_people import scim_audience
+
+TODAY = date(2026, 11, 25)
+
+
+def gathered(*rows: Mapping[str, str], **more: Any) -> Audience:
+    return gather(enumerate(rows, start=1), Rules(**{"why": "was open", "today": TODAY, **more}))
+
+
+def test_a_person_with_two_addresses_is_told_once_unless_each_address_is_meant() -> None:
+    rows = [{"key": "7", "address": "ana@home.test"}, {"key": "7", "address": "ana@work.test"}]
+    once, each = gathered(*rows), gathered(*rows, each_address=True)
+    assert [one.address for one in once.recipients] == ["ana@home.test"]
+    assert [(one.row_number, one.reason) for one in once.repeated] == [(2, "same person as row 1")]
+    assert [one.address for one in each.recipients] == ["ana@home.test", "ana@work.test"]
+
+
+def test_a_person_whose_first_address_is_none_is_told_at_the_second() -> None:
+    rows = [{"key": "7", "address": "nonsense"}, {"key": "7", "address": "ana@work.test"}]
+    found = gathered(*rows)
+    assert [one.address for one in found.recipients] == ["ana@work.test"]
+    assert [one.row_number for one in found.rejected] == [1]
+
+
+def test_a_row_without_a_reason_to_be_told_tells_nobody() -> None:
+    found = gathered({"address": "ana@home.test"}, {"address": "b@x.test", "why": "y"}, why="")
+    assert [one.why for one in found.recipients] == ["y"]
+    assert "says why" in found.rejected[0].reason
+
+
+@pytest.mark.parametrize(
+    ("flags", "held"),
+    [
+        ({"is_minor": "1"}, "a minor"),
+        ({"is_minor": "True"}, "a minor"),
+        ({"is_minor": "no"}, ""),
+        ({"is_minor": "?"}, "perhaps a minor: column 'is_minor' says neither yes nor no"),
+        ({"is_deceased": "yes", "is_minor": "yes"}, "has died"),
+        ({"died_on": "2025-01-01"}, "has died"),
+        ({"died_on": ""}, ""),
+        ({"born_on": "2008-11-25"}, ""),
+        ({"born_on": "2008-11-26"}, "a minor"),
+        ({"born_on": "2008-11-26T00:00:00"}, "a minor"),
+        ({"born_on": "26.11.1980"}, "perhaps a minor: column 'born_on' is no date"),
+    ],
+)
+def test_minors_and_whoever_died_wait_for_a_person(flags: dict[str, str], held: str) -> None:
+    found = gathered({"address": "ana@home.test", **flags})
+    assert [one.held for one in found.held] == ([held] if held else [])
+    assert len(found.recipients) == (0 if held else 1)
+    assert not (*found.recipients, *found.held)[0].slots
+
+
+def test_who_was_born_on_29_february_is_of_age_on_1_march() -> None:
+    row = {"address": "ana@home.test", "born_on": "2008-02-29"}
+    assert gathered(row, today=date(2026, 2, 28)).held
+    assert not gathered(row, today=date(2026, 3, 1)).held
+
+
+def test_one_row_of_a_person_that_is_flagged_holds_the_person() -> None:
+    found = gathered(
+        {"key": "7", "address": "ana@home.test"},
+        {"key": "7", "address": "ana@work.test", "is_minor": "x"},
+    )
+    assert not found.recipients
+    assert [one.address for one in found.held] == ["ana@work.test"]
+    assert [one.reason for one in found.repeated] == ["same person as row 2, held"]
+
+
+def test_a_parent_with_the_childs_mailbox_is_told_and_the_child_is_held() -> None:
+    found = gathered(
+        {"key": "child", "address": "home@x.test", "is_minor": "1"},
+        {"key": "parent", "address": "home@x.test"},
+    )
+    assert [one.key for one in found.recipients] == ["parent"]
+    assert [one.key for one in found.held] == ["child"]
+
+
+def test_who_is_never_to_be_written_to_is_not_and_the_reason_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "never.csv"
+    file.write_text("who,why\nANA@Home.test,court order\n42,\n")
+    suppression = Suppression(read_suppressed(file))
+    found = gathered(
+        {"key": "7", "address": "Ana@HOME.test"},
+        {"key": "42", "address": "ben@x.test"},
+        {"key": "7", "address": "ana@work.test"},
+        suppression=suppression,
+    )
+    assert [(one.row_number, one.reason) for one in found.suppressed] == [
+        (1, "not written to: court order"),
+        (2, "not written to: on the list of those never to be written to"),
+    ]
+    assert [one.address for one in found.recipients] == ["ana@work.test"]
+
+
+def test_without_its_list_of_suppression_nobody_is_in_an_audience(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        read_suppressed(tmp_path / "gone.csv")
+
+
+def test_users_of_a_directory_are_read_as_scim_has_them() -> None:
+    found = scim_audience(
+        [
+            {
+                "id": "1",
+                "userName": "ana",
+                "displayName": "Ana",
+                "preferredLanguage": "es-MX",
+                "emails": [
+                    {"value": "a@home.test"},
+                    {"value": "a@work.test", "primary": True},
+                    "not an object",
+                ],
+            },
+            {"id": "2", "active": False, "emails": [{"value": "ben@work.test"}]},
+            {"id": "3", "emails": "nobody", "name": {"givenName": 5}},
+        ],
+        Rules(why="works here"),
+    )
+    (ana,) = found.recipients
+    assert (ana.key, ana.address, ana.name, ana.language) == ("1", "a@work.test", "Ana", "es-MX")
+    assert [(one.row_number, one.reason) for one in found.rejected] == [
+        (2, "the account is disabled in the directory"),
+        (3, "there is no address"),
+    ]
+
+
+_ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"address": st.sampled_from(["a@x.test", "A@x.test", "b@x.test", "c@x.test", "", "no"])},
+        optional={
+            "key": st.sampled_from(["1", "2", "3", ""]),
+            "why": st.sampled_from(["", "open"]),
+            "is_minor": st.sampled_from(["", "1", "0", "?"]),
+            "died_on": st.sampled_from(["", "2020-01-01"]),
+        },
+    ),
+    max_size=12,
+)
+
+
+@given(_ROWS, st.booleans(), st.sampled_from(["", "was open"]), st.sets(st.sampled_from("123")))
+def test_every_row_is_counted_once_and_no_mailbox_or_person_is_told_twice(
+    rows: list[dict[str, str]], each_address: bool, why: str, never: set[str]
+) -> None:
+    suppression = Suppression(dict.fromkeys(never, ""))
+    found = gathered(*rows, each_address=each_address, why=why, suppression=suppression)
+    assert found.rows == len(rows)
+    mailboxes = [one.address.casefold() for one in found.recipients]
+    assert len(set(mailboxes)) == len(mailboxes)
+    people = [one.key for one in found.recipients]
+    assert each_address or len(set(people)) == len(people)
+    assert not set(people) & {one.key for one in found.held}
+    assert not {*people, *(one.key for one in found.held)} & never
+    assert all(one.why for one in (*found.recipients, *found.held))
+
+
+def _postal(*rows: dict[str, str]) -> Audience:
+    return gathered(*({"address": "", **row} for row in rows))
+
+
+HIGH_STREET = {"name": "Ada", "postal_1": "1 High Street", "postal_2": "Leeds"}
+
+
+def test_who_has_only_a_postal_address_is_told_by_letter() -> None:
+    found = _postal(HIGH_STREET, {**HIGH_STREET, "address": "no address"})
+    (ada,) = found.recipients
+    assert (ada.address, ada.postal) == ("", ("Ada", "1 High Street", "Leeds"))
+    assert [one.reason for one in found.repeated] == ["same address as row 1"]
+    both = _postal({**HIGH_STREET, "address": "ada@example.net"})
+    assert [one.address for one in both.recipients] == ["ada@example.net"]
+
+
+def test_two_people_of_one_house_get_a_letter_each_and_one_person_one_letter() -> None:
+    found = _postal(
+        HIGH_STREET,
+        {**HIGH_STREET, "name": "Bo"},
+        {**HIGH_STREET, "name": "ADA", "postal_1": "1 high street"},
+        {**HIGH_STREET, "name": "Ada L.", "key": "7"},
+        {"address": "ada@example.net", "key": "7"},
+    )
+    assert [one.name for one in found.recipients] == ["Ada", "Bo", "Ada L."]
+    assert [one.reason for one in found.repeated] == [
+        "same address as row 1",
+        "same person as row 4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({}, "there is no address"),
+        ({"postal_1": " "}, "there is no address"),
+        ({"postal_1": "Leeds"}, "there is no address, and the postal one is a single line"),
+        ({**HIGH_STREET, "postal_2": "x" * 10_000_000}, "column 'postal_2' is longer than"),
+    ],
+)
+def test_what_no_letter_would_reach_is_rejected(row: dict[str, str], why: str) -> None:
+    found = _postal(row, HIGH_STREET)
+    assert len(found.recipients) == 1
+    assert [one.reason.startswith(why) for one in found.rejected] == [True]
+
+
+def test_a_line_break_in_a_postal_line_makes_no_further_line() -> None:
+    (one,) = _postal({**HIGH_STREET, "postal_1": "1 Road\nBo\u202eurk"}).recipients
+    assert one.postal == ("Ada", "1 Road Bourk", "Leeds")
+
+
+def test_an_audience_needs_one_of_the_two_addresses() -> None:
+    check_columns(["postal_1", "postal_2", "name"])
+    with pytest.raises(ConfigurationError, match="postal_1"):
+        check_columns(["name"])

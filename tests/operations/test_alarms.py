@@ -1,0 +1,352 @@
+"""People are told once that a backup is wrong, and once that it is over, by real mail."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.continuity.jumps import Jump
+from standfast.errors import ExitStatus, StandfastError
+from standfast.operations.alarms import Alarm, damaged, jumped, tell
+from standfast.operations.backups import newest_jumps, run_backup
+from standfast.operations.freshness import freshness
+from standfast.operations.place import Place
+from standfast.operations.run_record import bury_dead_runs, recorded
+from standfast.operations.status import Status, look
+from standfast.operations.verification import verify
+from standfast.operations.watch import keep_watch
+from tests.operations.backup_place import NOW, SERVICE, furnish, place_at
+from tests.operations.places import enrol_people
+from tests.operations.test_backups import damage_a_pack
+from tests.servers.smtp import SmtpServer
+
+MAIL = """
+[senders.mail]
+kind = "smtp"
+host = "127.0.0.1"
+port = {port}
+security = "none"
+sender_address = "backup@example.com"
+"""
+# No verification is due within the days of these tests.
+RARELY_VERIFIED = '[backup]\nverify_schedule = "0 6 1 1 *"\n'
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Night:
+    """A place, its mailbox and a clock that a test moves."""
+
+    place: Place
+    folder: Path
+    smtp: SmtpServer
+    now: list[datetime] = field(default_factory=lambda: [NOW])
+
+    @property
+    def mails(self) -> list[str]:
+        return [f"{mail.recipients[0]}: {mail.message['Subject']}" for mail in self.smtp.delivered]
+
+    @property
+    def newest_text(self) -> str:
+        body = self.smtp.delivered[-1].message.get_body(("plain",))
+        assert body is not None
+        return str(body.get_content())
+
+    def forward(self, **much: float) -> None:
+        self.now[0] += timedelta(**much)
+
+    def status(self) -> Status:
+        return look(self.folder / "standfast.toml", {}, self.now[0])
+
+
+@pytest.fixture
+def night(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Night]:
+    now = [NOW]
+    config_file = furnish(tmp_path, SERVICE + MAIL.format(port=smtp_server.port) + RARELY_VERIFIED)
+    with place_at(config_file, clock=lambda: now[0]) as place:
+        enrol_people(place, "dana", "lee")
+        yield Night(place=place, folder=tmp_path, smtp=smtp_server, now=now)
+
+
+def both(subject: str) -> list[str]:
+    return [f"{name}@example.com: {subject}" for name in ("dana", "lee")]
+
+
+def test_a_set_that_is_older_than_its_rpo_is_told_once_and_once_when_it_is_over(
+    night: Night,
+) -> None:
+    run_backup(night.place, "main", "direct")
+    assert keep_watch(night.place, "direct").told == ()
+    night.forward(hours=23)
+    assert keep_watch(night.place, "direct").told == ()
+    night.forward(hours=2)  # the service's RPO is a day
+    outcome = keep_watch(night.place, "direct")
+    assert outcome.stale == ("main",)
+    assert outcome.exit_status is ExitStatus.PARTIAL
+    assert [alarm.subject for alarm in outcome.told] == ["freshness.main"]
+    assert night.mails == both("Backup alarm: main")
+    assert "recovery point is 25 hours old; at most 24 are allowed" in night.newest_text
+    for _ in range(3):
+        night.forward(minutes=5)
+        assert keep_watch(night.place, "direct").told == ()
+    assert len(night.mails) == 2
+    (alarm,) = night.status().alarms
+    assert alarm.as_json()["what"] == "freshness"
+    assert alarm.is_told
+    run_backup(night.place, "main", "direct")
+    outcome = keep_watch(night.place, "direct")
+    assert (outcome.stale, [alarm.is_raised for alarm in outcome.told]) == ((), [False])
+    assert night.mails == both("Backup alarm: main") + both("Backup alarm over: main")
+    assert night.status().alarms == ()
+    night.forward(hours=25)
+    assert len(keep_watch(night.place, "direct").told) == 1
+    assert len(night.mails) == 6
+
+
+def test_a_partial_point_does_not_make_a_set_fresh(night: Night) -> None:
+    run_backup(night.place, "main", "direct")
+    night.forward(hours=20)
+    (night.folder / "crm.db").rename(night.folder / "gone.db")
+    assert run_backup(night.place, "main", "direct").exit_status is ExitStatus.PARTIAL
+    night.forward(hours=6)
+    fresh = freshness(night.place, "main")
+    assert (fresh.is_stale, fresh.age) == (True, timedelta(hours=26))
+    assert fresh.as_json()["limit_seconds"] == 86400
+
+
+def test_without_an_rpo_two_intervals_of_the_schedule_count(night: Night) -> None:
+    fresh = freshness(night.place, "other")
+    assert (fresh.limit, fresh.age, fresh.is_stale) == (timedelta(days=2), None, False)
+    run_backup(night.place, "other", "direct")
+    night.forward(hours=47)
+    assert not freshness(night.place, "other").is_stale
+    night.forward(hours=2)
+    assert freshness(night.place, "other").is_stale
+
+
+def test_a_configured_age_goes_before_the_rpo(night: Night) -> None:
+    config_file = night.folder / "standfast.toml"
+    text = config_file.read_text()
+    config_file.write_text(
+        text.replace("[backup.sets.main]", "[backup.sets.main]\nmax_age_hours = 3")
+    )
+    with place_at(config_file, clock=lambda: night.now[0]) as place:
+        assert freshness(place, "main").limit == timedelta(hours=3)
+
+
+def test_a_set_that_never_gave_a_complete_point_is_told_from_its_first_try_on(
+    night: Night,
+) -> None:
+    assert keep_watch(night.place, "direct").told == ()
+    (night.folder / "crm.db").unlink()
+    run_backup(night.place, "main", "direct")
+    night.forward(hours=25)
+    assert len(keep_watch(night.place, "direct").told) == 1
+    assert "There is no complete recovery point yet" in night.newest_text
+
+
+def test_damage_is_told_once_and_once_when_it_is_gone(night: Night) -> None:
+    run_backup(night.place, "main", "direct")
+    damage_a_pack(night.folder)
+    verify(night.place, read=True)
+    assert [alarm.subject for alarm in keep_watch(night.place, "direct").told] == ["vault"]
+    assert night.mails == both("Backup alarm: vault")
+    assert "found damage" in night.newest_text
+    night.forward(minutes=1)
+    verify(night.place)  # cannot see it
+    assert keep_watch(night.place, "direct").told == ()
+    damage_a_pack(night.folder)  # the same bit: it is whole again
+    night.forward(minutes=1)
+    verify(night.place, read=True)
+    keep_watch(night.place, "direct")
+    assert night.mails[2:] == both("Backup alarm over: vault")
+
+
+def rewrite(folder: Path) -> None:
+    """What ransomware does: other content, that does not compress, in every file."""
+    for path in (folder / "recordings").rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.write_bytes(os.urandom(400_000))
+
+
+def quiet_nights(night: Night, count: int) -> None:
+    for number in range(40):
+        (night.folder / "recordings" / f"note-{number:02}.txt").write_text("quiet " * 60_000)
+    for _ in range(count):
+        night.forward(days=1)
+        assert run_backup(night.place, "main", "direct").jumps == ()
+
+
+def test_a_night_that_changes_everything_is_told_at_once_and_fails_nothing(night: Night) -> None:
+    quiet_nights(night, 6)
+    rewrite(night.folder)
+    night.forward(days=1)
+    outcome = run_backup(night.place, "main", "direct")
+    assert outcome.exit_status is ExitStatus.DONE
+    assert {jump.what for jump in outcome.jumps} == {"changed", "new content", "incompressible"}
+    assert night.mails == both("Backup alarm: main")
+    assert "usual are 0 %" in night.newest_text
+    shown = outcome.as_json()["jumps"]
+    assert shown == json.loads(json.dumps(outcome.summary()["jumps"]))
+    assert [one["what"] for one in night.place.ledger.runs.all("backup")[0].summary["jumps"]] == [
+        jump.what for jump in outcome.jumps
+    ]
+    assert newest_jumps(night.place, "main") == (outcome.run, outcome.jumps)
+    keep_watch(night.place, "direct")
+    assert len(night.mails) == 2
+    status = night.status()
+    assert [alarm.what for alarm in status.alarms] == ["jump"]
+    assert "ask who did it" in status.next_step
+    # The next quiet night does not call it over, and status shows it for a week.
+    night.forward(days=1)
+    assert run_backup(night.place, "main", "direct").jumps == ()
+    keep_watch(night.place, "direct")
+    assert len(night.mails) == 2
+    assert [alarm.what for alarm in night.status().alarms] == ["jump"]
+    night.forward(days=7)
+    assert "jump" not in [alarm.what for alarm in night.status().alarms]
+
+
+def test_a_night_that_sends_everything_anew_is_neither_judged_nor_judged_by(night: Night) -> None:
+    quiet_nights(night, 6)
+    night.place.config.backup.send_log.unlink()
+    night.forward(days=1)
+    outcome = run_backup(night.place, "main", "direct")
+    assert (outcome.jumps, outcome.is_incomparable) == ((), True)
+    rewrite(night.folder)
+    night.forward(days=1)
+    after = run_backup(night.place, "main", "direct")
+    assert not after.is_incomparable
+    assert "changed" in {jump.what for jump in after.jumps}
+
+
+def test_each_night_that_jumps_is_told(night: Night) -> None:
+    quiet_nights(night, 6)
+    for nights in (1, 2):
+        rewrite(night.folder)
+        night.forward(days=1)
+        assert run_backup(night.place, "main", "direct").jumps
+        assert len(night.mails) == 2 * nights
+
+
+def test_a_mail_server_that_is_away_fails_no_backup_and_is_tried_again_by_the_watch(
+    night: Night,
+) -> None:
+    quiet_nights(night, 6)
+    rewrite(night.folder)
+    night.smtp.answer_recipient("dana@example.com", "451 4.7.1 later")
+    night.smtp.answer_recipient("lee@example.com", "451 4.7.1 later")
+    night.forward(days=1)
+    assert run_backup(night.place, "main", "direct").exit_status is ExitStatus.DONE
+    assert night.mails == []
+    (alarm,) = night.status().alarms
+    assert not alarm.is_told
+    night.smtp.answer_recipient("dana@example.com", "250 OK")
+    assert keep_watch(night.place, "direct").told == ()
+    night.forward(hours=1)
+    assert [one.subject for one in keep_watch(night.place, "direct").told] == ["jump.main"]
+    assert night.mails == ["dana@example.com: Backup alarm: main"]
+    (alarm,) = night.status().alarms
+    assert alarm.is_told
+
+
+def newest_alarm(night: Night) -> tuple[str, dict[str, object]]:
+    row = night.place.ledger.runs.all("alarm")[0]
+    return row.state, row.summary
+
+
+def test_without_anybody_to_tell_it_is_in_the_status_all_the_same(
+    tmp_path: Path, smtp_server: SmtpServer
+) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        alone = Night(place=place, folder=tmp_path, smtp=smtp_server)
+        assert tell(place, damaged(is_damaged=True), "direct")
+        state, summary = newest_alarm(alone)
+        assert state == "failed"
+        assert "nobody is enrolled" in str(summary["problem"])
+        enrol_people(place, "dana")
+        assert not tell(place, damaged(is_damaged=True), "direct")
+        alone.now[0] = place.clock()
+        assert [one.is_told for one in alone.status().alarms] == [False]
+        tell(place, damaged(is_damaged=False), "direct")
+        assert newest_alarm(alone)[0] == "over"
+        assert alone.status().alarms == ()
+
+
+def test_without_a_sender_the_ledger_says_what_lacks(
+    tmp_path: Path, smtp_server: SmtpServer
+) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        enrol_people(place, "dana")
+        tell(place, damaged(is_damaged=True), "direct")
+        _, summary = newest_alarm(Night(place=place, folder=tmp_path, smtp=smtp_server))
+        assert "no sender" in str(summary["problem"])
+
+
+def test_only_the_roles_that_are_named_are_told(night: Night) -> None:
+    config_file = night.folder / "standfast.toml"
+    roles = night.place.ledger.people.get("lee").roles
+    text = config_file.read_text()
+    config_file.write_text(f"{text}alarm_roles = {list(roles)}\n")  # it ends in [backup]
+    assert not set(roles) & set(night.place.ledger.people.get("dana").roles)
+    with place_at(config_file, clock=lambda: night.now[0]) as place:
+        tell(place, damaged(is_damaged=True), "direct")
+    assert night.mails == ["lee@example.com: Backup alarm: vault"]
+
+
+def test_an_alarm_that_another_watcher_tells_is_left_to_it(night: Night) -> None:
+    with recorded(night.place, "alarm", "vault", "direct") as run:
+        assert not tell(night.place, damaged(is_damaged=True), "direct")
+        run.ends("raised", {"about": ""})
+    assert not tell(night.place, damaged(is_damaged=True), "direct")
+    assert night.mails == []
+
+
+def test_an_alarm_whose_teller_died_is_told_by_the_next_watch(night: Night) -> None:
+    lock = night.place.config.backup.send_log.parent / "alarm-vault.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.touch()
+    night.place.ledger.runs.start("alarm", "vault", "direct", "os:test", night.now[0])
+    assert bury_dead_runs(night.place, {}) == (("alarm", "vault"),)
+    night.forward(hours=1)
+    assert tell(night.place, damaged(is_damaged=True), "direct")
+    assert night.mails == both("Backup alarm: vault")
+
+
+def test_what_is_right_and_was_never_told_is_not_told(night: Night) -> None:
+    assert not tell(night.place, damaged(is_damaged=False), "direct")
+    assert night.place.ledger.runs.all("alarm") == []
+
+
+def test_the_ledger_holds_no_address(night: Night) -> None:
+    found = (Jump(what="changed", permille=900, usual_permille=20),)
+    assert tell(night.place, jumped("main", "run-1", found), "direct")
+    state, summary = newest_alarm(night)
+    assert (state, summary) == ("raised", {"about": "run-1", "people": 2, "done": 2})
+    assert "90 % of it changed; usual are 2 %" in night.newest_text
+    assert "example.com" not in json.dumps([vars(event) for event in timeline(night)], default=str)
+
+
+def timeline(night: Night) -> list[object]:
+    return [event for event in night.place.ledger.timeline() if event.action.startswith("alarm.")]
+
+
+def test_one_alarm_that_cannot_be_told_stops_no_other(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(place: Place, alarm: Alarm, way: str) -> bool:
+        if alarm.subject == "freshness.main":
+            raise StandfastError("the lock cannot be made")
+        return tell(place, alarm, way)
+
+    for name in ("main", "other"):
+        run_backup(night.place, name, "direct")
+    night.forward(days=3)
+    monkeypatch.setattr("standfast.operations.watch.tell", failing)
+    outcome = keep_watch(night.place, "direct")
+    assert outcome.troubles == ("alarm freshness.main: the lock cannot be made",)
+    assert [alarm.subject for alarm in outcome.told] == ["freshness.other"]

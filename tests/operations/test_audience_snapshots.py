@@ -1,0 +1,128 @@
+"""Audiences from SCIM directories and recovery points, read through a whole place."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.deadlines.facts import FactKind
+from standfast.errors import ConfigurationError, UsageError
+from standfast.ledger.facts import Statement
+from standfast.operations import backups
+from standfast.operations.audience_snapshots import file_before, incident_time
+from standfast.operations.place import Place
+from tests.operations import backup_place
+from tests.operations.conftest import Centre
+from tests.operations.places import place_at
+
+AUDIENCES = """
+[drills]
+identity = "file:offline/custodian.txt"
+
+[audiences.then]
+kind = "backup"
+set = "main"
+path = "crm/crm.db"
+query = "SELECT name || '@x.test' AS address, id AS key FROM customers"
+why = "was a customer when it happened"
+
+[audiences.notes]
+kind = "backup"
+set = "main"
+path = "recordings/notes.txt"
+columns = { address = "the customer rang twice" }
+why = "x"
+"""
+
+
+def ready(folder: Path) -> Path:
+    config_file = backup_place.furnish(folder, AUDIENCES)
+    with closing(sqlite3.connect(folder / "crm.db")) as crm, crm:
+        crm.execute("UPDATE customers SET name = 'c' || id")
+    return config_file
+
+
+def names(place: Place) -> set[str]:
+    return {one.address for one in place.reader().audience("then").recipients}
+
+
+def left_behind(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if "audience-" in path.name]
+
+
+def test_customers_are_read_as_they_were_and_nothing_restored_stays(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    with backup_place.place_at(config_file) as place:
+        backups.run_backup(place, "main", "direct")
+        before = datetime.now(UTC)
+        with closing(sqlite3.connect(tmp_path / "crm.db")) as crm, crm:
+            crm.execute("DELETE FROM customers WHERE id > 1")
+        backups.run_backup(place, "main", "direct")
+        assert names(place) == {"c1@x.test"}
+        with file_before(place, before, "main", "crm/crm.db") as file:
+            with closing(sqlite3.connect(file)) as crm:
+                assert crm.execute("SELECT count(*) FROM customers").fetchone() == (20,)
+            assert file.parent.parent.parent.stat().st_mode & 0o77 == 0
+            assert not list(file.parent.parent.glob("recordings/**/*.wav"))
+        assert not left_behind(tmp_path)
+        assert place.reader().audience("notes").rows == 0
+        assert not left_behind(tmp_path)
+
+
+def test_no_point_before_the_incident_is_an_error_and_never_a_later_one(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    before = datetime.now(UTC)
+    with backup_place.place_at(config_file) as place:
+        backups.run_backup(place, "main", "direct")
+        with (
+            pytest.raises(ConfigurationError, match="no complete recovery point from before"),
+            file_before(place, before, "main", "crm/crm.db"),
+        ):
+            pytest.fail("a file was given")
+
+
+def test_a_file_that_the_point_has_not_is_named(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    with backup_place.place_at(config_file) as place:
+        backups.run_backup(place, "main", "direct")
+        with (
+            pytest.raises((ConfigurationError, UsageError)),
+            file_before(place, datetime.now(UTC), "main", "crm/other*.db"),
+        ):
+            pytest.fail("a file was given")
+    assert not left_behind(tmp_path)
+
+
+def test_the_incidents_time_is_the_earliest_that_is_known(centre: Centre) -> None:
+    incident_id = centre.open("account-takeover", "agents:none")
+    opened = centre.place.ledger.incidents.get(incident_id).opened_at
+    assert incident_time(centre.place, incident_id) == opened
+    happened = opened - timedelta(days=3)
+    statement = Statement(kind=FactKind.TIME, name="occurrence", at=happened, reference="log")
+    centre.place.ledger.facts.state(incident_id, statement, "dana", centre.place.clock())
+    assert incident_time(centre.place, incident_id) == happened
+
+
+def test_a_directorys_users_are_told_but_those_whose_account_is_disabled(centre: Centre) -> None:
+    for name, is_active in (("ana", True), ("ben", False)):
+        centre.scim._ask(
+            "POST",
+            "/Users",
+            json={
+                "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+                "userName": name,
+                "displayName": name.title(),
+                "active": is_active,
+                "emails": [{"value": f"{name}@example.com", "primary": True}],
+            },
+        )
+    text = centre.config_file.read_text()
+    centre.config_file.write_text(
+        text + '\n[audiences.everybody]\nkind = "scim"\ndirectory = "agents"\nwhy = "works here"\n'
+    )
+    with place_at(centre.config_file, token=centre.scim.token) as place:
+        found = place.reader().audience("everybody")
+    assert [(one.address, one.name) for one in found.recipients] == [("ana@example.com", "Ana")]
+    assert [one.reason for one in found.rejected] == ["the account is disabled in the directory"]

@@ -1,0 +1,68 @@
+"""A wrong notice is corrected to exactly those who got it."""
+
+import pytest
+
+from standfast.errors import Refused, UsageError
+from standfast.operations import corrections, decisions, waves
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
+from tests.operations.conftest import Centre
+from tests.operations.places import PASSPHRASES
+from tests.operations.test_notice_waves import TOLD, approved, with_notices
+
+WRONG = {"what_happened": "not-concerned"}
+
+
+def mails_about(centre: Centre) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for mail in centre.smtp.delivered:
+        (address,) = mail.recipients
+        if address.startswith("customer"):
+            found[address] = found.get(address, 0) + 1
+    return found
+
+
+def test_a_correction_reaches_those_who_got_the_wrong_notice_and_nobody_else(
+    centre: Centre,
+) -> None:
+    with_notices(centre, canary_percent=20, canary_from=10, canary_minutes=15)
+    case = approved(centre)
+    first = set(mails_about(centre))
+    assert len(first) == 4
+    with pytest.raises(Refused, match="16 messages of tell_customers"):
+        corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+    waves.stop(centre.place, case, TOLD, "wrong audience")
+    centre.advance(case)
+    got = [
+        row
+        for row in centre.place.ledger.effects.of_incident(case)
+        if row.step == TOLD and row.verb == "notices.send" and row.state is EffectState.DONE
+    ]
+    now = centre.place.clock()
+    lost = DeliveryEvent(token=got[0].token, state=DeliveryState.BOUNCED, at=now)
+    centre.place.ledger.deliveries.hear([lost], "event", now)
+
+    plan = corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+    assert (plan.step, plan.recipients, plan.refused) == ("correction-1", 3, 0)
+    assert centre.advance(case).state.extra[0].state is StepState.ASKING
+    assert mails_about(centre) == dict.fromkeys(first, 1)
+    decisions.decide(centre.place, case, plan.step, "lee", PASSPHRASES["lee"])
+    with_notices(centre, canary_percent=0)
+    centre.advance(case)
+    assert sorted(mails_about(centre).values()) == [1, 2, 2, 2]
+    assert set(mails_about(centre)) == first
+    assert got[0].target.removeprefix("mail:") in {
+        address for address, number in mails_about(centre).items() if number == 1
+    }
+    assert centre.place.ledger.audit.verify().findings == ()
+
+
+def test_a_notice_that_nobody_got_and_a_value_that_it_does_not_take_are_refused(
+    centre: Centre,
+) -> None:
+    with_notices(centre, abort_window_seconds=3600)
+    case = approved(centre)
+    waves.stop(centre.place, case, TOLD, "wrong audience")
+    with pytest.raises(UsageError, match="nobody got"):
+        corrections.correct(centre.place, case, TOLD, WRONG)
+    with pytest.raises(UsageError, match="has no step"):
+        corrections.correct(centre.place, case, "nothing", WRONG)

@@ -1,0 +1,94 @@
+"""A directory that is down in the night: who is told all the same, and what the operator sees."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.errors import Refused, UsageError
+from standfast.notices.senders.memory import Answer, MemorySender
+from standfast.operations import decisions
+from standfast.operations.incident import Outcome, close, look
+from standfast.playbook.engine import standing_state
+from standfast.records import EffectState, Limits, StepState
+from tests.operations.places import PASSPHRASES
+from tests.operations.twins import TwinPlace, Twins, twin_place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[TwinPlace]:
+    """A live place whose directory fails at every lock."""
+    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+        assert isinstance(place.twins.directory, MemoryDirectory)
+        place.twins.directory.script("lock", Fault.FAIL, times=1)
+        yield place
+
+
+def came_to(outcome: Outcome, step: str) -> StepState | None:
+    view = outcome.state.steps.get(step)
+    return standing_state(view) if view else None
+
+
+@pytest.mark.parametrize("scenario", ["account-takeover", "agent-vishing"])
+def test_a_failed_lock_keeps_no_one_untold_and_no_clock_from_starting(
+    place: TwinPlace, scenario: str
+) -> None:
+    """As a webhook opens it: nobody signed in."""
+    case = place.open(scenario, opened_by=None, trigger="siem:1")
+    outcome = place.advance(case)
+    assert came_to(outcome, "lock") is StepState.FAILED
+    assert came_to(outcome, "tell_staff") is StepState.DONE
+    assert place.twins.told("staff1@example.net") == 1
+    decisions.answer(place, case, "customers_affected", "yes", by="lee")
+    assert came_to(place.advance(case), "start_clocks") is StepState.DONE
+
+
+def test_a_failed_lock_is_the_next_step_and_a_retry_lets_the_proof_begin(place: TwinPlace) -> None:
+    case = place.open("account-takeover")
+    outcome = place.advance(case)
+    assert outcome.standing.next_step.startswith("`lock` holds up `prove`")
+    assert f"`standfast incident retry {case} lock`" in outcome.standing.next_step
+    assert "or do it by hand and go on without it" in outcome.standing.next_step
+    assert came_to(outcome, "prove") is None
+    decisions.retry(place, case, "lock")
+    outcome = place.advance(case)
+    assert came_to(outcome, "lock") is StepState.DONE
+    assert came_to(outcome, "prove") is StepState.DONE
+    assert place.twins.told("staff1@example.net") == 1
+
+
+def test_a_relay_that_is_down_as_well_does_not_keep_the_terminal_from_asking(
+    tmp_path: Path,
+) -> None:
+    later = Answer(state=EffectState.FAILED, retry_after_seconds=120)
+    away = MemorySender(name="mail", answer=lambda _: later, limits=Limits(timeout_seconds=0.05))
+    with twin_place(tmp_path, "sqlite:///ledger.db", Twins(mail=away)) as place:
+        began = time.monotonic()
+        outcome = place.advance(place.open("account-takeover"))
+        assert time.monotonic() - began < 60  # the relay asks for two minutes, four times over
+    assert came_to(outcome, "tell_staff") is StepState.RUNNING
+    assert "Are customers affected" in str(outcome.standing.asked)
+
+
+def test_of_what_is_closed_nothing_is_said_any_more(place: TwinPlace) -> None:
+    case = place.run("account-takeover")
+    close(place, case)
+    for say in (
+        lambda: decisions.answer(place, case, "customers_affected", "yes", by="lee"),
+        lambda: decisions.accept(place, case, "lock"),
+        lambda: decisions.retry(place, case),
+        lambda: decisions.decide(place, case, "lock", "lee", PASSPHRASES["lee"]),
+    ):
+        with pytest.raises(Refused, match="is closed"):
+            say()
+    assert look(place, case).standing.next_step.startswith("Closed: nothing more of it happens.")
+
+
+def test_a_step_that_is_none_is_told_by_the_steps_that_there_are(place: TwinPlace) -> None:
+    case = place.run("account-takeover")
+    with pytest.raises(UsageError, match="has no step 'nosuch'; its steps are: freeze_logs"):
+        decisions.accept(place, case, "nosuch")
+    with pytest.raises(UsageError, match=r"no step of .* asks for approval; `standfast incident"):
+        decisions.decide(place, case, None, "lee", PASSPHRASES["lee"])

@@ -1,0 +1,126 @@
+"""Minors and whoever has died wait for a person, who decides about each: told, or left out."""
+
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from standfast.errors import ApprovalRefused, Refused, UsageError
+from standfast.operations import decisions, held, incident
+from standfast.operations.accounting import Account, End, account
+from standfast.operations.status import look
+from tests.operations.conftest import Centre
+from tests.operations.places import PASSPHRASES
+from tests.operations.test_notice_waves import TOLD, approved
+
+QUERY = (
+    "SELECT email AS address, name, language, id AS key, born AS born_on, died AS died_on "
+    "FROM customers ORDER BY id"
+)
+WHY = "their guardian asked for it"
+
+
+def holding(centre: Centre) -> str:
+    """Open a takeover of which customer 1 is a child, and customers 2 and 3 have died."""
+    with sqlite3.connect(centre.place.config.folder / "crm.db") as crm:
+        crm.execute("ALTER TABLE customers ADD COLUMN born")
+        crm.execute("ALTER TABLE customers ADD COLUMN died")
+        crm.execute("UPDATE customers SET born = '2018-02-01' WHERE id = 1")
+        crm.execute("UPDATE customers SET died = '2024-02-01' WHERE id IN (2, 3)")
+    crm.close()
+    config = centre.place.config
+    changed = config.audiences["customers"].replaced(query=QUERY)
+    audiences = {**config.audiences, "customers": changed}
+    centre.place = replace(centre.place, config=config.replaced(audiences=audiences))
+    return approved(centre)
+
+
+def counted(centre: Centre, case: str) -> list[Account]:
+    steps = [each for each in account(centre.place, case) if each.template.startswith("customers")]
+    assert sum(len(each.lines) for each in steps) == 20  # each person once, wherever they stand
+    return steps
+
+
+def untold(centre: Centre) -> tuple[int, int]:
+    (one,) = look(centre.config_file, {}, centre.place.clock()).incidents
+    return one.untold, one.held
+
+
+def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Centre) -> None:
+    case = holding(centre)
+    place = centre.place
+    assert counted(centre, case)[0].counts == {End.HANDED_OVER: 17, End.HELD: 3}
+    assert untold(centre) == (3, 3)
+    there = held.held(place, case)
+    assert sorted(one.why for one in there) == ["a minor", "has died", "has died"]
+    child = next(one for one in there if one.why == "a minor")
+    dead = [one.mark for one in there if one.why == "has died"]
+
+    with pytest.raises(ApprovalRefused):
+        held.leave_out(place, case, dead, "no next of kin is known", by=None)
+    with pytest.raises(UsageError, match="say why"):
+        held.leave_out(place, case, dead, " ", by="lee")
+    assert held.leave_out(place, case, dead, "no next of kin is known", by="lee") == 2
+    assert held.leave_out(place, case, dead, "no next of kin is known", by="lee") == 2
+    (one,) = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 17, End.HELD: 1, End.LEFT_OUT: 2}
+    reasons = {line.reason for line in one.lines if line.end is End.LEFT_OUT}
+    assert reasons == {"left out by lee: no next of kin is known (has died)"}
+    assert untold(centre) == (3, 1)
+
+    with pytest.raises(ApprovalRefused):
+        held.tell(place, case, child.mark, to=["ma@example.net"], because=WHY)
+    with pytest.raises(UsageError, match="no address to write to"):
+        held.tell(place, case, child.mark, to=["nobody"], because=WHY, by="lee")
+    planned = held.tell(
+        place, case, child.mark, to=["ma@example.net"], name="Maria", because=WHY, by="lee"
+    )
+    assert planned.needs_approvals == 2  # of others than lee, who did not open it
+    centre.advance(case)
+    assert centre.mails_to("ma@example.net") == 0
+    assert untold(centre) == (3, 0)
+    for person in ("kim", "lee"):
+        decisions.decide(place, case, planned.step, person, PASSPHRASES[person])
+    centre.advance(case)
+    assert centre.mails_to("ma@example.net") == 1
+    assert centre.mails_to("customer1@example.net") == 0
+    (mail,) = [one for one in centre.smtp.delivered if one.recipients == ("ma@example.net",)]
+    assert "Maria" in mail.message.as_string()
+
+    assert {each.step: each.counts for each in counted(centre, case)} == {
+        TOLD: {End.HANDED_OVER: 17, End.LEFT_OUT: 2},
+        planned.step: {End.HANDED_OVER: 1},
+    }
+    assert untold(centre) == (2, 0)
+    with pytest.raises(UsageError, match="already"):
+        held.tell(place, case, child.mark, to=["pa@example.net"], because=WHY, by="lee")
+    with pytest.raises(UsageError, match="not taken back"):
+        held.leave_out(place, case, [child.mark], "changed our mind", by="lee")
+    decided = [e for e in place.ledger.timeline(case) if e.action == "held.decided"]
+    assert [event.actor for event in decided] == ["lee", "lee", "lee"]
+    assert place.ledger.audit.verify().findings == ()
+
+
+def test_somebody_who_was_left_out_may_be_told_after_all_at_their_own_address(
+    centre: Centre,
+) -> None:
+    case = holding(centre)
+    mark = held.held(centre.place, case)[0].mark
+    held.leave_out(centre.place, case, [mark], "nobody answers", by="lee")
+    planned = held.tell(centre.place, case, mark, to=[], because="the heir called", by="lee")
+    for person in ("kim", "lee"):
+        decisions.decide(centre.place, case, planned.step, person, PASSPHRASES[person])
+    centre.advance(case)
+    ends = {each.step: each.counts for each in counted(centre, case)}
+    assert ends[planned.step] == {End.HANDED_OVER: 1}
+    assert ends[TOLD] == {End.HANDED_OVER: 17, End.HELD: 2}
+
+
+def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> None:
+    case = holding(centre)
+    with pytest.raises(UsageError, match="nobody held in"):
+        held.leave_out(centre.place, case, ["ffff0000"], WHY, by="lee")
+    mark = held.held(centre.place, case)[0].mark
+    incident.close(centre.place, case)
+    with pytest.raises(Refused, match="is closed"):
+        held.leave_out(centre.place, case, [mark], WHY, by="lee")

@@ -1,0 +1,151 @@
+"""A trigger that comes again, or about the same accounts: one incident, and a further round."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from standfast.accounts.memory import MemoryDirectory
+from standfast.ledger.vault import Vault
+from standfast.operations import decisions, incident, undoing
+from standfast.records import EffectState, JsonObject, Mode, StepState
+from tests.operations.places import PASSPHRASES
+from tests.operations.test_concurrency import at_once
+from tests.operations.twins import TwinPlace, twin_place
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
+    """A live place whose outside is twins, on each database in turn."""
+    url = "sqlite:///ledger.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    with twin_place(tmp_path, url) as place:
+        yield place
+
+
+def trigger(
+    place: TwinPlace, key: str, *names: str, scenario: str = "account-takeover"
+) -> incident.Opened:
+    accounts = [f"agents:{name}" for name in names]
+    return incident.open_incident(
+        place, scenario, {"accounts": accounts}, mode=Mode.LIVE, trigger=key
+    )
+
+
+def locks(place: TwinPlace, case: str) -> list[tuple[int, str, int]]:
+    return sorted(
+        (row.round, row.target, row.tries)
+        for row in place.ledger.effects.of_incident(case)
+        if row.verb == "accounts.lock" and row.state is EffectState.DONE
+    )
+
+
+def enabled(place: TwinPlace, names: Sequence[str]) -> list[bool]:
+    directory = place.twins.directory
+    assert isinstance(directory, MemoryDirectory)
+    return [directory.is_enabled(name) for name in names]
+
+
+def test_new_targets_become_a_further_round_of_the_same_steps_and_nobody_is_told_twice(
+    place: TwinPlace,
+) -> None:
+    case = trigger(place, "alert 1", "agent01", "agent02").incident
+    place.advance(case)
+    again = trigger(place, "alert 2", "AGENT02", "agent03")
+    assert again == incident.Opened(incident=case, has_joined=True)
+    assert incident.has_work(place, case)
+    outcome = place.advance(case)
+    assert enabled(place, ["agent01", "agent02", "agent03"]) == [False] * 3
+    assert locks(place, case) == [
+        (1, "agents:agent01", 1),
+        (1, "agents:agent02", 1),
+        (2, "agents:agent03", 1),
+    ]
+    steps = outcome.state.steps
+    assert (steps["lock"].round, steps["lock"].counts.done) == (2, 3)
+    assert (steps["prove"].round, steps["prove"].counts.done) == (2, 3)
+    assert (steps["tell_staff"].round, steps["freeze_logs"].round) == (1, 1)
+    assert [place.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
+    assert not incident.has_work(place, case)
+    assert [one.id for one in place.ledger.incidents.all(only_open=True)] == [case]
+    assert undoing.plan_undo(place, case).restores == 3
+    assert place.ledger.audit.verify().is_whole
+
+
+def test_what_brings_nothing_new_changes_nothing(place: TwinPlace) -> None:
+    case = trigger(place, "alert 1", "agent01").incident
+    place.advance(case)
+    for key in ("alert 1", "alert 2"):
+        assert trigger(place, key, "agent01").incident == case
+    assert place.ledger.timeline(case)[-1].action == "trigger.repeated"
+    assert not incident.has_work(place, case)
+
+
+def test_another_account_another_scenario_and_a_closed_incident_open_their_own(
+    place: TwinPlace,
+) -> None:
+    case = trigger(place, "alert 1", "agent01").incident
+    assert trigger(place, "alert 2", "agent02").incident != case
+    assert trigger(place, "alert 3", "agent01", scenario="lock").incident != case
+    incident.close(place, case)
+    assert trigger(place, "alert 4", "agent01").incident != case
+
+
+def test_what_an_operator_opened_is_joined_and_what_was_added_rides_on_nobodys_sign_in(
+    place: TwinPlace,
+) -> None:
+    directory = place.twins.directory
+    assert isinstance(directory, MemoryDirectory)
+    many = [f"x{number:03}" for number in range(201)]
+    for name in many:
+        directory.add(name)
+    case = place.run("lock", ["agents:agent01"])
+    assert trigger(place, "alert", "agent01", *many, scenario="lock").incident == case
+    view = place.advance(case).state.steps["lock"]
+    assert (view.state, view.approvals_needed) == (StepState.ASKING, 2)
+    assert all(enabled(place, many))
+    for name in ("lee", "kim"):
+        decisions.decide(place, case, "lock", name, PASSPHRASES[name])
+    place.advance(case)
+    assert not any(enabled(place, many))
+
+
+def test_finding_what_is_repeated_opens_no_other_incident_however_many_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+        cases = [trigger(place, f"alert {n}", f"x{n:03}").incident for n in range(500)]
+        opened = watch_what_is_opened(place, monkeypatch)
+        assert trigger(place, "another", "X499", "new").incident == cases[499]
+        assert opened == [f"incident {cases[499]}"]
+        assert trigger(place, "a third", "NEW").incident == cases[499]
+        assert trigger(place, "alert 7", "elsewhere").incident == cases[7]
+        opened.clear()
+        assert trigger(place, "nobody knows", "unheard").incident not in cases
+        assert opened == []
+
+
+def watch_what_is_opened(place: TwinPlace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note the context of whatever the vault opens from now on."""
+    opened: list[str] = []
+    real = type(place.ledger.vault).open
+
+    def noted(vault: Vault, scope: str, context: str, sealed: bytes) -> JsonObject:
+        opened.append(context)
+        return real(vault, scope, context, sealed)
+
+    monkeypatch.setattr(type(place.ledger.vault), "open", noted)
+    return opened
+
+
+def test_two_alerts_at_once_end_in_one_incident_with_both_targets(place: TwinPlace) -> None:
+    case = trigger(place, "alert 0", "agent01").incident
+    at_once(
+        lambda: trigger(place, "alert 1", "agent01", "agent02"),
+        lambda: trigger(place, "alert 2", "agent01", "agent03"),
+        lambda: place.advance(case),
+    )
+    place.advance(case)
+    assert enabled(place, ["agent01", "agent02", "agent03"]) == [False] * 3
+    assert {tries for _, _, tries in locks(place, case)} == {1}

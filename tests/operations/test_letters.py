@@ -1,0 +1,194 @@
+"""People without an e-mail address get a letter, and each is counted until somebody posted it."""
+
+import csv
+import sqlite3
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.config.senders import LettersSenderConfig
+from standfast.errors import ApprovalRefused, UsageError
+from standfast.ledger.effects import Lane
+from standfast.operations import corrections, decisions, letters
+from standfast.operations.accounting import Account, End, account, export
+from standfast.records import Mode
+from tests.operations.conftest import Centre
+from tests.operations.places import PASSPHRASES
+from tests.operations.test_notice_waves import TOLD, approved, with_notices
+
+QUERY = (
+    "SELECT email AS address, name, language, id AS key, street AS postal_1, town AS postal_2 "
+    "FROM customers ORDER BY id"
+)
+
+
+def furnish_letters(centre: Centre, *, with_sender: bool = True) -> None:
+    """Give three customers no e-mail address: two have a postal one, the third has neither."""
+    folder = centre.place.config.folder
+    with sqlite3.connect(folder / "crm.db") as crm:
+        crm.execute("ALTER TABLE customers ADD COLUMN street")
+        crm.execute("ALTER TABLE customers ADD COLUMN town")
+        crm.execute("UPDATE customers SET email = NULL WHERE id <= 3")
+        crm.execute(
+            "UPDATE customers SET street = id || ' High Street', town = 'Leeds' WHERE id <= 2"
+        )
+    crm.close()
+    config = centre.place.config
+    audiences = {
+        **config.audiences,
+        "customers": config.audiences["customers"].replaced(query=QUERY),
+    }
+    post = LettersSenderConfig(
+        kind="letters", folder=folder / "letters", return_address=("1 Example Street", "London")
+    )
+    senders = {**config.senders, "post": post} if with_sender else config.senders
+    changed = config.replaced(audiences=audiences, senders=senders)
+    centre.place = replace(centre.place, config=changed)
+
+
+def counted(centre: Centre, case: str) -> Account:
+    (one,) = [each for each in account(centre.place, case) if each.step == TOLD]
+    return one
+
+
+def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_path: Path) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    place = centre.place
+    assert counted(centre, case).counts == {
+        End.HANDED_OVER: 17,
+        End.PRINTED: 2,
+        End.REFUSED: 1,
+    }
+    assert counted(centre, case).untold == 3
+    notice = next(one for one in place.ledger.notices.of_incident(case) if one.step == TOLD)
+    frozen = place.ledger.incidents.notice(case, TOLD, notice.round)
+    assert frozen.recipients == 19  # the letters are under the root that was approved
+    (page,) = (place.config.folder / "letters").glob("*.html")
+    text = page.read_text()
+    assert "<bdi>Customer 1</bdi><br><bdi>1 High Street</bdi><br><bdi>Leeds</bdi>" in text
+    assert text.count("<section") == 2
+    assert len([m for m in centre.smtp.delivered if "customer" in m.recipients[0]]) == 17
+
+    with pytest.raises(ApprovalRefused):
+        letters.posted(place, case, TOLD)  # the step names roles
+    with pytest.raises(UsageError, match="still to come"):
+        letters.posted(place, case, TOLD, at=place.clock() + timedelta(days=1), by="lee")
+    rows = [row for row in place.ledger.effects.of_incident(case) if row.target.startswith("post:")]
+    first = rows[0].token[:8]
+    day = place.clock() - timedelta(hours=3)
+    with pytest.raises(UsageError, match="its mark stands at its foot"):
+        letters.posted(place, case, TOLD, marks=["ffffffff"], by="lee")
+    assert letters.posted(place, case, TOLD, at=day, marks=[first], by="lee") == 1
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.posted(place, case, TOLD, marks=[first], by="lee")
+    assert letters.posted(place, case, TOLD, at=day, by="lee") == 1
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.posted(place, case, TOLD, by="lee")
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 19, End.REFUSED: 1}
+    by_post = [line for line in one.lines if line.channel == "post" and line.end.is_told]
+    assert {(line.ended_at, line.reason) for line in by_post} == {(day, "posted, says lee")}
+
+    assert letters.came_back(place, case, TOLD, [first], by="lee") == 1
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 18, End.BOUNCED: 1, End.REFUSED: 1}
+    export(place, case, [one], tmp_path / "told.csv")
+    with (tmp_path / "told.csv").open(newline="") as stream:
+        ends = [row["end"] for row in csv.DictReader(stream)]
+    assert (len(ends), ends.count("bounced")) == (20, 1)
+    assert "High Street" not in (tmp_path / "told.csv").read_text()
+    assert place.ledger.audit.verify().findings == ()
+
+
+def test_without_a_writer_of_letters_each_is_named_as_not_told(centre: Centre) -> None:
+    furnish_letters(centre, with_sender=False)
+    case = approved(centre)
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 17, End.REFUSED: 3}
+    reasons = sorted(line.reason for line in one.lines if line.end is End.REFUSED)
+    assert [("kind `letters`" in reason) for reason in reasons] == [True, True, False]
+    assert reasons[-1] == "there is no address"
+
+
+def test_letters_wait_for_the_canary_and_are_not_in_it(centre: Centre) -> None:
+    furnish_letters(centre)
+    with_notices(centre, canary_percent=20, canary_from=10, canary_minutes=15)
+    case = approved(centre)
+    assert not (centre.place.config.folder / "letters").exists()
+    one = counted(centre, case)
+    assert one.counts == {End.PLANNED: 15, End.HANDED_OVER: 4, End.REFUSED: 1}
+
+
+def test_a_sender_of_letters_leaves_the_choice_of_the_mail_sender_alone(centre: Centre) -> None:
+    furnish_letters(centre)
+    with_notices(centre, sender=None)
+    outside = centre.place.reader()
+    assert (outside.default_sender(), outside.letters()) == ("mail", "post")
+    people = outside.audience("customers").recipients
+    assert [person.postal for person in people[:3]] == [
+        ("Customer 1", "1 High Street", "Leeds"),
+        ("Customer 2", "2 High Street", "Leeds"),
+        (),
+    ]
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_runner_that_dies_over_letters_leaves_each_written_once_and_waiting(
+    centre: Centre, is_written: bool
+) -> None:
+    furnish_letters(centre)
+    with_notices(centre, abort_window_seconds=3600)
+    case = approved(centre)
+    place, lane = centre.place, Lane(verb="notices.send", connector="post")
+    outside = place.outside(place.ledger.incidents.get(case))
+    later = place.clock() + timedelta(seconds=3601)
+    runner = place.ledger.runners.register(case, "direct", later)
+    batch = place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, outside.limits(lane), later)
+    assert batch is not None
+    if is_written:
+        outside.call(batch)
+    place.ledger.attempts.lapse(case, lambda _: True, later)
+    centre.place = replace(place, clock=lambda: later + timedelta(seconds=1))
+    centre.advance(case)
+    (page,) = (place.config.folder / "letters").glob("*.html")
+    assert page.read_text().count("<section") == 2
+    assert counted(centre, case).counts[End.PRINTED] == 2
+
+
+def test_a_letter_that_was_thrown_away_told_nobody_and_is_not_corrected(centre: Centre) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    place = centre.place
+    with pytest.raises(UsageError, match="say why"):
+        letters.discarded(place, case, TOLD, "", by="lee")
+    rows = [row for row in place.ledger.effects.of_incident(case) if row.target.startswith("post:")]
+    mark = rows[0].token[:8]
+    assert letters.discarded(place, case, TOLD, "wrong text", marks=[mark], by="lee") == 1
+    assert letters.posted(place, case, TOLD, by="lee") == 1
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 18, End.REFUSED: 2}
+    assert "thrown away unposted, says lee: wrong text" in {line.reason for line in one.lines}
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.posted(place, case, TOLD, marks=[mark], by="lee")
+    wrong = {"what_happened": "not-concerned"}
+    plan = corrections.correct(place, case, TOLD, wrong, requested_by="dana")
+    assert plan.recipients == 18
+    assert place.ledger.audit.verify().findings == ()
+
+
+def test_a_correction_of_a_letter_is_a_letter_to_the_same_window(centre: Centre) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    letters.posted(centre.place, case, TOLD, by="lee")
+    wrong = {"what_happened": "not-concerned"}
+    plan = corrections.correct(centre.place, case, TOLD, wrong, requested_by="dana")
+    assert (plan.recipients, plan.refused) == (19, 0)
+    decisions.decide(centre.place, case, plan.step, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    ends = {one.step: one.counts for one in account(centre.place, case)}
+    assert ends[plan.step] == {End.HANDED_OVER: 17, End.PRINTED: 2}
+    pages = (centre.place.config.folder / "letters").glob("*.html")
+    assert sum(page.read_text().count("<bdi>1 High Street</bdi>") for page in pages) == 2

@@ -1,0 +1,176 @@
+"""Waves, pauses and stops of one notice, over a real ledger and a real mail server."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from standfast.config.notices import NoticesConfig
+from standfast.errors import UsageError
+from standfast.ledger.effects import Draft
+from standfast.operations import decisions, incident, waves
+from standfast.operations.place import Place
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
+from tests.operations.conftest import Centre
+from tests.operations.places import PASSPHRASES
+
+TOLD = "tell_customers"
+
+
+def with_notices(centre: Centre, **settings: object) -> None:
+    """Change the settings of notices; the audience has 20 people."""
+    config = centre.place.config
+    notices = config.notices.replaced(**settings)
+    centre.place = replace(centre.place, config=config.replaced(notices=notices))
+
+
+def approved(centre: Centre) -> str:
+    """Open a takeover, approve what customers are told, and carry it on."""
+    centre.scim.create("agent01")
+    case = centre.open("account-takeover", "agents:agent01")
+    state = centre.advance(case).state
+    if state.steps["customers_affected"].state is StepState.PROMPTED:
+        decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
+        centre.advance(case)
+    decisions.decide(centre.place, case, TOLD, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    return case
+
+
+def counts(centre: Centre, case: str) -> dict[EffectState, int]:
+    (row,) = [one for one in centre.place.ledger.notices.of_incident(case) if one.step == TOLD]
+    return row.counts
+
+
+def later(place: Place, minutes: int) -> Place:
+    return replace(place, clock=lambda: place.clock() + timedelta(minutes=minutes))
+
+
+def test_a_few_are_written_to_first_and_the_others_once_the_pause_is_over(centre: Centre) -> None:
+    with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
+    case = approved(centre)
+    assert counts(centre, case) == {EffectState.DONE: 2, EffectState.PLANNED: 18}
+    assert not incident.has_work(centre.place, case)
+    centre.place = later(centre.place, 16)
+    assert incident.has_work(centre.place, case)
+    centre.advance(case)
+    assert counts(centre, case) == {EffectState.DONE: 20}
+    assert all(centre.mails_to(f"customer{n}@example.net") == 1 for n in range(1, 21))
+
+
+def test_without_minutes_only_a_person_lets_the_others_follow(centre: Centre) -> None:
+    with_notices(centre, canary_percent=1, canary_from=10, canary_minutes=0)
+    case = approved(centre)
+    assert counts(centre, case)[EffectState.DONE] == 1
+    centre.place = later(centre.place, 600)
+    state = incident.look(centre.place, case).state
+    assert not waves.due_notices(centre.place, state, centre.place.clock())
+    assert waves.go(centre.place, case, TOLD) == 19
+    centre.advance(case)
+    assert counts(centre, case) == {EffectState.DONE: 20}
+
+
+@pytest.mark.parametrize("bounced", [0, 1])
+def test_a_canary_that_bounces_holds_the_others(centre: Centre, bounced: int) -> None:
+    with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
+    case = approved(centre)
+    done = [
+        row.token
+        for row in centre.place.ledger.effects.of_incident(case)
+        if row.step == TOLD and row.state is EffectState.DONE
+    ]
+    now = centre.place.clock()
+    centre.place.ledger.deliveries.hear(
+        [
+            DeliveryEvent(token=token, state=DeliveryState.BOUNCED, at=now)
+            for token in done[:bounced]
+        ],
+        "event",
+        now,
+    )
+    assert incident.has_work(later(centre.place, 16), case) is not bool(bounced)
+
+
+def test_a_paused_notice_sends_nothing_and_goes_on_when_it_is_resumed(centre: Centre) -> None:
+    with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
+    case = approved(centre)
+    waves.pause(centre.place, case, TOLD)
+    waves.go(centre.place, case, TOLD)
+    centre.place = later(centre.place, 600)
+    state = centre.advance(case).state
+    assert counts(centre, case)[EffectState.DONE] == 2
+    assert not state.is_halted
+    waves.resume(centre.place, case, TOLD)
+    centre.advance(case)
+    assert counts(centre, case) == {EffectState.DONE: 20}
+    with pytest.raises(UsageError):
+        waves.resume(centre.place, case, TOLD)
+
+
+def test_a_notice_paused_in_its_abort_window_has_it_anew_when_resumed(centre: Centre) -> None:
+    with_notices(centre, abort_window_seconds=3600)
+    case = approved(centre)
+    (row,) = [one for one in centre.place.ledger.notices.of_incident(case) if one.step == TOLD]
+    now = centre.place.clock()
+    assert 3500 < row.abort_seconds(now) <= 3600
+    waves.pause(centre.place, case, TOLD)
+    centre.place = later(centre.place, 600)
+    assert counts(centre, case) == {EffectState.PLANNED: 20}
+    waves.resume(centre.place, case, TOLD)
+    centre.advance(case)
+    (row,) = [one for one in centre.place.ledger.notices.of_incident(case) if one.step == TOLD]
+    assert 3500 < row.abort_seconds(centre.place.clock()) <= 3600
+    assert not row.is_paused
+    assert counts(centre, case) == {EffectState.PLANNED: 20}
+
+
+def test_what_was_stopped_is_named_and_never_leaves(centre: Centre) -> None:
+    with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
+    case = approved(centre)
+    assert waves.stop(centre.place, case, TOLD, "the wrong audience") == 18
+    centre.place = later(centre.place, 600)
+    view = centre.advance(case).state.steps[TOLD]
+    assert (view.counts.done, view.counts.refused, view.state) == (2, 18, StepState.PARTIAL)
+    reasons = {
+        row.reason
+        for row in centre.place.ledger.effects.of_incident(case)
+        if row.step == TOLD and row.state is EffectState.REFUSED
+    }
+    assert reasons == {"stopped by os:test before it left: the wrong audience"}
+    assert sum(centre.mails_to(f"customer{n}@example.net") for n in range(1, 21)) == 2
+    assert centre.place.ledger.audit.verify().findings == ()
+
+
+def test_a_step_that_tells_nobody_is_no_notice(centre: Centre) -> None:
+    case = centre.open("account-takeover", "agents:agent01")
+    for said in (waves.pause, waves.resume, waves.go):
+        with pytest.raises(UsageError, match="tells nobody"):
+            said(centre.place, case, "lock")
+
+
+@pytest.mark.parametrize(
+    ("people", "percent", "size"),
+    [(2, 1, 1), (100, 1, 1), (250, 1, 3), (1000, 1, 10), (10, 50, 5), (10, 0, 10), (1, 50, 1)],
+)
+def test_the_canary_is_so_many_of_a_hundred_and_one_at_least(
+    people: int, percent: int, size: int
+) -> None:
+    drafts = tuple(
+        Draft(
+            verb="notices.send",
+            connector="mail",
+            target=f"mail:{n}",
+            state=EffectState.REFUSED if n % 7 == 3 else EffectState.PLANNED,
+        )
+        for n in range(people + people // 3)
+    )
+    planned = [one for one in drafts if one.state is EffectState.PLANNED][:people]
+    settings = NoticesConfig(canary_percent=percent, canary_from=2)
+    found = list(waves.with_canary(planned, settings, people))
+    assert sum(one.not_before is None for one in found) == size
+    assert [one.target for one in found] == [one.target for one in planned]
+    assert all(
+        one.not_before is None
+        for one in waves.with_canary(drafts, settings, people)
+        if one.state is EffectState.REFUSED
+    )

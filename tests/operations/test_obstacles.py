@@ -1,0 +1,39 @@
+"""What a directory would refuse to lock is refused in the plan, before anyone presses Enter."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from standfast.accounts import AccountState, Connector
+from standfast.accounts.memory import MemoryDirectory
+from standfast.operations.planning import plan_incident
+from standfast.outside.live import Live
+from tests.operations.twins import twin_place
+
+
+class Guarded(MemoryDirectory):
+    """A directory that will not lock its superuser."""
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        return [
+            replace(state, obstacle="superusers are not locked from here")
+            if state.name == "root"
+            else state
+            for state in super()._observe(names)
+        ]
+
+
+def test_an_obstacle_is_a_refusal_of_that_account_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(self: Live, name: str) -> Connector:
+        return Guarded(name, {"agent01": True, "root": True})
+
+    monkeypatch.setattr(Live, "_build_connector", build)
+    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+        report = plan_incident(place, "lock", {"accounts": ["agents:agent01", "root"]})
+    step = next(step for step in report.steps if step.by_adapter)
+    assert step.refused == {"superusers are not locked from here": 1}
+    assert step.by_adapter == {"agents": 1}

@@ -1,0 +1,117 @@
+"""Damage stays open until a check that could have seen it finds it gone; samples say how sure."""
+
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus, UsageError
+from standfast.operations.backups import run_backup
+from standfast.operations.place import Place
+from standfast.operations.status import look
+from standfast.operations.verification import sample_of, verify
+from tests.operations.backup_place import furnish, identity, place_at
+from tests.operations.test_backups import damage_a_pack
+
+
+def is_open_in_status(place: Place, config_file: Path) -> bool:
+    return look(config_file, {}, place.clock()).verify_failed is not None
+
+
+def test_what_reading_found_is_open_until_reading_finds_it_gone(tmp_path: Path) -> None:
+    config_file = furnish(tmp_path)
+    with place_at(config_file) as place:
+        run_backup(place, "main", "direct")
+        assert verify(place).exit_status is ExitStatus.DONE
+        assert not is_open_in_status(place, config_file)
+        pack = damage_a_pack(tmp_path)
+        found = verify(place, read=True)
+        assert found.exit_status is ExitStatus.DAMAGED
+        assert (found.summary()["found"], found.open_damage) == (["reading"], None)
+        for _ in range(2):
+            blind = verify(place)
+            assert blind.is_sound
+            assert blind.exit_status is ExitStatus.DAMAGED
+            assert blind.open_damage is not None
+            assert blind.open_damage.depths == ("reading",)
+            assert "verify --read`" in blind.open_damage.sentence
+            assert is_open_in_status(place, config_file)
+        damage_a_pack(tmp_path)  # the same bit again: it is as it was
+        assert pack.exists()
+        assert verify(place).exit_status is ExitStatus.DAMAGED
+        assert verify(place, read=True).exit_status is ExitStatus.DONE
+        assert verify(place).exit_status is ExitStatus.DONE
+        assert not is_open_in_status(place, config_file)
+
+
+def test_a_rollback_shows_although_a_pack_is_damaged(tmp_path: Path) -> None:
+    config_file = furnish(tmp_path)
+    with place_at(config_file) as place:
+        run_backup(place, "main", "direct")
+        damage_a_pack(tmp_path)
+        run_backup(place, "main", "direct")
+        assert verify(place, read=True).exit_status is ExitStatus.DAMAGED
+        (newest,) = (tmp_path / "vault").glob("w/*/s/0000000002")
+        newest.unlink()
+        assert any("rolled back" in finding.problem for finding in verify(place).findings)
+
+
+def test_what_a_look_found_is_closed_by_a_look(tmp_path: Path) -> None:
+    config_file = furnish(tmp_path)
+    with place_at(config_file) as place:
+        run_backup(place, "main", "direct")
+        pack = damage_a_pack(tmp_path)
+        pack.rename(tmp_path / "aside")
+        assert verify(place, read=True).exit_status is ExitStatus.DAMAGED
+        (tmp_path / "aside").rename(pack)
+        assert verify(place).exit_status is ExitStatus.DONE
+        assert not is_open_in_status(place, config_file)
+
+
+def test_what_opening_found_is_closed_by_neither_reading_nor_a_sample(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        damage_a_pack(tmp_path)
+        found = verify(place, identity_file=identity(tmp_path))
+        assert found.summary()["found"] == ["opening"]
+        damage_a_pack(tmp_path)
+        assert verify(place, read=True).open_damage is not None
+        sampled = verify(place, identity_file=identity(tmp_path), sample=sample_of(50, None, None))
+        assert sampled.is_sound
+        assert sampled.open_damage is not None
+        assert "--identity" in sampled.open_damage.sentence
+        assert verify(place, identity_file=identity(tmp_path)).exit_status is ExitStatus.DONE
+        assert verify(place).exit_status is ExitStatus.DONE
+
+
+def test_a_sample_says_how_sure_it_is(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        outcome = verify(
+            place, identity_file=identity(tmp_path), sample=sample_of(None, 0.99, 0.01)
+        )
+        assert outcome.exit_status is ExitStatus.DONE
+        assert outcome.summary()["sampled"] == 459
+        said = outcome.as_json()["sample"]
+        assert isinstance(said, str)
+        assert "if 1% or more of it were damaged" in said
+        assert "99.0% certainty" in said
+        assert place.ledger.runs.all("verify")[0].summary["saw"] == ["looking"]
+        with pytest.raises(UsageError, match="identity is needed"):
+            verify(place, sample=sample_of(5, None, None))
+
+
+@pytest.mark.parametrize(
+    "options", [(5, 0.9, None), (0, None, None), (None, 1.5, None), (None, None, 0.0)]
+)
+def test_a_sample_that_makes_no_sense_is_refused(
+    options: tuple[int | None, float | None, float | None],
+) -> None:
+    with pytest.raises(UsageError):
+        sample_of(*options)
+
+
+def test_without_options_there_is_no_sample() -> None:
+    assert sample_of(None, None, None) is None
+    by_damage = sample_of(None, None, 0.05)
+    assert by_damage is not None
+    assert by_damage.pieces == 90

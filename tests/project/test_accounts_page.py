@@ -1,0 +1,31 @@
+"""docs/accounts.md holds: each kind is there, by the name of its module, and its settings load."""
+
+import re
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from standfast.config.accounts import AccountsConfig
+from standfast.config.reading import kind_of, read
+
+PAGE = (Path(__file__).parents[2] / "docs" / "accounts.md").read_text(encoding="utf-8")
+
+
+def kinds() -> list[str]:
+    return [word for one in get_args(AccountsConfig) for word in kind_of(one)]
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_kind_is_a_module_and_a_heading(kind: str) -> None:
+    assert find_spec(f"standfast.accounts.{kind}") is not None
+    assert PAGE.count(f"\n## {kind}\n") == 1
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```", PAGE, re.M | re.S))
+def test_the_settings_of_the_page_load(block: str, tmp_path: Path) -> None:
+    classes = {word: one for one in get_args(AccountsConfig) for word in kind_of(one)}
+    for one in tomllib.loads(block)["accounts"].values():
+        assert isinstance(read(classes[one["kind"]], one, tmp_path), classes[one["kind"]])

@@ -1,0 +1,15 @@
+"""What docs/notices.md tells to write down reaches somebody as it stands."""
+
+import re
+import tomllib
+from pathlib import Path
+
+PAGE = (Path(__file__).parents[2] / "docs" / "notices.md").read_text()
+
+
+def test_each_audience_of_the_page_says_why_its_people_are_told() -> None:
+    blocks = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL))
+    audiences = [one for block in blocks for one in block.get("audiences", {}).values()]
+    assert audiences
+    # Rows without a reason tell nobody.
+    assert [one for one in audiences if "why" not in one and "AS why" not in one["query"]] == []

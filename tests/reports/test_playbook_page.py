@@ -1,0 +1,75 @@
+"""A playbook on paper: complete without the program, and the pages of the docs are the newest."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from standfast.operations.playbooks import SHIPPED, read
+from standfast.playbook.model import StepKind
+from standfast.playbook.wording import paragraphs
+from standfast.reports.playbook_page import playbook_page
+from tests.playbook.build import playbook_of
+
+ROOT = Path(__file__).parents[2]
+each = pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+
+
+def words(html: str) -> str:
+    text = re.sub(r"<[^>]+>", "", re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL))
+    for entity, letter in (("&#39;", "'"), ("&#34;", '"'), ("&lt;", "<"), ("&amp;", "&")):
+        text = text.replace(entity, letter)
+    return " ".join(text.split())
+
+
+@each
+def test_the_page_in_the_docs_is_what_the_playbook_says(path: Path) -> None:
+    written = (ROOT / "docs" / "playbooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+    assert written == playbook_page(read(path)), "write them anew: make docs"
+
+
+def test_no_page_in_the_docs_is_of_a_playbook_that_is_gone() -> None:
+    pages = {page.stem for page in (ROOT / "docs" / "playbooks").glob("*.html")}
+    assert pages == {path.stem for path in SHIPPED.glob("*.yaml")}
+
+
+@each
+def test_a_page_says_all_that_a_person_needs_without_the_program(path: Path) -> None:
+    playbook = read(path)
+    html = playbook_page(playbook)
+    text = words(html)
+    assert playbook.use_when in text
+    for name, when in playbook.instead.items():
+        assert f"Rather {name}:{when}" in text.replace(": ", ":")
+    for role, does in playbook.roles.items():
+        assert role in text
+        assert does in text
+    for step in playbook.steps:
+        assert step.title in text
+        for part in paragraphs(step.instructions):
+            assert " ".join(part.removeprefix("- ").replace("`", "").split()) in text
+        for fact in step.facts:
+            assert fact.replace("`", "") in text
+    boxes = html.count('class="box" aria-hidden')
+    tasks = sum(
+        part.startswith("- ") for s in playbook.steps for part in paragraphs(s.instructions)
+    )
+    asked = [step for step in playbook.steps if step.kind is StepKind.DECIDE]
+    ticks = sum(len(step.facts) + len(step.options) for step in asked)
+    assert boxes == len(playbook.steps) + tasks + ticks, "a box for each thing to do"
+
+
+@each
+def test_a_page_asks_for_nothing_from_outside(path: Path) -> None:
+    html = playbook_page(read(path))
+    assert not re.search(r"(?:src|href)=", html)
+    assert "default-src 'none'" in html
+    assert re.findall(r"https?://[^\"' ]+", html) == ["http://www.w3.org/2000/svg"]
+
+
+def test_what_a_playbook_says_cannot_become_markup() -> None:
+    steps = 'look: {title: "<b>&", manual: "- <script>x</script>", by: ["<i>"]}'
+    html = playbook_page(playbook_of(steps))
+    assert "<script" not in html
+    assert "<b>" not in html
+    assert "<i>" not in html

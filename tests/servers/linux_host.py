@@ -1,0 +1,172 @@
+"""A Linux host of its own: a real sshd, sudo and /etc, in namespaces of this machine.
+
+- `linux_host`: session; accounts and processes in it are not this machine's, and are gone with it:
+  its /etc, /home, /usr/local and /run are laid over the machine's in memory, and it sees its own
+  processes only. Its sshd listens on loopback at a free port.
+- It needs root that may make namespaces; without that its tests are skipped, in CI too, since no
+  package brings it.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers import answers, find_program, free_port, need, wait_until
+
+PROGRAM = Path(__file__).parents[2] / "deploy/linux/standfast-accounts"
+_START = """
+set -e
+mount -t tmpfs tmpfs "$FOLDER/mounts"
+for place in etc usr/local; do
+  name=$(echo "$place" | tr / -)
+  mkdir -p "$FOLDER/mounts/$name-upper" "$FOLDER/mounts/$name-work"
+  mount -t overlay overlay "/$place" \\
+    -o "lowerdir=/$place,upperdir=$FOLDER/mounts/$name-upper,workdir=$FOLDER/mounts/$name-work"
+done
+mount -t tmpfs -o mode=755 tmpfs /home
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t proc proc /proc
+mkdir -p /run/sshd
+cat > /etc/pam.d/sshd <<END
+auth required pam_unix.so nodelay
+account required pam_unix.so
+session required pam_unix.so
+END
+cp /etc/pam.d/sshd /etc/pam.d/sudo
+userdel nobody  # the contract's name for somebody who is not there
+exec "$SSHD" -D -e -f "$FOLDER/sshd_config"
+"""
+_SSHD = """
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host_key
+PidFile none
+UsePAM yes
+PasswordAuthentication yes
+PerSourcePenalties no
+MaxStartups 100
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinuxHost:
+    """A running host."""
+
+    port: int
+    folder: Path
+    process_id: int  # of its first process, whose namespaces are the host
+
+    def run(self, *words: str, given: str = "", may_fail: bool = False, **variables: str) -> str:
+        """Run a command on the host as root, and give what it says."""
+        done = subprocess.run(
+            ["nsenter", "-t", str(self.process_id), "-m", "-p", "--", *words],
+            input=given.encode(),
+            capture_output=True,
+            check=False,
+            cwd="/",
+            env={**os.environ, **variables},
+        )
+        assert may_fail or done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def key(self, name: str) -> Path:
+        """Make a key pair, or give the one of that name; `.pub` is beside it."""
+        path = self.folder / f"key-{name}"
+        if not path.exists():
+            _make_key(path)
+        return path
+
+    def ssh(self, user: str, *, key: Path | None = None, options: Sequence[str] = ()) -> list[str]:
+        """Give the words that start an ssh client of the host."""
+        way = ["-o", "BatchMode=yes", "-i", str(key)] if key else ["-o", "PubkeyAuthentication=no"]
+        return [
+            "ssh", "-T", "-F", "none", "-p", str(self.port), *way, *options,
+            "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
+            "-o", f"UserKnownHostsFile={self.folder}/known_hosts", f"{user}@127.0.0.1",
+        ]  # fmt: skip
+
+    def admits(self, user: str, *, key: Path | None = None, password: str = "") -> bool:
+        """Sign in with a key, or with a password, and run nothing."""
+        asker = self.folder / "give-password"
+        done = subprocess.run(
+            [*self.ssh(user, key=key, options=["-o", "NumberOfPasswordPrompts=1"]), "true"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            start_new_session=True,
+            env={
+                **os.environ,
+                "SSH_ASKPASS": str(asker),
+                "SSH_ASKPASS_REQUIRE": "force",
+                "PASSWORD": password,
+            },
+        )
+        return done.returncode == 0
+
+
+def _make_key(path: Path) -> None:
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True
+    )
+
+
+@contextmanager
+def running_linux_host() -> Iterator[LinuxHost]:
+    """Start the host; kill it, and with it all that runs there, at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="sf-host-"))
+    try:
+        folder.chmod(0o755)
+        (folder / "mounts").mkdir()
+        _make_key(folder / "host_key")
+        asker = folder / "give-password"
+        asker.write_text('#!/bin/sh\nprintf "%s\\n" "$PASSWORD"\n')
+        asker.chmod(0o755)
+        port = free_port()
+        (folder / "sshd_config").write_text(_SSHD.format(folder=folder, port=port))
+        host_key = (folder / "host_key.pub").read_text().strip()
+        (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _START],
+                stdout=log, stderr=subprocess.STDOUT, cwd="/",
+                env={**os.environ, "FOLDER": str(folder), "SSHD": _sshd()},
+            )  # fmt: skip
+            try:
+                wait_until(lambda: process.poll() is not None or answers(port), "sshd answers")
+                assert process.poll() is None, (folder / "log").read_text()[-2000:]
+                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+                yield LinuxHost(port=port, folder=folder, process_id=int(children.split()[0]))
+            finally:
+                process.kill()  # --kill-child: its first process dies with it, and so all others
+                process.wait(timeout=10)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sshd() -> str:
+    found = find_program("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def linux_host() -> Iterator[LinuxHost]:
+    """A Linux host for this test process."""
+    need("sshd", "apt-get install openssh-server")
+    need("sudo", "apt-get install sudo")
+    may = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+        capture_output=True,
+        check=False,
+    )
+    if may.returncode != 0:
+        pytest.skip("this machine lets us make no namespaces to run a host in")
+    with running_linux_host() as host:
+        yield host

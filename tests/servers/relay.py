@@ -1,0 +1,162 @@
+"""A relay on loopback before a real server, which loses, holds or cuts what passes.
+
+- `running_relay(target)`: target is a socket file or a loopback port; clients connect to `port`.
+  With `host` it listens on another loopback address, which is in no server's certificate.
+- `rewrite` changes the server's answers on their way, `rewrite_request` what clients ask, and
+  `sent` has all that they said.
+- `hold` stops passing the server's answers: what a client asks still arrives and takes effect.
+- `hold_after(bytes)` does so from the moment a client sends these bytes.
+- `cut_after(bytes)` ends the connections instead, once, with the request on its way;
+  `garble_after(bytes, answer)` passes every later answer as this one; `answer_for(bytes, answer)`
+  answers once in the server's stead, which hears nothing of it.
+- `cut` ends every connection that is open, as a dead network or a restarted server does.
+"""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Relay:
+    """A running relay."""
+
+    def __init__(self, target: Path | int, host: str = "127.0.0.1") -> None:
+        self._target = target
+        self._listener = socket.create_server((host, 0))
+        self.sent = b""
+        self.rewrite: Callable[[bytes], bytes] = bytes
+        self.rewrite_request: Callable[[bytes], bytes] = bytes
+        self.port: int = self._listener.getsockname()[1]
+        self._open: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+        self._trap: bytes | None = None
+        self._stead: tuple[bytes, bytes] | None = None
+        self._before: Callable[[], None] = _nothing
+        self._after: Callable[[], None] = _nothing
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def hold(self) -> None:
+        """Pass no answer on until `release`."""
+        self._goes_on.clear()
+
+    def hold_after(self, request: bytes) -> None:
+        """Pass no answer on once a client has sent these bytes."""
+        self._trap, self._before, self._after = request, self._goes_on.clear, _nothing
+
+    def cut_after(self, request: bytes) -> None:
+        """End every connection once a client has sent these bytes and they were passed on."""
+
+        def spring() -> None:
+            self._trap = None
+            self.cut()
+
+        self._trap, self._before, self._after = request, _nothing, spring
+
+    def answer_for(self, request: bytes, answer: bytes) -> None:
+        """Answer a client that sends these bytes, once, and close; the server never hears them."""
+        self._stead = (request, answer)
+
+    def garble_after(self, request: bytes, answer: bytes) -> None:
+        """Pass this in place of every answer once a client has sent these bytes."""
+
+        def spring() -> None:
+            self.rewrite = lambda _: answer
+
+        self._trap, self._before, self._after = request, spring, _nothing
+
+    def release(self) -> None:
+        """Pass answers on again."""
+        self._trap = None
+        self._goes_on.set()
+
+    def cut(self) -> None:
+        """End the connections that are open; new ones are taken."""
+        with self._guard:
+            for end in self._open:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End everything."""
+        self.release()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = self._reach()
+            except OSError:
+                client.close()
+                continue
+            with self._guard:
+                self._open |= {client, server}
+            for source, sink, is_answer in ((client, server, False), (server, client, True)):
+                threading.Thread(
+                    target=self._pass_on, args=(source, sink, is_answer), daemon=True
+                ).start()
+
+    def _answer_for(self, client: socket.socket) -> None:
+        assert self._stead is not None
+        answer, self._stead = self._stead[1], None
+        client.sendall(answer)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):
+            pass  # or what was not read would take the answer away with it
+
+    def _reach(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(self._target))
+        return server
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if is_answer:
+                    self._goes_on.wait()
+                    sink.sendall(self.rewrite(data))
+                    continue
+                self.sent += data
+                if self._stead is not None and self._stead[0] in data:
+                    self._answer_for(source)
+                    break
+                data = self.rewrite_request(data)
+                is_trapped = self._trap is not None and self._trap in data
+                if is_trapped:
+                    self._before()
+                sink.sendall(data)
+                if is_trapped:
+                    self._after()
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        with self._guard:
+            self._open.discard(source)
+        source.close()
+
+
+def _nothing() -> None:
+    """Leave it as it is."""
+
+
+@contextmanager
+def running_relay(target: Path | int, *, host: str = "127.0.0.1") -> Iterator[Relay]:
+    """Run a relay before a socket file or a loopback port."""
+    relay = Relay(target, host)
+    try:
+        yield relay
+    finally:
+        relay.close()
