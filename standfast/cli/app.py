@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from standfast import __version__
 from standfast.cli.call import Call, take_everywhere
 from standfast.cli.declared import Command, Group
 from standfast.cli.output import print_error, print_json, print_lines
@@ -21,6 +22,7 @@ from standfast.records import Json
 INTERRUPTED = 130  # as a shell says it: 128 and the number of SIGINT
 _INTERRUPTED_SAYS = "stopped; what was begun is in the ledger: `standfast status` says how to go on"
 _DEBUG = "STANDFAST_DEBUG"
+_VERSION = "--version"
 
 _PARTS = (
     "init",
@@ -104,6 +106,9 @@ def _run(given: Sequence[str]) -> int:
 
 
 def _carried_out(call: Call, words: Sequence[str]) -> ExitStatus:
+    if list(words[:1]) == [_VERSION]:
+        call.say({"version": __version__}, [f"standfast {__version__}"])
+        return ExitStatus.DONE
     at, rest = find(tree(words), words)
     values = values_of(at, rest) if isinstance(at, Command) else None
     if isinstance(at, Command) and values is not None:

@@ -16,6 +16,7 @@ Everywhere:
   --json             One JSON document on standard output.
 """
 _HELP = ("--help", "Show this message and exit.")
+_VERSION = ("--version", "Print which version this is.")
 
 
 def help_of(at: Command | Group) -> str:
@@ -37,6 +38,8 @@ def _parts(at: Command | Group, width: int) -> Iterator[str]:
         yield _filled(" ".join(paragraph.split()), width, "  ")
     if arguments:
         yield _table("Arguments", arguments, width)
+    if len(at.words) == 1:
+        options = [_VERSION]
     yield _table("Options", [*options, _HELP], width)
     if isinstance(at, Group):
         room = width - 6 - max(map(len, at.parts))

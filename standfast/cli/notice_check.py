@@ -11,6 +11,7 @@ from standfast.cli.declared import Argument
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
+from standfast.nearest import there_are
 from standfast.records import Json, JsonObject
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def chosen_templates(call: Call, names: list[str]) -> Mapping[str, "Template"]:
     there = read_templates(config.notices.templates if config else None)
     for name in names:
         if name not in there:
-            raise UsageError(f"there is no notice {name!r}; there are: {', '.join(sorted(there))}")
+            raise UsageError(f"there is no notice {name!r}; {there_are(name, there)}")
     return {name: there[name] for name in names} if names else there
 
 

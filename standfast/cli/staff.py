@@ -8,6 +8,7 @@ from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
+from standfast.nearest import there_are
 from standfast.records import Json
 
 if TYPE_CHECKING:
@@ -174,8 +175,7 @@ def _listed(
         raise UsageError("--column belongs to a CSV file")
     name = scim or ldap or ""
     if name not in place.config.accounts:
-        there = ", ".join(place.config.accounts) or "none"
-        raise UsageError(f"there is no accounts.{name}; there are: {there}")
+        raise UsageError(f"there is no accounts.{name}; {there_are(name, place.config.accounts)}")
 
     def reveal(reference: "SecretReference") -> str:
         return place.resolver.resolve(reference).reveal()

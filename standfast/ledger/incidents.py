@@ -28,6 +28,7 @@ from standfast.ledger.joining import inputs_of, join, keep_subjects, repeated
 from standfast.ledger.tables import effect, incident, notice, step
 from standfast.ledger.trigger_messages import TriggerMessage
 from standfast.ledger.vault import INSTALLATION
+from standfast.nearest import there_are
 from standfast.playbook.engine import Counts, State, StepView, merged
 from standfast.playbook.model import Playbook
 from standfast.records import (
@@ -330,7 +331,7 @@ class Incidents:
             if row is None:
                 known = connection.scalars(select(incident.c.id).order_by(incident.c.id)).all()
                 raise UsageError(
-                    f"there is no incident {incident_id!r}; there are: {', '.join(known) or 'none'}"
+                    f"there is no incident {incident_id!r}; {there_are(incident_id, known)}"
                 )
             return row
 

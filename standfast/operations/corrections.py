@@ -15,6 +15,7 @@ from typing import cast
 from standfast.errors import Refused, StandfastError, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
 from standfast.ledger.incidents import Expansion, FrozenNotice
+from standfast.nearest import there_are
 from standfast.notices.prepared import Prepared, merkle_root, pick_language
 from standfast.notices.render import prepare
 from standfast.operations.actions import with_approvals
@@ -59,7 +60,11 @@ def correct(
     try:
         step = state.playbook.step(step_name)
     except KeyError:
-        raise UsageError(f"{incident_id} has no step {step_name!r} that tells anybody") from None
+        known = [one.name for one in state.playbook.steps if one.action == _SEND]
+        raise UsageError(
+            f"{incident_id} has no step {step_name!r} that tells anybody; "
+            f"{there_are(step_name, known)}"
+        ) from None
     while True:
         # The name before the look: whoever plans a correction after it takes the name.
         name = place.ledger.notices.next_step(incident_id, CORRECTS)

@@ -23,6 +23,7 @@ from standfast.deadlines.scope import threshold_of
 from standfast.deadlines.starts import QUESTIONS
 from standfast.errors import Refused, UsageError
 from standfast.ledger.facts import Statement
+from standfast.nearest import did_you_mean
 from standfast.operations.obligations import obligations, reach
 from standfast.operations.place import Place
 
@@ -113,10 +114,7 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
         FactKind.CONTENT: TOPICS.keys() | own_topics,
     }[statement.kind]
     if statement.name not in fitting:
-        from difflib import get_close_matches
-
-        near = get_close_matches(statement.name, fitting, n=1)
-        maybe = f"; did you mean {near[0]!r}?" if near else ""
+        maybe = did_you_mean(statement.name, fitting)
         raise UsageError(f"nothing is known as {statement.name!r} here{maybe}")
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question
+from standfast.nearest import did_you_mean
 from standfast.operations.incident import expand_step, refuse_closed
 from standfast.operations.place import Place
 from standfast.operations.rehearsing import is_played
@@ -142,7 +143,10 @@ def _all_steps(state: State) -> list[str]:
 
 def _refuse_unknown(step: str, known: Sequence[str], incident_id: str) -> None:
     if step not in known:
-        raise UsageError(f"{incident_id} has no step {step!r}; its steps are: {', '.join(known)}")
+        raise UsageError(
+            f"{incident_id} has no step {step!r}; its steps are: {', '.join(known)}"
+            f"{did_you_mean(step, known)}"
+        )
 
 
 def _retryable(state: State) -> Iterator[tuple[str, StepView]]:

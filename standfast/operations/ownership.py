@@ -28,6 +28,7 @@ from backup.stores.directory_keeping import DirectoryKeeperStore
 from standfast.config import Config, load
 from standfast.config.backup import CopyConfig
 from standfast.errors import UsageError
+from standfast.nearest import there_are
 from standfast.operations.backup_witness import read_heads
 from standfast.operations.place import Clock, system_clock
 from standfast.operations.repository import open_store, open_vault, plain_errors
@@ -66,7 +67,7 @@ class Stores:
         if name not in copies:
             raise UsageError(
                 f"there is no copy {name!r} in the configuration: add [backup.copies.{name}]; "
-                f"there are: {', '.join(copies) or 'none'}"
+                f"{there_are(name, copies)}"
             )
         one = copies[name]
         folder = one.vault or self.config.backup.vault  # the bucket goes first where it is set

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from standfast.config import Config
 from standfast.errors import ConfigurationError, PlaybookInvalid, Problem, UsageError
+from standfast.nearest import there_are
 from standfast.notices.folder import template_names
 from standfast.playbook.cacao import is_cacao
 from standfast.playbook.check import Known, check, check_text
@@ -33,9 +34,7 @@ def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) ->
     """
     there = files(config)
     if scenario not in there:
-        raise UsageError(
-            f"there is no playbook {scenario!r}; there are: {', '.join(sorted(there))}"
-        )
+        raise UsageError(f"there is no playbook {scenario!r}; {there_are(scenario, there)}")
     playbook = read(there[scenario])
     here = known(config)
     if is_rehearsed:
@@ -66,8 +65,8 @@ def named(config: Config | None, name: str) -> Path:
     there = files(config)
     if name not in there:
         raise UsageError(
-            f"there is no playbook {name!r}; there are: {', '.join(sorted(there))}. A file is "
-            "named with its ending: ./mine.yaml"
+            f"there is no playbook {name!r}; {there_are(name, there)}. A file is named with its "
+            "ending: ./mine.yaml"
         )
     return there[name]
 

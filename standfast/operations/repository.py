@@ -36,6 +36,7 @@ from standfast.config.backup import (
 )
 from standfast.config.bandwidth import bytes_per_second, span_minutes
 from standfast.errors import Damaged, Refused, StandfastError, Unavailable, UsageError
+from standfast.nearest import there_are
 from standfast.operations.place import Clock, Place
 from standfast.secrets import Resolver
 
@@ -183,7 +184,6 @@ def set_of(place: Place, set_name: str) -> BackupSetConfig:
     sets = place.config.backup.sets
     if set_name not in sets:
         raise UsageError(
-            f"there is no backup set {set_name!r} in the configuration; "
-            f"there are: {', '.join(sets) or 'none'}"
+            f"there is no backup set {set_name!r} in the configuration; {there_are(set_name, sets)}"
         )
     return sets[set_name]

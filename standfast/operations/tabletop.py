@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from standfast.errors import UsageError
+from standfast.nearest import there_are
 from standfast.operations import incident, playbooks
 from standfast.operations.decisions import answer as keep_answer
 from standfast.operations.place import Place
@@ -88,7 +89,7 @@ def named(name: str) -> Exercise:
             raise UsageError(f"{name} cannot be read as UTF-8 text") from None
     there = {one.name: one for one in exercises()}
     if name not in there:
-        raise UsageError(f"there is no exercise {name!r}; there are: {', '.join(sorted(there))}")
+        raise UsageError(f"there is no exercise {name!r}; {there_are(name, there)}")
     return there[name]
 
 

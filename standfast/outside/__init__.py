@@ -23,6 +23,7 @@ from standfast.evidence import Custody, EvidenceSource
 from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import Batch, EffectRow, Lane
 from standfast.ledger.incidents import FrozenNotice
+from standfast.nearest import there_are
 from standfast.notices.audience import Audience
 from standfast.notices.folder import read_templates
 from standfast.notices.prepared import Prepared
@@ -326,5 +327,4 @@ def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
 
 
 def _missing(section: str, name: str, there: Mapping[str, object]) -> str:
-    known = ", ".join(sorted(there)) or "none"
-    return f"the configuration has no [{section}.{name}]; there are: {known}"
+    return f"the configuration has no [{section}.{name}]; {there_are(name, there)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast import __version__
 from standfast.ledger.glance import glance
 from tests.cli.desk import ENTRY, ROOT, Desk, run_apart
 from tests.operations.places import PASSPHRASES
@@ -132,9 +133,9 @@ CASES = {
     ),
     "unknown playbook": Case(
         spoil=nothing,
-        words=("incident", "open", "takeover"),
+        words=("incident", "open", "acount-takeover"),
         status=2,
-        says=("there is no playbook 'takeover'", "account-takeover"),
+        says=("there is no playbook 'acount-takeover'", "; did you mean 'account-takeover'?"),
     ),
     "unknown incident": Case(
         spoil=nothing,
@@ -146,7 +147,19 @@ CASES = {
         spoil=nothing,
         words=("backup", "run", "mian"),
         status=2,
-        says=("there is no backup set 'mian'", "main"),
+        says=("there is no backup set 'mian'", "; did you mean 'main'?"),
+    ),
+    "unknown notice": Case(
+        spoil=nothing,
+        words=("notice", "preview", "customers-acount-takeover"),
+        status=2,
+        says=("there is no notice", "; did you mean 'customers-account-takeover'?"),
+    ),
+    "unknown exercise": Case(
+        spoil=nothing,
+        words=("tabletop", "start", "ransomwear"),
+        status=2,
+        says=("there is no exercise", "; did you mean 'ransomware'?"),
     ),
     "unknown backup set, listed": Case(
         spoil=nothing,
@@ -280,3 +293,18 @@ def test_the_real_entry_point_speaks_json_about_a_place_that_is_not_there(desk: 
     assert answer.status == 2
     assert "standfast init" in answer.document["error"]
     assert answer.err == ""
+
+
+def test_the_version_is_told_by_the_script_and_by_the_module(desk: Desk) -> None:
+    told = f"standfast {__version__}\n"
+    assert desk.run("--version").out == told
+    assert desk.json("--version") == {"version": __version__}
+    assert "--version" in desk.run("--help").out
+    done = subprocess.run(
+        [sys.executable, "-m", "standfast", "--version"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, told, "")

@@ -1,0 +1,23 @@
+"""What to say to a name that is not known: which there are, and which was probably meant."""
+
+from collections.abc import Iterable
+
+_MOST_NAMED = 30
+_LONGEST = 100  # characters that are compared: what somebody pasted may be a whole file
+
+
+def there_are(word: str, known: Iterable[str]) -> str:
+    """Say which names there are, and the nearest: `there are: a, b; did you mean 'a'?`."""
+    names = sorted(known)
+    told = f"there are: {', '.join(names[:_MOST_NAMED]) or 'none'}"
+    if more := names[_MOST_NAMED:]:
+        told += f" and {len(more):,} more"
+    return told + did_you_mean(word, names)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Give `; did you mean 'a'?` for the name that is nearest, or nothing when none is near."""
+    from difflib import get_close_matches  # only on the way to an error
+
+    near = get_close_matches(word[:_LONGEST], list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
