@@ -8,14 +8,17 @@ Rules
   the true beginning. A closed incident lends nothing: its accounts were left as they were.
 - Approvals that no longer verify at a claim (a person was removed) put the step back to asking.
 - A late receipt counts by its attempt's token, unless the effect has been claimed again since.
+- A claim whose answer was lost may stand, and nobody will call for it: it is given back at once.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from standfast.errors import StandfastError, Unavailable
 from standfast.ledger import doubts
 from standfast.ledger.claims import Lapsed, claimable
 from standfast.ledger.core import Core, new_token
@@ -91,8 +94,13 @@ class Attempts(Doubts):
         ApprovalRefused when approvals no longer verify (a person was removed since): the step then
         asks again, and the approvals that still count do count.
         """
+        token = new_token()
         try:
-            return self._claim(incident_id, lane, runner, mode, limits, now)
+            return self._claim(token, incident_id, lane, runner, mode, limits, now)
+        except Unavailable:
+            with suppress(StandfastError):  # what stays claimed is looked up when it is overdue
+                self._give_back(token, incident_id, runner, now)
+            raise
         except Lapsed as lapsed:
             with self._core.write(
                 actor="ledger", subject=incident_id, action="approval.lapsed", now=now
@@ -104,9 +112,15 @@ class Attempts(Doubts):
             raise
 
     def _claim(
-        self, incident_id: str, lane: Lane, runner: str, mode: Mode, limits: Limits, now: datetime
+        self,
+        token: str,
+        incident_id: str,
+        lane: Lane,
+        runner: str,
+        mode: Mode,
+        limits: Limits,
+        now: datetime,
     ) -> Batch | None:
-        token = new_token()
         with self._core.write(
             actor=f"runner:{runner}", subject=incident_id, action="attempt.claimed", now=now
         ) as write:
@@ -143,6 +157,28 @@ class Attempts(Doubts):
             )
             write.change_all(effect, _BEGIN, [(row.token,) for row in rows], attempt_token=token)
         return Batch(attempt=token, incident=incident_id, lane=lane, effects=tuple(rows))
+
+    def _give_back(self, token: str, incident_id: str, runner: str, now: datetime) -> None:
+        """Plan again what a claim took that was never answered, if it took anything."""
+        actor, action = f"runner:{runner}", "attempt.given_back"
+        with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+            write.alone()  # the claim may be committing still
+        with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+            taken = write.connection.execute(
+                select(effect.c.token, effect.c.tries)
+                .where(effect.c.attempt == token, effect.c.state == EffectState.SUBMITTING.value)
+                .order_by(effect.c.token)
+                .with_for_update()
+            ).all()
+            if not taken:
+                return
+            planned = EffectState.PLANNED.value
+            write.update_many(
+                effect,
+                [{"token": row.token, "state": planned, "tries": row.tries - 1} for row in taken],
+            )
+            write.update(attempt, (token,), ended_at=now)
+            write.tell(attempt=token, count=len(taken))
 
     def receipt(
         self,

@@ -54,6 +54,7 @@ _VALUES = re.compile(r"\(?%\(\w+\)s(::\w+)?\)?(, \(?%\(\w+\)s(::\w+)?\)?)*")
 class Moment(StrEnum):
     BEFORE = "before"
     AFTER = "after"
+    ANSWER_LOST = "its answer lost"  # a commit's only: it stands, and nobody hears of it
 
 
 @dataclass
@@ -109,7 +110,7 @@ def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
             cutter.cut(connection.connection.driver_connection)
 
     def after(connection: Any, *_more: Any) -> None:
-        if cutter.moment is not Moment.BEFORE and cutter.is_here(connection.info["point"]):
+        if cutter.moment is Moment.AFTER and cutter.is_here(connection.info["point"]):
             cutter.cut(connection.connection.driver_connection)
 
     finish = Write.finish
@@ -136,6 +137,8 @@ def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
         do_commit(self, dbapi_connection)
         if is_here and cutter.moment is not Moment.BEFORE:
             cutter.cut(raw)
+        if is_here and cutter.moment is Moment.ANSWER_LOST:
+            raw.execute("SELECT 1")  # raises what the commit would have raised
 
     event.listen(Engine, "before_cursor_execute", before)
     event.listen(Engine, "after_cursor_execute", after)

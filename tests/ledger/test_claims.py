@@ -1,12 +1,15 @@
 """Claims: every effect goes to one call at a time, and only when every rule lets it."""
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
+from sqlalchemy.engine.default import DefaultDialect
 
-from standfast.errors import Refused
+from standfast.errors import Refused, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.effects import Batch
 from standfast.records import EffectState, Limits, Mode, StepState
@@ -44,6 +47,32 @@ def test_a_claim_writes_the_intent_before_the_act(ledger: Ledger) -> None:
     assert (event.detail["attempt"], event.detail["count"]) == (batch.attempt, 1)
     assert claim(ledger, incident_id, who) is None
     assert ledger.timeline(incident_id)[-1] == event
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back_at_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incident_id, who = _waiting(ledger)
+    do_commit: Callable[[Any, Any], None] = DefaultDialect.do_commit
+    losses = iter(["the claim's"])
+
+    def committed(self: Any, connection: Any) -> None:
+        do_commit(self, connection)
+        if next(losses, None):
+            raise self.loaded_dbapi.OperationalError("locked out of the answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DefaultDialect, "do_commit", committed)
+        with pytest.raises(Unavailable):
+            claim(ledger, incident_id, who)
+    assert [event.action for event in ledger.timeline(incident_id)[-2:]] == [
+        "attempt.claimed",
+        "attempt.given_back",
+    ]
+    assert states(ledger, incident_id) == {"agents:alice": EffectState.PLANNED}
+    batch = claimed(ledger, incident_id, who)
+    assert [row.tries for row in batch.effects] == [0], "a call that never was is no try"
+    assert ledger.audit.verify().is_whole
 
 
 def test_a_claim_takes_what_one_call_carries_in_order(ledger: Ledger) -> None:
