@@ -21,8 +21,8 @@ TEST_WORKERS ?= auto
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1:	/p' Makefile | expand -t 14
 
-demo: .venv/installed-demo ## a made-up contact centre: backup, drill, breach, containment, undo
-	$(BIN)/standfast demo
+demo: .venv/installed-demo ## a made-up contact centre; AGAIN=1 replaces an earlier one
+	$(BIN)/standfast demo $(if $(AGAIN),--again)
 
 # Hundreds of these tests race with real servers. Those that failed (1, not a broken run) are named
 # and run once more, by themselves: what fails again is broken, what passes is unsteady.

@@ -108,8 +108,11 @@ def _make_room(folder: Path, *, is_again: bool) -> None:
     if (folder / _MARK).exists():
         if not is_again:
             raise UsageError(
-                f"{folder} holds an earlier demo, and what was tried on it; --again deletes all of "
-                "it and begins anew, or name another folder"
+                f"{folder} holds an earlier demo, and what was tried on it, so nothing was begun.\n"
+                "To go on with it: `standfast demo --serve` brings its servers back.\n"
+                "To delete all of it and begin anew: `standfast demo --again`, or `make demo "
+                "AGAIN=1`.\n"
+                "To keep it and play another: `standfast demo FOLDER`."
             )
         if (folder / servers.SERVERS_FILE).exists():
             servers.stop(folder)

@@ -66,7 +66,9 @@ def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
         assert [one["name"] for one in noted] == ["directory", "mail", "prefect"]
         assert servers.stop(folder) == 0
     (folder / "mine.txt").write_text("an afternoon's work")
-    with pytest.raises(UsageError, match="--again deletes all of it"):
+    with pytest.raises(
+        UsageError, match="begin anew: `standfast demo --again`, or `make demo AGAIN=1`"
+    ):
         tour.run(folder, teller=Teller(out=io.StringIO()))
     assert (folder / "mine.txt").exists()
 

@@ -54,7 +54,7 @@ def pattern(output: tuple[str, ...]) -> str:
 def as_a_newcomer(command: str) -> list[str]:
     """What is run: `make demo` has installed already, so its last line is what is left of it."""
     if command == "make demo":
-        assert "\t$(BIN)/standfast demo\n" in (ROOT / "Makefile").read_text()
+        assert "\t$(BIN)/standfast demo $(if $(AGAIN),--again)\n" in (ROOT / "Makefile").read_text()
         command = "standfast demo"
     program, *arguments = shlex.split(command)
     assert program == "standfast", command
