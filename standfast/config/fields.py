@@ -123,6 +123,8 @@ WebAddress = Annotated[str, _web_address]
 
 
 def _known_zone(name: str) -> str:
+    if name == "UTC":  # which every machine has, and most places are set to
+        return name
     from zoneinfo import ZoneInfo
 
     try:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from backup.errors import (
     BackupError,
@@ -28,13 +27,11 @@ from backup.errors import UsageError as BackupUsageError
 from backup.keys import Host, Identity, open_identity
 from backup.stores import ObjectLock, Store
 from backup.stores.directory import DirectoryStore
-from backup.stores.throttled import Bandwidth, ThrottledStore, Window
 from standfast.config import Config
 from standfast.config.backup import (
     BackupSetConfig,
     S3Config,
 )
-from standfast.config.bandwidth import bytes_per_second, span_minutes
 from standfast.errors import Damaged, Refused, StandfastError, Unavailable, UsageError
 from standfast.nearest import there_are
 from standfast.operations.place import Clock, Place
@@ -91,6 +88,11 @@ def writing_vault_of(place: Place) -> Store:
     limits = place.config.backup.bandwidth
     if not limits:
         return store
+    from zoneinfo import ZoneInfo
+
+    from backup.stores.throttled import Bandwidth, ThrottledStore, Window  # few limit it
+    from standfast.config.bandwidth import bytes_per_second, span_minutes
+
     windows = []
     for hours, rate in limits.items():
         start, end = span_minutes(hours)
