@@ -1,8 +1,9 @@
 """From a step to its effects: who and what an action touches, read now and changing nothing.
 
 Rules
-- Every target is named: a protected account, an unknown one, a recipient without a usable address
-  and a directory that cannot do the verb become refused effects with their reason, never silence.
+- Every target is named: a protected account, an unknown one, a recipient without a usable address,
+  a directory that cannot do the verb and evidence that nobody configured become refused effects
+  with their reason, never silence.
 - A bare account name means every directory that knows it; `directory:name` means that one.
 - A directory that cannot be read now still gets the effect: it is looked at again before the act.
 - An approval by one more person is needed when the requester did not sign in, and by one when more
@@ -23,12 +24,13 @@ from standfast.errors import (
 )
 from standfast.ledger.effects import Draft
 from standfast.ledger.incidents import Expansion
+from standfast.nearest import there_are
 from standfast.notices.audience import Audience, Recipient
 from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import prepare
 from standfast.operations.blast_radius import over_limit
 from standfast.operations.called import called, is_called
-from standfast.operations.notice_plan import NoticePlan
+from standfast.operations.notice_plan import NoticePlan, refuse_placeholders
 from standfast.operations.own_acts import PREVIEW
 from standfast.operations.targets import HELD, MAIL, POST
 from standfast.operations.waves import left_out, with_canary
@@ -209,6 +211,16 @@ def _directory(account: str, outside: Outside) -> str | None:
 def _sources(arguments: JsonObject, outside: Outside) -> tuple[Draft, ...]:
     wanted = arguments["sources"]
     names = list(outside.config.evidence) if wanted == "all" else cast("list[str]", wanted)
+    if not names:
+        return (
+            Draft(
+                verb="evidence.snapshot",
+                connector="",
+                target="evidence:all",
+                state=EffectState.REFUSED,
+                reason="no log is kept here: add [evidence.NAME], and copy tonight's by hand",
+            ),
+        )
     return tuple(
         Draft(
             verb="evidence.snapshot",
@@ -230,12 +242,14 @@ def _notice(
     template = outside.templates.get(template_name)
     if template is None:
         raise UsageError(
-            f"step {step.name!r} names no notice that exists: {template_name!r}; there are: "
-            f"{', '.join(sorted(outside.templates))}"
+            f"step {step.name!r} names no notice that exists: {template_name!r}; "
+            f"{there_are(template_name, outside.templates)}"
         )
-    known = {
-        "organisation": outside.config.organisation.name,
-        "contact_line": outside.config.organisation.contact_line,
+    organisation = outside.config.organisation
+    refuse_placeholders(template, organisation, outside.mode)
+    known: dict[str, Json] = {
+        "organisation": organisation.name,
+        "contact_line": organisation.contact_by_language,
         "incident_id": state.incident,
     }
     context: dict[str, Json] = {n: v for n, v in known.items() if n in template.variables}
