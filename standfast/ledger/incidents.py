@@ -24,6 +24,7 @@ from standfast.ledger.core import Core
 from standfast.ledger.database import wait_for_turn
 from standfast.ledger.effect_rules import NEVER, counts_by_step
 from standfast.ledger.effects import Draft
+from standfast.ledger.getting_on import moved_at
 from standfast.ledger.joining import inputs_of, join, keep_subjects, repeated
 from standfast.ledger.tables import effect, incident, notice, step
 from standfast.ledger.trigger_messages import TriggerMessage
@@ -239,9 +240,12 @@ class Incidents:
                 .where(step.c.incident == incident_id)
                 .order_by(step.c.started_at, step.c.name, step.c.round)
             )
-            for found in connection.execute(statement).mappings().all():
+            begun = connection.execute(statement).mappings().all()
+            moved = moved_at(connection, playbook, begun)
+            for found in begun:
                 key = (found["name"], found["round"])
-                view = self._view(connection, found, counts.get(key, _OfStep()))
+                of_step = counts.get(key, _OfStep())
+                view = self._view(connection, found, of_step, moved.get(found["name"]))
                 if found["name"] in names:
                     rounds.setdefault(view.step, []).append(view)
                 else:
@@ -295,6 +299,7 @@ class Incidents:
         connection: Connection,
         row: RowMapping,
         found: "_OfStep",
+        moved: datetime | None,
     ) -> StepView:
         key = (row["name"], row["round"])
         answer = None
@@ -315,6 +320,7 @@ class Incidents:
             is_paused=row["runs_from"] == NEVER and row["state"] == StepState.RUNNING,
             answer=answer,
             due_at=row["due_at"],
+            moved_at=moved,
             asked=row["is_asked"],
             rung=row["rung"],
             joined=row["joined"],

@@ -8,7 +8,8 @@ Rules
   the same twice. A move names (step, round), so that applying it twice changes once.
 - A need is met by a step that is done or skipped; by a partial one whose `on_partial` is `go_on`;
   and by any finished one of which a person said "go on". Where it stands in `after`, a failed one
-  meets it too; one that an approver refused does not: a person said no.
+  meets it too, and one that is stuck: it runs, and for a minute nothing more of it was done. One
+  that an approver refused does not: a person said no.
 - What a step came to is read from its effects as they are now: a late receipt betters a step that
   was already finished, and no move is needed for it.
 - An effect that is unknown and will be looked up again (`settling`) keeps its step running. One
@@ -26,6 +27,8 @@ from standfast.playbook import expression
 from standfast.playbook.model import OnPartial, Playbook, Step, StepKind
 from standfast.playbook.wording import condition
 from standfast.records import Json, JsonObject, Mode, StepState, utc
+
+PATIENCE = timedelta(minutes=1)  # of what comes `after` a step, with one of which nothing gets on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ class StepView:
     is_paused: bool = False  # somebody paused the notice: nothing more of it leaves
     answer: str | None = None  # MANUAL, DECIDE
     due_at: datetime | None = None  # WAITING: when it is over
+    moved_at: datetime | None = None  # RUNNING: when it began, or something of it was done since
     asked: bool = False  # the approvers were paged
     rung: int = 0  # ASKING: how often the next people were paged since
     escalates_at: datetime | None = None  # ASKING: when the next ones are; None: nobody is left
@@ -75,7 +79,7 @@ class StepView:
             raise ValueError(f"step {self.step!r}: rounds count from 1, not {self.round}")
         if self.state is StepState.WAITING and self.due_at is None:
             raise ValueError(f"step {self.step!r} waits, but nothing says until when")
-        for name in ("due_at", "escalates_at"):
+        for name in ("due_at", "moved_at", "escalates_at"):
             if (moment := getattr(self, name)) is not None:
                 object.__setattr__(self, name, utc(moment))
 
@@ -165,7 +169,7 @@ def next_moves(state: State, now: datetime) -> list[Move]:
         view = state.steps.get(step.name)
         if view is None:
             moves.append(_begin(step, state, now))
-        elif is_behind(step, state) and _may_widen(step, state):
+        elif is_behind(step, state) and _may_widen(step, state, now):
             moves.append(Expand(step=step.name, round=view.round + 1))
         else:
             moves.append(_carry_on(step, view, now))
@@ -213,7 +217,7 @@ def is_behind(step: Step, state: State) -> bool:
     )
 
 
-def _may_widen(step: Step, state: State) -> bool:
+def _may_widen(step: Step, state: State, now: datetime) -> bool:
     """May a further round begin? Not before the steps that it needs have had theirs.
 
     A round that asks for approval is not overtaken: what is signed is the newest.
@@ -221,7 +225,7 @@ def _may_widen(step: Step, state: State) -> bool:
     view = state.steps[step.name]
     are_needs_wide = not any(is_behind(state.playbook.step(need), state) for need in step.needs)
     is_asking = view.state is StepState.ASKING
-    return not is_asking and are_needs_wide and are_needs_met(step, state)
+    return not is_asking and are_needs_wide and are_needs_met(step, state, now)
 
 
 def namespace(state: State) -> JsonObject:
@@ -258,14 +262,31 @@ def is_wanted(step: Step, state: State) -> bool:
     return value
 
 
-def are_needs_met(step: Step, state: State) -> bool:
-    """May the step begin, as far as other steps are concerned?"""
+def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool:
+    """May the step begin, as far as other steps are concerned?
+
+    Without `now`, what is stuck is waited for like everything that runs.
+    """
     for need in step.needs:
         view = state.steps.get(need)
+        if view is None:
+            return False
         whatever = need in step.after
-        if view is None or not is_met(state.playbook.step(need), view, whatever=whatever):
+        is_waited_for = not is_met(state.playbook.step(need), view, whatever=whatever)
+        if is_waited_for and not (whatever and now is not None and _is_stuck(view, now)):
             return False
     return True
+
+
+def _is_stuck(view: StepView, now: datetime) -> bool:
+    """Does it run, and was nothing more of it done for as long as what comes after waits?
+
+    A person who paused a notice, or its first few that are waited for, hold it on purpose.
+    """
+    if view.state is not StepState.RUNNING or view.moved_at is None:
+        return False
+    is_held = view.is_paused or view.after_canary > 0
+    return not is_held and now - view.moved_at >= PATIENCE
 
 
 def is_met(step: Step, view: StepView, *, whatever: bool = False) -> bool:
@@ -318,7 +339,7 @@ def tally(counts: Counts) -> str:
 
 
 def _begin(step: Step, state: State, now: datetime) -> Move | None:
-    if not are_needs_met(step, state):
+    if not are_needs_met(step, state, now):
         return None
     try:
         wanted = is_wanted(step, state)

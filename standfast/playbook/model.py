@@ -6,8 +6,8 @@ may still name a step or an action that does not exist.
 Rules
 - Names of steps and inputs are lower-case identifiers, because expressions spell them.
 - Steps stand in the order of the file; `needs` alone decides what waits for what. Those of them
-  that stand in `after` only have to be over, whatever they came to: what does not depend on a lock
-  must not wait because one directory is down.
+  that stand in `after` only have to be over, whatever they came to, or stuck: what does not depend
+  on a lock must not wait because one directory is down or hangs.
 - A playbook's `roles` says what each person does, for the phone list; a role that a step names
   stands there as soon as the playbook lists any.
 - A step's `by` says who does it, and somebody else may type that it is done: who pulls a cable does

@@ -349,3 +349,23 @@ def test_what_an_approver_refused_lets_nothing_begin_that_comes_after_it() -> No
     )
     refused = state_of(playbook, view("lock", StepState.REFUSED, planned=1))
     assert next_moves(refused, NOON) == []
+
+
+def test_what_comes_after_a_step_waits_a_minute_for_one_that_is_stuck() -> None:
+    playbook = playbook_of(
+        """
+        lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}}
+        prove: {title: Prove, needs: [lock], manual: x}
+        tell: {title: Tell, after: [lock], manual: x}
+        """
+    )
+
+    def moves(**facts: object) -> list[Move]:
+        stuck = {"done": 400, "submitting": 100, "moved_at": NOON - timedelta(minutes=1)}
+        return next_moves(state_of(playbook, view("lock", S.RUNNING, **(stuck | facts))), NOON)
+
+    assert moves() == [Prompt(step="tell", round=1)]  # and what needs it goes on waiting
+    assert moves(moved_at=NOON - timedelta(seconds=59)) == []
+    assert moves(moved_at=None) == []
+    assert moves(is_paused=True) == []
+    assert moves(after_canary=100) == []

@@ -1,0 +1,64 @@
+"""A directory that answers nothing: what only comes after its lock goes on, what needs it waits."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.playbook import engine
+from standfast.records import Limits, StepState
+from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_place
+from tests.servers import wait_until
+
+HOLDERS = [f"agents:{name}" for name in ACCOUNTS[:2]]
+
+
+@pytest.fixture
+def directory() -> Iterator[MemoryDirectory]:
+    """One that falls silent at the lock of its first account, and answers for the other."""
+    directory = MemoryDirectory(
+        "agents",
+        dict.fromkeys(ACCOUNTS, True),
+        limits=Limits(batch=1, workers=2, timeout_seconds=600),
+        retry_after_seconds=0.01,
+    )
+    directory.script("lock", Fault.HANG, target=ACCOUNTS[0])
+    yield directory
+    directory.let_go()
+
+
+def steps(place: TwinPlace, case: str) -> dict[str, StepState]:
+    found = place.ledger.incidents.state(case).steps
+    return {name: view.state for name, view in found.items()}
+
+
+def test_staff_are_told_and_the_question_is_asked_while_a_directory_hangs(
+    tmp_path: Path, directory: MemoryDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", timedelta(seconds=0.2))
+    with twin_place(tmp_path, "sqlite:///ledger.db", Twins(directory=directory)) as place:
+        case = place.open("account-takeover", HOLDERS)
+        runner = threading.Thread(target=place.advance, args=[case], daemon=True)
+        runner.start()
+        wait_until(lambda: place.twins.told("staff1@example.net") == 1, "staff to be told")
+        wait_until(lambda: "customers_affected" in steps(place, case), "the question to be asked")
+        now = steps(place, case)
+        assert now["lock"] is StepState.RUNNING
+        assert "prove" not in now  # it needs the lock, whatever time that takes
+        assert not directory.is_enabled(ACCOUNTS[1])
+        assert directory.is_enabled(ACCOUNTS[0])
+        place.ledger.incidents.set_halted(case, True, "os:test", place.clock())
+        directory.let_go()
+        runner.join(timeout=120)
+        assert not runner.is_alive()
+
+
+def test_a_lock_that_gets_on_is_waited_for(tmp_path: Path) -> None:
+    """However long it takes: staff are not warned by a mail that an intruder still reads."""
+    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+        case = place.run("account-takeover", HOLDERS)
+        told = [(event.action, event.detail.get("step")) for event in place.ledger.timeline(case)]
+        assert told.index(("step.finished", "lock")) < told.index(("step.begun", "tell_staff"))
