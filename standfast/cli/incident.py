@@ -196,7 +196,15 @@ def status(
                 for row in rows
             ]
             shown = [
-                [row.token[:8], row.step, row.state.value, row.target, row.reason] for row in rows
+                # A postal address has several lines.
+                [
+                    row.token[:8],
+                    row.step,
+                    row.state.value,
+                    row.target.replace("\n", ", "),
+                    row.reason,
+                ]
+                for row in rows
             ]
             inputs = place.ledger.incidents.state(incident_id).inputs
             told["inputs"] = dict(inputs)

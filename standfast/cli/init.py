@@ -13,9 +13,6 @@ from standfast.errors import ExitStatus, UsageError
 if TYPE_CHECKING:
     from standfast.operations.setup import SetUp
 
-_ORGANISATION = "Our contact centre"
-_CONTACT_LINE = "the telephone number that you already have from us"
-
 
 def add_to(app: Group) -> None:
     """Add the command."""
@@ -50,30 +47,36 @@ def init(
     The configuration is written last. If something comes between, run the same command again: it
     completes what it began.
     """
+    from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
     from standfast.operations.place import system_clock
     from standfast.operations.setup import refuse_unfit, set_up
 
     refuse_unfit(folder, source)
     asks = not yes and not call.as_json and sys.stdin.isatty()
     if organisation is None:
-        organisation = ask("Name of your organisation", _ORGANISATION) if asks else _ORGANISATION
+        organisation = ask("Name of your organisation", NAME_PLACEHOLDER) if asks else None
     if contact_line is None:
-        contact_line = ask("How people reach you", _CONTACT_LINE) if asks else _CONTACT_LINE
+        contact_line = ask("How people reach you", CONTACT_PLACEHOLDER) if asks else None
     made = set_up(
         folder,
         source,
-        organisation=organisation,
-        contact_line=contact_line,
+        organisation=organisation or NAME_PLACEHOLDER,
+        contact_line=contact_line or CONTACT_PLACEHOLDER,
         now=system_clock(),
     )
-    call.say(made.as_json(), _lines(made))
+    is_written = bool(organisation and contact_line)
+    call.say(made.as_json(), _lines(made, is_written=is_written))
     if asks:
         _enrol_people(call, made)
     return ExitStatus.DONE
 
 
-def _lines(made: "SetUp") -> list[Line]:
+def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
     offline = made.identity_file.parent
+    unwritten: list[Line] = [
+        "",
+        "Before anybody can be told anything: set organisation.name and .contact_line there.",
+    ]
     return [
         f"A place is set up in {made.config_file.parent}.",
         "",
@@ -89,6 +92,7 @@ def _lines(made: "SetUp") -> list[Line]:
         "",
         f"Take {offline} offline: onto two sticks, kept in two places; then delete it here.",
         "Whoever has the recovery identity reads every backup; without it nobody does.",
+        *([] if is_written else unwritten),
         "",
         f"Next: standfast -c {made.config_file} backup run",
     ]

@@ -19,7 +19,8 @@ def add_to(notice: Group) -> None:
         exits={
             ExitStatus.DONE: "the correction is planned; it leaves once it is approved",
             ExitStatus.USAGE: "there is no such step or value, or nobody got the notice",
-            ExitStatus.REFUSED: "some of the wrong notice may still leave; stop it first",
+            ExitStatus.REFUSED: "some of the wrong notice may still leave, or it is corrected "
+            "already",
         },
         example="standfast notice correct inc-2026-0001 tell_customers --value "
         "what_happened=not-concerned",
@@ -33,6 +34,9 @@ def correct(
     value: Annotated[
         list[str] | None, Option(metavar="NAME=TEXT", help="What was wrong, what is right.")
     ] = None,
+    another: Annotated[
+        bool, Option("--another", help="Once more, although one was planned already.")
+    ] = False,
     as_person: Annotated[
         str | None, Option("--as", metavar="PERSON", help="Who asks for it, signed in.")
     ] = None,
@@ -50,7 +54,9 @@ def correct(
     with call.place() as place:
         incident_id, (wrong,) = the_incident(place, incident, step, least=1, most=1)
         by = signed_in(call, place, as_person, passphrase_file)
-        planned = plan_correction(place, incident_id, wrong, values, requested_by=by)
+        planned = plan_correction(
+            place, incident_id, wrong, values, requested_by=by, is_another=another
+        )
     people = counted(planned.recipients, "person", "people")
     needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
     next_ = (

@@ -44,6 +44,10 @@ from standfast.config.senders import SenderConfig
 from standfast.config.services import ServiceConfig
 from standfast.config.triggers import AnyTriggerConfig, Network, TriggerName
 
+# What `standfast init` writes where nobody told it better; no customer may ever read it.
+NAME_PLACEHOLDER = "Our contact centre"
+CONTACT_PLACEHOLDER = "the telephone number that you already have from us"
+
 
 class OrganisationConfig(Section):
     """Who you are, as notices and reports say it."""
@@ -56,6 +60,12 @@ class OrganisationConfig(Section):
         "instead of a link.",
         examples=["+44 20 7946 0000, the number on your card"],
     )
+    contact_lines: Mapping[Language, Line] = setting(
+        default={},
+        description="The same in your other languages: who reads one that is not here reads "
+        "`contact_line`.",
+        examples=[{"es": "+44 20 7946 0000, el número de su tarjeta"}],
+    )
     time_zone: TimeZone = setting(
         default="UTC",
         description="For schedules, and for times shown to people. What is stored is UTC.",
@@ -67,6 +77,29 @@ class OrganisationConfig(Section):
         "known.",
         examples=[["en", "es"]],
     )
+
+    @property
+    def contact_by_language(self) -> str | Mapping[str, str]:
+        """How people reach you, as a notice takes it: one line for all, or one a language."""
+        if not self.contact_lines:
+            return self.contact_line
+        return {self.languages[0]: self.contact_line, **self.contact_lines}
+
+    def contact_for(self, language: str) -> str:
+        """How people reach you, for a reader of one language."""
+        return self.contact_lines.get(language, self.contact_line)
+
+    @property
+    def placeholders(self) -> Mapping[str, str]:
+        """What still stands as `standfast init` wrote it: the value of a notice, and its key."""
+        found = {}
+        if self.name.casefold() == NAME_PLACEHOLDER.casefold():
+            found["organisation"] = "organisation.name"
+        for key, line in {"": self.contact_line, **self.contact_lines}.items():
+            if line.casefold() == CONTACT_PLACEHOLDER.casefold():
+                name = f"contact_lines.{key}" if key else "contact_line"
+                found.setdefault("contact_line", f"organisation.{name}")
+        return found
 
 
 class LedgerConfig(Section):

@@ -123,7 +123,7 @@ class ReportForm:
             nonce=nonce,
             path=PATH,
             token=self._token(),
-            contact_line=self._place.config.organisation.contact_line,
+            contact_line=self._place.config.organisation.contact_for(language),
             problem=problem,
             reference=reference,
             thanks=WORDS[language].untold if is_untold else WORDS[language].thanks,

@@ -5,16 +5,20 @@ Owns English, Spanish, French and German. A language that is not here reads the 
 Rules
 - The month is a word, so that nobody takes the fourth of March for the third of April.
 - A time of day and its zone stand as they were given: they are not moved to another zone.
+- Figures alone that are no day, or a day that some read otherwise (03/04/2025), are told of before
+  anybody reads them.
 """
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, time
 from typing import Final
 
 _MOMENT = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::\d{2}(?:\.\d+)?)?)?( ?[A-Z]{1,5})?"
 )
+_FIGURES = re.compile(r"[\d\s.,:/+-]*\d[\d\s.,:/+-]*(?:T[\d:.]+)?(?:[+-][\d:]+| ?[A-Z]{1,5})?")
+_YEAR = re.compile(r"\d{4}")
 _MONTHS: Final[Mapping[str, tuple[str, ...]]] = {
     "en": (
         "January", "February", "March", "April", "May", "June",
@@ -51,6 +55,22 @@ def long_date(day: date, language: str) -> str:
             return f"{day.day}. {month} {day.year}"
         case _:
             return f"{day.day} {month} {day.year}"
+
+
+def is_unclear(text: str) -> bool:
+    """Is it written in figures, and yet no day or moment that each language could write out?"""
+    text = text.strip()
+    if _YEAR.fullmatch(text) or not _FIGURES.fullmatch(text):
+        return False
+    found = _MOMENT.fullmatch(text)
+    if found is None or (found[3] and not found[2]):
+        return True
+    try:
+        date.fromisoformat(found[1])
+        time.fromisoformat(found[2] or "00:00")
+    except ValueError:
+        return True
+    return False
 
 
 def in_language(text: str, language: str) -> str:

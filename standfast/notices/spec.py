@@ -27,6 +27,7 @@ from standfast.config.section import Section, setting
 from standfast.config.written import key_text
 from standfast.errors import Problem, TemplateInvalid
 from standfast.notices.dates import in_language as date_in_language
+from standfast.notices.dates import is_unclear
 from standfast.notices.plain import is_one_line, is_some_lines
 from standfast.records import Json, JsonObject
 
@@ -96,8 +97,10 @@ class Variable(Section):
                     and len(value) <= LONGEST_LIST
                     and all(isinstance(entry, str) and _is_short_line(entry) for entry in value)
                 )
-            case "text" | "date":
+            case "text":
                 fits = isinstance(value, str) and _is_short_line(value)
+            case "date":
+                fits = isinstance(value, str) and _is_short_line(value) and not is_unclear(value)
             case "lines":
                 fits = (
                     isinstance(value, str) and len(value) <= LONGEST_LINES and is_some_lines(value)
@@ -134,7 +137,7 @@ class Variable(Section):
 
 _WORDS: dict[Kind, str] = {
     "text": f"one line of at most {LONGEST_TEXT} characters, without controls",
-    "date": "a day as 2025-03-04, a moment as 2025-03-04 09:30 UTC, or one line of words",
+    "date": "a day that there is as 2025-03-04, a moment as 2025-03-04 09:30 UTC, or words",
     "lines": f"text of at most {LONGEST_LINES} characters, without controls but line ends",
     "list": f"a list of at most {LONGEST_LIST} lines of at most {LONGEST_TEXT} characters each",
     "number": "a whole number",

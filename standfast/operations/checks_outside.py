@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from standfast.accounts import Connector
 from standfast.config.rotation import RotationConfig
+from standfast.config.schema import OrganisationConfig
+from standfast.config.section import settings_of
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError
 from standfast.operations import playbooks
@@ -156,6 +158,7 @@ def _notices(ground: Ground) -> Iterator[Check]:
     # Each is rendered with its own examples in every language when it is read.
     templates = dict(ground.outside.templates)
     yield ok("notices", f"{len(templates)} notices render in each of their languages")
+    yield from _spoken_of(ground.config.organisation)
     for name, template in templates.items():
         if missing := set(ground.config.organisation.languages) - set(template.languages):
             yield warn(
@@ -163,6 +166,30 @@ def _notices(ground: Ground) -> Iterator[Check]:
                 f"{name} has no text in {', '.join(sorted(missing))}",
                 f"its readers get {ground.config.organisation.languages[0]}; add the language",
             )
+
+
+def _spoken_of(organisation: OrganisationConfig) -> Iterator[Check]:
+    """Is what notices say of this place its own, in each of its languages?"""
+    for key in organisation.placeholders.values():
+        yield warn(
+            "notices",
+            f"{key} is as `standfast init` wrote it, so no notice can be planned but in exercises",
+            "set it to what your customers know",
+        )
+    written = settings_of(OrganisationConfig)
+    for key, value in (("name", organisation.name), ("contact_line", organisation.contact_line)):
+        if value in written[key].examples:
+            yield warn(
+                "notices",
+                f"organisation.{key} is the example of docs/configuration.md",
+                "set it to what your customers know",
+            )
+    if lacking := set(organisation.languages[1:]) - organisation.contact_lines.keys():
+        yield warn(
+            "notices",
+            f"how to reach you is not said in {', '.join(sorted(lacking))}",
+            "add organisation.contact_lines",
+        )
 
 
 def _playbooks(ground: Ground) -> Iterator[Check]:

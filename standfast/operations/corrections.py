@@ -20,6 +20,7 @@ from standfast.notices.prepared import Prepared, merkle_root, pick_language
 from standfast.notices.render import prepare
 from standfast.operations.actions import with_approvals
 from standfast.operations.extra_steps import CORRECTS
+from standfast.operations.notice_plan import refuse_placeholders
 from standfast.operations.place import Place
 from standfast.records import DeliveryState, EffectState, Json, Mode
 
@@ -47,11 +48,13 @@ def correct(
     context: Mapping[str, str],
     *,
     requested_by: str | None = None,
+    is_another: bool = False,
 ) -> Correction:
     """Plan the correction of a notice to exactly those who got it, or may have.
 
     `context` has what the template says was wrong and what is right. Refused while anything of the
-    notice is under way or may still leave; UsageError when nobody got it.
+    notice is under way or may still leave, and where it is corrected already unless `is_another`;
+    UsageError when nobody got it.
     """
     incident = place.ledger.incidents.get(incident_id)
     if not incident.is_open:
@@ -68,6 +71,8 @@ def correct(
     while True:
         # The name before the look: whoever plans a correction after it takes the name.
         name = place.ledger.notices.next_step(incident_id, CORRECTS)
+        if not is_another:
+            _refuse_twice(place, incident_id, step_name)
         wrong = _wrong(place, incident_id, step_name)
         outside = place.outside(incident)
         prepared = _prepared(place, incident_id, context, incident.mode)
@@ -82,7 +87,7 @@ def correct(
                     body=prepared.as_json(),
                     digest=prepared.digest,
                     root=merkle_root(leaves),
-                    audience=f"who got {step_name}",
+                    audience=_who_got(step_name),
                     recipients=len(leaves),
                 ),
                 reason="; ".join((*prepared.warnings, f"corrects {step_name}")),
@@ -99,6 +104,23 @@ def correct(
                 recipients=len(leaves),
                 refused=len(drafts) - len(leaves),
                 needs_approvals=expansion.needs_approvals,
+            )
+
+
+def _who_got(step_name: str) -> str:
+    return f"who got {step_name}"
+
+
+def _refuse_twice(place: Place, incident_id: str, step_name: str) -> None:
+    """Raise Refused where another correction of the notice stands: people would get both."""
+    refused = place.ledger.steps.refused(incident_id)
+    for row in place.ledger.notices.of_incident(incident_id):
+        is_correction = row.step.startswith(CORRECTS) and row.audience == _who_got(step_name)
+        if is_correction and (row.step, row.round) not in refused:
+            raise Refused(
+                f"{row.step} corrects {step_name} already, and whoever got it would get two; see "
+                f"it: `standfast notice status {incident_id}`. Where that one is wrong too: "
+                "`standfast notice correct … --another`"
             )
 
 
@@ -124,10 +146,11 @@ def _wrong(place: Place, incident_id: str, step_name: str) -> list[EffectRow]:
 
 def _prepared(place: Place, incident_id: str, given: Mapping[str, str], mode: Mode) -> Prepared:
     outside = place.reader()
-    template = outside.templates[CORRECTION]
+    template, organisation = outside.templates[CORRECTION], place.config.organisation
+    refuse_placeholders(template, organisation, mode)
     known: dict[str, Json] = {
-        "organisation": place.config.organisation.name,
-        "contact_line": place.config.organisation.contact_line,
+        "organisation": organisation.name,
+        "contact_line": organisation.contact_by_language,
         "incident_id": incident_id,
     }
     if unknown := sorted(set(given) - set(template.variables)):

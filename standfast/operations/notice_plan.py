@@ -13,11 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
+from standfast.config.schema import OrganisationConfig
+from standfast.errors import ConfigurationError
 from standfast.ledger.effects import Draft
 from standfast.ledger.incidents import FrozenNotice
 from standfast.notices.prepared import MerkleTree, Prepared
+from standfast.notices.render import Template
 from standfast.operations.waves import SEND
-from standfast.records import EffectState
+from standfast.records import EffectState, Mode
 
 PAGE = 1_000
 _MOST_KINDS = 500
@@ -116,6 +119,19 @@ class NoticePlan:
         for _ in self.pages():
             pass
         return self.tally
+
+
+def refuse_placeholders(template: Template, organisation: OrganisationConfig, mode: Mode) -> None:
+    """Raise ConfigurationError where a notice would tell people what only `init` wrote.
+
+    In an exercise nobody outside reads it.
+    """
+    left = [key for name, key in organisation.placeholders.items() if name in template.variables]
+    if left and mode is not Mode.EXERCISE:
+        raise ConfigurationError(
+            f"the notice {template.name!r} would say what `standfast init` wrote: set "
+            f"{' and '.join(left)} in standfast.toml to your own"
+        )
 
 
 def _count(counts: Counter[str], kind: str) -> None:

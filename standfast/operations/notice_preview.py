@@ -75,8 +75,8 @@ def draft(
     TemplateInvalid for a value that the notice does not have or that does not fit.
     """
     context: dict[str, Json] = {**template.example_context()}
-    known = (
-        {"organisation": organisation.name, "contact_line": organisation.contact_line}
+    known: dict[str, Json] = (
+        {"organisation": organisation.name, "contact_line": organisation.contact_by_language}
         if organisation
         else {}
     )
@@ -88,6 +88,12 @@ def draft(
     prepared = prepare(template, context)
     made_up = [name for name in template.variables if name in context.keys() - {*known, *given}]
     warnings = [f"Made up here: {', '.join(made_up)}"] if made_up else []
+    left = organisation.placeholders if organisation else {}
+    warnings += [
+        f"{key} is as `standfast init` wrote it: set it, or this is planned for nobody"
+        for name, key in left.items()
+        if name in template.variables and name not in given
+    ]
     warnings += [*prepared.warnings, *said_by_values(context, prepared.languages)]
     return Draft(template=template, prepared=prepared, warnings=tuple(warnings))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
 from standfast.operations.playbooks import SHIPPED
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
@@ -26,6 +27,35 @@ def test_a_fresh_place_has_nothing_to_mend(desk: Desk, place: Path) -> None:
     assert "not write-only here" in answer.out
     assert "take " in answer.out
     assert "offline, in two places" in answer.out
+
+
+def test_what_init_wrote_for_somebody_to_replace_is_told(desk: Desk, place: Path) -> None:
+    config_file = place / "standfast.toml"
+    text = config_file.read_text()
+    assert "as `standfast init` wrote it" not in str(verdicts(desk, "notices"))
+    for name, line, told in (
+        (NAME_PLACEHOLDER, "020 7946 0000", ["organisation.name"]),
+        ("Harbour Calls", CONTACT_PLACEHOLDER, ["organisation.contact_line"]),
+        (NAME_PLACEHOLDER, CONTACT_PLACEHOLDER, ["organisation.name", "organisation.contact_line"]),
+    ):
+        changed = text.replace("Example Contact Centres", name).replace("020 7946 0000", line)
+        config_file.write_text(changed)
+        warned = [found for verdict, found in verdicts(desk, "notices") if verdict == "warn"]
+        assert warned == [
+            f"{key} is as `standfast init` wrote it, so no notice can be planned but in exercises"
+            for key in told
+        ]
+
+
+def test_a_language_without_a_line_to_reach_you_by_is_told(desk: Desk, place: Path) -> None:
+    config_file = place / "standfast.toml"
+    text = config_file.read_text().replace("Example Contact Centres", "Harbour Calls")
+    text = text.replace("[organisation]", '[organisation]\nlanguages = ["en", "es", "fr"]')
+    config_file.write_text(text)
+    assert ("warn", "how to reach you is not said in es, fr") in verdicts(desk, "notices")
+    lines = 'contact_lines = { es = "020 7946 0000, cada día", fr = "020 7946 0000, sur la carte" }'
+    config_file.write_text(text.replace("[organisation]", f"[organisation]\n{lines}"))
+    assert "is not said in" not in str(verdicts(desk, "notices"))
 
 
 def test_a_furnished_place_answers_in_every_part(

@@ -47,6 +47,14 @@ def test_it_says_what_to_take_offline_and_where_the_recovery_identity_lies(
     assert "AGE-SECRET-KEY" not in said
 
 
+def test_it_says_what_to_set_before_anybody_can_be_told_anything(desk: Desk, source: Path) -> None:
+    bare = desk.run("init", "place", "--source", source, "--yes").out
+    assert "set organisation.name and .contact_line there" in bare
+    named = ("--organisation", "Harbour Calls", "--contact-line", "020 7946 0000")
+    whole = desk.run("init", "other", "--source", source, "--yes", *named).out
+    assert "contact_line" not in whole
+
+
 def test_a_folder_becomes_a_set_of_files_named_after_it(desk: Desk, source: Path) -> None:
     made = desk.json("init", "place", "--source", source, "--yes")
     config = load(Path(made["config"]))

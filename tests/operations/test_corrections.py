@@ -66,3 +66,21 @@ def test_a_notice_that_nobody_got_and_a_value_that_it_does_not_take_are_refused(
         corrections.correct(centre.place, case, TOLD, WRONG)
     with pytest.raises(UsageError, match="has no step"):
         corrections.correct(centre.place, case, "nothing", WRONG)
+
+
+def test_a_notice_is_corrected_once_unless_another_correction_is_asked_for(
+    centre: Centre,
+) -> None:
+    with_notices(centre, canary_percent=0)
+    case = approved(centre)
+    first = corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+    with pytest.raises(Refused, match=f"{first.step} corrects {TOLD} already"):
+        corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+    another = corrections.correct(
+        centre.place, case, TOLD, WRONG, requested_by="dana", is_another=True
+    )
+    assert another.step == "correction-2"
+    centre.advance(case)
+    decisions.decide(centre.place, case, first.step, "lee", PASSPHRASES["lee"], approves=False)
+    with pytest.raises(Refused, match=another.step):
+        corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
