@@ -1,11 +1,14 @@
 """Who does the work of one call of the response's flow: the flow, or its caller without Prefect.
 
 It is settled once, under a lock: a flow that begins too late is turned away, so it is never both.
+A flow knows its call by the thread that both run in, and not by its incident: one that Prefect held
+up may come while a later call about the same incident is under way.
 """
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from standfast.errors import Unavailable
 
@@ -45,8 +48,17 @@ class Engagement:
         self._ended.wait()
 
 
-# The calls of this process that are under way, by incident.
-engagements: dict[str, Engagement] = {}
+_call: ContextVar[Engagement | None] = ContextVar("call", default=None)
+
+
+@contextmanager
+def called(engagement: Engagement) -> Iterator[None]:
+    """Let the flow that this block calls, in this thread, be the one of this engagement."""
+    token = _call.set(engagement)
+    try:
+        yield
+    finally:
+        _call.reset(token)
 
 
 @contextmanager
@@ -55,7 +67,7 @@ def engaged(incident: str) -> Iterator[None]:
 
     In a process that called no flow in place there is nothing to agree on.
     """
-    engagement = engagements.get(incident)
+    engagement = _call.get()
     if engagement is None:
         yield
         return

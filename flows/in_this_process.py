@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows import warm
-from flows.engagement import Engagement, engagements
+from flows.engagement import Engagement, called
 
 BEGINS_WITHIN_SECONDS = 1.0
 
@@ -33,24 +33,22 @@ def carry_on(
     case; the flow's failure stands in Prefect, and in the ledger.
     """
     if is_prefect_there():
-        engagement = engagements[incident] = Engagement()
+        engagement = Engagement()
         thread = threading.Thread(
             target=_call, args=(config, incident, engagement), name=f"flow-{incident}", daemon=True
         )
         thread.start()
-        try:
-            if engagement.is_flows(begins_within_seconds):
-                engagement.wait()
-                return "prefect"
-        finally:
-            engagements.pop(incident, None)
+        if engagement.is_flows(begins_within_seconds):
+            engagement.wait()
+            return "prefect"
     without_prefect()
     return "serve"
 
 
 def _call(config: Path, incident: str, engagement: Engagement) -> None:
     try:
-        warm.respond(config, incident)
+        with called(engagement):
+            warm.respond(config, incident)
     except Exception:  # noqa: S110 - whatever Prefect raises, the caller finds no work begun
         pass
     finally:
