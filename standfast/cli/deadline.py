@@ -5,6 +5,7 @@ from typing import Annotated
 
 from standfast.cli.call import Call
 from standfast.cli.deadline_facts import Duty, add_facts_to
+from standfast.cli.deadline_feed import add_feed_to
 from standfast.cli.deadline_words import clock_json, clock_lines, limit_words
 from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.incident_words import IncidentArgument, the_incident
@@ -47,6 +48,7 @@ def add_to(app: Group) -> None:
         },
         example="standfast deadline calendar inc-2026-0001 --to due.ics",
     )(calendar)
+    add_feed_to(deadline)
     command(
         deadline,
         "show",
@@ -82,7 +84,7 @@ def list_deadlines(
     with call.place() as place:
         incident, _ = the_incident(place, incident)
         clocks = incident_clocks(place, incident)
-        now = place.clock()
+        now, zone = place.clock(), place.config.organisation.time_zone
         if not clocks:
             raise UsageError(
                 "no law is configured here: name your places and trades in [deadlines]"
@@ -91,7 +93,7 @@ def list_deadlines(
     shown = [clock for clock in clocks if everything or is_open(clock)]
     lines: list[Line] = []
     for clock in shown:
-        lines += [*clock_lines(clock, now), ""]
+        lines += [*clock_lines(clock, now, zone), ""]
     hidden = len(clocks) - len(shown)
     if hidden:
         verb = "is" if hidden == 1 else "are"
@@ -157,7 +159,7 @@ def calendar(
         Path | None, Option(metavar="FILE", help="Where to; INCIDENT.ics without.")
     ] = None,
 ) -> ExitStatus:
-    """Write what is due as a calendar (iCalendar), to be subscribed to or imported."""
+    """Write what is due as a calendar (iCalendar), to be imported. See `deadline feed` too."""
     from standfast.operations.due_calendar import due_calendar
     from standfast.reports.page import write_page
 

@@ -3,6 +3,7 @@
     GET  /health            is this process alive, and does its ledger answer
     POST /triggers/NAME     a signed message, or Alertmanager's
     POST /events/sendgrid   what became of mails, where a sender has an `event_key`
+    GET  /calendar/ADDRESS  what is due, for whom an address was made
     GET  /report            the form for staff, where one is configured
     POST /report
 
@@ -31,6 +32,7 @@ from starlette.routing import Route
 from standfast.console.body import read_body
 from standfast.console.client import is_among, peer_of
 from standfast.console.desk import Desk
+from standfast.console.due_feed import DueFeed
 from standfast.console.keys import Keys
 from standfast.console.limits import Allowance
 from standfast.console.problems import Problem, as_response, wait_and_try_again
@@ -109,6 +111,8 @@ class App:
 
             events = DeliveryEvents(place=self.place, keys=self._keys, desk=self.desk)
             routes.append(Route("/events/sendgrid", _guarded(events.take), methods=["POST"]))
+        feed = DueFeed(place=self.place, desk=self.desk)
+        routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
         app = Starlette(
             routes=routes,
             exception_handlers={

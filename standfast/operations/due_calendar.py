@@ -2,10 +2,12 @@
 
 Rules
 - One entry a duty, at its strict end, with the same identity each time: a calendar that is read
-  again moves the entry instead of adding one.
+  again moves the entry instead of adding one, and drops what is due no longer.
+- The same facts give the same text: an entry is of the moment when something was last stated.
 - It names the duty and the rule; nobody affected, and nothing of what happened.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from icalendar import Alarm, Calendar, Event
@@ -14,28 +16,54 @@ from standfast.deadlines import NOT_ADVICE
 from standfast.deadlines.obligation import Kind, Obligation
 from standfast.operations.deadlines import incident_clocks, is_open
 from standfast.operations.place import Place
+from standfast.records import Mode
 
 _AHEAD = timedelta(hours=4)
+_READ_AGAIN_AFTER = timedelta(minutes=15)
 
 
 def due_calendar(place: Place, incident_id: str) -> tuple[str, int]:
-    """Give the calendar as text, and how many due dates it has."""
+    """Give the calendar of one incident as text, and how many due dates it has."""
+    return _written(place, f"Due in {incident_id}", [incident_id])
+
+
+def due_feed(place: Place) -> str:
+    """Give the calendar of every live incident in which a clock runs, closed ones too."""
+    stated = place.ledger.facts.stated_of()
+    incidents = [
+        one.id for one in place.ledger.incidents.all() if one.mode is Mode.LIVE and one.id in stated
+    ]
+    return _written(place, f"Due: {place.config.organisation.name}", incidents)[0]
+
+
+def _written(place: Place, name: str, incidents: Sequence[str]) -> tuple[str, int]:
     calendar = Calendar()
     calendar.add("prodid", "-//Standfast//deadlines//EN")
     calendar.add("version", "2.0")
-    calendar.add("x-wr-calname", f"Due in {incident_id}")
+    calendar.add("x-wr-calname", name)
+    # RFC 7986 and what Outlook reads instead: how often a subscriber is to look.
+    calendar.add("refresh-interval", _READ_AGAIN_AFTER, parameters={"VALUE": "DURATION"})
+    calendar.add("x-published-ttl", "PT15M")
+    events = [event for incident_id in incidents for event in _events(place, incident_id)]
+    for event in events:
+        calendar.add_component(event)
+    return calendar.to_ical().decode(), len(events)
+
+
+def _events(place: Place, incident_id: str) -> list[Event]:
     clocks = incident_clocks(place, incident_id)
     due = [(clock.obligation, clock.due.strict) for clock in clocks if is_open(clock) and clock.due]
-    for one, moment in due:
-        calendar.add_component(_event(place, incident_id, one, moment))
-    return calendar.to_ical().decode(), len(due)
+    if not due:
+        return []
+    stated_at = max(fact.recorded_at for fact in place.ledger.facts.of(incident_id))
+    return [_event(stated_at, incident_id, one, moment) for one, moment in due]
 
 
-def _event(place: Place, incident_id: str, one: Obligation, due: datetime) -> Event:
+def _event(stated_at: datetime, incident_id: str, one: Obligation, due: datetime) -> Event:
     is_hold = one.limit.kind is Kind.NOT_BEFORE
     event = Event()
     event.add("uid", f"{one.id}@{incident_id}.standfast")
-    event.add("dtstamp", place.clock())
+    event.add("dtstamp", stated_at)
     event.add("dtstart", due)
     event.add("dtend", due)
     what = "from now on: tell" if is_hold else "due: tell"

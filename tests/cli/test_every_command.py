@@ -102,9 +102,14 @@ STORY: tuple[tuple[str, int], ...] = (
     (f"deadline told {THIRD} us-ga-ag --receipt none", 2),  # no such duty
     (f"deadline list {THIRD} --all", 0),
     (f"deadline calendar {THIRD} --to due.ics", 0),
+    ("deadline feed", 0),
+    ("deadline feed lee", 0),
+    ("deadline feed lee --revoke", 0),
+    ("deadline feed lee --revoke", 2),  # it has none any more
     ("incident answer customers_affected yes --as lee", 5),
-    ("incident approve --as dana", 4),  # dana opened it
-    ("incident approve --as lee", 5),
+    ("incident approve --as lee", 4),  # lee was not shown what it would sign
+    ("incident approve --digest DIGEST --as dana", 4),  # dana opened it
+    ("incident approve --digest DIGEST --as lee", 5),
     ("incident accept lock", 5),
     ("incident settle 0 yes", 2),
     ("incident retry", 5),
@@ -153,6 +158,7 @@ SAID = {
     f"deadline fact {THIRD} awareness": "eu-gdpr-33-authority",
     "deadline form": "4 of 6 fields are gaps",
     "deadline calendar": "due date",
+    "deadline feed lee": "address",
     "tabletop answer": "The first call: 3 of 3.",
 }
 # What is shown elsewhere: `serve` runs until it is told to end, `demo` for a minute.
@@ -168,12 +174,17 @@ def story_place(desk: Desk, quiet_place: Path) -> Path:
     return quiet_place
 
 
+def typed_words(desk: Desk, line: str) -> list[str]:
+    """Give the words of a line; what an approval signs is as `incident status` shows it."""
+    return shlex.split(line.replace("DIGEST", desk.asked()) if "DIGEST" in line else line)
+
+
 def test_every_command_gives_one_document(
     desk: Desk, story_place: Path, subtests: pytest.Subtests
 ) -> None:
     typed: set[tuple[str, ...]] = set()
     for line, status in STORY:
-        words = shlex.split(line)
+        words = typed_words(desk, line)
         person = words[words.index("--as") + 1] if "--as" in words else "dana"
         desk.sign_in_with(PASSPHRASES[person])
         with subtests.test(line):
@@ -191,7 +202,7 @@ def test_every_command_gives_one_document(
 def test_the_same_story_is_told_in_calm_lines(desk: Desk, story_place: Path) -> None:
     heard = set()
     for line, status in STORY:
-        words = shlex.split(line)
+        words = typed_words(desk, line)
         person = words[words.index("--as") + 1] if "--as" in words else "dana"
         desk.sign_in_with(PASSPHRASES[person])
         answer = desk.run(*words)
