@@ -6,6 +6,7 @@ from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, command, group
 from standfast.cli.output import Line, Table
 from standfast.errors import ExitStatus
+from standfast.local_time import second
 from standfast.records import Json, timestamp
 
 
@@ -73,7 +74,7 @@ def show(
 ) -> ExitStatus:
     """Show the timeline: who did what, and when. It holds no personal data."""
     with call.place() as place:
-        events = place.ledger.timeline(subject)
+        events, zone = place.ledger.timeline(subject), place.config.organisation.time_zone
     document: list[Json] = [
         {
             "sequence": event.sequence,
@@ -88,7 +89,7 @@ def show(
     rows = [
         [
             str(event.sequence),
-            timestamp(event.at)[:19].replace("T", " "),
+            second(event.at, zone),
             event.actor,
             event.subject,
             event.action,

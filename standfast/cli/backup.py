@@ -14,6 +14,7 @@ from standfast.cli.restored import restored_lines
 from standfast.cli.verified import verified_lines
 from standfast.counted import counted
 from standfast.errors import ExitStatus, StandfastError, UsageError
+from standfast.local_time import second
 from standfast.records import Json
 
 if TYPE_CHECKING:
@@ -149,11 +150,12 @@ def list_points(
 
     with call.place() as place:
         listed = backups.list_points(place, set_name, identity)
+        zone = place.config.organisation.time_zone
     rows = [
         [
             point.name,
             point.set_name,
-            f"{point.time:%Y-%m-%d %H:%M:%S}Z",
+            second(point.time, zone),
             _completeness(is_complete=point.complete, is_interim=point.is_interim),
             size(point.bytes_new) + " new",
             counted(point.details.files, "file") if point.details else "",

@@ -10,6 +10,7 @@ from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
+from standfast.local_time import second
 
 if TYPE_CHECKING:
     from backup.records import Difference
@@ -70,11 +71,12 @@ def ls(
 
     with call.place() as place:
         listing = contents.list_folder(place, point, folder, identity, set_name)
+        zone = place.config.organisation.time_zone
     rows = [
         [
             f"{entry.mode:04o}",
             entry.user or str(entry.uid),
-            f"{contents.moment(entry.modified_ns):%Y-%m-%d %H:%M:%S}Z",
+            second(contents.moment(entry.modified_ns), zone),
             size(entry.size) if entry.kind == "file" else entry.kind,
             entry.text + ("/" if entry.kind == "directory" else ""),
         ]
@@ -106,13 +108,14 @@ def find(
         findings = contents.find_paths(
             place, patterns, identity, set_name, in_all_points=in_all_points
         )
+        zone = place.config.organisation.time_zone
     lines: list[Line] = []
     if findings.found:
         rows = [
             [
                 one.path + ("/" if one.kind == "directory" else ""),
                 size(one.size) if one.kind == "file" else one.kind,
-                f"{contents.moment(one.modified_ns):%Y-%m-%d %H:%M:%S}Z",
+                second(contents.moment(one.modified_ns), zone),
                 one.points[0] + (f" and {len(one.points) - 1} more" if one.points[1:] else ""),
             ]
             for one in findings.found

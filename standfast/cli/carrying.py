@@ -15,7 +15,8 @@ from standfast.cli.call import Call
 from standfast.cli.output import Line, Table, Tell
 from standfast.counted import counted
 from standfast.errors import ExitStatus
-from standfast.records import Json, JsonObject, timestamp
+from standfast.local_time import minute
+from standfast.records import Json, JsonObject, Mode, timestamp
 
 if TYPE_CHECKING:
     from standfast.operations.incident import Outcome
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _PICKED_UP_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
+_EXERCISE = "EXERCISE. Nothing live is touched: what is said to be done was done to stand-ins."
 
 
 def carry_on(
@@ -53,7 +55,6 @@ def say_outcome(
     from standfast.operations.rehearsing import stood_in_for
     from standfast.operations.report_duties import duties_of
     from standfast.playbook.standing import LegalClocks, standing
-    from standfast.records import Mode
 
     found = tallies(place, outcome.incident)
     reasons = step_reasons(place, outcome.incident)
@@ -74,7 +75,7 @@ def say_outcome(
         "exit_status": int(outcome.exit_status),
     }
     warned = [
-        *_clocks_lines(outcome.incident, owed),
+        *_clocks_lines(outcome.incident, owed, place.config.organisation.time_zone),
         *(f"Warning: {one}" for one in short),
         *_rehearsed_lines(lacking),
     ]
@@ -91,13 +92,13 @@ def _clocks_document(owed: "Duties | None") -> Json:
     }
 
 
-def _clocks_lines(incident: str, owed: "Duties | None") -> list[str]:
+def _clocks_lines(incident: str, owed: "Duties | None", zone: str) -> list[str]:
     """Say in one line how many legal clocks are missed, and when the next one ends."""
     if owed is None or not (owed.missed or owed.next_due):
         return []
     told = [f"{counted(owed.missed, 'clock')} missed"] if owed.missed else []
     if owed.next_due:
-        told.append(f"the next is due {owed.next_due:%Y-%m-%d %H:%M} UTC")
+        told.append(f"the next is due {minute(owed.next_due, zone)}")
     return [f"Legal clocks: {', '.join(told)}; `standfast deadline list {incident}`"]
 
 
@@ -194,6 +195,8 @@ def _lines(
     state = outcome.state
     titles = {step.name: step.title for step in state.playbook.steps}
     lines: list[Line] = [f"{outcome.incident}: {state.playbook.title} ({state.mode.value})"]
+    if state.mode is Mode.EXERCISE:
+        lines.insert(0, _EXERCISE)
     rows: list[list[str]] = []
     for view in _views(state):
         of_step = [one for one in found if one.step == view.step]
@@ -215,21 +218,9 @@ def _lines(
     lines.append(Table(rows=rows, indent=2))
     for one in found:
         if one.missed:
-            lines += ["", f"{one.step}: {one.sentence}"]
-            lines.append(
-                Table(
-                    rows=[
-                        [
-                            str(missed.count),
-                            missed.state.value,
-                            missed.reason or "not begun",
-                            f"→ {missed.what_to_do}",
-                        ]
-                        for missed in one.missed
-                    ],
-                    indent=2,
-                )
-            )
+            lines += ["", f"{one.step}: {one.sentence}", Table(rows=_missed_rows(one), indent=2)]
+    if any(missed.who for one in found for missed in one.missed):
+        lines.append(f"Each by name: `standfast incident status {outcome.incident} --targets`")
     lines += [f"Held up: {trouble}" for trouble in outcome.troubles]
     lines += [
         f"Still to be sent: `{name}`; `standfast serve` goes on, or `standfast incident resume "
@@ -239,6 +230,16 @@ def _lines(
     if warned:
         lines += ["", *warned]
     return [*lines, *_to_be_done(outcome), "", f"Next: {outcome.standing.next_step}"]
+
+
+def _missed_rows(one: "Tally") -> list[list[str]]:
+    """Say of each reason how many were not done for it, who the first are, and what to do."""
+    rows: list[list[str]] = []
+    for missed in one.missed:
+        why = missed.reason or "not begun"
+        rows.append([str(missed.count), missed.state.value, why, f"→ {missed.what_to_do}"])
+        rows += [["", "", missed.named]] if missed.named else []
+    return rows
 
 
 def _still_to_be_sent(outcome: "Outcome") -> list[str]:

@@ -8,10 +8,13 @@ from standfast.cli.incident_words import IncidentArgument, the_incident
 from standfast.cli.output import Line
 from standfast.counted import counted
 from standfast.errors import ExitStatus
+from standfast.local_time import minute
 from standfast.records import Json, Mode, timestamp
 
 if TYPE_CHECKING:
     from standfast.reports.contents import Duties, DutyLine
+
+_STAYS = "its accounts stay as they are"
 
 
 def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
@@ -27,9 +30,10 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         outcome = look(place, incident_id)
         undone = outcome.unfinished
         left = left_undone(place, outcome.state)
-        mode = outcome.state.mode
+        mode, zone = outcome.state.mode, place.config.organisation.time_zone
         clocks = _go_on(duties_of(place, incident_id, mode) if mode is Mode.LIVE else None)
-    lines: list[Line] = [f"{incident_id} is closed; its accounts stay as they are."]
+    stays = "nothing live was touched in it" if mode is Mode.EXERCISE else _STAYS
+    lines: list[Line] = [f"{incident_id} is closed; {stays}."]
     if undone:
         lines.append(f"Never carried out to its end: {', '.join(undone)}.")
     if left.sentence:
@@ -38,7 +42,7 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         )
     if clocks:
         verb = "goes on" if len(clocks) == 1 else "go on"
-        told = ", ".join(_clock(one) for one in clocks)
+        told = ", ".join(_clock(one, zone) for one in clocks)
         lines.append(
             f"{counted(len(clocks), 'clock')} {verb}: {told}; "
             f"`standfast deadline list {incident_id}`."
@@ -73,6 +77,6 @@ def _go_on(duties: "Duties | None") -> "Sequence[DutyLine]":
     ]
 
 
-def _clock(one: "DutyLine") -> str:
-    due = f"due {one.due:%Y-%m-%d %H:%M} UTC" if one.due else "due"
+def _clock(one: "DutyLine", zone: str) -> str:
+    due = f"due {minute(one.due, zone)}" if one.due else "due"
     return f"{one.to} {'missed, ' if one.standing == 'missed' else ''}{due}"

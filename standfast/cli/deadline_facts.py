@@ -232,6 +232,7 @@ def _state(
 
     with call.place() as place:
         now, needed = place.clock(), len(words) - 1
+        zone = place.config.organisation.time_zone
         incident, given = the_incident(place, *words, least=needed, most=needed)
         before = {clock.obligation.id: clock.due for clock in incident_clocks(place, incident)}
         is_news = state(place, incident, make(now, given))
@@ -240,7 +241,10 @@ def _state(
     for clock in clocks:
         was = before.get(clock.obligation.id)
         later += bool(was and clock.due and clock.due.strict > was.strict)
-    rows = [[standing_words(clock), due_words(clock, now), clock.obligation.id] for clock in clocks]
+    rows = [
+        [standing_words(clock), due_words(clock, now, zone), clock.obligation.id]
+        for clock in clocks
+    ]
     lines: list[Line] = [
         "It is stated." if is_news else "That was stated before; nothing changed.",
         *([f"{counted(later, 'date becomes', 'dates become')} later."] if later else []),

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from standfast.cli.output import Line, Table
+from standfast.local_time import minute
 from standfast.records import Json, JsonObject, timestamp
 
 if TYPE_CHECKING:
@@ -11,19 +12,19 @@ if TYPE_CHECKING:
     from standfast.deadlines.obligation import Obligation
 
 
-def clock_lines(clock: "Clock", now: datetime) -> list[Line]:
+def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
     """Give one clock as a person reads it: a heading and what is known below it."""
     one = clock.obligation
-    rows = [["due", due_words(clock, now)]]
+    rows = [["due", due_words(clock, now, zone)]]
     if clock.started_at is not None:
-        rows.append(["from", f"{clock.started_by}, {_shown(clock.started_at)}"])
+        rows.append(["from", f"{clock.started_by}, {minute(clock.started_at, zone)}"])
     rows.append(["rule", f"{one.citation}: {limit_words(one)}"])
     if clock.because:
         rows.append(["because", clock.because])
-    rows += [["may not go yet", _block(block.reason, block.until)] for block in clock.blocks]
+    rows += [["may not go yet", _block(block.reason, block.until, zone)] for block in clock.blocks]
     for was in clock.was:
         who, what = was.replaced_by.author, was.replaced_by.name
-        rows.append(["was due", f"{_shown(was.due.strict)}, until {who} stated {what} anew"])
+        rows.append(["was due", f"{minute(was.due.strict, zone)}, until {who} stated {what} anew"])
     if one.content:
         rows.append(["must hold", "; ".join(one.content)])
     rows += [["to find out", f"{question.text} ({question.name})"] for question in clock.questions]
@@ -48,8 +49,8 @@ def limit_words(one: "Obligation") -> str:
     return ", ".join(part for part in (number, start, limit.also) if part)
 
 
-def due_words(clock: "Clock", now: datetime) -> str:
-    """Say when a duty is due, strictly first."""
+def due_words(clock: "Clock", now: datetime, zone: str) -> str:
+    """Say when a duty is due, strictly first, in the time of a zone."""
     from standfast.deadlines.obligation import Kind
 
     if clock.open_delay is not None:
@@ -62,21 +63,17 @@ def due_words(clock: "Clock", now: datetime) -> str:
         return "now: without a number" if is_soft else "when its fact is known"
     strict, lenient = clock.due.strict, clock.due.lenient
     if kind is Kind.NOT_BEFORE:
-        return f"not before {_shown(strict)}"
+        return f"not before {minute(strict, zone)}"
     left = strict - now
     hours = int(abs(left).total_seconds() // 3600)
     much = f"{hours // 24} d {hours % 24} h"
     rest = f"{much} left" if left.total_seconds() > 0 else f"{much} ago"
-    wide = f"; lenient {_shown(lenient)}" if lenient != strict else ""
-    return f"{_shown(strict)} ({rest}{wide})"
+    wide = f"; lenient {minute(lenient, zone)}" if lenient != strict else ""
+    return f"{minute(strict, zone)} ({rest}{wide})"
 
 
-def _block(reason: str, until: datetime | None) -> str:
-    return f"{reason}; until {_shown(until)}" if until else reason
-
-
-def _shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+def _block(reason: str, until: datetime | None, zone: str) -> str:
+    return f"{reason}; until {minute(until, zone)}" if until else reason
 
 
 def clock_json(clock: "Clock") -> JsonObject:

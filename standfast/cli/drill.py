@@ -9,6 +9,7 @@ from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
 from standfast.errors import ExitStatus
+from standfast.local_time import second
 
 if TYPE_CHECKING:
     from backup.records import Progress
@@ -87,9 +88,10 @@ def list_drills(
 
     with call.place() as place:
         listed = drills.list_drills(place, set_name)
+        zone = place.config.organisation.time_zone
     rows = [
         [
-            f"{run.started_at:%Y-%m-%d %H:%M:%S}Z",
+            second(run.started_at, zone),
             run.subject,
             run.state,
             f"RTO {measured(run.summary.get('rto_ms'))}",

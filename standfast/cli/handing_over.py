@@ -70,6 +70,10 @@ def after_action(call: Call, incident: IncidentArgument = None, to: To = None) -
     out = write_after_action(draft, (to or Path(f"{incident_id}-after-action.html")).absolute())
     call.say(
         {**draft.as_json(), "page": str(out)},
-        [f"The draft is written: {out}", *(f"Otherwise: {line}" for line in draft.otherwise)],
+        [
+            f"The draft is written: {out}",
+            *(["What did not go as planned:"] if draft.otherwise else []),
+            *(f"  - {line}" for line in draft.otherwise),
+        ],
     )
     return ExitStatus.DONE

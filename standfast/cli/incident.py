@@ -11,6 +11,7 @@ from standfast.cli.opening import AsPerson, Exercise, NoWait, open_and_carry_on
 from standfast.cli.output import Line, Table
 from standfast.cli.passphrase import PassphraseFile
 from standfast.errors import ExitStatus
+from standfast.local_time import minute, second
 from standfast.records import Json, timestamp
 
 Inputs = Annotated[
@@ -135,6 +136,7 @@ def list_incidents(
     """List the incidents, oldest first."""
     with call.place() as place:
         found = place.ledger.incidents.all(only_open=open_only)
+        zone = place.config.organisation.time_zone
     document: list[Json] = [
         {
             "incident": one.id,
@@ -154,7 +156,7 @@ def list_incidents(
             one.scenario,
             one.mode.value,
             "stopped" if one.is_open and one.is_halted else one.state,
-            f"{one.opened_at:%Y-%m-%d %H:%M}Z",
+            minute(one.opened_at, zone),
             one.opened_by,
         ]
         for one in found
@@ -227,7 +229,7 @@ def status(
             ]
             told_rows = [
                 [
-                    f"{event.at:%H:%M:%S}",
+                    second(event.at, place.config.organisation.time_zone),
                     event.actor,
                     event.action,
                     ", ".join(f"{key}={value}" for key, value in event.detail.items()),

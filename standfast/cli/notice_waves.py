@@ -47,10 +47,13 @@ def add_to(notice: Group) -> None:
 
 def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     """Show how far each notice of an incident is, and what is left of its abort window."""
+    from standfast.operations.looks import tallies
+
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
         rows, now = place.ledger.notices.of_incident(incident_id), place.clock()
         heard = place.ledger.deliveries.counts(incident_id)
+        short = tallies(place, incident_id)
     document: list[Json] = []
     lines: list[Line] = []
     for row in rows:
@@ -76,6 +79,13 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         )
         told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
         lines.append(f"{row.step}: {row.template} to {row.audience}, {row.state.value}: {told}")
+        lines += [
+            f"    {missed.count:,} {missed.state.value}, {missed.reason}: {missed.named}"
+            for tally in short
+            if tally.step == row.step
+            for missed in tally.missed
+            if missed.named
+        ]
         if told_of:
             ends = ", ".join(f"{number:,} {state.value}" for state, number in told_of.items())
             lines.append(f"    told of what was handed over: {ends}")

@@ -9,6 +9,7 @@ from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Table
 from standfast.cli.passphrase import PassphraseFile, passphrase
 from standfast.errors import ExitStatus
+from standfast.local_time import minute
 from standfast.records import Json, timestamp
 
 
@@ -121,7 +122,7 @@ def list_people(
     from standfast.operations.looks import FRESH, people
 
     with call.place() as place:
-        now = place.clock()
+        now, zone = place.clock(), place.config.organisation.time_zone
         there = people(place, with_contacts=contacts)
     document: list[Json] = []
     rows: list[list[str]] = []
@@ -134,7 +135,7 @@ def list_people(
         }
         row = [one.name, ", ".join(one.roles) or "no role", f"since {one.enrolled_at:%Y-%m-%d}"]
         if not one.is_founding and now < one.enrolled_at + FRESH:
-            row[-1] = f"may approve from {one.enrolled_at + FRESH:%Y-%m-%d %H:%M} UTC"
+            row[-1] = f"may approve from {minute(one.enrolled_at + FRESH, zone)}"
         if contacts:
             entry |= {"full_name": one.full_name, "mail": one.mail}
             row += [one.full_name, one.mail]

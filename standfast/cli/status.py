@@ -11,6 +11,7 @@ from standfast.cli.declared import Group, Option, command
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
 from standfast.errors import ExitStatus
+from standfast.local_time import minute
 
 if TYPE_CHECKING:
     from standfast.ledger.glance import LastRun
@@ -62,7 +63,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     lines: list[Line] = []
     if live:
         headings = ("live incident", "playbook", "open for", "not told", "legal clocks")
-        rows = [[*_row(one, seen.at), _untold(one), _clocks(one, seen.at)] for one in live]
+        rows = [[*_row(one, seen.at), _untold(one), _clocks(one, seen)] for one in live]
         lines += [Table(headings=headings, rows=rows), *_next_steps(live, seen)]
     elif is_live_only:
         lines.append("No live incident is open.")
@@ -121,13 +122,13 @@ def _untold(one: "IncidentStatus") -> str:
     return f"{one.untold}, {one.held} for a person to decide" if one.held else str(one.untold)
 
 
-def _clocks(one: "IncidentStatus", now: datetime) -> str:
+def _clocks(one: "IncidentStatus", seen: "Status") -> str:
     """Say how many are missed and when the next one ends; `not set up` where none is counted."""
     if one.clocks is None:
         return "not set up"
     told = [f"{one.clocks.missed} MISSED"] if one.clocks.missed else []
     if due := one.clocks.next_due:
-        told.append(f"next in {left(due - now)}, {due:%Y-%m-%d %H:%M}Z")
+        told.append(f"next in {left(due - seen.at)}, {minute(due, seen.time_zone)}")
     return "; ".join(told) or "none runs"
 
 

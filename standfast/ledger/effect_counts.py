@@ -12,7 +12,7 @@ from sqlalchemy import func, or_, select
 
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import with_step
-from standfast.ledger.effects import scope_of
+from standfast.ledger.effects import EffectRow, Effects, scope_of
 from standfast.ledger.tables import effect
 from standfast.records import EffectState
 
@@ -25,6 +25,24 @@ class Kind(NamedTuple):
     verb: str
     state: EffectState
     reason: str  # why it is as it is; empty for what is done
+
+
+_SHORT_OF_DONE = tuple(
+    state.value for state in (EffectState.FAILED, EffectState.REFUSED, EffectState.UNKNOWN)
+)
+
+
+def first_not_done(
+    effects: Effects, incident_id: str, step_name: str, verb: str, most: int
+) -> list[EffectRow]:
+    """Open the first effects of a step that failed, were refused, or have no known end."""
+    return effects.find(
+        effect.c.incident == incident_id,
+        effect.c.state.in_(_SHORT_OF_DONE),
+        effect.c.verb == verb,
+        effect.c.step == step_name,
+        most=most,
+    )
 
 
 def count_kinds(core: Core, incident_id: str) -> Counter[Kind]:

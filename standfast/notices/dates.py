@@ -15,7 +15,8 @@ from datetime import date, time
 from typing import Final
 
 _MOMENT = re.compile(
-    r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::\d{2}(?:\.\d+)?)?)?( ?[A-Z]{1,5})?"
+    r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::\d{2}(?:\.\d+)?)?)?"
+    r"( ?(?:[A-Z]{1,5}(?:[+-]\d{2}(?::?\d{2})?)?|[+-]\d{2}(?::?\d{2})?))?"
 )
 _FIGURES = re.compile(r"[\d\s.,:/+-]*\d[\d\s.,:/+-]*(?:T[\d:.]+)?(?:[+-][\d:]+| ?[A-Z]{1,5})?")
 _YEAR = re.compile(r"\d{4}")

@@ -23,6 +23,7 @@ from standfast.deadlines.scope import threshold_of
 from standfast.deadlines.starts import QUESTIONS
 from standfast.errors import Refused, UsageError
 from standfast.ledger.facts import Statement
+from standfast.local_time import minute
 from standfast.nearest import did_you_mean
 from standfast.operations.obligations import obligations, reach
 from standfast.operations.place import Place
@@ -86,7 +87,8 @@ def refuse_blocked(config: Config, facts: Facts, now: datetime) -> None:
         if clock.standing in (Standing.NOT_OWED, Standing.NOT_LAW):
             continue
         for block in clock.blocks:
-            until = f" until {block.until:%Y-%m-%d %H:%M} UTC" if block.until else ""
+            zone = config.organisation.time_zone
+            until = f" until {minute(block.until, zone)}" if block.until else ""
             raise Refused(
                 f"people may not be told yet{until}: {block.reason}. State it when it is done"
                 " (`standfast deadline told`), then `standfast incident retry`"
@@ -133,7 +135,8 @@ def _happened_now(place: Place, incident_id: str, statement: Statement, now: dat
     there = place.ledger.facts.of(incident_id).latest(FactKind.TIME, statement.name)
     if there is not None and there.at is not None:
         raise UsageError(
-            f"{statement.name} is stated already, at {there.at:%Y-%m-%dT%H:%MZ}; "
+            f"{statement.name} is stated already, at "
+            f"{minute(there.at, place.config.organisation.time_zone)}; "
             "give --at to state it anew"
         )
     return replace(statement, at=now)

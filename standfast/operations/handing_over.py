@@ -9,6 +9,7 @@ Rules
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -48,7 +49,7 @@ _QUESTIONS = (
 def hand_over(place: Place, incident_id: str) -> HandOver:
     """Say what whoever takes the incident over must know. UsageError when there is none."""
     report = incident_report(place, incident_id, is_verified=False)
-    state = place.ledger.incidents.state(incident_id)
+    state = replace(place.ledger.incidents.state(incident_id), time_zone=report.heading.time_zone)
     titles = titles_of(state)
     unknown = [
         one

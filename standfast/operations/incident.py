@@ -158,7 +158,9 @@ def close(place: Place, incident_id: str) -> None:
 
 def look(place: Place, incident_id: str) -> Outcome:
     """Say where an incident stands, changing nothing."""
-    state = place.ledger.incidents.state(incident_id)
+    state = replace(
+        place.ledger.incidents.state(incident_id), time_zone=place.config.organisation.time_zone
+    )
     return Outcome(incident=incident_id, state=state, standing=standing(state))
 
 

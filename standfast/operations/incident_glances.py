@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from standfast.errors import ConfigurationError
 from standfast.ledger.glance import ClosedGlance, FactGlance, Glance, IncidentGlance, StepGlance
+from standfast.local_time import is_zone
 from standfast.records import Json, JsonObject, timestamp
 
 if TYPE_CHECKING:
@@ -97,13 +98,21 @@ def incidents_of(
 
         with suppress(ConfigurationError):  # `standfast check` says what does not fit
             config = load(config_file)
-    found = [_incident_status(one, _clocks(one, config, now)) for one in seen.incidents]
+    zone = zone_of(raw)
+    found = [_incident_status(one, _clocks(one, config, now), zone) for one in seen.incidents]
     found += [
-        _closed_status(one, clocks)
+        _closed_status(one, clocks, zone)
         for one in seen.closed
         if (clocks := _counted(one.facts, config, now)) and (clocks.missed or clocks.next_due)
     ]
     return tuple(sorted(found, key=_urgency))
+
+
+def zone_of(raw: Mapping[str, Any]) -> str:
+    """Give the zone that times are shown in; UTC where the file names none that there is."""
+    organisation = raw.get("organisation", {})
+    zone = organisation.get("time_zone", "UTC") if isinstance(organisation, Mapping) else "UTC"
+    return zone if isinstance(zone, str) and is_zone(zone) else "UTC"
 
 
 def _urgency(one: IncidentStatus) -> tuple[int, bool, bool]:
@@ -162,7 +171,7 @@ def _fact(seen: FactGlance) -> "Fact":
     )
 
 
-def _closed_status(seen: ClosedGlance, clocks: ClocksGlance) -> IncidentStatus:
+def _closed_status(seen: ClosedGlance, clocks: ClocksGlance, zone: str) -> IncidentStatus:
     from standfast.playbook.standing import when_closed
 
     return IncidentStatus(
@@ -172,14 +181,16 @@ def _closed_status(seen: ClosedGlance, clocks: ClocksGlance) -> IncidentStatus:
         opened_at=seen.opened_at,
         untold=0,
         held=0,
-        next_step=when_closed(seen.id, clocks.legal),
+        next_step=when_closed(seen.id, clocks.legal, zone),
         is_over=True,
         is_closed=True,
         clocks=clocks,
     )
 
 
-def _incident_status(seen: IncidentGlance, clocks: ClocksGlance | None) -> IncidentStatus:
+def _incident_status(
+    seen: IncidentGlance, clocks: ClocksGlance | None, zone: str
+) -> IncidentStatus:
     # Half of what status may take, so it waits until there is an incident.
     from standfast.playbook.engine import State, StepView, merged
     from standfast.playbook.load import load
@@ -199,6 +210,7 @@ def _incident_status(seen: IncidentGlance, clocks: ClocksGlance | None) -> Incid
         extra=tuple(view for view in views if view.step not in names),
         is_halted=seen.is_halted,
         incident=seen.id,
+        time_zone=zone,
     )
     found = standing(state) if clocks is None else standing(state, clocks.legal)
     return IncidentStatus(

@@ -1,18 +1,20 @@
 """Looks at what is sealed or scattered: why targets were not done, who the targets are, who is who.
 
 Rules
-- Reasons and counts are free of personal data and may be looked at freely.
+- Reasons and counts are free of personal data and may be looked at freely. So are the first of
+  those that were not done, masked: enough for whoever typed the names to know which.
 - Names of targets and people's contacts are shown only when asked for, and each such look is one
   event of the timeline, by who looked and at how many.
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from standfast.counted import counted
 from standfast.errors import UsageError
-from standfast.ledger.effect_counts import count_kinds
+from standfast.ledger.effect_counts import count_kinds, first_not_done
 from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.people import Person
@@ -22,6 +24,7 @@ from standfast.operations.actions import DECIDES
 from standfast.operations.place import Place
 from standfast.playbook.engine import State
 from standfast.records import EffectState, JsonObject, Mode, StepState
+from standfast.reports.masking import mask_target
 
 FRESH = timedelta(days=1)  # the ledger counts no approval of whoever was enrolled later
 
@@ -45,6 +48,10 @@ _DONE_WORDS = {
     "notices.send": "told",
     PAGE: "approvers paged",
 }
+_NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
+_NOBODYS = ("evidence.", "backup.", "service.")  # what their targets are called is no person's name
+_MOST_NAMED = 5  # for each reason
+_MOST_OPENED = 200  # of one step: a notice may be short of a million
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,14 @@ class Missed:
     reason: str
     count: int
     what_to_do: str
+    who: tuple[str, ...] = ()  # the first of them, masked; empty where they are only still to come
+
+    @property
+    def named(self) -> str:
+        """Name the first, and say how many more there are; empty where nobody is named."""
+        more = self.count - len(self.who)
+        others = [f"{more:,} more"] if more > 0 else []
+        return ", ".join((*self.who, *others)) if self.who else ""
 
     def as_json(self) -> JsonObject:
         """Give it for `--json`."""
@@ -62,6 +77,7 @@ class Missed:
             "state": self.state.value,
             "reason": self.reason,
             "count": self.count,
+            "who": [*self.who],
             "what_to_do": self.what_to_do,
         }
 
@@ -107,7 +123,10 @@ def tallies(place: Place, incident_id: str) -> list[Tally]:
         if kind.round == latest[kind.step] or (kind.step, kind.round) not in refused:
             found = grouped.setdefault((kind.step, kind.verb), Counter())
             found[kind.state, kind.reason] += number
-    return [_tally(incident_id, step, verb, found) for (step, verb), found in grouped.items()]
+    return [
+        _tally(incident_id, step, verb, found, _who(place, incident_id, step, verb, found))
+        for (step, verb), found in grouped.items()
+    ]
 
 
 def step_reasons(place: Place, incident_id: str) -> dict[str, str]:
@@ -183,8 +202,28 @@ def _note(place: Place, subject: str, action: str, number: int) -> None:
         pass  # the event is all there is to write
 
 
+def _who(
+    place: Place, incident_id: str, step: str, verb: str, counts: Counter[tuple[EffectState, str]]
+) -> Mapping[tuple[EffectState, str], Sequence[str]]:
+    """Name the first of those that were not done, masked, by why they were not."""
+    if all(state in _NOT_SHORT for state, _ in counts):
+        return {}
+    found: dict[tuple[EffectState, str], list[str]] = {}
+    effects = place.ledger.effects
+    for row in first_not_done(effects, incident_id, step, verb, _MOST_OPENED):
+        shown = row.target if verb.startswith(_NOBODYS) else mask_target(row.target)
+        names = found.setdefault((row.state, row.reason), [])
+        if len(names) < _MOST_NAMED:
+            names.append(shown.removeprefix(":"))  # in a directory that nobody found
+    return found
+
+
 def _tally(
-    incident_id: str, step: str, verb: str, counts: Counter[tuple[EffectState, str]]
+    incident_id: str,
+    step: str,
+    verb: str,
+    counts: Counter[tuple[EffectState, str]],
+    who: Mapping[tuple[EffectState, str], Sequence[str]],
 ) -> Tally:
     missed = Counter(
         {kind: number for kind, number in counts.items() if kind[0] is not EffectState.DONE}
@@ -199,6 +238,7 @@ def _tally(
                 reason=reason,
                 count=number,
                 what_to_do=_what_to_do(incident_id, step, state, reason),
+                who=tuple(who.get((state, reason), ())),
             )
             for (state, reason), number in missed.most_common()
         ),

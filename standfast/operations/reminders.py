@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from standfast.deadlines.clocks import Clock, Standing
 from standfast.deadlines.obligation import Kind
+from standfast.local_time import minute
 from standfast.operations.alarms import Alarm
 from standfast.operations.deadlines import incident_clocks
 from standfast.operations.place import Place
@@ -69,7 +70,7 @@ def _alarm(place: Place, incident_id: str, clock: Clock, now: datetime) -> Alarm
             "is_missed": mark == str(MISSED),
             "is_to_ask": mark.startswith(_ASK),
             "has_date": due is not None,
-            "due": f"{due.strict:%Y-%m-%d %H:%M} UTC" if due else "",
+            "due": minute(due.strict, place.config.organisation.time_zone) if due else "",
             "percent": int(mark) if mark.isdecimal() else 0,
             "command": f"standfast deadline list {incident_id}",
         },

@@ -20,7 +20,7 @@ from typing import Any
 from standfast.errors import ConfigurationError
 from standfast.ledger.glance import Glance, LastRun, glance
 from standfast.operations.custodian_answers import Standing, folder_of, standings
-from standfast.operations.incident_glances import IncidentStatus, incidents_of
+from standfast.operations.incident_glances import IncidentStatus, incidents_of, zone_of
 from standfast.records import Json, JsonObject, timestamp
 
 _GOOD = ("done", "partial")
@@ -124,6 +124,7 @@ class Status:
     alarms: tuple[AlarmStatus, ...] = ()
     untold_triggers: tuple[UntoldTrigger, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+    time_zone: str = "UTC"  # that of the people who read it
 
     @property
     def untold(self) -> int:
@@ -189,6 +190,7 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
         at=now,
         sets=tuple(_set_status(name, seen) for name in sets),
         incidents=incidents_of(seen, config_file, raw, now),
+        time_zone=zone_of(raw),
         events=seen.events,
         signed_events=seen.signed_events,
         signed_at=seen.signed_at,

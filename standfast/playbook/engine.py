@@ -98,6 +98,7 @@ class State:
     is_closed: bool = False
     joined: int = 0  # how many triggers brought more targets since it was opened
     incident: str = "INCIDENT"  # its name in the commands that `standing` tells to type
+    time_zone: str = "UTC"  # that of the people who read what `standing` says
 
 
 @dataclass(frozen=True, kw_only=True)

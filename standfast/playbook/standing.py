@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from standfast.counted import counted
+from standfast.local_time import minute
 from standfast.playbook.engine import (
     State,
     StepView,
@@ -103,7 +104,7 @@ def _next_step(
     is_over: bool,
 ) -> str:
     if state.is_closed and (clocks.missed or clocks.next_due):
-        return when_closed(state.incident, clocks)
+        return when_closed(state.incident, clocks, state.time_zone)
     if state.is_closed:
         show = f"`standfast audit show {state.incident}`"
         return f"Closed: nothing more of it happens. Its timeline: {show}."
@@ -127,11 +128,11 @@ def _next_step(
     return _while_busy(state)
 
 
-def when_closed(incident: str, clocks: LegalClocks) -> str:
+def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
     """Say that legal clocks of a closed incident are missed, or go on, with the command to type."""
     told = [f"{counted(clocks.missed, 'legal clock')} missed"] if clocks.missed else []
     if clocks.next_due:
-        told.append(f"the next legal clock is due {_minute(clocks.next_due)}")
+        told.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")
     return f"Closed, but not its duties: {', '.join(told)}. {_tell_them(incident)}"
 
 
@@ -189,7 +190,7 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         told = f'`{answer} "what came of it"{speaker}`'
         return f"By hand{who}: {step.title}. When it is done: {told}."
     who = " or ".join(step.approval.roles) if step and step.approval else ""
-    paged = _who_is_next(view) if view.asked else ", who is being paged"
+    paged = _who_is_next(state, view) if view.asked else ", who is being paged"
     approve = f"`standfast incident approve {state.incident} {view.step} --as PERSON`"
     return (
         f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}; "
@@ -197,10 +198,11 @@ def asked_of_a_person(state: State, view: StepView) -> str:
     )
 
 
-def _who_is_next(view: StepView) -> str:
+def _who_is_next(state: State, view: StepView) -> str:
     """Say what follows when nobody answers."""
     if view.escalates_at is not None:
-        return f" (unanswered, the next people are paged at {_minute(view.escalates_at)})"
+        at = minute(view.escalates_at, state.time_zone)
+        return f" (unanswered, the next people are paged at {at})"
     return " (everybody who could be was paged; telephone them)" if view.rung else ""
 
 
@@ -219,7 +221,8 @@ def _while_busy(state: State) -> str:
             return f"Nothing to do now: `{view.step}` is running, {tally(view.counts)}."
     for view in views:
         if view.state is StepState.WAITING and view.due_at:
-            return f"Nothing to do now: `{view.step}` waits until {_minute(view.due_at)}."
+            until = minute(view.due_at, state.time_zone)
+            return f"Nothing to do now: `{view.step}` waits until {until}."
     return (
         f"The next step begins when a runner picks up {state.incident}: a `standfast serve`, or "
         f"`standfast incident resume {state.incident}`."
@@ -269,11 +272,6 @@ def _urgency(state: State, view: StepView) -> int:
     if view.state is StepState.PROMPTED:
         return 0 if step and step.kind is StepKind.DECIDE else 2
     return 1
-
-
-def _minute(moment: datetime) -> str:
-    """Write a time for people: a clock on a wall shows no microseconds."""
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _listed(names: list[str]) -> str:

@@ -139,3 +139,12 @@ def test_a_broken_notice_keeps_no_other_from_being_sent(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nowhere"):
         read_template_folder(tmp_path / "nowhere")
+
+
+@each_template
+def test_no_notice_speaks_of_what_a_reader_of_paper_cannot_do(template: Template) -> None:
+    for language, parts in template.languages.items():
+        for text in (parts.text, parts.html):
+            assert not re.search(r"\bclick|this message has no|enlace, a prop|absichtlich", text), (
+                language
+            )

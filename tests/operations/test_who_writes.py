@@ -59,7 +59,7 @@ def test_a_correction_is_not_planned_with_what_only_init_wrote(centre: Centre) -
 def test_each_language_says_how_to_reach_you_in_its_own_words(centre: Centre) -> None:
     saying(centre, contact_lines={"es": CONTACT_IN["es"]})
     case = approved(centre)
-    frozen = centre.place.ledger.steps.notice(case, TOLD, 1)
+    frozen = centre.place.ledger.incidents.notice(case, TOLD, 1)
     parts = Prepared.from_json(frozen.body).languages
     read = {language: "".join(piece.text for piece in one.text) for language, one in parts.items()}
     assert CONTACT_IN["en"] in read["en"]

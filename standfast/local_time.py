@@ -1,0 +1,30 @@
+"""Moments as people of one time zone read them. What is stored, and what `--json` says, is UTC."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+
+def minute(moment: datetime, time_zone: str) -> str:
+    """Write a moment with its zone: `2026-03-02 14:20 CET`."""
+    return _written(moment, time_zone, "%Y-%m-%d %H:%M")
+
+
+def second(moment: datetime, time_zone: str) -> str:
+    """Write a moment to the second, with its zone: `2026-03-02 14:20:05 CET`."""
+    return _written(moment, time_zone, "%Y-%m-%d %H:%M:%S")
+
+
+def is_zone(name: str) -> bool:
+    """Is there a time zone of that name?"""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: a folder of zones
+        return False
+    return True
+
+
+def _written(moment: datetime, time_zone: str, form: str) -> str:
+    local = moment.astimezone(ZoneInfo(time_zone))
+    name = local.tzname() or ""
+    # Where a zone has no letters of its own: -03.
+    return f"{local:{form}} {name if name[:1].isalpha() else f'UTC{name}'}"

@@ -1,0 +1,76 @@
+"""Whom a partial result names, in whose time moments are told, and what says that it is no play."""
+
+import re
+from pathlib import Path
+
+from standfast.operations.incident_glances import zone_of
+from tests.cli.desk import Desk
+from tests.servers.scim import ScimServer
+
+_UTC = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+
+
+def test_who_was_not_locked_is_named_masked_beside_the_reason(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    scim_server.create("alice")
+    ghosts = [f"{letter}host" for letter in "abcdefg"]
+    answer = desk.run("lock", "alice", *ghosts)
+    assert answer.status == 3
+    assert "a***, b***, c***, d***, e***, 2 more" in answer.out
+    assert "ghost" not in answer.out
+    incident = desk.json("incident", "list")["incidents"][0]["incident"]
+    assert f"Each by name: `standfast incident status {incident} --targets`" in answer.out
+    told = desk.json("incident", "status")
+    (lock,) = [one for one in told["steps"] if one["step"] == "lock"]
+    (missed,) = lock["results"][0]["not_done"]
+    assert missed["who"] == ["a***", "b***", "c***", "d***", "e***"]
+    events = desk.json("audit", "show", incident)["events"]
+    assert "targets.viewed" not in {event["action"] for event in events}
+
+
+def test_people_read_their_own_time_and_documents_say_utc(desk: Desk, quiet_place: Path) -> None:
+    config_file = quiet_place / "standfast.toml"
+    text = config_file.read_text()
+    config_file.write_text(
+        text.replace("[organisation]", '[organisation]\ntime_zone = "Asia/Tokyo"')
+    )
+    opened = desk.json("lock", "alice", "--exercise")["incident"]
+    for words in (
+        ("incident", "list"),
+        ("incident", "status", "--timeline"),
+        ("audit", "show", opened),
+        ("people", "list"),
+    ):
+        answer = desk.run(*words)
+        assert " JST" in answer.out or words[0] == "people", words
+        assert not re.search(r"\d\dZ\b|UTC", answer.out), words
+    (listed,) = desk.json("incident", "list")["incidents"]
+    assert _UTC.match(listed["opened_at"])
+
+
+def test_a_zone_that_is_none_keeps_no_status_from_being_shown(desk: Desk, place: Path) -> None:
+    assert zone_of({"organisation": {"time_zone": "Mars/Olympus"}}) == "UTC"
+    assert zone_of({"organisation": {"time_zone": 3}}) == "UTC"
+    assert zone_of({"organisation": "none"}) == "UTC"
+    assert zone_of({"organisation": {"time_zone": "America/Sao_Paulo"}}) == "America/Sao_Paulo"
+
+
+def test_an_exercise_says_that_it_is_one_wherever_it_stands(desk: Desk, quiet_place: Path) -> None:
+    played = desk.run("lock", "alice", "--exercise")
+    assert played.out.startswith("EXERCISE. Nothing live is touched")
+    assert desk.run("incident", "status").out.startswith("EXERCISE.")
+    desk.run("incident", "handover", "--to", "page.html")
+    assert "EXERCISE, nothing live was reached" in (desk.folder / "page.html").read_text()
+    closed = desk.run("incident", "close")
+    assert "is closed; nothing live was touched in it." in closed.out
+
+
+def test_the_draft_of_a_review_lists_what_did_not_go_as_planned(
+    desk: Desk, quiet_place: Path
+) -> None:
+    desk.run("incident", "open", "leaver", "-i", "accounts=a", "--exercise")
+    said = desk.run("incident", "after-action", "--to", "page.html").out
+    assert said.count("What did not go as planned:") == 1
+    assert "\n  - " in said
+    assert "Otherwise" not in said
