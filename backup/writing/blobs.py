@@ -6,6 +6,8 @@
 - What does not compress stays where it was read to: a window in the pack, which becomes a frame.
 - Rows go into the send-log per pack, after the pack was acknowledged, and only blobs that are
   whole by then.
+- Of very small blobs a frame and a pack take a number and no more, or a pack of them would fill the
+  memory before it was full.
 """
 
 from collections import deque
@@ -14,13 +16,15 @@ from collections.abc import Callable, Sequence
 from blake3 import blake3
 
 from backup.format.frame import LARGEST_RAW, LEVEL, WORTHWHILE, compresses
-from backup.writing.places import Frame, PendingBlob, Place, Ref
+from backup.writing.places import UNPLACED, Frame, PendingBlob, Place, Ref
 from backup.writing.send_log import SendLog
 from backup.writing.tape import Outlet, Stored, Tape
 
 BUNDLE_BYTES = 1024 * 1024
 BUNDLED_BELOW_BYTES = 256 * 1024
 _BUNDLE_LEVEL = 2  # of zstd: a fifth less work than at 3, and of small files a hundredth larger
+_MOST_IN_BUNDLE = 4096
+_MOST_IN_PACK = 32_768
 _MANY_FINDS = 256  # a night of few changes does without all ids in memory
 
 
@@ -51,6 +55,8 @@ class BlobSink:
         self._pending: dict[str, PendingBlob] = {}
         self._under_way: dict[Frame, list[PendingBlob]] = {}  # of frames that have no place yet
         self._laid_frames: deque[Frame] = deque()  # in the tape's order
+        self._filling = UNPLACED  # the pack in which a frame ended last
+        self._in_filling = 0  # blobs that ended there
         self._spare: memoryview | None = None
         self._finds = 0
         self._is_in_pack = False  # the window that was given last
@@ -149,7 +155,7 @@ class BlobSink:
         self._bundle.append(data)
         self._bundle_bytes += len(data)
         self._bundle_level = min(self._bundle_level, level)
-        if self._bundle_bytes >= BUNDLE_BYTES:
+        if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
             self._close_bundle()
         return blob
 
@@ -167,6 +173,11 @@ class BlobSink:
 
     def _laid(self, frame: Frame) -> None:
         self._laid_frames.append(frame)
+        if frame.last_pack != self._filling:
+            self._filling, self._in_filling = frame.last_pack, 0
+        self._in_filling += len(self._under_way[frame])
+        if self._in_filling >= _MOST_IN_PACK:
+            self._tape.cut()
 
     def _acknowledged(self, pack: Stored) -> None:
         whole: list[Place] = []

@@ -30,9 +30,10 @@ from backup.writing.kept_pages import (
 )
 from backup.writing.logged import Commit, LoggedHead, PackRow, SeenKeep
 from backup.writing.places import KeptPage, Outline, PageText, Place, Row
+from backup.writing.seen_ids import SeenIds
 from backup.writing.send_log_file import LogDatabase, connect, locked
 
-_MOST_IDS = 400_000  # 50 MB
+_MOST_IDS = 4_000_000  # to be read from the disk, in some seconds
 
 
 class SendLog(LogDatabase):
@@ -50,8 +51,8 @@ class SendLog(LogDatabase):
             )
         }
         self._sound: dict[int, PackRow] = {}  # forgotten only so that they come free
-        # Of every blob, where nothing else needs to be asked; a few that are gone do no harm.
-        self._ids: set[str] | None = None
+        # Of every blob, and a few that are gone, which does no harm.
+        self._ids: SeenIds | None = None
         highest = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'pack'")
         self._next_pack = highest[0][0] + 1 if highest else 1
 
@@ -69,17 +70,13 @@ class SendLog(LogDatabase):
         return None
 
     def look_up_in_memory(self) -> None:
-        """Have the ids of all blobs in memory, if they are not too many: for who will ask often."""
+        """Have in memory which blobs there are, if they are not too many: for who asks often."""
         if self._ids is None:
             (count,) = self._rows("SELECT COUNT(*) FROM blob")[0]
             if count <= _MOST_IDS:
-                self._ids = {blob_id.hex() for (blob_id,) in self._rows("SELECT id FROM blob")}
-
-    def _note_ids(self, ids: Iterable[str]) -> None:
-        if self._ids is not None:
-            self._ids.update(ids)
-            if len(self._ids) > _MOST_IDS:
-                self._ids = None
+                self._ids = SeenIds()
+                found = self._database.execute("SELECT id FROM blob")
+                self._ids.update(blob_id.hex() for (blob_id,) in found)
 
     def number_pack(self) -> int:
         """A number for a new pack, higher than every one before."""
@@ -119,7 +116,8 @@ class SendLog(LogDatabase):
                 "UPDATE pack SET held = held + ? WHERE number = ?",
                 ((length, pack) for pack, length in held.items()),
             )
-        self._note_ids(b.id for b in blobs)
+        if self._ids is not None:
+            self._ids.update(b.id for b in blobs)
         self._packs[number] = PackRow(
             number=number, name=name, size=size, held=0, sequence=None, ordinal=None
         )

@@ -120,6 +120,16 @@ class Tape:
         """
         self._lay(frame, (bytes([AS_IS]), *parts))
 
+    def cut(self) -> None:
+        """End the stretch here: what is laid is sent, though its pack is not full.
+
+        Afterwards one pack at most is still on its way.
+        """
+        if self._filled:
+            self._send()
+        while len(self._packs) > 1:
+            self._acknowledge()
+
     def flush(self) -> None:
         """Store everything that was appended; afterwards every frame is laid and acknowledged."""
         self._lay_frames(0)

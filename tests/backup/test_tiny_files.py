@@ -1,0 +1,68 @@
+"""Very many very small files: what waits for its pack is bounded by number, not by bytes alone."""
+
+from pathlib import Path
+
+import pytest
+
+from backup.verify import verify
+from backup.writing import blobs, seen_ids
+from backup.writing.blobs import BlobSink
+from backup.writing.places import Ref
+from backup.writing.seen_ids import SeenIds
+from tests.backup.site import Site
+from tests.backup.trees import describe
+
+FILES = 1000
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    source = tmp_path / "source"
+    for number in range(FILES):
+        (source / f"{number // 100}").mkdir(parents=True, exist_ok=True)
+        (source / f"{number // 100}/{number:04}").write_text(f"ticket {number}")
+    return source
+
+
+@pytest.mark.parametrize("is_apart", [True, False], ids=["first night", "a set that is known"])
+def test_what_waits_for_its_pack_does_not_grow_with_the_files(
+    site: Site, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_apart: bool
+) -> None:
+    monkeypatch.setattr(blobs, "_MOST_IN_BUNDLE", 8)
+    monkeypatch.setattr(blobs, "_MOST_IN_PACK", 64)
+    if not is_apart:
+        (tmp_path / "before").mkdir()
+        (tmp_path / "before/note").write_text("what there was")
+        site.back_up(tmp_path / "before")
+    waiting = 0
+    add = BlobSink.add_as
+
+    def counted(sink: BlobSink, data: bytes, blob_id: str) -> Ref:
+        nonlocal waiting
+        ref = add(sink, data, blob_id)
+        waiting = max(waiting, len(sink._pending))
+        return ref
+
+    monkeypatch.setattr(BlobSink, "add_as", counted)
+    assert site.back_up(tiny).complete
+    assert 64 <= waiting <= 300
+    assert len(list(site.vault.list("w/desk-1/p/"))) > FILES // 100
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tiny)
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+    assert report.findings == ()
+    again = site.back_up(tiny)
+    assert (again.files_unchanged, again.bytes_read < 2000) == (FILES, True)
+
+
+def test_more_ids_than_are_kept_as_they_are_are_known_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(seen_ids, "_FEW", 100)
+    ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(4000)]
+    seen = SeenIds()
+    for begin in range(0, 2000, 50):
+        seen.update(iter(ids[begin : begin + 50]))
+        assert all(one in seen for one in ids[: begin + 50])
+    assert not seen._few
+    assert sum(one in seen for one in ids[2000:]) < 20
