@@ -51,9 +51,10 @@ def carry_out(
     The plan is closed, and the incident that acts is another one. Typed again, it goes on with
     that one. A plan that further messages were added to is shown anew, and asked about.
     """
-    from standfast.operations.carrying_out import SHOWN, ShowAnew, shown
+    from standfast.operations.carrying_out import ShowAnew, shown
     from standfast.operations.carrying_out import carry_out as open_live
     from standfast.operations.decisions import known_person
+    from standfast.playbook.standing import SHOWN
 
     with call.place() as place:
         opened_by = None

@@ -167,6 +167,7 @@ def _document(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str])
                 "under_way": counts.under_way,
                 "approvals": view.approvals,
                 "approvals_needed": view.approvals_needed,
+                "digest": view.digest,
                 "results": [one.as_json() for one in found if one.step == view.step],
             }
         )

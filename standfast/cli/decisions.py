@@ -12,6 +12,7 @@ from standfast.cli.incident_words import CARRIED, IncidentArgument, the_incident
 from standfast.cli.opening import NoWait
 from standfast.cli.output import Line
 from standfast.cli.passphrase import PassphraseFile, passphrase, signed_in
+from standfast.cli.signing import shown_and_agreed
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json
 
@@ -71,7 +72,8 @@ def approve(
 ) -> ExitStatus:
     """Approve a step as planned, or refuse it.
 
-    Your passphrase makes the signature; it holds for this plan and no other.
+    Your passphrase makes the signature; it holds for this plan and no other. Without --digest, what
+    would be signed is shown first, and asked about.
     """
     from standfast.operations.decisions import decide
 
@@ -79,8 +81,10 @@ def approve(
         raise UsageError("an approval is somebody's: name yourself with --as PERSON")
     with call.place() as place:
         incident_id, rest = the_incident(place, incident, step, most=1)
-        secret = passphrase(call, passphrase_file, as_person)
         wanted = rest[0] if rest else None
+        if not refuse and not digest:
+            digest = shown_and_agreed(call, place, incident_id, wanted, as_person)
+        secret = passphrase(call, passphrase_file, as_person)
         asked = decide(
             place, incident_id, wanted, as_person, secret, approves=not refuse, as_shown=digest
         )

@@ -60,6 +60,7 @@ class StepGlance:
     escalates_at: datetime | None
     is_accepted: bool
     needs_approvals: int
+    digest: str  # of what is planned, which an approval signs
     has_answer: bool
     counts: Mapping[str, int]  # effects by state; pages do not count
     settling: int  # of the unknown ones, those that will be looked up again
@@ -223,7 +224,7 @@ def _incidents(
         cursor,
         "SELECT step.incident, step.name, step.round, step.state, step.due_at, step.is_asked,"
         " step.is_accepted, step.needs_approvals, step.sealed_answer IS NOT NULL, step.rung,"
-        " step.escalates_at, step.runs_from"
+        " step.escalates_at, step.runs_from, step.digest"
         " FROM step JOIN incident ON incident.id = step.incident WHERE incident.state = 'open'"
         " ORDER BY step.started_at, step.name, step.round",
     ):
@@ -239,6 +240,7 @@ def _incidents(
                 escalates_at=moment(row[10]) if row[10] else None,
                 is_accepted=bool(row[6]),
                 needs_approvals=row[7],
+                digest=row[12],
                 has_answer=bool(row[8]),
                 counts=counts.get(key, {}),
                 settling=settling.get(key, 0),

@@ -325,6 +325,7 @@ class Incidents:
             rung=row["rung"],
             joined=row["joined"],
             escalates_at=row["escalates_at"],
+            digest=row["digest"] if row["state"] == StepState.ASKING else "",
             approvals=given,
             approvals_needed=row["needs_approvals"],
             is_refused=row["state"] == StepState.REFUSED,

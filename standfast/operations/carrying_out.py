@@ -21,8 +21,6 @@ from standfast.operations.place import Place
 from standfast.operations.triggers import inputs_again
 from standfast.records import Mode, digest
 
-SHOWN = 16  # characters of a digest that people read and type
-
 
 @dataclass(frozen=True, kw_only=True)
 class PlanShown:

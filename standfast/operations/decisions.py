@@ -4,6 +4,7 @@ Leaves taking acts back to `undoing`.
 
 Rules
 - Whoever approves signs in here: the passphrase makes the key, the key signs the plan's digest.
+- What is signed is what was shown: of what is planned otherwise by now, nothing is signed.
 - A word changes the ledger only; a runner carries out what follows from it.
 - Where a step names roles, only who signed in and has one of them answers it, lets it go on,
   retries it or settles its effects; a try that does not count stands in the timeline. Where it
@@ -18,10 +19,12 @@ from dataclasses import dataclass
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question
 from standfast.nearest import did_you_mean
+from standfast.operations.extra_steps import extra_title, extra_verb
 from standfast.operations.incident import expand_step, refuse_closed
 from standfast.operations.place import Place
 from standfast.operations.rehearsing import is_played
 from standfast.people.sign_in import Credential, sign_in
+from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.engine import State, StepView
 from standfast.playbook.inputs import read_answer
 from standfast.records import EffectState, Observed, StepState
@@ -35,6 +38,19 @@ class Retried:
 
     count: int  # effects, and steps that had come to none
     left: tuple[str, ...]  # steps that somebody else must speak for
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToSign:
+    """What an approval of a step would sign, for whoever is about to."""
+
+    step: str
+    title: str
+    digest: str
+    planned: int  # targets that it would reach
+    left_out: int  # those that it names and would not, each with its reason
+    tells: str  # the notice and its audience; empty where nobody is told
+    is_irreversible: bool
 
 
 def known_person(place: Place, name: str, passphrase: str) -> str:
@@ -78,6 +94,30 @@ def decide(
     signature = key.sign(asked.message(person_name, decision)).hex()
     return place.ledger.steps.decide(
         incident_id, step, person_name, decision, signature, place.clock()
+    )
+
+
+def to_sign(place: Place, incident_id: str, step: str | None) -> ToSign:
+    """Say what an approval would sign now; with no step named, of the only one that asks."""
+    refuse_closed(place, incident_id)
+    name = step or _the_asking_step(place, incident_id)
+    asked = place.ledger.steps.question(incident_id, name)
+    state = place.ledger.incidents.state(incident_id)
+    view = state.steps.get(name) or next(one for one in state.extra if one.step == name)
+    written = next((one for one in state.playbook.steps if one.name == name), None)
+    verb = (written.action if written else extra_verb(name)) or ""
+    tells = ""
+    if verb == "notices.send":
+        notice = place.ledger.incidents.notice(incident_id, name, asked.round)
+        tells = f"{notice.template} to {notice.audience}"
+    return ToSign(
+        step=name,
+        title=written.title if written else extra_title(name),
+        digest=asked.digest,
+        planned=view.counts.planned,
+        left_out=view.counts.refused,
+        tells=tells,
+        is_irreversible=CATALOGUE[verb].is_irreversible,
     )
 
 

@@ -244,6 +244,7 @@ def _view(step: StepGlance) -> "StepView":
         asked=step.is_asked,
         rung=step.rung,
         escalates_at=step.escalates_at,
+        digest=step.digest,
         # A step that has enough approvals runs already: one that asks lacks some.
         approvals=0,
         approvals_needed=step.needs_approvals,

@@ -11,10 +11,10 @@ from standfast.operations.place import Place
 from standfast.operations.targets import MAIL
 from standfast.outside import Outside
 from standfast.playbook.engine import State
+from standfast.playbook.standing import SHOWN
 from standfast.records import Mode
 
 _TEMPLATE = "approval-request"
-_SHOWN = 16  # characters of a digest: enough to be typed, and not to be met by chance
 
 
 def target_of(person: Person) -> str:
@@ -51,7 +51,7 @@ def page(
             "people_count": count,
             "digest": asked.digest,
             "command": f"standfast incident approve {state.incident} {asked.step} "
-            f"--digest {asked.digest[:_SHOWN]}",
+            f"--digest {asked.digest[:SHOWN]}",
             "is_irreversible": bool(step and is_irreversible(step)),
         },
         banner=outside.mode is Mode.EXERCISE,

@@ -69,6 +69,7 @@ class StepView:
     rung: int = 0  # ASKING: how often the next people were paged since
     escalates_at: datetime | None = None  # ASKING: when the next ones are; None: nobody is left
     joined: int = 0  # how many joined triggers its targets cover
+    digest: str = ""  # ASKING: of what is planned, which an approval signs
     approvals: int = 0  # signatures that verify
     approvals_needed: int = 0  # as fixed when planned; may exceed the playbook's (blast radius)
     is_refused: bool = False  # an approver said no

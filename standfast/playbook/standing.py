@@ -7,6 +7,7 @@ Rules
   approvals, then what a person does by hand, then what only needs to be watched.
 - A command is written out whenever the step is known, ready to be typed.
 - Counts and names of steps only; no personal data.
+- Who approves signs what they were shown: the command names the plan by its digest.
 """
 
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class LegalClocks:
     next_due: datetime | None = None  # of those that can still be kept
 
 
+SHOWN = 16  # characters of a digest: enough to be typed, and not to be met by chance
 _NO_CLOCKS = LegalClocks()
 
 
@@ -191,7 +193,8 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         return f"By hand{who}: {step.title}. When it is done: {told}."
     who = " or ".join(step.approval.roles) if step and step.approval else ""
     paged = _who_is_next(state, view) if view.asked else ", who is being paged"
-    approve = f"`standfast incident approve {state.incident} {view.step} --as PERSON`"
+    exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""
+    approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"
     return (
         f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}; "
         f"they type: {approve}."

@@ -54,6 +54,13 @@ class Desk:
         assert document.get("exit_status", answer.status) == answer.status
         return document
 
+    def asked(self) -> str:
+        """The digest of the one step that asks for approval, as `incident status` shows it."""
+        (digest,) = filter(
+            None, [step["digest"] for step in self.json("incident", "status")["steps"]]
+        )
+        return str(digest)
+
     def use(self, config_file: Path) -> None:
         """Let every further command mean this place."""
         self.monkeypatch.setenv("STANDFAST_CONFIG", str(config_file))

@@ -185,7 +185,7 @@ def test_the_one_who_opened_it_cannot_approve_it(desk: Desk, quiet_place: Path) 
     desk.sign_in_with(PASSPHRASES["lee"])
     desk.run("incident", "answer", "customers_affected", "yes", "--as", "lee")
     desk.sign_in_with(PASSPHRASES["dana"])
-    answer = desk.run("incident", "approve", "--as", "dana")
+    answer = desk.run("incident", "approve", "--digest", desk.asked(), "--as", "dana")
     assert answer.status == 4
     assert "duty-manager" in answer.err or "opened the incident" in answer.err
 

@@ -80,7 +80,7 @@ def test_whom_a_notice_has_not_reached_is_counted(desk: Desk, quiet_place: Path)
     answer = ("incident", "answer", "customers_affected", "yes", "--as", "lee")
     assert desk.run(*answer).status == 5
     assert desk.json("status")["untold"] == 3  # the customers, whose notice waits for approval
-    assert desk.run("incident", "approve", "--as", "lee").status == 5
+    assert desk.run("incident", "approve", "--digest", desk.asked(), "--as", "lee").status == 5
     assert desk.json("status")["untold"] == 0
 
 

@@ -1,0 +1,55 @@
+"""What an approval would sign, shown to whoever is about to give it.
+
+Rules
+- What is signed was looked at: on a terminal it is shown and asked about, and elsewhere the command
+  has to name it by its digest, as the page to the approver, `incident status` and the hand-over do.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from standfast.cli.asking import agrees, tell
+from standfast.cli.call import Call
+from standfast.counted import counted
+from standfast.errors import ApprovalRefused
+
+if TYPE_CHECKING:
+    from standfast.operations.place import Place
+
+
+def shown_and_agreed(
+    call: Call, place: "Place", incident_id: str, step: str | None, person: str
+) -> str:
+    """Show what would be signed; give its digest when whoever sits here agrees to exactly that.
+
+    Where nobody can be asked, ApprovalRefused names the command that signs it: a signature for
+    what nobody looked at is none.
+    """
+    from standfast.operations.decisions import to_sign
+    from standfast.playbook.standing import SHOWN
+
+    shown = to_sign(place, incident_id, step)
+    last = ", and cannot be taken back" if shown.is_irreversible else ""
+    left_out = f" {counted(shown.left_out, 'target')} left out." if shown.left_out else ""
+    lines = [
+        f"{shown.step}: {shown.title}",
+        f"It would reach {counted(shown.planned, 'target')}{last}.{left_out}",
+        *([f"The notice {shown.tells}; `standfast notice preview` shows it."] * bool(shown.tells)),
+        f"Read whom it names: `standfast incident status {incident_id} --targets`.",
+    ]
+    if call.as_json or not sys.stdin.isatty():
+        exactly = f"{incident_id} {shown.step} --digest {shown.digest[:SHOWN]} --as {person}"
+        raise ApprovalRefused(
+            "\n".join(
+                [
+                    "nothing was signed, since nobody was shown what.",
+                    *lines,
+                    f"To approve exactly this: `standfast incident approve {exactly}`.",
+                ]
+            )
+        )
+    for line in lines:
+        tell(line)
+    if not agrees(f"Sign exactly this ({shown.digest[:SHOWN]})?"):
+        raise ApprovalRefused("nothing was signed")
+    return shown.digest

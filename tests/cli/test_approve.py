@@ -1,0 +1,100 @@
+"""What is signed was shown: on a terminal before it is asked about, elsewhere by its digest."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.desk import Desk
+from tests.operations.places import PASSPHRASES
+
+
+@pytest.fixture
+def asking(desk: Desk, quiet_place: Path) -> str:
+    """An exercise, opened by dana, whose notice to customers waits for lee; its id."""
+    desk.sign_in_with(PASSPHRASES["dana"])
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    opened = desk.json(*words, "--as", "dana")
+    desk.sign_in_with(PASSPHRASES["lee"])
+    desk.run("incident", "answer", "customers_affected", "yes", "--as", "lee")
+    return str(opened["incident"])
+
+
+def sit_down(desk: Desk, *answers: str) -> list[str]:
+    """Let a person sit at the desk who answers so; give what they are asked, as it is asked."""
+    asked: list[str] = []
+    left = list(answers)
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return left.pop(0)
+
+    desk.monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    desk.monkeypatch.setattr("standfast.cli.asking._answer", answer)
+    return asked
+
+
+def state(desk: Desk) -> str:
+    steps = {step["step"]: step["state"] for step in desk.json("incident", "status")["steps"]}
+    return str(steps["tell_customers"])
+
+
+def test_where_nobody_is_asked_an_approval_names_what_it_signs(desk: Desk, asking: str) -> None:
+    answer = desk.run("incident", "approve", "--as", "lee")
+    assert answer.status == 4
+    assert "nothing was signed, since nobody was shown what" in answer.err
+    assert "It would reach 3 targets, and cannot be taken back." in answer.err
+    assert "The notice customers-account-takeover to customers" in answer.err
+    digest = desk.asked()
+    command = f"standfast incident approve {asking} tell_customers --digest {digest[:16]} --as lee"
+    assert command in answer.err
+    assert state(desk) == "asking"
+    assert desk.run(*command.split()[1:]).status == 5
+    assert state(desk) == "done"
+
+
+def test_on_a_terminal_it_is_shown_and_signed_when_whoever_reads_it_agrees(
+    desk: Desk, asking: str
+) -> None:
+    digest = desk.asked()
+    asked = sit_down(desk, "n", "y")
+    answer = desk.run("incident", "approve", "--as", "lee")
+    assert (answer.status, state(desk)) == (4, "asking")
+    assert "It would reach 3 targets, and cannot be taken back." in answer.err
+    assert digest[:16] in asked[0]
+    assert desk.run("incident", "approve", "--as", "lee").status == 5
+    assert state(desk) == "done"
+
+
+def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking: str) -> None:
+    """Another refuses meanwhile, and the operator has it asked again."""
+
+    def changed_meanwhile(question: str) -> str:
+        desk.monkeypatch.setattr("standfast.cli.asking._answer", lambda _: "y")
+        desk.sign_in_with(PASSPHRASES["kim"])
+        assert desk.run("incident", "approve", "--refuse", "--as", "kim").status == 5
+        desk.run("incident", "retry", "tell_customers", "--as", "kim")
+        desk.sign_in_with(PASSPHRASES["lee"])
+        return "y"
+
+    before = desk.asked()
+    sit_down(desk)
+    desk.monkeypatch.setattr("standfast.cli.asking._answer", changed_meanwhile)
+    answer = desk.run("incident", "approve", "--as", "lee")
+    assert answer.status == 4
+    assert "is not planned as it was shown to you; nothing was signed" in answer.err
+    assert (state(desk), desk.asked() != before) == ("asking", True)
+
+
+def test_a_no_needs_no_digest_and_the_next_step_names_it(desk: Desk, asking: str) -> None:
+    exactly = f"approve {asking} tell_customers --digest {desk.asked()[:16]} --as PERSON"
+    answer = desk.run("incident", "answer", "watch", "done")
+    assert exactly in answer.out
+    assert exactly in desk.run("status").out
+    assert exactly in desk.run("incident", "handover").out + _page(desk)
+    assert desk.run("incident", "approve", "--refuse", "--as", "lee").status == 5
+    assert state(desk) == "refused"
+
+
+def _page(desk: Desk) -> str:
+    written = desk.json("incident", "handover")
+    return Path(str(written["file"])).read_text() if "file" in written else str(written)
