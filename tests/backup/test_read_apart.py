@@ -53,7 +53,7 @@ class Meddled(FilesSource):
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Give the processes that were forked; servers of other tests may have threads here."""
     theirs = set(threading.enumerate())

@@ -66,7 +66,8 @@ class Night:
 @pytest.fixture
 def night(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Night]:
     now = [NOW]
-    config_file = furnish(tmp_path, SERVICE + MAIL.format(port=smtp_server.port) + RARELY_VERIFIED)
+    service = SERVICE.replace("rpo_minutes = 1560", "rpo_minutes = 1440")
+    config_file = furnish(tmp_path, service + MAIL.format(port=smtp_server.port) + RARELY_VERIFIED)
     with place_at(config_file, clock=lambda: now[0]) as place:
         enrol_people(place, "dana", "lee")
         yield Night(place=place, folder=tmp_path, smtp=smtp_server, now=now)

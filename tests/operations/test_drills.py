@@ -88,7 +88,7 @@ def test_rpo_is_measured_from_the_last_change_found_in_the_data(tmp_path: Path) 
     assert outcome.rpo_basis == "last_change"
     assert outcome.rpo_ms == (NOW - LAST_CHANGE) / timedelta(milliseconds=1)
     (service,) = outcome.services
-    assert (service.rpo_actual_ms, service.rpo_promised_ms) == (outcome.rpo_ms, 86_400_000)
+    assert (service.rpo_actual_ms, service.rpo_promised_ms) == (outcome.rpo_ms, 93_600_000)
     assert service.is_met
 
 
@@ -105,7 +105,7 @@ def test_without_a_query_rpo_is_measured_from_the_backup_and_says_so(tmp_path: P
 
 
 def test_a_promise_that_was_not_kept_makes_the_drill_partial(tmp_path: Path) -> None:
-    more = SERVICE.replace("rpo_minutes = 1440", "rpo_minutes = 60")
+    more = SERVICE.replace("rpo_minutes = 1560", "rpo_minutes = 60")
     with place_at(furnish(tmp_path, more), clock=lambda: NOW) as place:
         run_backup(place, "main", "direct")
         outcome = run_drill(place, "main", identity(tmp_path))
