@@ -39,7 +39,7 @@ def accounting(
     ] = "",
 ) -> ExitStatus:
     """Say of each notice who was told, and how it ended; the numbers add up to the audience."""
-    from standfast.operations.accounting import account
+    from standfast.operations.accounting import End, account
     from standfast.operations.accounting import export as written
 
     with call.place() as place:
@@ -61,6 +61,8 @@ def accounting(
         if untold
         else "Nobody for whom a notice was planned is untold."
     )
+    if any(one.counts.get(end) for one in accounts for end in (End.BOUNCED, End.DROPPED)):
+        lines.append(f"`standfast notice held {incident_id}` names whom no mail reached.")
     if digest is not None:
         lines.append(f"{export} is written; SHA-256 {digest}, in the timeline as well.")
     document: dict[str, Json] = {

@@ -1,6 +1,7 @@
 """`standfast notice posted`, `held`, `tell`, `leave-out`: what people do and decide by hand."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, Option, command
@@ -10,6 +11,9 @@ from standfast.cli.output import Line, Table
 from standfast.cli.passphrase import PassphraseFile, signed_in
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
+
+if TYPE_CHECKING:
+    from standfast.operations.held import Held
 
 _SAID: dict[ExitStatus, str] = {
     ExitStatus.DONE: "it is in the ledger, with who said it",
@@ -113,26 +117,25 @@ def posted(
 
 
 def list_held(call: Call, incident: IncidentArgument = None) -> ExitStatus:
-    """List whom a notice was held for: minors, and whoever has died; a person decides."""
-    from standfast.operations.held import held
+    """List whom a notice was held for: minors, and whoever has died; a person decides.
+
+    Whose mail did not arrive is named as well: only a letter or another address reaches them.
+    """
+    from standfast.operations.held import held, unreached
 
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
         found = held(place, incident_id)
+        lost = unreached(place, incident_id)
         is_open = place.ledger.incidents.get(incident_id).is_open
     waiting = [one for one in found if not one.decision]
     status = ExitStatus.WAITS_FOR_PEOPLE if waiting and is_open else ExitStatus.DONE
     lines: list[Line] = [
-        Table(
-            rows=[
-                [one.mark, one.step, one.why, f"{one.decision or 'to be decided'} {one.by}".strip()]
-                for one in found
-            ],
-            headings=["mark", "step", "why", "decided"],
-        )
-        if found
-        else f"Nobody is held in {incident_id}."
+        _listed(found, "to be decided") if found else f"Nobody is held in {incident_id}."
     ]
+    if lost:
+        lines += ["", "No mail reached these; a letter would, or another address:"]
+        lines += [_listed(lost, "told nothing yet")]
     if waiting and not is_open:
         lines.append(f"{incident_id} is closed: what was not decided stays so.")
     elif waiting:
@@ -140,15 +143,31 @@ def list_held(call: Call, incident: IncidentArgument = None) -> ExitStatus:
             f"Next: `standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`, or "
             f"`standfast notice leave-out {incident_id} MARK --because WHY`."
         )
+    elif is_open and any(not one.decision for one in lost):
+        lines.append(
+            f"Next: `standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`; a "
+            "postal address line by line."
+        )
     call.say(
         {
             "incident": incident_id,
             "held": [one.as_json() for one in found],
+            "not_reached": [one.as_json() for one in lost],
             "exit_status": int(status),
         },
         lines,
     )
     return status
+
+
+def _listed(found: "Sequence[Held]", undecided: str) -> Table:
+    return Table(
+        rows=[
+            [one.mark, one.step, one.why, f"{one.decision or undecided} {one.by}".strip()]
+            for one in found
+        ],
+        headings=["mark", "step", "why", "decided"],
+    )
 
 
 def tell(
@@ -169,7 +188,10 @@ def tell(
     as_person: Speaker = None,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
-    """Tell somebody who was held, at an address that you name. It leaves once it is approved."""
+    """Tell somebody who was held, or whom no mail reached, at an address that you name.
+
+    It leaves once it is approved.
+    """
     from standfast.operations.held import tell as plan_to_tell
 
     if bool(to) == own:

@@ -35,6 +35,7 @@ def reports(
     Whose mail bounced or is put off then counts as not told. Again changes nothing.
     """
     from standfast.notices.senders.smtp_reports import read_reports
+    from standfast.records import DeliveryState
 
     with call.place() as place:
         now = place.clock()
@@ -47,6 +48,8 @@ def reports(
         lines.append(f"{counted(heard.settled, 'mail')} in doubt: the relay had taken it on.")
     if aside := found.unread + heard.foreign:
         lines.append(f"{counted(aside, 'mail')} left aside: no report, or about no mail of ours.")
+    if any(one.state is DeliveryState.BOUNCED for one in found.events):
+        lines.append("`standfast notice held` names whom no mail reached: they need a letter.")
     lines.append("Next: `standfast notice accounting` says who is told, and who is not.")
     call.say(
         {

@@ -3,7 +3,10 @@
 from standfast.ledger.glance import HELD_STEP
 
 CORRECTS = "correction-"
-_TITLES = {CORRECTS: "Correct a notice", HELD_STEP: "Tell somebody who was held"}
+_TITLES = {
+    CORRECTS: "Correct a notice",
+    HELD_STEP: "Tell somebody who was held, or whom no mail reached",
+}
 _UNDO = "Give accounts back what they had before"
 
 

@@ -1,6 +1,7 @@
 """Whom a notice was held for: minors and whoever has died; a person decides about each.
 
-Leaves who is held to `notices/audience`, and how decisions count to `accounting`.
+Leaves who is held to `notices/audience`, whose mail did not arrive to `returned`, and how decisions
+count to `accounting`.
 
 Rules
 - Each is told, at an address that the person who decides names (a guardian's, an heir's, or their
@@ -9,6 +10,7 @@ Rules
 - To tell is a step of its own, with the approvals and the abort window of the notice that they were
   held in, and its very words: one a person, so that nobody is told twice.
 - What was decided is not decided again, except that who was left out may be told after all.
+- Whose mail did not arrive is told in the same way, by a letter or at another address.
 """
 
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ from standfast.operations.actions import with_approvals
 from standfast.operations.deadlines import refuse_blocked
 from standfast.operations.decisions import speaker
 from standfast.operations.place import Place
+from standfast.operations.returned import returned
 from standfast.operations.targets import HELD, MAIL, POST
 from standfast.records import Json, JsonObject
 
@@ -36,7 +39,7 @@ _MARK_LENGTH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """One person who is held."""
+    """One person who is held, or whom no mail reached."""
 
     mark: str  # how people speak of them; nothing personal
     step: str
@@ -70,6 +73,16 @@ def held(place: Place, incident_id: str) -> list[Held]:
     return sorted(found, key=lambda one: bool(one.decision))
 
 
+def unreached(place: Place, incident_id: str) -> list[Held]:
+    """Give whose mail did not arrive, those first who are not told in another way."""
+    place.ledger.incidents.get(incident_id)
+    found = [
+        Held(mark=_mark(one.row), step=one.row.step, why=one.why, decision=one.decision, by="")
+        for one in returned(place, incident_id)
+    ]
+    return sorted(found, key=lambda one: bool(one.decision))
+
+
 def leave_out(
     place: Place, incident_id: str, marks: Sequence[str], because: str, *, by: str | None = None
 ) -> int:
@@ -77,7 +90,7 @@ def leave_out(
     _refuse_unless_open(place, incident_id)
     if not because.strip():
         raise UsageError("say why they are left out: --because TEXT; it is kept with each of them")
-    rows = _meant(place, incident_id, marks)
+    rows = _meant(incident_id, _rows(place, incident_id), marks)
     for row in rows:
         if row.facts.get("decision") not in (None, LEFT_OUT):
             raise UsageError(
@@ -102,7 +115,9 @@ def tell(
     name: str = "",
     by: str | None = None,
 ) -> ToldApart:
-    """Plan that somebody who is held is told, at the address `to`; it leaves once it is approved.
+    """Plan that somebody who is held, or whom no mail reached, is told at the address `to`.
+
+    It leaves once it is approved.
 
     `to` is one mail address, the lines of a postal one, or nothing for their own. `name` is who
     is greeted, where that is somebody else. UsageError for an address that is none; Refused while
@@ -111,14 +126,15 @@ def tell(
     _refuse_unless_open(place, incident_id)
     if not because.strip():
         raise UsageError("say why they are told: --because TEXT; it is kept with them")
-    (row,) = _meant(place, incident_id, [mark])
+    rows = [*_rows(place, incident_id), *(one.row for one in returned(place, incident_id))]
+    (row,) = _meant(incident_id, rows, [mark])
     who = _speaker(place, row, by)
     refuse_blocked(place.config, place.ledger.facts.of(incident_id), place.clock())
     step_name = f"{HELD_STEP}{row.token[:12]}"
     expansion = _expansion(place, row, step_name, to=to, name=name, by=by)
     now = place.clock()
     is_new = place.ledger.steps.expand(incident_id, step_name, 1, expansion, who, now)
-    if row.facts.get("decision") in (None, LEFT_OUT):
+    if _is_held(row) and row.facts.get("decision") in (None, LEFT_OUT):
         facts = {"decision": f"{APART} {step_name}", "by": who, "because": because}
         why = f"{APART} {step_name}, decided by {who}: {because} ({_why(row)})"
         place.ledger.notices.decide_held(row, facts, why, who, now)
@@ -166,10 +182,10 @@ def _expansion(
             notice=replace(
                 frozen,
                 root=merkle_root([filled.digest]),
-                audience=f"held in {row.step}",
+                audience=f"{_what(row)} in {row.step}",
                 recipients=1,
             ),
-            reason=f"held in {row.step}: {_why(row)}",
+            reason=f"{_what(row)} in {row.step}: {_why(row)}",
         ),
         outside,
         is_signed=incident.is_signed and by == incident.opened_by,
@@ -200,13 +216,16 @@ def _rows(place: Place, incident_id: str) -> list[EffectRow]:
     rows = [
         row
         for row in place.ledger.effects.of_incident(incident_id)
-        if row.verb == _SEND and row.target.startswith(HELD)
+        if row.verb == _SEND and _is_held(row)
     ]
     return counted_rows(rows, place.ledger.steps.refused(incident_id))
 
 
-def _meant(place: Place, incident_id: str, marks: Sequence[str]) -> list[EffectRow]:
-    rows = _rows(place, incident_id)
+def _is_held(row: EffectRow) -> bool:
+    return row.target.startswith(HELD)
+
+
+def _meant(incident_id: str, rows: Sequence[EffectRow], marks: Sequence[str]) -> list[EffectRow]:
     found = []
     for mark in dict.fromkeys(marks):
         there = [row for row in rows if len(mark) >= 4 and row.token.startswith(mark.lower())]
@@ -242,6 +261,10 @@ def _mark(row: EffectRow) -> str:
     return row.token[:_MARK_LENGTH]
 
 
+def _what(row: EffectRow) -> str:
+    return "held" if _is_held(row) else "not reached"
+
+
 def _why(row: EffectRow) -> str:
     """Say why the person is held, as the row said it: what was decided stands in the facts."""
-    return str(row.details.get("held") or row.reason)
+    return str(row.details.get("held") or row.reason or "the mail did not arrive")

@@ -28,6 +28,7 @@ from standfast.playbook.engine import State
 from standfast.records import DeliveryState, EffectState, StepState
 
 SEND = "notices.send"
+STOPPED = "stopped by"  # begins the reason of what was given up before it left
 _MOST_BOUNCED = 10  # one in so many of the canary
 
 
@@ -131,7 +132,7 @@ def go(place: Place, incident_id: str, step: str) -> int:
 def stop(place: Place, incident_id: str, step: str, why: str) -> int:
     """Give up what of a notice has not left, for good; give how many are not told."""
     _its_notice(place, incident_id, step)
-    reason = f"stopped by {place.actor} before it left: {why}"
+    reason = f"{STOPPED} {place.actor} before it left: {why}"
     return place.ledger.notices.stop(incident_id, step, reason, place.actor, place.clock())
 
 

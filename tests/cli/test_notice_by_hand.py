@@ -102,6 +102,19 @@ def test_a_report_of_the_relay_makes_its_reader_untold_once(
     counts = desk.json("notice", "accounting")["notices"][0]["counts"]
     assert counts == {"handed over": 1, "bounced": 1, "printed": 1, "held": 2}
     assert desk.json("status")["untold"] == 4
+    assert "`standfast notice held` names whom no mail" in desk.run("notice", "reports", *files).out
+    assert f"`standfast notice held {case}` names whom" in desk.run("notice", "accounting").out
+    (lost,) = desk.json("notice", "held")["not_reached"]
+    assert (lost["why"], lost["decision"]) == ("the mail bounced", "")
+    listed = desk.run("notice", "held").out
+    assert "a letter would, or another address" in listed
+    assert "d@example.net" not in listed
+    to = ("--to", "D", "--to", "2 Road", "--because", "it bounced")
+    step = desk.json("notice", "tell", lost["mark"], *to)["step"]
+    assert desk.run("incident", "resume").status == ExitStatus.PARTIAL
+    (lost,) = desk.json("notice", "held")["not_reached"]
+    assert lost["decision"] == f"told by step {step}"
+    assert desk.json("status")["untold"] == 4
     assert desk.run("notice", "reports", "nothing.eml").status == ExitStatus.USAGE
 
 

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from standfast.errors import ApprovalRefused, Refused, UsageError
-from standfast.operations import decisions, held, incident
+from standfast.operations import decisions, held, incident, waves
 from standfast.operations.accounting import Account, End, account
 from standfast.operations.status import look
+from standfast.records import DeliveryEvent, DeliveryState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
-from tests.operations.test_notice_waves import TOLD, approved
+from tests.operations.test_letters import furnish_letters
+from tests.operations.test_notice_waves import TOLD, approved, with_notices
 
 QUERY = (
     "SELECT email AS address, name, language, id AS key, born AS born_on, died AS died_on "
@@ -124,3 +126,50 @@ def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> No
     incident.close(centre.place, case)
     with pytest.raises(Refused, match="is closed"):
         held.leave_out(centre.place, case, [mark], WHY, by="lee")
+
+
+def test_whom_no_mail_reached_is_named_and_told_by_a_letter_once(centre: Centre) -> None:
+    furnish_letters(centre)
+    centre.smtp.answer_recipient("customer9@example.net", "550 5.1.1 no such mailbox")
+    case = approved(centre)
+    place = centre.place
+    mails = {row.target: row for row in place.ledger.effects.of_incident(case)}
+    heard = {4: DeliveryState.BOUNCED, 5: DeliveryState.DROPPED, 6: DeliveryState.DEFERRED}
+    events = [
+        DeliveryEvent(
+            token=mails[f"mail:customer{number}@example.net"].token, state=state, at=place.clock()
+        )
+        for number, state in heard.items()
+    ]
+    place.ledger.deliveries.hear(events, "event", place.clock())
+    there = held.unreached(place, case)
+    whys = [one.why for one in there]
+    assert whys[:2] == ["the mail bounced", "the provider did not try"]
+    assert (len(whys), "550" in whys[2]) == (3, True)  # put off is on its way; no address, no mail
+    assert held.held(place, case) == []
+    assert untold(centre) == (7, 0)  # those three, two letters to post, one put off, one without
+
+    with pytest.raises(UsageError, match="nobody held"):
+        held.leave_out(place, case, [there[0].mark], WHY, by="lee")
+    letter = held.tell(
+        place, case, there[0].mark, to=["Ana", "1 Road"], because="it bounced", by="lee"
+    )
+    for person in ("kim", "lee"):
+        decisions.decide(place, case, letter.step, person, PASSPHRASES[person])
+    centre.advance(case)
+    pages = (place.config.folder / "letters").glob("*.html")
+    assert sum(page.read_text().count("<bdi>1 Road</bdi>") for page in pages) == 1
+    ends = {each.step: each.counts for each in counted(centre, case)}
+    assert ends[letter.step] == {End.PRINTED: 1}
+    assert End.BOUNCED not in ends[TOLD]  # they count where the letter is
+    assert untold(centre) == (7, 0)
+    assert held.unreached(place, case)[-1].decision == f"told by step {letter.step}"
+    with pytest.raises(UsageError, match="already"):
+        held.tell(place, case, there[0].mark, to=["Ana", "2 Road"], because="again", by="lee")
+
+
+def test_what_was_stopped_is_no_mail_that_did_not_arrive(centre: Centre) -> None:
+    with_notices(centre, canary_percent=20, canary_from=10)
+    case = approved(centre)
+    waves.stop(centre.place, case, TOLD, "wrong text")
+    assert held.unreached(centre.place, case) == []
