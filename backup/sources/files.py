@@ -15,26 +15,25 @@
 """
 
 import errno
-import grp
 import os
-import pwd
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from operator import methodcaller
 from pathlib import Path
 
 from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
-from backup.format.manifest import Kind, path_key
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, Source, Whole
 from backup.sources.exclusion import Exclusion
+from backup.sources.expected import Expected
 from backup.sources.file_content import REPLACED_BEFORE, FileContent, changed_since
 from backup.sources.open_folders import FOLDER_FLAGS, OpenFolders
+from backup.sources.status import found_from_status, vector_of
 from backup.writing.chunks import SMALL_FILE_BYTES, chunk_bytes_for
 
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -47,14 +46,21 @@ _NONE: Set[bytes] = frozenset()
 # `os.fsencode` without its checks: as many calls as there are files.
 _as_bytes = methodcaller("encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
-_KINDS: dict[int, Kind] = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFBLK: "block-device",
-    stat.S_IFCHR: "character-device",
-}
+
+@dataclass(kw_only=True, slots=True)
+class _Walk:
+    """A folder that the walk is in, and how far it came there."""
+
+    length: int  # of its path, with a slash behind it
+    names: Sequence[bytes]
+    to_read: Set[bytes] = _NONE  # files, by what the folder says
+    at: int = 0  # of the names
+    # Names that were looked at in one go: from which on, whether each is as expected, and the
+    # number of the first in what is expected.
+    looked_at: int = 0
+    are_same: bytes = b""
+    first: int = 0
+    expected: Expected | None = None
 
 
 class FilesSource(Source):
@@ -97,9 +103,7 @@ class _OpenFiles(OpenSource):
         root = source.path.resolve()
         self._name = b""
         self._open_file: int | None = None  # of what `scan` gave last, while it is read
-        self._expected: Sequence[bytes] = ()
-        self._vectors: Sequence[tuple[int, ...] | None] = ()
-        self._next = 0  # of what is expected
+        self._expected = Expected((), ())
         self._reads_along = False
         found = root.stat()
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
@@ -116,7 +120,7 @@ class _OpenFiles(OpenSource):
         self._folders.close()
 
     def expect(self, paths: Sequence[bytes], vectors: Sequence[tuple[int, ...] | None]) -> None:
-        self._expected, self._vectors, self._next = paths, vectors, 1
+        self._expected = Expected(paths, vectors)
 
     def read_along(self) -> None:
         self._reads_along = True
@@ -125,39 +129,46 @@ class _OpenFiles(OpenSource):
         self._name = b"."
         yield self._found(b"", os.fstat(self._folders.current), None)
         if not self._is_folder:
-            item = self._look(self._root_name, self._root_name, (False, False))
-            if item is not None:
-                yield range(self._next - 1, self._next) if isinstance(item, int) else item
+            file = self._look(self._root_name, self._root_name, (False, False))
+            if file is not None:
+                yield file
             return
         # Not by recursion: a tree may be deeper than Python's stack.
         is_excluding = self._exclusion.is_any
         before = bytearray()  # the path of the folder that the walk is in, with a slash behind it
-        walks = [(0, *self._names())]
+        walks = [self._names(0)]
         start = stop = 0  # what is as expected, and was not told yet
         while walks:
-            length, names, to_read = walks[-1]
-            del before[length:]
+            walk = walks[-1]
+            del before[walk.length :]
             prefix = bytes(before)
-            inner: tuple[Iterator[bytes], Set[bytes]] | None = None
-            for name in names:
-                path = prefix + name
-                covered = self._exclusion.covers(path, name) if is_excluding else _NOT_COVERED
-                if covered == _COVERED:
-                    continue
-                if name in to_read and not covered[1]:
-                    whole = self._read_at_once(path, name)
-                    if whole is not None:
-                        yield whole
-                        continue
-                item = self._look(path, name, covered)
+            inner: _Walk | None = None
+            while walk.at < len(walk.names):
+                path = b""
+                item: Found | Unread | range | None = None
+                if not walk.to_read:
+                    item = self._as_expected(walk, prefix)
                 if item is None:
-                    continue
-                if isinstance(item, int):
-                    if item != stop:
+                    name = walk.names[walk.at]
+                    walk.at += 1
+                    path = prefix + name
+                    covered = self._exclusion.covers(path, name) if is_excluding else _NOT_COVERED
+                    if covered == _COVERED:
+                        continue
+                    if name in walk.to_read and not covered[1]:
+                        whole = self._read_at_once(path, name)
+                        if whole is not None:
+                            yield whole
+                            continue
+                    item = self._look(path, name, covered)
+                    if item is None:
+                        continue
+                if isinstance(item, range):
+                    if item.start != stop:
                         if start < stop:
                             yield range(start, stop)
-                        start = item
-                    stop = item + 1
+                        start = item.start
+                    stop = item.stop
                     if stop == len(self._expected):
                         yield range(start, stop)
                         start = stop
@@ -166,40 +177,57 @@ class _OpenFiles(OpenSource):
                         yield range(start, stop)
                         start = stop
                     yield item
-                is_folder = not isinstance(item, Unread) and stat.S_ISDIR(self._status.st_mode)
-                if is_folder and self._goes_into(path):
+                is_seen = path and not isinstance(item, Unread)
+                if is_seen and stat.S_ISDIR(self._status.st_mode) and self._goes_into(path):
                     entered = self._enter(path, name)
                     if isinstance(entered, Unread):
                         yield entered
                     elif entered is not None:
-                        inner = entered
+                        inner, walk.are_same = entered, b""
                         break
             if inner is not None:
                 before += name + b"/"
-                walks.append((len(before), *inner))
+                walks.append(inner)
                 continue
             walks.pop()
-            if walks and (lost := self._leave(prefix[: walks[-1][0]])):
-                # Nothing more can be read in a folder that was moved away.
-                walks[-1] = (walks[-1][0], iter(()), _NONE)
+            if walks and (lost := self._leave(prefix[: walks[-1].length])):
+                walks[-1].names = ()  # nothing more can be read in a folder that was moved away
                 yield lost
         if start < stop:
             yield range(start, stop)
 
-    def _names(self) -> tuple[Iterator[bytes], Set[bytes]]:
+    def _as_expected(self, walk: "_Walk", prefix: bytes) -> range | None:
+        """The next names of a folder that are as expected; None when the next one is to be seen."""
+        done = walk.at - walk.looked_at
+        if done >= len(walk.are_same) or walk.expected is not self._expected:
+            if self._exclusion.is_any or self._ignore_inode:  # each has to be asked about
+                return None
+            walk.expected, walk.looked_at, done = self._expected, walk.at, 0
+            walk.first = self._expected.next
+            walk.are_same = self._expected.are_next(
+                self._folders.current, prefix, walk.names, walk.at
+            )
+        end = walk.are_same.find(b"\0", done)
+        end = len(walk.are_same) if end < 0 else end
+        if end == done:
+            return None
+        walk.at = walk.looked_at + end
+        self._expected.next = walk.first + end
+        return range(walk.first + done, walk.first + end)
+
+    def _names(self, length: int) -> "_Walk":
         """The names in the innermost folder, and which of them are files to be read at once."""
         folder = self._folders.current
         if not self._reads_along:
             names = sorted(map(_as_bytes, os.listdir(folder)))  # noqa: PTH208 - an open one
-            return iter(names), _NONE
+            return _Walk(length=length, names=names)
         with os.scandir(folder) as scan:
             kinds = {_as_bytes(entry.name): _is_file(entry) for entry in scan}
-        return iter(sorted(kinds)), {name for name, is_file in kinds.items() if is_file}
+        to_read = {name for name, is_file in kinds.items() if is_file}
+        return _Walk(length=length, names=sorted(kinds), to_read=to_read)
 
-    def _enter(
-        self, path: bytes, name: bytes
-    ) -> tuple[Iterator[bytes], Set[bytes]] | Unread | None:
-        """The names in a folder, which the walk is in from now on, as `_names` has them."""
+    def _enter(self, path: bytes, name: bytes) -> "_Walk | Unread | None":
+        """The names in a folder, which the walk is in from now on."""
         if len(path) > _PATH_BYTES:
             return self._unread(path, "lies too deep: its path is longer than 65,536 bytes")
         try:
@@ -210,7 +238,7 @@ class _OpenFiles(OpenSource):
         except OSError as error:
             return self._unread(path, _why(error))
         try:
-            return self._names()
+            return self._names(len(path) + 1)
         except OSError as error:
             self._folders.leave()
             return self._unread(path, _why(error))
@@ -224,8 +252,8 @@ class _OpenFiles(OpenSource):
 
     def _look(
         self, path: bytes, name: bytes, covered: tuple[bool, bool]
-    ) -> Found | Unread | int | None:
-        """What stands there, unless it is gone or left out; a number if it is as expected."""
+    ) -> Found | Unread | range | None:
+        """What stands there, unless it is gone or left out; its number if it is as expected."""
         folder = self._folders.current
         try:
             self._name = name
@@ -233,13 +261,13 @@ class _OpenFiles(OpenSource):
             is_folder = stat.S_ISDIR(status.st_mode)
             if covered[0] if is_folder else covered[1]:
                 return None
-            number = self._number_of(path)
+            number = self._expected.number_of(path)
             if (
                 number is not None
                 and (is_folder or status.st_nlink == 1)
-                and self._vectors[number] == _vector(status, self._ignore_inode)
+                and self._expected.vectors[number] == vector_of(status, self._ignore_inode)
             ):
-                return number
+                return range(number, number + 1)
             if stat.S_ISSOCK(status.st_mode):
                 self.left_out.note(
                     self._unread(path, "is a socket, which only its program can use")
@@ -254,18 +282,6 @@ class _OpenFiles(OpenSource):
         except OSError as error:
             return self._unread(path, _why(error))
         return self._found(path, status, target)
-
-    def _number_of(self, path: bytes) -> int | None:
-        """The number of a path among what is expected, and the next one is looked for behind it."""
-        number, expected = self._next, self._expected
-        while number < len(expected):
-            if path == expected[number]:
-                self._next = number + 1
-                return number
-            if path_key(path) < path_key(expected[number]):
-                return None
-            number = self._next = number + 1  # that one is gone
-        return None
 
     def _goes_into(self, path: bytes) -> bool:
         # Folders only: on an overlay files may show the device of a layer below.
@@ -294,15 +310,14 @@ class _OpenFiles(OpenSource):
             data = os.read(descriptor, size + 1)
             if len(data) != size or opened.st_blocks * 512 < size:  # changing, or with holes
                 return None
-            found = self._found(path, opened, None)
-            xattrs = self._xattrs(found, descriptor)
+            xattrs = self._xattrs(path, descriptor)
             if changed_since(descriptor, opened):
                 return None
         except OSError:
             return None
         finally:
             os.close(descriptor)
-        return Whole(found=found, data=data, xattrs=xattrs, changed=None)
+        return Whole(found=self._found(path, opened, None), data=data, xattrs=xattrs, changed=None)
 
     def read_small(self, found: Found) -> Whole | None:
         if found.size >= SMALL_FILE_BYTES:
@@ -316,7 +331,7 @@ class _OpenFiles(OpenSource):
             data = os.read(descriptor, size + 1)
             if len(data) != size or opened.st_blocks * 512 < size:  # changing, or with holes
                 return None
-            xattrs = self._xattrs(found, descriptor)
+            xattrs = self._xattrs(found.path, descriptor)
             changed = changed_since(descriptor, opened)
         finally:
             os.close(descriptor)
@@ -357,22 +372,22 @@ class _OpenFiles(OpenSource):
             return ()
         descriptor = self._open_file
         if descriptor is not None:
-            return self._xattrs(found, descriptor)
+            return self._xattrs(found.path, descriptor)
         try:
             descriptor = os.open(self._name, _FILE_FLAGS, dir_fd=self._folders.current)
         except OSError:
             # Whoever reads the content next says so with a better message.
             return ()
         try:
-            return self._xattrs(found, descriptor)
+            return self._xattrs(found.path, descriptor)
         finally:
             os.close(descriptor)
 
-    def _xattrs(self, found: Found, descriptor: int) -> tuple[tuple[bytes, bytes], ...]:
+    def _xattrs(self, path: bytes, descriptor: int) -> tuple[tuple[bytes, bytes], ...]:
         kept, is_whole = _xattrs(descriptor)
         if not is_whole:
             reason = "has extended attributes that cannot be read, or over 256 KiB of them"
-            self.left_out.note(self._unread(found.path, reason))
+            self.left_out.note(self._unread(path, reason))
         return kept
 
     def chunk_bytes(self, found: Found) -> int:
@@ -385,52 +400,6 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file(follow_symlinks=False)
     except OSError:
         return False
-
-
-def found_from_status(
-    path: bytes,
-    status: os.stat_result,
-    target: bytes | None,
-    *,
-    always_read: bool = False,
-    ignore_inode: bool = False,
-    size: int | None = None,
-) -> Found:
-    """What a listing shows of a path; `size` replaces the status' own, as for a copy."""
-    kind = _KINDS[stat.S_IFMT(status.st_mode)]
-    is_device = kind in ("block-device", "character-device")
-    vector = _vector(status, ignore_inode, size)
-    is_linked = kind == "file" and status.st_nlink > 1 and not (always_read or ignore_inode)
-    return Found(
-        path=path,
-        kind=kind,
-        mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid,
-        gid=status.st_gid,
-        user=_user(status.st_uid),
-        group=_group(status.st_gid),
-        modified_ns=status.st_mtime_ns,
-        size=vector[1],
-        target=target,
-        device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else None,
-        same_file=(status.st_dev, status.st_ino) if is_linked else None,
-        vector=None if always_read else vector,
-        changed_ns=status.st_ctime_ns,
-    )
-
-
-def _vector(
-    status: os.stat_result,
-    ignore_inode: bool,
-    size: int | None = None,
-) -> tuple[int, ...]:
-    mode = status.st_mode
-    if size is None:
-        size = status.st_size if stat.S_ISREG(mode) else 0
-    return (
-        0 if ignore_inode else status.st_ino, size, status.st_mtime_ns, status.st_ctime_ns,
-        mode, status.st_uid, status.st_gid,
-    )  # fmt: skip
 
 
 def _why(error: OSError) -> str:
@@ -458,19 +427,3 @@ def _xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]:
         else:
             is_whole = False
     return tuple(found), is_whole
-
-
-@lru_cache(maxsize=4096)
-def _user(uid: int) -> str:
-    try:
-        return to_path_text(os.fsencode(pwd.getpwuid(uid).pw_name))
-    except KeyError:
-        return ""
-
-
-@lru_cache(maxsize=4096)
-def _group(gid: int) -> str:
-    try:
-        return to_path_text(os.fsencode(grp.getgrgid(gid).gr_name))
-    except KeyError:
-        return ""

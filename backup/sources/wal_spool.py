@@ -17,7 +17,7 @@ from pathlib import Path
 
 from backup.sources import Content, Found
 from backup.sources.file_content import FileContent
-from backup.sources.files import found_from_status
+from backup.sources.status import found_from_status
 
 _WAL = re.compile(r"[0-9A-F]{8}(?P<segment>[0-9A-F]{16})(\.partial|\.[0-9A-F]{8}\.backup)?")
 _SEGMENT = re.compile(r"[0-9A-F]{24}")

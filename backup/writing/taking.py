@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from stat import S_ISDIR, S_ISREG
+from operator import itemgetter
+from stat import S_IFDIR, S_IFREG, S_ISDIR
 from typing import TYPE_CHECKING, Protocol
 
 from backup.errors import NotWritable
@@ -29,7 +30,7 @@ from backup.writing.chunks import SMALL_FILE_BYTES, level_for, windows
 from backup.writing.earlier import Earlier
 from backup.writing.entries import another_name, as_first_name, metadata_text, new_row
 from backup.writing.pages import ManifestBuilder
-from backup.writing.places import MARK_LENGTH, MOST_REFS, KeptPage, Outline, Row
+from backup.writing.places import MARK_LENGTH, MOST_REFS, KeptPage, Outline, Row, Vector
 from backup.writing.send_log import SendLog
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _MARGIN_NS = 2_000_000_000
 _NIGHTS = 30
 _NIGHT_SHIFT = 20
+_KIND = 0o170000  # of a path, in its mode
 _STAT_FIELDS = 7  # of a vector that is a file's status; what other sources go by is shorter
 
 
@@ -193,13 +195,12 @@ class Taker:
         """Take what is as the source was told to expect."""
         start, stop = numbers.start, numbers.stop
         outline, same, counts = self._expected, self._same, self.counts
-        for vector in outline.vectors[start:stop]:
-            if S_ISDIR(vector[4]):
-                counts.directories += 1
-            else:
-                counts.files += 1
-                counts.bytes_total += vector[1]
-                counts.files_unchanged += 1
+        vectors = outline.vectors[start:stop]
+        directories = sum(map(S_ISDIR, map(itemgetter(4), vectors)))
+        counts.directories += directories
+        counts.files += len(vectors) - directories
+        counts.files_unchanged += len(vectors) - directories
+        counts.bytes_total += sum(map(itemgetter(1), vectors))  # of a folder it is 0
         self._on_step(outline.paths[stop - 1])
         if same is not None and same.seen == start:
             same.seen = stop
@@ -220,20 +221,23 @@ class Taker:
         before = page.kept.started_ns - _MARGIN_NS
         self._expected = outline = page.outline
         # A page may go on into another source; a source's own folder has no slash behind it.
-        paths = [
-            path[start:] for path in outline.paths if path.startswith(prefix) or path == prefix[:-1]
-        ]
-        is_due = self._is_due
-        vectors = [
-            vector
-            # It may be of a source of another kind that had this name.
-            if len(vector) == _STAT_FIELDS
-            and vector[3] < before
-            # A folder has no content that a night might be due for.
-            and ((S_ISREG(vector[4]) and not is_due(path)) or S_ISDIR(vector[4]))
-            else None
-            for path, vector in zip(outline.paths[: len(paths)], outline.vectors, strict=False)
-        ]
+        ours = outline.paths
+        if not ours[-1].startswith(prefix):
+            ours = [path for path in ours if path.startswith(prefix) or path == prefix[:-1]]
+        paths = [path[start:] for path in ours]
+        vectors: list[Vector | None] = [None] * len(paths)
+        if len(outline.vectors[0]) == _STAT_FIELDS:  # else of a source of another kind
+            night = self._night
+            vectors = [
+                vector
+                if vector[3] < before
+                and (
+                    (mode := vector[4]) & _KIND == S_IFDIR  # which has no content to be due
+                    or (mode & _KIND == S_IFREG and (crc >> _NIGHT_SHIFT) % _NIGHTS != night)
+                )
+                else None
+                for vector, crc in zip(outline.vectors, map(zlib.crc32, ours), strict=False)
+            ]
         source.expect(paths, vectors)
 
     def _goes_with_its_page(self, source: OpenSource, found: Found, path: bytes) -> bool:

@@ -149,6 +149,38 @@ def test_content_that_changed_behind_the_file_system_is_seen_in_its_night(
     assert (tmp_path / "out/files" / changed.name).read_text() == changed.read_text()
 
 
+def test_folders_links_and_what_is_left_out_since_are_seen_beside_what_is_as_expected(
+    site: Site, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    for number in range(6):
+        folder = source / f"team-{number}" / "calls"
+        folder.mkdir(parents=True)
+        for call in range(40):
+            (folder / f"call-{call:02}").write_text(f"call {call} of team {number}\n")
+    (source / "team-5/empty").mkdir()
+    os.link(source / "team-1/calls/call-07", source / "team-1/calls/call-20-again")
+    files = 6 * 40 + 1
+    assert site.back_up(source).files_new == files
+    assert site.back_up(source).files_unchanged == files
+    (source / "team-2/calls/call-10").unlink()
+    (source / "team-2/calls/call-10").mkdir()  # another kind, and something in it
+    (source / "team-2/calls/call-10/note").write_text("there was a call here\n")
+    (source / "team-3/calls/call-00").unlink()
+    (source / "team-3/calls/call-39").unlink()
+    (source / "team-4/calls/call-12x").write_text("between two others\n")
+    changed = site.back_up(source)
+    assert (changed.files_new, changed.files_changed) == (2, 0)
+    assert changed.files_unchanged == files - 3
+    site.restore("latest", tmp_path / "out")
+    assert describe(tmp_path / "out/files") == describe(source)
+    without = site.back_up(FilesSource("files", source, exclude=["call-1?"]))
+    # Of those that are left out, one is a folder now; the one between has a longer name.
+    assert without.files == changed.files - 6 * 10
+    renumbered = site.back_up(FilesSource("files", source, ignore_inode=True))
+    assert renumbered.files == changed.files
+
+
 class BreakingSource(FilesSource):
     """Files of which the listing breaks off."""
 
