@@ -6,11 +6,13 @@ Rules
   of a thousand ports is one trigger.
 - No more messages a minute than the trigger allows: the file waits, and nothing in it is lost.
 - An alert that does not fit its scenario is said and left out; the next one may fit. One that trips
-  over what nobody foresaw is set aside, and those behind it go on.
+  over what nobody foresaw is set aside, and so is one whose playbook cannot be opened, until that
+  can be; those behind it go on.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +21,15 @@ from standfast.console.limits import Allowance
 from standfast.errors import StandfastError, UsageError
 from standfast.operations.eve_tail import EveTail
 from standfast.operations.place import Place
-from standfast.operations.set_aside import set_aside
-from standfast.operations.triggers import EveTrigger, Trigger, receive
+from standfast.operations.set_aside import dealt_with, set_aside, waiting
+from standfast.operations.triggers import EveTrigger, PlaybookLacking, Trigger, receive
 from standfast.triggers.payload import read_object
 from standfast.triggers.suricata import key_of, line_id
 
 log = logging.getLogger("standfast.serve")
 
 LOOK_SECONDS = 0.5
+TRY_AGAIN_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _END_SECONDS = 2.0
 
@@ -56,6 +59,7 @@ class Tailing:
     _thread: threading.Thread | None = None
     _allowed: dict[str, Allowance] = field(default_factory=dict)
     _trouble: str = ""
+    _tried_again_at: float | None = None
 
     def __post_init__(self) -> None:
         for trigger in self.triggers:
@@ -90,7 +94,8 @@ class Tailing:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _look(self, tail: EveTail) -> None:
-        """Deal with everything that is there now."""
+        """Deal with everything that is there now, and with what waited for its playbook."""
+        self._try_again()
         while not self._stop.is_set() and (batch := tail.read()) is not None:
             if not self._deal_with(batch.lines):
                 return
@@ -124,20 +129,46 @@ class Tailing:
                 log.info("trigger %s: %s", trigger.name, opening.opened(self.place))
             except UsageError as error:
                 log.warning("trigger %s: an alert does not fit: %s", trigger.name, error)
+            except PlaybookLacking as error:
+                self._set_aside(trigger, opening.line, error)
             except StandfastError:
                 raise  # whatever it is, it may be well soon: the file waits
             except Exception as error:
                 self._set_aside(trigger, opening.line, error)
         return True
 
+    def _try_again(self) -> None:
+        """Open what waited for its playbook, once that can be opened."""
+        now = time.monotonic()
+        if self._tried_again_at is not None and now - self._tried_again_at < TRY_AGAIN_SECONDS:
+            return
+        self._tried_again_at = now
+        for trigger in self.triggers:
+            for path, line in waiting(self.place.config, trigger):
+                if self._allowed[trigger.name].take():
+                    break  # as many as a minute allows; the others at the next look
+                try:
+                    event = read_object(line, is_strict=False)
+                    opening = _Opening(trigger=trigger, event=event, line=line)
+                    came_to = opening.opened(self.place)
+                except PlaybookLacking:
+                    break
+                except UsageError as error:
+                    came_to = f"it does not fit: {error}"
+                except StandfastError:
+                    raise
+                except Exception as error:
+                    self._set_aside(trigger, line, error)  # for good: it would trip again
+                    path.unlink()
+                    continue
+                log.info("trigger %s: an alert that waited: %s", trigger.name, came_to)
+                dealt_with(self.place, trigger, path, line, came_to)
+
     def _set_aside(self, trigger: EveTrigger, line: bytes, error: Exception) -> None:
         path = set_aside(self.place, trigger, line, error)
-        log.warning(
-            "trigger %s: an alert is set aside in %s: unexpected %s",
-            trigger.name,
-            path.name,
-            type(error).__name__,
-        )
+        is_ours = isinstance(error, StandfastError)
+        why = error if is_ours else f"unexpected {type(error).__name__}"
+        log.warning("trigger %s: an alert is set aside in %s: %s", trigger.name, path.name, why)
 
     def _tell_once(self, trouble: str) -> None:
         if trouble != self._trouble:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from standfast.counted import counted
 from standfast.errors import StandfastError
-from standfast.operations.set_aside import folder_of, recent
+from standfast.operations.set_aside import LACKING, folder_of, recent
 from standfast.operations.trigger_pages import why_untold
 from standfast.operations.triggers import (
     SHORTEST_TOKEN,
@@ -39,12 +39,14 @@ def _triggers(ground: Ground) -> Iterator[Check]:
                 "looks at `standfast status`",
             )
         if ground.ledger and (aside := recent(ground.ledger, name, ground.clock())):
+            why, where = str(aside[0].summary.get("why")), folder_of(ground.config)
+            read = f"read them in {where}, do by hand what they ask for, and"
             yield warn(
                 "triggers",
-                f"{name}: {counted(len(aside), 'alert')} set aside in the last week: "
-                f"{aside[0].summary.get('why')}",
-                f"read them in {folder_of(ground.config)}, do by hand what they ask for, and "
-                "report the error",
+                f"{name}: {counted(len(aside), 'alert')} set aside in the last week: {why}",
+                f"{read} mend it: `serve` then opens them"
+                if why == LACKING
+                else f"{read} report the error",
             )
         if not found:
             acts = "acts by itself" if trigger.mode is Mode.LIVE else "plans and pages"

@@ -97,7 +97,7 @@ class UntoldTrigger:
 
 @dataclass(frozen=True, kw_only=True)
 class SetAside:
-    """Alerts of a trigger that tripped over something unforeseen, and were kept."""
+    """Alerts of a trigger that could not be dealt with, and were kept."""
 
     trigger: str
     count: int  # of all times
@@ -202,7 +202,7 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
         set_aside=tuple(
             SetAside(trigger=run.subject, count=run.count, last=run.started_at)
             for run in seen.last_runs
-            if run.kind == "alert" and now - run.started_at <= _JUMP_SHOWN
+            if (run.kind, run.state) == ("alert", "failed") and now - run.started_at <= _JUMP_SHOWN
         ),
     )
 

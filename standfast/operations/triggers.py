@@ -101,6 +101,10 @@ class FormTrigger(Trigger):
     networks: tuple[Network, ...]
 
 
+class PlaybookLacking(Unavailable):
+    """The trigger's playbook cannot be opened now, whatever the message says; others' may be."""
+
+
 def triggers_of(config: Config) -> dict[str, Trigger]:
     """Give the triggers of a place by name; ConfigurationError names what does not fit in one."""
     return {name: _trigger(name, settings) for name, settings in config.triggers.items()}
@@ -141,13 +145,13 @@ def receive(
     """Open the trigger's incident, or join it; a message that came before gives the same one.
 
     `key` says what the message is about where the trigger does not; empty: its inputs. Raises
-    UsageError when the message does not fit the scenario, Unavailable when the scenario cannot be
-    opened now whatever the message says.
+    UsageError when the message does not fit the scenario, PlaybookLacking when the scenario cannot
+    be opened now whatever the message says, Unavailable when nothing can.
     """
     try:
         playbook = playbooks.find(place.config, trigger.scenario)
     except StandfastError as error:
-        raise Unavailable(
+        raise PlaybookLacking(
             f"trigger {trigger.name}: its playbook cannot be opened ({type(error).__name__}); "
             "`standfast check` says why"
         ) from None

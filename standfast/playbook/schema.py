@@ -126,7 +126,9 @@ def _step() -> JsonObject:
     common: dict[str, Json] = {
         "title": _line("What it is, as a person reads it."),
         "needs": _list("The steps that must be done before."),
-        "after": _list("The steps that must be over before, whatever they came to, or stuck for a minute."),
+        "after": _list(
+            "The steps that must be over before, whatever they came to, or stuck for a minute."
+        ),
         "when": _text("An expression; when it is false, the step is skipped."),
     }
     kinds: list[Json] = [

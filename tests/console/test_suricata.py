@@ -163,6 +163,54 @@ def test_an_alert_that_could_not_be_opened_is_opened_later(
             wait_until(lambda: len(opened(place)) == 1, "the next process opened it")
 
 
+MENDED = """
+playbook: grave
+version: 1
+title: A grave alert
+use_when: In a test.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  look: {title: Look, manual: Look at it.}
+"""
+
+
+def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_opened_once_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("standfast.console.tailing.TRY_AGAIN_SECONDS", 0.1)
+    config_file = place_of(tmp_path)
+    text = config_file.read_text()
+    head, grave = text.split("[triggers.grave]")
+    grave = grave.replace('scenario = "lock"', 'scenario = "grave"', 1)
+    config_file.write_text(f'{head}[triggers.grave]{grave}\n[playbooks]\nfolder = "own"\n')
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "grave.yaml").write_text("playbook: grave\nversion: nothing\n")
+    grave_alert = {"signature_id": 7, "severity": 1, "signature": "s"}
+    grave_alert["category"] = "Successful Credential Theft Detected"
+    waiting = tmp_path / "state" / "set-aside" / "waiting" / "grave"
+    with place_at(config_file) as place:
+        with following(place):
+            wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
+            with (tmp_path / "out" / "eve.json").open("a") as file:
+                file.write(alert("192.0.2.9", alert=grave_alert) + alert("10.20.0.5"))
+            wait_until(lambda: len(opened(place)) == 1, "the alert of the other trigger is opened")
+            (kept,) = waiting.iterdir()
+            assert kept.stat().st_mode & 0o777 == 0o600
+        assert "its playbook cannot be opened (PlaybookInvalid)" in caplog.text
+        seen = look(config_file, {}, datetime.now(UTC))
+        assert [(one.trigger, one.count) for one in seen.set_aside] == [("grave", 1)]
+        found = check_place(config_file, env=ENV).checks
+        (said,) = [one for one in found if "set aside" in one.found]
+        assert "mend it: `serve` then opens them" in said.what_to_do
+        (tmp_path / "own" / "grave.yaml").write_text(MENDED)
+        with following(place):  # the next process does
+            wait_until(lambda: len(opened(place)) == 2, "what waited is opened")
+            wait_until(lambda: not any(waiting.iterdir()), "nothing waits any more")
+        assert ("trigger:grave", Mode.PLAN, ["agents:on-call"]) in opened(place)
+    assert look(config_file, {}, datetime.now(UTC)).set_aside == ()
+
+
 def test_a_scan_of_a_thousand_alerts_is_one_message(tmp_path: Path) -> None:
     with place_at(place_of(tmp_path)) as place, following(place):
         wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
