@@ -23,7 +23,7 @@ from backup.writing.tape import Outlet, Stored, Tape
 BUNDLE_BYTES = 1024 * 1024
 BUNDLED_BELOW_BYTES = 256 * 1024
 _BUNDLE_LEVEL = 2  # of zstd: a fifth less work than at 3, and of small files a hundredth larger
-_MOST_IN_BUNDLE = 4096
+_MOST_IN_BUNDLE = 2048
 _MOST_IN_PACK = 32_768
 _MANY_FINDS = 256  # a night of few changes does without all ids in memory
 

@@ -92,6 +92,9 @@ class Tape:
         """Take a stretch of at most 8 MiB, to be compressed; `frame` gets its place later."""
         self._frames.append((frame, self._outlet.pool.submit(to_frame, raw, level)))
         self._lay_frames(_FRAMES_UNDER_WAY)
+        # What the store has is noted while there is more to come: at the end others wait for it.
+        while self._packs and self._packs[0][1].done():
+            self._acknowledge()
 
     def window(self, size: int) -> memoryview | None:
         """Where a frame of so many bytes as they are may be written, if the pack has the room.
@@ -120,19 +123,13 @@ class Tape:
         """
         self._lay(frame, (bytes([AS_IS]), *parts))
 
-    def cut(self) -> None:
-        """End the stretch here: what is laid is sent, though its pack is not full.
-
-        Afterwards one pack at most is still on its way.
-        """
-        if self._filled:
-            self._send()
-        while len(self._packs) > 1:
-            self._acknowledge()
-
     def flush(self) -> None:
         """Store everything that was appended; afterwards every frame is laid and acknowledged."""
         self._lay_frames(0)
+        self.cut()
+
+    def cut(self) -> None:
+        """Store everything that is laid, though its last pack is not full, and wait for it."""
         if self._filled:
             self._send()
         while self._packs:
