@@ -51,6 +51,7 @@ def say_outcome(
     call: Call, place: "Place", outcome: "Outcome", *, told: JsonObject, before: list[Line]
 ) -> ExitStatus:
     """Print where an incident stands, and give that as an exit status."""
+    from standfast.operations.letters import with_letters
     from standfast.operations.looks import short_of_approvers, step_reasons, tallies
     from standfast.operations.rehearsing import stood_in_for
     from standfast.operations.report_duties import duties_of
@@ -63,9 +64,11 @@ def say_outcome(
     is_exercise = state.mode is Mode.EXERCISE
     lacking = stood_in_for(place, state.playbook) if is_exercise else []
     owed = duties_of(place, outcome.incident, outcome.state.mode)
+    clocks = LegalClocks()
     if owed is not None and state.mode is Mode.LIVE:
         clocks = LegalClocks(missed=owed.missed, next_due=owed.next_due)
-        outcome = replace(outcome, standing=standing(state, clocks))
+    known = with_letters(place, state, found)
+    outcome = replace(outcome, standing=standing(known, clocks))
     document: JsonObject = {
         **told,
         **_document(outcome, found, reasons),

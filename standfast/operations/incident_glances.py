@@ -4,7 +4,8 @@ Rules
 - What is live comes first, then what a trigger planned and a person must decide, then exercises; of
   each, what only has to be closed goes last, unless a clock of it is missed.
 - A closed one stands there while a legal clock of it is missed or goes on: closing ends no duty.
-- The one next step of an incident is the sentence that `standfast incident status` says.
+- The one next step of an incident is the sentence that `standfast incident status` says, but for
+  how many letters are to be posted: that is sealed.
 - Clocks are counted for what is live only, and only where a law or an agreement is configured. What
   was written beside a fact stays sealed: no clock depends on it.
 """

@@ -10,15 +10,22 @@ Rules
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+from standfast.config.senders import LettersSenderConfig
 from standfast.errors import UsageError
 from standfast.ledger.effects import EffectRow
-from standfast.notices.senders.letters import mark_of
+from standfast.notices.senders.letters import WRITTEN, mark_of
 from standfast.operations.decisions import speaker
 from standfast.operations.place import Place
 from standfast.operations.targets import POST
+from standfast.playbook.engine import State, StepView
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
+
+if TYPE_CHECKING:
+    from standfast.operations.looks import Tally
 
 _A_TRANSACTION = 500
 
@@ -96,6 +103,29 @@ def waiting_letters(place: Place, incident_id: str) -> list[EffectRow]:
         for row in _all_letters(place, incident_id)
         if row.state is EffectState.UNKNOWN and row.is_parked
     ]
+
+
+def with_letters(place: Place, state: State, found: "Sequence[Tally]") -> State:
+    """Give the state with how many letters wait to be posted, as the tallies have it, and where."""
+    waiting = {
+        one.step: sum(missed.count for missed in one.missed if missed.reason == WRITTEN)
+        for one in found
+        if one.verb == "notices.send"
+    }
+    folder = " or ".join(
+        str(sender.folder)
+        for sender in place.config.senders.values()
+        if isinstance(sender, LettersSenderConfig)
+    )
+
+    def seen(view: StepView) -> StepView:
+        return replace(view, letters=waiting.get(view.step, 0), letters_in=folder)
+
+    return replace(
+        state,
+        steps={name: seen(view) for name, view in state.steps.items()},
+        extra=tuple(map(seen, state.extra)),
+    )
 
 
 def _who(place: Place, incident_id: str, step: str, by: str | None) -> str:

@@ -60,6 +60,8 @@ class StepView:
     state: StepState
     counts: Counts = Counts()
     settling: int = 0  # of the unknown ones, those that will be looked up again
+    letters: int = 0  # of the unknown ones, those that are written and to be posted, where known
+    letters_in: str = ""  # the folder in which they lie
     after_canary: int = 0  # of the planned ones, those that follow the first few of a notice
     is_paused: bool = False  # somebody paused the notice: nothing more of it leaves
     answer: str | None = None  # MANUAL, DECIDE

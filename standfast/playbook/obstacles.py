@@ -9,6 +9,7 @@ Rules
 
 from dataclasses import dataclass, replace
 
+from standfast.counted import counted
 from standfast.playbook.engine import (
     State,
     StepView,
@@ -82,13 +83,18 @@ def as_whom(state: State, step_name: str) -> str:
 def post_letters(state: State, view: StepView) -> str:
     """Say what to do first about what a notice left unknown: a written letter waits for the post.
 
-    Empty for another step. Which of them are letters is sealed: `--targets` names each.
+    Empty for another step. Which of them are letters is sealed: whoever has not opened them cannot
+    say how many there are, and `--targets` names each.
     """
+    speaker = as_whom(state, view.step)
+    posted = f"`standfast notice posted {state.incident} {view.step}{speaker}`"
+    if view.letters:
+        there = f"{counted(view.letters, 'letter')} to be posted, in {view.letters_in}"
+        others = "For the others: " if view.counts.unknown > view.letters else ""
+        return f"{there}: print and post them, then {posted}. {others}"
     step = next((step for step in state.playbook.steps if step.name == view.step), None)
     if not view.counts.unknown or step is None or step.action != "notices.send":
         return ""
-    speaker = as_whom(state, view.step)
-    posted = f"`standfast notice posted {state.incident} {view.step}{speaker}`"
     return f"If letters were written: print and post them, then {posted}. For the others: "
 
 

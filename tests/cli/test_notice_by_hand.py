@@ -69,6 +69,7 @@ def test_a_letter_is_noted_as_posted_and_as_having_come_back(
     status = desk.run("incident", "status").out
     assert f"print and post them, then `standfast notice posted {case} people`" in status
     assert f"`standfast notice held {case}` names each" in status
+    assert f"1 letter to be posted, in {live_place / 'letters'}: print and post them" in status
     assert desk.run("notice", "posted", "people", "--at", "tomorrow").status == ExitStatus.USAGE
     assert desk.run("notice", "posted", "people", "--came-back").status == ExitStatus.USAGE
     assert desk.run("notice", "posted", "staff").status == ExitStatus.USAGE

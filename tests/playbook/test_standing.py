@@ -180,6 +180,20 @@ def test_written_letters_are_posted_before_anything_is_settled(playbook: Playboo
     assert "notice posted" not in standing(state_of(playbook, lock)).next_step
 
 
+def test_letters_that_are_known_are_counted_and_their_folder_is_named(playbook: Playbook) -> None:
+    unposted = replace(
+        view("tell", S.PARTIAL, done=3, unknown=4), letters=2, letters_in="/srv/letters"
+    )
+    told = standing(state_of(playbook, LOCKED, ANSWERED, unposted, LOOKED, RESTED)).next_step
+    there = "2 letters to be posted, in /srv/letters: print and post them, then `standfast notice"
+    assert there in told
+    assert "For the others: " in told
+    alone = replace(unposted, letters=4)
+    told = standing(state_of(playbook, LOCKED, ANSWERED, alone, LOOKED, RESTED)).next_step
+    assert "4 letters to be posted" in told
+    assert "For the others" not in told
+
+
 def test_an_end_with_targets_left_says_so_first(playbook: Playbook) -> None:
     short = view("lock", S.PARTIAL, done=4, failed=1, is_accepted=True)
     found = standing(state_of(playbook, short, ANSWERED, TOLD, LOOKED, RESTED))
