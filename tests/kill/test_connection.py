@@ -131,7 +131,8 @@ def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
         if label is None:
             do_commit(self, dbapi_connection)
             return
-        is_here = cutter.is_here(cutter.numbered(label))
+        is_beat = label == "commit runner.alive"  # how many there are is a matter of time
+        is_here = cutter.is_here(label if is_beat else cutter.numbered(label))
         if is_here and cutter.moment is Moment.BEFORE:
             cutter.cut(raw)
         do_commit(self, dbapi_connection)
