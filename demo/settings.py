@@ -35,6 +35,11 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
         "organisation": {
             "name": "Northlight Contact Centre",
             "contact_line": "020 7946 0100, the number on every bill",
+            "contact_lines": {
+                "es": "020 7946 0100, el número que aparece en cada factura",
+                "fr": "020 7946 0100, le numéro qui figure sur chaque facture",
+                "de": "020 7946 0100, die Nummer auf jeder Rechnung",
+            },
             "time_zone": "Europe/London",
             "languages": ["en", "es", "fr", "de"],
         },

@@ -19,5 +19,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Give `; did you mean 'a'?` for the name that is nearest, or nothing when none is near."""
     from difflib import get_close_matches  # only on the way to an error
 
-    near = get_close_matches(word[:_LONGEST], list(known), n=1)
+    known = list(known)
+    ends = [name for name in known if word and name.endswith(word)]
+    if len(ends) == 1:  # 0007, for inc-2026-0007
+        return f"; did you mean {ends[0]!r}?"
+    near = get_close_matches(word[:_LONGEST], known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

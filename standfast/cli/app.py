@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # it gives it back to the kernel, which takes it anyway.
     atexit.register(gc.freeze)
     given = sys.argv[1:] if arguments is None else arguments
+    _open_closed_streams()
     try:
         status = _run(given)
         sys.stdout.flush()
@@ -71,6 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.FAILED
     return status
+
+
+def _open_closed_streams() -> None:
+    """Give a stream that whoever started us had closed (`<&-`): nothing to read, nowhere to tell.
+
+    Python has None in its place, on which every question and every answer would end in an error.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _run(given: Sequence[str]) -> int:

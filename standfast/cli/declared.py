@@ -74,7 +74,7 @@ class Parameter:
     @property
     def shown(self) -> str:
         """What an error calls it: the first long name of an option, the word of an argument."""
-        return self.on[-1] if self.on else self.declared.metavar or self.name
+        return self.on[-1] if self.on else self.declared.metavar or self.name.upper()
 
 
 @dataclass(frozen=True, kw_only=True)

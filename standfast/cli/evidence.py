@@ -1,5 +1,6 @@
 """`standfast evidence`: what was frozen, and whether it still is what was sealed."""
 
+from datetime import datetime
 from typing import Annotated
 
 from standfast.cli.call import Call
@@ -7,6 +8,7 @@ from standfast.cli.declared import Argument, Group, command, group
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
 from standfast.errors import ExitStatus
+from standfast.local_time import second
 
 
 def add_to(app: Group) -> None:
@@ -41,13 +43,14 @@ def list_evidence(
     from standfast.config import load
     from standfast.operations.frozen import frozen
 
-    found = frozen(load(call.config_file), incident)
+    config = load(call.config_file)
+    found, zone = frozen(config, incident), config.organisation.time_zone
     rows = [
         [
             one.incident,
             one.source,
-            one.collected_at[:19],
-            counted(one.files, "file"),
+            second(datetime.fromisoformat(one.collected_at), zone) if one.collected_at else "",
+            "DAMAGED" if one.problems else counted(one.files, "file"),
             str(one.folder),
         ]
         for one in found

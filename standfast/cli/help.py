@@ -4,6 +4,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from standfast.cli.declared import Argument, Command, Group, Parameter
 from standfast.errors import EXIT_STATUS_MEANING
@@ -16,6 +17,7 @@ Everywhere:
   --json             One JSON document on standard output.
 """
 _HELP = ("--help", "Show this message and exit.")
+_TAKES = {str: "TEXT", Path: "PATH", int: "N", float: "NUMBER"}
 _VERSION = ("--version", "Print which version this is.")
 
 
@@ -60,21 +62,20 @@ def _parts(at: Command | Group, width: int) -> Iterator[str]:
 
 def _usage(one: Parameter) -> str:
     brackets = "{%s}" if one.is_required else "[%s]"
-    return brackets % one.shown + ("..." if one.is_list else "")
+    return brackets % one.shown.removesuffix("...") + ("..." if one.is_list else "")
 
 
 def _row(one: Parameter) -> tuple[str, str]:
     """Give what is written of a parameter: its names, and all that is said about it."""
-    kind = one.kind.__name__
-    takes = f"<list[{kind}]>" if one.is_list else f"<{kind.lower()}>"
     notes = []
     if isinstance(one.declared, Argument):
-        names = f"{one.shown} {takes}"
+        names = one.shown
     elif one.kind is bool:
         names = " / ".join([", ".join(one.on), *one.off])
-        notes = [f"default: {one.on[-1].lstrip('-')}"] if one.off else []
+        usual = (one.on if one.default else one.off)[-1:]
+        notes = [f"default: {usual[0].lstrip('-')}"] if one.off else []
     else:
-        names = f"{', '.join(one.on)} {one.declared.metavar or takes}"
+        names = f"{', '.join(one.on)} {one.declared.metavar or _TAKES[one.kind]}"
         notes = [] if one.is_required or not one.default else [f"default: {one.default}"]
         notes += [] if one.declared.min is None else [f"x>={one.declared.min}"]
     notes += ["required"] if one.is_required else []

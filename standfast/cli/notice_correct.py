@@ -72,9 +72,11 @@ def correct(
             "recipients": planned.recipients,
             "refused": planned.refused,
             "needs_approvals": planned.needs_approvals,
+            "warnings": [*planned.warnings],
         },
         [
             f"{planned.step} is planned: to the {people} who got {wrong}; {needs}.",
+            *(f"Warning: {warning}." for warning in planned.warnings),
             f"Next: `standfast incident {next_}`.",
         ],
     )

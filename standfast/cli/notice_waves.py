@@ -8,7 +8,7 @@ from standfast.cli.incident_words import IncidentArgument, the_incident
 from standfast.cli.output import Line
 from standfast.counted import counted
 from standfast.errors import ExitStatus
-from standfast.records import DeliveryState, EffectState, Json, timestamp
+from standfast.records import DeliveryState, EffectState, Json, Mode, timestamp
 
 StepArgument = Annotated[
     str | None, Argument(metavar="STEP", help="The step of the playbook that tells people.")
@@ -54,8 +54,9 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         rows, now = place.ledger.notices.of_incident(incident_id), place.clock()
         heard = place.ledger.deliveries.counts(incident_id)
         short = tallies(place, incident_id)
+        is_exercise = place.ledger.incidents.get(incident_id).mode is Mode.EXERCISE
     document: list[Json] = []
-    lines: list[Line] = []
+    lines: list[Line] = ["EXERCISE. Nobody outside is written to."] if is_exercise else []
     for row in rows:
         counts = {state.value: row.counts.get(state, 0) for state in EffectState}
         told_of = heard.get((row.step, row.round), {})
@@ -101,9 +102,11 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
                 f"    {row.waiting:,} follow the first; `standfast notice go {incident_id} "
                 f"{row.step}` sends them now"
             )
+    if not rows:
+        lines.append(f"{incident_id} has told nobody, and no notice of it is planned yet.")
     call.say(
         {"incident": incident_id, "notices": document},
-        lines or [f"{incident_id} has told nobody, and no notice of it is planned yet."],
+        lines,
     )
     return ExitStatus.DONE
 

@@ -25,7 +25,9 @@ AsPerson = Annotated[
         help="Who opens it, signed in; without, each approval needs one more person.",
     ),
 ]
-Exercise = Annotated[bool, Option("--exercise", help="Twins only: nothing live can be reached.")]
+Exercise = Annotated[
+    bool, Option("--exercise", help="Rehearse with stand-ins: nothing live can be reached.")
+]
 NoWait = Annotated[
     bool, Option("--no-wait", help="Only note it in the ledger; somebody else carries it on.")
 ]

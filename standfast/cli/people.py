@@ -79,9 +79,17 @@ def add(
     after a day.
     """
     from standfast.operations.decisions import known_person
-    from standfast.operations.enrolment import enrol_person
+    from standfast.operations.enrolment import enrol_person, refuse_unfit
 
     with call.place() as place:
+        refuse_unfit(
+            place,
+            name=name,
+            full_name=full_name,
+            mail=mail,
+            roles=role or (),
+            accounts=account or (),
+        )
         enrolled_by = None
         if as_person is not None:
             known = passphrase(call, as_passphrase_file, as_person)

@@ -139,14 +139,19 @@ def list_leavers(
         "unclear": sum(bool(one.unclear) for one in found.everybody),
         "exit_status": int(found.exit_status),
     }
-    lines: list[Line] = [f"{counted(len(found.everybody), 'person has', 'people have')} left."]
+    gone = len(found.everybody)
+    lines: list[Line] = [
+        f"{counted(gone, 'person has', 'people have')} left."
+        if gone
+        else "Nobody has left, as far as the imported lists say."
+    ]
     if rows:
         lines.append(Table(rows=rows, indent=2))
         lines.append(
             "Next: `standfast incident list --open` has their plans; a name that is not listed may "
             "be somebody else's: look whose it is."
         )
-    else:
+    elif gone:
         lines.append("None of them gets in anywhere.")
     call.say(document, lines)
     return found.exit_status

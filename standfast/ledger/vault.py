@@ -49,9 +49,15 @@ class Vault:
     def create(self, scope: str) -> None:
         """Make the key of a scope, durably; leave it alone when it is there."""
         path = self._path(scope)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_suffix(f".{secrets.token_hex(8)}.draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        except PermissionError:
+            raise ConfigurationError(
+                f"no key of the ledger can be made in {self._folder}: this user may not write "
+                "there; run as the user who owns it"
+            ) from None
         try:
             os.write(descriptor, self._random(_KEY_BYTES))
             os.fsync(descriptor)
@@ -132,6 +138,11 @@ class Vault:
                 raise ConfigurationError(
                     f"the ledger's key {scope!r} is not in {self._folder}: it was erased, or "
                     "`ledger.keys` names the wrong folder; without it these columns stay closed"
+                ) from None
+            except OSError as error:
+                raise ConfigurationError(
+                    f"the ledger's key {scope!r} in {self._folder} cannot be read: "
+                    f"{error.strerror}; run as the user who owns it"
                 ) from None
             if len(key) != _KEY_BYTES:
                 raise Damaged(f"the ledger's key {scope!r} in {self._folder} is not whole")

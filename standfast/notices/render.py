@@ -23,6 +23,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from standfast.errors import Problem, TemplateInvalid
+from standfast.nearest import did_you_mean
 from standfast.notices.grammar import environment, read
 from standfast.notices.markup import markup_problems
 from standfast.notices.plain import is_one_line
@@ -143,7 +144,12 @@ def prepare(template: Template, context: JsonObject, *, banner: bool = False) ->
     )
     problems: list[Problem] = []
     prepared: dict[str, PreparedParts] = {}
-    warnings: list[str] = []
+    warnings = [
+        f"{template.name}: {name!r} has {one!r}, which is no code and is shown as written"
+        f"{did_you_mean(one, variable.labels)}"
+        for name, variable in template.variables.items()
+        for one in variable.no_codes(values[name])
+    ]
     for language, parts in template.languages.items():
         local: dict[str, Json] = {
             name: variable.in_language(values[name], language)

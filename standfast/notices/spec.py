@@ -26,6 +26,7 @@ from standfast.config.reading import read
 from standfast.config.section import Section, setting
 from standfast.config.written import key_text
 from standfast.errors import Problem, TemplateInvalid
+from standfast.nearest import did_you_mean
 from standfast.notices.dates import in_language as date_in_language
 from standfast.notices.dates import is_unclear
 from standfast.notices.plain import is_one_line, is_some_lines
@@ -129,6 +130,16 @@ class Variable(Section):
         if self.labels and isinstance(value, list | tuple):
             return all(entry in self.labels for entry in value)
         return True
+
+    def no_codes(self, value: Json) -> list[str]:
+        """Give what was probably meant as a code and is none: `bank-detials`."""
+        if not self.labels or isinstance(value, Mapping):
+            return []
+        if isinstance(value, str):
+            is_word = len(value.split()) == 1
+            return [value] if is_word and value not in self.labels else []
+        entries = [str(one) for one in value] if isinstance(value, list | tuple) else []
+        return [one for one in entries if one not in self.labels and did_you_mean(one, self.labels)]
 
     def _labelled(self, text: str, language: str) -> str:
         words = self.labels.get(text)

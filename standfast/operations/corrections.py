@@ -39,6 +39,7 @@ class Correction:
     recipients: int
     refused: int
     needs_approvals: int
+    warnings: tuple[str, ...]  # of what its readers will not get as it was meant
 
 
 def correct(
@@ -104,6 +105,7 @@ def correct(
                 recipients=len(leaves),
                 refused=len(drafts) - len(leaves),
                 needs_approvals=expansion.needs_approvals,
+                warnings=prepared.warnings,
             )
 
 

@@ -16,6 +16,7 @@ Rules
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from standfast.counted import counted
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question
 from standfast.nearest import did_you_mean
@@ -239,7 +240,8 @@ def settle(
         )
     if len(rows) != 1:
         raise UsageError(
-            f"{len(rows)} unknown effects of {incident_id} begin with {token!r}; "
+            f"{counted(len(rows), 'unknown effect')} of {incident_id} with a name that begins with "
+            f"{token!r}; "
             f"`standfast incident status {incident_id} --targets` lists them"
         )
     who = speaker(place, place.ledger.incidents.state(incident_id), rows[0].step, by)

@@ -25,6 +25,7 @@ from standfast.config.backup import BackupSetConfig
 from standfast.config.services import ServiceConfig
 from standfast.continuity.objectives import Judgement, RpoBasis, between, milliseconds, minutes
 from standfast.continuity.services import recovery_order
+from standfast.counted import counted
 from standfast.errors import Damaged, ExitStatus, StandfastError
 from standfast.ledger.run_row import RunRow
 from standfast.operations.damage import is_damage_behind
@@ -193,7 +194,7 @@ def _restore(
             name=HASHES,
             service="",
             state=CheckState.FAILED if seen.is_damaged else CheckState.PASSED,
-            reason=f"{seen.result.files} files agree"
+            reason=f"{counted(seen.result.files, 'file agrees', 'files agree')}"
             + (f", {missing} were not brought back as they were" if missing else ""),
             took_ms=milliseconds(seen.restored_at - started),
         )

@@ -38,7 +38,7 @@ def enrol_person(
 
     Raises UsageError for a name that was used before and for whatever does not fit.
     """
-    _refuse_unfit(place, name, full_name, mail, roles, accounts)
+    refuse_unfit(place, name=name, full_name=full_name, mail=mail, roles=roles, accounts=accounts)
     credential = enrol(passphrase)
     return place.ledger.people.enrol(
         name=name,
@@ -89,19 +89,31 @@ def _canonical(place: Place, accounts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _refuse_unfit(
+def _is_used(place: Place, name: str) -> bool:
+    try:
+        place.ledger.people.get(name)
+    except UsageError:
+        return False
+    return True
+
+
+def refuse_unfit(
     place: Place,
+    *,
     name: str,
     full_name: str,
     mail: str,
     roles: Sequence[str],
     accounts: Sequence[str],
 ) -> None:
+    """Raise UsageError for what does not fit, before anybody is asked for a passphrase."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             "a sign-in name has small letters, digits, dots, - and _, begins with a letter and "
             "has at most 64 characters"
         )
+    if _is_used(place, name):
+        raise UsageError(f"a person {name!r} was enrolled before; choose another name")
     if not full_name.strip() or len(full_name) > _LONGEST_FULL_NAME or not full_name.isprintable():
         raise UsageError("--full-name takes one line of at most 200 characters")
     try:

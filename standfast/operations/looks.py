@@ -46,7 +46,7 @@ _DONE_WORDS = {
     "deadlines.start": "written down",
     "notices.prepare": "written",
     "notices.send": "told",
-    PAGE: "approvers paged",
+    PAGE: "paged",
 }
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
 _NOBODYS = ("evidence.", "backup.", "service.")  # what their targets are called is no person's name
@@ -93,10 +93,10 @@ class Tally:
 
     @property
     def sentence(self) -> str:
-        """`487 locked, 13 not`, or `25 locked`."""
+        """`1,487 locked, 13 not`, or `25 locked`."""
         word = _DONE_WORDS.get(self.verb, "done")
         short = sum(one.count for one in self.missed)
-        return f"{self.done} {word}, {short} not" if short else f"{self.done} {word}"
+        return f"{self.done:,} {word}, {short:,} not" if short else f"{self.done:,} {word}"
 
     def as_json(self) -> JsonObject:
         """Give it for `--json`."""

@@ -61,12 +61,12 @@ class Tally:
         for heading, counts in (("languages", self.languages), ("why", self.whys)):
             # A reason that one person alone has may say who it is.
             common = [(name, number) for name, number in counts.most_common(8) if number > 1]
-            few = [f"{name} {number}" for name, number in common if name != OTHERS]
+            few = [f"{name} {number:,}" for name, number in common if name != OTHERS]
             if rest := people - sum(number for name, number in common if name != OTHERS):
-                few.append(f"{OTHERS} {rest}")
+                few.append(f"{OTHERS} {rest:,}")
             lines.append(f"{heading}: {', '.join(few)}")
         if self.waiting:
-            lines.append(f"first {people - self.waiting}, then the other {self.waiting}")
+            lines.append(f"first {people - self.waiting:,}, then the other {self.waiting:,}")
         return lines
 
 

@@ -321,9 +321,9 @@ def _step_lines(step: PlannedStep) -> list[str]:
     if step.impossible:
         lines.append(f"CANNOT BE CARRIED OUT: {step.impossible}")
     if step.kind is StepKind.DO and step.targets:
-        where = ", ".join(f"{count} through {name}" for name, count in step.by_adapter.items())
+        where = ", ".join(f"{count:,} through {name}" for name, count in step.by_adapter.items())
         lines.append(where)
-    lines += [f"refused: {count}, {reason}" for reason, count in step.refused.items()]
+    lines += [f"refused: {count:,}, {reason}" for reason, count in step.refused.items()]
     lines += step.notes
     if step.condition and not step.is_left_out:
         lines.append(f"only if {condition(step.condition)}")

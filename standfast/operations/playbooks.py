@@ -65,8 +65,8 @@ def named(config: Config | None, name: str) -> Path:
     there = files(config)
     if name not in there:
         raise UsageError(
-            f"there is no playbook {name!r}; {there_are(name, there)}. A file is named with its "
-            "ending: ./mine.yaml"
+            f"there is no playbook {name!r} (a file is named with its ending: ./mine.yaml); "
+            f"{there_are(name, there)}"
         )
     return there[name]
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from standfast.counted import counted
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.effects import Draft, EffectRow
 from standfast.ledger.incidents import Expansion, IncidentRow
@@ -193,8 +194,9 @@ def _undoable(
     missing = [name for name in targets if name not in by_name]
     if missing:
         raise UsageError(
-            f"{len(missing)} of the accounts named are not locked by this incident, the first is "
-            f"number {list(targets).index(missing[0]) + 1} in your list"
+            f"{counted(len(missing), 'account that you name is', 'accounts that you name are')} "
+            "not locked by this incident, the first is number "
+            f"{list(targets).index(missing[0]) + 1} in your list"
         )
     meant = {row.token for name in targets for row in by_name[name]}
     return [row for row in acts if row.token in meant]

@@ -308,3 +308,59 @@ def test_the_version_is_told_by_the_script_and_by_the_module(desk: Desk) -> None
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, told, "")
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "status", "says"),
+    [
+        (
+            "<&-",
+            "people add zoe --full-name Zoe --mail zoe@example.com",
+            2,
+            "the passphrase of zoe",
+        ),
+        (">&-", "status", 0, ""),
+        ("2>&-", "nosuch", 2, ""),
+    ],
+)
+def test_a_stream_that_is_closed_is_no_accident(
+    closed: str, words: str, status: int, says: str, place: Path, desk: Desk
+) -> None:
+    command = f"exec {sys.executable} -m standfast -c {place}/standfast.toml {words} {closed}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == status, done
+    assert says in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "unexpected" not in done.stderr
+
+
+def test_a_key_of_the_ledger_that_cannot_be_read_is_named(place: Path, desk: Desk) -> None:
+    """Root reads everything, but nobody reads a folder as a file."""
+    key = place / "keys/ledger/installation.key"
+    key.unlink()
+    key.mkdir()
+    for words in (("lock", "alice", "--exercise"), ("incident", "list"), ("people", "list")):
+        answer = desk.run(*words)
+        assert "unexpected" not in answer.err
+        assert answer.status in (0, 2)
+    answer = desk.run("lock", "alice", "--exercise")
+    assert answer.status == 2
+    assert f"the ledger's key 'installation' in {key.parent} cannot be read" in answer.err
+    failed = [one for one in desk.json("check")["checks"] if one["verdict"] == "fail"]
+    assert "cannot be read" in str(failed)
+
+
+def test_whoever_cannot_be_enrolled_is_told_before_a_passphrase_is_asked_for(
+    desk: Desk, quiet_place: Path
+) -> None:
+    who = ("--full-name", "Dana Ray", "--mail", "dana@example.com")
+    assert "was enrolled before" in desk.run("people", "add", "dana", *who).err
+    assert "a sign-in name has small letters" in desk.run("people", "add", "x y", *who).err
+    mail = desk.run("people", "add", "zoe", "--full-name", "Zoe", "--mail", "nowhere")
+    assert "--mail takes a mail address" in mail.err

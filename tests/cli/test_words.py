@@ -9,6 +9,7 @@ from standfast.cli.declared import Argument, Command, Group, Option, command, gr
 from standfast.cli.help import help_of
 from standfast.cli.words import find, values_of
 from standfast.errors import ExitStatus, UsageError
+from tests.cli.desk import Desk
 
 
 def take(
@@ -157,6 +158,10 @@ def test_a_command_that_is_not_there_is_answered_with_the_nearest(
     assert str(caught.value).startswith(message)
 
 
+def test_a_switch_that_is_off_by_itself_says_so(desk: Desk) -> None:
+    assert "[default: no-sync]" in " ".join(desk.run("backup", "restore", "--help").out.split())
+
+
 def test_a_help_has_everything_that_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "70")
     found, _ = find(declared(), ["backup", "take"])
@@ -170,14 +175,14 @@ Usage: standfast backup take [OPTIONS] {POINT} [PATTERN]...
   In another paragraph.
 
 Arguments:
-  POINT <str>          Which.  [required]
-  PATTERN <list[str]>
+  POINT    Which.  [required]
+  PATTERN
 
 Options:
   --to DIR                Where.
   -i, --input NAME=VALUE
-  --most <int>            How many.  [x>=1]
-  --share <float>         [default: 0.5]
+  --most N                How many.  [x>=1]
+  --share NUMBER          [default: 0.5]
   --sync / --no-sync      Wait.  [default: sync]
   --owner
   --help                  Show this message and exit.

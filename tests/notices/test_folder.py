@@ -148,3 +148,23 @@ def test_no_notice_speaks_of_what_a_reader_of_paper_cannot_do(template: Template
             assert not re.search(r"\bclick|this message has no|enlace, a prop|absichtlich", text), (
                 language
             )
+
+
+def test_a_mistyped_code_is_warned_of_before_anybody_reads_it() -> None:
+    template = TEMPLATES["customers-data-theft"]
+    context = {**template.example_context(), "data_concerned": ["bank-detials", "your shoe size"]}
+    (warned,) = [one for one in prepare(template, context).warnings if "no code" in one]
+    assert warned == (
+        "customers-data-theft: 'data_concerned' has 'bank-detials', which is no code and is shown "
+        "as written; did you mean 'bank-details'?"
+    )
+    correction = TEMPLATES["wrong-notice-correction"]
+    wrong = {**correction.example_context(), "what_happened": "not-concernd"}
+    (warned,) = [one for one in prepare(correction, wrong).warnings if "no code" in one]
+    assert warned.endswith("; did you mean 'not-concerned'?")
+    assert not [
+        one
+        for each in TEMPLATES.values()
+        for one in prepare(each, each.example_context()).warnings
+        if "no code" in one
+    ]

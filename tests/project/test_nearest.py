@@ -9,6 +9,12 @@ def test_a_name_that_is_not_known_is_answered_with_those_there_are_and_the_neare
     assert there_are("main", []) == "there are: none"
 
 
+def test_the_end_of_a_name_is_enough_to_say_which_was_meant() -> None:
+    known = ["inc-2026-0001", "inc-2026-0002"]
+    assert there_are("0002", known).endswith("; did you mean 'inc-2026-0002'?")
+    assert "did you mean" not in there_are("", known)
+
+
 def test_a_thousand_names_are_not_all_listed_and_the_nearest_still_is() -> None:
     told = there_are("inc-2026-0999x", [f"inc-2026-{number:04}" for number in range(1, 1001)])
     assert "and 970 more" in told
