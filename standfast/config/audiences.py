@@ -89,7 +89,8 @@ class CsvAudienceConfig(_Audience):
         "`postal_1` must be there; `key` (the person; the address without it), `name`, `language`, "
         "`why`, `is_minor`, `is_deceased`, `born_on`, `died_on` and `postal_1` to `postal_6` (the "
         "lines of a letter below the name) are known; any other name becomes a slot that a "
-        "template may use as `{{ recipient.NAME }}`. Columns that are not listed are not read.",
+        "template may use as `{{ recipient.NAME }}`. Columns that are not listed are not read. "
+        "Without this setting, columns that have one of these names are, but for `address`.",
         examples=[{"address": "email", "name": "full_name", "key": "customer_id"}],
     )
 

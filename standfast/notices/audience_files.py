@@ -18,7 +18,9 @@ from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.notices.audience import (
+    FLAG_COLUMNS,
     NO_RULES,
+    POSTAL_COLUMNS,
     Audience,
     Row,
     Rules,
@@ -29,6 +31,8 @@ from standfast.notices.audience import (
 LARGEST_FIELD = 64 * 1024 * 1024  # characters; beyond it a CSV file is refused
 
 Done = TypeVar("Done")
+# Not `address`, which in other people's files is mostly a postal one.
+_OUR_NAMES = ("key", "why", *FLAG_COLUMNS, *POSTAL_COLUMNS)
 _READS = frozenset(
     {
         sqlite3.SQLITE_SELECT,
@@ -44,13 +48,17 @@ def csv_audience(
 ) -> Audience:
     """Read a CSV file with a header; `columns` maps our names to the file's.
 
-    UTF-8, with commas, semicolons or tabs, whichever the header has most of. Unless strict, only
-    the address has to be among the columns. Raises ConfigurationError when the file, a column or a
-    closing quote is missing.
+    UTF-8, with commas, semicolons or tabs, whichever the header has most of. Unless strict, only an
+    address has to be among the columns, and what the header calls by our own names (`is_minor`,
+    `postal_1`) is read as well. Raises ConfigurationError when the file, a column or a closing
+    quote is missing.
     """
     check_columns(columns)
-    needed = columns.values() if is_strict else [columns["address"]]
     with _csv(path) as (reader, header):
+        if not is_strict:
+            columns = {**columns, **{name: name for name in _OUR_NAMES if name in header}}
+        is_by_post = not is_strict and "postal_1" in header
+        needed = columns.values() if is_strict else [columns["address"]] * (not is_by_post)
         missing = sorted(set(needed) - set(header))
         if missing:
             # The header is not shown: in a file without one, it is the first customer.

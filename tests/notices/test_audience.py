@@ -72,6 +72,25 @@ def test_of_columns_that_nobody_chose_only_the_address_is_needed(file: Path) -> 
         read(file, is_strict=False)
 
 
+def test_of_columns_that_nobody_chose_those_with_our_names_are_read_too(file: Path) -> None:
+    file.write_text(
+        "email,name,is_minor,postal_1,postal_2\n"
+        "ana@shop.test,Ana,,,\n"
+        "kid@shop.test,Kid,yes,,\n"
+        ",Ben,,12 Street,London\n"
+    )
+    found = read(file, is_strict=False)
+    assert [one.name for one in found.recipients] == ["Ana", "Ben"]
+    assert found.recipients[1].postal == ("Ben", "12 Street", "London")
+    assert [one.name for one in found.held] == ["Kid"], "a child is not written to by itself"
+    file.write_text("name,postal_1,postal_2\nBen,12 Street,London\n")
+    assert len(read(file, is_strict=False).recipients) == 1
+    # What somebody chose is all that is read.
+    file.write_text("email,name,lang,is_minor\nkid@shop.test,Kid,en,yes\n")
+    columns = {"address": "email", "name": "name", "language": "lang"}
+    assert len(read(file, columns).recipients) == 1
+
+
 def test_every_row_is_accounted_for_by_number(file: Path) -> None:
     written(
         file,
