@@ -263,7 +263,7 @@ class _Run:
         consistent_at = self._started
         problem = None
         try:
-            with source.opened(scratch, self._now) as opened:
+            with source.opened(scratch, self._now) as opened, closing(self._taker.same_files):
                 consistent_at = opened.consistent_at
                 self._left_out.append(opened.left_out)
                 apart = None if reading is None else reading.of(source, opened)

@@ -29,6 +29,7 @@ from backup.writing.blobs import BlobSink
 from backup.writing.chunks import SMALL_FILE_BYTES, level_for, windows
 from backup.writing.earlier import Earlier
 from backup.writing.entries import another_name, as_first_name, metadata_text, new_row
+from backup.writing.linked import LinkedFiles
 from backup.writing.pages import ManifestBuilder
 from backup.writing.places import MARK_LENGTH, MOST_REFS, KeptPage, Outline, Row, Vector
 from backup.writing.send_log import SendLog
@@ -106,14 +107,13 @@ class Taker:
         self._night = started.toordinal() % _NIGHTS
         self._on_step = on_step
         self._on_chunks = on_chunks
-        self._same_files: dict[tuple[int, int], Row] = {}
+        self.same_files = LinkedFiles()  # of the source that is taken; to be closed with it
         self._same: _SamePage | None = None
         self._expected: Outline
         self.counts = Counts()
 
     def take(self, source: OpenSource) -> Iterator[None]:
         """Take every path of a source; yields now and then, when all so far may be committed."""
-        self._same_files.clear()
         prefix = source.name.encode() + b"/"
         if self._earlier.is_empty:
             source.read_along()
@@ -142,7 +142,6 @@ class Taker:
 
     def take_apart(self, source: "SourceApart") -> Iterator[None]:
         """Take every path of a source that is read by another process; nothing of it is known."""
-        self._same_files.clear()
         prefix = source.name.encode() + b"/"
         for item in source.scan():
             if isinstance(item, Unread):
@@ -283,7 +282,7 @@ class Taker:
     def _row(self, source: Readable, found: Found, path: bytes) -> Row | None:
         known = self._earlier.find(path)
         before = None if known is None else known[0]
-        first = self._same_files.get(found.same_file) if found.same_file else None
+        first = self.same_files.find(found.same_file) if found.same_file else None
         if first is not None:
             row = another_name(path, first)
         elif known is not None and self._is_unchanged(found, *known):
@@ -294,7 +293,7 @@ class Taker:
                 return None
             row = read
         if found.same_file is not None and first is None:
-            self._same_files[found.same_file] = row
+            self.same_files.add(found.same_file, row)
         self._tally(found, row, before)
         return row
 

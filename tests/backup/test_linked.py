@@ -1,0 +1,87 @@
+"""Files with several names: found again however many there are."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backup.writing import linked
+from backup.writing.linked import LinkedFiles
+from backup.writing.places import Frame, PendingBlob, Place, Ref, Row
+from tests.backup.site import Site
+from tests.backup.trees import KIB, describe, noise
+
+HIGHEST = 2**64 - 1  # of what a file system may number its files with
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[LinkedFiles]:
+    monkeypatch.setattr(linked, "_FEW", 10)
+    with closing(LinkedFiles()) as files:
+        yield files
+
+
+def row(number: int, *blobs: Ref) -> Row:
+    return Row(path=b"a/%d" % number, text=f"row {number}", size=9, vector=(1, 2), blobs=[*blobs])
+
+
+def place(number: int) -> Place:
+    return Place(number, 0, 10, 0, 9, f"{number:064x}", -1)
+
+
+def test_of_many_files_each_is_found(files: LinkedFiles) -> None:
+    rows = {(7, HIGHEST - number): row(number, place(number)) for number in range(1000)}
+    for file, one in rows.items():
+        assert files.find(file) is None
+        files.add(file, one)
+    for file, one in rows.items():
+        found = files.find(file)
+        assert found is not None
+        assert (found.path, found.text, found.blobs) == (one.path, one.text, one.blobs)
+        assert (found.size, found.vector, found.lists) == (one.size, one.vector, one.lists)
+        assert isinstance(found.blobs[0], Place)
+    assert len(files._rows) <= 30
+    assert files.find((8, HIGHEST)) is None
+
+
+def test_what_has_no_place_yet_is_given_as_it_is_until_it_has_one(files: LinkedFiles) -> None:
+    blobs = [PendingBlob(frame=Frame(), inner=0, length=9, id=f"{n:064x}") for n in range(100)]
+    rows = [row(number, blob) for number, blob in enumerate(blobs)]
+    for number, one in enumerate(rows):
+        files.add((7, number), one)
+        assert files.find((7, number)) is one
+    for number, one in enumerate(rows):
+        one.blobs[:] = [place(number)]
+    for number in range(100, 120):
+        files.add((7, number), row(number, place(number)))
+    assert len(files._rows) < 100
+    found = files.find((7, 3))
+    assert found is not None
+    assert found.blobs == [place(3)]
+
+
+def test_a_tree_of_many_hard_links_comes_back_as_one(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linked, "_FEW", 10)
+    source = tmp_path / "source"
+    for folder in ("a", "b", "c"):
+        (source / folder).mkdir(parents=True)
+    for number in range(120):
+        first = source / f"a/{number:03}"
+        first.write_bytes(noise(200 * KIB, number))  # packs fill while the names still come
+        os.link(first, source / f"b/{number:03}")
+        if number % 2:
+            os.link(first, source / f"c/{number:03}")
+    expected = describe(source)
+    for night in range(2):
+        result = site.back_up(source, interim_packs=1)
+        assert (result.complete, result.files) == (True, 300)
+        assert result.bytes_new < 1.2 * 120 * 200 * KIB
+        out = tmp_path / f"out-{night}"
+        assert site.restore("latest", out).problems == ()
+        assert describe(out / "files") == expected
+        names = [path for path in (out / "files").rglob("*") if path.is_file()]
+        assert len({path.stat().st_ino for path in names}) == 120
