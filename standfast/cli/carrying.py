@@ -19,8 +19,8 @@ from standfast.local_time import minute
 from standfast.records import Json, JsonObject, Mode, timestamp
 
 if TYPE_CHECKING:
-    from standfast.operations.incident import Outcome
     from standfast.operations.looks import Tally
+    from standfast.operations.outcome import Outcome
     from standfast.operations.place import Place
     from standfast.playbook.engine import State, StepView
     from standfast.reports.contents import Duties

@@ -20,7 +20,7 @@ IncidentArgument = Annotated[
 ]
 CARRIED: dict[ExitStatus, str] = {
     ExitStatus.DONE: "every step is done",
-    ExitStatus.FAILED: "a step reached no target, or an approver said no",
+    ExitStatus.FAILED: "a step reached no target, whatever else waits; or an approver said no",
     ExitStatus.USAGE: "there is no such incident or step",
     ExitStatus.PARTIAL: "487 of 500 accounts are locked; each of the others has its reason",
     ExitStatus.REFUSED: "an approval does not count; nothing was done",

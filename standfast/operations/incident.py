@@ -10,13 +10,13 @@ Rules
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from standfast.deadlines.facts import Facts
-from standfast.errors import ExitStatus, Refused, StandfastError
+from standfast.errors import Refused, StandfastError
 from standfast.ledger.effects import Draft, effect_token, scope_of
 from standfast.ledger.incidents import Expansion
 from standfast.ledger.runs import LEASE
@@ -28,6 +28,7 @@ from standfast.operations.deadlines import refuse_blocked
 from standfast.operations.escalation import ask, escalate
 from standfast.operations.lanes import Lanes
 from standfast.operations.notice_plan import NoticePlan
+from standfast.operations.outcome import Outcome, gravest
 from standfast.operations.place import Place
 from standfast.operations.waiting import is_soon, is_worth_waiting, longest_wait
 from standfast.operations.waves import due_notices, release_due
@@ -46,7 +47,7 @@ from standfast.playbook.engine import (
 )
 from standfast.playbook.inputs import load_inputs
 from standfast.playbook.model import Step
-from standfast.playbook.standing import Standing, standing
+from standfast.playbook.standing import standing
 from standfast.records import Mode, StepState
 
 _TELLS = frozenset({"notices.send", "notices.prepare"})
@@ -60,34 +61,6 @@ class Opened:
 
     incident: str
     has_joined: bool  # it was open: the trigger is repeated, or about the same accounts
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Where an incident stands when a runner has ended."""
-
-    incident: str
-    state: State
-    standing: Standing
-    troubles: tuple[str, ...] = ()  # what stopped a lane: a rule, or a fault
-    trouble_status: ExitStatus = ExitStatus.REFUSED  # the gravest of them, when there are any
-
-    @property
-    def unfinished(self) -> tuple[str, ...]:
-        """The steps that began and did not end, or did not begin, in the playbook's order."""
-        begun = {view.step: view for view in (*self.state.steps.values(), *self.state.extra)}
-        names = dict.fromkeys([*(step.name for step in self.state.playbook.steps), *begun])
-        return tuple(name for name in names if name not in begun or not begun[name].state.is_final)
-
-    @property
-    def exit_status(self) -> ExitStatus:
-        if self.troubles:
-            return self.trouble_status
-        if not self.standing.is_over:
-            return ExitStatus.WAITS_FOR_PEOPLE
-        if self.standing.is_failed:
-            return ExitStatus.FAILED
-        return ExitStatus.PARTIAL if self.standing.is_partial else ExitStatus.DONE
 
 
 def open_incident(
@@ -230,17 +203,8 @@ def advance(
         state=outcome.state,
         standing=outcome.standing,
         troubles=tuple(dict.fromkeys(str(error) for error in troubles)),
-        trouble_status=_gravest(error.exit_status for error in troubles),
+        trouble_status=gravest(error.exit_status for error in troubles),
     )
-
-
-def _gravest(found: Iterable[ExitStatus]) -> ExitStatus:
-    """Damage before a fault, a fault before a rule that said no."""
-    there = set(found)
-    for status in (ExitStatus.DAMAGED, ExitStatus.FAILED, ExitStatus.USAGE):
-        if status in there:
-            return status
-    return ExitStatus.REFUSED
 
 
 def expand_step(place: Place, state: State, outside: Outside, step_name: str, round_: int) -> None:

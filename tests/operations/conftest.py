@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from standfast.operations import incident
+from standfast.operations.outcome import Outcome
 from standfast.operations.place import Place
 from standfast.records import Mode
 from tests.operations.places import enrol_people, furnish, place_at
@@ -34,7 +35,7 @@ class Centre:
         )
         return opened.incident
 
-    def advance(self, incident_id: str) -> incident.Outcome:
+    def advance(self, incident_id: str) -> Outcome:
         return incident.advance(self.place, incident_id, "direct")
 
     def mails_to(self, address: str) -> int:

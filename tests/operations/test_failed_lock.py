@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from standfast.accounts.memory import Fault, MemoryDirectory
-from standfast.errors import Refused, UsageError
+from standfast.errors import ExitStatus, Refused, UsageError
 from standfast.notices.senders.memory import Answer, MemorySender
 from standfast.operations import decisions
-from standfast.operations.incident import Outcome, close, look
+from standfast.operations.incident import close, look
+from standfast.operations.outcome import Outcome
 from standfast.playbook.engine import standing_state
 from standfast.records import EffectState, Limits, StepState
 from tests.operations.places import PASSPHRASES
@@ -43,6 +44,17 @@ def test_a_failed_lock_keeps_no_one_untold_and_no_clock_from_starting(
     assert place.twins.told("staff1@example.net") == 1
     decisions.answer(place, case, "customers_affected", "yes", by="lee")
     assert came_to(place.advance(case), "start_clocks") is StepState.DONE
+
+
+def test_a_failed_lock_is_no_mere_question_to_who_reads_the_exit_status(place: TwinPlace) -> None:
+    case = place.open("account-takeover")
+    outcome = place.advance(case)
+    assert outcome.standing.waits_for_people
+    assert outcome.exit_status is ExitStatus.FAILED
+    assert isinstance(place.twins.directory, MemoryDirectory)
+    place.twins.directory.set_enabled("agent01", False)  # somebody locked it by hand
+    decisions.accept(place, case, "lock")
+    assert place.advance(case).exit_status is ExitStatus.WAITS_FOR_PEOPLE
 
 
 def test_a_failed_lock_is_the_next_step_and_a_retry_lets_the_proof_begin(place: TwinPlace) -> None:

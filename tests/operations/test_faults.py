@@ -25,6 +25,7 @@ from standfast.notices.senders import Message, smtp
 from standfast.notices.senders.memory import TAKEN, Answer
 from standfast.operations import decisions, incident, lanes, waiting
 from standfast.operations.actions import expand
+from standfast.operations.outcome import Outcome
 from standfast.operations.pages import page
 from standfast.playbook.engine import State
 from standfast.records import EffectState, Limits, Mode, Result, StepState
@@ -225,7 +226,7 @@ def listed(*, is_active: bool) -> tuple[int, dict[str, str], bytes]:
     return 200, {"Content-Type": "application/scim+json"}, json.dumps(page).encode()
 
 
-def locked_through(tmp_path: Path, liar: Liar) -> tuple[incident.Outcome, str, EffectState]:
+def locked_through(tmp_path: Path, liar: Liar) -> tuple[Outcome, str, EffectState]:
     """Lock agent01 in the liar's directory; give the outcome, the reason and the state."""
     config_file = furnish(tmp_path, timeout_seconds=0.5)
     with place_at(config_file) as known, lying(liar, known.clock):

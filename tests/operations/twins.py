@@ -19,6 +19,7 @@ from standfast.notices.audience import Audience, Recipient
 from standfast.notices.senders import Sender
 from standfast.notices.senders.memory import MemorySender
 from standfast.operations import incident
+from standfast.operations.outcome import Outcome
 from standfast.operations.place import Place
 from standfast.outside import NoticeOf, Outside
 from standfast.procedures import Procedure
@@ -126,7 +127,7 @@ class TwinPlace(Place):
         )
         return opened.incident
 
-    def advance(self, incident_id: str) -> incident.Outcome:
+    def advance(self, incident_id: str) -> Outcome:
         return incident.advance(self, incident_id, "direct")
 
     def run(self, scenario: str, accounts: Sequence[str] = ("agents:agent01",)) -> str:

@@ -1,0 +1,61 @@
+"""Where an incident stands when a runner has ended, and what that is as an exit status.
+
+Rules
+- What the caller does next decides: damage and faults first, then what was not contained, and only
+  then that it waits for people.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from standfast.errors import ExitStatus
+from standfast.playbook.engine import State, standing_state
+from standfast.playbook.standing import Standing
+from standfast.records import StepState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Where an incident stands when a runner has ended."""
+
+    incident: str
+    state: State
+    standing: Standing
+    troubles: tuple[str, ...] = ()  # what stopped a lane: a rule, or a fault
+    trouble_status: ExitStatus = ExitStatus.REFUSED  # the gravest of them, when there are any
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The steps that began and did not end, or did not begin, in the playbook's order."""
+        begun = {view.step: view for view in (*self.state.steps.values(), *self.state.extra)}
+        names = dict.fromkeys([*(step.name for step in self.state.playbook.steps), *begun])
+        return tuple(name for name in names if name not in begun or not begun[name].state.is_final)
+
+    @property
+    def _has_failed(self) -> bool:
+        """Did a step reach no target, and did nobody say "go on" about it?"""
+        return any(
+            standing_state(view) is StepState.FAILED and not view.is_accepted
+            for view in (*self.state.steps.values(), *self.state.extra)
+        )
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """What the caller does next: what failed goes before what waits for people."""
+        if self.troubles:
+            return self.trouble_status
+        if not self.standing.is_over:
+            # That nothing was contained must not look like a question that is still open.
+            return ExitStatus.FAILED if self._has_failed else ExitStatus.WAITS_FOR_PEOPLE
+        if self.standing.is_failed:
+            return ExitStatus.FAILED
+        return ExitStatus.PARTIAL if self.standing.is_partial else ExitStatus.DONE
+
+
+def gravest(found: Iterable[ExitStatus]) -> ExitStatus:
+    """Damage before a fault, a fault before a rule that said no."""
+    there = set(found)
+    for status in (ExitStatus.DAMAGED, ExitStatus.FAILED, ExitStatus.USAGE):
+        if status in there:
+            return status
+    return ExitStatus.REFUSED
