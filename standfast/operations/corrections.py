@@ -1,8 +1,8 @@
 """The correction of a notice that was wrong, to exactly those who got it.
 
 Rules
-- It goes to those who got the wrong notice, or may have: done and unknown. Whose message is known
-  to have bounced or to have been dropped got nothing.
+- It goes to those who got the wrong notice, or may have: done and unknown; also by a step of their
+  own. Whose message is known to have bounced or to have been dropped got nothing.
 - Nothing of the wrong notice may be under way or still to come, or the correction would miss
   somebody: the notice is stopped first.
 - It is a step of its own, with the approvals, the roles and the abort window of the wrong one's.
@@ -128,22 +128,25 @@ def _refuse_twice(place: Place, incident_id: str, step_name: str) -> None:
 
 def _wrong(place: Place, incident_id: str, step_name: str) -> list[EffectRow]:
     refused = place.ledger.steps.refused(incident_id)
-    rows = [
+    sent = [
         row
         for row in place.ledger.effects.of_incident(incident_id)
-        if row.step == step_name and row.verb == _SEND and (row.step, row.round) not in refused
+        if row.verb == _SEND and (row.step, row.round) not in refused
     ]
-    if still := sum(row.state in _STILL for row in rows):
+    rows = [row for row in sent if row.step == step_name]
+    theirs = {row.token for row in rows}
+    rows += [row for row in sent if row.details.get("settles") in theirs]  # told it apart
+    if still := [row.step for row in rows if row.state in _STILL]:
         raise Refused(
-            f"{still} messages of {step_name} are under way or still to leave; first "
-            f"`standfast notice stop {incident_id} {step_name}`, then correct"
+            f"{len(still)} messages of {still[0]} are under way or still to leave; first "
+            f"`standfast notice stop {incident_id} {still[0]}`, then correct"
         )
     deliveries = place.ledger.deliveries.of_incident(incident_id)
     lost = {token for token, one in deliveries.items() if one.state in _LOST}
     got = [row for row in rows if row.state in _GOT and row.token not in lost]
     if not got:
         raise UsageError(f"nobody got the notice of {step_name!r} in {incident_id}")
-    return got
+    return [*{row.target: row for row in got}.values()]  # a guardian may be among them anyway
 
 
 def _prepared(place: Place, incident_id: str, given: Mapping[str, str], mode: Mode) -> Prepared:

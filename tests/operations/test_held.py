@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from standfast.errors import ApprovalRefused, Refused, UsageError
-from standfast.operations import decisions, held, incident, waves
+from standfast.operations import corrections, decisions, held, incident, waves
 from standfast.operations.accounting import Account, End, account
 from standfast.operations.status import look
 from standfast.records import DeliveryEvent, DeliveryState
@@ -98,6 +98,9 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
         held.tell(place, case, child.mark, to=["pa@example.net"], because=WHY, by="lee")
     with pytest.raises(UsageError, match="not taken back"):
         held.leave_out(place, case, [child.mark], "changed our mind", by="lee")
+    wrong = {"what_happened": "not-concerned"}
+    plan = corrections.correct(place, case, TOLD, wrong, requested_by="dana")
+    assert plan.recipients == 18  # she got the wrong notice as well
     decided = [e for e in place.ledger.timeline(case) if e.action == "held.decided"]
     assert [event.actor for event in decided] == ["lee", "lee", "lee"]
     assert place.ledger.audit.verify().findings == ()
