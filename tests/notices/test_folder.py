@@ -168,3 +168,54 @@ def test_a_mistyped_code_is_warned_of_before_anybody_reads_it() -> None:
         for one in prepare(each, each.example_context()).warnings
         if "no code" in one
     ]
+
+
+# In English those of the California Civil Code, 1798.82(d)(1), under its title.
+HEADINGS = {
+    "en": (
+        "What happened",
+        "What information was involved",
+        "What we are doing",
+        "What you can do",
+        "For more information",
+    ),
+    "es": (
+        "Qué ha ocurrido",
+        "Qué datos suyos están afectados",
+        "Qué estamos haciendo",
+        "Qué puede hacer usted",
+        "Cómo contactarnos",
+    ),
+    "fr": (
+        "Ce qui s’est passé",
+        "Quelles données sont concernées",
+        "Ce que nous faisons",
+        "Ce que vous pouvez faire",
+        "Comment nous joindre",
+    ),
+    "de": (
+        "Was geschehen ist",
+        "Welche Ihrer Daten betroffen sind",
+        "Was wir tun",
+        "Was Sie tun können",
+        "So erreichen Sie uns",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["customers-account-takeover", "customers-data-theft"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_breach_is_told_under_the_headings_that_the_law_asks_for(
+    name: str, language: str
+) -> None:
+    template = TEMPLATES[name]
+    filled = prepare(template, template.example_context()).fill(
+        language, template.example_slots(), "t", address="a@shop.test"
+    )
+    lines = filled.text.splitlines()
+    places = [lines.index(heading) for heading in HEADINGS[language]]
+    assert places == sorted(places)
+    assert all(lines[place + 1].strip() for place in places)
+    titles = re.findall(r"<h2[^>]*>([^<]*)</h2>", filled.html)
+    assert [one for one in titles if one in HEADINGS[language]] == [*HEADINGS[language]]
+    assert language != "en" or filled.subject.startswith("Notice of data breach: ")
