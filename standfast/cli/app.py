@@ -109,6 +109,15 @@ def _run(given: Sequence[str]) -> int:
         return _failed(str(error), error.exit_status, is_json=is_json)
     except BrokenPipeError:
         raise
+    except ModuleNotFoundError as error:
+        if os.environ.get(_DEBUG):
+            raise
+        return _failed(
+            f"{error.name} is missing from this Python, {sys.executable}: run the one that "
+            "Standfast is installed in (.venv/bin/standfast), or install it there whole",
+            ExitStatus.FAILED,
+            is_json=is_json,
+        )
     except Exception as error:
         if os.environ.get(_DEBUG):
             raise

@@ -57,14 +57,9 @@ def init(
         organisation = ask("Name of your organisation", NAME_PLACEHOLDER) if asks else None
     if contact_line is None:
         contact_line = ask("How people reach you", CONTACT_PLACEHOLDER) if asks else None
-    made = set_up(
-        folder,
-        source,
-        organisation=organisation or NAME_PLACEHOLDER,
-        contact_line=contact_line or CONTACT_PLACEHOLDER,
-        now=system_clock(),
-    )
-    is_written = bool(organisation and contact_line)
+    name, line = organisation or NAME_PLACEHOLDER, contact_line or CONTACT_PLACEHOLDER
+    made = set_up(folder, source, organisation=name, contact_line=line, now=system_clock())
+    is_written = name != NAME_PLACEHOLDER and line != CONTACT_PLACEHOLDER
     call.say(made.as_json(), _lines(made, is_written=is_written))
     if asks:
         _enrol_people(call, made)
@@ -101,7 +96,7 @@ def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
 def _enrol_people(call: Call, made: "SetUp") -> None:
     """Offer to enrol the first people: on this day they may approve at once."""
     from standfast.cli.passphrase import passphrase
-    from standfast.operations.enrolment import enrol_person
+    from standfast.operations.enrolment import enrol_person, refuse_unfit
 
     here = Call(config=made.config_file, as_json=False, env=call.env)
     tell("\nTwo people are needed before anything that cannot be taken back.")
@@ -110,14 +105,18 @@ def _enrol_people(call: Call, made: "SetUp") -> None:
         full_name = ask("Full name")
         mail = ask("Mail address")
         roles = ask("Roles, with commas between", "duty-manager")
+        wanted = [role.strip() for role in roles.split(",") if role.strip()]
         try:
             with here.place() as place:
+                refuse_unfit(
+                    place, name=name, full_name=full_name, mail=mail, roles=wanted, accounts=[]
+                )
                 enrol_person(
                     place,
                     name=name,
                     full_name=full_name,
                     mail=mail,
-                    roles=[role.strip() for role in roles.split(",") if role.strip()],
+                    roles=wanted,
                     accounts=[],
                     passphrase=passphrase(here, None, name, is_new=True),
                 )

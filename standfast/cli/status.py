@@ -119,7 +119,7 @@ def _untold(one: "IncidentStatus") -> str:
     """Say how many were not told, and about how many of them a person has to decide."""
     if one.is_closed:
         return "-"  # not counted any more; `notice accounting` has it
-    return f"{one.untold}, {one.held} for a person to decide" if one.held else str(one.untold)
+    return f"{one.untold}, {one.held} for a person to decide" if one.held else f"{one.untold:,}"
 
 
 def _clocks(one: "IncidentStatus", seen: "Status") -> str:

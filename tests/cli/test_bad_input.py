@@ -254,6 +254,18 @@ def test_what_nobody_foresaw_is_one_line_without_its_words(desk: Desk, quiet_pla
         desk.run("status")
 
 
+def test_a_package_that_is_missing_is_named_with_the_python_that_lacks_it(
+    desk: Desk, quiet_place: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'blake3'", name="blake3")
+
+    desk.monkeypatch.setattr("standfast.operations.status.look", broken)
+    answer = desk.run("status")
+    assert answer.status == 1
+    assert answer.err.startswith(f"blake3 is missing from this Python, {sys.executable}")
+
+
 def test_ctrl_c_ends_with_130_and_says_where_what_was_begun_stands(
     desk: Desk, quiet_place: Path
 ) -> None:

@@ -184,16 +184,27 @@ def test_on_a_terminal_the_name_is_asked_for_and_people_are_offered(
     desk: Desk, source: Path
 ) -> None:
     person = ["yes", "dana", "Dana Ray", "dana@example.com", "legal"]
-    typed = iter(["Northern Lights", "", *person, "what?", "n"])
+    unfit = ["yes", "zoe", "Zoe", "nowhere", "legal"]
+    typed = iter(["Northern Lights", "", *person, *unfit, "what?", "n"])
+    asked: list[str] = []
     patch = desk.monkeypatch
     patch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     patch.setattr("builtins.input", lambda: next(typed))
-    patch.setattr("getpass.getpass", lambda _: "a long walk by the sea")
+
+    def type_unseen(what: str) -> str:
+        asked.append(what)
+        return "a long walk by the sea"
+
+    patch.setattr("getpass.getpass", type_unseen)
     answer = desk.run("init", "place", "--source", source)
     assert answer.status == 0
     desk.use(desk.folder / "place/standfast.toml")
     assert load(desk.folder / "place/standfast.toml").organisation.name == "Northern Lights"
     assert desk.json("people", "list")["people"][0]["person"] == "dana"
+    # Enter alone left how to reach them as it was; what does not fit is said before a passphrase.
+    assert "set organisation.name and .contact_line there" in answer.out
+    assert "--mail takes a mail address" in answer.err
+    assert [what for what in asked if "zoe" in what] == []
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
