@@ -59,7 +59,11 @@ class Agents:
 
     def signs_in(self, name: str) -> bool:
         """Does the old password still let somebody in?"""
-        connection = self.slapd.connect(_dn(name), "right")
+        return self.signs_in_with(name, "right")
+
+    def signs_in_with(self, name: str, password: str) -> bool:
+        """Does this password let somebody in?"""
+        connection = self.slapd.connect(_dn(name), password)
         if connection is None:
             return False
         connection.unbind()

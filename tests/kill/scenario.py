@@ -15,7 +15,14 @@ from standfast.operations.watch import resume_incidents
 from standfast.playbook.engine import State
 from standfast.records import Mode, StepState
 from tests.kill.enrolled import PASSPHRASES
-from tests.kill.tracing import Death, Tracer, wrap_files, wrap_ledger, wrap_outside
+from tests.kill.tracing import (
+    Death,
+    Tracer,
+    wrap_files,
+    wrap_ledger,
+    wrap_new_passwords,
+    wrap_outside,
+)
 
 MOST_LOOKS = 400
 
@@ -27,7 +34,7 @@ class Case:
     config_file: Path
     accounts: tuple[str, str]
     env: Mapping[str, str]
-    scenario: str = "small"  # or "telling", which is the notice alone
+    scenario: str = "small"  # or "telling", the notice alone; or "rotating", new passwords alone
     trigger: str = "alert-17"
 
     @property
@@ -44,7 +51,7 @@ class Case:
         return incident.open_incident(
             place,
             self.scenario,
-            {"accounts": list(self.accounts)} if self.scenario == "small" else {},
+            {} if self.scenario == "telling" else {"accounts": list(self.accounts)},
             mode=Mode.LIVE,
             opened_by="dana",
             trigger=self.trigger,
@@ -57,6 +64,7 @@ def trace(log: Path, death: Death | None) -> None:
     wrap_ledger(tracer)
     wrap_outside(tracer)
     wrap_files(tracer)
+    wrap_new_passwords(tracer)
 
 
 def run(case: Case, death: Death | None) -> None:

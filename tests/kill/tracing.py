@@ -170,6 +170,25 @@ def wrap_files(tracer: Tracer) -> None:
     tracer.wrap(Chain, "tell_witness", "append witness", is_within=True)
 
 
+def wrap_new_passwords(tracer: Tracer) -> None:
+    """Every new password that is sealed, and every one that OpenLDAP is given."""
+    from standfast.accounts.ldap_wire import LdapConnection
+    from standfast.accounts.new_secrets import NewSecrets
+
+    tracer.wrap(NewSecrets, "make", "seal", is_within=True)
+    replace = LdapConnection.replace
+
+    @functools.wraps(replace)
+    def traced(self: LdapConnection, dn: str, changes: Any, **more: Any) -> int:
+        act = functools.partial(replace, self, dn, changes, **more)
+        if "userPassword" not in changes:
+            return act()
+        code: int = tracer.reach("set", act, is_within=True)
+        return code
+
+    LdapConnection.replace = traced  # type: ignore[method-assign]
+
+
 def wrap_stores(tracer: Tracer) -> None:
     """Every object put into a store."""
     from backup.stores.directory import DirectoryStore
