@@ -5,8 +5,9 @@
   bytearray that is being viewed.
 """
 
-import mmap
 import threading
+
+from backup.large_memory import large_memory
 
 _MOST_KEPT = 16
 
@@ -40,7 +41,7 @@ class OwnBuffer(threading.local):
     """A buffer of each thread, at the start of a page, for what is used up at once."""
 
     def __init__(self, size: int) -> None:
-        self._memory = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE))
+        self._memory = large_memory(size)
 
     def take(self, length: int) -> memoryview | None:
         """Memory for so many bytes until this thread asks again; None when it is more than that."""

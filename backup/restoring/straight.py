@@ -9,10 +9,10 @@
 
 import errno
 import fcntl
-import mmap
 import os
 from contextlib import suppress
 
+from backup.large_memory import large_memory
 from backup.reading.blob_reader import Raw
 from backup.restoring.folders import write_at
 
@@ -27,7 +27,7 @@ class Straight:
     """Memory that the disk can take from; for one stretch at a time."""
 
     def __init__(self) -> None:
-        self._buffer = memoryview(mmap.mmap(-1, _BUFFER_BYTES, flags=mmap.MAP_PRIVATE))
+        self._buffer = large_memory(_BUFFER_BYTES)
         self._descriptor = -1
         self._at = 0  # the block in the file that the buffer begins with
         self._head = 0  # so many bytes of it are not ours

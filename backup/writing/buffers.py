@@ -6,9 +6,8 @@
 - What an earlier user left in a buffer is still there.
 """
 
-import mmap
-
 from backup.format.pack import LARGEST_PACK
+from backup.large_memory import large_memory
 
 
 class Buffers:
@@ -22,7 +21,7 @@ class Buffers:
         try:
             return self._free.pop()
         except IndexError:
-            return memoryview(mmap.mmap(-1, LARGEST_PACK, flags=mmap.MAP_PRIVATE))
+            return large_memory(LARGEST_PACK)
 
     def give_back(self, buffer: memoryview) -> None:
         """End the use of a buffer and of every view of it."""
