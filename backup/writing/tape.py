@@ -1,8 +1,9 @@
 """The tape: frames one after the other, cut into packs that are exactly full, encrypted and stored.
 
 - Compression, encryption and storing run in a pool of threads; order and every record are kept by
-  the one thread that calls.  So there is nothing to lock, and a result depends on nothing but its
-  input.
+  the one thread that calls.  So there is nothing to lock, and the packs of a tape depend on nothing
+  but what it is given.  When one counts as stored is a matter of time, and with it the order in
+  which pages of the manifest are given to theirs.
 - What is under way is bounded: a few frames and a few packs, however large the source is.
 - A frame that does not fit goes on in the next pack.  Only `flush` makes a pack that is not full.
 - What does not compress can be read straight to where it stays (`window`), and is never copied.
