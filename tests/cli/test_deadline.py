@@ -101,7 +101,7 @@ def test_a_time_that_is_stated_moves_only_to_a_time_that_is_given(
     before = desk.json("deadline", "list", incident)["clocks"]
     answer = desk.run("deadline", "fact", incident, "awareness")
     assert answer.status == ExitStatus.USAGE
-    assert f"awareness is stated already, at {at}; give --at" in answer.err
+    assert "awareness is stated already, at 2026-03-02 12:30 UTC; give --at" in answer.err
     assert desk.json("deadline", "list", incident)["clocks"] == before
 
 

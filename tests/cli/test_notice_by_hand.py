@@ -128,12 +128,12 @@ def test_what_is_told_to_type_names_its_incident_while_another_one_is_open(
     listed = desk.run("notice", "held", case).out
     assert f"`standfast notice tell {case} MARK --to" in listed
     assert f"`standfast notice leave-out {case} MARK --because" in listed
-    apart = ("--to", "heir@example.net", "--because", "heir")
-    told = desk.run("notice", "tell", case, marks[0], *apart).out
-    assert f"Next: `standfast incident resume {case}`." in told
     wrong = ("--value", "what_happened=not-concerned")
     corrected = desk.run("notice", "correct", case, "people", *wrong).out
     assert f"Next: `standfast incident resume {case}`." in corrected
+    apart = ("--to", "heir@example.net", "--because", "heir")
+    told = desk.run("notice", "tell", case, marks[0], *apart).out
+    assert f"Next: `standfast incident resume {case}`." in told
 
 
 def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
