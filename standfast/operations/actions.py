@@ -4,7 +4,6 @@ Rules
 - Every target is named: a protected account, an unknown one, a recipient without a usable address,
   a directory that cannot do the verb and evidence that nobody configured become refused effects
   with their reason, never silence.
-- A bare account name means every directory that knows it; `directory:name` means that one.
 - A directory that cannot be read now still gets the effect: it is looked at again before the act.
 - An approval by one more person is needed when the requester did not sign in, and by one when more
   accounts would be locked than one person may (`blast_radius`).
@@ -32,6 +31,7 @@ from standfast.operations.blast_radius import over_limit
 from standfast.operations.called import called, is_called
 from standfast.operations.notice_plan import NoticePlan, refuse_placeholders
 from standfast.operations.own_acts import PREVIEW
+from standfast.operations.resolving import resolved_accounts
 from standfast.operations.targets import HELD, MAIL, POST
 from standfast.operations.waves import left_out, with_canary
 from standfast.outside import Outside
@@ -45,7 +45,6 @@ from standfast.records import EffectState, Json, JsonObject, Mode
 TokenOf = Callable[[str], str]
 NOTHING: Mapping[str, int] = {}
 DECIDES = "a person decides; nothing is sent by itself"
-_FEWEST_NAMES = 16  # that one look at a directory carries, when there are so many
 
 
 def expand(
@@ -107,7 +106,7 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
     protected = {name.casefold(): why for name, why in outside.config.protected.accounts.items()}
     details: JsonObject = {"reason": arguments.get("reason") or ""}
     drafts = []
-    resolved = _resolved(cast("Sequence[str]", arguments["accounts"]), outside)
+    resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), outside)
     # A live run need not look twice: the lock itself is refused, for the same reason.
     is_asked = verb == "accounts.lock" and outside.mode is Mode.PLAN
     obstacles = _obstacles(resolved, outside) if is_asked else {}
@@ -154,58 +153,6 @@ def _obstacles(accounts: Sequence[tuple[str, str]], outside: Outside) -> dict[tu
             continue  # said by the look before the act
         found |= {(directory, state.name): state.obstacle for state in states}
     return found
-
-
-def _resolved(accounts: Sequence[str], outside: Outside) -> list[tuple[str, str]]:
-    """Give (directory, name) for each account, in order; an empty directory when none knows it."""
-    bare = [name for name in accounts if _directory(name, outside) is None]
-    known: dict[str, list[str]] = {name: [] for name in bare}
-    for directory in outside.config.accounts if bare else ():
-        for name in _perhaps_known(bare, directory, outside):
-            known[name].append(directory)
-    found: list[tuple[str, str]] = []
-    for account in accounts:
-        directory_given = _directory(account, outside)
-        if directory_given is not None:
-            found.append((directory_given, account.partition(":")[2]))
-        else:
-            found.extend((directory, account) for directory in known[account] or [""])
-    return list(dict.fromkeys((where, _canonical(where, name, outside)) for where, name in found))
-
-
-def _canonical(directory: str, name: str, outside: Outside) -> str:
-    """Give the one spelling under which an account is known here, whoever names it."""
-    try:
-        return outside.connector(directory).canonical(name) if directory else name
-    except ConfigurationError:
-        return name  # said by the look before the act
-
-
-def _perhaps_known(names: Sequence[str], directory: str, outside: Outside) -> list[str]:
-    """Give the names that a directory knows, or that it cannot say anything about now.
-
-    Asked a few at a time: a directory that is silent costs one time-out, not one for each name,
-    and the others are locked meanwhile.
-    """
-    found: list[str] = []
-    try:
-        connector = outside.connector(directory)
-    except ConfigurationError:
-        return list(names)  # its secret is missing: that keeps nobody in anywhere else
-    most = max(_FEWEST_NAMES, connector.limits.workers)
-    for start in range(0, len(names), most):
-        try:
-            states = connector.observe(names[start : start + most])
-        except Unavailable:
-            return [*found, *names[start:]]
-        found += [state.name for state in states if state.exists or state.reason]
-    return found
-
-
-def _directory(account: str, outside: Outside) -> str | None:
-    """Give the directory that an account's name begins with, if it is one of ours."""
-    prefix, colon, _ = account.partition(":")
-    return prefix if colon and prefix in outside.config.accounts else None
 
 
 def _sources(arguments: JsonObject, outside: Outside) -> tuple[Draft, ...]:

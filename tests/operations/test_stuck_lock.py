@@ -1,16 +1,28 @@
-"""A directory that answers nothing: what only comes after its lock goes on, what needs it waits."""
+"""A directory that answers nothing: others are locked, what only comes after its lock goes on."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from standfast.accounts import AccountState
 from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.errors import ExitStatus
+from standfast.operations import resolving
+from standfast.operations.outcome import Outcome
 from standfast.playbook import engine
 from standfast.records import Limits, StepState
-from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_place
+from tests.operations.twins import (
+    ACCOUNTS,
+    TwinOutside,
+    TwinPlace,
+    Twins,
+    twin_directory,
+    twin_place,
+)
 from tests.servers import wait_until
 
 HOLDERS = [f"agents:{name}" for name in ACCOUNTS[:2]]
@@ -54,6 +66,40 @@ def test_staff_are_told_and_the_question_is_asked_while_a_directory_hangs(
         directory.let_go()
         runner.join(timeout=120)
         assert not runner.is_alive()
+
+
+class Silent(MemoryDirectory):
+    """One that does not even say whom it knows, until it is let go."""
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        self._let_go.wait(600)
+        return super()._observe(names)
+
+
+def test_an_account_is_locked_in_one_directory_while_another_does_not_say_whether_it_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named without its directory, as in a hurry."""
+    monkeypatch.setattr(resolving, "SILENT_SECONDS", 0.2)
+    silent = Silent("old", {ACCOUNTS[0]: True}, limits=Limits(timeout_seconds=600))
+    directories = {"agents": twin_directory(), "old": silent}
+    monkeypatch.setattr(TwinOutside, "_build_connector", lambda self, name: directories[name])
+    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+        agents = place.config.accounts["agents"]
+        both = place.config.replaced(accounts={"old": agents, "agents": agents})
+        place = replace(place, config=both)
+        case = place.open("lock", [ACCOUNTS[0]])
+        outcomes: list[Outcome] = []
+        runner = threading.Thread(target=lambda: outcomes.append(place.advance(case)), daemon=True)
+        runner.start()
+        try:
+            wait_until(lambda: not directories["agents"].is_enabled(ACCOUNTS[0]), "it is locked")
+            assert silent.calls == ()
+        finally:
+            silent.let_go()
+        runner.join(timeout=120)
+        assert [outcome.exit_status for outcome in outcomes] == [ExitStatus.DONE]
+        assert not silent.is_enabled(ACCOUNTS[0])
 
 
 def test_a_lock_that_gets_on_is_waited_for(tmp_path: Path) -> None:
