@@ -82,7 +82,8 @@ def say_outcome(
         *(f"Warning: {one}" for one in short),
         *_rehearsed_lines(lacking),
     ]
-    call.say(document, [*before, *_lines(outcome, found, reasons, warned)])
+    played = [_EXERCISE] if is_exercise else []
+    call.say(document, [*played, *before, *_lines(outcome, found, reasons, warned)])
     return outcome.exit_status
 
 
@@ -199,8 +200,6 @@ def _lines(
     state = outcome.state
     titles = {step.name: step.title for step in state.playbook.steps}
     lines: list[Line] = [f"{outcome.incident}: {state.playbook.title} ({state.mode.value})"]
-    if state.mode is Mode.EXERCISE:
-        lines.insert(0, _EXERCISE)
     rows: list[list[str]] = []
     for view in _views(state):
         of_step = [one for one in found if one.step == view.step]
