@@ -31,6 +31,7 @@ from backup.restoring.folders import (
     check_name,
     open_folder,
     safe_parts,
+    write_all_at,
     write_at,
 )
 from backup.restoring.proof import Proof
@@ -262,9 +263,7 @@ class TreeWriter:
     def write_stretch(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
         """Write one piece after the other from an offset on."""
         if self._straight is None:
-            for part in content:
-                write_at(descriptor, memoryview(part), start)
-                start += len(part)
+            write_all_at(descriptor, content, start)
             return
         self._straight.begin(descriptor, start)
         for part in content:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backup.records import Progress
-from backup.restoring import pieces, restore, straight
+from backup.restoring import folders, pieces, restore, straight
 from backup.restoring.straight import Straight
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
@@ -123,6 +123,29 @@ def test_a_restore_that_was_cut_off_in_its_pieces_is_gone_on_with(
     result = stored.restore("latest", out, lanes=2)
     assert (result.is_resumed, result.problems) == (True, ())
     assert describe(out / "files") == describe(source)
+
+
+def test_parts_are_written_one_behind_the_other_however_much_the_disk_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(5)
+    real = os.pwrite
+
+    def pwritev(descriptor: int, parts: list[memoryview], start: int) -> int:
+        whole = b"".join(parts)
+        return real(descriptor, whole[: chance.randrange(len(whole) + 1)], start)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    monkeypatch.setattr(folders, "_GATHERED_BYTES", 20_000)
+    monkeypatch.setattr(folders, "_MOST_GATHERED", 4)
+    for number in range(30):
+        parts = [noise(chance.choice([0, 1, 900, 30_000]), at) for at in range(number)]
+        path = tmp_path / str(number)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+        folders.write_all_at(descriptor, parts, 7)
+        os.close(descriptor)
+        content = b"".join(parts)
+        assert path.read_bytes() == (bytes(7) + content if content else b"")
 
 
 @pytest.mark.parametrize("is_able", [True, False], ids=["direct", "not direct"])
