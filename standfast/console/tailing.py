@@ -4,7 +4,8 @@ Rules
 - What is meant is opened before the place in the file is written down, so a crash loses nothing.
 - Alerts of one look that would open the same incident with the same inputs are one message: a scan
   of a thousand ports is one trigger.
-- No more messages a minute than the trigger allows: the file waits, and nothing in it is lost.
+- No more messages a minute than the trigger allows: the file waits, and nothing in it is lost. What
+  other triggers mean in the same look goes before.
 - An alert that does not fit its scenario is said and left out; the next one may fit. One that trips
   over what nobody foresaw is set aside, and so is one whose playbook cannot be opened, until that
   can be; those behind it go on.
@@ -120,22 +121,32 @@ class Tailing:
                     self._set_aside(trigger, line, error)
         if garbage:
             log.warning("%s: %d lines are no events; they were left out", self.file.name, garbage)
-        for opening in wanted.values():
-            trigger = opening.trigger
-            while seconds := self._allowed[trigger.name].take():
+        too_many = [one for one in wanted.values() if not self._open_if_allowed(one)]
+        for opening in too_many:
+            while seconds := self._allowed[opening.trigger.name].take():
                 if self._stop.wait(seconds):
                     return False
-            try:
-                log.info("trigger %s: %s", trigger.name, opening.opened(self.place))
-            except UsageError as error:
-                log.warning("trigger %s: an alert does not fit: %s", trigger.name, error)
-            except PlaybookLacking as error:
-                self._set_aside(trigger, opening.line, error)
-            except StandfastError:
-                raise  # whatever it is, it may be well soon: the file waits
-            except Exception as error:
-                self._set_aside(trigger, opening.line, error)
+            self._open(opening)
         return True
+
+    def _open_if_allowed(self, opening: _Opening) -> bool:
+        if self._allowed[opening.trigger.name].take():
+            return False
+        self._open(opening)
+        return True
+
+    def _open(self, opening: _Opening) -> None:
+        trigger = opening.trigger
+        try:
+            log.info("trigger %s: %s", trigger.name, opening.opened(self.place))
+        except UsageError as error:
+            log.warning("trigger %s: an alert does not fit: %s", trigger.name, error)
+        except PlaybookLacking as error:
+            self._set_aside(trigger, opening.line, error)
+        except StandfastError:
+            raise  # whatever it is, it may be well soon: the file waits
+        except Exception as error:
+            self._set_aside(trigger, opening.line, error)
 
     def _try_again(self) -> None:
         """Open what waited for its playbook, once that can be opened."""

@@ -211,6 +211,23 @@ def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_
     assert look(config_file, {}, datetime.now(UTC)).set_aside == ()
 
 
+def test_a_trigger_that_has_had_its_messages_of_a_minute_lets_others_go_before(
+    tmp_path: Path,
+) -> None:
+    config_file = place_of(tmp_path)
+    text = config_file.read_text().replace("[triggers.leak]", "[triggers.leak]\nper_minute = 1", 1)
+    config_file.write_text(text)
+    grave = {"signature_id": 7, "severity": 1, "signature": "s"}
+    grave["category"] = "Successful Credential Theft Detected"
+    with place_at(config_file) as place, following(place):
+        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
+        with (tmp_path / "out" / "eve.json").open("a") as file:
+            scan = "".join(alert(f"10.20.0.{number}") for number in range(1, 10))
+            file.write(scan + alert("192.0.2.9", alert=grave))
+        wait_until(lambda: len(opened(place)) == 2, "one of the scan, and the grave one")
+        assert {who for who, _, _ in opened(place)} == {"trigger:leak", "trigger:grave"}
+
+
 def test_a_scan_of_a_thousand_alerts_is_one_message(tmp_path: Path) -> None:
     with place_at(place_of(tmp_path)) as place, following(place):
         wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
