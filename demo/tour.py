@@ -133,6 +133,8 @@ def _say_goodbye(night: Night, incident: str, seconds: float) -> None:
     teller.says(f"  {night.page}")
     teller.says("")
     teller.says("Try next:")
+    for line in _way_to_the_command():
+        teller.says(f"  {line}")
     teller.says(f"  export STANDFAST_CONFIG={night.config_file}")
     for command in (
         "status",
@@ -145,6 +147,13 @@ def _say_goodbye(night: Night, incident: str, seconds: float) -> None:
     teller.says("")
     teller.says("The directory and the mail server go on running for that;")
     teller.says(f"to end them: standfast demo --stop {folder}")
+
+
+def _way_to_the_command() -> list[str]:
+    """Give what to type first where a shell would not find the command: after `make demo`."""
+    if shutil.which("standfast"):
+        return []
+    return [f'export PATH="{Path(sys.executable).parent}:$PATH"']
 
 
 def _print_json(night: Night, incident: str, seconds: float) -> None:

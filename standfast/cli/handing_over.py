@@ -49,7 +49,10 @@ def handover(call: Call, incident: IncidentArgument = None, to: To = None) -> Ex
     lines = [
         f"The page is written: {out}",
         f"Open: {', '.join(one.step for one in handed.open_steps) or 'nothing'}.",
-        *(f"Nobody knows: {one.effect}, {one.step}" for one in handed.unknowns),
+        *(
+            f"Nobody knows of {one.effect} ({one.step}, {one.who}): {one.reason}"
+            for one in handed.unknowns
+        ),
         f"Next: {handed.report.next_step}",
     ]
     call.say({**handed.as_json(), "page": str(out)}, [*lines])

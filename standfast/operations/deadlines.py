@@ -69,13 +69,15 @@ def state(place: Place, incident_id: str, statement: Statement, author: str | No
 
 def filled_form(place: Place, incident_id: str, obligation_id: str) -> Form:
     """Fill in the notice that one duty asks for, as far as it is known."""
-    for clock in incident_clocks(place, incident_id):
+    there = incident_clocks(place, incident_id)
+    for clock in there:
         if clock.obligation.id == obligation_id:
             organisation = place.config.organisation
             known = {"contact": f"{organisation.name}, {organisation.contact_line}"}
             return form_of(clock, place.ledger.facts.of(incident_id), known)
     raise UsageError(
         f"{obligation_id!r} is no duty here; `standfast deadline list {incident_id}` names them"
+        f"{did_you_mean(obligation_id, [clock.obligation.id for clock in there])}"
     )
 
 

@@ -184,3 +184,10 @@ def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
     said = desk.run("incident", "status", incident).out
     assert f"Legal clocks: 1 clock missed, the next is due {due[:10]} {due[11:16]} UTC; " in said
     assert f"`standfast deadline list {incident}`" in said
+
+
+def test_a_mistyped_duty_is_answered_with_the_nearest(desk: Desk, incident: str) -> None:
+    (first, *_) = desk.json("deadline", "list", incident, "--all")["clocks"]
+    answer = desk.run("deadline", "form", incident, first["id"][:-1])
+    assert answer.status == ExitStatus.USAGE
+    assert "; did you mean '" in answer.err

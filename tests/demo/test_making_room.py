@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,16 @@ def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
     ):
         tour.run(folder, teller=Teller(out=io.StringIO()))
     assert (folder / "mine.txt").exists()
+
+
+def test_what_to_try_next_can_be_typed_where_the_command_is_not_on_the_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (line,) = tour._way_to_the_command()
+    assert line == f'export PATH="{Path(sys.executable).parent}:$PATH"'
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert tour._way_to_the_command() == []
 
 
 def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:
