@@ -228,7 +228,7 @@ def listed(*, is_active: bool) -> tuple[int, dict[str, str], bytes]:
 
 def locked_through(tmp_path: Path, liar: Liar) -> tuple[Outcome, str, EffectState]:
     """Lock agent01 in the liar's directory; give the outcome, the reason and the state."""
-    config_file = furnish(tmp_path, timeout_seconds=0.5)
+    config_file = furnish(tmp_path, timeout_seconds=2)
     with place_at(config_file) as known, lying(liar, known.clock):
         config_file.write_text(config_file.read_text().replace("http://127.0.0.1:9/v2", liar.url))
         with place_at(config_file) as place:
