@@ -177,6 +177,9 @@ def _checked(section: Section) -> Section:
 
 
 def _example(of: Setting | None) -> str:
+    if of and isinstance(of.annotation, type) and issubclass(of.annotation, Section):
+        needed = [one.name for one in settings_of(of.annotation).values() if one.is_required]
+        return f"write [{of.name}], with {' and '.join(needed)}; `standfast init` writes it whole"
     return f"for example: {of.name} = {toml(of.examples[0])}" if of and of.examples else ""
 
 

@@ -355,7 +355,9 @@ class TestRefusing:
         assert caught.value.problems[0].line == 2
 
     def test_an_empty_file_is_asked_who_you_are(self) -> None:
-        assert sole_problem("").message == "organisation: is missing"
+        missing = sole_problem("")
+        assert missing.message == "organisation: is missing"
+        assert missing.hint.startswith("write [organisation], with name and contact_line;")
 
     def test_a_file_nested_without_end_is_refused(self) -> None:
         assert sole_problem("a = " + "[" * 100_000).message == "nested too deeply"
