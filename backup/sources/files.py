@@ -18,10 +18,11 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Container, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, islice
 from operator import methodcaller
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from backup.sources import Content, Found, OpenSource, Source, Whole
 from backup.sources.exclusion import Exclusion
 from backup.sources.expected import Expected
 from backup.sources.file_content import REPLACED_BEFORE, FileContent, changed_since
+from backup.sources.many_names import ManyNames
 from backup.sources.open_folders import FOLDER_FLAGS, OpenFolders
 from backup.sources.status import found_from_status, vector_of
 from backup.writing.chunks import SMALL_FILE_BYTES, chunk_bytes_for
@@ -39,6 +41,8 @@ from backup.writing.chunks import SMALL_FILE_BYTES, chunk_bytes_for
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _XATTR_BYTES = 256 * 1024
 _PATH_BYTES = 64 * 1024
+_MANY_NAMES = 50_000  # in one folder
+_LARGE_FOLDER_BYTES = 1024 * 1024  # by its own size; it may hold as many
 _REPLACED = "was replaced by something else"
 _COVERED, _NOT_COVERED = (True, True), (False, False)
 _NONE: Set[bytes] = frozenset()
@@ -53,7 +57,7 @@ class _Walk:
 
     length: int  # of its path, with a slash behind it
     names: Sequence[bytes]
-    to_read: Set[bytes] = _NONE  # files, by what the folder says
+    to_read: Container[bytes] = _NONE  # files, by what the folder says
     at: int = 0  # of the names
     # Names that were looked at in one go: from which on, whether each is as expected, and the
     # number of the first in what is expected.
@@ -86,7 +90,7 @@ class FilesSource(Source):
 
     @contextmanager
     def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
-        opened = _OpenFiles(self, now())
+        opened = _OpenFiles(self, now(), scratch)
         try:
             yield opened
         finally:
@@ -94,8 +98,9 @@ class FilesSource(Source):
 
 
 class _OpenFiles(OpenSource):
-    def __init__(self, source: FilesSource, consistent_at: datetime) -> None:
+    def __init__(self, source: FilesSource, consistent_at: datetime, scratch: Path) -> None:
         super().__init__(source.name, consistent_at)
+        self._scratch = scratch
         self._exclusion = source.exclude
         self._one_file_system = source.one_file_system
         self._ignore_inode = source.ignore_inode
@@ -146,7 +151,7 @@ class _OpenFiles(OpenSource):
             while walk.at < len(walk.names):
                 path = b""
                 item: Found | Unread | range | None = None
-                if not walk.to_read:
+                if not self._reads_along:
                     item = self._as_expected(walk, prefix)
                 if item is None:
                     name = walk.names[walk.at]
@@ -218,12 +223,17 @@ class _OpenFiles(OpenSource):
     def _names(self, length: int) -> "_Walk":
         """The names in the innermost folder, and which of them are files to be read at once."""
         folder = self._folders.current
-        if not self._reads_along:
+        reads = self._reads_along
+        if not reads and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
             names = sorted(map(_as_bytes, os.listdir(folder)))  # noqa: PTH208 - an open one
             return _Walk(length=length, names=names)
         with os.scandir(folder) as scan:
-            kinds = {_as_bytes(entry.name): _is_file(entry) for entry in scan}
-        to_read = {name for name, is_file in kinds.items() if is_file}
+            found = ((_as_bytes(entry.name), _is_file(entry)) for entry in scan)
+            kinds = dict(islice(found, _MANY_NAMES))
+            if len(kinds) == _MANY_NAMES:
+                many = ManyNames(chain(kinds.items(), found), self._scratch)
+                return _Walk(length=length, names=many, to_read=many.files if reads else _NONE)
+        to_read = {name for name, is_file in kinds.items() if is_file} if reads else _NONE
         return _Walk(length=length, names=sorted(kinds), to_read=to_read)
 
     def _enter(self, path: bytes, name: bytes) -> "_Walk | Unread | None":
