@@ -1,7 +1,7 @@
 """`standfast notice accounting`: who was told what, when, by which channel, how it ended."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.call import Call
 from standfast.cli.declared import Group, Option, command
@@ -10,6 +10,9 @@ from standfast.cli.output import Line
 from standfast.counted import counted
 from standfast.errors import ExitStatus
 from standfast.records import Json
+
+if TYPE_CHECKING:
+    from standfast.operations.accounting import Line as Person
 
 
 def add_to(notice: Group) -> None:
@@ -40,21 +43,29 @@ def accounting(
 ) -> ExitStatus:
     """Say of each notice who was told, and how it ended; the numbers add up to the audience."""
     from standfast.operations.accounting import End, account
-    from standfast.operations.accounting import export as written
+    from standfast.operations.accounting_export import export as written
 
+    shown: list[Person] = []  # nobody's line is kept unless it is to be shown
+    each = shown.append if reason else _leave
+    digest = None
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
-        accounts = account(place, incident_id, unmasked_because=reason)
-        digest = None if export is None else written(place, incident_id, accounts, export)
+        if export is None:
+            accounts = account(place, incident_id, unmasked_because=reason, each=each)
+        else:
+            accounts, digest = written(
+                place, incident_id, export, unmasked_because=reason, each=each
+            )
     lines: list[Line] = []
     for one in accounts:
-        people = counted(len(one.lines), "person", "people")
+        people = counted(one.audience, "person", "people")
         told = ", ".join(f"{number:,} {end}" for end, number in one.counts.items())
         lines.append(f"{one.step} ({one.template}), {people}: {told}")
-        if reason:
-            lines += [
-                f"    {each.address}: {each.end} {each.reason}".rstrip() for each in one.lines
-            ]
+        lines += [
+            f"    {line.address}: {line.end} {line.reason}".rstrip()
+            for line in shown
+            if line.step == one.step
+        ]
     untold = sum(one.untold for one in accounts)
     lines.append(
         f"{counted(untold, 'person', 'people')} not told."
@@ -72,7 +83,11 @@ def accounting(
         "sha256": digest,
     }
     if reason:
-        document["lines"] = [each.as_json() for one in accounts for each in one.lines]
+        document["lines"] = [line.as_json() for line in shown]
     status = ExitStatus.PARTIAL if untold else ExitStatus.DONE
     call.say({**document, "exit_status": int(status)}, lines)
     return status
+
+
+def _leave(line: "Person") -> None:
+    """Keep nothing of it."""

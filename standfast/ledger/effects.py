@@ -350,7 +350,7 @@ class Effects:
                 found |= holders_of(connection, part[0].incident, handles)
         return found
 
-    def open(self, row: Row[Any]) -> EffectRow:
+    def open(self, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
         """Give one effect with what is sealed in it; Damaged when the row was tampered with.
 
         `row` has the table's columns in their order.

@@ -1,5 +1,7 @@
 """Who was told what, when, by which channel, and how it ended: of each notice of an incident.
 
+Leaves writing it to a file to `accounting_export`.
+
 Rules
 - Each person that a notice was planned for stands in one line and counts once, so that the numbers
   always add up to the audience. What an approver refused and was then asked again is not counted:
@@ -9,29 +11,22 @@ Rules
 - Whom a person decided about counts by that: told by a step of its own, or left out and why.
 - Addresses print masked, as the name that the ledger has for them; in clear only with a reason, and
   then the look is one event of the timeline.
-- An export has no more of a person than that name, the language and why; its digest stands in the
-  timeline, so that the file can be held against it.
+- A million people are gone through, never held: whoever wants their lines takes them one by one.
 """
 
-import csv
-import hashlib
-import io
-import json
-import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import cast
 
-from standfast.errors import StandfastError, UsageError
 from standfast.ledger.deliveries import Delivery
 from standfast.ledger.effects import EffectRow
+from standfast.ledger.sent import sent, sizes, told_apart
 from standfast.operations.place import Place
 from standfast.operations.targets import HELD, POST
-from standfast.records import DeliveryState, EffectState, Json, JsonObject, canonical, timestamp
+from standfast.records import DeliveryState, EffectState, JsonObject, timestamp
 
 # What a person decided about somebody who was held: it stands in the effect's facts and reason.
 LEFT_OUT, APART = "left out", "told by step"
@@ -99,21 +94,20 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One notice: its lines, and what they add up to."""
+    """One notice: how it ended for how many."""
 
     step: str
     template: str
     root: str  # Merkle root of what was approved
-    lines: tuple[Line, ...]
+    counts: Mapping[End, int]
 
     @property
-    def counts(self) -> Mapping[End, int]:
-        found = Counter(line.end for line in self.lines)
-        return {end: found[end] for end in End if found[end]}
+    def audience(self) -> int:
+        return sum(self.counts.values())
 
     @property
     def untold(self) -> int:
-        return sum(not line.end.is_told for line in self.lines)
+        return sum(number for end, number in self.counts.items() if not end.is_told)
 
     def as_json(self) -> JsonObject:
         """Give the notice for `--json`, without its lines."""
@@ -121,49 +115,64 @@ class Account:
             "step": self.step,
             "template": self.template,
             "root": self.root,
-            "audience": len(self.lines),
+            "audience": self.audience,
             "untold": self.untold,
             "counts": {end.value: number for end, number in self.counts.items()},
         }
 
 
-def account(place: Place, incident_id: str, *, unmasked_because: str = "") -> list[Account]:
-    """Give the account of each notice; with a reason, addresses in clear, and the look is noted."""
+def account(
+    place: Place,
+    incident_id: str,
+    *,
+    unmasked_because: str = "",
+    each: Callable[[Line], object] = lambda line: None,
+) -> list[Account]:
+    """Give the account of each notice, and each person's line to `each`, in order.
+
+    With a reason the lines have addresses in clear, and the look is noted.
+    """
     ledger = place.ledger
     ledger.incidents.get(incident_id)
-    rows = [row for row in ledger.effects.of_incident(incident_id) if row.verb == _SEND]
+    known = sizes(ledger.core, incident_id)
     if unmasked_because:
         with ledger.core.write(
             actor=place.actor,
             subject=incident_id,
             action="accounting.viewed",
             now=place.clock(),
-            detail={"count": len(rows), "reason": unmasked_because},
+            detail={
+                "count": sum(number for _, number in known.values()),
+                "reason": unmasked_because,
+            },
         ):
             pass  # the event is all there is to write
     refused = ledger.steps.refused(incident_id)
-    rows = counted_rows(rows, refused)
-    deliveries = ledger.deliveries.of_incident(incident_id)
-    calls = ledger.notices.calls(incident_id)
-    of_step: dict[str, list[Line]] = {}
-    for row in rows:
+    latest = {step: round_ for step, (round_, _) in known.items()}
+    once = _Once(latest, refused, told_apart(ledger.effects, incident_id))
+    of_step: dict[str, Counter[End]] = {}
+    for message in sent(ledger.core, ledger.effects, incident_id):
+        row = message.row
+        if not once.counts(row):
+            continue
         one = line(
             row,
-            deliveries.get(row.token),
-            calls.get(row.token, (None, None)),
+            message.delivery,
+            (message.submitted_at, message.ended_at),
             is_refused=(row.step, row.round) in refused,
             is_clear=bool(unmasked_because),
         )
-        of_step.setdefault(row.step, []).append(one)
+        of_step.setdefault(row.step, Counter())[one.end] += 1
+        each(one)
     notices = {one.step: one for one in ledger.notices.of_incident(incident_id)}
     return [
         Account(
             step=step,
             template=notices[step].template if step in notices else "",
             root=notices[step].root if step in notices else "",
-            lines=tuple(lines),
+            counts={end: found[end] for end in End if found[end]},
         )
-        for step, lines in of_step.items()
+        for step, found in of_step.items()
     ]
 
 
@@ -176,20 +185,31 @@ def counted_rows(rows: Sequence[EffectRow], refused: set[tuple[str, int]]) -> li
     latest: dict[str, int] = {}
     for row in rows:
         latest[row.step] = max(latest.get(row.step, 0), row.round)
-    counted = [
-        row for row in rows if row.round == latest[row.step] or (row.step, row.round) not in refused
-    ]
-    told_apart = {
-        row.details["settles"]
-        for row in counted
-        if "settles" in row.details and (row.step, row.round) not in refused
-    }
-    return [
-        row
-        for row in counted
-        if row.token not in told_apart
-        and not ("settles" in row.details and (row.step, row.round) in refused)
-    ]
+    once = _Once(latest, refused, rows)
+    return [row for row in rows if once.counts(row)]
+
+
+class _Once:
+    """Says of each message whether it counts, so that each person counts once."""
+
+    def __init__(
+        self, latest: Mapping[str, int], refused: set[tuple[str, int]], apart: Iterable[EffectRow]
+    ) -> None:
+        """`apart` are those that stand in the place of another."""
+        self._latest, self._refused = latest, refused
+        self._settled = {
+            row.details["settles"]
+            for row in apart
+            if "settles" in row.details and (row.step, row.round) not in refused
+        }
+
+    def counts(self, row: EffectRow) -> bool:
+        """Does it count?"""
+        is_refused = (row.step, row.round) in self._refused
+        is_asked_anew = row.round < self._latest.get(row.step, 0)
+        if is_refused and (is_asked_anew or "settles" in row.details):
+            return False
+        return row.token not in self._settled
 
 
 def line(
@@ -251,68 +271,3 @@ def _end(row: EffectRow, delivery: Delivery | None, *, is_refused: bool) -> End:
                     return End.DEFERRED
                 case _:
                     return End.HANDED_OVER
-
-
-def export(place: Place, incident_id: str, accounts: Sequence[Account], file: Path) -> str:
-    """Write every line to a `.csv` or `.json` file; give its SHA-256, which the timeline has, too.
-
-    UsageError for another ending; StandfastError when the file is there already or cannot be
-    written.
-    """
-    lines = [one.as_json() for each in accounts for one in each.lines]
-    match file.suffix:
-        case ".json":
-            document: dict[str, Json] = {
-                "incident": incident_id,
-                "at": timestamp(place.clock()),
-                "notices": [each.as_json() for each in accounts],
-                "lines": lines,
-            }
-            text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
-        case ".csv":
-            text = _as_csv(lines)
-        case _:
-            raise UsageError(f"an export is a .csv or a .json file, not {file.name}")
-    content = text.encode()
-    found = hashlib.sha256(content).hexdigest()
-    with place.ledger.core.write(
-        actor=place.actor,
-        subject=incident_id,
-        action="accounting.exported",
-        now=place.clock(),
-        detail={
-            "sha256": found,
-            "lines": len(lines),
-            "rows": hashlib.sha256(b"".join(map(canonical, lines))).hexdigest(),
-            "is_masked": not any(one.address for each in accounts for one in each.lines),
-        },
-    ):
-        pass  # before the file: what left is noted, also when writing it then fails
-    try:
-        with file.open("xb") as stream:
-            file.chmod(0o600)
-            stream.write(content)
-    except OSError as error:
-        raise StandfastError(
-            f"{file} cannot be written: {error.strerror}; name another file"
-        ) from None
-    return found
-
-
-def _as_csv(lines: Sequence[JsonObject]) -> str:
-    stream = io.StringIO()
-    names = list(dict.fromkeys(name for one in lines for name in one)) or ["step"]
-    writer = csv.DictWriter(stream, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in one.items()} for one in lines)
-    return stream.getvalue()
-
-
-def _cell(value: Json) -> Json:
-    """Keep a spreadsheet from taking a customer's text for a formula."""
-    if not isinstance(value, str):
-        return value
-    # Some take full-width signs for the plain ones, and skip any space before them.
-    begins = unicodedata.normalize("NFKC", value).lstrip()[:1]
-    is_formula = begins in ("=", "+", "-", "@") or value[:1] in ("\t", "\r")
-    return f"'{value}" if is_formula else value

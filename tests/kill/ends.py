@@ -11,7 +11,7 @@ import httpx
 
 from standfast.ledger.effects import EffectRow
 from standfast.operations import accounting, decisions
-from standfast.operations.accounting import End
+from standfast.operations.accounting import End, Line
 from standfast.records import EffectState, StepState
 from tests.console.places import site_at
 from tests.kill.people import Changes
@@ -27,11 +27,16 @@ def everybody_is_named(world: World) -> Counter[End]:
     found: Counter[End] = Counter()
     taken = world.channel.taken()
     for case in cases(world):
-        for told in accounting.account(world.place, case, unmasked_because="a drill"):
-            assert sum(told.counts.values()) == len(told.lines) == AUDIENCE
-            assert len({line.person for line in told.lines}) == AUDIENCE, "each is named"
+        lines: list[Line] = []
+        accounts = accounting.account(
+            world.place, case, unmasked_because="a drill", each=lines.append
+        )
+        for told in accounts:
+            mine = [line for line in lines if line.step == told.step]
+            assert told.audience == len(mine) == AUDIENCE
+            assert len({line.person for line in mine}) == AUDIENCE, "each is named"
             found.update(told.counts)
-            for line in told.lines:
+            for line in mine:
                 if line.end in _IN_DOUBT:
                     assert taken[line.address] <= 1, "nobody is told twice"
                 else:

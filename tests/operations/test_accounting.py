@@ -1,8 +1,10 @@
 """The account of notices: every person once, and the numbers add up whatever happens."""
 
 import csv
+import errno
 import hashlib
 import json
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,8 @@ from standfast.errors import StandfastError, UsageError
 from standfast.ledger.deliveries import Delivery
 from standfast.ledger.effects import EffectRow
 from standfast.operations import decisions
-from standfast.operations.accounting import Account, End, account, counted_rows, export, line
+from standfast.operations.accounting import Account, End, Line, account, counted_rows, line
+from standfast.operations.accounting_export import export
 from standfast.operations.reports import incident_report
 from standfast.operations.status import look
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Proof
@@ -61,8 +64,8 @@ def test_the_numbers_add_up_to_the_audience_whatever_became_of_each(
         delivery = None if state is None else Delivery(state=state, at=NOW)
         is_refused = (row.step, row.round) in refused
         lines.append(line(row, delivery, (None, None), is_refused=is_refused, is_clear=False))
-    one = Account(step="a", template="t", root="", lines=tuple(lines))
-    assert sum(one.counts.values()) == len(rows)
+    one = Account(step="a", template="t", root="", counts=Counter(one.end for one in lines))
+    assert one.audience == len(rows)
     told = one.counts.get(End.HANDED_OVER, 0) + one.counts.get(End.DELIVERED, 0)
     assert one.untold == len(rows) - told
     assert all(each.end is not End.DELIVERED or not each.address for each in lines)
@@ -82,6 +85,11 @@ def told_centre(centre: Centre) -> str:
 
 
 def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_path: Path) -> None:
+    config = centre.place.config
+    why = "\uff1dcmd(), says whoever wrote the list"
+    customers = config.audiences["customers"].replaced(why=why)
+    audiences = {**config.audiences, "customers": customers}
+    centre.place = replace(centre.place, config=config.replaced(audiences=audiences))
     case = told_centre(centre)
     place = centre.place
     there = place.ledger.effects.of_incident(case)
@@ -98,7 +106,9 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
         "event",
         now,
     )
-    masked = account(place, case)
+    lines: list[Line] = []
+    masked = account(place, case, each=lines.append)
+    mine = [each for each in lines if each.step == TOLD]
     (one,) = [each for each in masked if each.step == TOLD]
     assert one.counts == {
         End.HANDED_OVER: 16,
@@ -107,42 +117,67 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
         End.BOUNCED: 1,
         End.DROPPED: 1,
     }
-    assert (len(one.lines), one.untold) == (20, 3)
+    assert (len(mine), one.audience, one.untold) == (20, 20, 3)
     (told,) = [each for each in incident_report(place, case).notices if each.step == TOLD]
     ends = ("bounced", "deferred", "dropped")
     assert sorted(each.reason for each in told.untold) == [f"handed over, then {e}" for e in ends]
     (status,) = look(centre.config_file, {}, now).incidents
     assert (status.untold, status.held) == (3, 0)
-    assert all(each.submitted_at and each.channel == "mail" and each.why for each in one.lines)
-    assert "@" not in json.dumps([each.as_json() for each in one.lines])
+    assert all(each.submitted_at and each.channel == "mail" and each.why for each in mine)
+    assert "@" not in json.dumps([each.as_json() for each in lines])
 
-    clear = account(place, case, unmasked_because="the regulator asked")
-    (shown,) = [each for each in clear if each.step == TOLD]
-    assert {each.address for each in shown.lines} == {
+    clear: list[Line] = []
+    account(place, case, unmasked_because="the regulator asked", each=clear.append)
+    assert {each.address for each in clear if each.step == TOLD} == {
         f"customer{n}@example.net" for n in range(1, 21)
     }
     views = [e for e in place.ledger.timeline(case) if e.action == "accounting.viewed"]
     assert [event.detail["reason"] for event in views] == ["the regulator asked"]
 
     file = tmp_path / "told.csv"
-    digest = export(place, case, masked, file)
+    accounts, digest = export(place, case, file)
+    assert accounts == masked
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
     with file.open(newline="") as stream:
         written = list(csv.DictReader(stream))
-    assert len(written) == sum(len(each.lines) for each in masked)
+    assert [(row["step"], row["person"], row["end"]) for row in written] == [
+        (each.step, each.person, each.end) for each in lines
+    ]
     assert "address" not in written[0]
+    assert {row["why"] for row in written if row["step"] == TOLD} == {f"'{why}"}  # no formula
     assert file.stat().st_mode & 0o77 == 0
-    formula = replace(one, lines=(replace(one.lines[0], reason="\u00a0\uff1dcmd()"),))
-    export(place, case, [formula], tmp_path / "formula.csv")
-    assert ",'\u00a0\uff1dcmd()," in (tmp_path / "formula.csv").read_text()
-    export(place, case, masked, tmp_path / "told.json")
+    export(place, case, tmp_path / "told.json")
     document = json.loads((tmp_path / "told.json").read_text())
-    assert [each["step"] for each in document["notices"]] == [each.step for each in masked]
+    assert document["notices"] == [each.as_json() for each in masked]
+    assert document["lines"] == [each.as_json() for each in lines]
+    export(place, case, tmp_path / "clear.csv", unmasked_because="the regulator asked")
+    assert "customer1@example.net" in (tmp_path / "clear.csv").read_text()
     events = [e for e in place.ledger.timeline(case) if e.action == "accounting.exported"]
     assert events[0].detail["sha256"] == digest
+    assert [event.detail["lines"] for event in events] == [len(lines)] * 3
+    assert [event.detail["is_masked"] for event in events] == [True, True, False]
     assert "@" not in json.dumps([dict(event.detail) for event in events])
-    with pytest.raises(StandfastError):
-        export(place, case, masked, file)
+    before = file.read_bytes()
+    with pytest.raises(StandfastError, match="name another file"):
+        export(place, case, file)
+    with pytest.raises(StandfastError, match="name another file"):
+        export(place, case, tmp_path / "nowhere" / "told.csv")
     with pytest.raises(UsageError):
-        export(place, case, masked, tmp_path / "told.pdf")
+        export(place, case, tmp_path / "told.pdf")
+    assert file.read_bytes() == before
+    assert {one.name for one in tmp_path.glob("*told*")} == {"told.csv", "told.json"}
     assert place.ledger.audit.verify().findings == ()
+
+
+def test_an_export_that_fails_leaves_no_file(
+    centre: Centre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = told_centre(centre)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StandfastError, match="No space left"):
+        export(centre.place, case, tmp_path / "told.csv")
+    assert list(tmp_path.glob("*told*")) == []

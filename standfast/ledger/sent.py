@@ -1,0 +1,104 @@
+"""Every message of an incident's notices with what became of it: gone through, never held.
+
+Rules
+- They come in the order in which they were planned, a page at a time, from one view of the ledger.
+- What belongs to no step is not planned: a planner is at it, or died over it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from standfast.ledger.core import Core
+from standfast.ledger.deliveries import Delivery
+from standfast.ledger.effect_rules import with_step
+from standfast.ledger.effects import EffectRow, Effects
+from standfast.ledger.glance import HELD_STEP
+from standfast.ledger.tables import attempt, delivery, effect
+from standfast.records import DeliveryState
+
+_SEND = "notices.send"
+_PAGE = 500
+_OWN = len(effect.columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """One message: its effect, what its channel told of it, and when it was handed over."""
+
+    row: EffectRow
+    delivery: Delivery | None
+    submitted_at: datetime | None  # to the channel, the last time
+    ended_at: datetime | None
+
+
+def sent(core: Core, effects: Effects, incident_id: str) -> Iterator[Sent]:
+    """Give every message of an incident's notices."""
+    tokens = (
+        select(effect.c.token)
+        .select_from(with_step())
+        .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+        .order_by(effect.c.step, effect.c.round, effect.c.position)
+        .execution_options(yield_per=_PAGE)
+    )
+    with core.reading() as connection:
+        for page in connection.execute(tokens).scalars().partitions():
+            yield from _opened(connection, effects, page)
+
+
+def sizes(core: Core, incident_id: str) -> dict[str, tuple[int, int]]:
+    """Give, by step, the latest round that tells people, and how many messages there are."""
+    statement = (
+        select(effect.c.step, func.max(effect.c.round), func.count())
+        .select_from(with_step())
+        .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+        .group_by(effect.c.step)
+    )
+    with core.reading() as connection:
+        return {step: (latest, number) for step, latest, number in connection.execute(statement)}
+
+
+def told_apart(effects: Effects, incident_id: str) -> list[EffectRow]:
+    """Give the messages that tell one person apart, in the place of another message."""
+    return effects.find(
+        effect.c.incident == incident_id,
+        effect.c.verb == _SEND,
+        effect.c.step.startswith(HELD_STEP, autoescape=True),
+    )
+
+
+def _opened(connection: Connection, effects: Effects, tokens: Sequence[str]) -> Iterator[Sent]:
+    statement = (
+        select(
+            *effect.columns,
+            delivery.c.state,
+            delivery.c.at,
+            delivery.c.complained_at,
+            attempt.c.submitted_at,
+            attempt.c.ended_at,
+        )
+        .select_from(
+            effect.outerjoin(delivery, delivery.c.effect == effect.c.token).outerjoin(
+                attempt, attempt.c.token == effect.c.attempt
+            )
+        )
+        .where(effect.c.token.in_(tokens))
+    )
+    found: dict[str, tuple[Any, ...]] = {
+        row[0]: tuple(row) for row in connection.execute(statement)
+    }
+    for token in tokens:
+        values = found[token]
+        state, at, complained_at, submitted_at, ended_at = values[_OWN:]
+        heard = None
+        if state is not None:
+            heard = Delivery(state=DeliveryState(state), at=at, complained_at=complained_at)
+        yield Sent(
+            row=effects.open(values[:_OWN]),
+            delivery=heard,
+            submitted_at=submitted_at,
+            ended_at=ended_at,
+        )
