@@ -157,6 +157,38 @@ def test_executable_commands_run_by_a_name_that_the_place_must_allow() -> None:
     assert "[commands.block_it]" in problem.hint
 
 
+@pytest.mark.parametrize(
+    ("kind", "action_of_ours"),
+    [
+        ("bash", "run.command"),
+        ("ssh", "run.command"),
+        ("powershell", "run.command"),
+        ("http-api", "http.request"),
+        ("openc2-http", "http.request"),
+        ("caldera-cmd", None),
+        ("elastic", None),
+        ("jupyter", None),
+        ("kestrel", None),
+        ("sigma", None),
+        ("yara", None),
+    ],
+)
+def test_each_kind_of_command_runs_by_a_name_or_is_carried_by_hand_with_a_warning(
+    kind: str, action_of_ours: str | None
+) -> None:
+    command = {"type": kind, "command": "POST /x HTTP/1.1"}
+    playbook, done = imported({A: action(END, command, name="Do it")}, A)
+    ours = step(playbook, "do_it")
+    assert ours.action == action_of_ours
+    told = "\n".join(done.warnings)
+    if action_of_ours:
+        assert ours.approval is not None
+        assert f"[{'commands' if action_of_ours == 'run.command' else 'requests'}.do_it]" in told
+    else:
+        assert "POST /x HTTP/1.1" in ours.instructions
+        assert f"{kind} is carried out by hand" in told
+
+
 def test_a_loop_and_a_playbook_within_are_carried_out_by_hand() -> None:
     loop, inner = named("while-condition", 1), named("playbook-action", 1)
     workflow = {
