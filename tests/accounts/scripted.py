@@ -138,7 +138,7 @@ class Scripted:
             if asked.headers.get("Authorization") != f"Bearer {TOKEN}":
                 return 401, b"{}"
             if asked.method == "GET" and asked.path == "/Users":
-                if not self.takes_or and " or " in asked.query["filter"][0]:
+                if not self.takes_or and " or " in asked.query.get("filter", [""])[0]:
                     return 400, b"{}"
                 return 200, self._list(asked.query)
             if asked.path == "/ServiceProviderConfig" and self.offers is not None:
@@ -179,13 +179,14 @@ class Scripted:
         wanted = {
             (attribute, json.loads(value).lower())
             for attribute, value in re.findall(
-                r'(userName|id) eq ("(?:[^"\\]|\\.)*")', query["filter"][0]
+                r'(userName|id) eq ("(?:[^"\\]|\\.)*")', query.get("filter", [""])[0]
             )
         }
         found = [
             account
             for account in self.accounts
             if self.ignores_filters
+            or "filter" not in query
             or wanted & {("userName", account.name.lower()), ("id", account.id.lower())}
         ]
         start = int(query.get("startIndex", ["1"])[0]) - 1

@@ -96,6 +96,24 @@ def test_what_is_absent_is_none(service: Scripted, client: AwsClient) -> None:
     assert change(client) is None
 
 
+def test_a_list_is_read_to_its_last_page(service: Scripted, client: AwsClient) -> None:
+    """A key on the second page lets its holder in as well."""
+
+    def page(key: str, more: str = "") -> Behaviour:
+        body = (
+            "<ListAccessKeysResponse><ListAccessKeysResult><AccessKeyMetadata><member>"
+            f"<AccessKeyId>{key}</AccessKeyId></member></AccessKeyMetadata>{more}"
+            "</ListAccessKeysResult></ListAccessKeysResponse>"
+        )
+        return replying(200, body.encode())
+
+    more = "<IsTruncated>true</IsTruncated><Marker>after-one</Marker>"
+    service.script("POST", page("AKIAFIRST", more), page("AKIASECOND"))
+    keys = client.pages("list_access_keys", "AccessKeyMetadata", Deadline(10.0), UserName="alice")
+    assert [key["AccessKeyId"] for key in keys] == ["AKIAFIRST", "AKIASECOND"]
+    assert [b"Marker=after-one" in one.body for one in service.asked] == [False, True]
+
+
 @pytest.mark.parametrize("code", ["LimitExceeded", "MalformedPolicyDocument", "of alice", ""])
 def test_a_change_that_is_turned_down_is_declined_without_aws_own_words(
     service: Scripted, client: AwsClient, code: str
