@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import PAGE
-from standfast.ledger.effects import EffectRow, seal_reason
+from standfast.ledger.effects import EffectRow, Effects, seal_reason
 from standfast.ledger.tables import attempt, effect, step
 from standfast.ledger.transaction import Write
 from standfast.records import EffectState, Observed, StepState
@@ -25,6 +25,15 @@ MOST_TRIES = 5
 LOOK_AGAIN = timedelta(seconds=2)
 _ENDED = (StepState.DONE.value, StepState.PARTIAL.value, StepState.FAILED.value)
 _LOST = "the runner died or the call took too long; it may have happened"
+
+
+def in_doubt(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:
+    """Give the effects of unknown end whose token begins with `name`."""
+    return effects.find(
+        effect.c.incident == incident_id,
+        effect.c.state == EffectState.UNKNOWN.value,
+        effect.c.token.startswith(name, autoescape=True),
+    )
 
 
 class Doubts:

@@ -232,16 +232,6 @@ class Notices:
                     ),
                 )
 
-    def calls(self, incident_id: str) -> dict[str, tuple[datetime, datetime | None]]:
-        """Give when each message was handed to its channel, by its effect: begun and ended."""
-        statement = (
-            select(effect.c.token, attempt.c.submitted_at, attempt.c.ended_at)
-            .join(attempt, attempt.c.token == effect.c.attempt)
-            .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
-        )
-        with self._core.reading() as connection:
-            return {token: (at, ended) for token, at, ended in connection.execute(statement)}
-
     def next_step(self, incident_id: str, prefix: str) -> str:
         """Give the name of the next step that somebody asked for outside of the playbook."""
         with self._core.reading() as connection:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from standfast.counted import counted
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question
+from standfast.ledger.doubts import in_doubt
 from standfast.nearest import did_you_mean
 from standfast.operations.extra_steps import extra_title, extra_verb
 from standfast.operations.incident import expand_step, refuse_closed
@@ -28,7 +29,7 @@ from standfast.people.sign_in import Credential, sign_in
 from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.engine import State, StepView
 from standfast.playbook.inputs import read_answer
-from standfast.records import EffectState, Observed, StepState
+from standfast.records import Observed, StepState
 
 _PROOFS = "accounts.prove_locked"
 
@@ -228,11 +229,7 @@ def settle(
     place: Place, incident_id: str, token: str, *, happened: bool, by: str | None = None
 ) -> None:
     """Say about an effect that nobody could look up whether it happened; it takes a person."""
-    rows = [
-        row
-        for row in place.ledger.effects.of_incident(incident_id)
-        if row.state is EffectState.UNKNOWN and row.token.startswith(token)
-    ]
+    rows = in_doubt(place.ledger.effects, incident_id, token)
     if len(rows) == 1 and not happened and not rows[0].is_parked:
         raise Refused(
             f"effect {rows[0].token[:8]} of {incident_id} may still happen; it is looked up again "

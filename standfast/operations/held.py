@@ -21,6 +21,7 @@ from standfast.errors import Refused, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
 from standfast.ledger.glance import HELD_STEP
 from standfast.ledger.incidents import Expansion
+from standfast.ledger.sent import sent
 from standfast.notices.addresses import parse_address
 from standfast.notices.prepared import Prepared, merkle_root
 from standfast.notices.senders.letters import why_no_letter
@@ -213,11 +214,8 @@ def _target(row: EffectRow, to: Sequence[str]) -> str:
 
 def _rows(place: Place, incident_id: str) -> list[EffectRow]:
     """Give the held effects that count: not those of a round that was refused and asked anew."""
-    rows = [
-        row
-        for row in place.ledger.effects.of_incident(incident_id)
-        if row.verb == _SEND and _is_held(row)
-    ]
+    messages = sent(place.ledger.core, place.ledger.effects, incident_id)
+    rows = [message.row for message in messages if _is_held(message.row)]
     return counted_rows(rows, place.ledger.steps.refused(incident_id))
 
 

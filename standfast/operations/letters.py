@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from standfast.config.senders import LettersSenderConfig
 from standfast.errors import UsageError
 from standfast.ledger.effects import EffectRow
+from standfast.ledger.sent import sent
 from standfast.notices.senders.letters import WRITTEN, mark_of
 from standfast.operations.decisions import speaker
 from standfast.operations.place import Place
@@ -151,11 +152,8 @@ def _letters(place: Place, incident_id: str, step: str) -> list[EffectRow]:
 
 
 def _all_letters(place: Place, incident_id: str) -> list[EffectRow]:
-    return [
-        row
-        for row in place.ledger.effects.of_incident(incident_id)
-        if row.verb == "notices.send" and row.target.startswith(POST)
-    ]
+    messages = sent(place.ledger.core, place.ledger.effects, incident_id)
+    return [message.row for message in messages if message.row.target.startswith(POST)]
 
 
 def _meant(rows: Sequence[EffectRow], marks: Sequence[str], what: str) -> list[EffectRow]:

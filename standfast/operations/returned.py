@@ -8,17 +8,16 @@ Rules
 - Nobody is written to again by itself: a person names where to, as for whoever is held.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from standfast.ledger.effects import EffectRow
+from standfast.ledger.sent import sent, told_apart
 from standfast.operations.accounting import APART
 from standfast.operations.place import Place
 from standfast.operations.targets import MAIL
 from standfast.operations.waves import STOPPED
 from standfast.records import DeliveryState, EffectState
 
-_SEND = "notices.send"
 _LOST = {
     DeliveryState.BOUNCED: "the mail bounced",
     DeliveryState.DROPPED: "the provider did not try",
@@ -36,14 +35,14 @@ class Returned:
 
 def returned(place: Place, incident_id: str) -> list[Returned]:
     """Give every mail of an incident's notices that came to nothing."""
-    rows = [row for row in place.ledger.effects.of_incident(incident_id) if row.verb == _SEND]
-    apart = _told_apart(place, incident_id, rows)
-    heard = place.ledger.deliveries.of_incident(incident_id)
+    ledger = place.ledger
+    apart = _told_apart(place, incident_id)
     found = []
-    for row in rows:
+    for message in sent(ledger.core, ledger.effects, incident_id):
+        row, heard = message.row, message.delivery
         why = row.reason if _is_refused(row) else ""
-        if row.state is EffectState.DONE and row.token in heard:
-            why = _LOST.get(heard[row.token].state, "")
+        if row.state is EffectState.DONE and heard is not None:
+            why = _LOST.get(heard.state, "")
         if why and row.target.startswith(MAIL):
             step = apart.get(row.token)
             found.append(Returned(row=row, why=why, decision=f"{APART} {step}" if step else ""))
@@ -60,11 +59,11 @@ def _is_refused(row: EffectRow) -> bool:
     )
 
 
-def _told_apart(place: Place, incident_id: str, rows: Sequence[EffectRow]) -> dict[str, str]:
+def _told_apart(place: Place, incident_id: str) -> dict[str, str]:
     """Give the steps that tell somebody anew, by the message that told them nothing."""
     refused = place.ledger.steps.refused(incident_id)
     return {
         str(row.details["settles"]): row.step
-        for row in rows
+        for row in told_apart(place.ledger.effects, incident_id)
         if "settles" in row.details and (row.step, row.round) not in refused
     }
