@@ -19,6 +19,7 @@ from backup.checking.findings import (
     FROM_A_COPY,
     LOOK,
     LOOK_AT_THE_HOST,
+    MORE_OPENERS,
     NO_LONGER_TRUSTED,
     Findings,
 )
@@ -26,6 +27,7 @@ from backup.errors import BackupError, Damaged
 from backup.format.layout import LARGEST_SNAPSHOT, number_in, snapshot_name, snapshots_of
 from backup.format.link import Link
 from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
+from backup.format.wrap import openers
 from backup.records import Head
 from backup.stores import Store
 from backup.trust import Trust
@@ -157,8 +159,11 @@ class History:
         self._junk: dict[int, str] = {}
         self._more_junk = 0
         self._distrusted: set[int] = set()
+        self._more_openers: set[int] = set()
         for slot in slots:
             if slot.snapshot is not None:
+                if openers(slot.sealed) > 1:
+                    self._more_openers.add(slot.sequence)
                 self.snapshots[slot.sequence] = slot.snapshot
                 self._stored[slot.sequence] = slot.stored
             elif len(self._junk) < _MOST_JUNK:
@@ -223,6 +228,9 @@ class History:
             self._check_place(snapshot, before, found)
             self._check_time(snapshot, before, found)
             before = Link(number=sequence, sha256=self._sha256[sequence])
+            if sequence in self._more_openers:
+                name = snapshot_name(self.writer, sequence)
+                found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
             try:
                 self.packs_of(sequence)
             except Damaged as error:

@@ -18,6 +18,7 @@ NO_LONGER_TRUSTED = (
 LOOK_AT_THE_HOST = (
     "set the host's clock right; if nobody changed it, treat the host as taken over: a new epoch"
 )
+MORE_OPENERS = "opens for another key besides the domain's: who made it lets somebody else read it"
 LOOK = "find out who wrote it; no recovery point stands on it"
 TAKE_THE_RIGHT = "find out who did it, and take that right away; nothing was lost"
 

@@ -13,10 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backup.capped import get_capped
-from backup.checking.findings import BACK_UP_AGAIN, FROM_A_COPY, Findings
+from backup.checking.findings import (
+    BACK_UP_AGAIN,
+    FROM_A_COPY,
+    LOOK_AT_THE_HOST,
+    MORE_OPENERS,
+    Findings,
+)
 from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
 from backup.format.layout import pack_in, pack_name, packs_of
-from backup.format.pack import LARGEST_PACK
+from backup.format.pack import HEADER_BYTES, LARGEST_PACK, parse_header
+from backup.format.wrap import openers
 from backup.history import History
 from backup.keeps import Keeps
 from backup.reader import Repository
@@ -95,8 +102,18 @@ class Packs:
             tell(name, len(data))
             if hashlib.sha256(data).hexdigest() != sha256:
                 self.lose(sha256, "its bytes are not what its name says", "reading")
-            elif repository is not None:
+                continue
+            self._look_at_wrap(data, name)
+            if repository is not None:
                 self._open(repository, data, sha256, name)
+
+    def _look_at_wrap(self, data: bytes, name: str) -> None:
+        try:
+            header = parse_header(data[:HEADER_BYTES], name)
+        except BackupError:
+            return  # its hash is right, so that it is no pack is told by who opens it
+        if openers(header.wrapped) > 1:
+            self._found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
 
     def _open(self, repository: Repository, data: bytes, sha256: str, name: str) -> None:
         try:

@@ -15,12 +15,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.errors import UsageError, WrongKey
-from backup.format.layout import pack_name, root_name, snapshot_name
-from backup.format.root import WriterGrant, root_from_bytes, root_to_bytes
+from backup.errors import BackupError, UsageError, WrongKey
+from backup.format.layout import key_name, pack_name, packs_of, root_name, snapshot_name
+from backup.format.root import (
+    WriterGrant,
+    key_from_bytes,
+    key_to_bytes,
+    root_from_bytes,
+    root_to_bytes,
+)
 from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
 from backup.keys import open_domains, open_identity
 from backup.records import Head
@@ -28,7 +35,7 @@ from backup.stores.s3 import open_s3
 from backup.trust import load_trust
 from backup.verify import verify
 from tests.backup.s3_options import options
-from tests.backup.site import WRITER, Site, TamperedStore, new_site
+from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore, new_site
 from tests.backup.trees import describe, plain_tree
 from tests.servers.seaweedfs import Bucket
 
@@ -265,6 +272,16 @@ def add_a_writer_of_ones_own(captured: Captured, vault: TamperedStore) -> str:
     return root_name(1)
 
 
+def have_packs_wrapped_to_ones_own_key(captured: Captured, vault: TamperedStore) -> str:
+    data = vault.get(root_name(0))
+    root = root_from_bytes(data, "it")
+    (domain,) = root.domains
+    mine = replace(domain, recipient=str(pyrage.x25519.Identity.generate().to_public()))
+    forged = replace(root, number=1, previous=hashlib.sha256(data).digest(), domains=(mine,))
+    vault.put(root_name(1), root_to_bytes(forged, captured.site.host.signing_key))
+    return root_name(1)
+
+
 @pytest.mark.parametrize(
     "attempt",
     [
@@ -275,6 +292,7 @@ def add_a_writer_of_ones_own(captured: Captured, vault: TamperedStore) -> str:
         put_one_point_in_the_place_of_another,
         make_oneself_the_owner,
         add_a_writer_of_ones_own,
+        have_packs_wrapped_to_ones_own_key,
     ],
 )
 def test_what_root_does_to_a_folder_is_named_and_a_copy_of_it_restores(
@@ -288,6 +306,52 @@ def test_what_root_does_to_a_folder_is_named_and_a_copy_of_it_restores(
     assert name in folder.named()
     folder.site.vault = elsewhere
     assert folder.named() == {}
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+def test_a_key_that_the_host_lets_open_later_points_is_named(
+    folder: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the host reads it can give away; here it leaves a door in what it stores."""
+    intruder = pyrage.x25519.Identity.generate()
+    encrypt = pyrage.encrypt
+
+    def for_two(data: bytes, recipients: list[Any]) -> bytes:
+        return bytes(encrypt(data, [*recipients, intruder.to_public()]))
+
+    monkeypatch.setattr(pyrage, "encrypt", for_two)
+    (folder.source / "later.txt").write_text("from now on the intruder reads along")
+    before = set(pack_names(folder.site))
+    folder.site.back_up(folder.source)
+    monkeypatch.undo()
+    later = {NEXT, *set(pack_names(folder.site)) - before}
+    assert len(later) == 3
+    named = folder.named()
+    assert set(named) == later
+    assert all("another key" in problem for problem in named.values())
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+def test_a_custodian_that_the_host_inserts_opens_nothing_and_is_named(
+    folder: Captured, tmp_path: Path
+) -> None:
+    site = folder.site
+    intruder = pyrage.x25519.Identity.generate()
+    (old,) = [stat.name for stat in site.keys.list("k/")]
+    record = key_from_bytes(site.keys.get(old), site.host.owner, "it")
+    mine = replace(
+        record,
+        number=record.number + 1,
+        custodians=(str(intruder.to_public()),),
+        wrapped=bytes(pyrage.encrypt(str(intruder).encode(), [intruder.to_public()])),
+    )
+    name = key_name(DOMAIN, record.generation, mine.number)
+    site.keys.put(name, key_to_bytes(mine, site.host.signing_key))
+    assert set(folder.named()) == {name}
+    identity = tmp_path / "intruder.txt"
+    identity.write_text(f"{intruder}\n")
+    with pytest.raises(BackupError):
+        open_domains(load_trust(site.vault).root, site.keys, open_identity(identity))
     folder.assert_every_earlier_point_comes_back(tmp_path)
 
 
@@ -339,6 +403,10 @@ def test_a_point_that_claims_what_it_does_not_have_is_named(
     folder.site.vault.put(NEXT, folder.forged(packs=(("ab" * 32, 5000),)))
     assert pack_name(WRITER, "ab" * 32) in folder.named()
     folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+def pack_names(site: Site) -> list[str]:
+    return [stat.name for stat in site.vault.list(packs_of(WRITER))]
 
 
 def owner_of(site: Site) -> Ed25519PrivateKey:
