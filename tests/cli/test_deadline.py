@@ -43,6 +43,33 @@ def test_what_is_due_follows_from_what_is_stated(desk: Desk, incident: str) -> N
     assert "running: tell each controller" in desk.run("deadline", "list", incident).out
 
 
+def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
+    desk: Desk, incident: str, quiet_place: Path
+) -> None:
+    config_file = quiet_place / "standfast.toml"
+    laws = 'jurisdictions = ["EU/EEA", "US-MD"]\nparts = ["controller"]\nauthority_country = "DE"'
+    text = config_file.read_text().replace('jurisdictions = ["EU/EEA"]', laws)
+    config_file.write_text(text)
+    for at in ("2026-03-02T12:30Z", "2026-03-03T12:30Z"):
+        desk.json("deadline", "fact", incident, "awareness", "--at", at)
+    listed = desk.run("deadline", "list", incident).out
+    authority, _, rest = listed.partition("\n\n")
+    assert authority.startswith("missed: tell competent supervisory authority")
+    for named, words in {
+        "due": "2026-03-06 12:30 UTC (",
+        "from": "awareness, 2026-03-03 12:30 UTC",
+        "rule": "Art. 33(1),(3),(4): 72 hours, from awareness",
+        "was due": "2026-03-05 12:30 UTC, until ",
+        "must hold": "likely consequences; measures taken or proposed",
+        "to find out": "exempt only if unlikely to result in a risk",
+    }.items():
+        (line,) = [one for one in authority.splitlines() if one.startswith(f"  {named}  ")]
+        assert words in line
+    assert "; lenient 2026-03-06 13:00 UTC)" in authority
+    assert "may not go yet  Maryland AG must be told first" in rest
+    assert "How many people in US-MD are affected?" in rest
+
+
 def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_place: Path) -> None:
     opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")
     answer = desk.run("deadline", "list", opened["incident"])
