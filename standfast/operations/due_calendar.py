@@ -10,7 +10,7 @@ Rules
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from icalendar import Alarm, Calendar, Event
+from icalendar import Alarm, Calendar, Event, Timezone, TimezoneStandard
 
 from standfast.deadlines import NOT_ADVICE
 from standfast.deadlines.obligation import Kind, Obligation
@@ -45,8 +45,8 @@ def _written(place: Place, name: str, incidents: Sequence[str]) -> tuple[str, in
     calendar.add("refresh-interval", _READ_AGAIN_AFTER, parameters={"VALUE": "DURATION"})
     calendar.add("x-published-ttl", "PT15M")
     events = [event for incident_id in incidents for event in _events(place, incident_id)]
-    for event in events:
-        calendar.add_component(event)
+    for component in events or [_utc()]:  # RFC 5545, 3.6: one component at least
+        calendar.add_component(component)
     return calendar.to_ical().decode(), len(events)
 
 
@@ -59,13 +59,24 @@ def _events(place: Place, incident_id: str) -> list[Event]:
     return [_event(stated_at, incident_id, one, moment) for one, moment in due]
 
 
+def _utc() -> Timezone:
+    """Give the one time zone that is used: what stands there while nothing is due."""
+    standard = TimezoneStandard()
+    standard.add("dtstart", datetime(1970, 1, 1))  # noqa: DTZ001 - a zone's own times have none
+    standard.add("tzoffsetfrom", timedelta())
+    standard.add("tzoffsetto", timedelta())
+    zone = Timezone()
+    zone.add("tzid", "UTC")
+    zone.add_component(standard)
+    return zone
+
+
 def _event(stated_at: datetime, incident_id: str, one: Obligation, due: datetime) -> Event:
     is_hold = one.limit.kind is Kind.NOT_BEFORE
     event = Event()
     event.add("uid", f"{one.id}@{incident_id}.standfast")
     event.add("dtstamp", stated_at)
-    event.add("dtstart", due)
-    event.add("dtend", due)
+    event.add("dtstart", due)  # and no end: 3.8.2.2 wants one to be later
     what = "from now on: tell" if is_hold else "due: tell"
     event.add("summary", f"{incident_id} {what} {one.recipient_name}")
     event.add(

@@ -93,6 +93,15 @@ def test_a_date_that_moved_is_the_same_entry_and_what_is_told_is_gone(site: Site
     assert dues(read(site, path)).keys() == {f"eu-gdpr-33-authority@{case}.standfast"}
 
 
+def test_a_calendar_without_anything_due_is_one_all_the_same(site: Site) -> None:
+    path = make_address(site.place, "lee")
+    (zone,) = Calendar.from_ical(read(site, path).text).subcomponents
+    assert (zone.name, str(zone["TZID"])) == ("VTIMEZONE", "UTC")
+    opened(site)
+    events = Calendar.from_ical(read(site, path).text).subcomponents
+    assert {(one.name, "DTEND" in one) for one in events} == {("VEVENT", False)}
+
+
 def test_a_calendar_that_did_not_change_is_not_sent_again(site: Site) -> None:
     case, path = opened(site), make_address(site.place, "lee")
     first = read(site, path)
