@@ -213,8 +213,6 @@ class ManifestBuilder:
 
     def _write_leaf(self, page: _Page) -> _Written:
         rows = page.rows
-        pending = [ref for row in rows for ref in row.blobs if isinstance(ref, PendingBlob)]
-        last_pack = max((blob.frame.last_pack for blob in pending), default=UNPLACED)
         table = _PackTable()
         entries = []
         for row in rows:
@@ -222,6 +220,9 @@ class ManifestBuilder:
             row.lists[:] = lists = [_settled(ref) for ref in row.lists]
             refs = refs_to_texts(blobs, table), refs_to_texts(lists, table)
             entries.append(entry_to_text(row.text, *refs))
+        # By the log, not by what is pending here: another name of a file comes with its places.
+        waits_for = (number for number in table.numbers if self._log.pack(number) is None)
+        last_pack = max(waits_for, default=UNPLACED)
         packs = set(table.numbers)
         packs.update(*(row.list_packs for row in rows if row.lists))
         outline = None if page.is_open else outline_to_bytes(rows, packs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.writing import linked
+from backup.writing import linked, pages
 from backup.writing.linked import LinkedFiles
 from backup.writing.places import Frame, PendingBlob, Place, Ref, Row
 from tests.backup.site import Site
@@ -62,10 +62,13 @@ def test_what_has_no_place_yet_is_given_as_it_is_until_it_has_one(files: LinkedF
     assert found.blobs == [place(3)]
 
 
+@pytest.mark.parametrize("few", [10, 10_000], ids=["put by", "in memory"])
 def test_a_tree_of_many_hard_links_comes_back_as_one(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(linked, "_FEW", 10)
+    monkeypatch.setattr(linked, "_FEW", few)
+    # Names of a file stand in several pages while its pack is still being filled.
+    monkeypatch.setattr(pages, "MOST_ENTRIES", 10)
     source = tmp_path / "source"
     for folder in ("a", "b", "c"):
         (source / folder).mkdir(parents=True)
