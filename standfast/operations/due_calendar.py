@@ -45,8 +45,10 @@ def _written(place: Place, name: str, incidents: Sequence[str]) -> tuple[str, in
     calendar.add("refresh-interval", _READ_AGAIN_AFTER, parameters={"VALUE": "DURATION"})
     calendar.add("x-published-ttl", "PT15M")
     events = [event for incident_id in incidents for event in _events(place, incident_id)]
-    for component in events or [_utc()]:  # RFC 5545, 3.6: one component at least
-        calendar.add_component(component)
+    for event in events:
+        calendar.add_component(event)
+    if not events:
+        calendar.add_component(_utc())  # RFC 5545, 3.6: one component at least
     return calendar.to_ical().decode(), len(events)
 
 
