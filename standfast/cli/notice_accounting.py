@@ -24,7 +24,7 @@ def add_to(notice: Group) -> None:
             ExitStatus.DONE: "everybody whom a notice is for was told",
             ExitStatus.FAILED: "the export cannot be written",
             ExitStatus.USAGE: "there is no such incident, or the export is no .csv or .json file",
-            ExitStatus.PARTIAL: "somebody was not told; each stands there with the reason",
+            ExitStatus.PARTIAL: "somebody was not told; `notice status` says why, --reason who",
         },
         example="standfast notice accounting inc-2026-0001 --export told.csv",
     )(accounting)
@@ -68,7 +68,8 @@ def accounting(
         ]
     untold = sum(one.untold for one in accounts)
     lines.append(
-        f"{counted(untold, 'person', 'people')} not told."
+        f"{counted(untold, 'person', 'people')} not told: why, and who first, says "
+        f"`standfast notice status {incident_id}`; --reason TEXT names each."
         if untold
         else "Nobody for whom a notice was planned is untold."
     )

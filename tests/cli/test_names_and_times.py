@@ -76,3 +76,16 @@ def test_the_draft_of_a_review_lists_what_did_not_go_as_planned(
     assert said.count("What did not go as planned:") == 1
     assert "\n  - " in said
     assert "Otherwise" not in said
+
+
+def test_whom_a_notice_did_not_reach_is_named_masked_beside_the_reason(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    scim_server.create("alice")
+    (live_place / "staff.csv").write_text("email,name\nzoe@example.com,Zoe\nno address,Bad\n")
+    desk.run("incident", "open", "account-takeover", "-i", "accounts=alice")
+    said = desk.run("notice", "status").out
+    assert "1 refused, the address is not of the form name@domain: row 3" in said
+    accounted = desk.run("notice", "accounting")
+    assert accounted.status == 3
+    assert "1 person not told: why, and who first, says `standfast notice status" in accounted.out
