@@ -82,8 +82,8 @@ def approve(
     with call.place() as place:
         incident_id, rest = the_incident(place, incident, step, most=1)
         wanted = rest[0] if rest else None
-        if not refuse and not digest:
-            digest = shown_and_agreed(call, place, incident_id, wanted, as_person)
+        if not refuse:
+            digest = shown_and_agreed(call, place, incident_id, wanted, as_person, digest)
         secret = passphrase(call, passphrase_file, as_person)
         asked = decide(
             place, incident_id, wanted, as_person, secret, approves=not refuse, as_shown=digest

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 
 
 def shown_and_agreed(
-    call: Call, place: "Place", incident_id: str, step: str | None, person: str
+    call: Call, place: "Place", incident_id: str, step: str | None, person: str, digest: str
 ) -> str:
     """Show what would be signed; give its digest when whoever sits here agrees to exactly that.
 
-    Where nobody can be asked, ApprovalRefused names the command that signs it: a signature for
-    what nobody looked at is none.
+    Who gives the `digest` has agreed, and is shown it all the same before they sign. Where nobody
+    can be asked, ApprovalRefused names the command that signs it: a signature for what nobody
+    looked at is none.
     """
     from standfast.operations.decisions import to_sign
     from standfast.playbook.standing import SHOWN
 
+    is_asked = not call.as_json and sys.stdin.isatty()
+    if digest and not is_asked:
+        return digest
     shown = to_sign(place, incident_id, step)
     last = ", and cannot be taken back" if shown.is_irreversible else ""
     left_out = f" {counted(shown.left_out, 'target')} left out." if shown.left_out else ""
@@ -36,8 +40,9 @@ def shown_and_agreed(
         f"It would reach {counted(shown.planned, 'target')}{last}.{left_out}",
         *([f"The notice {shown.tells}; `standfast notice preview` shows it."] * bool(shown.tells)),
         f"Read whom it names: `standfast incident status {incident_id} --targets`.",
+        f"Digest {shown.digest}.",
     ]
-    if call.as_json or not sys.stdin.isatty():
+    if not is_asked:
         exactly = f"{incident_id} {shown.step} --digest {shown.digest[:SHOWN]} --as {person}"
         raise ApprovalRefused(
             "\n".join(
@@ -50,6 +55,6 @@ def shown_and_agreed(
         )
     for line in lines:
         tell(line)
-    if not agrees(f"Sign exactly this ({shown.digest[:SHOWN]})?"):
-        raise ApprovalRefused("nothing was signed")
-    return shown.digest
+    if digest or agrees("Sign exactly this?"):
+        return digest or shown.digest
+    raise ApprovalRefused("nothing was signed")

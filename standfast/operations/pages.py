@@ -51,7 +51,7 @@ def page(
             "people_count": count,
             "digest": asked.digest,
             "command": f"standfast incident approve {state.incident} {asked.step} "
-            f"--digest {asked.digest[:SHOWN]}",
+            f"--digest {asked.digest[:SHOWN]} --as {person.name}",
             "is_irreversible": bool(step and is_irreversible(step)),
         },
         banner=outside.mode is Mode.EXERCISE,

@@ -60,9 +60,24 @@ def test_on_a_terminal_it_is_shown_and_signed_when_whoever_reads_it_agrees(
     answer = desk.run("incident", "approve", "--as", "lee")
     assert (answer.status, state(desk)) == (4, "asking")
     assert "It would reach 3 targets, and cannot be taken back." in answer.err
-    assert digest[:16] in asked[0]
+    assert f"Digest {digest}." in answer.err
+    assert len(asked) == 1
     assert desk.run("incident", "approve", "--as", "lee").status == 5
     assert state(desk) == "done"
+
+
+def test_who_gives_the_digest_of_the_page_is_shown_what_it_is_before_they_sign(
+    desk: Desk, asking: str
+) -> None:
+    digest = desk.asked()
+    asked = sit_down(desk)
+    other = desk.run("incident", "approve", "--digest", "0" * 16, "--as", "lee")
+    assert (other.status, state(desk)) == (4, "asking")
+    assert "is not planned as it was shown to you; nothing was signed" in other.err
+    answer = desk.run("incident", "approve", "--digest", digest[:16], "--as", "lee")
+    assert (answer.status, state(desk)) == (5, "done")
+    assert f"Digest {digest}." in answer.err
+    assert asked == []
 
 
 def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking: str) -> None:

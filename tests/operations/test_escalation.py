@@ -88,6 +88,13 @@ def test_unanswered_the_next_rung_is_paged_and_then_everybody_once_each(
     assert "everybody who could be was paged" in outcome.standing.next_step
 
 
+def test_the_page_has_the_command_that_signs_what_it_tells_of(laddered: TwinPlace) -> None:
+    case = asking(laddered)
+    digest = laddered.ledger.steps.question(case, STEP).digest
+    (page,) = [one for one in laddered.twins.mail.messages if one.address == "lee@example.com"]
+    assert f"incident approve {case} {STEP} --digest {digest[:16]} --as lee\n" in page.text
+
+
 def test_the_watch_escalates_what_nobody_works_on(laddered: TwinPlace) -> None:
     case = asking(laddered)
     assert keep_watch(after(laddered, 16), "serve").carried_on == (case,)
