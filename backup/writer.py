@@ -215,6 +215,12 @@ class _Run:
         # A run in which a source failed prunes nothing: what is known of that source stays known.
         sequence = self._commit(is_finished=True, prunes=not has_failed)
         warnings = []
+        if counts.files:  # a set without any is told by whoever asked for it
+            warnings += [
+                f"source {one.name} held no file: see that it is there, and mounted"
+                for one in self._outcomes
+                if not one.files and one.problem is None
+            ]
         if counts.silently_changed:
             warnings.append(
                 f"{counts.silently_changed} files have another content although size and times are"

@@ -319,6 +319,17 @@ def test_a_point_of_nothing_is_not_made(site: Site, tmp_path: Path) -> None:
     assert site.repository().points() == []
 
 
+def test_a_source_without_a_file_beside_others_is_named(site: Site, tmp_path: Path) -> None:
+    """It may be the folder of a disk that was not mounted."""
+    source = plain_tree(tmp_path / "source")
+    (tmp_path / "unmounted").mkdir()
+    result = site.back_up(source, tmp_path / "unmounted")
+    (warning,) = result.warnings
+    assert "files1 held no file" in warning
+    (tmp_path / "unmounted/call").write_text("mounted again")
+    assert site.back_up(source, tmp_path / "unmounted").warnings == ()
+
+
 def test_a_request_that_makes_no_sense_is_refused(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     with pytest.raises(UsageError, match="same name"):
