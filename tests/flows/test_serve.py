@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from flows.prefect_server import is_healthy
 from flows.scheduling import Scheduling
 from flows.serve import Serving
 from standfast.errors import Unavailable
+from standfast.ledger.runs import LEASE
 from standfast.operations import incident
 from standfast.operations.backups import run_backup
 from standfast.operations.place import Place
@@ -155,6 +159,26 @@ def test_a_serve_that_was_killed_leaves_an_incident_to_the_next(tmp_path: Path) 
             wait_until(lambda: is_over(place, case), "the next one goes on")
         for pid in processes_naming(str(tmp_path / "prefect")):
             os.kill(pid, signal.SIGKILL)  # what the killed one could not end
+
+
+def test_what_only_time_brings_is_found_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_module, "LOOK_SECONDS", 0.3)
+    config_file = furnish_with_incidents(tmp_path)
+    gone_by = [timedelta()]
+    with place_at(config_file) as real:
+        place = replace(real, clock=lambda: real.clock() + gone_by[0])
+        case = open_exercise(place)
+        place.ledger.runners.register(case, "direct", place.clock())
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as intruder, intruder:
+            intruder.execute("UPDATE runner SET host = 'elsewhere.invalid'")
+        with serving_here(place, config_file) as loop:
+            wait_until(lambda: loop.is_quiet, "the first look is done")
+            assert ways(place, case) == ["direct"], "somebody else is at it"
+            gone_by[0] = LEASE + LEASE.resolution  # and nothing was written
+            wait_until(lambda: is_over(place, case), "whoever fell silent is made up for")
+            assert ways(place, case) == ["direct", "serve"]
 
 
 def test_an_idle_loop_writes_nothing_and_reads_one_row_a_tick(
