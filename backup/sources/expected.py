@@ -2,18 +2,21 @@
 
 - Names that stand in a folder as they are expected are looked at in one go, some hundred at a time:
   in a night without news that is most of the walk.
-- Only what is wholly as expected is told so here; everything else is for who looks at it alone.
+- Only a file that is wholly as expected is told so here; everything else is for who looks at it
+  alone.  A folder has to be gone into, and not every file system gives one a size or a second name.
 """
 
 import os
 from collections.abc import Callable, Sequence
-from operator import attrgetter, eq
+from operator import and_, attrgetter, eq
+from stat import S_ISREG
 from typing import Any
 
 from backup.format.manifest import path_key
 from backup.sources.status import Vector, vector_of_file
 
 _names_of_file: Callable[[Any], int] = attrgetter("st_nlink")
+_mode_of: Callable[[Any], int] = attrgetter("st_mode")
 _AT_ONCE = 256
 
 
@@ -67,4 +70,5 @@ class Expected:
             return bytes(count)
         if max(map(_names_of_file, statuses)) > 1:
             return bytes(count)
-        return bytes(map(eq, map(vector_of_file, statuses), self.vectors[first : first + count]))
+        are_same = map(eq, map(vector_of_file, statuses), self.vectors[first : first + count])
+        return bytes(map(and_, are_same, map(S_ISREG, map(_mode_of, statuses))))

@@ -225,14 +225,16 @@ class _OpenFiles(OpenSource):
         folder = self._folders.current
         reads = self._reads_along
         if not reads and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
-            names = sorted(map(_as_bytes, os.listdir(folder)))  # noqa: PTH208 - an open one
+            # A name that is made anew meanwhile may come twice.
+            names = sorted(set(map(_as_bytes, os.listdir(folder))))  # noqa: PTH208 - an open one
             return _Walk(length=length, names=names)
         with os.scandir(folder) as scan:
             found = ((_as_bytes(entry.name), _is_file(entry)) for entry in scan)
-            kinds = dict(islice(found, _MANY_NAMES))
-            if len(kinds) == _MANY_NAMES:
-                many = ManyNames(chain(kinds.items(), found), self._scratch)
+            first = list(islice(found, _MANY_NAMES))
+            if len(first) == _MANY_NAMES:
+                many = ManyNames(chain(first, found), self._scratch)
                 return _Walk(length=length, names=many, to_read=many.files if reads else _NONE)
+        kinds = dict(first)
         to_read = {name for name, is_file in kinds.items() if is_file} if reads else _NONE
         return _Walk(length=length, names=sorted(kinds), to_read=to_read)
 

@@ -31,14 +31,18 @@ class ManyNames(Sequence[bytes]):
     """Names in a file without a name; those around the one that is asked for are in memory."""
 
     def __init__(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> None:
-        """Take names in any order, each with whether it is a file's."""
+        """Take names in any order, each with whether it is a file's.
+
+        A name that was made anew while its folder was listed may come twice, and is one.
+        """
         self.files = NearFiles()
         self._offsets = array("Q")
         self._count = 0
         self._first = 0  # of those in memory
         self._near: list[bytes] = []
         with tempfile.TemporaryFile(dir=scratch) as file, ExitStack() as runs:
-            for block in _blocks(heapq.merge(*_sorted_runs(iter(names), scratch, runs))):
+            lines = heapq.merge(*_sorted_runs(iter(names), scratch, runs))
+            for block in _blocks(_once(lines)):
                 self._offsets.append(file.tell())
                 file.write(_joined(block))
                 self._count += len(block)
@@ -89,6 +93,15 @@ def _sorted_runs(
         file.seek(0)
         found.append(_lines(file))
     return found
+
+
+def _once(lines: Iterable[bytes]) -> Iterator[bytes]:
+    latest = b""
+    for line in lines:
+        name = line[:-2]
+        if name != latest:
+            latest = name
+            yield line
 
 
 def _blocks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
