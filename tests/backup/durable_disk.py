@@ -47,6 +47,11 @@ class DurableDisk:
         node.mode, node.modified_ns = now.mode, now.modified_ns
         node.data, node.names = now.data, now.names
 
+    def everything(self) -> None:
+        """The whole file system was synced: how it is now is durable."""
+        for root in self._top:
+            self._known(Path(root))
+
     def cut_power(self, *, names_survive: bool) -> None:
         """Leave below the roots what is durable; names of now, too, when they survive."""
         for root, top in self._top.items():

@@ -1,7 +1,7 @@
 """A keeping run in a process of its own, on a directory whose objects are as old as a test needs.
 
 `LockingDirectory` is a directory that dates what is put by a given clock and that keeps locks in
-files beside, so that every act of a keeper's store is one of a process on a disk.
+files beside it, so that every act of a keeper's store is one of a process on a disk.
 """
 
 import os
@@ -65,7 +65,7 @@ class LockingDirectory(DirectoryKeeperStore):
         super()._remove(name)
 
     def _lock_file(self, name: str) -> Path:
-        return self.path / ".locks" / name.replace("/", "+")
+        return self.path.with_name("locks") / name.replace("/", "+")
 
 
 def run_keeping(folder: Path, now: datetime, log: Path | None, death: Death | None) -> None:

@@ -1,0 +1,113 @@
+"""Kill set = trace: a restore, killed at every system call that changes the disk.
+
+`test_restore_kill.py` does it for the calls that it knows of, with the power cut besides; here
+nothing that touches the disk can be missed, and owners are asked for where that is possible.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backup.stores.directory import DirectoryStore
+from tests.backup.disk_trace import (
+    DiskTrace,
+    Phase,
+    folder_in_memory,
+    in_tracing_process,
+    kill_everywhere,
+)
+from tests.backup.ptrace import IS_SUPPORTED, forked
+from tests.backup.site import Site
+from tests.backup.trees import KIB, describe, noise
+
+pytestmark = pytest.mark.skipif(
+    not IS_SUPPORTED, reason="system calls are traced on Linux on x86-64 only"
+)
+JOURNAL = ".standfast-restore"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with folder_in_memory(tmp_path) as folder:
+        yield folder
+
+
+class _Restoring:
+    """A small tree of every kind, stored; restored into `out`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._out = folder / "place/out"
+        self._owner = os.geteuid() == 0
+        self._source = folder / "source"
+        (self._source / "calls").mkdir(parents=True)
+        (self._source / "note.txt").write_text("who called, and why")
+        (self._source / "calls/one.wav").write_bytes(noise(600 * KIB, 1))
+        os.link(self._source / "note.txt", self._source / "calls/same-note")
+        (self._source / "link").symlink_to("note.txt")
+        os.mkfifo(self._source / "fifo")
+        with (self._source / "sparse").open("wb") as file:
+            file.truncate(300 * KIB)
+            file.seek(100 * KIB)
+            file.write(b"in the middle")
+        os.setxattr(self._source / "calls/one.wav", "user.case", b"42")
+        if self._owner:
+            os.chown(self._source / "note.txt", 1234, 1234)
+        (self._source / "note.txt").chmod(0o400)
+        (self._source / "calls").chmod(0o555)
+        self._site = Site(
+            folder=folder / "site",
+            vault=DirectoryStore(folder / "site/vault"),
+            keys=DirectoryStore(folder / "site/keys"),
+        )
+        assert forked(self._store) == 0
+
+    def _store(self) -> None:
+        self._site.create()
+        assert self._site.back_up(self._source).complete
+
+    def again(self) -> list[Path]:
+        for path in self._out.rglob("*"):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o700)
+        shutil.rmtree(self._out.parent, ignore_errors=True)
+        self._out.parent.mkdir()
+        return [self._out.parent]
+
+    def act(self) -> None:
+        result = self._site.restore("latest", self._out, lanes=1, owner=self._owner)
+        assert result.problems == ()
+
+    def check(self) -> None:
+        is_there = self._out.exists() and any(self._out.iterdir())
+        if not is_there or (self._out / JOURNAL).exists():
+            self.act()
+        assert describe(self._out / "files") == describe(self._source)
+        if self._owner:
+            assert (self._out / "files/note.txt").stat().st_uid == 1234
+        assert not (self._out / JOURNAL).exists()
+
+
+def _trace(folder: Path) -> None:
+    restoring = _Restoring(folder)
+    done = {one.call for one in DiskTrace(restoring.again(), restoring.act).operations}
+    assert {"openat", "write", "fsync", "syncfs", "linkat", "unlinkat", "mkdirat"} <= done, done
+    assert {"symlinkat", "mknodat", "fsetxattr", "utimensat", "fchmod"} <= done, done
+
+
+def _kill(folder: Path, phase: Phase) -> None:
+    restoring = _Restoring(folder)
+    kill_everywhere(roots=restoring.again, act=restoring.act, check=restoring.check, phase=phase)
+
+
+def test_the_trace_has_every_kind_of_operation(folder: Path) -> None:
+    in_tracing_process(_trace, folder)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_killed_at_every_operation_the_restore_goes_on_and_is_whole(
+    phase: Phase, folder: Path
+) -> None:
+    in_tracing_process(_kill, folder, phase)
