@@ -73,6 +73,6 @@ def file_before(place: Place, moment: datetime, set_name: str, path: str) -> Ite
         if not file.is_file() or file.is_symlink():
             raise ConfigurationError(
                 f"{point.name} of the set {set_name!r} has no file {path}; `standfast backup "
-                f"contents {point.name}` lists what it has"
+                f"ls {point.name}` lists what it has"
             )
         yield file

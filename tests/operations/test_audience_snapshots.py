@@ -88,7 +88,7 @@ def test_a_file_that_the_point_has_not_is_named(tmp_path: Path) -> None:
     with backup_place.place_at(config_file) as place:
         backups.run_backup(place, "main", "direct")
         with (
-            pytest.raises((ConfigurationError, UsageError)),
+            pytest.raises((ConfigurationError, UsageError), match="standfast backup ls host-1"),
             file_before(place, datetime.now(UTC), "main", "crm/other*.db"),
         ):
             pytest.fail("a file was given")

@@ -1,0 +1,104 @@
+"""A repository that is not as it should be: what each command says of it, and its exit status."""
+
+import json
+from pathlib import Path
+
+import pyrage
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.format.signed import sign
+from tests.cli.desk import Desk
+
+COMMANDS = {
+    "run": ("backup", "run"),
+    "list": ("backup", "list"),
+    "verify": ("backup", "verify"),
+    "restore": ("backup", "restore", "latest", "--to", "out", "--identity", "IDENTITY"),
+}
+
+
+def typed(desk: Desk, place: Path, command: str) -> tuple[str, ...]:
+    identity = str(place / "offline/identity.txt")
+    return tuple(identity if word == "IDENTITY" else word for word in COMMANDS[command])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_repository_of_a_later_format_asks_for_a_newer_version(
+    desk: Desk, place: Path, command: str
+) -> None:
+    desk.run("backup", "run")
+    owner = json.loads((place / "offline/owner.json").read_text())["owner_key"]
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(owner))
+    later = sign(b"standfast-backup-2 root", b'{"format":2,"kind":"root"}\n', key)
+    (place / "vault/pub/root/0000000001").write_bytes(later)
+    answer = desk.run(*typed(desk, place, command))
+    assert answer.status == 2, answer
+    assert "has format 2; use a newer version" in answer.err
+    assert not (desk.folder / "out/source").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_strangers_claim_of_a_later_format_stops_nothing(
+    desk: Desk, place: Path, command: str
+) -> None:
+    desk.run("backup", "run")
+    key = Ed25519PrivateKey.generate()
+    later = sign(b"standfast-backup-2 root", b'{"format":2,"kind":"root"}\n', key)
+    (place / "vault/pub/root/0000000001").write_bytes(later)
+    answer = desk.run(*typed(desk, place, command))
+    assert answer.status == (6 if command == "verify" else 0), answer
+    assert command != "verify" or "pub/root/0000000001" in answer.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_foreign_file_is_named_by_verify_and_stops_nothing(
+    desk: Desk, place: Path, command: str
+) -> None:
+    desk.run("backup", "run")
+    (place / "vault/holiday.jpg").write_bytes(b"no object of ours")
+    (place / "vault/w/host-1/notes.txt").write_bytes(b"nor this")
+    answer = desk.run(*typed(desk, place, command))
+    assert answer.status == 0, answer
+    if command == "verify":
+        assert "holiday.jpg" in answer.out
+        assert "w/host-1/notes.txt" in answer.out
+
+
+def test_an_identity_of_somebody_else_opens_nothing(desk: Desk, place: Path) -> None:
+    desk.run("backup", "run")
+    stranger = desk.folder / "stranger.txt"
+    stranger.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    for words in (
+        ("backup", "restore", "latest", "--to", "out"),
+        ("backup", "ls", "latest"),
+        ("drill", "run", "main"),
+        ("backup", "verify", "--sample", "5"),
+    ):
+        answer = desk.run(*words, "--identity", stranger)
+        assert answer.status == 2, (words, answer)
+        assert "this identity opens no domain of the repository" in answer.err, (words, answer)
+    assert not (desk.folder / "out").exists()
+
+
+def test_a_missing_identity_is_asked_for(desk: Desk, place: Path) -> None:
+    desk.run("backup", "run")
+    without = desk.run("backup", "restore", "latest", "--to", "out")
+    assert without.status == 2, without
+    assert "--identity" in without.err
+    absent = desk.run("backup", "restore", "latest", "--to", "out", "--identity", "absent.txt")
+    assert absent.status == 2, absent
+    assert "absent.txt" in absent.err
+    assert not (desk.folder / "out").exists()
+
+
+def test_a_lost_key_store_is_told_from_a_wrong_key(desk: Desk, place: Path) -> None:
+    desk.run("backup", "run")
+    words = typed(desk, place, "restore")
+    for record in (place / "keys").rglob("0000000000"):
+        if record.is_file():
+            record.unlink()
+    answer = desk.run(*words)
+    assert answer.status == 2, answer
+    assert "this key store holds no key of any domain" in answer.err
+    assert desk.run("backup", "verify").status == 6
