@@ -25,6 +25,7 @@ class Fault(StrEnum):
     CUT_ANSWER = "the answer's body is reset half way"
     FALSE_UNAVAILABLE = "the request is carried out, and 503 is said"
     RESET = "the connection is reset at once"
+    DAMAGED_REQUEST = "a bit of what is sent is another one when it comes"
     CUT_REQUEST = "the connection is reset when half of what is sent has come"
     UNAVAILABLE = "503 Slow Down"
     BROKEN = "500 Internal Error"
@@ -69,6 +70,7 @@ class Proxy:
     url: str = ""
     elsewhere: str = "http://127.0.0.1:9"  # where a redirect points
     requests: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)  # of those, in lower case
     happened: list[Fault] = field(default_factory=list)
     _plans: list[_Plan] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -153,6 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         fault = self.told.next_fault(self.command, self.path)
+        self.told.headers.append({name.lower(): text for name, text in self.headers.items()})
         size = int(self.headers.get("Content-Length", 0))
         if fault is Fault.CUT_REQUEST:
             self.rfile.read(size // 2)
@@ -160,7 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         body = self.rfile.read(size)
-        if fault is None:
+        if fault is Fault.DAMAGED_REQUEST and body:
+            body = bytes([body[0] ^ 1]) + body[1:]
+        if fault is None or fault is Fault.DAMAGED_REQUEST:
             self._answer(*self._ask(body))
             return
         self.close_connection = True
