@@ -304,10 +304,11 @@ class Effects:
         """Give every effect of an incident, opened."""
         return self.find(effect.c.incident == incident_id)
 
-    def of_step(self, incident_id: str, step_name: str, round_: int) -> list[EffectRow]:
-        """Give every effect of one round of a step, opened; pages too."""
+    def pages(self, incident_id: str, step_name: str, round_: int) -> list[EffectRow]:
+        """Give the pages to the approvers of one round of a step, opened."""
         return self.find(
             effect.c.incident == incident_id,
+            effect.c.verb == PAGE,
             effect.c.step == step_name,
             effect.c.round == round_,
         )

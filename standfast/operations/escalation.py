@@ -22,7 +22,6 @@ from typing import cast
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.approvals import Question
-from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import Draft
 from standfast.ledger.people import Person
 from standfast.operations.pages import page, target_of
@@ -147,11 +146,8 @@ def _written(accounts: Iterable[str]) -> Set[str]:
 
 
 def _paged(place: Place, asked: Question) -> set[str]:
-    return {
-        row.target
-        for row in place.ledger.effects.of_step(asked.incident, asked.step, asked.round)
-        if row.verb == PAGE
-    }
+    rows = place.ledger.effects.pages(asked.incident, asked.step, asked.round)
+    return {row.target for row in rows}
 
 
 def _pages(

@@ -50,8 +50,8 @@ def place(tmp_path: Path) -> Iterator[TwinPlace]:
 
 def proofs(place: TwinPlace, case: str) -> dict[str, EffectState]:
     """What the second proof came to, by account."""
-    rows = place.ledger.effects.of_step(case, "still_shut", 1)
-    return {row.target: row.state for row in rows}
+    rows = place.ledger.effects.of_incident(case)
+    return {row.target: row.state for row in rows if (row.step, row.round) == ("still_shut", 1)}
 
 
 @pytest.mark.parametrize("back", [BOTH[:1], BOTH], ids=["one", "all"])

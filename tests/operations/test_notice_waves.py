@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from standfast.config.notices import NoticesConfig
 from standfast.errors import UsageError
-from standfast.ledger.effects import Draft
+from standfast.ledger.effects import Draft, EffectRow, Effects
 from standfast.operations import decisions, incident, waves
 from standfast.operations.place import Place
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
@@ -44,6 +45,27 @@ def counts(centre: Centre, case: str) -> dict[EffectState, int]:
 
 def later(place: Place, minutes: int) -> Place:
     return replace(place, clock=lambda: place.clock() + timedelta(minutes=minutes))
+
+
+def test_asking_for_an_approval_opens_nobody_whom_the_notice_is_for(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[EffectRow] = []
+    of_ledger = Effects.open
+
+    def seen(self: Effects, row: Any) -> EffectRow:
+        opened.append(of_ledger(self, row))
+        return opened[-1]
+
+    monkeypatch.setattr(Effects, "open", seen)
+    centre.scim.create("agent01")
+    case = centre.open("account-takeover", "agents:agent01")
+    centre.advance(case)
+    decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
+    state = centre.advance(case).state
+    assert state.steps[TOLD].state is StepState.ASKING
+    assert state.steps[TOLD].asked  # and yet a million would not be held
+    assert "notices.send" not in {row.verb for row in opened if row.step == TOLD}
 
 
 def test_a_few_are_written_to_first_and_the_others_once_the_pause_is_over(centre: Centre) -> None:
