@@ -8,19 +8,22 @@ Rules
 - It is a step of its own, with the approvals, the roles and the abort window of the wrong one's.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from standfast.errors import Refused, StandfastError, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
-from standfast.ledger.incidents import Expansion, FrozenNotice
+from standfast.ledger.incidents import Expansion
+from standfast.ledger.sent import Sent, sent, told_apart
 from standfast.nearest import there_are
-from standfast.notices.prepared import Prepared, merkle_root, pick_language
+from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import prepare
 from standfast.operations.actions import with_approvals
 from standfast.operations.extra_steps import CORRECTS
-from standfast.operations.notice_plan import refuse_placeholders
+from standfast.operations.notice_plan import NoticePlan, refuse_placeholders
 from standfast.operations.place import Place
 from standfast.records import DeliveryState, EffectState, Json, Mode
 
@@ -74,23 +77,19 @@ def correct(
         name = place.ledger.notices.next_step(incident_id, CORRECTS)
         if not is_another:
             _refuse_twice(place, incident_id, step_name)
-        wrong = _wrong(place, incident_id, step_name)
+        _refuse_unfinished(place, incident_id, step_name)
         outside = place.outside(incident)
         prepared = _prepared(place, incident_id, context, incident.mode)
-        drafts = [_draft(place, incident_id, name, prepared, row) for row in wrong]
-        leaves = [str(one.details["digest"]) for one in drafts if "digest" in one.details]
+        telling = NoticePlan(
+            template=CORRECTION,
+            audience=_who_got(step_name),
+            prepared=prepared,
+            drafts=partial(_drafts, place, incident_id, step_name, name, prepared),
+        )
         expansion = with_approvals(
             step,
             Expansion(
-                drafts=tuple(drafts),
-                notice=FrozenNotice(
-                    template=CORRECTION,
-                    body=prepared.as_json(),
-                    digest=prepared.digest,
-                    root=merkle_root(leaves),
-                    audience=_who_got(step_name),
-                    recipients=len(leaves),
-                ),
+                telling=telling,
                 reason="; ".join((*prepared.warnings, f"corrects {step_name}")),
             ),
             outside,
@@ -102,8 +101,8 @@ def correct(
         if place.ledger.steps.expand(incident_id, name, 1, expansion, actor, now):
             return Correction(
                 step=name,
-                recipients=len(leaves),
-                refused=len(drafts) - len(leaves),
+                recipients=telling.notice().recipients,
+                refused=telling.tally.refused.total(),
                 needs_approvals=expansion.needs_approvals,
                 warnings=prepared.warnings,
             )
@@ -126,27 +125,58 @@ def _refuse_twice(place: Place, incident_id: str, step_name: str) -> None:
             )
 
 
-def _wrong(place: Place, incident_id: str, step_name: str) -> list[EffectRow]:
-    refused = place.ledger.steps.refused(incident_id)
-    sent = [
-        row
-        for row in place.ledger.effects.of_incident(incident_id)
-        if row.verb == _SEND and (row.step, row.round) not in refused
-    ]
-    rows = [row for row in sent if row.step == step_name]
-    theirs = {row.token for row in rows}
-    rows += [row for row in sent if row.details.get("settles") in theirs]  # told it apart
-    if still := [row.step for row in rows if row.state in _STILL]:
+def _refuse_unfinished(place: Place, incident_id: str, step_name: str) -> None:
+    """Raise Refused while some of the notice may still leave, UsageError when nobody got it."""
+    still: Counter[str] = Counter()
+    is_got = False
+    for message in _messages(place, incident_id, step_name):
+        if message.row.state in _STILL:
+            still[message.row.step] += 1
+        is_got = is_got or _has_come(message)
+    for step, number in still.items():
         raise Refused(
-            f"{len(still)} messages of {still[0]} are under way or still to leave; first "
-            f"`standfast notice stop {incident_id} {still[0]}`, then correct"
+            f"{number} messages of {step} are under way or still to leave; first "
+            f"`standfast notice stop {incident_id} {step}`, then correct"
         )
-    deliveries = place.ledger.deliveries.of_incident(incident_id)
-    lost = {token for token, one in deliveries.items() if one.state in _LOST}
-    got = [row for row in rows if row.state in _GOT and row.token not in lost]
-    if not got:
+    if not is_got:
         raise UsageError(f"nobody got the notice of {step_name!r} in {incident_id}")
-    return [*{row.target: row for row in got}.values()]  # a guardian may be among them anyway
+
+
+def _messages(place: Place, incident_id: str, step_name: str) -> Iterator[Sent]:
+    """Give the messages of a notice, and last those that told it apart."""
+    ledger = place.ledger
+    refused = ledger.steps.refused(incident_id)
+    settled = {row.details.get("settles") for row in told_apart(ledger.effects, incident_id)}
+    theirs: set[str] = set()
+    apart: list[Sent] = []
+    for message in sent(ledger.core, ledger.effects, incident_id):
+        row = message.row
+        if (row.step, row.round) in refused:
+            continue
+        if "settles" in row.details:
+            apart.append(message)
+        elif row.step == step_name:
+            if row.token in settled:
+                theirs.add(row.token)
+            yield message
+    yield from (message for message in apart if message.row.details["settles"] in theirs)
+
+
+def _has_come(message: Sent) -> bool:
+    is_lost = message.delivery is not None and message.delivery.state in _LOST
+    return message.row.state in _GOT and not is_lost
+
+
+def _drafts(
+    place: Place, incident_id: str, step_name: str, name: str, prepared: Prepared
+) -> Iterator[Draft]:
+    elsewhere = {row.target for row in told_apart(place.ledger.effects, incident_id)}
+    met: set[str] = set()
+    for message in _messages(place, incident_id, step_name):
+        target = message.row.target
+        if _has_come(message) and target not in met:  # a guardian may be a customer, too
+            met |= {target} & elsewhere
+            yield _draft(place, incident_id, name, prepared, message.row)
 
 
 def _prepared(place: Place, incident_id: str, given: Mapping[str, str], mode: Mode) -> Prepared:
