@@ -70,6 +70,13 @@ def told_apart(effects: Effects, incident_id: str) -> list[EffectRow]:
     )
 
 
+def first_message(effects: Effects, row: EffectRow) -> EffectRow:
+    """Give the message of the playbook's own step that this one replaces or corrects, or itself."""
+    while before := row.details.get("settles") or row.details.get("corrects"):
+        (row,) = effects.find(effect.c.incident == row.incident, effect.c.token == str(before))
+    return row
+
+
 def _opened(connection: Connection, effects: Effects, tokens: Sequence[str]) -> Iterator[Sent]:
     statement = (
         select(

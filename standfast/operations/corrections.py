@@ -159,7 +159,9 @@ def _messages(place: Place, incident_id: str, step_name: str) -> Iterator[Sent]:
             if row.token in settled:
                 theirs.add(row.token)
             yield message
-    yield from (message for message in apart if message.row.details["settles"] in theirs)
+    while ours := [message for message in apart if message.row.details["settles"] in theirs]:
+        yield from ours
+        theirs = {message.row.token for message in ours}  # one that bounced was told apart again
 
 
 def _has_come(message: Sent) -> bool:

@@ -21,7 +21,7 @@ from standfast.errors import Refused, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
 from standfast.ledger.glance import HELD_STEP
 from standfast.ledger.incidents import Expansion
-from standfast.ledger.sent import sent
+from standfast.ledger.sent import first_message, sent
 from standfast.notices.addresses import parse_address
 from standfast.notices.prepared import Prepared, merkle_root
 from standfast.notices.senders.letters import why_no_letter
@@ -148,7 +148,8 @@ def _expansion(
     place: Place, row: EffectRow, step_name: str, *, to: Sequence[str], name: str, by: str | None
 ) -> Expansion:
     incident = place.ledger.incidents.get(row.incident)
-    step = place.ledger.incidents.state(row.incident).playbook.step(row.step)
+    first = first_message(place.ledger.effects, row)  # no playbook knows a step told apart
+    step = place.ledger.incidents.state(row.incident).playbook.step(first.step)
     outside = place.outside(incident)
     frozen = place.ledger.incidents.notice(row.incident, row.step, row.round)
     prepared = Prepared.from_json(frozen.body)

@@ -178,3 +178,58 @@ def test_what_was_stopped_is_no_mail_that_did_not_arrive(centre: Centre) -> None
     case = approved(centre)
     waves.stop(centre.place, case, TOLD, "wrong text")
     assert held.unreached(centre.place, case) == []
+
+
+def test_whom_the_second_mail_did_not_reach_either_is_told_again_and_corrected(
+    centre: Centre,
+) -> None:
+    with_notices(centre, canary_percent=0)
+    case = approved(centre)
+    with_notices(centre, abort_window_seconds=0)
+    place = centre.place
+    wrong = {"what_happened": "not-concerned"}
+
+    def bounce_and_tell_at(address: str) -> str:
+        (row,) = [
+            row
+            for row in place.ledger.effects.of_incident(case)
+            if row.token.startswith(bounced[-1])
+        ]
+        lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=place.clock())
+        place.ledger.deliveries.hear([lost], "event", place.clock())
+        there = [one for one in held.unreached(place, case) if not one.decision]
+        assert [one.mark for one in there] == [row.token[:8]]
+        step = held.tell(place, case, there[0].mark, to=[address], because=WHY, by="lee").step
+        for person in ("kim", "lee"):
+            decisions.decide(place, case, step, person, PASSPHRASES[person])
+        centre.advance(case)
+        (again,) = [row for row in place.ledger.effects.of_incident(case) if row.step == step]
+        bounced.append(again.token)
+        return step
+
+    bounced = [
+        row.token
+        for row in place.ledger.effects.of_incident(case)
+        if row.target == "mail:customer4@example.net"
+    ]
+    first, second = bounce_and_tell_at("one@example.net"), bounce_and_tell_at("two@example.net")
+    ends = {each.step: each.counts for each in counted(centre, case)}
+    assert ends[second] == {End.HANDED_OVER: 1}
+    assert first not in ends
+    plan = corrections.correct(place, case, TOLD, wrong, requested_by="dana")
+    decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    got = [address for mail in centre.smtp.delivered for address in mail.recipients]
+    assert (got.count("one@example.net"), got.count("two@example.net")) == (1, 2)
+    lost = DeliveryEvent(
+        token=next(
+            row.token
+            for row in place.ledger.effects.of_incident(case)
+            if (row.step, row.target) == (plan.step, "mail:two@example.net")
+        ),
+        state=DeliveryState.BOUNCED,
+        at=place.clock(),
+    )
+    place.ledger.deliveries.hear([lost], "event", place.clock())
+    told = held.tell(place, case, lost.token[:8], to=["three@example.net"], because=WHY, by="lee")
+    assert told.needs_approvals == 2  # as many as the notice itself
