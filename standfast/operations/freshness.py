@@ -2,6 +2,7 @@
 
 Rules
 - What counts is the moment that the newest complete point is consistent at, not when it was made.
+  A point without a file is none: so looks a set whose disk was not mounted.
 - How old it may become: `max_age_hours` of the set; else the shortest RPO of the services that need
   it; else two intervals of its schedule.
 - A set that was never tried is not too old; that it was missed is another sentence.
@@ -44,7 +45,9 @@ def freshness(place: Place, set_name: str) -> Freshness:
     """Say how fresh a set is; `UsageError` for an unknown one, and what `last_due` raises."""
     runs = place.ledger.runs.all("backup", set_name)
     complete = [
-        moment(run.summary["consistent_at"]) for run in runs if run.summary.get("is_complete")
+        moment(run.summary["consistent_at"])
+        for run in runs
+        if run.summary.get("is_complete") and run.summary.get("files")
     ]
     complete_at = max(complete, default=None)
     since = complete_at or min((run.started_at for run in runs), default=None)

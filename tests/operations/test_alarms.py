@@ -129,6 +129,18 @@ def test_without_an_rpo_two_intervals_of_the_schedule_count(night: Night) -> Non
     assert freshness(night.place, "other").is_stale
 
 
+def test_a_point_of_a_disk_that_was_not_mounted_does_not_make_a_set_fresh(night: Night) -> None:
+    run_backup(night.place, "other", "direct")
+    (night.folder / "scripts").rename(night.folder / "unmounted")
+    (night.folder / "scripts").mkdir()
+    for _ in range(2):
+        night.forward(hours=25)
+        assert run_backup(night.place, "other", "direct").exit_status is ExitStatus.PARTIAL
+    fresh = freshness(night.place, "other")
+    assert (fresh.is_stale, fresh.age) == (True, timedelta(hours=50))
+    assert len(keep_watch(night.place, "direct").told) >= 1
+
+
 def test_a_configured_age_goes_before_the_rpo(night: Night) -> None:
     config_file = night.folder / "standfast.toml"
     text = config_file.read_text()
