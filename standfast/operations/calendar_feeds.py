@@ -45,9 +45,14 @@ def subscribers(place: Place) -> dict[str, datetime]:
     return {name: made_at for name, (made_at, _) in _known(place).items()}
 
 
+def is_address(token: str) -> bool:
+    """Does it look like the end of one? Nobody is asked."""
+    return bool(_TOKEN.fullmatch(token))
+
+
 def is_open_to(place: Place, token: str) -> bool:
     """Is this the end of an address that was made and not revoked?"""
-    if not _TOKEN.fullmatch(token):
+    if not is_address(token):
         return False
     mac, is_known = _mac(place, token), False
     for _, known in _known(place).values():

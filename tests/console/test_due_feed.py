@@ -171,3 +171,11 @@ def test_who_reads_too_often_is_told_when_to_come_again(site: Site) -> None:
     assert answers[-1].status_code == 429
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert read(site, kim).status_code == 200
+
+
+def test_whoever_guesses_addresses_is_told_to_wait_and_a_subscriber_reads_on(site: Site) -> None:
+    lee = make_address(site.place, "lee")
+    assert read(site, lee).status_code == 200
+    guesses = (read(site, f"/calendar/{number:043}.ics").status_code for number in range(1000))
+    assert next(status for status in guesses if status != 404) == 429
+    assert read(site, lee).status_code == 200
