@@ -25,10 +25,11 @@ from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise
 
 CALLS = (
-    "mkdir", "write", "pwrite", "ftruncate", "fchmod", "chmod", "utime", "setxattr", "symlink",
-    "mkfifo", "link", "unlink", "fsync",
+    "mkdir", "write", "pwrite", "pwritev", "ftruncate", "fchmod", "chmod", "utime", "setxattr",
+    "symlink", "mkfifo", "link", "unlink", "fsync",
 )  # fmt: skip
 ENDED, KILLED = 0, -signal.SIGKILL
+LARGE = pieces.SPLIT_BYTES
 
 
 @dataclass
@@ -56,10 +57,12 @@ class Tracer:
                 return real(*args, **more)
             self.labels.append(label)
             is_here = len(self.labels) == self.dies_at
-            if is_here and self.phase == "during" and label in ("write", "pwrite"):
+            if is_here and self.phase == "during" and label in ("write", "pwrite", "pwritev"):
                 # Opened again: half of what goes straight to the disk may not go that way.
                 again = os.open(f"/proc/self/fd/{args[0]}", os.O_WRONLY)
-                real(again, bytes(args[1])[: len(args[1]) // 2], *args[2:])
+                whole = b"".join(args[1]) if label == "pwritev" else bytes(args[1])
+                half = whole[: len(whole) // 2]
+                real(again, [half] if label == "pwritev" else half, *args[2:])
                 self._die()
             if is_here and self.phase == "before":
                 self._die()
@@ -105,6 +108,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "note.txt").write_text("who called, and why")
     (top / "empty").write_bytes(b"")
     (top / "calls/one.wav").write_bytes(noise(3000 * KIB, 1))
+    (top / "calls/parts.bin").write_bytes(noise(3000 * KIB, 2))  # of several chunks
     os.link(top / "note.txt", top / "calls/same-note")
     (top / "link").symlink_to("note.txt")
     os.mkfifo(top / "fifo")
@@ -152,7 +156,7 @@ def clear(out: Path) -> None:
     ids=["killed", "power cut", "power cut while the disk still writes"],
 )
 @pytest.mark.parametrize("phase", ["before", "during", "after"])
-@pytest.mark.parametrize("split_bytes", [pieces.SPLIT_BYTES, 1000 * KIB], ids=["", "in pieces"])
+@pytest.mark.parametrize("split_bytes", [LARGE, 1000 * KIB], ids=["", "in pieces"])
 def test_killed_at_every_change_to_the_disk_a_restore_goes_on_and_is_whole(
     stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     phase: str, is_power_cut: bool, syncs: bool, split_bytes: int,
@@ -165,6 +169,7 @@ def test_killed_at_every_change_to_the_disk_a_restore_goes_on_and_is_whole(
     assert ended == ENDED
     assert describe(out / "files") == expected
     assert {"create", "write", "pwrite", "mkdir", "link", "fsync", "syncfs"} <= set(trace)
+    assert ("pwritev" in trace) == (split_bytes < LARGE and not syncs)
     killed: set[int] = set()
     for at in range(1, len(trace) + 1):
         clear(out)
