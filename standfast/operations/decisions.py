@@ -32,6 +32,7 @@ from standfast.playbook.inputs import read_answer
 from standfast.records import Observed, StepState
 
 _PROOFS = "accounts.prove_locked"
+_FEWEST_SHOWN = 8  # characters of a digest: fewer are met by chance, and name nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +78,14 @@ def decide(
     """Sign an approval or a refusal of a step; with no step named, of the only one that asks.
 
     `as_shown` is the digest that the person was shown, or how it begins: ApprovalRefused when the
-    step is planned otherwise by now.
+    step is planned otherwise by now, UsageError when that is too little of it.
     """
     refuse_closed(place, incident_id)
+    if 0 < len(as_shown) < _FEWEST_SHOWN:
+        raise UsageError(
+            f"{as_shown!r} is too short to say what was shown to you; give at least "
+            f"{_FEWEST_SHOWN} characters of its digest"
+        )
     step = step or _the_asking_step(place, incident_id)
     person = place.ledger.people.get(person_name)
     key = sign_in(

@@ -80,6 +80,13 @@ def test_who_gives_the_digest_of_the_page_is_shown_what_it_is_before_they_sign(
     assert asked == []
 
 
+def test_a_few_characters_of_a_digest_name_nothing(desk: Desk, asking: str) -> None:
+    """Sixteen tries would sign whatever is planned."""
+    answer = desk.run("incident", "approve", "--digest", desk.asked()[:7], "--as", "lee")
+    assert (answer.status, state(desk)) == (2, "asking")
+    assert "at least 8 characters of its digest" in answer.err
+
+
 def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking: str) -> None:
     """Another refuses meanwhile, and the operator has it asked again."""
 
