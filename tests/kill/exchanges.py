@@ -1,0 +1,262 @@
+"""What a serve and its Prefect server say to each other, and the server's death at one of them.
+
+A proxy on loopback is the only address of the server that a serve knows: what does not pass here
+was not said. An exchange is a request and its answer. It is named by its method, its path without
+ids, the call of the flow that it belongs to, and how many of its kind came before in that call, as
+`call 2: POST /flow_runs/{id}/set_state 1`. What belongs to no call, log lines and events, goes by a
+clock of its own, and how often is left to chance: it is named without a number.
+
+Where the server is to die, it is killed by SIGKILL. Whoever was connected finds the connection
+ended, and until it is started again nobody listens.
+"""
+
+import contextlib
+import http.client
+import re
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.servers.prefect import Prefect
+
+CALL_HEADER = "X-Call"  # its incident, and which of the calls about that it is
+_PROBE = "GET /health"  # by which a serve asks, before each call, whether Prefect is there
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OF_ONE_CONNECTION = frozenset({"connection", "transfer-encoding", "content-length"})
+_WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_CONTROL = 8  # the least of a WebSocket's frames that says nothing: ping, pong, close
+_POLL_SECONDS = 0.02
+
+
+class Moment(StrEnum):
+    BEFORE = "before"  # the server has not heard the request
+    ANSWER_LOST = "its answer lost"  # the server did what it was asked, and nobody hears of it
+
+
+@dataclass
+class Script:
+    """The exchanges of one incident as they come, and where its server is to die, once each."""
+
+    asked: frozenset[str] = frozenset()
+    moment: Moment = Moment.BEFORE
+    earlier: frozenset[str] = frozenset()  # incidents, whose flows may still speak
+    calls: int = 0
+    trace: list[str] = field(default_factory=list)
+    done: set[str] = field(default_factory=set)  # it is dead
+    _taken: set[str] = field(default_factory=set)
+    _heard_of: set[str] = field(default_factory=set)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def name(self, request: str, call: str | None = None) -> str:
+        """Name an exchange as it begins; `call` is what the flow of a call says of itself."""
+        with self._guard:
+            point = self._named(request, call)
+            if point not in self.trace:
+                self.trace.append(point)
+            return point
+
+    def is_here(self, point: str, moment: Moment) -> bool:
+        """Is the server to die now?"""
+        with self._guard:
+            is_now = moment is self.moment and point in self.asked - self._taken
+            self._taken |= {point} if is_now else set()
+            return is_now
+
+    @property
+    def heard_of(self) -> frozenset[str]:
+        """The incidents up to this one."""
+        return self.earlier | self._heard_of
+
+    @property
+    def is_over_so_far(self) -> bool:
+        """Has the server died wherever it was to die in the calls that were begun?"""
+        begun = tuple(f"call {number}:" for number in range(1, self.calls + 1))
+        return all(point in self.done for point in self.asked if point.startswith(begun))
+
+    def _named(self, request: str, call: str | None) -> str:
+        if call is None and request != _PROBE:
+            return request
+        if call is None:
+            self.calls += 1
+            number = str(self.calls)
+        else:
+            incident, number = call.split()
+            if incident in self.earlier:
+                return f"an earlier incident's {request}"
+            self._heard_of.add(incident)
+        label = f"call {number}: {request}"
+        self._counts[label] += 1
+        return f"{label} {self._counts[label]}"
+
+
+class Proxy:
+    """The way to a server, closed while that is dead."""
+
+    def __init__(self, prefect: Prefect) -> None:
+        self.prefect = prefect
+        self.script = Script()
+        self.is_down = threading.Event()
+        self._clients: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        self._dying = threading.Lock()
+        self._listener = _Listener(self, 0)
+        self.port: int = self._listener.server_address[1]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def follow(self, asked: frozenset[str], moment: Moment) -> Script:
+        """Begin the script of another incident."""
+        self.script = Script(asked=asked, moment=moment, earlier=self.script.heard_of)
+        return self.script
+
+    def kill(self) -> None:
+        """`kill -9` of the server, as its clients find it; one death does for all who ask now."""
+        with self._dying:
+            if not self.is_down.is_set():
+                self.prefect.kill()
+                self.close()
+                self.is_down.set()
+
+    def start_again(self) -> None:
+        """Start the server, and let it be reached at the address that it had."""
+        self.prefect.start()
+        self._listener = _Listener(self, self.port)
+        self.is_down.clear()
+
+    def close(self) -> None:
+        """Stop listening, and end what is open."""
+        self._listener.shutdown()
+        self._listener.server_close()
+        with self._guard:
+            for client in self._clients:
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def client(self, connection: socket.socket) -> Iterator[None]:
+        """Know of a connection while the block runs."""
+        with self._guard:
+            self._clients.add(connection)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._clients.discard(connection)
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, proxy: Proxy, port: int) -> None:
+        self.proxy = proxy
+        super().__init__(("127.0.0.1", port), _Connection)
+        threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """To be cut is what a connection is for here."""
+
+
+class _Connection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Listener
+
+    def handle(self) -> None:
+        with self.server.proxy.client(self.connection):
+            super().handle()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        """Say nothing."""
+
+    def pass_on(self) -> None:
+        """Pass one exchange on, unless the server dies under it."""
+        path = _ID.sub("{id}", urlsplit(self.path).path.removeprefix("/api"))
+        # Kept: by the time that the answer comes, another incident may have begun.
+        script = self.server.proxy.script
+        point = script.name(f"{self.command} {path}", self.headers.get(CALL_HEADER))
+        try:
+            request = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self._die_at(script, point, Moment.BEFORE)
+            if self.headers.get("Upgrade"):
+                self._pass_stream_on(script, point)
+                self.close_connection = True
+            else:
+                status, headers, answer = self._ask(request)
+                self._die_at(script, point, Moment.ANSWER_LOST)
+                self._answer(status, headers, answer)
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True
+
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = pass_on  # noqa: N815 - the library's names
+
+    def _die_at(self, script: Script, point: str, moment: Moment) -> None:
+        if script.is_here(point, moment):
+            self.server.proxy.kill()
+            script.done.add(point)
+            raise ConnectionResetError
+
+    def _ask(self, request: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        server = http.client.HTTPConnection("127.0.0.1", self.server.proxy.prefect.port)
+        with contextlib.closing(server):
+            server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() != "connection":
+                    server.putheader(name, value)
+            server.endheaders(request or None)
+            answer = server.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], answer: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in _OF_ONE_CONNECTION:
+                self.send_header(name, value)
+        if status not in _WITHOUT_BODY:
+            self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def _pass_stream_on(self, script: Script, point: str) -> None:
+        """Pass a WebSocket on: its opening is an exchange, and what is sent after it is named."""
+        with socket.create_connection(("127.0.0.1", self.server.proxy.prefect.port)) as server:
+            lines = [self.requestline, *(f"{name}: {is_}" for name, is_ in self.headers.items())]
+            server.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            opened = server.recv(65536)
+            self._die_at(script, point, Moment.ANSWER_LOST)
+            self.connection.sendall(opened)
+            threading.Thread(target=_pass_all, args=(server, self.connection), daemon=True).start()
+            while frames := self.connection.recv(65536):
+                if frames[0] & 0x0F < _CONTROL:
+                    sent = self.server.proxy.script.name("an event")
+                    self._die_at(self.server.proxy.script, sent, Moment.BEFORE)
+                server.sendall(frames)
+
+
+def _pass_all(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def running_proxy(prefect: Prefect) -> Iterator[Proxy]:
+    """Run a proxy before a server that is up."""
+    proxy = Proxy(prefect)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -1,0 +1,112 @@
+"""`standfast serve` with a Prefect server that somebody else runs, and its calls told apart there.
+
+It is the loop of `serve` and its Prefect, warm. Left out are the look at Prefect every two seconds
+and the runner of nights, which have no part in an incident; whoever runs the server starts it
+again.
+
+A busy machine is late. So a server that is alive has long to answer the probe, which a dead one
+refuses at once, and in a clean run a flow has long to begin; where the server dies it has the
+second that it has at night.
+"""
+
+import functools
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from flows import scheduling, serve, warm
+from flows.in_this_process import BEGINS_WITHIN_SECONDS, carry_on
+from flows.prefect_server import PrefectServer, is_healthy
+from flows.scheduling import Scheduling
+from flows.serve import Serving
+from tests.flows.places import plain_environment
+from tests.kill.exchanges import CALL_HEADER
+from tests.kill.scenario import Case
+
+# What is noted, a line each.
+WARM = "warm"
+# These with the incident.
+CARRIED_ON = "carried-on"  # a call of the loop has ended
+FLOW_BEGUN = "flow-begun"
+FLOW_OVER = "flow-over"  # it has ended, or given up
+LONG_SECONDS = 120.0
+
+
+class AttendedElsewhere(Scheduling):
+    """Prefect as `serve` speaks to it."""
+
+    def begin(self) -> None:
+        assert self.url is not None
+        self._server = PrefectServer(url=self.url, pid=0)
+        self._warm(self._server)
+        _note(self.config_file, WARM)
+
+
+def noted(config_file: Path) -> Counter[str]:
+    """Count what such a serve has noted beside its configuration."""
+    log = _log(config_file)
+    return Counter(log.read_text().splitlines()) if log.exists() else Counter()
+
+
+def patience(config_file: Path) -> Path:
+    """While this file is there, a flow has long to begin."""
+    return config_file.parent / "patience"
+
+
+def serve_with_prefect(case: Case, url: str) -> None:
+    """Serve until told to end."""
+    os.environ.update(case.env)  # as a serve has it from who starts it: the flow reads it there
+    _note_calls(case.config_file)
+    probe = functools.partial(is_healthy, seconds=LONG_SECONDS)
+    setattr(scheduling, "is_healthy", probe)  # noqa: B010 - no name of its interface
+    with case.place() as place:
+        prefect = AttendedElsewhere(
+            config_file=case.config_file,
+            home=case.config_file.parent / "prefect",
+            url=url,
+            env=plain_environment(),
+        )
+        serving = Serving(place=place, config_file=case.config_file, scheduling=prefect)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: serving.stop.set())
+        serving.run()
+    os._exit(0)  # as `serve` ends: Prefect's threads would wait for their server
+
+
+def _log(config_file: Path) -> Path:
+    return config_file.parent / "calls.log"
+
+
+def _note(config_file: Path, line: str) -> None:
+    with _log(config_file).open("a") as log:
+        log.write(f"{line}\n")
+
+
+def _note_calls(config_file: Path) -> None:
+    respond, calls = warm.respond, Counter[str]()
+
+    @functools.wraps(carry_on)
+    def carry_on_noted(config: Path, incident: str, **more: Any) -> str:
+        calls[incident] += 1
+        is_patient = patience(config_file).exists()
+        within = LONG_SECONDS if is_patient else BEGINS_WITHIN_SECONDS
+        try:
+            return carry_on(config, incident, begins_within_seconds=within, **more)
+        finally:
+            _note(config_file, f"{CARRIED_ON} {incident}")
+
+    @functools.wraps(respond)
+    def respond_told_apart(config: Path, incident: str) -> None:
+        from prefect.settings import PREFECT_CLIENT_CUSTOM_HEADERS, temporary_settings
+
+        _note(config_file, f"{FLOW_BEGUN} {incident}")
+        call = {CALL_HEADER: f"{incident} {calls[incident]}"}
+        try:
+            with temporary_settings({PREFECT_CLIENT_CUSTOM_HEADERS: call}):
+                respond(config, incident)
+        finally:
+            _note(config_file, f"{FLOW_OVER} {incident}")
+
+    setattr(serve, "carry_on", carry_on_noted)  # noqa: B010 - no name of its interface
+    warm.respond = respond_told_apart

@@ -1,0 +1,219 @@
+"""Kill set = trace: the Prefect server dies at every exchange of an incident, and it goes on.
+
+What is traced is all that the serve which carries the incident out says to Prefect (`exchanges`):
+the probe before each call of the response's flow, every request of that flow, the log lines that
+follow it. At each of them the server, a real one, is killed by SIGKILL, once with the request
+unheard and once with it done and the answer lost; it is started again at once on its database.
+Nothing is only cut: who was connected loses the connection because the server is dead. Several
+deaths share an incident, at most one a call of the flow, since each call is a run of its own there.
+
+Between two exchanges the server has no part in the work, so to die there is to die before the next;
+`test_prefect` kills it while a call is at work all the same, and leaves it to `serve` to start it
+again.
+
+Nobody asks for the incident to be carried on: the very call does that Prefect fails, within the
+time that it waits for Prefect, and no second look at the incident is needed.
+"""
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from flows.in_this_process import BEGINS_WITHIN_SECONDS
+from flows.prefect_server import PROBE_SECONDS
+from flows.serve import LOOK_SECONDS, TICK_SECONDS
+from standfast.ledger.runs import LEASE
+from standfast.operations import incident
+from standfast.people import sign_in
+from standfast.records import EffectState
+from tests.flows.places import plain_environment, ways
+from tests.kill.exchanges import Moment, Proxy, Script, running_proxy
+from tests.kill.people import Agents, Changes
+from tests.kill.prefect_client import (
+    CARRIED_ON,
+    FLOW_BEGUN,
+    FLOW_OVER,
+    WARM,
+    noted,
+    patience,
+    serve_with_prefect,
+)
+from tests.kill.scenario import Case, people_speak
+from tests.kill.tracing import own_process
+from tests.kill.world import CUSTOMERS, World, fresh_world
+from tests.servers import wait_until
+from tests.servers.prefect import STARTS_WITHIN_SECONDS, running_prefect
+
+PROMISED_SECONDS = 30
+AT_REST_WITHIN_SECONDS = 120  # on a busy machine
+REACHED_WITHIN_SECONDS = 10  # log lines are sent every two seconds
+MOST_TRIES = 4
+POLL_SECONDS = 0.05
+CALLS = 4  # a clean run: contain, ask for approval, tell, give back
+LOG_LINES = "POST /logs/"
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+
+@dataclass(kw_only=True)
+class Served:
+    """One call centre that is served, with Prefect, and the incidents that it has."""
+
+    world: World
+    proxy: Proxy
+    incidents: int = 0
+    ways: list[str] = field(default_factory=list)  # of the last one, a call each
+
+    def carried_out(self, *asked: str, moment: Moment = Moment.BEFORE) -> Script:
+        """Open an incident, let it be carried out and the server die where asked; check it."""
+        self.incidents += 1
+        taken_over, innocent = self.world.agents.hire(2)
+        case = replace(
+            self.world.case,
+            accounts=(taken_over, innocent),
+            trigger=f"alert-{self.incidents}",
+        )
+        told = self.world.channel.taken()
+        script = self.proxy.follow(frozenset(asked), moment)
+        id_ = case.opened(self.world.place)
+        try:
+            self._let_it_end(case, id_, script)
+            self._check(case, id_, script, told)
+        except BaseException as error:
+            error.add_note(f"killed {moment} {sorted(script.done)}")
+            raise
+        self.ways = ways(self.world.place, id_)
+        incident.close(self.world.place, id_)
+        return script
+
+    def clean_trace(self) -> list[str]:
+        """Give what is said in an incident whose calls are all carried out by their flows."""
+        patience(self.world.case.config_file).touch()
+        trace = self.carried_out().trace
+        patience(self.world.case.config_file).unlink()
+        assert self.ways == ["prefect"] * CALLS
+        return trace
+
+    def _let_it_end(self, case: Case, id_: str, script: Script) -> None:
+        """Say what people say whenever nothing else is left to do, until all is done."""
+        place = self.world.place
+
+        def is_at_rest() -> bool:
+            is_alone = not place.ledger.runners.alive(id_, place.clock())
+            return is_alone and not incident.has_work(place, id_)
+
+        while True:
+            assert self._comes(is_at_rest, AT_REST_WITHIN_SECONDS), f"{id_} is never at rest"
+            self._comes(lambda: script.is_over_so_far, REACHED_WITHIN_SECONDS)
+            if not people_speak(place, case, id_):
+                break
+        if script.asked:
+            self._comes(lambda: script.asked <= script.done, REACHED_WITHIN_SECONDS)
+        else:
+            self._comes(lambda: self._is_told(id_, script), AT_REST_WITHIN_SECONDS)
+        self._comes(lambda: self._noted(CARRIED_ON, id_) == CALLS, AT_REST_WITHIN_SECONDS)
+
+    def _comes(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        """Wait for something, starting the server again at once when it died; does it come?"""
+        give_up_at = time.monotonic() + seconds
+        while self.proxy.is_down.is_set() or not is_so():
+            if self.proxy.is_down.is_set():
+                self.proxy.start_again()
+            if time.monotonic() > give_up_at:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def _is_told(self, id_: str, script: Script) -> bool:
+        """Has Prefect heard all that the calls say, and what they logged?"""
+        is_over = self._noted(FLOW_OVER, id_) == self._noted(FLOW_BEGUN, id_)
+        return is_over and LOG_LINES in script.trace
+
+    def _noted(self, what: str, id_: str) -> int:
+        return noted(self.world.case.config_file)[f"{what} {id_}"]
+
+    def _check(self, case: Case, id_: str, script: Script, told: Counter[str]) -> None:
+        """Nothing is lost and nothing is twice, as the directory, the channel and ledger count."""
+        ledger, agents = self.world.place.ledger, self.world.agents
+        taken_over, innocent = case.accounts
+        assert not agents.signs_in(taken_over), "the old password is turned away"
+        assert agents.signs_in(innocent), "what was taken back works again"
+        assert agents.changes(taken_over) == Changes(locks=1, unlocks=0)
+        assert agents.changes(innocent) == Changes(locks=1, unlocks=1)
+        now_told = self.world.channel.taken() - told
+        assert [now_told[address] for address in CUSTOMERS] == [1] * len(CUSTOMERS)
+        assert max(now_told.values()) == 1, "every recipient counts once"
+        ends = Counter(row.state for row in ledger.effects.of_incident(id_))
+        assert ends.pop(EffectState.REFUSED) == 1, "of the customer who has no address"
+        assert set(ends) == {EffectState.DONE}
+        # Whoever was carried on by the call that Prefect failed needed no other, and no second one.
+        assert self._noted(CARRIED_ON, id_) == len(ways(self.world.place, id_)) == CALLS
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory, furnished: Path, agents: Agents
+) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("prefect")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running_prefect(folder / "home", plain_environment()) as prefect,
+        running_proxy(prefect) as proxy,
+        fresh_world(folder / "world", furnished, agents, "smtp") as world,
+    ):
+        patch.setattr(sign_in, "_derive", functools.cache(sign_in._derive))
+        process = own_process(serve_with_prefect, world.case, proxy.url)
+        try:
+            wait_until(
+                lambda: noted(world.case.config_file)[WARM] > 0,
+                "it serves, with Prefect",
+                seconds=STARTS_WITHIN_SECONDS,
+            )
+            yield Served(world=world, proxy=proxy)
+        finally:
+            process.kill()
+            process.join()
+
+
+@pytest.fixture(scope="module")
+def points(served: Served) -> list[str]:
+    """What two clean runs said to Prefect; what only one of them did came by chance."""
+    served.clean_trace()  # the first call of a process loads what the others have
+    first, again = served.clean_trace(), served.clean_trace()
+    return [point for point in first if point in again]
+
+
+def test_a_clean_run_says_the_same_in_each_call(points: list[str]) -> None:
+    said = [
+        [point.partition(": ")[2] for point in points if point.startswith(f"call {number}:")]
+        for number in range(1, CALLS + 1)
+    ]
+    assert said == said[:1] * CALLS
+    assert said[0][0] == "GET /health 1"
+    assert said[0][-1] == "POST /flow_runs/{id}/set_state 2", "the last word is how it ended"
+    assert len(points) == CALLS * len(said[0]) + len([LOG_LINES])
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_killed_at_every_exchange_it_ends_as_the_clean_run(
+    moment: Moment, served: Served, points: list[str]
+) -> None:
+    killed, tries = set[str](), 0
+    while (left := [point for point in points if point not in killed]) and tries < MOST_TRIES:
+        by_call = {point.partition(":")[0]: point for point in reversed(left)}
+        done = served.carried_out(*by_call.values(), moment=moment).done
+        killed |= done
+        tries = 0 if done else tries + 1
+    assert killed == set(points), "the killed points equal the trace"
+    assert served.world.place.ledger.audit.verify().is_whole
+
+
+def test_what_is_waited_for_at_most_is_within_the_promise() -> None:
+    assert PROBE_SECONDS + BEGINS_WITHIN_SECONDS < PROMISED_SECONDS, "where Prefect fails a call"
+    looked_for = LEASE.total_seconds() + LOOK_SECONDS + TICK_SECONDS
+    assert looked_for < PROMISED_SECONDS, "where a runner of another machine dies"
