@@ -130,7 +130,7 @@ def test_a_hanging_order_holds_up_no_other_and_ends_unknown(twin: MemoryDirector
         (bob,) = twin.lock([order("bob")])
         assert bob.state is EffectState.DONE
         twin.let_go()
-        (alice,) = hanging.result(timeout=5)
+        (alice,) = hanging.result(timeout=60)
     assert alice.state is EffectState.UNKNOWN
     assert twin.is_enabled("alice")
 

@@ -240,7 +240,7 @@ def test_what_pg_receivewal_is_writing_is_replayed_to_the_last_commit(
         second = site.back_up(_receiving(cluster, received), set_name="log")
     finally:
         receiver.terminate()
-        receiver.wait(timeout=10)
+        receiver.wait(timeout=60)
     assert second.files
     site.restore(result.point, tmp_path / "base")
     site.restore(second.point, tmp_path / "log")

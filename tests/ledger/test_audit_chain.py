@@ -136,7 +136,7 @@ def test_many_who_sign_at_once_sign_one_head(ledger: Ledger, intruder: Intruder)
         signed: list[int] = []
 
         def sign(together: threading.Barrier = together, signed: list[int] = signed) -> None:
-            together.wait(timeout=10)
+            together.wait(timeout=60)
             signed.append(ledger.audit.sign_head(NOW))
 
         threads = [threading.Thread(target=sign) for _ in range(4)]

@@ -102,7 +102,7 @@ def test_claims_of_many_threads_never_overlap(ledger: Ledger) -> None:
     taken: list[Batch] = []
 
     def work() -> None:
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         while batch := claim(ledger, incident_id, who, limits=Limits(batch=7)):
             taken.append(batch)
             ledger.attempts.receipt(batch, results(batch), who, NOW)

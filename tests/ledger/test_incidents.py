@@ -91,7 +91,7 @@ def test_many_threads_with_one_trigger_open_one_incident(ledger: Ledger) -> None
     opened: list[str] = []
 
     def open_one(trigger: str) -> None:
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         about: JsonObject = {"accounts": [trigger]}
         opened.append(open_incident(ledger, trigger=trigger, inputs=about))
 

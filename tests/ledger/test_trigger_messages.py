@@ -61,7 +61,7 @@ def test_one_message_sent_many_times_at_once_opens_one_incident(ledger: Ledger) 
     opened: list[str] = []
 
     def send(number: int) -> None:
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         opened.append(open_incident(ledger, trigger=f"t{number}", message="msg_1"))
 
     threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]

@@ -80,7 +80,7 @@ def test_a_key_is_made_once_however_many_make_it(tmp_path: Path) -> None:
         vaults = [Vault(folder) for _ in range(4)]
 
         def make(vault: Vault, together: threading.Barrier = together) -> None:
-            together.wait(timeout=10)
+            together.wait(timeout=60)
             vault.create(INSTALLATION)
 
         threads = [threading.Thread(target=make, args=(vault,)) for vault in vaults]

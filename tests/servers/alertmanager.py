@@ -95,4 +95,4 @@ def running_alertmanager(folder: Path, url: str, token: str) -> Iterator[Alertma
             yield Alertmanager(port=port)
         finally:
             process.terminate()
-            process.wait(timeout=10)
+            process.wait(timeout=60)

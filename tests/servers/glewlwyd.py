@@ -158,7 +158,7 @@ def running_glewlwyd() -> Iterator[GlewlwydServer]:
             yield server
         finally:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 def _configuration(port: int, folder: Path) -> str:

@@ -145,7 +145,7 @@ def running_linux_host() -> Iterator[LinuxHost]:
                 yield LinuxHost(port=port, folder=folder, process_id=int(children.split()[0]))
             finally:
                 process.kill()  # --kill-child: its first process dies with it, and so all others
-                process.wait(timeout=10)
+                process.wait(timeout=60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -117,7 +117,7 @@ def running_mariadb() -> Iterator[Mariadb]:
                 yield server
             finally:
                 process.kill()
-                process.wait(timeout=10)
+                process.wait(timeout=60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -89,7 +89,7 @@ def running_moto() -> Iterator[Moto]:
             yield Moto(url=url, admin=admin)
         finally:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def running_redis(*, with_acl_file: bool = True) -> Iterator[RedisServer]:
                 )
             finally:
                 process.kill()
-                process.wait(timeout=10)
+                process.wait(timeout=60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

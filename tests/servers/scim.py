@@ -92,7 +92,7 @@ def running_scim() -> Iterator[ScimServer]:
             yield ScimServer(url=f"http://127.0.0.1:{port}/first/v2", token=token)
         finally:
             process.terminate()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")

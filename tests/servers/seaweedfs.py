@@ -172,7 +172,7 @@ def running_seaweedfs() -> Iterator[SeaweedFs]:
                 yield server
             finally:
                 process.kill()
-                process.wait(timeout=10)
+                process.wait(timeout=60)
                 for kind, port in ports.items():
                     # A fixed place of its own choice, which it does not clear when it is killed.
                     socket_file = f"/tmp/seaweedfs-{kind}-grpc-{port + _GRPC_ABOVE}.sock"

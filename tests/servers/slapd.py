@@ -204,7 +204,7 @@ def running_slapd() -> Iterator[Slapd]:
                 yield server
             finally:
                 process.kill()
-                process.wait(timeout=10)
+                process.wait(timeout=60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
