@@ -201,7 +201,7 @@ class _OpenFiles(OpenSource):
         if start < stop:
             yield range(start, stop)
 
-    def _as_expected(self, walk: "_Walk", prefix: bytes) -> range | None:
+    def _as_expected(self, walk: _Walk, prefix: bytes) -> range | None:
         """The next names of a folder that are as expected; None when the next one is to be seen."""
         done = walk.at - walk.looked_at
         if done >= len(walk.are_same) or walk.expected is not self._expected:
@@ -220,7 +220,7 @@ class _OpenFiles(OpenSource):
         self._expected.next = walk.first + end
         return range(walk.first + done, walk.first + end)
 
-    def _names(self, length: int) -> "_Walk":
+    def _names(self, length: int) -> _Walk:
         """The names in the innermost folder, and which of them are files to be read at once."""
         folder = self._folders.current
         reads = self._reads_along
@@ -238,7 +238,7 @@ class _OpenFiles(OpenSource):
         to_read = {name for name, is_file in kinds.items() if is_file} if reads else _NONE
         return _Walk(length=length, names=sorted(kinds), to_read=to_read)
 
-    def _enter(self, path: bytes, name: bytes) -> "_Walk | Unread | None":
+    def _enter(self, path: bytes, name: bytes) -> _Walk | Unread | None:
         """The names in a folder, which the walk is in from now on."""
         if len(path) > _PATH_BYTES:
             return self._unread(path, "lies too deep: its path is longer than 65,536 bytes")

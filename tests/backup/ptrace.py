@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import pytest
+
 SYSCALLS = {
     1: "write", 2: "open", 18: "pwrite64", 20: "writev", 40: "sendfile", 73: "flock",
     74: "fsync", 75: "fdatasync", 76: "truncate", 77: "ftruncate", 82: "rename", 83: "mkdir",
@@ -25,7 +27,10 @@ SYSCALLS = {
     266: "symlinkat", 268: "fchmodat", 280: "utimensat", 285: "fallocate", 296: "pwritev",
     306: "syncfs", 316: "renameat2", 326: "copy_file_range", 328: "pwritev2",
 }  # fmt: skip
-IS_SUPPORTED = sys.platform == "linux" and os.uname().machine == "x86_64"
+WHERE_TRACED = pytest.mark.skipif(
+    sys.platform != "linux" or os.uname().machine != "x86_64",
+    reason="system calls are traced on Linux on x86-64 only",
+)
 
 _TRACEME, _CONT_SYSCALL, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E
 _OPTIONS = 0x1 | 0x8 | 0x100000  # TRACESYSGOOD, TRACECLONE, EXITKILL

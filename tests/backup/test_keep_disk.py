@@ -18,12 +18,10 @@ from tests.backup.disk_trace import (
     kill_everywhere,
 )
 from tests.backup.keep_run import run_keeping
-from tests.backup.ptrace import IS_SUPPORTED
+from tests.backup.ptrace import WHERE_TRACED
 from tests.backup.test_keep_crash import Evening, check_after, evening
 
-pytestmark = pytest.mark.skipif(
-    not IS_SUPPORTED, reason="system calls are traced on Linux on x86-64 only"
-)
+pytestmark = WHERE_TRACED
 __all__ = ["evening"]
 
 

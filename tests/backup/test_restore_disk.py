@@ -19,13 +19,11 @@ from tests.backup.disk_trace import (
     in_tracing_process,
     kill_everywhere,
 )
-from tests.backup.ptrace import IS_SUPPORTED, forked
+from tests.backup.ptrace import WHERE_TRACED, forked
 from tests.backup.site import Site
 from tests.backup.trees import KIB, describe, noise
 
-pytestmark = pytest.mark.skipif(
-    not IS_SUPPORTED, reason="system calls are traced on Linux on x86-64 only"
-)
+pytestmark = WHERE_TRACED
 JOURNAL = ".standfast-restore"
 
 
