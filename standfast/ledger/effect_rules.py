@@ -33,12 +33,6 @@ def is_held() -> Any:
     )
 
 
-def keeps_out(called: Sequence[str]) -> Any:
-    """Is the effect a lock, or one of the calls that are known to lock as well?"""
-    is_call = and_(effect.c.connector.in_(called), effect.c.verb.not_in(UNDO_VERBS))
-    return or_(effect.c.verb.in_(LOCKS), is_call)
-
-
 def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
     """Give, by handle, which other open incident of the same mode holds these accounts.
 

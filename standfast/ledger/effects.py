@@ -26,11 +26,11 @@ from standfast.ledger.effect_rules import (
     PAGE,
     holders_of,
     is_begun,
-    keeps_out,
     may_run,
     with_step,
 )
-from standfast.ledger.tables import attempt, effect, incident, step
+from standfast.ledger.locked_lately import LockedLately, count_locked
+from standfast.ledger.tables import attempt, effect, step
 from standfast.ledger.vault import INSTALLATION, Vault
 from standfast.records import (
     EffectState,
@@ -275,30 +275,17 @@ class Effects:
         )
         return [row.target for row in found]
 
-    def locks_since(
-        self, began: datetime, mode: Mode, *, beside: str | None = None, called: Sequence[str] = ()
-    ) -> dict[str, int]:
-        """Count, by directory, what steps begun since then lock, or mean to without asking.
-
-        Whenever their incidents were opened: many that wait for days may all go on at once. What is
-        `called` (`commands.NAME`) counts by that name. The incident `beside` which is left out.
-        """
-        statement = (
-            select(effect.c.connector, func.count(effect.c.handle.distinct()))
-            .select_from(with_step().join(incident, incident.c.id == effect.c.incident))
-            .where(
-                step.c.started_at >= began,
-                incident.c.mode == mode.value,
-                keeps_out(called),
-                effect.c.state.in_(("planned", "submitting", "done", "unknown")),
-                step.c.needs_approvals == 0,
-            )
-            .group_by(effect.c.connector)
-        )
-        if beside is not None:
-            statement = statement.where(incident.c.id != beside)
+    def locked_lately(
+        self,
+        began: datetime,
+        mode: Mode,
+        *,
+        called: Sequence[str] = (),
+        beside: tuple[str, str] | None = None,
+    ) -> LockedLately:
+        """Count what steps begun since then lock without asking; see `locked_lately`."""
         with self._core.reading() as connection:
-            return {name: int(number) for name, number in connection.execute(statement)}
+            return count_locked(connection, began, mode, called, beside)
 
     def of_incident(self, incident_id: str) -> list[EffectRow]:
         """Give every effect of an incident, opened."""

@@ -23,6 +23,7 @@ from standfast.ledger.approvals import seal_of_step
 from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import Draft
 from standfast.ledger.incidents import Expansion, FrozenNotice, Telling
+from standfast.ledger.locked_lately import LockedLately, refuse_outdated
 from standfast.ledger.plans import Plan, drawn_up, drop_unbegun, write_down
 from standfast.ledger.tables import effect, notice, step
 from standfast.ledger.words import Words, hold
@@ -42,16 +43,18 @@ class Steps(Words):
         now: datetime,
         *,
         joined: int = 0,
+        beside: LockedLately | None = None,
     ) -> bool:
         """Begin a step with its effects; False when another was first.
 
-        `joined` is how many joined triggers its targets cover.
+        `joined` is how many joined triggers its targets cover. `beside` is what it was counted
+        beside that nobody needs to approve it: LockedMeanwhile when that is more by now.
         """
         key = (incident_id, step_name, round_)
         if expansion.telling is None:
             plan = Plan(*key)
             plan.add(drawn_up(self._core.vault, *key, expansion.drafts))
-            return self._begin_planned(key, expansion, plan, actor, now, joined)
+            return self._begin_planned(key, expansion, plan, actor, now, joined, beside)
         with self._core.planning():
             if self._is_there(key):
                 return False
@@ -94,12 +97,15 @@ class Steps(Words):
         actor: str,
         now: datetime,
         joined: int,
+        beside: LockedLately | None = None,
     ) -> bool:
         incident_id, step_name, round_ = key
         state = StepState.ASKING if expansion.needs_approvals else StepState.RUNNING
         with self._core.write(
             actor=actor, subject=incident_id, action="step.begun", now=now
         ) as write:
+            if beside is not None and not expansion.needs_approvals:
+                refuse_outdated(write, beside)
             row = self._new_step(incident_id, step_name, round_, state, now)
             row |= {
                 "joined": joined,

@@ -4,8 +4,8 @@ Rules
 - Two limits: of the whole incident, and of single directories. Over either, a second person is
   needed for the step; its reason says which limit, and how many.
 - A call of a command or a request that names an account (`account_of`) counts as a lock there.
-- What steps of the last day lock without having asked counts too, or many small incidents would
-  lock everybody out. What the same incident added to a step is counted by the step itself.
+- What steps of the last day lock without having asked counts too, also where it failed, or many
+  small incidents would lock everybody out. What was added to a step is counted by the step itself.
 - A plan warns, by sign-in name, of people of this place whose own accounts would be locked: whoever
   opens it could lock themselves out, and an approver who is locked approves nothing.
 """
@@ -19,26 +19,34 @@ from standfast.counted import counted
 from standfast.ledger import Ledger
 from standfast.ledger.effect_rules import LOCKS
 from standfast.ledger.effects import Draft
+from standfast.ledger.locked_lately import KEEPS_OUT, LockedLately
 from standfast.ledger.people import Person
 from standfast.outside import SECTIONS
 from standfast.procedures.parameters import parameters_of
 from standfast.records import EffectState, Json, Mode
 
-# A password that nobody knows any more keeps its holder out as well.
-_KEEPS_OUT = LOCKS | {"accounts.rotate"}
-
 
 def locked_today(
-    ledger: Ledger, mode: Mode, now: datetime, config: Config, *, beside: str | None = None
-) -> Mapping[str, int]:
-    """Give, by directory, how many accounts the last day's steps lock without having asked.
+    ledger: Ledger,
+    mode: Mode,
+    now: datetime,
+    config: Config,
+    *,
+    beside: tuple[str, str] | None = None,
+) -> LockedLately:
+    """Count what the last day's steps lock without having asked, but for those of one step.
 
-    Those of the incident `beside` which they are counted are left out.
+    `beside` is that step: its incident and its name.
     """
-    began, systems = now - timedelta(days=1), _systems(config)
-    found = ledger.effects.locks_since(began, mode, beside=beside, called=[*systems])
+    began = now - timedelta(days=1)
+    return ledger.effects.locked_lately(began, mode, called=[*_systems(config)], beside=beside)
+
+
+def by_directory(locked: LockedLately, config: Config) -> Mapping[str, int]:
+    """Give the count by directory, and by the systems whose accounts calls lock."""
+    systems = _systems(config)
     counted_by: Counter[str] = Counter()
-    for name, number in found.items():
+    for name, number in locked.by_connector.items():
         counted_by[systems.get(name, name)] += number
     return counted_by
 
@@ -68,13 +76,7 @@ def _systems(config: Config) -> dict[str, str]:
 
 def over_limit(drafts: Sequence[Draft], locked: Mapping[str, int], config: Config) -> str:
     """Say which limit locking these would go over, beside what is `locked` already; or nothing."""
-    limits, systems = config.limits, _systems(config)
-    new = Counter(
-        systems.get(draft.connector, draft.connector)
-        for draft in drafts
-        if draft.state is EffectState.PLANNED
-        and (draft.verb in _KEEPS_OUT or draft.connector in systems)
-    )
+    limits, new = config.limits, _kept_out(drafts, config)
     if not new:
         return ""
     most = limits.accounts_without_second_person
@@ -85,6 +87,21 @@ def over_limit(drafts: Sequence[Draft], locked: Mapping[str, int], config: Confi
         if most_there is not None and count + locked.get(name, 0) > most_there:
             return _said(count + locked.get(name, 0), f" in {name}", most_there)
     return ""
+
+
+def keeps_out(drafts: Sequence[Draft], config: Config) -> bool:
+    """Would these keep anybody out of an account?"""
+    return bool(_kept_out(drafts, config))
+
+
+def _kept_out(drafts: Sequence[Draft], config: Config) -> Counter[str]:
+    systems = _systems(config)
+    return Counter(
+        systems.get(draft.connector, draft.connector)
+        for draft in drafts
+        if draft.state is EffectState.PLANNED
+        and (draft.verb in KEEPS_OUT or draft.connector in systems)
+    )
 
 
 def whose(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> list[str]:

@@ -19,11 +19,12 @@ from standfast.deadlines.facts import Facts
 from standfast.errors import Refused, StandfastError
 from standfast.ledger.effects import Draft, effect_token, scope_of
 from standfast.ledger.incidents import Expansion
+from standfast.ledger.locked_lately import LockedMeanwhile
 from standfast.ledger.runs import LEASE
 from standfast.ledger.trigger_messages import TriggerMessage
 from standfast.operations import playbooks
 from standfast.operations.actions import expand
-from standfast.operations.blast_radius import locked_today
+from standfast.operations.blast_radius import by_directory, keeps_out, locked_today
 from standfast.operations.deadlines import refuse_blocked
 from standfast.operations.escalation import ask, escalate
 from standfast.operations.lanes import Lanes
@@ -209,6 +210,15 @@ def advance(
 
 def expand_step(place: Place, state: State, outside: Outside, step_name: str, round_: int) -> None:
     """Plan a step's effects; what makes it impossible closes it as failed, with the reason."""
+    while True:
+        try:
+            _expand_once(place, state, outside, step_name, round_)
+        except LockedMeanwhile:
+            continue  # another step that locks has begun, which is counted now
+        return
+
+
+def _expand_once(place: Place, state: State, outside: Outside, step_name: str, round_: int) -> None:
     ledger, incident_id = place.ledger, state.incident
     step = state.playbook.step(step_name)
     verb = step.action or ""
@@ -220,7 +230,7 @@ def expand_step(place: Place, state: State, outside: Outside, step_name: str, ro
 
     # What a trigger added is asked for by nobody who signed in, whoever opened the incident.
     is_signed = ledger.incidents.get(incident_id).is_signed and not state.joined
-    own = incident_id if round_ > 1 else None  # this step's earlier rounds are counted by itself
+    own = (incident_id, step_name)  # its earlier rounds are counted by itself
     # Not below: a ledger that is away for a moment makes no step impossible.
     facts = ledger.facts.of(incident_id)
     locked = locked_today(ledger, state.mode, place.clock(), place.config, beside=own)
@@ -232,7 +242,7 @@ def expand_step(place: Place, state: State, outside: Outside, step_name: str, ro
             outside,
             is_signed=is_signed,
             token_of=token_of,
-            locked_today=locked,
+            locked_today=by_directory(locked, place.config),
         )
     except Exception as error:
         _fail(place, incident_id, step_name, round_, error)
@@ -253,8 +263,9 @@ def expand_step(place: Place, state: State, outside: Outside, step_name: str, ro
             place.actor,
             place.clock(),
             joined=state.joined,
+            beside=locked if keeps_out(expansion.drafts, place.config) else None,
         )
-    except StandfastError:
+    except (StandfastError, LockedMeanwhile):
         raise  # the ledger's own: whoever runs next plans it
     except Exception as error:
         _fail(place, incident_id, step_name, round_, error)

@@ -17,7 +17,7 @@ from standfast.ledger.effects import Draft, Lane
 from standfast.ledger.people import Person
 from standfast.operations import blast_radius, playbooks
 from standfast.operations.actions import expand, is_irreversible
-from standfast.operations.blast_radius import locked_today
+from standfast.operations.blast_radius import by_directory, locked_today
 from standfast.operations.called import adapter_notes
 from standfast.operations.notice_plan import NoticePlan, Tally
 from standfast.operations.place import Place
@@ -127,7 +127,8 @@ def plan_incident(
     outside = place.reader()
     state = State(playbook=playbook, mode=Mode.PLAN, inputs=typed, incident="plan")
     people = place.ledger.people.all()
-    locked = locked_today(place.ledger, Mode.LIVE, place.clock(), place.config)
+    today = locked_today(place.ledger, Mode.LIVE, place.clock(), place.config)
+    locked = by_directory(today, place.config)
     ordered, planned = in_order(playbook), []
     for number, step in enumerate(ordered):
         if progress:

@@ -1,0 +1,131 @@
+"""What one person may lock in a day, however it is split: at once, in steps, by retries."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.operations import decisions, incident
+from standfast.playbook.engine import StepView
+from standfast.records import Mode, StepState
+from tests.operations.places import enrol_people, furnish, place_at
+from tests.operations.test_concurrency import at_once
+from tests.operations.twins import TwinPlace, Twins
+
+MOST = 4
+NAMES = tuple(f"n{number:02}" for number in range(24))
+PLAYBOOK = """
+playbook: two
+version: 1
+title: Lock two kinds of accounts
+use_when: In a test.
+inputs:
+  staff: {type: accounts, required: true}
+  suppliers: {type: accounts, required: true}
+steps:
+  staff_lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.staff }}"}}
+  suppliers_lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.suppliers }}"}}
+"""
+RENEW = """
+playbook: renew
+version: 1
+title: New passwords
+use_when: In a test.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  rotate:
+    title: Give new passwords
+    do: accounts.rotate
+    approval: {none_because: It is a test.}
+    with: {accounts: "{{ inputs.accounts }}"}
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
+    """A live place in which one person may lock few accounts, on each database in turn."""
+    url = "sqlite:///ledger.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    config_file = furnish(tmp_path, ledger_url=url)
+    (tmp_path / "playbooks").mkdir()
+    (tmp_path / "playbooks/two.yaml").write_text(PLAYBOOK)
+    (tmp_path / "playbooks/renew.yaml").write_text(RENEW)
+    with config_file.open("a") as file:
+        file.write('\n[playbooks]\nfolder = "playbooks"\n')
+    with place_at(config_file) as place:
+        enrol_people(place)
+        limits = place.config.limits.replaced(accounts_without_second_person=MOST)
+        known = {one.name: getattr(place, one.name) for one in fields(type(place))}
+        known["config"] = place.config.replaced(limits=limits)
+        twins = Twins(directory=MemoryDirectory("agents", dict.fromkeys(NAMES, True)))
+        yield TwinPlace(**known, twins=twins)
+
+
+def spelt(names: tuple[str, ...]) -> list[str]:
+    return [f"agents:{name}" for name in names]
+
+
+def locked(place: TwinPlace) -> int:
+    return sum(not place.is_enabled(name) for name in NAMES)
+
+
+def view(place: TwinPlace, case: str, step: str) -> StepView:
+    return place.ledger.incidents.state(case).steps[step]
+
+
+def test_many_incidents_at_once_lock_no_more_than_one_person_may(place: TwinPlace) -> None:
+    """Each counts before the others have begun: who begins second counts again."""
+    parts = [NAMES[start : start + MOST] for start in range(0, len(NAMES), MOST)]
+    cases = [place.open("lock", spelt(part)) for part in parts]
+
+    def carry_on(case: str) -> Callable[[], object]:
+        return lambda: place.advance(case)
+
+    at_once(*(carry_on(case) for case in cases))
+    assert locked(place) == MOST
+    asking = [view(place, case, "lock").state is StepState.ASKING for case in cases]
+    assert asking.count(True) == len(cases) - 1
+
+
+def test_what_is_added_to_one_step_is_counted_beside_the_others(place: TwinPlace) -> None:
+    def opened(staff: tuple[str, ...], suppliers: tuple[str, ...]) -> str:
+        given = {"staff": spelt(staff), "suppliers": spelt(suppliers)}
+        return incident.open_incident(
+            place, "two", given, mode=Mode.LIVE, trigger="an alert"
+        ).incident
+
+    case = opened(NAMES[:2], NAMES[2:3])
+    place.advance(case)
+    assert locked(place) == 3
+    assert opened(NAMES[:2], NAMES[2:6]) == case
+    place.advance(case)
+    assert locked(place) == 3
+    assert view(place, case, "suppliers_lock").state is StepState.ASKING
+
+
+def test_new_passwords_count_as_locks_do(place: TwinPlace) -> None:
+    first, second = place.run("renew", spelt(NAMES[:MOST])), place.open("lock", spelt(NAMES[-1:]))
+    assert view(place, first, "rotate").counts.done == MOST
+    place.advance(second)
+    assert view(place, second, "lock").state is StepState.ASKING
+    assert place.is_enabled(NAMES[-1])
+
+
+def test_what_failed_counts_since_it_can_be_tried_again(place: TwinPlace) -> None:
+    directory = place.twins.directory
+    assert isinstance(directory, MemoryDirectory)
+    cases = []
+    for start in range(0, 3 * MOST, MOST):
+        directory.script("lock", Fault.FAIL, times=MOST)
+        cases.append(place.run("lock", spelt(NAMES[start : start + MOST])))
+    assert locked(place) == 0
+    directory = MemoryDirectory("agents", dict.fromkeys(NAMES, True))
+    mended = replace(place, twins=Twins(directory=directory))
+    for case in cases:
+        decisions.retry(mended, case)
+        mended.advance(case)
+    assert locked(mended) == MOST
