@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, desc, select
+from sqlalchemy import Row, desc, or_, select
 
 from standfast.errors import StandfastError, Unavailable
 from standfast.ledger.core import Core, new_token
@@ -62,6 +62,32 @@ class Runs:
                 run, (token,), state=state, ended_at=now, summary=canonical(summary).decode()
             )
             write.tell(**summary)
+
+    def note(
+        self,
+        token: str,
+        kind: str,
+        subject: str,
+        state: str,
+        summary: JsonObject,
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Note what is over as it becomes known, under a name of the caller's.
+
+        Again changes nothing; with another state or summary, these stand.
+        """
+        written = canonical(summary).decode()
+        with self._core.write(
+            actor=actor, subject=token, action=f"{kind}.{state}", now=now
+        ) as write:
+            values = {"state": state, "ended_at": now, "summary": written}
+            row = {"id": token, "kind": kind, "subject": subject, "way": "serve"}
+            other = or_(run.c.state != state, run.c.summary != written)
+            if write.insert_new(run, {**row, "started_at": now, **values}) or write.update(
+                run, (token,), other, **values
+            ):
+                write.tell(set=subject, **summary)
 
     def all(
         self,

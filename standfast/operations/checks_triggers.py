@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from standfast.counted import counted
 from standfast.errors import StandfastError
-from standfast.operations.set_aside import LACKING, folder_of, recent
+from standfast.operations.set_aside import folder_of, recent
 from standfast.operations.trigger_pages import why_untold
 from standfast.operations.triggers import (
     SHORTEST_TOKEN,
@@ -45,7 +45,7 @@ def _triggers(ground: Ground) -> Iterator[Check]:
                 "triggers",
                 f"{name}: {counted(len(aside), 'alert')} set aside in the last week: {why}",
                 f"{read} mend it: `serve` then opens them"
-                if why == LACKING
+                if aside[0].summary.get("waits")
                 else f"{read} report the error",
             )
         if not found:

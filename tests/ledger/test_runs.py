@@ -100,3 +100,19 @@ def test_runs_are_given_newest_first_by_kind_and_subject(ledger: Ledger) -> None
     newest, oldest = ledger.runs.all("backup", "calls")
     assert newest.started_at > oldest.started_at
     assert len(ledger.runs.all("drill")) == 1
+
+
+def test_what_is_noted_twice_stands_once_and_says_what_was_noted_last(ledger: Ledger) -> None:
+    def note(state: str, **summary: str) -> None:
+        ledger.runs.note("a" * 32, "alert", "leak", state, summary, "trigger:leak", NOW)
+
+    note("failed", why="KeyError")
+    note("failed", why="KeyError")
+    (found,) = ledger.runs.all("alert")
+    assert (found.id, found.subject, found.state) == ("a" * 32, "leak", "failed")
+    assert found.ended_at == NOW
+    note("done", why="mended")
+    (found,) = ledger.runs.all("alert")
+    assert (found.state, found.summary) == ("done", {"why": "mended"})
+    assert [one.action for one in ledger.timeline("a" * 32)] == ["alert.failed", "alert.done"]
+    assert ledger.audit.verify().is_whole
