@@ -1,7 +1,7 @@
 """Following Suricata's event file: every line once, across rotations, truncations and restarts.
 
-Owns the place in the file. Leaves what a line means to `standfast/triggers/suricata.py`, and that
-it counts once to the ledger, which knows each line's id.
+Owns the place in the file, one for each who follows it. Leaves what a line means to
+`standfast/triggers/suricata.py`, and that it counts once to the ledger, which knows each line's id.
 
 Rules
 - The place is written down after what stands before it was dealt with. After a crash some lines are
@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,16 +47,21 @@ class Batch:
     """Whole lines, in order, and the place behind them."""
 
     lines: tuple[bytes, ...]
+    ends: tuple[int, ...]  # where each line ends in the file
     spot: Spot
-    has_more: bool
+
+    def first(self, count: int) -> "Batch":
+        """Give its first lines, at least one, as a batch of their own."""
+        spot = replace(self.spot, offset=self.ends[count - 1])
+        return Batch(lines=self.lines[:count], ends=self.ends[:count], spot=spot)
 
 
 class EveTail:
-    """One file that is followed; `kept_in` is the folder that its place is written down in."""
+    """One file, as `follower` follows it; its place is written down in the folder `kept_in`."""
 
-    def __init__(self, file: Path, kept_in: Path) -> None:
+    def __init__(self, file: Path, kept_in: Path, follower: str) -> None:
         self._file = file
-        name = hashlib.sha256(str(file).encode()).hexdigest()[:16]
+        name = hashlib.sha256(f"{follower} {file}".encode()).hexdigest()[:16]
         self._note = kept_in / f"eve-{name}.json"
         self._spot = self._read_note()
 
@@ -111,7 +116,7 @@ class EveTail:
                 spot = _spot(file, size - len(unended) + unended.rfind(b"\n") + 1)
         except OSError:
             spot = _spot(io.BytesIO(), 0)
-        return Batch(lines=(), spot=spot, has_more=False)
+        return Batch(lines=(), ends=(), spot=spot)
 
     def _files(self, spot: Spot) -> list[tuple[Path, int]]:
         """Give the files from the one that was read last to the newest, and from where each."""
@@ -153,19 +158,25 @@ class EveTail:
 
 
 def _read(file: BinaryIO, offset: int, most_bytes: int, *, is_last: bool) -> Batch | None:
-    size = file.seek(0, os.SEEK_END)
     file.seek(offset)
     content = file.read(most_bytes)
     end = content.rfind(b"\n") + 1
     is_whole = len(content) < most_bytes  # up to the file's end
     if not content or (not end and is_whole and is_last):
         return None  # or the rest of a line is still to come
-    if not end:  # the last words of a file that nobody writes any more, or longer than any event
+    if end:
+        lines = content[: end - 1].split(b"\n")
+    else:  # the last words of a file that nobody writes any more, or longer than any event
         lines, end = ([content] if is_whole else []), len(content)
-    else:
-        lines = [line for line in content[:end].split(b"\n") if line.strip()]
-    spot = _spot(file, offset + end)
-    return Batch(lines=tuple(lines), spot=spot, has_more=offset + end < size)
+    found: list[bytes] = []
+    ends: list[int] = []
+    place = offset
+    for line in lines:
+        place += len(line) + 1
+        if line.strip():
+            found.append(line)
+            ends.append(min(place, offset + end))
+    return Batch(lines=tuple(found), ends=tuple(ends), spot=_spot(file, offset + end))
 
 
 def _is_at(path: Path, spot: Spot) -> bool:

@@ -53,6 +53,17 @@ class EveRule:
         return any(found.version == one.version and found in one for one in self.networks)
 
 
+def may_be_alert(line: bytes) -> bool:
+    """Is this worth reading? Most of what a busy sensor writes are flows and requests."""
+    return b'"alert"' in line
+
+
+def looks_like_event(line: bytes) -> bool:
+    """Does this look like one event, whatever it says?"""
+    whole = line.strip()
+    return whole.startswith(b"{") and whole.endswith(b"}")
+
+
 def line_id(line: bytes) -> str:
     """Name a line, without its end."""
     return hashlib.sha256(line).hexdigest()

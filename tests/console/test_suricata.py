@@ -2,15 +2,16 @@
 
 import json
 import logging
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from standfast.console.tailing import Tailing, tailings
+from standfast.console.tailing import tailings
 from standfast.errors import Unavailable
 from standfast.operations import triggers
 from standfast.operations.checks import check_place
@@ -28,6 +29,12 @@ RULES = (
     "classtype:credential-theft; sid:1000001; rev:1;)\n"
     'alert udp any any -> any any (msg:"Something else"; content:"hello"; sid:1000002; rev:1;)\n'
 )
+GRAVE = {
+    "signature_id": 7,
+    "severity": 1,
+    "signature": "s",
+    "category": "Successful Credential Theft Detected",
+}
 TRIGGERS = """
 [triggers.leak]
 kind = "suricata"
@@ -50,13 +57,18 @@ inputs = { accounts = "agents:on-call" }
 
 
 @contextmanager
-def following(place: Place) -> Iterator[Tailing]:
-    (tailing,) = tailings(place, triggers_of(place.config))
-    tailing.begin()
+def following(place: Place) -> Iterator[None]:
+    """Follow the file, from where it was left or its end; each trigger has found its place."""
+    both = tailings(place, triggers_of(place.config))
+    for one in both:
+        one.begin()
     try:
-        yield tailing
+        begun = place.config.backup.send_log.parent
+        wait_until(lambda: len([*begun.glob("eve-*.json")]) == len(both), "all have begun")
+        yield
     finally:
-        tailing.end()
+        for one in both:
+            one.end()
 
 
 def opened(place: Place) -> list[tuple[str, Mode, Any]]:
@@ -87,10 +99,24 @@ def alert(source: str, signature: int = 1000001, **more: Any) -> str:
     return json.dumps(event) + "\n"
 
 
+def sealed_inputs(folder: Path, new: bytes, case: str = "%") -> list[tuple[str, bytes]]:
+    """Change, behind the ledger's back, what incidents are about; give what it was."""
+    with closing(sqlite3.connect(folder / "ledger.db")) as ledger, ledger:
+        was = ledger.execute("SELECT id, sealed_inputs FROM incident WHERE id LIKE ?", [case])
+        found = was.fetchall()
+        ledger.execute("UPDATE incident SET sealed_inputs = ? WHERE id LIKE ?", [new, case])
+    return found
+
+
+def incidents(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "ledger.db")) as ledger:
+        (count,) = ledger.execute("SELECT count(*) FROM incident").fetchone()
+    return int(count)
+
+
 def test_the_alerts_of_a_real_suricata_open_plans_once(tmp_path: Path) -> None:
     with place_at(place_of(tmp_path)) as place:
-        with following(place) as tailing:
-            wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
+        with following(place):
             datagrams = [
                 leak("10.20.0.5"),
                 leak("10.20.0.5"),
@@ -105,7 +131,6 @@ def test_the_alerts_of_a_real_suricata_open_plans_once(tmp_path: Path) -> None:
             ]
             run_suricata(tmp_path, RULES, [leak("10.20.0.7")])
             wait_until(lambda: len(opened(place)) == 3, "another address is another incident")
-            assert tailing.file.exists()
         with following(place):  # as after a restart
             with (tmp_path / "out" / "eve.json").open("a") as file:
                 file.write(alert("10.20.0.8"))
@@ -118,7 +143,6 @@ def test_rubbish_in_the_file_is_left_out_and_said(
 ) -> None:
     caplog.set_level(logging.INFO, "standfast.serve")
     with place_at(place_of(tmp_path)) as place, following(place):
-        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
         with (tmp_path / "out" / "eve.json").open("ab") as file:
             file.write(b'\xff\xfe\n{"event_type": "alert"\n[]\n' + b"[" * 5000 + b"\n")
             file.write(b'{"event_type": "alert", "alert": {"signature_id": 1000001}}\n')
@@ -130,7 +154,6 @@ def test_rubbish_in_the_file_is_left_out_and_said(
 def test_a_hostile_alert_holds_up_none_that_comes_after_it(tmp_path: Path) -> None:
     half = {"signature_id": 1000001, "severity": 2, "signature": "half a pair: \ud800"}
     with place_at(place_of(tmp_path)) as place, following(place):
-        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
         with (tmp_path / "out" / "eve.json").open("a") as file:
             file.write(alert("10.20.0.4", alert={**half, "signature_id": [1000001]}))
             file.write(alert("10.20.0.4", alert={**half, "signature_id": {}}))
@@ -154,7 +177,6 @@ def test_an_alert_that_could_not_be_opened_is_opened_later(
 
     with place_at(place_of(tmp_path)) as place:
         with monkeypatch.context() as patched, following(place):
-            wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
             patched.setattr("standfast.console.tailing.receive", away)
             with (tmp_path / "out" / "eve.json").open("a") as file:
                 file.write(alert("10.20.0.5"))
@@ -186,14 +208,11 @@ def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_
     config_file.write_text(f'{head}[triggers.grave]{grave}\n[playbooks]\nfolder = "own"\n')
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "grave.yaml").write_text("playbook: grave\nversion: nothing\n")
-    grave_alert = {"signature_id": 7, "severity": 1, "signature": "s"}
-    grave_alert["category"] = "Successful Credential Theft Detected"
     waiting = tmp_path / "state" / "set-aside" / "waiting" / "grave"
     with place_at(config_file) as place:
         with following(place):
-            wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
             with (tmp_path / "out" / "eve.json").open("a") as file:
-                file.write(alert("192.0.2.9", alert=grave_alert) + alert("10.20.0.5"))
+                file.write(alert("192.0.2.9", alert=GRAVE) + alert("10.20.0.5"))
             wait_until(lambda: len(opened(place)) == 1, "the alert of the other trigger is opened")
             (kept,) = waiting.iterdir()
             assert kept.stat().st_mode & 0o777 == 0o600
@@ -217,20 +236,63 @@ def test_a_trigger_that_has_had_its_messages_of_a_minute_lets_others_go_before(
     config_file = place_of(tmp_path)
     text = config_file.read_text().replace("[triggers.leak]", "[triggers.leak]\nper_minute = 1", 1)
     config_file.write_text(text)
-    grave = {"signature_id": 7, "severity": 1, "signature": "s"}
-    grave["category"] = "Successful Credential Theft Detected"
     with place_at(config_file) as place, following(place):
-        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
         with (tmp_path / "out" / "eve.json").open("a") as file:
             scan = "".join(alert(f"10.20.0.{number}") for number in range(1, 10))
-            file.write(scan + alert("192.0.2.9", alert=grave))
+            file.write(scan + alert("192.0.2.9", alert=GRAVE))
         wait_until(lambda: len(opened(place)) == 2, "one of the scan, and the grave one")
         assert {who for who, _, _ in opened(place)} == {"trigger:leak", "trigger:grave"}
 
 
+def test_a_trigger_over_its_rate_holds_up_no_other_however_much_of_its_own_waits(
+    tmp_path: Path,
+) -> None:
+    config_file = place_of(tmp_path)
+    text = config_file.read_text().replace("[triggers.leak]", "[triggers.leak]\nper_minute = 1", 1)
+    config_file.write_text(text)
+    events = tmp_path / "out" / "eve.json"
+    with place_at(config_file) as place:
+        with following(place):
+            with events.open("a") as file:
+                file.write(alert("10.20.0.1") + alert("10.20.0.2", payload="x" * 100_000) * 30)
+                file.write(alert("192.0.2.9", alert=GRAVE))  # three looks further on
+            wait_until(lambda: len(opened(place)) == 2, "one of the scan, and the grave one")
+            assert {who for who, _, _ in opened(place)} == {"trigger:leak", "trigger:grave"}
+        with following(place):  # whose minute is new
+            wait_until(lambda: len(opened(place)) == 3, "what had waited is opened")
+        assert ("trigger:leak", Mode.PLAN, ["agents:desk-of-10.20.0.2"]) in opened(place)
+
+
+def test_an_incident_that_does_not_open_holds_up_only_what_joins_it_until_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("standfast.console.tailing.TRY_AGAIN_SECONDS", 0.1)
+    config_file = place_of(tmp_path)
+    waiting = tmp_path / "state" / "set-aside" / "waiting" / "leak"
+    with place_at(config_file) as place, following(place):
+        with (tmp_path / "out" / "eve.json").open("a") as file:
+            file.write(alert("10.20.0.5"))
+        wait_until(lambda: len(opened(place)) == 1, "it is opened")
+        ((case, sealed),) = sealed_inputs(tmp_path, b"changed by somebody")
+        with (tmp_path / "out" / "eve.json").open("a") as file:
+            file.write(alert("10.20.0.5", flow_id=1) + alert("10.20.0.5", flow_id=2))
+            file.write(alert("10.20.0.6"))
+        wait_until(lambda: incidents(tmp_path) == 2, "the one behind them is opened")
+        kept = sorted(path.read_bytes() for path in waiting.iterdir())
+        assert [json.loads(line)["flow_id"] for line in kept] == [1]  # both are one message
+        found = check_place(config_file, env=ENV).checks
+        (said,) = [one for one in found if "set aside" in one.found]
+        assert f"(incident {case}) does not open" in said.found
+        assert "mend it: `serve` then opens them" in said.what_to_do
+        sealed_inputs(tmp_path, sealed, case)
+        wait_until(lambda: not any(waiting.iterdir()), "what waited has joined")
+        assert "trigger.repeated" in [event.action for event in place.ledger.timeline(case)]
+        assert incidents(tmp_path) == 2
+    assert look(config_file, {}, datetime.now(UTC)).set_aside == ()
+
+
 def test_a_scan_of_a_thousand_alerts_is_one_message(tmp_path: Path) -> None:
     with place_at(place_of(tmp_path)) as place, following(place):
-        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
         with (tmp_path / "out" / "eve.json").open("a") as file:
             file.write("".join(alert("10.20.0.5", dest_port=port) for port in range(1000)))
             file.write(alert("10.20.0.6"))
@@ -250,7 +312,6 @@ def test_an_alert_that_trips_over_a_mistake_of_ours_is_set_aside_and_the_rest_go
     monkeypatch.setattr("standfast.console.tailing.receive", receive)
     config_file = place_of(tmp_path)
     with place_at(config_file) as place, following(place):
-        wait_until(lambda: any((tmp_path / "state").rglob("eve-*")), "it has begun")
         with (tmp_path / "out" / "eve.json").open("a") as file:
             file.write(alert("10.20.0.66") + alert("10.20.0.5"))
         wait_until(lambda: len(opened(place)) == 1, "the one behind it is opened")

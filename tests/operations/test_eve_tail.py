@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
 
 def begin(file: Path) -> EveTail:
     """Begin to follow, at the end of what is there."""
-    tail = EveTail(file, file.parent / "kept")
+    tail = EveTail(file, file.parent / "kept", "leak")
     assert list(lines(tail)) == []
     return tail
 
@@ -37,7 +37,7 @@ def write(file: Path, text: str) -> None:
 
 def again(file: Path) -> EveTail:
     """What the next process begins with."""
-    return EveTail(file, file.parent / "kept")
+    return EveTail(file, file.parent / "kept", "leak")
 
 
 def test_the_first_time_it_begins_at_the_end_and_then_misses_nothing(file: Path) -> None:
@@ -69,6 +69,17 @@ def test_after_a_restart_it_goes_on_where_it_was(file: Path) -> None:
     write(file, "two\n")
     assert list(lines(again(file))) == [b"two"]
     assert list(lines(again(file))) == []
+
+
+def test_of_what_was_read_a_part_may_be_kept(file: Path) -> None:
+    tail = begin(file)
+    write(file, "one\n\ntwo\nthree\nfo")
+    batch = tail.read()
+    assert batch is not None
+    tail.keep(batch.first(2))
+    assert list(lines(again(file))) == [b"three"]
+    write(file, "ur\n")
+    assert list(lines(again(file))) == [b"four"]
 
 
 def test_what_was_read_and_not_kept_is_read_again(file: Path) -> None:
