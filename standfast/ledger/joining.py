@@ -5,20 +5,24 @@ Rules
   the same accounts, or says the very same where neither is about an account.
 - What an incident is about stands beside it as handles, so that finding it opens nothing sealed:
   a message costs the same with one open incident and with thousands.
+- One that gave any of these accounts back is not repeated: somebody who comes back is to be kept
+  out anew, and what joins adds only accounts that are new.
 - Accounts are compared without their case; what is new is added after what was there.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, and_, exists, select
 
 from standfast.ledger.approvals import accounts_of
 from standfast.ledger.core import Core
-from standfast.ledger.tables import incident, incident_subject
+from standfast.ledger.effect_rules import LOCKS
+from standfast.ledger.tables import effect, incident, incident_subject
 from standfast.ledger.transaction import Write
 from standfast.ledger.vault import INSTALLATION
-from standfast.records import Json, JsonObject, Mode, canonical
+from standfast.records import EffectState, Json, JsonObject, Mode, canonical
 
 _HANDLES_A_STATEMENT = 500
 
@@ -38,6 +42,7 @@ def repeated(
             incident.c.scenario == scenario,
             incident.c.mode == mode.value,
             incident.c.state == "open",
+            incident.c.id.not_in(_that_gave_back(core, connection, inputs)),
         )
         .order_by(incident.c.opened_at)
         .limit(1)
@@ -93,6 +98,50 @@ def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
 def inputs_of(core: Core, row: Row[Any]) -> JsonObject:
     """Open what an incident was opened with, and what joined it since."""
     return core.vault.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs)
+
+
+def _that_gave_back(core: Core, connection: Connection, inputs: JsonObject) -> set[str]:
+    """Give the open incidents that locked any of these accounts, gave it back, and hold it not."""
+    undo = effect.alias("undo")
+    is_done = and_(undo.c.verb == "accounts.unlock", undo.c.state == EffectState.DONE.value)
+    gave_any_back = select(incident.c.id, incident.c.connectors).where(
+        incident.c.state == "open", exists().where(undo.c.incident == incident.c.id, is_done)
+    )
+    asked = connection.execute(gave_any_back).all()
+    if not asked:
+        return set()  # nearly always: then no message waits for what follows
+    there = {one for row in asked for one in json.loads(row.connectors)}
+    directories = {one.partition(".")[2] for one in there if one.startswith("accounts.")}
+    handles = [core.vault.handle(INSTALLATION, one) for one in _targets(inputs, directories)]
+    held = effect.alias("held")
+    is_undone = exists().where(undo.c.undoes == effect.c.token, is_done)
+    is_held = exists().where(
+        held.c.incident == effect.c.incident,
+        held.c.handle == effect.c.handle,
+        held.c.verb.in_(LOCKS),
+        held.c.state != EffectState.REFUSED.value,
+        ~exists().where(undo.c.undoes == held.c.token, is_done),
+    )
+    found: set[str] = set()
+    for start in range(0, len(handles), _HANDLES_A_STATEMENT):
+        given_back = select(effect.c.incident).where(
+            effect.c.incident.in_([row.id for row in asked]),
+            effect.c.handle.in_(handles[start : start + _HANDLES_A_STATEMENT]),
+            effect.c.verb.in_(LOCKS),
+            is_undone,
+            ~is_held,
+        )
+        found |= set(connection.scalars(given_back))
+    return found
+
+
+def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
+    """Give every account that inputs name, in each spelling that a directory may have for it."""
+    lists = [value for value in inputs.values() if isinstance(value, list)]
+    said = {name for names in lists for name in names if isinstance(name, str)}
+    spelt = {way for name in said for way in (name, name.lower(), name.casefold())}
+    bare = [name for name in spelt if name.partition(":")[0] not in directories]
+    return [*spelt, *(f"{where}:{name}" for where in directories for name in bare)]
 
 
 def _subjects(core: Core, inputs: JsonObject) -> Sequence[str]:

@@ -92,6 +92,38 @@ def test_another_account_another_scenario_and_a_closed_incident_open_their_own(
     assert trigger(place, "alert 4", "agent01").incident != case
 
 
+@pytest.mark.parametrize("spelt", ["agents:agent01", "agent01"])
+def test_who_was_given_back_and_comes_again_is_locked_anew_and_nobody_else_is(
+    place: TwinPlace, spelt: str
+) -> None:
+    case = trigger(place, "alert 1", "agent01", "agent02", scenario="lock").incident
+    place.advance(case)
+    undoing.undo(place, case)
+    for name in ("lee", "kim"):  # the playbook proves nothing
+        decisions.decide(place, case, "undo-1", name, PASSPHRASES[name])
+    place.advance(case)
+    assert enabled(place, ["agent01", "agent02"]) == [True, True]
+    again = incident.open_incident(
+        place, "lock", {"accounts": [spelt]}, mode=Mode.LIVE, trigger="alert 1"
+    )
+    assert not again.has_joined
+    place.advance(again.incident)
+    assert enabled(place, ["agent01", "agent02"]) == [False, True]
+    repeated = trigger(place, "alert 1", "agent01", scenario="lock")
+    assert repeated == incident.Opened(incident=again.incident, has_joined=True)
+    assert undoing.plan_undo(place, again.incident).restores == 1
+
+
+def test_who_is_still_locked_joins_though_others_were_given_back(place: TwinPlace) -> None:
+    case = trigger(place, "alert 1", "agent01", "agent02").incident
+    place.advance(case)
+    undoing.undo(place, case, targets=["agents:agent01"])
+    place.advance(case)
+    assert enabled(place, ["agent01", "agent02"]) == [True, False]
+    assert trigger(place, "alert 2", "agent02").incident == case
+    assert trigger(place, "alert 2", "agent01").incident != case
+
+
 def test_what_an_operator_opened_is_joined_and_what_was_added_rides_on_nobodys_sign_in(
     place: TwinPlace,
 ) -> None:
