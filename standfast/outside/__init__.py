@@ -5,12 +5,14 @@ an effect becomes its call and back. It decides nothing and keeps nothing.
 
 Rules
 - Adapters are built when first needed: a missing mail password must not keep anyone from locking.
+  Each is built once: two would have twice the connections, and count a provider's limit twice.
 - A plan's adapters refuse every act. An exercise is handed no resolver of secrets and builds twins
   only, so nothing live can be reached from it, whatever a playbook says.
 - A notice is sent only as it was approved: its digest is compared once more before it leaves.
 - What was asked for and what came back are matched by order, never by a name that a provider gave.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -60,7 +62,7 @@ NoticeOf = Callable[[str, str, int], FrozenNotice]
 
 
 class Outside(ABC):
-    """The adapters of one mode. Safe for many threads once built."""
+    """The adapters of one mode. Safe for many threads."""
 
     mode: Mode
 
@@ -69,6 +71,7 @@ class Outside(ABC):
         self._custody = custody
         self._notice_of = notice_of
         self._built: dict[tuple[str, str], object] = {}
+        self._building: dict[tuple[str, str], threading.Lock] = {}
         self._prepared: dict[tuple[str, str, int], Prepared] = {}
 
     # what there is
@@ -90,9 +93,7 @@ class Outside(ABC):
         section, dot, inner = name.partition(".")
         if dot and section in SECTIONS:
             return self._adapter(section, inner, lambda _: self._build_procedure(name))
-        if ("", name) not in self._built:
-            self._built["", name] = self._build_procedure(name)
-        return cast("Procedure", self._built["", name])
+        return self._once(("", name), lambda: self._build_procedure(name))
 
     def audience(self, name: str) -> Audience:
         """Read one audience now."""
@@ -265,9 +266,15 @@ class Outside(ABC):
         configured: Mapping[str, object] = getattr(self.config, section)
         if name not in configured:
             raise ConfigurationError(_missing(section, name, configured))
-        if (section, name) not in self._built:
-            self._built[section, name] = build(name)
-        return cast("Adapter", self._built[section, name])
+        return self._once((section, name), lambda: build(name))
+
+    def _once(self, key: tuple[str, str], build: Callable[[], Adapter]) -> Adapter:
+        """Build an adapter at its first use, and that once; it keeps no thread from another."""
+        if key not in self._built:
+            with self._building.setdefault(key, threading.Lock()):
+                if key not in self._built:
+                    self._built[key] = build()
+        return cast("Adapter", self._built[key])
 
     @abstractmethod
     def _build_connector(self, name: str) -> Connector: ...

@@ -10,7 +10,6 @@ Rules
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 from standfast.accounts import Connector
 from standfast.accounts.memory import MemoryDirectory
@@ -60,9 +59,7 @@ class Exercise(Outside):
 
     def procedure(self, name: str) -> Procedure:
         """Give a twin, also of what the configuration does not allow yet."""
-        if ("", name) not in self._built:
-            self._built["", name] = self._build_procedure(name)
-        return cast("Procedure", self._built["", name])
+        return self._once(("", name), lambda: self._build_procedure(name))
 
     def _build_connector(self, name: str) -> Connector:
         first = next(iter(self.config.accounts))
