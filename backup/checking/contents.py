@@ -59,7 +59,7 @@ class Contents:
         self._found = found
         self._tell = tell
         self._pages: dict[tuple[object, ...], _Page] = {}
-        self._checked: set[int] = set()  # a hash of each blob's place: of millions, too
+        self._checked: set[int] = set()  # a hash of each reference: of millions, too
         self._reads_content = True
         self.opened_all = True  # whether the identity opens every point
 
@@ -132,8 +132,11 @@ class Contents:
         return page
 
     def _page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
-        """Check a page and everything below it, once for all points that share it."""
-        key = (tree.point.writer, ref.pack, ref.offset, ref.inner, ref.length, ref.id, depth)
+        """Check a page and everything below it, once for all points that mean the same by it."""
+        # A page that one parent lists as it is may be listed wrongly by another, and a restore
+        # from there refuses it; so it is with a reference to the same content.
+        listed = None if child is None else (child.first, child.last, child.entries)
+        key = (tree.point.writer, ref, depth, listed)
         known = self._pages.get(key)
         if known is not None:
             return known
@@ -207,7 +210,7 @@ class Contents:
             return None
 
     def _check_once(self, tree: _Tree, ref: BlobRef, entry: Entry) -> None:
-        key = hash((tree.point.writer, ref.pack, ref.offset, ref.inner, ref.length, ref.id))
+        key = hash((tree.point.writer, ref))
         if key not in self._checked:
             self._checked.add(key)
             self._blob(tree, ref, f"{entry.text} of {tree.point.name}")

@@ -37,7 +37,13 @@ _MUCH_BYTES = 512 * 1024
 
 Raw = bytes | bytearray | memoryview
 Heal = Callable[[BlobRef], bytes | None]
+FrameKey = tuple[bytes, int, int, bytes | None]
 T = TypeVar("T")
+
+
+def frame_key(ref: BlobRef) -> FrameKey:
+    """What two references to one frame have in common; one that tells another size is wrong."""
+    return ref.pack, ref.offset, ref.stored, ref.next
 
 
 class BlobReader:
@@ -62,7 +68,7 @@ class BlobReader:
         self._heal = heal
         self._lock = threading.Lock()
         self._packs: OrderedDict[bytes, OpenPack] = OrderedDict()
-        self._frames: OrderedDict[tuple[bytes, int], Raw] = OrderedDict()
+        self._frames: OrderedDict[FrameKey, Raw] = OrderedDict()
         self._kept_bytes = 0
         self._sealed = OwnBuffer(_BUFFER_BYTES)
         self._plain = Buffers(_BUFFER_BYTES)
@@ -106,7 +112,7 @@ class BlobReader:
 
     def kept(self, ref: BlobRef) -> Raw | None:
         """The frame that a blob lies in, if it was read lately."""
-        key = (ref.pack, ref.offset)
+        key = frame_key(ref)
         with self._lock:
             raw = self._frames.get(key)
             if raw is not None:
@@ -146,10 +152,10 @@ class BlobReader:
             found.append(memoryview(from_frame(data, self._name(ref.pack))))
         with self._lock:
             for ref, raw in zip(refs, found, strict=True):
-                self._keep((ref.pack, ref.offset), raw)
+                self._keep(frame_key(ref), raw)
         return found
 
-    def _keep(self, key: tuple[bytes, int], raw: Raw) -> None:
+    def _keep(self, key: FrameKey, raw: Raw) -> None:
         if key not in self._frames:
             self._frames[key] = raw
             self._kept_bytes += len(raw)

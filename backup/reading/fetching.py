@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from backup.errors import BackupError, StoreUnavailable
 from backup.format.manifest import BlobRef
-from backup.reading.blob_reader import BlobReader, Raw
+from backup.reading.blob_reader import BlobReader, FrameKey, Raw, frame_key
 
 _STEPS_AHEAD = 4096
 _BATCHES_AHEAD = 3
@@ -72,13 +72,13 @@ class _Ahead:
     def __init__(self, reader: BlobReader, pool: ThreadPoolExecutor) -> None:
         self._reader = reader
         self._pool = pool
-        self._frames: dict[tuple[bytes, int], _Frame] = {}
+        self._frames: dict[FrameKey, _Frame] = {}
         self._open = _Batch()
         self.batches = 0  # that were sent, and have frames which are still needed
 
     def want(self, ref: BlobRef) -> None:
         """Have the blob's frame read."""
-        key = (ref.pack, ref.offset)
+        key = frame_key(ref)
         known = self._frames.get(key)
         if known is not None:
             known.users += 1
@@ -106,7 +106,7 @@ class _Ahead:
 
     def get(self, ref: BlobRef) -> Raw | BackupError:
         """The blob, once it is there."""
-        key = (ref.pack, ref.offset)
+        key = frame_key(ref)
         frame = self._frames[key]
         if frame.batch is self._open:
             self.send()

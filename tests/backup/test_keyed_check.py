@@ -1,19 +1,24 @@
 """What only a check with a key finds: a writer that stored nonsense under a good signature."""
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
 
 from backup.errors import WrongKey
+from backup.format.manifest import page_to_bytes
 from backup.format.pack import SealedPack, seal_pack
 from backup.history import History, read_history
 from backup.reader import blobs_of, walk
 from backup.reading.selection import Selection
 from backup.verify import verify
+from backup.writing.places import Place
+from backup.writing.send_log import SendLog
 from tests.backup.site import Site
 from tests.backup.trees import plain_tree
 
@@ -83,6 +88,60 @@ def test_a_snapshot_that_hides_what_it_needs_is_found(
     found = keyed(site, read=False)
     (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
     assert "does not name as needed" in problem
+
+
+def test_a_page_that_a_later_point_lists_wrongly_is_found(
+    site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.writing.pages._CUT_MASK", 7)
+    for number in range(100):
+        (source / f"{number:03}").write_text(f"{number}")
+    site.back_up(source)
+    assert keyed(site, read=True) == {}
+
+    def lying(kind: str, packs: Sequence[str], items: Sequence[Any]) -> bytes:
+        if kind == "node":
+            items = [items[0] | {"entries": items[0]["entries"] + 1}, *items[1:]]
+        return page_to_bytes(kind, packs, items)
+
+    monkeypatch.setattr("backup.writing.pages.page_to_bytes", lying)
+    result = site.back_up(source)  # the page itself is the one of the point before
+    found = keyed(site, read=True)
+    (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
+    assert "is not the page that the one above it means" in problem
+    assert site.restore(result.point, tmp_path / "out").problems
+
+
+@pytest.mark.parametrize("is_in_one_point", [True, False])
+def test_a_reference_that_tells_another_size_of_a_frame_is_found(
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_in_one_point: bool,
+) -> None:
+    source = tmp_path / "calls"
+    source.mkdir()
+    (source / "one.sql").write_text("insert into customer values (1);\n" * 900)
+    site.back_up(source)
+    assert keyed(site, read=True) == {}
+    real = SendLog.find
+    asked: list[str] = []
+
+    def poisoned(log: SendLog, blob_id: str) -> Place | None:
+        place = real(log, blob_id)
+        asked.append(blob_id)
+        is_right = is_in_one_point and asked.count(blob_id) == 1
+        return place if place is None or is_right else place._replace(stored=place.stored + 1)
+
+    monkeypatch.setattr(SendLog, "find", poisoned)
+    for name in ("one.sql", "two.sql"):
+        (source / name).write_text("insert into customer values (1);\n" * 900)
+    result = site.back_up(source)
+    (problem,) = keyed(site, read=True).values()
+    assert "does not decompress" in problem
+    restored = site.restore(result.point, tmp_path / "out")
+    wrong = [f"files/{name}" for name in ("one.sql", "two.sql")][is_in_one_point:]
+    assert [problem.path for problem in restored.problems] == wrong
 
 
 def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> None:
