@@ -31,7 +31,7 @@ from standfast.operations.blast_radius import over_limit
 from standfast.operations.called import called, is_called
 from standfast.operations.notice_plan import NoticePlan, refuse_placeholders
 from standfast.operations.own_acts import PREVIEW
-from standfast.operations.resolving import resolved_accounts
+from standfast.operations.resolving import protected_accounts, resolved_accounts
 from standfast.operations.targets import HELD, MAIL, POST
 from standfast.operations.waves import left_out, with_canary
 from standfast.outside import Outside
@@ -101,12 +101,10 @@ def with_approvals(
 
 
 def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft, ...]:
-    # Most directories do not tell names apart by case; where one does, the wrong one is refused
-    # with its reason, which is the lesser evil.
-    protected = {name.casefold(): why for name, why in outside.config.protected.accounts.items()}
     details: JsonObject = {"reason": arguments.get("reason") or ""}
     drafts = []
     resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), outside)
+    protected = protected_accounts(outside, {directory for directory, _ in resolved})
     # A live run need not look twice: the lock itself is refused, for the same reason.
     is_asked = verb == "accounts.lock" and outside.mode is Mode.PLAN
     obstacles = _obstacles(resolved, outside) if is_asked else {}
@@ -119,8 +117,8 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
                 if outside.config.accounts
                 else "there is no directory here to lock it in: add [accounts.NAME]"
             )
-        elif verb != "accounts.unlock" and target.casefold() in protected:
-            refusal = f"protected: {protected[target.casefold()]}"
+        elif verb != "accounts.unlock" and (why := protected.get(target.casefold())):
+            refusal = f"protected: {why}"
         else:
             try:
                 outside.refuse_unsupported(verb, connector)

@@ -18,6 +18,7 @@ from standfast.ledger.effects import Draft
 from standfast.operations.blast_radius import accounts_of
 from standfast.operations.holds import is_keeper_here
 from standfast.operations.own_acts import DRILL, KEEPER, LEDGER, REVIEW
+from standfast.operations.resolving import key_of, protected_accounts
 from standfast.outside import SECTIONS, Outside
 from standfast.playbook.model import Step
 from standfast.records import EffectState, Json, JsonObject, Mode, digest
@@ -89,9 +90,9 @@ def _each(
 
 def _protected(procedure: str, parameters: Mapping[str, Json], outside: Outside) -> str:
     """Say why an account that the call names is never locked, or nothing."""
-    protected = {name.casefold(): why for name, why in outside.config.protected.accounts.items()}
     named = accounts_of(outside.config, procedure, parameters)
-    reasons = (protected.get(account.casefold()) for account in named)
+    protected = protected_accounts(outside, {account.partition(":")[0] for account in named})
+    reasons = (protected.get(key_of(account, outside)) for account in named)
     return next((f"protected: {why}" for why in reasons if why), "")
 
 

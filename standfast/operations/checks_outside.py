@@ -12,6 +12,7 @@ Rules
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from standfast.accounts import Connector
+from standfast.accounts.answers import ANOTHER_NAME
 from standfast.config.rotation import RotationConfig
 from standfast.config.schema import OrganisationConfig
 from standfast.config.section import settings_of
@@ -82,13 +83,19 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
         return
     states = connector.observe(inner)
     unknown = sum(not state.exists for state in states)
+    if aliases := sum(state.obstacle == ANOTHER_NAME for state in states):
+        yield warn(
+            "accounts",
+            f"{name}: {aliases} of {len(inner)} under [protected.accounts] named by an alias",
+            "name each by its account's own name: by that it can be locked",
+        )
     if unknown:
         yield warn(
             "accounts",
             f"{name}: {unknown} of {len(inner)} under [protected.accounts] not known there",
             "mend the names: what is misspelt is not protected",
         )
-    else:
+    if not aliases and not unknown:
         yield ok("accounts", f"{name}: {counted(len(inner), 'protected account')} known there")
 
 

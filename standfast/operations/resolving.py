@@ -4,12 +4,13 @@ Rules
 - A bare account name means every directory that knows it; `directory:name` means that one.
 - A directory that cannot be read now counts as one that knows the name: it is looked at again
   before the act, and refuses there who is not in it.
+- What is protected is spelt as its directory spells it, or another writing of it would be locked.
 - Directories are asked side by side. One that answers nothing for a few seconds keeps nobody in the
   others from being locked: it counts as one that cannot be read.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
@@ -36,6 +37,30 @@ def resolved_accounts(accounts: Sequence[str], outside: Outside) -> list[tuple[s
         else:
             found.extend((directory, account) for directory in known[account] or [""])
     return list(dict.fromkeys((where, _canonical(where, name, outside)) for where, name in found))
+
+
+def protected_accounts(outside: Outside, directories: Collection[str]) -> Mapping[str, str]:
+    """Give what no playbook may lock in these directories, as `key_of` writes it, and why.
+
+    Of no others: setting one up can take longer than the lock.
+    """
+    return {
+        key_of(account, outside): why
+        for account, why in outside.config.protected.accounts.items()
+        if account.partition(":")[0] in directories
+    }
+
+
+def key_of(account: str, outside: Outside) -> str:
+    """Write `DIRECTORY:ACCOUNT` as everybody does who means it.
+
+    Most directories do not tell names apart by case; where one does, the wrong one is refused as
+    protected, which is the lesser evil.
+    """
+    where, colon, name = account.partition(":")
+    if where in outside.config.accounts:  # and no system whose accounts only calls lock
+        name = _canonical(where, name, outside)
+    return f"{where}{colon}{name}".casefold()
 
 
 def _asked(names: Sequence[str], outside: Outside) -> dict[str, list[str]]:

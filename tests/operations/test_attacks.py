@@ -1,18 +1,21 @@
 """What an intruder, a hurried operator or an unlucky moment must not be able to do."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from standfast.accounts.ldap_wire import folded
 from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.config.schema import ProtectedConfig
 from standfast.errors import ApprovalRefused
 from standfast.operations import decisions, incident, undoing
 from standfast.operations.enrolment import enrol_person
 from standfast.records import EffectState, Mode, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
-from tests.operations.twins import TwinPlace, twin_place
+from tests.operations.twins import TwinPlace, Twins, twin_place
 
 
 @pytest.fixture
@@ -46,6 +49,28 @@ def test_a_protected_account_is_protected_however_its_name_is_written(centre: Ce
     assert {row.state for row in centre.place.ledger.effects.of_incident(case)} == {
         EffectState.REFUSED
     }
+
+
+class Folding(MemoryDirectory):
+    """A directory that takes for one name what an LDAP server takes for one."""
+
+    def canonical(self, name: str) -> str:
+        return folded(name)
+
+
+@pytest.mark.parametrize("written", ["Jose\u0301  Boss", "jos\u00e9 boss", "\uff2aos\u00e9 Boss"])
+@pytest.mark.parametrize("meant", ["Jose\u0301  Boss", "jos\u00e9 boss"])
+def test_a_protected_account_is_protected_however_the_place_writes_it(
+    tmp_path: Path, written: str, meant: str
+) -> None:
+    twins = Twins(directory=Folding("agents", {"jos\u00e9 boss": True}))
+    with twin_place(tmp_path, "sqlite:///ledger.db", twins) as place:
+        protected = ProtectedConfig(accounts={f"agents:{written}": "the way back in"})
+        safe = replace(place, config=place.config.replaced(protected=protected))
+        case = safe.run("lock", [f"agents:{meant}"])
+        (row,) = safe.ledger.effects.of_incident(case)
+        assert (row.state, row.reason) == (EffectState.REFUSED, "protected: the way back in")
+        assert safe.is_enabled("jos\u00e9 boss")
 
 
 def test_many_small_incidents_lock_no_more_than_one_person_may(place: TwinPlace) -> None:

@@ -1,8 +1,12 @@
 """What `standfast check` says of a directory of accounts."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
+from standfast.accounts import AccountState
+from standfast.accounts.answers import ANOTHER_NAME
 from standfast.accounts.memory import MemoryDirectory
 from standfast.config.rotation import RotationConfig
 from standfast.operations.checks_outside import LOOKS
@@ -37,6 +41,23 @@ def test_what_our_own_rights_lack_is_named() -> None:
     _, lacks, _ = said_of(Narrow("staff", {"root": True}))
     assert lacks.verdict is Verdict.WARN
     assert "3 of 40" in lacks.found
+
+
+class Aliased(MemoryDirectory):
+    """A directory in which `root` is another name of an account."""
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        obstacles = {"root": ANOTHER_NAME}
+        return [
+            replace(state, obstacle=obstacles.get(state.name, ""))
+            for state in super()._observe(names)
+        ]
+
+
+def test_an_alias_protects_nothing_and_is_named() -> None:
+    _, alias = said_of(Aliased("staff", {"root": True}))
+    assert alias.verdict is Verdict.WARN
+    assert alias.found == "staff: 1 of 1 under [protected.accounts] named by an alias"
 
 
 def test_a_directory_that_is_away_is_a_failure() -> None:
