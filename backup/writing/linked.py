@@ -33,7 +33,7 @@ class LinkedFiles:
         return None
 
     def add(self, file: FileKey, row: Row) -> None:
-        """Keep the row of a first name."""
+        """Keep the row of a first name, in place of an earlier one of that number."""
         self._rows[file] = row
         if len(self._rows) > self._most:
             self._put_settled_by()
@@ -56,7 +56,7 @@ class LinkedFiles:
         settled = [file for file, row in self._rows.items() if _is_settled(row)]
         self._put_by.execute("BEGIN")
         self._put_by.executemany(
-            "INSERT INTO linked VALUES (?, ?)",
+            "INSERT OR REPLACE INTO linked VALUES (?, ?)",
             ((*_key(file), pickle.dumps(self._rows.pop(file))) for file in settled),
         )
         self._put_by.execute("COMMIT")

@@ -9,6 +9,7 @@
   rows are decoded or encoded.
 - What cannot be read is named and counted and the rest goes on; nothing of the source is hidden.
   If it is as it was by its vector, the point has what was read of it before.
+- A file with several names is read once, as long as it is the same at each of them.
 """
 
 import zlib
@@ -41,6 +42,7 @@ _MARGIN_NS = 2_000_000_000
 _NIGHTS = 30
 _NIGHT_SHIFT = 20
 _KIND = 0o170000  # of a path, in its mode
+_NUMBER_TO_TIME = 3  # fields of a file's vector: inode, size, mtime
 _STAT_FIELDS = 7  # of a vector that is a file's status; what other sources go by is shorter
 
 
@@ -283,7 +285,7 @@ class Taker:
         known = self._earlier.find(path)
         before = None if known is None else known[0]
         first = self.same_files.find(found.same_file) if found.same_file else None
-        if first is not None:
+        if first is not None and found.vector == first.vector:
             row = another_name(path, first)
         elif known is not None and self._is_unchanged(found, *known):
             row = as_first_name(known[0])
@@ -292,8 +294,11 @@ class Taker:
             if read is None:
                 return None
             row = read
-        if found.same_file is not None and first is None:
-            self.same_files.add(found.same_file, row)
+        if found.same_file is not None:
+            if first is None or not _is_same_file(row, first):
+                self.same_files.add(found.same_file, row)
+            elif found.vector != first.vector:  # it got another name or mode meanwhile
+                row = another_name(path, first)
         self._tally(found, row, before)
         return row
 
@@ -399,6 +404,20 @@ class Taker:
             counts.files_changed += 1
             if found.vector is not None and found.vector == before.vector:
                 counts.silently_changed += 1
+
+
+def _is_same_file(row: Row, first: Row) -> bool:
+    """Whether two names of one number are of one file, as both were read.
+
+    The number of a file that was deleted since goes to the next new one; and one that was written
+    to between its names has two contents.
+    """
+    return (
+        row.vector is not None
+        and first.vector is not None
+        and row.vector[:_NUMBER_TO_TIME] == first.vector[:_NUMBER_TO_TIME]
+        and row.content_mark() == first.content_mark()
+    )
 
 
 def _read_whole(content: Content) -> bytes:

@@ -1,12 +1,14 @@
 """Files with several names: found again however many there are."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from backup.records import Progress
 from backup.writing import linked, pages
 from backup.writing.linked import LinkedFiles
 from backup.writing.places import Frame, PendingBlob, Place, Ref, Row
@@ -88,3 +90,63 @@ def test_a_tree_of_many_hard_links_comes_back_as_one(
         assert describe(out / "files") == expected
         names = [path for path in (out / "files").rglob("*") if path.is_file()]
         assert len({path.stat().st_ino for path in names}) == 120
+
+
+def at_the_path(path: str, act: Callable[[], object]) -> Callable[[Progress], None]:
+    """Act when a run comes to a path."""
+    done: list[object] = []
+
+    def progress(seen: Progress) -> None:
+        if seen.path == path and not done:
+            done.append(act())
+
+    return progress
+
+
+@pytest.fixture
+def told_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup.writer._PROGRESS_EVERY", timedelta(0))
+    monkeypatch.setattr("backup.writing.apart.may_fork", lambda: False)  # else it lies ahead
+
+
+@pytest.mark.usefixtures("told_of_each_path")
+@pytest.mark.parametrize("few", [0, 10_000], ids=["put by", "in memory"])
+@pytest.mark.parametrize("size", [20, 400 * KIB])
+def test_a_number_that_went_to_another_file_is_not_taken_for_its_first_name(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, size: int
+) -> None:
+    monkeypatch.setattr(linked, "_FEW", few)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_bytes(noise(size, 1))
+    for name in ("b", "y", "z"):
+        os.link(source / "a", source / name)
+    (source / "m").write_text("in between")
+    # As if "a" to "z" were deleted, and made anew under the same number.
+    anew = at_the_path("files/m", lambda: (source / "a").write_bytes(noise(size, 2)))
+    result = site.back_up(source, progress=anew)
+    assert result.complete
+    assert site.restore(result.point, tmp_path / "out").problems == ()
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out" / "files").iterdir()}
+    assert found["a"] == found["b"] == noise(size, 1)
+    assert found["y"] == found["z"] == noise(size, 2)
+    again = site.back_up(source)
+    assert site.restore(again.point, tmp_path / "again").problems == ()
+    assert describe(tmp_path / "again" / "files") == describe(source)
+
+
+@pytest.mark.usefixtures("told_of_each_path")
+def test_a_file_that_gets_another_name_meanwhile_comes_back_as_one(
+    site: Site, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_bytes(noise(400 * KIB, 1))
+    os.link(source / "a", source / "z")
+    (source / "m").write_text("in between")
+    link = at_the_path("files/m", lambda: os.link(source / "a", tmp_path / "elsewhere"))
+    result = site.back_up(source, progress=link)
+    assert result.complete
+    assert site.restore(result.point, tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out" / "files") == describe(source)
+    assert (tmp_path / "out/files/a").samefile(tmp_path / "out/files/z")
