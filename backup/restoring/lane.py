@@ -121,8 +121,8 @@ class Lane:
         except BackupError as error:
             if stretch.page.listed is None:
                 raise
-            if not stretch.part:
-                self._tree.problems.append(lost_page(stretch.page, error))
+            # By each part: another lane may have read the page when it was still there.
+            self._tree.problems.append(lost_page(stretch.page, error))
             entries = []
         if not entries:
             self._report("", [], [])

@@ -156,7 +156,8 @@ class Restore:
             files=self._sum.files,
             directories=self._sum.directories,
             bytes=self._sum.bytes,
-            problems=(*self._sum.problems, *unmatched),
+            # A page that several lanes could not read is one problem.
+            problems=(*dict.fromkeys(self._sum.problems), *unmatched),
             healed=tuple(sorted(self._sum.healed)),
             is_resumed=target.is_resumed,
             is_on_disk=self._request.syncs or (is_whole and not is_left),

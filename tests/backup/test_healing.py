@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from backup.errors import Damaged
-from backup.format.manifest import BlobRef
+from backup.format.manifest import BlobRef, Entry
 from backup.reading.blob_reader import BlobReader
 from backup.reading.looking import leaves, top_page
 from backup.reading.selection import Selection
 from backup.records import RestoreResult
+from backup.restoring.lane import Lane, Stretch
 from tests.backup.site import Site, TamperedStore
 from tests.backup.trees import KIB, describe, noise, plain_tree
 
@@ -158,3 +159,34 @@ def test_a_lost_page_costs_what_it_lists_and_nothing_else(site: Site, tmp_path: 
             assert problem.is_damage
             assert f"{lost.entries:,}" in problem.path
             assert result.files == 6000 - lost.entries
+
+
+@pytest.mark.parametrize("parts_that_lose_it", [{0}, {1}, {0, 1, 2}], ids=str)
+def test_a_page_that_is_lost_in_the_middle_of_a_restore_is_told_once(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts_that_lose_it: set[int]
+) -> None:
+    source = tmp_path / "many"
+    source.mkdir()
+    for number in range(3000):
+        (source / f"{number:04}").write_text(f"{number}")
+    site.back_up(source)
+    monkeypatch.setattr("backup.restoring.restore._STRETCH_BYTES", 256)  # several parts of a page
+    real = Lane._entries
+    gone: set[str] = set()
+
+    def entries(lane: Lane, stretch: Stretch) -> list[Entry]:
+        found = real(lane, stretch)
+        assert stretch.page.listed is not None
+        if stretch.page.listed.first == b"files" and stretch.part in parts_that_lose_it:
+            gone.update(entry.text for entry in found if entry.kind == "file")
+            raise Damaged("its pack is missing from the store")
+        return found
+
+    monkeypatch.setattr(Lane, "_entries", entries)
+    result = site.restore("1", tmp_path / "out", lanes=2)
+    (problem,) = result.problems
+    assert problem.path.startswith("files … ")
+    assert problem.is_missing
+    assert gone
+    there = {path.name for path in (tmp_path / "out" / "files").iterdir()}
+    assert there == {f"{number:04}" for number in range(3000)} - {Path(one).name for one in gone}
