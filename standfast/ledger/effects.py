@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Row, and_, case, exists, func, or_, select
+from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select
 
 from standfast.errors import Damaged
 from standfast.ledger.core import Core
@@ -253,6 +253,13 @@ class Effects:
 
         What belongs to no step is not planned: a planner is at it, or died over it.
         """
+        with self._core.reading() as connection:
+            return self.find_in(connection, *conditions, most=most)
+
+    def find_in(
+        self, connection: Connection, *conditions: Any, most: int | None = None
+    ) -> list[EffectRow]:
+        """Give them as `find` does, as one view of the ledger has them."""
         statement = (
             select(effect)
             .select_from(with_step())
@@ -260,8 +267,7 @@ class Effects:
             .order_by(effect.c.step, effect.c.round, effect.c.position)
             .limit(most)
         )
-        with self._core.reading() as connection:
-            return [self.open(row) for row in connection.execute(statement)]
+        return [self.open(row) for row in connection.execute(statement)]
 
     def locked_targets(self, incident_id: str, *, is_undone: bool = False) -> list[str]:
         """Give the accounts that this incident locked and has not unlocked, or those it has."""

@@ -5,18 +5,20 @@ Rules
 - What belongs to no step is not planned: a planner is at it, or died over it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from standfast.ledger.core import Core
 from standfast.ledger.deliveries import Delivery
 from standfast.ledger.effect_rules import with_step
 from standfast.ledger.effects import EffectRow, Effects
 from standfast.ledger.glance import HELD_STEP
+from standfast.ledger.steps import refused_rounds
 from standfast.ledger.tables import attempt, delivery, effect
 from standfast.records import DeliveryState
 
@@ -35,39 +37,46 @@ class Sent:
     ended_at: datetime | None
 
 
-def sent(core: Core, effects: Effects, incident_id: str) -> Iterator[Sent]:
-    """Give every message of an incident's notices."""
-    tokens = (
-        select(effect.c.token)
-        .select_from(with_step())
-        .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
-        .order_by(effect.c.step, effect.c.round, effect.c.position)
-        .execution_options(yield_per=_PAGE)
-    )
-    with core.reading() as connection:
-        for page in connection.execute(tokens).scalars().partitions():
-            yield from _opened(connection, effects, page)
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """All messages of an incident's notices at one moment, and what says which of them count."""
+
+    number: int
+    latest: Mapping[str, int]  # by step: the latest round that tells people
+    refused: Set[tuple[str, int]]  # the rounds that an approver refused
+    apart: Sequence[EffectRow]  # those that tell one person apart, in the place of another message
+    messages: Iterator[Sent]
 
 
-def sizes(core: Core, incident_id: str) -> dict[str, tuple[int, int]]:
-    """Give, by step, the latest round that tells people, and how many messages there are."""
-    statement = (
+@contextmanager
+def viewed(core: Core, effects: Effects, incident_id: str) -> Iterator[View]:
+    """Look at an incident's messages; whatever changes meanwhile is not seen."""
+    latest = (
         select(effect.c.step, func.max(effect.c.round), func.count())
         .select_from(with_step())
         .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
         .group_by(effect.c.step)
     )
     with core.reading() as connection:
-        return {step: (latest, number) for step, latest, number in connection.execute(statement)}
+        rounds = connection.execute(latest).all()
+        yield View(
+            number=sum(number for _, _, number in rounds),
+            latest={step: round_ for step, round_, _ in rounds},
+            refused=refused_rounds(connection, incident_id),
+            apart=effects.find_in(connection, *_told_apart(incident_id)),
+            messages=_sent(connection, effects, incident_id),
+        )
+
+
+def sent(core: Core, effects: Effects, incident_id: str) -> Iterator[Sent]:
+    """Give every message of an incident's notices."""
+    with core.reading() as connection:
+        yield from _sent(connection, effects, incident_id)
 
 
 def told_apart(effects: Effects, incident_id: str) -> list[EffectRow]:
     """Give the messages that tell one person apart, in the place of another message."""
-    return effects.find(
-        effect.c.incident == incident_id,
-        effect.c.verb == _SEND,
-        effect.c.step.startswith(HELD_STEP, autoescape=True),
-    )
+    return effects.find(*_told_apart(incident_id))
 
 
 def first_message(effects: Effects, row: EffectRow) -> EffectRow:
@@ -75,6 +84,26 @@ def first_message(effects: Effects, row: EffectRow) -> EffectRow:
     while before := row.details.get("settles") or row.details.get("corrects"):
         (row,) = effects.find(effect.c.incident == row.incident, effect.c.token == str(before))
     return row
+
+
+def _sent(connection: Connection, effects: Effects, incident_id: str) -> Iterator[Sent]:
+    tokens = (
+        select(effect.c.token)
+        .select_from(with_step())
+        .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+        .order_by(effect.c.step, effect.c.round, effect.c.position)
+        .execution_options(yield_per=_PAGE)
+    )
+    for page in connection.execute(tokens).scalars().partitions():
+        yield from _opened(connection, effects, page)
+
+
+def _told_apart(incident_id: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        effect.c.incident == incident_id,
+        effect.c.verb == _SEND,
+        effect.c.step.startswith(HELD_STEP, autoescape=True),
+    )
 
 
 def _opened(connection: Connection, effects: Effects, tokens: Sequence[str]) -> Iterator[Sent]:

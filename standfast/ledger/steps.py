@@ -218,11 +218,8 @@ class Steps(Words):
 
     def refused(self, incident_id: str) -> set[tuple[str, int]]:
         """Give the rounds that an approver refused: what they planned never happens."""
-        statement = select(step.c.name, step.c.round).where(
-            step.c.incident == incident_id, step.c.state == StepState.REFUSED.value
-        )
         with self._core.reading() as connection:
-            return {(name, round_) for name, round_ in connection.execute(statement)}
+            return refused_rounds(connection, incident_id)
 
     def prompt(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
         """Put a step before a person."""
@@ -341,6 +338,14 @@ class Steps(Words):
             "sealed_answer": None,
             "reason": "",
         }
+
+
+def refused_rounds(connection: Connection, incident_id: str) -> set[tuple[str, int]]:
+    """Give the rounds that an approver refused, by step and number, as one view has them."""
+    statement = select(step.c.name, step.c.round).where(
+        step.c.incident == incident_id, step.c.state == StepState.REFUSED.value
+    )
+    return {(name, round_) for name, round_ in connection.execute(statement)}
 
 
 def _is_round(incident_id: str, step_name: str, round_: int) -> tuple[ColumnElement[bool], ...]:

@@ -11,11 +11,12 @@ Rules
 - Whom a person decided about counts by that: told by a step of its own, or left out and why.
 - Addresses print masked, as the name that the ledger has for them; in clear only with a reason, and
   then the look is one event of the timeline.
+- It is of one moment: who is decided about meanwhile counts as they stood at its beginning.
 - A million people are gone through, never held: whoever wants their lines takes them one by one.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,7 +24,7 @@ from typing import cast
 
 from standfast.ledger.deliveries import Delivery
 from standfast.ledger.effects import EffectRow
-from standfast.ledger.sent import sent, sizes, told_apart
+from standfast.ledger.sent import viewed
 from standfast.operations.place import Place
 from standfast.operations.targets import HELD, POST
 from standfast.records import DeliveryState, EffectState, JsonObject, timestamp
@@ -134,36 +135,31 @@ def account(
     """
     ledger = place.ledger
     ledger.incidents.get(incident_id)
-    known = sizes(ledger.core, incident_id)
-    if unmasked_because:
-        with ledger.core.write(
-            actor=place.actor,
-            subject=incident_id,
-            action="accounting.viewed",
-            now=place.clock(),
-            detail={
-                "count": sum(number for _, number in known.values()),
-                "reason": unmasked_because,
-            },
-        ):
-            pass  # the event is all there is to write
-    refused = ledger.steps.refused(incident_id)
-    latest = {step: round_ for step, (round_, _) in known.items()}
-    once = _Once(latest, refused, told_apart(ledger.effects, incident_id))
     of_step: dict[str, Counter[End]] = {}
-    for message in sent(ledger.core, ledger.effects, incident_id):
-        row = message.row
-        if not once.counts(row):
-            continue
-        one = line(
-            row,
-            message.delivery,
-            (message.submitted_at, message.ended_at),
-            is_refused=(row.step, row.round) in refused,
-            is_clear=bool(unmasked_because),
-        )
-        of_step.setdefault(row.step, Counter())[one.end] += 1
-        each(one)
+    with viewed(ledger.core, ledger.effects, incident_id) as view:
+        if unmasked_because:
+            with ledger.core.write(
+                actor=place.actor,
+                subject=incident_id,
+                action="accounting.viewed",
+                now=place.clock(),
+                detail={"count": view.number, "reason": unmasked_because},
+            ):
+                pass  # the event is all there is to write
+        once = _Once(view.latest, view.refused, view.apart)
+        for message in view.messages:
+            row = message.row
+            if not once.counts(row):
+                continue
+            one = line(
+                row,
+                message.delivery,
+                (message.submitted_at, message.ended_at),
+                is_refused=(row.step, row.round) in view.refused,
+                is_clear=bool(unmasked_because),
+            )
+            of_step.setdefault(row.step, Counter())[one.end] += 1
+            each(one)
     notices = {one.step: one for one in ledger.notices.of_incident(incident_id)}
     return [
         Account(
@@ -193,7 +189,7 @@ class _Once:
     """Says of each message whether it counts, so that each person counts once."""
 
     def __init__(
-        self, latest: Mapping[str, int], refused: set[tuple[str, int]], apart: Iterable[EffectRow]
+        self, latest: Mapping[str, int], refused: Set[tuple[str, int]], apart: Iterable[EffectRow]
     ) -> None:
         """`apart` are those that stand in the place of another."""
         self._latest, self._refused = latest, refused

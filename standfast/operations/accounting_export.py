@@ -5,14 +5,18 @@ Rules
   gave a reason to see addresses.
 - Its digest stands in the timeline before the file is there, so that the one can be held against
   the other; a file that is there already is never written over.
+- It is written and synced beside its name: whoever dies over it leaves no part of it there.
 - A million lines are written as they are read, never held.
 """
 
 import csv
+import errno
+import glob
 import hashlib
 import io
 import json
 import os
+import socket
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +26,7 @@ from typing import BinaryIO
 
 from standfast.errors import StandfastError, UsageError
 from standfast.evidence.durable import sync_folder
+from standfast.ledger.run_row import is_gone
 from standfast.operations.accounting import Account, Line, account
 from standfast.operations.place import Place
 from standfast.records import Json, JsonObject, canonical, timestamp
@@ -130,26 +135,42 @@ _KINDS: Mapping[str, type[_Csv] | type[_Json]] = {".csv": _Csv, ".json": _Json}
 
 @contextmanager
 def _new_file(file: Path) -> Iterator[BinaryIO]:
-    """Give a draft that becomes the file once the block ends; neither is there when it fails."""
-    draft = file.with_name(f".{file.name}.draft")
+    """Give a draft that becomes the file once the block ends; the file is whole or not there."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
     try:
-        os.close(os.open(file, _NEW, 0o600))  # its name is ours from now on
-    except OSError as error:
-        raise _unwritable(file, error) from None
-    try:
-        draft.unlink(missing_ok=True)  # of an export that died
+        for left in file.parent.glob(f".{glob.escape(file.name)}.*.draft"):
+            _drop_of_the_dead(left)
+        if os.path.lexists(file):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         with os.fdopen(os.open(draft, _NEW, 0o600), "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        draft.replace(file)
+        _give_name(draft, file)
         sync_folder(file.parent)
-    except BaseException as error:
+    except OSError as error:
+        raise _unwritable(file, error) from None
+    finally:
         draft.unlink(missing_ok=True)
-        file.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _unwritable(file, error) from None
+
+
+def _give_name(draft: Path, file: Path) -> None:
+    """Let the draft be found as the file, and never write over another."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
         raise
+    except OSError:  # a file system that knows one name a file, such as that of a stick
+        if os.path.lexists(file):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        draft.replace(file)
+
+
+def _drop_of_the_dead(draft: Path) -> None:
+    """Take away what an export left that died: it may have people's addresses."""
+    pid = draft.suffixes[-2].removeprefix(".")
+    if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(socket.gethostname(), int(pid))):
+        draft.unlink(missing_ok=True)
 
 
 def _unwritable(file: Path, error: OSError) -> StandfastError:

@@ -4,9 +4,12 @@ import csv
 import errno
 import hashlib
 import json
+import os
+import signal
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ from standfast.operations.reports import incident_report
 from standfast.operations.status import look
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Proof
 from tests.operations.conftest import Centre
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import PASSPHRASES, place_at
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TOLD = "tell_customers"
@@ -181,3 +184,62 @@ def test_an_export_that_fails_leaves_no_file(
     with pytest.raises(StandfastError, match="No space left"):
         export(centre.place, case, tmp_path / "told.csv")
     assert list(tmp_path.glob("*told*")) == []
+
+
+def test_an_export_is_written_where_a_file_has_one_name_only(
+    centre: Centre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = told_centre(centre)
+
+    def one_name(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", one_name)
+    file = tmp_path / "told.csv"
+    _, digest = export(centre.place, case, file)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
+    with pytest.raises(StandfastError, match="File exists"):
+        export(centre.place, case, file)
+    assert [one.name for one in tmp_path.glob("*told*")] == ["told.csv"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "link", "unlink"])
+def test_who_dies_over_an_export_leaves_a_whole_file_or_none(
+    centre: Centre, tmp_path: Path, call: str
+) -> None:
+    case = told_centre(centre)
+    file = tmp_path / "told.csv"
+    dying = get_context("spawn").Process(
+        target=_die_exporting, args=(centre.config_file, centre.scim.token, case, file, call)
+    )
+    dying.start()
+    dying.join()
+    assert dying.exitcode == -signal.SIGKILL
+    drafts = list(tmp_path.glob(".told.csv.*"))
+    assert len(drafts) == 1
+    if call == "unlink":  # it had its name already
+        with pytest.raises(StandfastError, match="File exists"):
+            export(centre.place, case, file)
+        whole = [e for e in centre.place.ledger.timeline(case) if e.action == "accounting.exported"]
+        digest = whole[0].detail["sha256"]
+    else:
+        assert not file.exists()
+        _, digest = export(centre.place, case, file)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
+    assert [one.name for one in tmp_path.glob("*told*")] == ["told.csv"]
+
+
+def _die_exporting(config_file: Path, token: str, case: str, file: Path, call: str) -> None:
+    """Export, and die as that call begins; `write`: in the middle of the lines."""
+
+    def die(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with place_at(config_file, token=token) as place:
+        if call == "unlink":
+            monkey = pytest.MonkeyPatch()
+            monkey.setattr(Path, "unlink", die)
+        elif call != "write":
+            monkey = pytest.MonkeyPatch()
+            monkey.setattr(f"standfast.operations.accounting_export.os.{call}", die)
+        export(place, case, file, each=die if call == "write" else lambda line: None)

@@ -2,8 +2,10 @@
 
 import sqlite3
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.operations import corrections, decisions, held, incident, waves
@@ -106,6 +108,31 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
     decided = [e for e in place.ledger.timeline(case) if e.action == "held.decided"]
     assert [event.actor for event in decided] == ["lee", "lee", "lee"]
     assert place.ledger.audit.verify().findings == ()
+
+
+def test_who_is_decided_about_while_it_is_counted_counts_once(centre: Centre) -> None:
+    case = holding(centre)
+    place = centre.place
+    waiting = [one.mark for one in held.held(place, case)]
+    is_telling = False
+
+    def tell_one(*given: Any) -> None:
+        nonlocal is_telling
+        if waiting and not is_telling and "FROM effect" in given[2]:
+            is_telling = True
+            held.tell(place, case, waiting.pop(), to=["ma@example.net"], because=WHY, by="lee")
+            is_telling = False
+
+    event.listen(place.ledger.engine, "after_cursor_execute", tell_one)
+    lines: list[Line] = []
+    first = account(place, case, each=lines.append)
+    event.remove(place.ledger.engine, "after_cursor_execute", tell_one)
+    assert not waiting  # all three, between one look of the account and the next
+    (one,) = [each for each in first if each.template.startswith("customers")]
+    assert one.counts == {End.HANDED_OVER: 17, End.HELD: 3}
+    assert len([each for each in lines if each.step == TOLD]) == 20
+    told_anew = [each.counts for each in counted(centre, case) if each.step != TOLD]
+    assert told_anew == [{End.PLANNED: 1}] * 3
 
 
 def test_somebody_who_was_left_out_may_be_told_after_all_at_their_own_address(
