@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from backup.errors import UnsafePath
 
@@ -54,9 +54,12 @@ def write_at(descriptor: int, content: memoryview, start: int) -> None:
 
 
 def write_all_at(
-    descriptor: int, parts: Iterable[bytes | bytearray | memoryview], start: int
+    descriptor: int,
+    parts: Iterable[bytes | bytearray | memoryview],
+    start: int,
+    turn: AbstractContextManager[None],
 ) -> None:
-    """Write parts one behind the other from an offset on, many with one call.
+    """Write parts one behind the other from an offset on, many with one call, each in turn.
 
     Parts of a dump end anywhere in a page of the kernel's: written alone, each would go through
     its two pages once more, and lock the file for itself.
@@ -67,10 +70,12 @@ def write_all_at(
         gathered.append(memoryview(part))
         size += len(part)
         if size >= _GATHERED_BYTES or len(gathered) == _MOST_GATHERED:
-            _write_gathered(descriptor, gathered, start)
+            with turn:
+                _write_gathered(descriptor, gathered, start)
             start += size
             gathered, size = [], 0
-    _write_gathered(descriptor, gathered, start)
+    with turn:
+        _write_gathered(descriptor, gathered, start)
 
 
 def _write_gathered(descriptor: int, parts: list[memoryview], start: int) -> None:

@@ -14,7 +14,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
@@ -38,6 +38,7 @@ from backup.restoring.own_process import settle_in
 from backup.restoring.pieces import Piece, pieces_of
 from backup.restoring.straight import Straight
 from backup.restoring.target import TreeWriter
+from backup.restoring.turn import Turn
 
 _MOST_LANES = 4
 _STRETCH_BYTES = 32 * 1024 * 1024
@@ -121,11 +122,15 @@ class Restore:
         self._now = now
         self._selection = Selection(request.patterns)
         self._sum = _Sum()
+        self._turn = Turn()
 
     def run(self) -> RestoreResult:
         """Do it; see `Repository.restore`."""
         started = self._now()
-        with opened_target(self._request.to, self._request.as_journal()) as target:
+        with (
+            opened_target(self._request.to, self._request.as_journal()) as target,
+            closing(self._turn),
+        ):
             with (
                 tempfile.SpooledTemporaryFile(_LEFT_IN_MEMORY) as links,
                 tempfile.SpooledTemporaryFile(_LEFT_IN_MEMORY) as put_off,
@@ -208,6 +213,7 @@ class Restore:
                 umask=_umask(),
                 is_resumed=target.is_resumed,
                 straight=Straight() if self._request.syncs else None,
+                turn=self._turn,
             ) as tree,
             ThreadPoolExecutor(2) as pool,
         ):
@@ -242,7 +248,8 @@ class Restore:
             parts = entries * average // _STRETCH_BYTES
             if page.listed is None:
                 parts = max(parts, entries // _FEW_ENTRIES)
-            parts = max(1, min(parts, _MOST_PARTS, entries))
+            # What is one file in its folder needs no second lane before it is cut into pieces.
+            parts = max(1, min(parts, _MOST_PARTS, entries // 2))
             for part in range(parts):
                 yield Stretch(page=page, part=part, parts=parts)
 

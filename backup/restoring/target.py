@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from backup.errors import NotWritable, UnsafePath
@@ -66,7 +66,7 @@ class TreeWriter:
     """Writes entries in path order below an open folder; one thread's, several may share a target.
 
     `umask` is the process's, as `os.umask` has it; with `straight` large content goes past the
-    page cache.
+    page cache; stretches of large files are written in turn.
     """
 
     def __init__(
@@ -77,8 +77,10 @@ class TreeWriter:
         umask: int,
         is_resumed: bool = False,
         straight: Straight | None = None,
+        turn: AbstractContextManager[None] | None = None,
     ) -> None:
         self._straight = straight
+        self._turn = turn or nullcontext()
         self._owner = owner
         self._umask = umask
         self._is_resumed = is_resumed
@@ -263,7 +265,7 @@ class TreeWriter:
     def write_stretch(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
         """Write one piece after the other from an offset on."""
         if self._straight is None:
-            write_all_at(descriptor, content, start)
+            write_all_at(descriptor, content, start, self._turn)
             return
         self._straight.begin(descriptor, start)
         for part in content:

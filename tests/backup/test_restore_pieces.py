@@ -3,6 +3,9 @@
 import errno
 import os
 import random
+import signal
+import time
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from backup.records import Progress
 from backup.restoring import folders, pieces, restore, straight
 from backup.restoring.straight import Straight
+from backup.restoring.turn import Turn
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise
@@ -142,10 +146,37 @@ def test_parts_are_written_one_behind_the_other_however_much_the_disk_takes_at_o
         parts = [noise(chance.choice([0, 1, 900, 30_000]), at) for at in range(number)]
         path = tmp_path / str(number)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-        folders.write_all_at(descriptor, parts, 7)
+        folders.write_all_at(descriptor, parts, 7, nullcontext())
         os.close(descriptor)
         content = b"".join(parts)
         assert path.read_bytes() == (bytes(7) + content if content else b"")
+
+
+def test_a_turn_is_one_process_s_and_passes_on_when_that_one_is_killed() -> None:
+    with closing(Turn()) as turn:
+        heard, said = os.pipe()
+        pid = os.fork()
+        if not pid:
+            with turn:
+                os.write(said, b"mine")
+                signal.pause()
+        assert os.read(heard, 4) == b"mine"
+        waiting = os.fork()
+        if not waiting:
+            with turn:
+                os.write(said, b"next")
+            os._exit(0)
+        time.sleep(0.2)  # for it to try
+        os.set_blocking(heard, False)
+        with pytest.raises(BlockingIOError):
+            os.read(heard, 4)
+        os.set_blocking(heard, True)
+        os.kill(pid, signal.SIGKILL)
+        assert os.read(heard, 4) == b"next"
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+        assert os.waitpid(waiting, 0)[1] == 0
+        os.close(heard)
+        os.close(said)
 
 
 @pytest.mark.parametrize("is_able", [True, False], ids=["direct", "not direct"])
