@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import cast
 
+from standfast.accounts.answers import ABSENT
 from standfast.errors import (
     ConfigurationError,
     StandfastError,
@@ -141,7 +142,7 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
 
 
 def _obstacles(accounts: Sequence[tuple[str, str]], outside: Outside) -> dict[tuple[str, str], str]:
-    """Say which accounts their directory would refuse to lock, and why, as far as it tells now."""
+    """Say which accounts their directory does not know, or would refuse to lock, and why."""
     found: dict[tuple[str, str], str] = {}
     for directory in dict.fromkeys(directory for directory, _ in accounts if directory):
         names = [name for where, name in accounts if where == directory]
@@ -149,7 +150,10 @@ def _obstacles(accounts: Sequence[tuple[str, str]], outside: Outside) -> dict[tu
             states = outside.connector(directory).observe(names)
         except (Unavailable, ConfigurationError):
             continue  # said by the look before the act
-        found |= {(directory, state.name): state.obstacle for state in states}
+        for state in states:
+            # One that could not be read, which has a reason, is looked at again before the act.
+            is_absent = not state.exists and not state.reason
+            found[directory, state.name] = ABSENT if is_absent else state.obstacle
     return found
 
 

@@ -86,7 +86,7 @@ def decide(
             f"{as_shown!r} is too short to say what was shown to you; give at least "
             f"{_FEWEST_SHOWN} characters of its digest"
         )
-    step = step or _the_asking_step(place, incident_id)
+    step = _asked_of(place, incident_id, step)
     person = place.ledger.people.get(person_name)
     key = sign_in(
         person_name, passphrase, Credential(public_key=person.public_key, salt=person.salt)
@@ -108,7 +108,7 @@ def decide(
 def to_sign(place: Place, incident_id: str, step: str | None) -> ToSign:
     """Say what an approval would sign now; with no step named, of the only one that asks."""
     refuse_closed(place, incident_id)
-    name = step or _the_asking_step(place, incident_id)
+    name = _asked_of(place, incident_id, step)
     asked = place.ledger.steps.question(incident_id, name)
     state = place.ledger.incidents.state(incident_id)
     view = state.steps.get(name) or next(one for one in state.extra if one.step == name)
@@ -256,8 +256,12 @@ def settle(
     place.ledger.attempts.settle(incident_id, [(rows[0], seen)], who, place.clock())
 
 
-def _the_asking_step(place: Place, incident_id: str) -> str:
+def _asked_of(place: Place, incident_id: str, step: str | None) -> str:
+    """Give the step that is meant: the one that is named, or else the only one that asks."""
     state: State = place.ledger.incidents.state(incident_id)
+    if step is not None:
+        _refuse_unknown(step, _all_steps(state), incident_id)
+        return step
     views = (*state.steps.values(), *state.extra)
     asking = [view.step for view in views if view.state is StepState.ASKING]
     if len(asking) != 1:

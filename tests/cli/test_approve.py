@@ -120,3 +120,10 @@ def test_a_no_needs_no_digest_and_the_next_step_names_it(desk: Desk, asking: str
 def _page(desk: Desk) -> str:
     written = desk.json("incident", "handover")
     return Path(str(written["file"])).read_text() if "file" in written else str(written)
+
+
+def test_a_step_that_is_mistyped_is_named_and_not_waited_for(desk: Desk, asking: str) -> None:
+    answer = desk.run("incident", "approve", asking, "tell_custmers", "--as", "lee")
+    assert (answer.status, state(desk)) == (2, "asking")
+    assert f"{asking} has no step 'tell_custmers'" in answer.err
+    assert "did you mean 'tell_customers'?" in answer.err

@@ -8,6 +8,7 @@ import pytest
 
 from standfast.accounts import AccountState, Connector
 from standfast.accounts.memory import MemoryDirectory
+from standfast.errors import ExitStatus
 from standfast.operations.planning import plan_incident
 from standfast.outside.live import Live
 from tests.operations.twins import twin_place
@@ -37,3 +38,20 @@ def test_an_obstacle_is_a_refusal_of_that_account_alone(
     step = next(step for step in report.steps if step.by_adapter)
     assert step.refused == {"superusers are not locked from here": 1}
     assert step.by_adapter == {"agents": 1}
+
+
+def test_an_account_that_its_directory_does_not_know_is_refused_in_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = MemoryDirectory("agents", {"agent01": True})
+    monkeypatch.setattr(Live, "_build_connector", lambda self, name: directory)
+    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+        mistyped = plan_incident(place, "lock", {"accounts": ["agents:agnet01"]})
+        among_others = plan_incident(place, "lock", {"accounts": ["agents:agnet01", "agent01"]})
+        directory.go_away()
+        unread = plan_incident(place, "lock", {"accounts": ["agents:agnet01"]})
+    (lock,) = mistyped.steps
+    assert lock.refused == {"the directory knows no such account": 1}
+    assert mistyped.exit_status is ExitStatus.REFUSED
+    assert among_others.exit_status is ExitStatus.PARTIAL
+    assert unread.steps[0].by_adapter == {"agents": 1}  # whom nobody can read may be there
