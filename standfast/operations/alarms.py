@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from standfast.continuity.jumps import Jump
+from standfast.continuity.moments import newest_first
 from standfast.errors import UnderWay
 from standfast.ledger.people import Person
 from standfast.ledger.run_row import RunRow
@@ -121,7 +122,7 @@ def tell(place: Place, alarm: Alarm, way: str) -> bool:
 
 def _told(place: Place, alarm: Alarm) -> list[RunRow]:
     """What was told before, newest first."""
-    rows = place.ledger.runs.all(_KIND, alarm.subject)
+    rows = newest_first(place.ledger.runs.all(_KIND, alarm.subject), place.clock())
     return [row for row in rows if row.state in (RAISED, OVER, FAILED)]
 
 

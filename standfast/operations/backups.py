@@ -23,6 +23,7 @@ from backup.sources import Source
 from backup.stores import Store
 from backup.writer import back_up
 from standfast.continuity.jumps import NIGHTS, Jump, Night, jumps
+from standfast.continuity.moments import is_to_come, newest, newest_first
 from standfast.errors import ExitStatus, StandfastError, Unavailable
 from standfast.ledger.run_row import RunRow
 from standfast.operations.backup_outcomes import (
@@ -136,7 +137,12 @@ def _jumps(runs: Sequence[RunRow], outcome: BackupOutcome) -> tuple[Jump, ...]:
 
 
 def _good_runs(place: Place, set_name: str, most: int) -> list[RunRow]:
-    return place.runs.all("backup", set_name, states=["done", "partial"], most=most)
+    states = ["done", "partial"]
+    runs = place.runs.all("backup", set_name, states=states, most=most)
+    now = place.clock()
+    if runs and is_to_come(runs[0].started_at, now):  # those that came after are not the first ones
+        runs = newest_first(place.runs.all("backup", set_name, states=states), now)[:most]
+    return runs
 
 
 def _let_go(sources: Sequence[Source], result: BackupResult) -> BackupResult:
@@ -168,8 +174,8 @@ def list_points(
 def set_age(place: Place, set_name: str, *, grace: timedelta = timedelta(0)) -> SetAge:
     """Say when a set was due last, whether that run was missed, and how old the last good one is.
 
-    A run under way counts as not missed; a failed one counts as none. `grace` is how long after the
-    due moment a run may still begin.
+    A run under way counts as not missed; a failed one counts as none, and so does one of a clock
+    that stood ahead. `grace` is how long after the due moment a run may still begin.
     """
     now = place.clock()
     settings = set_of(place, set_name)
@@ -180,11 +186,11 @@ def set_age(place: Place, set_name: str, *, grace: timedelta = timedelta(0)) -> 
     runs = place.runs.all("backup", set_name)
     good = [run.started_at for run in runs if run.state in ("done", "partial")]
     begun = [run.started_at for run in runs if run.state in ("done", "partial", "running")]
-    good_at = max(good, default=None)
+    good_at = newest(good, now)
     return SetAge(
         set_name=set_name,
         due_at=due_at,
         good_at=good_at,
         age_seconds=int((now - good_at).total_seconds()) if good_at else None,
-        is_missed=is_missed(due_at, max(begun, default=None)),
+        is_missed=is_missed(due_at, newest(begun, now)),
     )

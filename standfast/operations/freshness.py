@@ -6,11 +6,13 @@ Rules
 - How old it may become: `max_age_hours` of the set; else the shortest RPO of the services that need
   it; else two intervals of its schedule.
 - A set that was never tried is not too old; that it was missed is another sentence.
+- A point of a clock that stood ahead makes nothing fresh.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from standfast.continuity.moments import is_to_come, newest
 from standfast.continuity.schedule import last_due
 from standfast.operations.place import Place
 from standfast.operations.repository import set_of
@@ -43,18 +45,20 @@ class Freshness:
 
 def freshness(place: Place, set_name: str) -> Freshness:
     """Say how fresh a set is; `UsageError` for an unknown one, and what `last_due` raises."""
+    now = place.clock()
     runs = place.ledger.runs.all("backup", set_name)
     complete = [
         moment(run.summary["consistent_at"])
         for run in runs
         if run.summary.get("is_complete") and run.summary.get("files")
     ]
-    complete_at = max(complete, default=None)
-    since = complete_at or min((run.started_at for run in runs), default=None)
+    complete_at = newest(complete, now)
+    tries = [run.started_at for run in runs if not is_to_come(run.started_at, now)]
+    since = complete_at or min(tries, default=None)
     return Freshness(
         set_name=set_name,
         complete_at=complete_at,
-        age=None if since is None else place.clock() - since,
+        age=None if since is None else now - since,
         limit=_limit(place, set_name),
     )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from standfast.config import Config
+from standfast.continuity.moments import newest
 from standfast.continuity.schedule import last_due
 from standfast.ledger.run_row import RunRow
 from standfast.operations.alarms import Alarm
@@ -66,7 +67,7 @@ def lateness(place: Place) -> Iterator[Alarm]:
         run_kind = "verify" if chore.kind in ("look", "read") else chore.kind
         runs = place.ledger.runs.all(run_kind, chore.subject)
         came = [run.ended_at for run in runs if run.ended_at is not None and chore.has_come(run)]
-        yield _alarm(place, chore, max(came, default=None))
+        yield _alarm(place, chore, newest(came, place.clock()))
 
 
 def _alarm(place: Place, chore: Chore, came_at: datetime | None) -> Alarm:
@@ -75,8 +76,8 @@ def _alarm(place: Place, chore: Chore, came_at: datetime | None) -> Alarm:
     since = came_at or began_at
     age = timedelta(0) if since is None else now - since
     zone = place.config.organisation.time_zone
-    newest = last_due(chore.schedule, zone, now)
-    limit = 2 * (newest - last_due(chore.schedule, zone, newest - _MINUTE)) + _GRACE
+    due = last_due(chore.schedule, zone, now)
+    limit = 2 * (due - last_due(chore.schedule, zone, due - _MINUTE)) + _GRACE
     return Alarm(
         subject=chore.kind if chore.subject == VAULT else f"{chore.kind}.{chore.subject}",
         shown=chore.subject,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from standfast.continuity.moments import newest_first
 from standfast.errors import ConfigurationError, ExitStatus, StandfastError
 from standfast.operations.alarms import Alarm, damaged, jumped, stale, tell
 from standfast.operations.backup_outcomes import SetAge
@@ -125,7 +126,7 @@ def _alarms(place: Place, fresh: Sequence[Freshness]) -> Iterator[Alarm]:
         found = newest_jumps(place, name)
         if found is not None:
             yield jumped(name, *found)
-    runs = place.ledger.runs.all("verify", VAULT)
+    runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
     yield damaged(is_damaged=open_damage(runs) is not None)
     yield from reminders(place)
 

@@ -12,7 +12,7 @@ import pytest
 from standfast.continuity.jumps import Jump
 from standfast.errors import ExitStatus, StandfastError
 from standfast.operations.alarms import Alarm, damaged, jumped, tell
-from standfast.operations.backups import newest_jumps, run_backup
+from standfast.operations.backups import newest_jumps, run_backup, set_age
 from standfast.operations.freshness import freshness
 from standfast.operations.place import Place
 from standfast.operations.run_record import bury_dead_runs, recorded
@@ -139,6 +139,42 @@ def test_a_point_of_a_disk_that_was_not_mounted_does_not_make_a_set_fresh(night:
     fresh = freshness(night.place, "other")
     assert (fresh.is_stale, fresh.age) == (True, timedelta(hours=50))
     assert len(keep_watch(night.place, "direct").told) >= 1
+
+
+def test_a_clock_that_stood_ahead_once_hides_no_night_that_does_not_come(night: Night) -> None:
+    night.forward(days=400)
+    run_backup(night.place, "main", "direct")
+    night.forward(days=-400)
+    run_backup(night.place, "main", "direct")
+    age = set_age(night.place, "main")
+    assert (age.good_at, age.is_missed) == (night.now[0], False)
+    assert freshness(night.place, "main").age == timedelta(0)
+    night.forward(hours=25)
+    assert freshness(night.place, "main").is_stale
+    assert set_age(night.place, "main").is_missed
+    assert [alarm.subject for alarm in keep_watch(night.place, "direct").told] == ["freshness.main"]
+
+
+def test_what_was_told_while_the_clock_stood_ahead_is_told_over_once(night: Night) -> None:
+    run_backup(night.place, "main", "direct")
+    night.forward(days=400)
+    assert keep_watch(night.place, "direct").told
+    night.forward(days=-400)
+    assert night.mails == both("Backup alarm: main")
+    for _ in range(3):
+        keep_watch(night.place, "direct")
+        night.forward(minutes=5)
+    assert night.mails == both("Backup alarm: main") + both("Backup alarm over: main")
+
+
+def test_a_check_by_a_clock_that_stood_ahead_clears_no_damage_that_came_after(night: Night) -> None:
+    run_backup(night.place, "main", "direct")
+    night.forward(days=400)
+    verify(night.place, True)
+    night.forward(days=-400)
+    damage_a_pack(night.folder)
+    assert verify(night.place, True).exit_status is ExitStatus.DAMAGED
+    assert "vault" in [alarm.shown for alarm in keep_watch(night.place, "direct").told]
 
 
 def test_a_configured_age_goes_before_the_rpo(night: Night) -> None:
