@@ -138,7 +138,11 @@ class DirectoryStore(Store):
                 if name.startswith(prefix) or prefix.startswith(name):
                     yield from self._walk(folder / entry.name, name, prefix)
             elif name.startswith(prefix) and entry.is_file(follow_symlinks=False):
-                yield _as_stat(name, entry.stat(follow_symlinks=False))
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # the keeper removed it since
+                yield _as_stat(name, status)
 
     def _sweep(self) -> None:
         if self._is_swept:

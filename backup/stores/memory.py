@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from backup.errors import AlreadyThere, NotFound
@@ -39,7 +40,9 @@ class MemoryStore(Store):
     def _list(self, prefix: str) -> Iterator[Stat]:
         with self._lock:
             names = sorted(name for name in self._objects if name.startswith(prefix))
-        return map(self._stat, names)
+        for name in names:
+            with suppress(NotFound):  # it may be removed meanwhile
+                yield self._stat(name)
 
     def _find(self, name: str) -> tuple[bytes, datetime]:
         with self._lock:

@@ -51,6 +51,17 @@ class TestLockedMemoryKeeperStore(LockedContract):
         return MemoryKeeperStore(lock=ObjectLock(mode="COMPLIANCE", days=30))
 
 
+@pytest.mark.parametrize("kind", ["memory", "directory"])
+def test_what_is_removed_while_it_is_listed_ends_no_listing(tmp_path: Path, kind: str) -> None:
+    store = MemoryKeeperStore() if kind == "memory" else DirectoryKeeperStore(tmp_path)
+    for name in ("w/a/p/00/1", "w/a/p/00/2", "w/a/p/00/3", "w/a/p/01/4"):
+        store.put(name, b"a pack")
+    listing = store.list("w/")
+    assert next(listing).name == "w/a/p/00/1"
+    store.remove("w/a/p/00/2")
+    assert [stat.name for stat in listing] == ["w/a/p/00/3", "w/a/p/01/4"]
+
+
 class TestDirectoryKeeperStore(UnlockedContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> KeeperStore:
