@@ -418,7 +418,12 @@ class TreeWriter:
         # Another writer may have made it already, to have room for something behind it.
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
-        descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+        try:
+            descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+        except PermissionError:
+            if not self._is_resumed:
+                raise
+            descriptor = _opened_anew(folder, name)
         self._folders.append(_Folder(path=path, descriptor=descriptor, entry=entry))
         self._here = path
         if self._is_resumed:
@@ -447,6 +452,20 @@ class TreeWriter:
             os.close(file.descriptor)
             with suppress(OSError):
                 os.unlink(file.name, dir_fd=file.folder)
+
+
+def _opened_anew(folder: int, name: bytes) -> int:
+    """Open a folder that has its final mode from an earlier try, by which not even we may read it.
+
+    Not by its name: somebody may put a link there meanwhile.
+    """
+    place = os.open(name, os.O_PATH | FOLDER_FLAGS, dir_fd=folder)
+    try:
+        as_file = f"/proc/self/fd/{place}"
+        os.chmod(as_file, 0o700)  # noqa: PTH101 - no path
+        return os.open(as_file, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 def _is_below(path: bytes, folder: bytes) -> bool:

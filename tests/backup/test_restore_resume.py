@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import stat
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,11 @@ def stored(tmp_path: Path, source: Path) -> Site:
 def begun(site: Site, out: Path) -> None:
     """As a restore leaves the folder that is killed when all but the last is done."""
     site.restore("latest", out, lanes=1)
+    (out / JOURNAL).write_text(journal_of(site))
+
+
+def journal_of(site: Site) -> str:
+    """What the journal of a restore of everything says."""
     repository = site.repository()
     point = repository.resolve("latest")
     value = {
@@ -65,8 +72,7 @@ def begun(site: Site, out: Path) -> None:
         "patterns": [],
         "owner": False,
     }
-    text = json.dumps(value, separators=(",", ":"), sort_keys=True) + "\n"
-    (out / JOURNAL).write_text(text)
+    return json.dumps(value, separators=(",", ":"), sort_keys=True) + "\n"
 
 
 def read_by(site: Site, out: Path) -> int:
@@ -167,6 +173,62 @@ def test_a_link_put_in_the_way_is_not_followed(stored: Site, tmp_path: Path) -> 
     assert {problem.path.split("/")[1] for problem in result.problems} == {"calls"}
     assert list(outside.iterdir()) == []
     assert (out / JOURNAL).exists(), "something lacks: the same command goes on"
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o333, 0o555])
+def test_who_is_not_root_goes_on_in_folders_that_shut_everybody_off(
+    tmp_path: Path, mode: int
+) -> None:
+    source = tmp_path / "source"
+    (source / "shut" / "within").mkdir(parents=True)
+    (source / "shut" / "within" / "note.txt").write_text("who called, and why")
+    (source / "shut" / "within").chmod(mode)
+    (source / "shut").chmod(mode)
+    site = new_site(tmp_path / "site")
+    site.back_up(source)
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    for folder in (source / "shut", source / "shut" / "within"):
+        folder.chmod(folder.stat().st_mode | 0o700)  # to be compared, and removed, by anybody
+    journal = journal_of(site)
+    repository = site.repository()
+    point = repository.resolve("latest")
+    # Who is nobody may not even load what Python has not loaded yet.
+    assert repository.restore(point, tmp_path / "by-us").problems == ()
+
+    def as_nobody() -> None:
+        os.chdir(open_to_all)
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        out = Path("out")
+        assert repository.restore(point, out).problems == ()
+        (out / JOURNAL).write_text(journal)
+        result = repository.restore(point, out)
+        assert (result.is_resumed, result.problems) == (True, ())
+        for folder in (out / "files/shut", out / "files/shut/within"):
+            assert stat.S_IMODE(folder.lstat().st_mode) == mode
+            folder.chmod(0o700)
+
+    in_a_process(as_nobody)
+    restored = open_to_all / "out" / "files" / "shut" / "within" / "note.txt"
+    assert restored.read_text() == "who called, and why"
+
+
+def in_a_process(work: Callable[[], None]) -> None:
+    """Do something that this process could not take back."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.mark.parametrize(
