@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import quote
 
-from standfast.errors import ConfigurationError, Damaged, ExtraMissing, Unavailable
+from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.ledger.run_row import is_gone
+from standfast.ledger.sqlite_file import is_disk_full, refused, unavailable
 from standfast.records import moment, timestamp
 
 HELD_STEP = "held-"  # begins the step that tells one person who was held
@@ -353,13 +354,13 @@ def _sqlite(path: Path) -> Iterator[_Cursor]:
     except sqlite3.OperationalError as error:
         if "no such" in str(error):
             raise ConfigurationError(f"{path} is no ledger of this version; {_NO_LEDGER}") from None
+        if is_disk_full(str(error)):
+            raise unavailable(str(path), str(error), type(error).__name__) from None
         raise Unavailable(
             f"the ledger {path} cannot be read now: {error}; see that it is yours to read"
         ) from None
-    except sqlite3.DatabaseError:
-        raise Damaged(
-            f"{path} is not readable as a ledger; take a copy of it, then run `standfast check`"
-        ) from None
+    except sqlite3.DatabaseError as error:
+        raise refused(getattr(error, "sqlite_errorname", type(error).__name__)) from None
 
 
 @contextmanager

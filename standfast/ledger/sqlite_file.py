@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from standfast.errors import ConfigurationError, StandfastError, Unavailable
+from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
 
 BUSY_SECONDS = 30
 HEAD = "0001.1"  # the schema that this program needs
@@ -52,10 +52,17 @@ def in_line(path: str) -> Iterator[None]:
         os.close(line)
 
 
+def is_disk_full(text: str) -> bool:
+    """Does the driver's error mean that the disk is full, or failing?
+
+    WAL's shared memory cannot grow on a full disk, and SQLite calls that an I/O error.
+    """
+    return "full" in text or "disk I/O" in text
+
+
 def unavailable(path: str, text: str, kind: str) -> StandfastError:
     """What an operational error of this text and class means for who asked."""
-    if "full" in text or "disk I/O" in text:
-        # WAL's shared memory cannot grow on a full disk, and SQLite calls that an I/O error.
+    if is_disk_full(text):
         return Unavailable(
             f"the disk under the ledger {path} is full or failing; free space there, then run "
             "again; until then work by hand, from `standfast playbook show NAME`"
@@ -67,7 +74,8 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
     if "readonly" in text or "unable to open" in text:
         return ConfigurationError(
             f"the ledger {path} cannot be opened for writing; see that its folder "
-            f"{Path(path).parent} exists and is yours, or run `standfast init`"
+            f"{Path(path).parent} exists, is yours and is not mounted read-only, or run "
+            "`standfast init`"
         )
     if "no such column" in text or "no such table" in text or "has no column" in text:
         return ConfigurationError(
@@ -79,6 +87,11 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
 
 def refused(name: str) -> StandfastError:
     """What any other error of the driver means; `name` is the driver's name for it."""
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return Damaged(
+            f"the ledger's file is damaged ({name}); keep a copy of it as it is, then bring it "
+            "back from a backup; until then work by hand, from `standfast playbook show NAME`"
+        )
     return StandfastError(
         f"the ledger refused a statement ({name}); nothing was changed; run `standfast check`"
     )

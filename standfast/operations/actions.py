@@ -69,7 +69,7 @@ def expand(
         case str() as verb if is_called(verb):
             expansion = Expansion(drafts=called(step, arguments, outside, state.incident))
         case str() as verb if verb.startswith("accounts."):
-            expansion = Expansion(drafts=_accounts(verb, arguments, outside))
+            expansion = _accounts(verb, arguments, outside)
         case _:
             raise UsageError(f"step {step.name!r}: no operation carries {step.action!r}")
     return with_approvals(step, expansion, outside, is_signed=is_signed, locked_today=locked_today)
@@ -101,14 +101,14 @@ def with_approvals(
     )
 
 
-def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft, ...]:
+def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> Expansion:
     details: JsonObject = {"reason": arguments.get("reason") or ""}
     drafts = []
     resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), outside)
     protected = protected_accounts(outside, {directory for directory, _ in resolved})
     # A live run need not look twice: the lock itself is refused, for the same reason.
     is_asked = verb == "accounts.lock" and outside.mode is Mode.PLAN
-    obstacles = _obstacles(resolved, outside) if is_asked else {}
+    obstacles, unread = _obstacles(resolved, outside) if is_asked else ({}, ())
     for connector, name in resolved:
         target = f"{connector}:{name}"
         refusal = ""
@@ -138,23 +138,30 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> tuple[Draft
                 reason=refusal,
             )
         )
-    return tuple(drafts)
+    return Expansion(drafts=tuple(drafts), reason="; ".join(unread))
 
 
-def _obstacles(accounts: Sequence[tuple[str, str]], outside: Outside) -> dict[tuple[str, str], str]:
-    """Say which accounts their directory does not know, or would refuse to lock, and why."""
+def _obstacles(
+    accounts: Sequence[tuple[str, str]], outside: Outside
+) -> tuple[dict[tuple[str, str], str], Sequence[str]]:
+    """Say which accounts their directory does not know, or would refuse to lock, and why.
+
+    And which directories could not be read at all.
+    """
     found: dict[tuple[str, str], str] = {}
+    unread: list[str] = []
     for directory in dict.fromkeys(directory for directory, _ in accounts if directory):
         names = [name for where, name in accounts if where == directory]
         try:
             states = outside.connector(directory).observe(names)
-        except (Unavailable, ConfigurationError):
-            continue  # said by the look before the act
+        except (Unavailable, ConfigurationError) as error:
+            unread.append(f"{directory}: each is looked at again before its lock, for now {error}")
+            continue
         for state in states:
             # One that could not be read, which has a reason, is looked at again before the act.
             is_absent = not state.exists and not state.reason
             found[directory, state.name] = ABSENT if is_absent else state.obstacle
-    return found
+    return found, unread
 
 
 def _sources(arguments: JsonObject, outside: Outside) -> tuple[Draft, ...]:

@@ -173,7 +173,7 @@ def test_an_empty_database_is_no_ledger(tmp_path: Path, postgres_url: str) -> No
 
 def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(Damaged, match="not readable as a ledger"):
+    with pytest.raises(Damaged, match="the ledger's file is damaged"):
         glance(f"sqlite:///{tmp_path / 'ledger.db'}", None, datetime.now(UTC))
 
 
@@ -187,3 +187,17 @@ def test_a_look_changes_nothing_and_makes_no_ledger(desk: Desk, place: Path) -> 
     with pytest.raises(ConfigurationError, match="there is no ledger at"):
         glance(f"sqlite:///{missing}", None, datetime.now(UTC))
     assert not missing.exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "lock alice --exercise", "incident status", "audit verify"]
+)
+def test_a_ledger_that_was_cut_short_is_damaged_whatever_is_asked(
+    desk: Desk, place: Path, command: str
+) -> None:
+    with (place / "ledger.db").open("r+b") as file:
+        file.truncate(file.seek(0, 2) // 2)
+    answer = desk.run(*command.split())
+    assert answer.status == 6
+    assert "the ledger's file is damaged (SQLITE_CORRUPT)" in answer.err
+    assert "bring it back from a backup" in answer.err
