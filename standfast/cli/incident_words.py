@@ -28,6 +28,7 @@ CARRIED: dict[ExitStatus, str] = {
     ExitStatus.DAMAGED: "what was approved is not what the ledger holds now",
 }
 _ID = re.compile(r"inc-\d{4}-\d+")
+_LARGEST_FILE_BYTES = 16 * 1024 * 1024  # far more accounts than any directory has
 
 
 def the_incident(
@@ -91,7 +92,11 @@ def inputs_of(given: Sequence[str]) -> dict[str, str | list[str]]:
 
 def _lines_of(name: str, file: Path) -> list[str]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        with file.open("rb") as lines:  # a pipe as well, which has no size
+            content = lines.read(_LARGEST_FILE_BYTES + 1)
+        if len(content) > _LARGEST_FILE_BYTES:
+            raise UsageError(f"--input {name}: {file} is larger than 16 MiB; is it the right file?")
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(
             f"--input {name}: {file} cannot be read: {error.strerror}; name a file with one a line"

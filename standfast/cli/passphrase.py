@@ -35,7 +35,7 @@ def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False)
     if file is not None:
         return _from_file(call, file)
     if given := call.env.get(VARIABLE):
-        return given
+        return _text(given, VARIABLE)
     if not sys.stdin.isatty():
         raise UsageError(
             f"the passphrase of {who} is needed: give --passphrase-file FILE, set {VARIABLE}, or "
@@ -43,10 +43,26 @@ def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False)
         )
     import getpass
 
-    typed = getpass.getpass(f"Passphrase of {who}: ")
-    if is_new and getpass.getpass("The same again: ") != typed:
-        raise UsageError("the two passphrases differ; nothing was changed")
-    return typed
+    try:
+        typed = getpass.getpass(f"Passphrase of {who}: ")
+        if is_new and getpass.getpass("The same again: ") != typed:
+            raise UsageError("the two passphrases differ; nothing was changed")
+    except UnicodeDecodeError:
+        raise _no_text("what was typed") from None
+    return _text(typed, "what was typed")
+
+
+def _text(given: str, what: str) -> str:
+    """Give it back; UsageError where bytes stand in it that are no text."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise _no_text(what) from None
+    return given
+
+
+def _no_text(what: str) -> UsageError:
+    return UsageError(f"the passphrase is not UTF-8 ({what}); set the terminal to UTF-8")
 
 
 def _from_file(call: Call, file: Path) -> str:

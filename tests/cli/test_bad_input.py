@@ -376,3 +376,31 @@ def test_whoever_cannot_be_enrolled_is_told_before_a_passphrase_is_asked_for(
     assert "a sign-in name has small letters" in desk.run("people", "add", "x y", *who).err
     mail = desk.run("people", "add", "zoe", "--full-name", "Zoe", "--mail", "nowhere")
     assert "--mail takes a mail address" in mail.err
+
+
+def test_a_passphrase_that_is_no_text_is_a_matter_of_the_terminal(
+    desk: Desk, quiet_place: Path
+) -> None:
+    """A terminal that is not set to UTF-8 sends an é as one byte."""
+    words = ("lock", "alice", "--exercise", "--as", "dana")
+    desk.sign_in_with(b"caf\xe9".decode(errors="surrogateescape"))
+    said = [desk.run(*words)]
+    desk.monkeypatch.delenv("STANDFAST_PASSPHRASE")
+    desk.monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    desk.monkeypatch.setattr("getpass.getpass", lambda prompt: b"caf\xe9".decode())
+    said.append(desk.run(*words))
+    for answer in said:
+        assert answer.status == 2
+        assert "the passphrase is not UTF-8" in answer.err
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "accounts.txt"])
+def test_a_file_of_accounts_that_has_no_end_is_not_read_to_it(
+    desk: Desk, quiet_place: Path, file: str
+) -> None:
+    if file == "accounts.txt":
+        (desk.folder / file).write_bytes(b"alice\n" * 3_000_000)
+        file = str(desk.folder / file)
+    answer = desk.run("lock", f"@{file}", "--exercise")
+    assert answer.status == 2
+    assert "is larger than 16 MiB; is it the right file?" in answer.err
