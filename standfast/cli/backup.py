@@ -74,7 +74,10 @@ def add_to(app: Group) -> None:
                 "there is no such point or set, it has nothing of what is asked for, or the "
                 "identity opens nothing here"
             ),
-            ExitStatus.PARTIAL: "a file could not be written as it was, or a server refused a part",
+            ExitStatus.PARTIAL: (
+                "a file could not be written as it was, a server refused a part, or the point "
+                "itself lacks some of what is asked for"
+            ),
             ExitStatus.REFUSED: "a path would lead out of the folder, or a database is not empty",
             ExitStatus.DAMAGED: "a file of the point is not what was written; the others are there",
         },

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from standfast.cli.amounts import size
 from standfast.cli.output import Line, Table
+from standfast.cli.restored import WHERE_ELSE, lacking_lines
 from standfast.counted import counted
 from standfast.errors import ExitStatus
 
@@ -26,6 +27,7 @@ def lines_of(outcome: "IntoOutcome") -> list[Line]:
             lines.append(Table(rows=[[one] for one in dump.taken.problems], indent=2))
         if dump.taken is not None and dump.taken.kept_as is not None:
             lines.append(f"What stood there before is kept as {dump.taken.kept_as}.")
+    lines += lacking_lines(outcome.lacking)
     lines += ["", _next(outcome)]
     return lines
 
@@ -45,4 +47,6 @@ def _next(outcome: "IntoOutcome") -> str:
         return "Next: `standfast backup verify --read` names what is damaged in the vault."
     if any("role" in one for dump in outcome.dumps if dump.taken for one in dump.taken.problems):
         return "Next: --globals restores the roles that lack; or make them, and restore again."
+    if all(dump.exit_status is ExitStatus.DONE for dump in outcome.dumps):
+        return WHERE_ELSE
     return "Next: mend what is named, then restore again."

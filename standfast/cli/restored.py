@@ -9,7 +9,9 @@ from standfast.counted import counted
 if TYPE_CHECKING:
     from backup.records import RestoreResult
     from standfast.operations.backup_outcomes import RestoreOutcome
+    from standfast.operations.lacking import Lacking
 
+WHERE_ELSE = "Next: `standfast backup list` shows the points before; they may have what lacks."
 _SHOWN = 20  # what could not be restored is all in the document; a person sees the first
 
 
@@ -43,8 +45,27 @@ def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
         ]
         more = len(result.problems) - _SHOWN
         lines += [f"  … and {more:,} more; --json has them"] if more > 0 else []
+    lines += lacking_lines(outcome.lacking)
     if outcome.is_damaged or result.healed:
         lines.append("Next: `standfast backup verify --read` names what is damaged in the vault.")
+    elif outcome.lacking.is_any:
+        lines.append(WHERE_ELSE)
+    return lines
+
+
+def lacking_lines(lacking: "Lacking") -> list[Line]:
+    """Say what the point itself lacks of what was asked for."""
+    lines: list[Line] = []
+    if lacking.is_interim:
+        lines.append("The point is interim: what came later in its backup is not in it.")
+    if lacking.total:
+        paths = counted(lacking.total, "path")
+        lines += [
+            f"The backup could not read {paths} whole, so the point lacks:",
+            Table(rows=[[one.path, one.reason] for one in lacking.named[:_SHOWN]], indent=2),
+        ]
+        more = lacking.total - min(_SHOWN, len(lacking.named))
+        lines += [f"  … and {more:,} more; --json has those that are known"] if more else []
     return lines
 
 

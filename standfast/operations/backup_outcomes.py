@@ -8,11 +8,15 @@ Rules
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backup.records import BackupResult, Point, RestoreResult
 from standfast.continuity.jumps import Jump
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
+
+if TYPE_CHECKING:
+    from standfast.operations.lacking import Lacking  # no backup needs it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +115,7 @@ class RestoreOutcome:
     to: Path
     result: RestoreResult
     is_damaged: bool  # something is missing because the vault is not what was written
+    lacking: "Lacking"  # what the point itself has not, or not whole
 
     @property
     def has_found_nothing(self) -> bool:
@@ -126,7 +131,8 @@ class RestoreOutcome:
             return ExitStatus.DAMAGED
         if self.has_found_nothing:
             return ExitStatus.USAGE
-        return ExitStatus.PARTIAL if self.result.problems else ExitStatus.DONE
+        is_whole = not (self.result.problems or self.lacking.is_any)
+        return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
         """What the ledger keeps."""
@@ -148,6 +154,7 @@ class RestoreOutcome:
             "problems": [
                 {"path": item.path, "reason": item.reason} for item in self.result.problems
             ],
+            "lacking": self.lacking.as_json(),
             "healed": list(self.result.healed),
             "is_resumed": self.result.is_resumed,
             "is_on_disk": self.result.is_on_disk,

@@ -11,7 +11,7 @@ Rules
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from backup.targets import Taken, Target
 from standfast.config.fields import SecretReference
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.operations.backup_sources import Address, address_from_secret, address_of
+from standfast.operations.lacking import Lacking, lacking
 from standfast.operations.place import Place
 from standfast.operations.repository import identity_of, opened_repository, plain_errors
 from standfast.operations.run_record import recorded
@@ -70,13 +71,19 @@ class IntoOutcome:
     into: str  # the source's name, or where the address lies
     kind: str
     dumps: tuple[DumpOutcome, ...]
+    lacking: Lacking  # what the point itself has not, or not whole
     started: datetime
     ended: datetime
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The dumps' own when they agree, DAMAGED when the vault is, else PARTIAL."""
+        """The dumps' own when they agree, DAMAGED when the vault is, else PARTIAL.
+
+        What the point itself lacks is a dump that did not go in.
+        """
         found = {dump.exit_status for dump in self.dumps}
+        if self.lacking.is_any:
+            found.add(ExitStatus.PARTIAL)
         if ExitStatus.DAMAGED in found:
             return ExitStatus.DAMAGED
         return next(iter(found)) if len(found) == 1 else ExitStatus.PARTIAL
@@ -102,6 +109,7 @@ class IntoOutcome:
             "into": self.into,
             "kind": self.kind,
             "dumps": [dump.as_json() for dump in self.dumps],
+            "lacking": self.lacking.as_json(),
             "started_at": timestamp(self.started),
             "ended_at": timestamp(self.ended),
             "exit_status": int(self.exit_status),
@@ -139,7 +147,8 @@ def restore_into(
             point = repository.resolve(request.point, request.set_name)
             address = _address(place, request, point)
             target = address.target(place.clock, Path(scratch))
-            paths = _paths(repository, point, address, target, request)
+            sources = _sources(point, address, request)
+            paths = _paths(repository, point, sources, address, target, request)
         with recorded(place, "restore", point.set_name, way, is_shared=True) as run:
             started = place.clock()
             restorer = _Restorer(repository, point, target, address.database, request, progress)
@@ -149,6 +158,7 @@ def restore_into(
                 into=request.into,
                 kind=address.kind,
                 dumps=tuple([restorer.restore(path) for path in paths]),
+                lacking=lacking(point, request.patterns or sources),
                 started=started,
                 ended=place.clock(),
             )
@@ -183,10 +193,8 @@ def _address(place: Place, request: Request, point: Point) -> Address:
     )
 
 
-def _paths(
-    repository: Repository, point: Point, address: Address, target: Target, request: Request
-) -> list[bytes]:
-    """The files that go in, what is the whole server's first."""
+def _sources(point: Point, address: Address, request: Request) -> list[str]:
+    """The point's sources whose dumps may go in."""
     sources = [
         source.name
         for source in (point.details.sources if point.details else ())
@@ -194,6 +202,18 @@ def _paths(
     ]
     if request.into in sources and not request.patterns:
         sources = [request.into]
+    return sources
+
+
+def _paths(
+    repository: Repository,
+    point: Point,
+    sources: Sequence[str],
+    address: Address,
+    target: Target,
+    request: Request,
+) -> list[bytes]:
+    """The files that go in, what is the whole server's first."""
     first, dumps = [], []
     for entry in repository.entries(point, request.patterns or sources) if sources else ():
         source, _, name = entry.text.partition("/")

@@ -3,7 +3,8 @@
 It stands alone so that a restore loads no source, no writer and no alarm: whoever restores waits.
 
 Rules
-- Whatever could not be brought back is counted and named, and makes the outcome partial.
+- Whatever could not be brought back is counted and named, and makes the outcome partial; so does
+  what the point itself lacks of what is asked for.
 - The ledger gets counts, times and the point's name; names of files stay in the outcome.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from backup.records import Progress
 from standfast.operations.backup_outcomes import RestoreOutcome
 from standfast.operations.damage import is_damage_behind
+from standfast.operations.lacking import lacking
 from standfast.operations.place import Place
 from standfast.operations.repository import identity_of, opened_repository, plain_errors
 from standfast.operations.run_record import recorded
@@ -53,7 +55,9 @@ def restore(
             to=to,
             result=result,
             is_damaged=is_damage_behind(result.problems),
+            lacking=lacking(chosen, patterns),
         )
-        state = "failed" if outcome.is_damaged else "partial" if result.problems else "done"
+        is_whole = not (result.problems or outcome.lacking.is_any)
+        state = "failed" if outcome.is_damaged else "done" if is_whole else "partial"
         run.ends(state, outcome.summary())
     return outcome

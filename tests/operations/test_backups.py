@@ -97,7 +97,7 @@ def test_a_source_that_is_gone_makes_the_run_partial_and_is_named(tmp_path: Path
         (row,) = place.ledger.runs.all("backup", "main")
         assert (row.state, row.summary["unread"]) == ("partial", 1)
         restored = restore(place, "latest", tmp_path / "out", identity(tmp_path))
-        assert restored.exit_status is ExitStatus.DONE
+        assert (restored.exit_status, restored.result.problems) == (ExitStatus.PARTIAL, ())
     assert (tmp_path / "out" / "recordings" / "notes.txt").exists()
 
 
