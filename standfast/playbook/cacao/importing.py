@@ -171,7 +171,7 @@ class _Maker:
             case "action":
                 bodies = [self._command(name, step, one) for one in step["commands"]]
                 if self._flow.decides(name) and "manual" in bodies[-1]:
-                    question = _clean(bodies[-1]["manual"])[:900]
+                    question = self._cut(name, bodies[-1]["manual"], 900)
                     bodies[-1] = {"decide": f"{question} Done?", "options": ["done", "failed"]}
                 return bodies
             case "playbook-action":
@@ -179,18 +179,18 @@ class _Maker:
                 return [{"manual": f"Carry out the playbook {step['playbook_id']}."}]
             case "while-condition":
                 self._warn(name, "a loop is carried out by hand: steps have no way back here")
-                return [{"manual": self._loop(step)}]
+                return [{"manual": self._loop(name, step)}]
             case "if-condition":
                 if self._equality(step["condition"]) is not None:
                     return []
                 self._warn(name, "its condition is not only about inputs; a person is asked")
-                question = f"Is this so? {_clean(step['condition'])}"[:990]
+                question = f"Is this so? {self._cut(name, step['condition'], 970)}"
                 return [{"decide": question, "options": ["yes", "no"]}]
             case _:
                 if self._switched(step) is not None:
                     return []
                 self._warn(name, "what it switches by is no input; a person is asked")
-                question = f"Which is it? {_clean(step['switch'])}"[:990]
+                question = f"Which is it? {self._cut(name, step['switch'], 970)}"
                 return [{"decide": question, "options": _options(step)}]
 
     def _command(
@@ -200,7 +200,7 @@ class _Maker:
         if kind not in _EXECUTED:
             if kind != "manual":
                 self._warn(name, f"a command of type {kind} is carried out by hand")
-            instructions = _clean(text)[:9000] or "Nothing is said."
+            instructions = self._cut(name, text, 9000) or "Nothing is said."
             return {"manual": instructions if kind == "manual" else f"{kind}: {instructions}"}
         parameters = {
             self._inputs[variable].name: f"{{{{ inputs.{self._inputs[variable].name} }}}}"
@@ -279,20 +279,28 @@ class _Maker:
         are_plain = all(_is_plain(case) for case in step["cases"])
         return f"inputs.{given.name}" if given.type == "text" and are_plain else None
 
-    def _loop(self, step: Mapping[str, Any]) -> str:
+    def _loop(self, name: str, step: Mapping[str, Any]) -> str:
         lines, left, seen = [], [step["on_true"]], set[str]()
         while left:
-            name = left.pop(0)
-            if name in seen:
+            inner = left.pop(0)
+            if inner in seen:
                 continue
-            seen.add(name)
-            one = self._workflow[name]
+            seen.add(inner)
+            one = self._workflow[inner]
             if one["type"] not in ("start", "end"):
-                words = "; ".join(_line(_text(command)) for command in one.get("commands", ()))
+                said = (_clean(_text(command)) for command in one.get("commands", ()))
+                words = "; ".join(" ".join(text.split()) for text in said)
                 lines.append(f"- {_line(one.get('name', '')) or one['type']}: {words}")
             left += [other for _, other in edges(one)]
-        what = _clean(step["condition"])[:900]
-        return f"As long as this is so: {what}\n" + "\n".join(lines)[:8000]
+        what = self._cut(name, step["condition"], 900)
+        return f"As long as this is so: {what}\n" + self._cut(name, "\n".join(lines), 8000)
+
+    def _cut(self, name: str, text: str, most: int) -> str:
+        """Give a text as a playbook can hold it, and say what that leaves out."""
+        clean = _clean(text)
+        if len(clean) > most:
+            self._warn(name, f"its text is cut after {most:,} characters; the rest is in the file")
+        return clean[:most]
 
     def _warn(self, name: str, message: str) -> None:
         self.warnings.append(f"$.workflow['{name}']: {message}")

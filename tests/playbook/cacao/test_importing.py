@@ -189,6 +189,22 @@ def test_each_kind_of_command_runs_by_a_name_or_is_carried_by_hand_with_a_warnin
         assert f"{kind} is carried out by hand" in told
 
 
+def test_a_text_that_is_too_long_for_a_step_is_cut_with_a_warning() -> None:
+    loop = named("while-condition", 1)
+    workflow = {
+        A: manual(B, "Short") | {"commands": [{"type": "manual", "command": "x" * 9_000}]},
+        B: manual(loop, "Long") | {"commands": [{"type": "manual", "command": "x" * 9_001}]},
+        loop: {"type": "while-condition", "condition": "c" * 901, "on_true": C, "on_completion": D},
+        C: manual(END, "Within") | {"commands": [{"type": "manual", "command": "y" * 300}]},
+        D: manual(END, "Last"),
+    }
+    playbook, done = imported(workflow, A)
+    assert len(step(playbook, "long").instructions) == 9_000
+    assert "y" * 300 in step(playbook, "while_condition").instructions
+    cut = [one for one in done.warnings if "its text is cut after" in one]
+    assert [one.partition(":")[0] for one in cut] == [f"$.workflow['{n}']" for n in (B, loop)]
+
+
 def test_a_loop_and_a_playbook_within_are_carried_out_by_hand() -> None:
     loop, inner = named("while-condition", 1), named("playbook-action", 1)
     workflow = {
