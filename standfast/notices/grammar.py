@@ -4,8 +4,9 @@ Owns the white list. Leaves rendering to `render`; the sandbox there is the seco
 first.
 
 Rules
-- Values, `if`, comparisons, six filters, and one level of `for` over a variable of type list: so a
-  template's work is bounded by its own length times one list, and needs no clock to stop it.
+- Values, `if`, comparisons, six filters, and one level of `for` over a variable of type list, with
+  little within loops: so a template's work is bounded by its own length and that little times one
+  list, and needs no clock to stop it.
 - No call, no attribute, no arithmetic, no macro, no include, no `safe`: nothing that runs code,
   reads a file, grows a string, or switches the escaping off.
 - A slot stands alone, as `{{ recipient.name }}`: it is filled after rendering, so no filter,
@@ -30,6 +31,7 @@ from standfast.notices.spec import Spec
 
 LARGEST_SOURCE = 65_536  # characters of one part
 LONGEST_JOINT = 20  # characters between the items of a list
+MOST_IN_LOOPS = 300  # texts, values, filters and comparisons within the loops of one part
 FILTERS = frozenset({"capitalize", "join", "length", "lower", "trim", "upper"})
 TESTS = frozenset({"true", "false"})
 LOOP_FACTS = frozenset({"first", "last", "index"})
@@ -105,9 +107,15 @@ class _Walk:
     variables: set[str] = field(default_factory=set)
     slots: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
+    in_loops: int = 0
 
     def visit(self, node: nodes.Node, local: Mapping[str, int]) -> None:
         """Check `node` and what is under it; `local` holds the names that a loop gave."""
+        if local:
+            self.in_loops += 1
+            if self.in_loops == MOST_IN_LOOPS + 1:
+                hint = f"at most {MOST_IN_LOOPS} texts, values, filters and comparisons"
+                self._say(node, "there is too much within the loops of this part", hint)
         match node:
             case nodes.Output():
                 for part in node.nodes:

@@ -55,6 +55,12 @@ REFUSED = [
     "{% if is_final %}" * 300 + "x" + "{% endif %}" * 300,
     "{{ " + "(" * 3_000 + "city" + ")" * 3_000 + " }}",
     "{{ " + "1 if is_final else " * 2_000 + "1 }}",
+    # Says nothing, and would take minutes over it.
+    "{% for a in things %}"
+    + "{% if story | upper | lower == a %}{% endif %}" * 60
+    + "{% endfor %}",
+    "{% for a in things %}{% if story" + " | upper" * 300 + " == a %}x{% endif %}{% endfor %}",
+    "{% for a in things %}{{ a | upper }}, {% endfor %}" * 80,
 ]
 
 
@@ -68,6 +74,13 @@ def test_a_list_is_joined_by_a_short_text() -> None:
     template = loaded(text="{{ things | join(', ') }} {{ things | join | upper }}")
     _, text, _ = texts(template, {"city": "Rome", "things": ["a", "b"]})
     assert text == "a, b AB"
+
+
+def test_what_a_notice_says_of_each_of_a_list_is_let_through() -> None:
+    one = "{% if loop.first %}{{ a | upper }}{% else %}, {{ a }}{% endif %}"
+    template = loaded(text="{% for a in things %}" + one * 20 + "{% endfor %}")
+    _, text, _ = texts(template, {"city": "Rome", "things": ["a", "b"]})
+    assert text == "A" * 20 + ", b" * 20
 
 
 def test_the_most_that_values_may_hold_is_bounded_in_what_comes_out() -> None:
