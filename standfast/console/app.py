@@ -161,6 +161,13 @@ class App:
 
     def _receive_alerts(self, trigger: Trigger, body: bytes) -> Opened | None:
         group = read_group(read_object(body))
+        if group.left_out:
+            log.warning(
+                "trigger %s: Alertmanager left out %d alerts of a group, which open nothing; set "
+                "max_alerts of its receiver to 0",
+                trigger.name,
+                group.left_out,
+            )
         if group.is_firing:
             return receive(
                 self.place,

@@ -6,6 +6,7 @@ Rules
 - The same alerts in the same state are one message, however often they are repeated. An alert more
   or less, or one that fires anew, is another.
 - Of a group that fires, only the alerts that fire count: a resolved one locks nobody.
+- Alertmanager may leave alerts out (`max_alerts`); how many it says it did is told: they are lost.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ class AlertGroup:
     message_id: str
     is_firing: bool
     payload: Mapping[str, object]  # with the alerts that fire alone
+    left_out: int  # alerts that Alertmanager did not send
 
 
 def read_group(payload: Mapping[str, object]) -> AlertGroup:
@@ -47,7 +49,12 @@ def read_group(payload: Mapping[str, object]) -> AlertGroup:
         message_id=_id(key, str(status), firing if status == _FIRING else listed),
         is_firing=status == _FIRING,
         payload={**payload, "alerts": firing},
+        left_out=_left_out(payload.get("truncatedAlerts")),
     )
+
+
+def _left_out(said: object) -> int:
+    return said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else 0
 
 
 def _id(key: str, status: str, alerts: list[dict[str, object]]) -> str:

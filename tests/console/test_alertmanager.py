@@ -63,6 +63,15 @@ def test_only_what_fires_is_an_input(site: Site) -> None:
     assert inputs["accounts"] == ["agents:a", "agents:c"]
 
 
+def test_alerts_that_were_left_out_of_a_group_are_said_in_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.alert({**GROUP, "truncatedAlerts": 0})
+    assert "left out" not in caplog.text
+    assert site.alert({**GROUP, "truncatedAlerts": 90}).status_code == 202
+    assert "trigger alerts: Alertmanager left out 90 alerts of a group" in caplog.text
+
+
 def test_what_is_resolved_before_it_fired_opens_nothing(site: Site) -> None:
     answer = site.alert({**GROUP, "status": "resolved"})
     assert (answer.status_code, answer.json()) == (200, {"incident": None})

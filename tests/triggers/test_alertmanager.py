@@ -46,6 +46,12 @@ def test_an_alert_more_or_one_that_fires_anew_is_another_message() -> None:
     assert read_group(group(groupKey="other")).message_id != first
 
 
+@pytest.mark.parametrize(("said", "left_out"), [(7, 7), (0, 0), (-1, 0), (True, 0), ("7", 0)])
+def test_how_many_alerts_were_left_out_is_told(said: object, left_out: int) -> None:
+    assert read_group(group(truncatedAlerts=said)).left_out == left_out
+    assert read_group(group()).left_out == 0
+
+
 def test_a_resolved_group_fires_nothing() -> None:
     found = read_group(group(status="resolved"))
     assert found.is_firing is False
