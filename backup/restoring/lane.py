@@ -131,38 +131,37 @@ class Lane:
         work = fetch_ahead(self._reader, self._steps(entries), _fetched, self._pool)
         for step, content in work:
             self._apply(step, content, first)
-            if time.monotonic() - self._told_at > _REPORT_SECONDS:
-                self._report(step.entry.text, [], [])
+            self._report_when_due(step.entry.text)
         made, noted = self._tree.hand_over(entries[-1].path)
         self._report(entries[-1].text, made, noted)
 
     def _fill(self, piece: Piece) -> None:
         """Write a piece of a file that was put off."""
         entry, tree = piece.entry, self._tree
-        known = len(tree.problems)
         try:
             with tree.problems_of(entry), opened_again(self._root, entry) as descriptor:
                 if not tree.may_go_on_with(os.fstat(descriptor), entry):
                     raise OSError(errno.EAGAIN, CHANGED)
                 if piece.end > entry.size:
                     raise OSError(errno.EFBIG, "has more content than its size says")
-                tree.write_stretch(descriptor, piece.start, self._contents(piece.refs))
+                tree.write_stretch(descriptor, piece.start, self._contents(piece))
         except StoreUnavailable:
             raise
         except Damaged as error:
             tree.problems.append(damaged(entry, str(error)))
-        for problem in tree.problems[known:]:
+        for problem in tree.problems:
             self._lost[entry.text] = problem
-        del tree.problems[known:]
+        tree.problems.clear()
         self._report(entry.text, [], [])
 
-    def _contents(self, refs: list[BlobRef]) -> Iterator[Raw]:
-        for _, content in fetch_ahead(self._reader, refs, lambda ref: ref, self._pool):
+    def _contents(self, piece: Piece) -> Iterator[Raw]:
+        for _, content in fetch_ahead(self._reader, piece.refs, lambda ref: ref, self._pool):
             if isinstance(content, BackupError):
                 raise Damaged(str(content)) from content
             if content is not None:
                 yield content
                 self._bytes_done += len(content)
+            self._report_when_due(piece.entry.text)
 
     def finish_files(self, entries: Iterable[Entry], lost: dict[str, Problem]) -> None:
         """Give the files that were put off their attributes, or remove what of them is lost."""
@@ -302,6 +301,10 @@ class Lane:
             self._links.append((entry.path, earlier))
         elif not self._tree.link(entry.path, earlier):
             self.bring(entry)
+
+    def _report_when_due(self, path: str) -> None:
+        if time.monotonic() - self._told_at > _REPORT_SECONDS:
+            self._report(path, [], [])
 
     def _report(self, path: str, made: list[Entry], noted: list[Entry]) -> None:
         tree = self._tree

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backup.records import Progress
-from backup.restoring import folders, pieces, restore, straight
+from backup.restoring import folders, lane, pieces, restore, straight
 from backup.restoring.straight import Straight
 from backup.restoring.turn import Turn
 from backup.stores.directory import DirectoryStore
@@ -25,7 +25,9 @@ BLOCK = 4096
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "SPLIT_BYTES", 1000 * KIB)
-    monkeypatch.setattr(pieces, "_PIECE_BYTES", 300 * KIB)
+    monkeypatch.setattr(pieces, "_LEAST_BYTES", 300 * KIB)
+    monkeypatch.setattr(pieces, "_MOST_BYTES", 300 * KIB)
+    monkeypatch.setattr(lane, "_REPORT_SECONDS", 0)  # within a piece, too
 
 
 @pytest.fixture
