@@ -212,6 +212,28 @@ class Sampled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LocksSeen:
+    """How many of the objects that must be locked were looked at, and what came of it."""
+
+    objects: int  # that must be locked
+    looked_at: int  # of these, and known
+    wrong: int  # without a lock, or with a shorter or a weaker one than keeping demands
+    unknown: int  # the store did not tell
+
+    @property
+    def is_right(self) -> bool:
+        """Whether all that was asked for is known, and as it must be."""
+        return not (self.wrong or self.unknown)
+
+    @property
+    def sentence(self) -> str:
+        """Say it for people."""
+        looked = f"the locks of {self.looked_at:,} of {self.objects:,} objects were looked at"
+        unknown = f", {self.unknown:,} unknown" if self.unknown else ""
+        return f"{looked}: {self.wrong or 'none'} wrong{unknown}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyReport:
     """What was checked and found."""
 
@@ -222,6 +244,7 @@ class VerifyReport:
     heads: tuple[Head, ...]
     saw: tuple[Depth, ...] = ("looking",)  # what was looked into wholly, so that no news is good
     sampled: Sampled | None = None
+    locks: LocksSeen | None = None  # None where the store locks nothing
 
     @property
     def is_sound(self) -> bool:

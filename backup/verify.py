@@ -5,6 +5,8 @@
   them, so each flipped bit is found.
 - Keyed (an identity): besides, every tag of every pack read, and every blob that any point reaches;
   or every page, and of the content a random sample, with the confidence that it gives.
+- Each object's own lock, where the store locks: all without an earlier look and with `read`; else
+  what is new, and a thirtieth of the rest a day.  See `backup/checking/locks.py`.
 - What the keeper's records freed may be gone; what a point that has not expired needs may not.
 - Only the keyed check finds what a writer that was taken over stored wrongly: garbage under a
   good signature, references into nothing.
@@ -15,11 +17,13 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from backup.capped import get_capped
 from backup.checking.contents import Contents
 from backup.checking.findings import FROM_A_COPY, LOOK, TAKE_THE_RIGHT, Findings
+from backup.checking.locks import Locks
 from backup.checking.packs import Packs
 from backup.checking.sampling import Sample
 from backup.errors import BackupError, Damaged, StoreUnavailable, UsageError
@@ -41,7 +45,7 @@ from backup.history import History, read_history
 from backup.keeps import Keeps, load_keeps
 from backup.keys import Identity, erased_text, parse_key_record
 from backup.reader import Repository
-from backup.records import Depth, Head, Progress, VerifyReport
+from backup.records import Depth, Head, LocksSeen, Progress, VerifyReport
 from backup.stores import Store
 from backup.trust import Trust, load_trust
 
@@ -55,20 +59,23 @@ def verify(
     sample: Sample | None = None,
     witness: Sequence[Head] = (),
     owner: bytes | None = None,
+    locks_right_at: datetime | None = None,
     progress: Callable[[Progress], None] | None = None,
     random: Callable[[int], bytes] = os.urandom,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> VerifyReport:
     """Check everything that can be checked with what is given; findings are the result, not errors.
 
     `sample` takes an identity and looks at so many pieces of content instead of all.  `witness` are
     heads of an earlier report, kept elsewhere; `owner` is the owner's public key, from the recovery
-    card.  `NotFound` when the store holds no repository at all, `WrongKey` when the identity is of
-    another one, `StoreUnavailable` when the store does not answer, `UsageError` for a sample
-    without an identity.
+    card.  `locks_right_at` is when the last verification began, where its report's `locks` were
+    right; the caller remembers it, and without it all are looked at.  `NotFound` when the store
+    holds no repository at all, `WrongKey` when the identity is of another one, `StoreUnavailable`
+    when the store does not answer, `UsageError` for a sample without an identity.
     """
     if sample is not None and identity is None:
         raise UsageError("a sample of the content is opened with a key; give a custodian's")
-    check = _Check(vault, keys, progress)
+    check = _Check(vault, keys, progress, now(), None if read else locks_right_at)
     return check.run(
         identity=identity, read=read, sample=sample, random=random, witness=witness, owner=owner
     )
@@ -76,12 +83,19 @@ def verify(
 
 class _Check:
     def __init__(
-        self, vault: Store, keys: Store | None, progress: Callable[[Progress], None] | None
+        self,
+        vault: Store,
+        keys: Store | None,
+        progress: Callable[[Progress], None] | None,
+        now: datetime,
+        locks_right_at: datetime | None,
     ) -> None:
         self._vault = vault
         self._keys = keys
         self._found = Findings()
         self._progress = progress
+        self._now = now
+        self._locks_right_at = locks_right_at
         self._bytes_read = 0
 
     def run(
@@ -124,7 +138,7 @@ class _Check:
             history.check_witness(witness, self._found)
             self._check_keep_links(history, keeps)
             packs[writer].look()
-        self._check_strangers(histories, witness)
+        locks = self._check_listing(histories, packs, witness)
         if read:
             for one in packs.values():
                 one.read(repository, self._tell)
@@ -147,6 +161,7 @@ class _Check:
             heads=tuple(head for h in histories.values() if (head := h.head()) is not None),
             saw=tuple(saw),
             sampled=sampled,
+            locks=locks,
         )
 
     def _check_keep_slot(self, name: str, problem: str, keeps: Keeps) -> None:
@@ -200,7 +215,26 @@ class _Check:
                 except BackupError as error:
                     self._found.error(name, str(error), FROM_A_COPY)
 
-    def _check_strangers(self, histories: dict[str, History], witness: Sequence[Head]) -> None:
+    def _locks(self, packs: Mapping[str, Packs]) -> Locks | None:
+        default = self._vault.describe().lock
+        if default is None:
+            return None
+        return Locks(
+            self._vault,
+            default,
+            packs,
+            self._found,
+            self._tell,
+            now=self._now,
+            since=self._locks_right_at,
+        )
+
+    def _check_listing(
+        self,
+        histories: dict[str, History],
+        packs: Mapping[str, Packs],
+        witness: Sequence[Head],
+    ) -> LocksSeen | None:
         for head in witness:
             if head.writer not in histories:
                 self._found.error(
@@ -208,6 +242,7 @@ class _Check:
                     "the witness knows this writer, and no root record does",
                     "look at the root records: the repository was replaced or rolled back",
                 )
+        locks = self._locks(packs)
         for stat in self._vault.list(""):
             copied = copy_in(stat.name)
             is_copy = copied is not None and stat.size_bytes <= LARGEST_COPY
@@ -215,6 +250,8 @@ class _Check:
                 self._found.error(stat.name, "its bytes are not what its name says", FROM_A_COPY)
             if not _is_ours(stat.name, histories):
                 self._found.warning(stat.name, "is nothing that this format has", LOOK)
+            elif locks is not None:
+                locks.look(stat)
             if stat.is_hidden:
                 self._found.warning(
                     stat.name, "was deleted by a marker, and is read beneath it", TAKE_THE_RIGHT
@@ -225,6 +262,7 @@ class _Check:
                     f"{stat.later_versions} later versions were put over it; the first is read",
                     TAKE_THE_RIGHT,
                 )
+        return None if locks is None else locks.end()
 
     def _tell(self, path: str, bytes_read: int) -> None:
         self._bytes_read += bytes_read

@@ -24,9 +24,10 @@ def check(config: str, read: bool) -> State[None]:
         report = outcome.report
         errors = sum(finding.severity == "error" for finding in outcome.findings)
         still = "" if outcome.open_damage is None else ", and damage found before is open"
+        locks = "" if report.locks is None else f"; {report.locks.sentence}"
         return outcome.exit_status, (
             f"run {outcome.run}: {report.points} points, {report.packs} packs, "
-            f"{report.bytes_read} bytes read, {errors} errors{still}"
+            f"{report.bytes_read} bytes read, {errors} errors{still}{locks}"
         )
 
     return told(config, work)

@@ -58,6 +58,13 @@ class Packs:
         ]
         self._lost: dict[str, _Lost] = {}
 
+    def needed(self) -> frozenset[str]:
+        """Every pack that a point needs which has not expired."""
+        found: set[str] = set()
+        for sequence in self.unexpired:
+            found |= self.history.known_packs_of(sequence)
+        return frozenset(found)
+
     def look(self) -> None:
         """Compare what the snapshots name with what the store lists."""
         waiting = dict(self.history.packs)

@@ -11,7 +11,7 @@
 - Only errors from `backup.errors` come out; a store raises `NotFound` for a name that it lacks.
 - `describe` says plainly what protects the objects from whoever holds this store's credentials.
 
-To add a store: one module with the five `_methods`, one test that subclasses the contract suite.
+To add a store: one module with the six `_methods`, one test that subclasses the contract suite.
 """
 
 import re
@@ -59,6 +59,14 @@ class ObjectLock:
 
     mode: LockMode
     days: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retention:
+    """The lock that one object has, whoever gave it; it may be over."""
+
+    mode: LockMode
+    until: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +127,14 @@ class Store(ABC):
                 return
             yield found
 
+    def lock_of(self, name: str) -> Retention | None:
+        """Look at the lock of an object; None when it has none.  `NotFound` when there is none.
+
+        `UsageError` when the store does not tell it to this identity.
+        """
+        check_name(name)
+        return self._translated("looking at the lock of", name, lambda: self._lock_of(name))
+
     @abstractmethod
     def describe(self) -> StoreTraits:
         """Say what protects the objects; asks nobody and cannot fail."""
@@ -148,6 +164,9 @@ class Store(ABC):
 
     @abstractmethod
     def _list(self, prefix: str) -> Iterator[Stat]: ...
+
+    @abstractmethod
+    def _lock_of(self, name: str) -> Retention | None: ...
 
 
 def check_name(name: str) -> None:

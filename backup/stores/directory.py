@@ -5,7 +5,8 @@
   before it says `AlreadyThere`: whoever put that name may have died in between.
 - So are the folders above it, once a process: another may have made them a moment ago.
 - A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes.
-- Root, or whoever owns the files, can still change and delete: `describe` says so.
+- Root, or whoever owns the files, can still change and delete: `describe` says so.  It locks
+  nothing, so no object has a lock.
 """
 
 import errno
@@ -121,6 +122,9 @@ class DirectoryStore(Store):
     def _list(self, prefix: str) -> Iterator[Stat]:
         folder, _, _ = prefix.rpartition("/")
         return self._walk(self.path / folder, f"{folder}/" if folder else "", prefix)
+
+    def _lock_of(self, name: str) -> None:
+        self._stat(name)
 
     def _walk(self, folder: Path, before: str, prefix: str) -> Iterator[Stat]:
         try:

@@ -1,7 +1,6 @@
 """The keeper's side of a store in a directory.
 
 - Its clock is that of the file system, which on a share is the other machine's.
-- It locks nothing, so `lock_until` is None for every object.
 - A removed name is gone for good once its folder is synced; emptied folders stay.
 """
 
@@ -25,9 +24,6 @@ class DirectoryKeeperStore(DirectoryStore, KeeperStore):
             return datetime.fromtimestamp(probe.stat().st_mtime, UTC)
         finally:
             probe.unlink(missing_ok=True)
-
-    def _lock_until(self, name: str) -> None:
-        self._stat(name)
 
     def _extend_lock(self, name: str, until: datetime) -> None:
         self._stat(name)

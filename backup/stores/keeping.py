@@ -7,7 +7,7 @@
 - `remove` takes away the version that `stat` shows, durably when it returns; so what was laid over
   it may show next, and is removed by another call.  To remove what is not there is no error.
 
-To add one: the store's four `_methods`, in a module of its own, and a test that subclasses the
+To add one: the store's three `_methods`, in a module of its own, and a test that subclasses the
 keeper's contract suite.
 """
 
@@ -30,8 +30,8 @@ class KeeperStore(Store):
 
         A time that has passed may be given as it is.
         """
-        check_name(name)
-        return self._translated("looking at the lock of", name, lambda: self._lock_until(name))
+        lock = self.lock_of(name)
+        return None if lock is None else lock.until
 
     def extend_lock(self, name: str, until: datetime) -> None:
         """Lock the object until a time at least; one that is locked for longer stays so.
@@ -54,9 +54,6 @@ class KeeperStore(Store):
 
     @abstractmethod
     def _clock(self) -> datetime: ...
-
-    @abstractmethod
-    def _lock_until(self, name: str) -> datetime | None: ...
 
     @abstractmethod
     def _extend_lock(self, name: str, until: datetime) -> None: ...

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from backup.errors import AlreadyThere, NotFound
-from backup.stores import Stat, Store, StoreTraits
+from backup.stores import Retention, Stat, Store, StoreTraits
 
 
 class MemoryStore(Store):
@@ -43,6 +43,10 @@ class MemoryStore(Store):
         for name in names:
             with suppress(NotFound):  # it may be removed meanwhile
                 yield self._stat(name)
+
+    def _lock_of(self, name: str) -> Retention | None:
+        self._find(name)
+        return None
 
     def _find(self, name: str) -> tuple[bytes, datetime]:
         with self._lock:

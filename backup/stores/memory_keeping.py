@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from backup.errors import Locked, UsageError
-from backup.stores import ObjectLock, StoreTraits
+from backup.stores import ObjectLock, Retention, StoreTraits
 from backup.stores.keeping import KeeperStore
 from backup.stores.memory import MemoryStore
 
@@ -21,7 +21,7 @@ class MemoryKeeperStore(MemoryStore, KeeperStore):
     ) -> None:
         super().__init__(now=now)
         self._default = lock
-        self._extended: dict[str, datetime] = {}
+        self._locks: dict[str, Retention | None] = {}  # those that are not the default
 
     def describe(self) -> StoreTraits:
         return replace(super().describe(), lock=self._default)
@@ -29,22 +29,27 @@ class MemoryKeeperStore(MemoryStore, KeeperStore):
     def _clock(self) -> datetime:
         return self._now()
 
-    def _lock_until(self, name: str) -> datetime | None:
+    def _lock_of(self, name: str) -> Retention | None:
         _, put = self._find(name)
         if self._default is None:
             return None
-        return self._extended.get(name, put + timedelta(days=self._default.days))
+        default = Retention(mode=self._default.mode, until=put + timedelta(days=self._default.days))
+        return self._locks.get(name, default)
 
     def _extend_lock(self, name: str, until: datetime) -> None:
-        present = self._lock_until(name)
-        if present is None:
+        present = self._lock_of(name)
+        if self._default is None:
             raise UsageError(f"{name} lies in memory, which locks nothing")
-        self._extended[name] = max(until, present)
+        if present is None or present.until < until:
+            mode = self._default.mode if present is None else present.mode
+            self._locks[name] = Retention(mode=mode, until=until)
 
     def _remove(self, name: str) -> None:
-        until = self._lock_until(name)
-        if until is not None and until > self._now():
-            raise Locked(f"{name} is locked until {until:%Y-%m-%d %H:%M}Z; run again after that")
+        lock = self._lock_of(name)
+        if lock is not None and lock.until > self._now():
+            raise Locked(
+                f"{name} is locked until {lock.until:%Y-%m-%d %H:%M}Z; run again after that"
+            )
         with self._lock:
             self._objects.pop(name, None)
-            self._extended.pop(name, None)
+            self._locks.pop(name, None)

@@ -29,7 +29,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable, UsageError
-from backup.stores import ObjectLock, Stat, Store, StoreTraits
+from backup.stores import ObjectLock, Retention, Stat, Store, StoreTraits
 from backup.stores.s3_versions import FirstVersion, first_versions, is_whole
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ _PIECE_BYTES = 256 * 1024
 _REMEMBERED = 10_000
 _OPENING_ATTEMPTS = 3
 _SETUP = "deploy/s3/README.md says how"
+_TO_SEE_A_LOCK = "s3:GetObjectRetention"
+# The second is how a bucket answers that has no locks at all.
+_NO_LOCK = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,6 +210,41 @@ class S3Store(Store):
             name = first.key.removeprefix(self._prefix)
             self._remember(name, first)
             yield self._as_stat(first)
+
+    def _lock_of(self, name: str) -> Retention | None:
+        return self._lock_of_version(name, self._locate(name))
+
+    def _lock_of_version(self, name: str, first: FirstVersion) -> Retention | None:
+        if not self._traits.is_versioned:
+            return None
+        try:
+            return self._calls(
+                f"looking at the lock of {name} ({_TO_SEE_A_LOCK})", lambda: self._retention(first)
+            )
+        except NotFound:
+            with self._guard:
+                self._first.pop(name, None)
+            raise
+
+    def _retention(self, first: FirstVersion) -> Retention | None:
+        from botocore.exceptions import ClientError
+
+        from backup.stores.s3_calls import Garbled
+
+        # Not the heads that come with HEAD: they are left out for who may not see them, too.
+        try:
+            answer = self._client.get_object_retention(
+                Bucket=self._bucket, Key=first.key, VersionId=first.version_id
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _NO_LOCK:
+                return None
+            raise
+        found = answer.get("Retention", {})
+        # Who has no lock is told so by an error; a stranger's page must not look like that.
+        if found.get("Mode") not in ("COMPLIANCE", "GOVERNANCE") or "RetainUntilDate" not in found:
+            raise Garbled
+        return Retention(mode=found["Mode"], until=found["RetainUntilDate"].astimezone(UTC))
 
     def _locate(self, name: str) -> FirstVersion:
         with self._guard:

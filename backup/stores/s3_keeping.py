@@ -13,7 +13,6 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -52,9 +51,6 @@ class S3KeeperStore(S3Store, KeeperStore):
 
         return self._calls("asking the store for the time", ask)
 
-    def _lock_until(self, name: str) -> datetime | None:
-        return self._lock_of(name, self._look_up(name)).until
-
     def _extend_lock(self, name: str, until: datetime) -> None:
         from backup.stores.s3_calls import Garbled
 
@@ -63,14 +59,15 @@ class S3KeeperStore(S3Store, KeeperStore):
             raise UsageError(
                 f"bucket {self._bucket} has no default lock, so that of {name} is not extended"
             )
-        lock = self._lock_of(name, first)
-        if lock.until is not None and lock.until >= until:
+        lock = self._lock_of_version(name, first)
+        if lock is not None and lock.until >= until:
             return
+        mode = self._traits.lock.mode if lock is None else lock.mode
         # S3 keeps whole seconds, and a lock ends no earlier than was asked.
         until = until.astimezone(UTC).replace(microsecond=0) + timedelta(
             seconds=bool(until.microsecond)
         )
-        retention = {"Mode": lock.mode or self._traits.lock.mode, "RetainUntilDate": until}
+        retention = {"Mode": mode, "RetainUntilDate": until}
 
         def extend() -> None:
             self._client.put_object_retention(
@@ -80,7 +77,7 @@ class S3KeeperStore(S3Store, KeeperStore):
                 Retention=retention,
             )
             found = self._retention(first)
-            if found.until is None or found.until < until:
+            if found is None or found.until < until:
                 raise Garbled
 
         self._calls(f"extending the lock of {name}", extend)
@@ -116,46 +113,5 @@ class S3KeeperStore(S3Store, KeeperStore):
                 self._first.pop(name, None)
 
     def _still_locked(self, name: str, first: FirstVersion) -> datetime | None:
-        until = self._lock_of(name, first).until
-        return until if until is not None and until > self._clock() else None
-
-    def _lock_of(self, name: str, first: FirstVersion) -> "_Retention":
-        if not self._traits.is_versioned:
-            return _Retention()
-        try:
-            return self._calls(f"looking at the lock of {name}", lambda: self._retention(first))
-        except NotFound:
-            with self._guard:
-                self._first.pop(name, None)
-            raise
-
-    def _retention(self, first: FirstVersion) -> "_Retention":
-        from botocore.exceptions import ClientError
-
-        from backup.stores.s3_calls import Garbled
-
-        try:
-            answer = self._client.get_object_retention(
-                Bucket=self._bucket, Key=first.key, VersionId=first.version_id
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _NO_LOCK:
-                return _Retention()
-            raise
-        found = answer.get("Retention", {})
-        # Who has no lock is told so by an error; a stranger's page must not look like that.
-        if "Mode" not in found or "RetainUntilDate" not in found:
-            raise Garbled
-        return _Retention(mode=found["Mode"], until=found["RetainUntilDate"].astimezone(UTC))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Retention:
-    """A version's lock, if it has one."""
-
-    mode: str | None = None
-    until: datetime | None = None
-
-
-# The second is how a bucket answers that has no locks at all.
-_NO_LOCK = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
+        lock = self._lock_of_version(name, first)
+        return lock.until if lock is not None and lock.until > self._clock() else None

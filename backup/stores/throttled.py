@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
-from backup.stores import Stat, Store, StoreTraits
+from backup.stores import Retention, Stat, Store, StoreTraits
 
 _BURST_SECONDS = 1.0
 _SLICE_SECONDS = 1.0
@@ -93,6 +93,9 @@ class ThrottledStore(Store):
 
     def _list(self, prefix: str) -> Iterator[Stat]:
         return self._store.list(prefix)
+
+    def _lock_of(self, name: str) -> Retention | None:
+        return self._store.lock_of(name)
 
     def _wait(self) -> None:
         while True:

@@ -90,6 +90,7 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "signatures, sequence, sizes and the witness agree",
             ExitStatus.FAILED: "the store does not answer",
             ExitStatus.USAGE: "the identity opens nothing here",
+            ExitStatus.PARTIAL: "all is whole, and an object's lock is missing, short or weak",
             ExitStatus.REFUSED: "a verification is under way",
             ExitStatus.DAMAGED: "a pack is missing or was changed; it is named",
         },

@@ -27,6 +27,9 @@ def verified_lines(outcome: "VerifyOutcome") -> list[Line]:
     if report.sampled is not None:
         sentence = report.sampled.sentence
         lines.append(f"{sentence[0].upper()}{sentence[1:]}.")
+    if report.locks is not None:
+        sentence = report.locks.sentence
+        lines.append(f"{sentence[0].upper()}{sentence[1:]}.")
     if outcome.open_damage is not None:
         lines.append(f"error: {outcome.open_damage.sentence}.")
     if outcome.exit_status is ExitStatus.DONE:

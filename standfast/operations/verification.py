@@ -7,6 +7,8 @@ Rules
   outside the vault, and the next one is held against it: that shows a vault that was rolled back.
 - Damage stays open until a check that could have seen it finds it gone: a look at the lists says
   nothing about bytes that an earlier check read, and a sample nothing about what it did not draw.
+- A look at the objects' locks begins where the last one did, if that found all of them right, and
+  otherwise looks at all. The ledger remembers that; nothing in the vault is asked.
 """
 
 import re
@@ -95,8 +97,10 @@ class VerifyOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        is_good = self.is_sound and self.open_damage is None
-        return ExitStatus.DONE if is_good else ExitStatus.DAMAGED
+        if not self.is_sound or self.open_damage is not None:
+            return ExitStatus.DAMAGED
+        locks = self.report.locks
+        return ExitStatus.PARTIAL if locks is not None and locks.wrong else ExitStatus.DONE
 
     def summary(self) -> dict[str, Json]:
         """What the ledger keeps."""
@@ -112,6 +116,19 @@ class VerifyOutcome:
             "saw": list(self.report.saw),
             "found": sorted({f.depth for f in self.findings if f.severity == "error"}),
             "open_damage": None if self.open_damage is None else self.open_damage.as_json(),
+            "locks": self._locks(),
+        }
+
+    def _locks(self) -> dict[str, Json] | None:
+        locks = self.report.locks
+        if locks is None:
+            return None
+        return {
+            "objects": locks.objects,
+            "looked_at": locks.looked_at,
+            "wrong": locks.wrong,
+            "unknown": locks.unknown,
+            "is_right": locks.is_right,
         }
 
     def as_json(self) -> dict[str, Json]:
@@ -175,6 +192,7 @@ def verify(
         witness, torn = read_heads(place.config.backup.witness)
         vault = vault_of(place)
         is_keyed = identity_file is not None or sample is not None
+        runs = place.ledger.runs.all("verify", VAULT)
         report = verify_repository(
             vault,
             keys=keys_of(place),
@@ -183,14 +201,16 @@ def verify(
             sample=sample,
             witness=witness,
             owner=owner_of(place),
+            locks_right_at=locks_right_at(runs),
             progress=progress,
+            now=place.clock,
         )
         traits = vault.describe()
         outcome = VerifyOutcome(
             run=run.token,
             report=report,
             findings=(*torn, *report.findings),
-            open_damage=open_damage(place.ledger.runs.all("verify", VAULT), report.saw),
+            open_damage=open_damage(runs, report.saw),
             is_read=read,
             is_keyed=is_keyed,
             is_write_only=traits.is_write_only,
@@ -198,9 +218,15 @@ def verify(
         )
         if outcome.is_history_sound:
             append_heads(place.config.backup.witness, report.heads, witness, place.clock())
-        is_done = outcome.exit_status is ExitStatus.DONE
-        run.ends("done" if is_done else "failed", outcome.summary())
+        is_damaged = outcome.exit_status is ExitStatus.DAMAGED
+        run.ends("failed" if is_damaged else "done", outcome.summary())
     return outcome
+
+
+def locks_right_at(runs: Sequence[RunRow]) -> datetime | None:
+    """Give when the newest verification that looked at locks began, if it found them right."""
+    last = next((run for run in runs if run.summary.get("locks")), None)
+    return last.started_at if last is not None and last.summary["locks"]["is_right"] else None
 
 
 def open_damage(runs: Sequence[RunRow], cleared: Sequence[str] = ()) -> OpenDamage | None:

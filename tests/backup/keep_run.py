@@ -6,6 +6,7 @@ files beside it, so that every act of a keeper's store is one of a process on a 
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from backup.errors import Locked
 from backup.keeper import keep
 from backup.keeping.key import Keeper
 from backup.keeping.retention import Rules
-from backup.stores import ObjectLock, StoreTraits
+from backup.stores import ObjectLock, Retention, StoreTraits
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from tests.kill.tracing import Death, Tracer
 
@@ -25,7 +26,7 @@ RULES = Rules(
     weekly=timedelta(days=31),
     monthly=timedelta(days=31),
 )
-ACTS = ("_put", "_get_range", "_stat", "_list", "_clock", "_lock_until", "_extend_lock", "_remove")
+ACTS = ("_put", "_get_range", "_stat", "_list", "_clock", "_lock_of", "_extend_lock", "_remove")
 
 
 class LockingDirectory(DirectoryKeeperStore):
@@ -45,22 +46,21 @@ class LockingDirectory(DirectoryKeeperStore):
         super()._clock()
         return self._now()
 
-    def _lock_until(self, name: str) -> datetime:  # type: ignore[override]
-        put = self._stat(name).modified
-        try:
-            return datetime.fromisoformat(self._lock_file(name).read_text())
-        except FileNotFoundError:
-            return put + timedelta(days=LOCK.days)
+    def _lock_of(self, name: str) -> Retention:  # type: ignore[override]
+        until = self._stat(name).modified + timedelta(days=LOCK.days)
+        with suppress(FileNotFoundError):
+            until = datetime.fromisoformat(self._lock_file(name).read_text())
+        return Retention(mode=LOCK.mode, until=until)
 
     def _extend_lock(self, name: str, until: datetime) -> None:
         draft = self._lock_file(name).with_suffix(".draft")
         draft.parent.mkdir(exist_ok=True)
-        draft.write_text(max(until, self._lock_until(name)).astimezone(UTC).isoformat())
+        draft.write_text(max(until, self._lock_of(name).until).astimezone(UTC).isoformat())
         draft.rename(self._lock_file(name))
 
     def _remove(self, name: str) -> None:
-        # Not through `_lock_until`: to look is no act of its own here.
-        if LockingDirectory._lock_until(self, name) > self._now():
+        # Not through `_lock_of`: to look is no act of its own here.
+        if LockingDirectory._lock_of(self, name).until > self._now():
             raise Locked(f"{name} is locked")
         super()._remove(name)
 

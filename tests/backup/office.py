@@ -31,9 +31,6 @@ class KeyDrawer(DyingStore, KeeperStore):
     def _clock(self) -> datetime:
         return self._now()
 
-    def _lock_until(self, name: str) -> datetime | None:
-        return None
-
     def _extend_lock(self, name: str, until: datetime) -> None:
         raise NotImplementedError
 

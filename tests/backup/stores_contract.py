@@ -96,6 +96,21 @@ class StoreContract(ABC):
         assert (stat.name, stat.size_bytes) == ("a", 5)
         assert stat.modified.tzinfo is UTC
 
+    def test_an_object_has_the_lock_that_the_store_gives(self, store: Store) -> None:
+        store.put("a", b"")
+        lock, given = store.lock_of("a"), store.describe().lock
+        if given is None:
+            assert lock is None
+        else:
+            assert lock is not None
+            assert (lock.mode, lock.until.tzinfo) == (given.mode, UTC)
+            full = store.stat("a").modified + timedelta(days=given.days)
+            assert abs(lock.until - full) < timedelta(minutes=5)
+        with pytest.raises(NotFound):
+            store.lock_of("absent")
+        with pytest.raises(UsageError):
+            store.lock_of("../a")
+
     def test_a_listing_is_in_name_order(self, store: Store) -> None:
         names = [
             "a.x",

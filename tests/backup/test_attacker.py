@@ -123,7 +123,7 @@ class Bucketed:
 def bucket(s3_bucket: Bucket, tmp_path: Path) -> Bucketed:
     site = new_site(tmp_path / "site", open_s3(options(s3_bucket, s3_bucket.admin)))
     site.vault = open_s3(options(s3_bucket, s3_bucket.key("writer")))
-    reading = open_s3(options(s3_bucket, s3_bucket.key("reader")))
+    reading = open_s3(options(s3_bucket, s3_bucket.key("verifier")))
     source = plain_tree(tmp_path / "source")
     points = {}
     for night in range(2):

@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from backup.checking.locks import turn_of, turns
+from backup.records import LocksSeen
+from backup.stores import Stat
 from backup.stores.s3 import open_s3
+from standfast.cli.verified import verified_lines
 from standfast.errors import ExitStatus, SecretMissing, Unavailable, UsageError
 from standfast.operations import backups, restoring, verification
 from standfast.operations.checks import check_place
+from standfast.operations.status import look
 from standfast.operations.verdicts import Verdict
 from tests.backup.s3_options import options
 from tests.operations.backup_place import SERVICE, change, furnish, identity, place_at
@@ -144,6 +150,101 @@ def test_a_lock_for_each_object_is_as_good(folder: Path, seaweedfs_server: Seawe
     for row in rows:
         head = client.head_object(Bucket=bucket.name, Key=row["Key"])
         assert head["ObjectLockMode"] == "COMPLIANCE"
+
+
+def test_a_lock_that_lacks_makes_a_verification_partial_until_it_is_there(
+    folder: Path, seaweedfs_server: SeaweedFs
+) -> None:
+    bucket = seaweedfs_server.bucket(mode=None)
+    hand_over(folder, bucket)  # without a lock, as a plain client puts it
+    path = configuration(folder, bucket, bucket.admin, "each", "lock_days = 30\n")
+    (root,) = [stat.name for stat in stored_in(bucket)]
+    with place_at(path) as place:
+        backups.run_backup(place, "main", "direct")
+        objects = len(stored_in(bucket))
+        for _ in range(2):  # what was wrong is looked at again, and so is all else
+            found = verification.verify(place)
+            assert found.exit_status is ExitStatus.PARTIAL
+            assert [(one.severity, one.object) for one in found.findings] == [("warning", root)]
+            assert found.summary()["locks"] == {
+                "objects": objects,
+                "looked_at": objects,
+                "wrong": 1,
+                "unknown": 0,
+                "is_right": False,
+            }
+            assert said(found) == (
+                f"The locks of {objects} of {objects} objects were looked at: 1 wrong."
+            )
+        assert look(path, {}, place.clock()).verify_failed is None, "nothing is damaged"
+        bucket.client(bucket.admin).put_object_retention(
+            Bucket=bucket.name,
+            Key=root,
+            Retention={"Mode": "COMPLIANCE", "RetainUntilDate": place.clock() + timedelta(days=31)},
+        )
+        mended = verification.verify(place)
+        assert mended.exit_status is ExitStatus.DONE
+        assert mended.as_json()["locks"] == mended.summary()["locks"]
+        assert locks_of(mended).looked_at == objects
+
+
+def test_each_day_looks_at_the_locks_of_what_is_new_and_of_those_whose_turn_it_is(
+    folder: Path, as_role: Callable[[Role], Path], s3_bucket: Bucket
+) -> None:
+    with place_at(as_role("writer")) as place:
+        for _ in range(3):
+            backups.run_backup(place, "main", "direct")
+    names = [stat.name for stat in stored_in(s3_bucket)]
+    path = as_role("verifier")
+    began = datetime.now(UTC)
+
+    def on_day(day: int) -> int:
+        with place_at(path, lambda: began + timedelta(days=day)) as place:
+            checked = verification.verify(place)
+            assert checked.exit_status is ExitStatus.DONE
+            return locks_of(checked).looked_at
+
+    assert [on_day(0), on_day(1)] == [len(names)] * 2, "what is a day old is new"
+    for last, day in ((1, 2), (2, 7)):  # four days are missed
+        due = turns(began + timedelta(days=last), began + timedelta(days=day))
+        assert on_day(day) == sum(turn_of(name) in due for name in names)
+    with place_at(path, lambda: began + timedelta(days=8)) as place:
+        assert locks_of(verification.verify(place, read=True)).looked_at == len(names)
+
+
+def test_who_may_not_see_locks_verifies_the_rest_and_is_told_what_lacks(
+    as_role: Callable[[Role], Path],
+) -> None:
+    with place_at(as_role("writer")) as place:
+        backups.run_backup(place, "main", "direct")
+    with place_at(as_role("reader")) as place:
+        for _ in range(2):
+            checked = verification.verify(place)
+            assert checked.exit_status is ExitStatus.DONE
+            (finding,) = checked.findings
+            assert finding.severity == "warning"
+            assert "s3:GetObjectRetention" in finding.problem
+            assert "verifier's identity" in finding.what_to_do
+            assert locks_of(checked).unknown == locks_of(checked).objects > 0
+            assert said(checked).endswith(f": none wrong, {locks_of(checked).unknown} unknown.")
+    with place_at(as_role("verifier")) as place:
+        seen = verification.verify(place)
+    assert seen.findings == ()
+    assert locks_of(seen).looked_at == locks_of(seen).objects, "what was unknown is looked at now"
+
+
+def stored_in(bucket: Bucket) -> list[Stat]:
+    return list(open_s3(options(bucket, bucket.admin, requires_lock=False)).list(""))
+
+
+def locks_of(outcome: verification.VerifyOutcome) -> LocksSeen:
+    assert outcome.report.locks is not None
+    return outcome.report.locks
+
+
+def said(outcome: verification.VerifyOutcome) -> str:
+    (line,) = [line for line in verified_lines(outcome) if str(line).startswith("The locks of")]
+    return str(line)
 
 
 def test_a_check_tries_the_right_to_add_and_adds_nothing(

@@ -1,14 +1,16 @@
 """Damage stays open until a check that could have seen it finds it gone; samples say how sure."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from standfast.errors import ExitStatus, UsageError
+from standfast.ledger.run_row import RunRow
 from standfast.operations.backups import run_backup
 from standfast.operations.place import Place
 from standfast.operations.status import look
-from standfast.operations.verification import sample_of, verify
+from standfast.operations.verification import VAULT, locks_right_at, sample_of, verify
 from tests.operations.backup_place import furnish, identity, place_at
 from tests.operations.test_backups import damage_a_pack
 
@@ -98,6 +100,23 @@ def test_a_sample_says_how_sure_it_is(tmp_path: Path) -> None:
         assert place.ledger.runs.all("verify")[0].summary["saw"] == ["looking"]
         with pytest.raises(UsageError, match="identity is needed"):
             verify(place, sample=sample_of(5, None, None))
+
+
+def test_a_look_at_locks_begins_where_the_last_one_did_unless_that_found_something() -> None:
+    def run(day: int, is_right: bool | None) -> RunRow:
+        locks = None if is_right is None else {"is_right": is_right}
+        began = datetime(2026, 11, day, 6, 30, tzinfo=UTC)
+        return RunRow(
+            id=str(day), kind="verify", subject=VAULT, way="direct", state="done",
+            started_at=began, ended_at=began, summary={} if day == 9 else {"locks": locks},
+        )  # fmt: skip
+
+    assert locks_right_at([]) is None
+    assert locks_right_at([run(5, True), run(4, False)]) == run(5, True).started_at
+    assert locks_right_at([run(5, False), run(4, True)]) is None
+    # A run that died, or that came to no listing, remembers nothing.
+    assert locks_right_at([run(9, None), run(6, None), run(5, True)]) == run(5, True).started_at
+    assert locks_right_at([run(9, None), run(6, None), run(5, False), run(4, True)]) is None
 
 
 @pytest.mark.parametrize(
