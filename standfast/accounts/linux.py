@@ -9,7 +9,8 @@ Rules
 - Root, system accounts, the one that we come in as, and accounts that are not of this host (LDAP,
   SSSD) are refused; the program on the host refuses them by itself.
 - The prior state is `{"uid", "born", "locked", "expires"}`. An undo goes by the uid, which outlives
-  a new name, and restores the last two and nothing else.
+  a new name, and restores the last two and nothing else. Of several names with one uid it is the
+  one that was locked.
 - A uid is given anew, too: an account is the one from before when its home was made at the same
   moment (`born`), or, where that is not known, when the name is the same as well. Else it is
   neither locked nor let in.
@@ -255,7 +256,9 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
         if prior is None or order.prior is None:
             return refused(order, PRIOR_UNKNOWN)
         uid, was_locked, expires = prior
-        before = _read(talk.ask("whose", str(uid)))
+        before = _look(talk, order.target)
+        if before is None or not before.is_from(order.prior, order.target):
+            before = _read(talk.ask("whose", str(uid)))
         if before is None:
             return refused(order, ABSENT)
         if not before.is_from(order.prior, order.target):

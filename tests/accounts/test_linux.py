@@ -238,6 +238,21 @@ def test_an_account_that_was_made_anew_with_the_uid_is_neither_locked_nor_let_in
     assert house.stamp(name) == shadow
 
 
+def test_of_two_names_with_one_uid_the_one_that_was_locked_is_given_back(
+    house: LinuxHouse, alice: str
+) -> None:
+    """As `toor` is to root: another name in /etc/passwd, with a password of its own."""
+    other = f"also-{uuid.uuid4().hex[:8]}"
+    uid, home = house.observe(alice).prior["uid"], f"/home/{alice}"
+    house.host.run("useradd", "-M", "-N", "-o", "-u", str(uid), "-d", home, other)
+    house.set_enabled(alice, False)
+    before, left_alone = house.observe(other), house.stamp(alice)
+    house.lock(other)
+    assert not house.is_enabled(other)
+    assert house.undo(other, before).state is EffectState.DONE
+    assert (house.is_enabled(other), house.stamp(alice)) == (True, left_alone)
+
+
 def test_where_no_home_tells_it_the_name_must_be_the_same_as_well(house: LinuxHouse) -> None:
     name, heir = (f"homeless-{uuid.uuid4().hex[:8]}" for _ in range(2))
     house.host.run("useradd", "-M", name)
