@@ -4,6 +4,7 @@ The directory is the real one; a relay before it misbehaves. `unknown` must neve
 without a look, nor as "it did not happen" when it did; and one account spoils no other.
 """
 
+import re
 import uuid
 from abc import abstractmethod
 from pathlib import Path
@@ -17,6 +18,9 @@ from standfast.records import EffectState, Limits, Result
 from tests.accounts.contract import House
 from tests.servers import wait_until
 from tests.servers.relay import Relay, running_relay
+
+# An answer to a change up to its code, success (RFC 4511 4.6 and 4.1.9); Samba writes long lengths.
+_CHANGED = re.compile(rb"(\x67(?:\x84\0\0\0)?.\x0a\x01)\0", re.DOTALL)
 
 
 class RelayedHouse(House):
@@ -206,6 +210,26 @@ class BusyContract:
             result = lock(house, connector, alice)
             assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, 7.0)
             assert house.is_enabled(alice)
+            assert lock(house, connector, alice).state is EffectState.DONE
+            connector.close()
+
+
+class BusyLdapContract:
+    """For LDAP: a directory that answers a change with "busy" or "unavailable"."""
+
+    @pytest.mark.parametrize("code", [51, 52], ids=["busy", "unavailable"])
+    def test_a_busy_directory_is_tried_again_and_not_taken_for_done(
+        self, house: RelayedHouse, alice: str, code: int
+    ) -> None:
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, 5.0)
+            wait_for(connector, alice)
+            house.lie(relay)  # it does nothing
+            relay.rewrite = lambda answer: _CHANGED.sub(lambda one: one[1] + bytes([code]), answer)
+            result = lock(house, connector, alice)
+            assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
+            assert house.is_enabled(alice)
+            relay.rewrite = relay.rewrite_request = bytes
             assert lock(house, connector, alice).state is EffectState.DONE
             connector.close()
 

@@ -13,11 +13,18 @@ from standfast.accounts.active_directory import (
     ActiveDirectoryOptions,
 )
 from standfast.accounts.ldap_wire import LdapServer, sign_in
+from standfast.accounts.new_secrets import NewSecrets
 from standfast.records import EffectState, Limits, Order, Proof
 from tests.accounts.contract import ConnectorContract
+from tests.accounts.fault_contract import BusyLdapContract, FaultContract
 from tests.accounts.rights import block
-from tests.accounts.rotation_contract import Recipient, RotationContract, RotationHouse
-from tests.servers.relay import running_relay
+from tests.accounts.rotation_contract import (
+    LostAnswerContract,
+    Recipient,
+    RelayedRotationHouse,
+    RotationContract,
+)
+from tests.servers.relay import Relay, running_relay
 from tests.servers.samba import STAFF, Samba
 
 pytestmark = pytest.mark.xdist_group("samba")
@@ -40,8 +47,16 @@ def server(samba_server: Samba) -> LdapServer:
     )
 
 
-class ActiveDirectoryHouse(RotationHouse):
+def octets(value: bytes) -> bytes:
+    """Write a value as it stands in a request: a tag, its length, and what it is."""
+    return bytes([0x04, len(value)]) + value
+
+
+class ActiveDirectoryHouse(RelayedRotationHouse):
     first_password = "Right-pass-1"
+    relayed = 389
+    change = octets(b"514")
+    password_change = octets(b"unicodePwd")
 
     def __init__(
         self,
@@ -51,7 +66,7 @@ class ActiveDirectoryHouse(RotationHouse):
         *,
         reset_password: bool = False,
     ) -> None:
-        self.samba, self.recipient = samba, recipient
+        self.samba, self.recipient, self.server = samba, recipient, server
         self.connector = ActiveDirectory(
             "domain",
             ActiveDirectoryOptions(server=server, reset_password=reset_password),
@@ -83,6 +98,17 @@ class ActiveDirectoryHouse(RotationHouse):
             connection.unbind()
         return connection is not None
 
+    def lie(self, relay: Relay) -> None:
+        relay.rewrite_request = lambda asked: asked.replace(self.change, octets(b"512"))
+
+    def through(
+        self, port: int, seconds: float, new_secrets: NewSecrets | None = None
+    ) -> ActiveDirectory:
+        plain = replace(self.server, host="127.0.0.1", port=port, tls="none")
+        limits = Limits(workers=1, timeout_seconds=seconds)
+        options = ActiveDirectoryOptions(server=plain, limits=limits)
+        return ActiveDirectory("domain", options, new_secrets)
+
     def open(self, name: str, password: str = "Right-pass-1") -> Any | None:
         return self.samba.connect(f"{name}@example.com", password)
 
@@ -100,7 +126,9 @@ def order(name: str) -> Order:
     return Order(token=uuid.uuid4().hex, verb="accounts.lock", target=name)
 
 
-class TestActiveDirectory(ConnectorContract, RotationContract): ...
+class TestActiveDirectory(
+    ConnectorContract, FaultContract, BusyLdapContract, RotationContract, LostAnswerContract
+): ...
 
 
 def test_the_old_password_is_refused_and_an_open_connection_goes_on_as_the_proof_says(

@@ -13,7 +13,7 @@ from standfast.accounts.openldap import OpenldapDirectory, OpenldapOptions
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, Limits, Order, Proof
 from tests.accounts.contract import ConnectorContract
-from tests.accounts.fault_contract import FaultContract
+from tests.accounts.fault_contract import BusyLdapContract, FaultContract
 from tests.accounts.rotation_contract import (
     LostAnswerContract,
     Recipient,
@@ -108,7 +108,7 @@ def order(name: str) -> Order:
 
 
 class TestOpenldapDirectory(
-    ConnectorContract, FaultContract, RotationContract, LostAnswerContract
+    ConnectorContract, FaultContract, BusyLdapContract, RotationContract, LostAnswerContract
 ): ...
 
 

@@ -126,6 +126,7 @@ def running_samba() -> Iterator[Samba]:
             "tls keyfile": key,
             "tls certfile": certificate,
             "tls cafile": certificate,
+            "ldap server require strong auth": "no",  # so that a relay can be put before port 389
         }
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
