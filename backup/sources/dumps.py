@@ -29,6 +29,7 @@ class Dump:
     file_name: str
     command: Command
     first: bytes = b""  # stands before what the program gives
+    ending: bytes = b""  # stands in the last KiB of it, where that is known
 
 
 class OpenDumps(OpenSource):
@@ -61,7 +62,7 @@ class OpenDumps(OpenSource):
 
         try:
             with running(dump.command, gives=True) as program:
-                yield Output(program, first=dump.first, on_failure=note)
+                yield Output(program, first=dump.first, ending=dump.ending, on_failure=note)
         except ProgramFailed as error:
             note(str(error))
             raise OSError(str(error)) from error

@@ -7,6 +7,8 @@
 - Users, roles and their grants come as `users.grants`, SQL as well, with their passwords' hashes.
 - One transaction holds only tables of InnoDB still; others are dumped as they are at that moment,
   and `obstacles` names them.
+- A dump cut off between two statements would be read in without an error, so each has to end as
+  `mariadb-dump` ends one.
 - A right that lacks would leave out triggers without a word, so the grants are read first, and a
   database that cannot be dumped whole fails the source.
 """
@@ -29,6 +31,7 @@ _USERS_DATABASE = "mysql"
 _OWN = ("information_schema", "performance_schema", "mysql", "sys")
 _NEEDED = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT")
 _GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?P<where>\*\.\*|`(?:[^`]|``)*`\.\*) TO ")
+_ENDING = b"\n-- Dump completed"  # of MySQL's mysqldump, too
 _HOW = (
     "--single-transaction",
     "--quick",
@@ -100,12 +103,13 @@ class MariadbSource(Source):
                 file_name=file_name_of(name, SUFFIX),
                 command=programs.command("mariadb-dump", *_HOW, "--", name),
                 first="ALTER DATABASE CHARACTER SET {} COLLATE {};\n".format(*sets[name]).encode(),
+                ending=_ENDING,
             )
             for name in names
         ]
         if self.users:
             command = programs.command("mariadb-dump", "--system=users", "--skip-dump-date")
-            dumps.append(Dump(file_name=USERS, command=command))
+            dumps.append(Dump(file_name=USERS, command=command, ending=_ENDING))
         return dumps
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:

@@ -23,6 +23,7 @@ from backup.sources.programs import ProgramFailed
 
 SUFFIX = ".dump"
 GLOBALS = "globals.sql"
+_GLOBALS_ENDING = b"\n-- PostgreSQL database cluster dump complete\n"
 _LOCK_WAIT = "600s"
 
 _LACKING = """
@@ -96,7 +97,7 @@ class PostgresqlSource(Source):
             for name in names
         ]
         everything = server.command("pg_dumpall", *globals_options, database=names[0])
-        return [*dumps, Dump(file_name=GLOBALS, command=everything)]
+        return [*dumps, Dump(file_name=GLOBALS, command=everything, ending=_GLOBALS_ENDING)]
 
     def _names(self) -> list[str]:
         names = list(self.databases)

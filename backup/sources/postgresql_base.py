@@ -26,6 +26,7 @@ from backup.writing.chunks import EDITED_CHUNK_BYTES
 
 BASE = "base.tar"
 _WAL = b"wal/"
+_TAR_ENDING = bytes(1024)  # two empty records, as POSIX has it (pax, "ustar Interchange Format")
 _TABLESPACES = "SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"
 _MAY_REPLICATE = "SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user"
 _ARCHIVES_ILL = (
@@ -55,7 +56,8 @@ class PostgresqlBaseSource(Source):
             begins_after = self.server.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
         except ProgramFailed as error:
             raise SourceFailed(f"source {self.name}: {error}") from error
-        base = OpenDumps(self.name, consistent_at, [Dump(file_name=BASE, command=command)])
+        dump = Dump(file_name=BASE, command=command, ending=_TAR_ENDING)
+        base = OpenDumps(self.name, consistent_at, [dump])
         opened = _OpenBase(base, self._spool)
         yield opened
         if opened.is_whole:

@@ -5,6 +5,8 @@
 - What a program writes is read as it comes and kept nowhere; what it says of errors goes to an
   unnamed file, so that it never stands still for a reader.
 - Content counts only when the program ended with success: the last `readinto` waits for that.
+  Where a whole output ends in a known way, it has to: a script that starts the program elsewhere
+  may hide that it failed.
 - Of what a program says only one line is shown, cut short and without secrets.
 - A program never outlives the block that started it, and never hangs a night.
 """
@@ -28,6 +30,7 @@ from backup.writing.chunks import SMALL_FILE_BYTES
 UNKNOWN_SIZE = 1 << 62  # of content whose end is known only once it came
 _PIPE_BYTES = 1024 * 1024
 _TAIL_BYTES = 64 * 1024
+_ENDING_BYTES = 1024  # in which an ending is looked for
 _LINE_CHARACTERS = 300
 _QUERY_SECONDS = 120.0
 _SILENT_SECONDS = 1800.0  # a program that gives nothing for so long waits for something
@@ -104,7 +107,8 @@ class Said:
 class Running:
     """A program under way."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", said: Said) -> None:
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", said: Said) -> None:
+        self.name = name  # for messages
         self.process = process
         self.said = said
 
@@ -131,7 +135,7 @@ def running(command: Command, *, takes: bool = False, gives: bool = False) -> It
         except OSError as error:
             raise ProgramFailed(f"{command.program} cannot be started: {error.strerror}") from error
         try:
-            yield Running(process, Said(command, said))
+            yield Running(command.program, process, Said(command, said))
         finally:
             if process.poll() is None:
                 with suppress(ProcessLookupError):
@@ -152,9 +156,14 @@ class Output:
     holes: tuple[tuple[int, int], ...] = ()
 
     def __init__(
-        self, program: Running, *, first: bytes = b"", on_failure: Callable[[str], None]
+        self,
+        program: Running,
+        *,
+        first: bytes = b"",
+        ending: bytes = b"",
+        on_failure: Callable[[str], None],
     ) -> None:
-        """`first` is given before what comes from the program."""
+        """`first` is given before what comes from the program; `ending` stands in its last KiB."""
         assert program.process.stdout is not None  # noqa: S101 - started with gives=True
         self._program = program
         self._on_failure = on_failure
@@ -164,6 +173,8 @@ class Output:
         self._ready = select.poll()  # unlike select() for descriptors of any number
         self._ready.register(self._pipe, select.POLLIN)
         self.given = 0
+        self._ending = ending
+        self._tail = b""  # of what came, where an ending is looked for
         self._ended = False
         head = memoryview(bytearray(SMALL_FILE_BYTES))
         head[: len(first)] = first
@@ -193,6 +204,9 @@ class Output:
             if count == 0:
                 self._ended = True
                 self._end()
+            elif self._ending:
+                latest = bytes(buffer[filled + max(0, count - _ENDING_BYTES) : filled + count])
+                self._tail = (self._tail + latest)[-_ENDING_BYTES:]
             filled += count
         return filled
 
@@ -209,10 +223,19 @@ class Output:
     def _end(self) -> None:
         try:
             self._program.finish()
+            self._check_ending()
         except ProgramFailed as error:
             self._on_failure(str(error))
             # As a file that cannot be read: whoever reads names it and goes on with the next.
             raise OSError(str(error)) from error
+
+
+    def _check_ending(self) -> None:
+        if self._ending not in self._tail:
+            raise ProgramFailed(
+                f"{self._program.name} ended as if it had succeeded, and what it gave breaks off"
+                " before its end: see what starts it here, then run again"
+            )
 
 
 def answer_of(command: Command) -> bytes:

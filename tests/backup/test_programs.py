@@ -28,12 +28,14 @@ def shell(script: str, *secrets: str) -> Command:
     )
 
 
-def content_of(command: Command, *, first: bytes = b"") -> tuple[bytes, int, list[str]]:
+def content_of(
+    command: Command, *, first: bytes = b"", ending: bytes = b""
+) -> tuple[bytes, int, list[str]]:
     """What a program gives, the size that it had before it was read, and what failed."""
     failures: list[str] = []
     given = b""
     with running(command, gives=True) as program:
-        output = Output(program, first=first, on_failure=failures.append)
+        output = Output(program, first=first, ending=ending, on_failure=failures.append)
         size = output.size
         buffer = memoryview(bytearray(50_000))
         while count := output.readinto(buffer):
@@ -59,6 +61,27 @@ def test_an_output_counts_only_when_its_program_succeeded(size: int) -> None:
     command = shell(f"head -c {size} /dev/zero; echo fatal: it broke >&2; exit 3")
     with pytest.raises(OSError, match="sh ended with 3: fatal: it broke"):
         content_of(command)
+
+
+@pytest.mark.parametrize("size", [0, 10, 49_990, 65_520, 65_536, 1_000_000])
+def test_an_output_that_breaks_off_is_a_failure_whatever_its_program_said(size: int) -> None:
+    body = f"head -c {size} /dev/zero; "
+    whole = content_of(shell(body + "echo; echo '-- at the end'"), ending=b"\n-- at the end")
+    assert whole[0] == bytes(size) + b"\n-- at the end\n"
+    for broken in (
+        "",
+        "printf '\n-- at the en'",
+        "echo; echo '-- at the end'; head -c 2000 /dev/zero",
+    ):
+        with pytest.raises(OSError, match="sh ended as if it had succeeded, and .* breaks off"):
+            content_of(shell(body + broken), ending=b"\n-- at the end")
+    with pytest.raises(OSError, match="breaks off"):
+        content_of(shell(":"), first=b"\n-- at the end", ending=b"\n-- at the end")
+
+
+def test_an_end_that_comes_byte_by_byte_is_one() -> None:
+    slowly = shell("head -c 65530 /dev/zero; for one in a b c d e f g h; do printf $one; done")
+    assert content_of(slowly, ending=b"abcdefgh")[0].endswith(b"\0abcdefgh")
 
 
 def test_a_program_killed_in_the_middle_is_a_failure() -> None:

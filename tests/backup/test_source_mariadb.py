@@ -179,6 +179,28 @@ def test_the_password_is_in_a_private_file_only_and_nothing_is_spooled(
     assert password not in repr(as_reader)
 
 
+@pytest.mark.parametrize("lines", [1, 40, 10_000])
+def test_a_dump_cut_off_behind_a_statement_is_no_file_of_the_point(
+    tmp_path: Path, site: Site, mariadb_server: Mariadb, shop: str, lines: int
+) -> None:
+    real = find_program("mariadb-dump")
+    assert real is not None
+    # As where a script starts it elsewhere, and gives its own exit status.
+    script = f'"$REAL" "$@" | head -n {lines} | sed "$ d"'
+    programs = wrapped(tmp_path / "bin", Path(real).parent, {"mariadb-dump": script})
+    name, password = mariadb_server.user(RIGHTS)
+    as_reader = server(mariadb_server, name, password=lambda: password, programs=programs)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "note.txt").write_text("who called")
+    result = site.back_up(MariadbSource("shop", as_reader, [shop]), tmp_path / "beside")
+    problems = {item.path: item.reason for item in result.unread}
+    for file in (f"shop/{shop}.sql", "shop/users.grants"):
+        assert "mariadb-dump ended as if it had succeeded" in problems[file]
+    repository = site.repository()
+    left = [entry.text for entry in repository.entries(repository.resolve("latest"))]
+    assert left == ["files1", "files1/note.txt", "shop"]
+
+
 @pytest.mark.parametrize("lacking", ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT"])
 def test_a_right_that_lacks_fails_its_source_and_no_other(
     tmp_path: Path, scratch: Path, site: Site, mariadb_server: Mariadb, shop: str, lacking: str

@@ -247,6 +247,19 @@ def test_a_dump_that_breaks_off_is_no_file_of_the_point(
     assert left == ["crm", "crm/globals.sql"]
 
 
+def test_roles_that_break_off_are_no_file_of_the_point(
+    tmp_path: Path, site: Site, postgres_server: Postgres, crm: str
+) -> None:
+    script = """case "$*" in *--version*) exec "$REAL" "$@";; esac
+    "$REAL" "$@" | head -n 20"""
+    programs = wrapped(tmp_path / "bin", postgres_server.programs, {"pg_dumpall": script})
+    result = site.back_up(
+        PostgresqlSource("crm", server(postgres_server, programs=programs), [crm])
+    )
+    problems = {item.path: item.reason for item in result.unread}
+    assert "breaks off before its end" in problems["crm/globals.sql"]
+
+
 @pytest.mark.parametrize(
     ("scripts", "message"),
     [
