@@ -229,7 +229,6 @@ class Output:
             # As a file that cannot be read: whoever reads names it and goes on with the next.
             raise OSError(str(error)) from error
 
-
     def _check_ending(self) -> None:
         if self._ending not in self._tail:
             raise ProgramFailed(

@@ -73,7 +73,7 @@ def test_an_output_that_breaks_off_is_a_failure_whatever_its_program_said(size: 
         "printf '\n-- at the en'",
         "echo; echo '-- at the end'; head -c 2000 /dev/zero",
     ):
-        with pytest.raises(OSError, match="sh ended as if it had succeeded, and .* breaks off"):
+        with pytest.raises(OSError, match=r"sh ended as if it had succeeded, and .* breaks off"):
             content_of(shell(body + broken), ending=b"\n-- at the end")
     with pytest.raises(OSError, match="breaks off"):
         content_of(shell(":"), first=b"\n-- at the end", ending=b"\n-- at the end")
