@@ -3,7 +3,8 @@
 Rules
 - Standard output has the result; progress and errors go to standard error.
 - Colours only on a terminal, not with NO_COLOR, and never as the only sign of anything.
-- Text that came from outside cannot steer the terminal: control characters are shown as `?`.
+- Text that came from outside cannot steer the terminal, nor turn the direction in which it is read:
+  control characters and marks that do are shown as `?`.
 - Where standard output is no terminal, no line is cut or folded.
 - Tables are laid out here: rich takes a tenth of a second to import, and is kept for progress.
 """
@@ -21,6 +22,7 @@ from standfast.records import JsonObject
 
 _WIDEST = 60  # a cell beyond that is a sentence: it pushes its own row, and not every other
 _NARROWEST = 20  # columns; below that folding is worse than a long line
+_TURNS_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _COLOURS = {  # SGR codes, for the first word of a row that is one of these
     "ok": "32",
     "done": "32",
@@ -150,7 +152,12 @@ def _print(text: str, stream: TextIO) -> None:
 
 
 def _plain(text: str) -> str:
-    return "".join(
-        letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else "?"
-        for letter in text
-    )
+    if text.isascii() and text.isprintable():
+        return text  # nearly every one
+    return "".join("?" if _steers(letter) else letter for letter in text)
+
+
+def _steers(letter: str) -> bool:
+    if letter in "\n\t":
+        return False
+    return letter in _TURNS_DIRECTION or unicodedata.category(letter) in ("Cc", "Zl", "Zp")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from standfast.cli.amounts import age, measured, size, together
-from standfast.cli.output import Table, print_json, print_lines, progress
+from standfast.cli.output import Table, print_error, print_json, print_lines, progress
 from standfast.counted import counted
 from standfast.errors import ExitStatus
 
@@ -38,6 +38,16 @@ def test_what_came_from_outside_cannot_steer_the_terminal(
 ) -> None:
     print_lines(["a\x1b[2Jb\rc", Table(rows=[["x\x07y"]])])
     assert capsys.readouterr().out == "a?[2Jb?c\nx?y\n"
+
+
+def test_what_came_from_outside_is_read_in_the_direction_in_which_it_is_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_lines(["alice\u202eecila", Table(rows=[["a\u2066b", "Zo\u00eb \u05d0\u200d"]])])
+    print_error("one\u2028two")
+    said = capsys.readouterr()
+    assert said.out == "alice?ecila\na?b  Zo\u00eb \u05d0\u200d\n"
+    assert said.err == "one?two\n"
 
 
 def test_a_path_that_is_no_text_still_makes_one_document(
