@@ -42,9 +42,9 @@ from backup.writing.admission import admit, check_not_rolled_back
 from backup.writing.avoidance import Avoidance
 from backup.writing.blobs import BlobSink
 from backup.writing.buffers import Buffers
-from backup.writing.commit import Committer, PacksFreed
+from backup.writing.commit import Committer
 from backup.writing.earlier import Earlier
-from backup.writing.pages import ManifestBuilder
+from backup.writing.pages import ManifestBuilder, PacksFreed
 from backup.writing.send_log import SendLog, open_send_log
 from backup.writing.taking import Taker
 from backup.writing.tape import Outlet, Stored

@@ -34,7 +34,7 @@ from backup.stores import Store
 from backup.writing.admission import Admission, admit
 from backup.writing.avoidance import Avoidance
 from backup.writing.logged import Commit, LoggedHead
-from backup.writing.pages import Tree
+from backup.writing.pages import PacksFreed, Tree
 from backup.writing.send_log import SendLog
 
 
@@ -44,10 +44,6 @@ class Committed:
 
     sequence: int
     size_bytes: int
-
-
-class PacksFreed(Exception):
-    """Packs that a finished tree needs must not be built on any more; they are forgotten."""
 
 
 class Committer:

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from backup.errors import NotWritable
 from backup.format.canonical import to_path_text
 from backup.format.manifest import (
     BlobRef,
@@ -45,6 +44,10 @@ _NODE_CUT_SHIFT = 10
 _NODE_CUT_MASK = 256 - 1
 _PAGE_BYTES = 2 * 1024 * 1024
 _REF_BYTES = 120
+
+
+class PacksFreed(Exception):
+    """Packs that a tree needs must not be built on any more; they are forgotten."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -344,8 +347,6 @@ def _placed(page: _Page) -> Place:
 
 def _name(log: SendLog, number: int) -> bytes:
     pack = log.pack(number)
-    if pack is None:
-        raise NotWritable(
-            "the send-log lost a pack while it was in use; remove the send-log and run again"
-        )
+    if pack is None:  # forgotten at an interim commit, when a large file had named it already
+        raise PacksFreed
     return pack.name

@@ -13,7 +13,7 @@ from backup.format.layout import keep_name, pack_name, packs_of, snapshot_name, 
 from backup.format.snapshot import Snapshot, snapshot_from_bytes
 from backup.keeping.retention import Rules
 from backup.keeps import load_keeps
-from backup.records import BackupResult
+from backup.records import BackupResult, Progress
 from backup.stores import ObjectLock
 from backup.trust import load_trust
 from backup.verify import verify
@@ -116,6 +116,32 @@ def test_what_the_store_lost_without_a_word_is_sent_again_too(
     result = kept.night()
     assert any("gone from the store" in warning for warning in result.warnings)
     assert not needed_by(kept, 2) & lost
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_a_pack_distrusted_while_a_large_file_names_it_is_sent_again_in_the_same_run(
+    kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.writer._PROGRESS_EVERY", timedelta(0))
+    known = noise(20_000_000, 1)
+    kept.source.mkdir()
+    (kept.source / "before.bin").write_bytes(known)
+    kept.site.back_up(kept.source)
+    packs = kept.packs()
+    (kept.source / "before.bin").unlink()
+    (kept.source / "large.bin").write_bytes(known + noise(110_000_000, 2))
+    told: list[int] = []
+
+    def progress(seen: Progress) -> None:
+        # What is known was read, and nothing but this file has its places in mind.
+        if seen.bytes_done > len(known) and not told:
+            told.append(seen.bytes_done)
+            say(kept, distrusted=tuple(packs))
+
+    result = kept.site.back_up(kept.source, progress=progress, interim_packs=1)
+    assert told
+    assert len(kept.points()) > 2, "the large file was committed in between"
+    assert not needed_by(kept, result.sequence) & packs
     check_latest(kept, result, tmp_path / "out")
 
 
