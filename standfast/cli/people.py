@@ -75,11 +75,11 @@ def add(
 ) -> ExitStatus:
     """Enrol a person.
 
-    On the first day of a place, before its first live incident, they may approve at once; later
-    after a day.
+    On the first day of a place, before its first live incident, they may approve at once. Later
+    after a day, and whoever enrols them signs in (--as).
     """
     from standfast.operations.decisions import known_person
-    from standfast.operations.enrolment import enrol_person, refuse_unfit
+    from standfast.operations.enrolment import enrol_person, refuse_unfit, refuse_unsigned
 
     with call.place() as place:
         refuse_unfit(
@@ -91,7 +91,9 @@ def add(
             accounts=account or (),
         )
         enrolled_by = None
-        if as_person is not None:
+        if as_person is None:
+            refuse_unsigned(place)
+        else:
             known = passphrase(call, as_passphrase_file, as_person)
             enrolled_by = known_person(place, as_person, known)
         person = enrol_person(

@@ -3,8 +3,8 @@
 Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
   person): it is worthless for another plan, another step or a second use.
-- Approver ≠ requester ≠ target ≠ who the requester enrolled. An enrolment younger than a day
-  approves nothing, unless it was made while the place was set up.
+- Approver ≠ requester ≠ target ≠ who the requester enrolled, or whom those enrolled. An enrolment
+  younger than a day approves nothing, unless it was made while the place was set up.
 - A requester who did not sign in could be anybody, also the approver: one more approval is needed.
 - What decides (a person's key and roles, a step's need, digest and nonce, an incident's mode,
   requester and playbook) is under a MAC whose key is not in the database, and every claim checks it
@@ -284,8 +284,8 @@ def _standing_objection(
     refuse_forged_incident(core, case_)
     if name == case_["opened_by"]:
         return f"{name!r} opened the incident; somebody else must approve"
-    if who["enrolled_by"] == case_["opened_by"] and not who["is_founding"]:
-        return f"{name!r} was enrolled by {case_['opened_by']!r}, who opened the incident"
+    if why := _puppet(core, connection, who, case_["opened_by"]):
+        return why
     if is_fresh(who, now):
         return f"{name!r} was enrolled less than a day ago and cannot approve yet"
     own = json.loads(who["accounts"])
@@ -295,6 +295,24 @@ def _standing_objection(
         .limit(1)
     ):
         return f"an account of {name!r} is among the targets; somebody else must approve"
+    return ""
+
+
+def _puppet(core: Core, connection: Connection, who: RowMapping, opened_by: str) -> str:
+    """Say that the requester enrolled them, or enrolled who did, and so on; or nothing."""
+    name, one, seen = who["name"], who, set[str]()
+    while not one["is_founding"] and one["name"] not in seen:
+        seen.add(one["name"])
+        if one["enrolled_by"] == opened_by:
+            how = "by" if one is who else f"by {one['name']!r}, and they by"
+            return f"{name!r} was enrolled {how} {opened_by!r}, who opened the incident"
+        above = select(person).where(person.c.name == one["enrolled_by"])
+        found = connection.execute(above).mappings().first()
+        if found is None:
+            return ""
+        if found["seal"] != seal_of_person(core, found):
+            return f"the enrolment of {found['name']!r}, who enrolled {name!r}, was changed outside"
+        one = found
     return ""
 
 

@@ -88,6 +88,11 @@ class People:
             write.tell(roles=sorted(roles), is_founding=row["is_founding"])
         return self.get(name)
 
+    def is_setting_up(self, now: datetime) -> bool:
+        """Would an enrolment of now be a founding one?"""
+        with self._core.reading() as connection:
+            return _is_setting_up(connection, now)
+
     def remove(self, name: str, actor: str, now: datetime) -> None:
         """Take a person's right to approve away, for good."""
         self.get(name)

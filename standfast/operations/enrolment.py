@@ -2,6 +2,8 @@
 
 Rules
 - The passphrase becomes a key pair here and goes no further; the ledger keeps the public half.
+- Once a place is set up, somebody who is enrolled signs for whoever comes: what a person enrolled
+  without saying who they are could approve what they ask for.
 - Names, roles and accounts are checked at the door, since approvals compare them to the letter:
   accounts in the spelling that their directory calls canonical.
 """
@@ -10,10 +12,11 @@ import re
 from collections.abc import Sequence
 
 from standfast.config import Config
-from standfast.errors import ConfigurationError, StandfastError, UsageError
+from standfast.errors import ConfigurationError, Refused, StandfastError, UsageError
 from standfast.ledger.people import Person
 from standfast.notices.addresses import parse_address
 from standfast.operations import playbooks
+from standfast.operations.looks import FRESH
 from standfast.operations.place import Place
 from standfast.people.sign_in import enrol
 from standfast.playbook.fields import close_to
@@ -36,8 +39,11 @@ def enrol_person(
 ) -> Person:
     """Enrol somebody; `enrolled_by` is a person who signed in, else who runs this is noted.
 
-    Raises UsageError for a name that was used before and for whatever does not fit.
+    Raises UsageError for a name that was used before and for whatever does not fit, and Refused
+    where somebody must sign for it and nobody did.
     """
+    if enrolled_by is None:
+        refuse_unsigned(place)
     refuse_unfit(place, name=name, full_name=full_name, mail=mail, roles=roles, accounts=accounts)
     credential = enrol(passphrase)
     return place.ledger.people.enrol(
@@ -51,6 +57,19 @@ def enrol_person(
         enrolled_by=enrolled_by or place.actor,
         now=place.clock(),
     )
+
+
+def refuse_unsigned(place: Place) -> None:
+    """Raise Refused where there is somebody who can sign for a new person, and so has to."""
+    now = place.clock()
+    able = any(
+        one.is_founding or now - one.enrolled_at >= FRESH for one in place.ledger.people.all()
+    )
+    if able and not place.ledger.people.is_setting_up(now):
+        raise Refused(
+            "nobody was enrolled: once a place is set up, one of its people signs for whoever "
+            "comes; add --as PERSON. Whom a person enrolled approves nothing that they open"
+        )
 
 
 def known_roles(config: Config) -> frozenset[str]:

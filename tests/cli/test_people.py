@@ -59,6 +59,24 @@ def test_whoever_is_named_by_as_enrols(desk: Desk, quiet_place: Path, tmp_path: 
     assert add(desk, "finn", "--as", "dana", *wrong).status == 4
 
 
+def test_once_a_place_is_set_up_one_of_its_people_signs_for_whoever_comes(
+    desk: Desk, quiet_place: Path, tmp_path: Path
+) -> None:
+    """Whoever finds a terminal could else enrol who approves what they ask for."""
+    desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
+    desk.sign_in_with(LONG)
+    refused = add(desk, "erin")
+    assert refused.status == 4
+    assert "add --as PERSON" in refused.err
+    assert "erin" not in desk.run("people", "list").out
+    file = tmp_path / "dana"
+    file.write_text(PASSPHRASES["dana"])
+    file.chmod(0o600)
+    signed = add(desk, "erin", "--as", "dana", "--as-passphrase-file", str(file))
+    assert signed.status == 0, signed
+    assert "erin is enrolled by dana and may approve after a day" in signed.out
+
+
 @pytest.mark.parametrize(
     ("name", "more", "why"),
     [

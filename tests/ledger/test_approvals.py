@@ -8,6 +8,7 @@ import pytest
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import Ledger
 from standfast.records import StepState
+from tests.ledger.intruder import Intruder
 from tests.ledger.place import FOUNDED, NOW
 from tests.ledger.stage import (
     REVOKE,
@@ -134,6 +135,28 @@ def test_who_was_enrolled_by_the_requester_does_not_approve(ledger: Ledger) -> N
     enrol(ledger, "ann", enrolled_by="olga", now=FOUNDED + timedelta(days=2))
     _refused(ledger, _asking(ledger), "ann", "'ann' was enrolled by 'olga', who opened")
     decide(ledger, _asking(ledger, opened_by="otto"), "ann")
+
+
+def test_who_was_enrolled_by_somebody_whom_the_requester_enrolled_does_not_approve(
+    ledger: Ledger,
+) -> None:
+    days = [FOUNDED + timedelta(days=number) for number in (2, 3)]
+    enrol(ledger, "ann", enrolled_by="olga", now=days[0])
+    enrol(ledger, "ben", enrolled_by="ann", now=days[1])
+    why = "'ben' was enrolled by 'ann', and they by 'olga', who opened"
+    _refused(ledger, _asking(ledger), "ben", why)
+    decide(ledger, _asking(ledger, opened_by="otto"), "ben")
+
+
+def test_people_who_enrolled_each_other_are_no_endless_chain(
+    ledger: Ledger, intruder: Intruder
+) -> None:
+    enrol(ledger, "ann", enrolled_by="ben", now=FOUNDED + timedelta(days=2))
+    enrol(ledger, "ben", enrolled_by="ann", now=FOUNDED + timedelta(days=2))
+    incident = _asking(ledger)
+    decide(ledger, incident, "ann")
+    intruder.run("UPDATE person SET enrolled_by = 'init' WHERE name = 'ben'")
+    _refused(ledger, _asking(ledger), "ann", "the enrolment of 'ben', who enrolled 'ann', was")
 
 
 def test_who_lacks_the_role_does_not_approve(ledger: Ledger) -> None:
