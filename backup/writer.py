@@ -261,7 +261,7 @@ class _Run:
             return nullcontext()  # little is read, and what is known here decides what
         from backup.writing.apart import reading_apart  # most nights need none
 
-        return reading_apart(sources, scratch, self._now, self._host.id_key)
+        return reading_apart(sources, scratch, self._now)
 
     def _take(self, source: Source, scratch: Path, reading: "Reading | None") -> bool:
         counts = self._taker.counts

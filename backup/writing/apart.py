@@ -24,8 +24,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from blake3 import blake3
-
 from backup.errors import BackupError
 from backup.forking import may_fork
 from backup.format.canonical import to_path_text
@@ -36,16 +34,16 @@ from backup.sources.file_content import FileContent
 from backup.writing.entries import metadata_text
 from backup.writing.places import Vector
 
-_SLOTS = 8
+_SLOTS = 12
 _SLOT_BYTES = 2 * 1024 * 1024  # the longest path with the most attributes takes less
 _BATCH_BYTES = 512 * 1024
 _SIZES = struct.Struct("<QQ")  # of a slot's value and of the data behind it
 _NUMBER = struct.Struct("<Q")
 
 
-# A path that needs nothing more: path, metadata, size, stat vector, id of its content or "".
-# The content lies behind that of the row before.
-ReadRow = tuple[bytes, str, int, Vector | None, str]
+# A path that needs nothing more: path, metadata, size, stat vector.
+# Its content lies behind that of the row before.
+ReadRow = tuple[bytes, str, int, Vector | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +149,7 @@ class Reading:
 
 @contextmanager
 def reading_apart(
-    sources: Sequence[Source], scratch: Path, now: Callable[[], datetime], id_key: bytes
+    sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
 ) -> Iterator[Reading | None]:
     """Start the process, and end it with the block; None where there can be none or need be none.
 
@@ -164,7 +162,7 @@ def reading_apart(
     memory = memoryview(mmap.mmap(-1, _SLOTS * _SLOT_BYTES))
     pid = os.fork()
     if not pid:
-        _serve(_Far(theirs, memory), sources, scratch, now, id_key)
+        _serve(_Far(theirs, memory), sources, scratch, now)
     theirs.close()
     try:
         yield Reading(_Line(ours, memory), sources)
@@ -284,7 +282,6 @@ def _serve(
     sources: Sequence[Source],
     scratch: Path,
     now: Callable[[], datetime],
-    id_key: bytes,
 ) -> NoReturn:
     """Read what is asked for until nobody asks, and leave without any of the parent's clean-up."""
     status = 1
@@ -297,7 +294,7 @@ def _serve(
             source = sources[far.asked()]
             try:
                 with source.opened(scratch, now) as opened:
-                    _read(opened, far, id_key)
+                    _read(opened, far)
                     _tell_left_out(opened.left_out, far)
                     far.send(None)
             except BackupError as error:
@@ -311,7 +308,7 @@ def _serve(
         os._exit(status)
 
 
-def _read(source: OpenSource, far: _Far, id_key: bytes) -> None:
+def _read(source: OpenSource, far: _Far) -> None:
     prefix = source.name.encode() + b"/"
     source.read_along()
     for item in source.scan_expecting():
@@ -319,8 +316,7 @@ def _read(source: OpenSource, far: _Far, id_key: bytes) -> None:
             found, data = item.found, item.data
             path = prefix + found.path if found.path else prefix[:-1]
             text = metadata_text(path, found, item.xattrs, len(data))
-            blob_id = blake3(data, key=id_key).hexdigest() if data else ""
-            far.add((path, text, len(data), found.vector, blob_id), data, "file")
+            far.add((path, text, len(data), found.vector), data, "file")
         elif isinstance(item, Unread):
             far.send(item)
         elif isinstance(item, Found) and item.kind == "file":
@@ -328,7 +324,7 @@ def _read(source: OpenSource, far: _Far, id_key: bytes) -> None:
         elif isinstance(item, Found):
             path = prefix + item.path if item.path else prefix[:-1]
             text = metadata_text(path, item, source.xattrs(item), 0)
-            far.add((path, text, 0, item.vector, ""), b"", item.kind)
+            far.add((path, text, 0, item.vector), b"", item.kind)
 
 
 def _tell_left_out(left_out: LeftOut, far: _Far) -> None:

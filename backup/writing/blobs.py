@@ -66,16 +66,13 @@ class BlobSink:
         self.new_bytes = 0  # of blobs that were not stored before, as they are
         self.dense_bytes = 0  # of those, what hardly compressed
 
-    def add(self, data: bytes) -> Ref:
+    def add(self, data: bytes | memoryview) -> Ref:
         """Store a blob of at most 8 MiB, unless it is stored already."""
-        return self.add_as(data, self.id_of(data))
-
-    def add_as(self, data: bytes | memoryview, blob_id: str) -> Ref:
-        """The same of a blob whose id is known."""
+        blob_id = self.id_of(data)
         known = self._pending.get(blob_id) or self._find(blob_id)
         return self._add_new(data, blob_id, self._level) if known is None else known
 
-    def id_of(self, data: bytes) -> str:
+    def id_of(self, data: bytes | memoryview) -> str:
         """The id that a blob has."""
         return blake3(data, key=self._id_key).hexdigest()
 

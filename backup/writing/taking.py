@@ -160,12 +160,12 @@ class Taker:
             yield
 
     def _take_batch(self, batch: "Batch") -> None:
-        add_blob, add_row = self._sink.add_as, self._builder.add
+        add_blob, add_row = self._sink.add, self._builder.add
         begin = 0
-        for path, text, size, vector, blob_id in batch.rows:
+        for path, text, size, vector in batch.rows:
             row = Row(path=path, text=text, size=size, vector=vector)
             if size:
-                row.blobs.append(add_blob(batch.data[begin : begin + size], blob_id))
+                row.blobs.append(add_blob(batch.data[begin : begin + size]))
                 begin += size
             add_row(row)
         counts = self.counts

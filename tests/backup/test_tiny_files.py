@@ -35,15 +35,15 @@ def test_what_waits_for_its_pack_does_not_grow_with_the_files(
         (tmp_path / "before/note").write_text("what there was")
         site.back_up(tmp_path / "before")
     waiting = 0
-    add = BlobSink.add_as
+    add = BlobSink.add
 
-    def counted(sink: BlobSink, data: bytes, blob_id: str) -> Ref:
+    def counted(sink: BlobSink, data: bytes | memoryview) -> Ref:
         nonlocal waiting
-        ref = add(sink, data, blob_id)
+        ref = add(sink, data)
         waiting = max(waiting, len(sink._pending))
         return ref
 
-    monkeypatch.setattr(BlobSink, "add_as", counted)
+    monkeypatch.setattr(BlobSink, "add", counted)
     assert site.back_up(tiny).complete
     assert 64 <= waiting <= 300
     assert len(list(site.vault.list("w/desk-1/p/"))) > FILES // 100
