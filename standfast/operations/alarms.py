@@ -29,6 +29,7 @@ from standfast.records import EffectState, Json, JsonObject
 
 RAISED, OVER, FAILED = "raised", "over", "failed"
 VAULT_DAMAGED = "vault"
+LOCKS_WRONG = "locks"
 
 _KIND = "alarm"
 _AGAIN_AFTER = timedelta(hours=1)
@@ -39,7 +40,7 @@ _HOUR = timedelta(hours=1)
 class Alarm:
     """One thing that is wrong, or right; what is to be told of it is decided by what was told."""
 
-    subject: str  # such as "freshness.SET", "jump.SET", "vault" or "drill.SET"
+    subject: str  # such as "freshness.SET", "jump.SET", "vault", "locks" or "drill.SET"
     shown: str  # the set or the vault, for people
     is_raised: bool
     values: JsonObject  # of the template
@@ -90,6 +91,16 @@ def damaged(*, is_damaged: bool) -> Alarm:
         shown="vault",
         is_raised=is_damaged,
         values={"is_damaged": is_damaged},
+    )
+
+
+def unlocked(*, is_unlocked: bool) -> Alarm:
+    """The alarm of a vault in which a verification found objects not locked as they must be."""
+    return Alarm(
+        subject=LOCKS_WRONG,
+        shown="vault",
+        is_raised=is_unlocked,
+        values={"is_unlocked": is_unlocked},
     )
 
 

@@ -55,7 +55,7 @@ class SetStatus:
 class AlarmStatus:
     """An alarm about backups that is not over."""
 
-    what: str  # "freshness", "jump", "vault", "keep", "look", "read" or "drill"
+    what: str  # "freshness", "jump", "vault", "locks", "keep", "look", "read" or "drill"
     set_name: str  # empty for the vault
     since: datetime
     is_told: bool  # it reached somebody
@@ -67,6 +67,7 @@ class AlarmStatus:
             "freshness": f"{self.set_name}: the newest complete recovery point is too old",
             "jump": f"{self.set_name}: a night changed far more than usual; ask who did it",
             "vault": "the vault: a verification found damage",
+            "locks": "the vault: objects in it are not locked as they must be",
             "keep": "the keeper's run does not come; without it locks run out",
             "look": "the vault: the scheduled verification does not come",
             "read": "the vault: the verification that reads all of it does not come",

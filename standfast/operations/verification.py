@@ -20,6 +20,7 @@ from pathlib import Path
 from backup.checking.sampling import DAMAGE, Sample, sample_for
 from backup.records import Finding, VerifyReport
 from backup.verify import verify as verify_repository
+from standfast.continuity.moments import newest_first
 from standfast.errors import ExitStatus, UsageError
 from standfast.ledger.run_row import RunRow
 from standfast.operations.backup_witness import append_heads, read_heads
@@ -192,7 +193,7 @@ def verify(
         witness, torn = read_heads(place.config.backup.witness)
         vault = vault_of(place)
         is_keyed = identity_file is not None or sample is not None
-        runs = place.ledger.runs.all("verify", VAULT)
+        runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
         report = verify_repository(
             vault,
             keys=keys_of(place),
@@ -224,9 +225,18 @@ def verify(
 
 
 def locks_right_at(runs: Sequence[RunRow]) -> datetime | None:
-    """Give when the newest verification that looked at locks began, if it found them right."""
+    """Give when the newest verification that looked at locks began, if all it asked for was right.
+
+    `runs` are newest first.
+    """
     last = next((run for run in runs if run.summary.get("locks")), None)
     return last.started_at if last is not None and last.summary["locks"]["is_right"] else None
+
+
+def are_locks_wrong(runs: Sequence[RunRow]) -> bool:
+    """Did the newest verification, newest first, that could tell find a lock wrong?"""
+    seen = (locks for run in runs if (locks := run.summary.get("locks")))
+    return next((bool(one["wrong"]) for one in seen if one["wrong"] or one["is_right"]), False)
 
 
 def open_damage(runs: Sequence[RunRow], cleared: Sequence[str] = ()) -> OpenDamage | None:

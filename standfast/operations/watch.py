@@ -5,8 +5,9 @@ Rules
 - Runs whose process died are marked failed, and what dead drills left behind is destroyed.
 - A set whose scheduled backup did not come is named, with the age of its last good one.
 - People are told, once, of a set whose newest complete point is too old, of a night that changed
-  far more than usual, of a damaged vault, and of a keeper, a verification or a drill that does not
-  come; and once that it is over. Legal clocks remind them.
+  far more than usual, of a damaged vault, of objects in it that are not locked as they must be, and
+  of a keeper, a verification or a drill that does not come; and once that it is over. Legal
+  clocks remind them.
 - One incident's fault stops nothing else; it is named.
 """
 
@@ -16,7 +17,7 @@ from datetime import timedelta
 
 from standfast.continuity.moments import newest_first
 from standfast.errors import ConfigurationError, ExitStatus, StandfastError
-from standfast.operations.alarms import Alarm, damaged, jumped, stale, tell
+from standfast.operations.alarms import Alarm, damaged, jumped, stale, tell, unlocked
 from standfast.operations.backup_outcomes import SetAge
 from standfast.operations.backups import newest_jumps, set_age
 from standfast.operations.drills import destroy_leftovers
@@ -26,7 +27,7 @@ from standfast.operations.place import Place
 from standfast.operations.reminders import reminders
 from standfast.operations.run_record import bury_dead_runs
 from standfast.operations.upkeep import lateness
-from standfast.operations.verification import VAULT, open_damage
+from standfast.operations.verification import VAULT, are_locks_wrong, open_damage
 from standfast.records import Json
 
 # A nightly run that has not begun an hour after its time has not merely queued.
@@ -128,6 +129,7 @@ def _alarms(place: Place, fresh: Sequence[Freshness]) -> Iterator[Alarm]:
             yield jumped(name, *found)
     runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
     yield damaged(is_damaged=open_damage(runs) is not None)
+    yield unlocked(is_unlocked=are_locks_wrong(runs))
     yield from reminders(place)
 
 

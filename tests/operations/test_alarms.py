@@ -17,7 +17,7 @@ from standfast.operations.freshness import freshness
 from standfast.operations.place import Place
 from standfast.operations.run_record import bury_dead_runs, recorded
 from standfast.operations.status import Status, look
-from standfast.operations.verification import verify
+from standfast.operations.verification import VAULT, verify
 from standfast.operations.watch import keep_watch
 from tests.operations.backup_place import NOW, SERVICE, furnish, place_at
 from tests.operations.places import enrol_people
@@ -174,6 +174,7 @@ def test_a_check_by_a_clock_that_stood_ahead_clears_no_damage_that_came_after(ni
     night.forward(days=-400)
     damage_a_pack(night.folder)
     assert verify(night.place, True).exit_status is ExitStatus.DAMAGED
+    assert verify(night.place).open_damage is not None, "a look that cannot see it says so"
     assert "vault" in [alarm.shown for alarm in keep_watch(night.place, "direct").told]
 
 
@@ -213,6 +214,31 @@ def test_damage_is_told_once_and_once_when_it_is_gone(night: Night) -> None:
     verify(night.place, read=True)
     keep_watch(night.place, "direct")
     assert night.mails[2:] == both("Backup alarm over: vault")
+
+
+def test_locks_that_are_wrong_are_told_once_and_once_when_they_are_right(night: Night) -> None:
+    def seen(*, wrong: int = 0, unknown: int = 0) -> list[str]:
+        """What a verification of a bucket leaves in the ledger, and what the watch tells then."""
+        night.forward(minutes=1)
+        locks = {"wrong": wrong, "unknown": unknown, "is_right": not (wrong or unknown)}
+        with recorded(night.place, "verify", VAULT, "direct") as run:
+            run.ends("done", {"saw": ["looking"], "found": [], "locks": locks})
+        return [alarm.subject for alarm in keep_watch(night.place, "direct").told]
+
+    run_backup(night.place, "main", "direct")
+    assert seen(unknown=3) == []
+    assert seen(wrong=2) == ["locks"]
+    assert night.mails == both("Backup alarm: vault")
+    assert "not locked as they must be" in night.newest_text
+    assert "found damage" not in night.newest_text
+    (alarm,) = night.status().alarms
+    assert "not locked" in alarm.sentence
+    verify(night.place)  # where nothing is locked it says nothing of locks
+    assert seen(unknown=3) == [], "unknown is neither wrong nor over"
+    assert seen(wrong=1) == []
+    assert seen() == ["locks"]
+    assert night.mails[2:] == both("Backup alarm over: vault")
+    assert night.status().alarms == ()
 
 
 def rewrite(folder: Path) -> None:
