@@ -126,7 +126,7 @@ class _OpenBase(OpenSource):
         except SourceFailed as error:
             failure = error
         if self._spool is not None:
-            yield from self._spool.scan(_WAL)
+            yield from self._spool.scan(self.name, _WAL)
         if failure is not None:
             raise failure
         self.is_whole = True

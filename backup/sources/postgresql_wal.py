@@ -98,7 +98,7 @@ class _OpenWal(OpenSource):
         self._problem = problem
 
     def _scan(self) -> Iterator[Found | Unread]:
-        yield from self._spool.scan(b"")
+        yield from self._spool.scan(self.name, b"")
         if self._problem is not None:
             yield Unread(path=self.name, reason=self._problem)
 

@@ -3,6 +3,8 @@
 - Whole segments, histories of time lines and of backups are given, and what `pg_receivewal` is
   still writing (`.partial`); everything else, such as a copy under way, is not looked at.
 - A `.partial` grows while it is read, and that is well: the log's reader stops where it ends.
+- A segment that lacks between others is told: the log cannot be replayed beyond it, and whoever
+  restores would be the first to notice.
 - `prune` removes what was given whole, lies before a segment and is still as it was given: not what
   could not be read, and neither a `.partial` nor a file that was added to since, of which the point
   has the beginning only.  Nothing else removes anything.
@@ -11,10 +13,12 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
+from backup.records import Unread
 from backup.sources import Content, Found
 from backup.sources.file_content import FileContent
 from backup.sources.status import found_from_status
@@ -23,6 +27,12 @@ _WAL = re.compile(r"[0-9A-F]{8}(?P<segment>[0-9A-F]{16})(\.partial|\.[0-9A-F]{8}
 _SEGMENT = re.compile(r"[0-9A-F]{24}")
 _HISTORY = re.compile(r"[0-9A-F]{8}\.history")
 _TIMELINE_DIGITS = 8
+_FILE_DIGITS = 8
+_LEAST_SEGMENT_BYTES = 1024 * 1024  # `--wal-segsize` of initdb: a power of two, to 1 GiB
+_LACKS = (
+    "is not there, and later segments are: beyond it the log cannot be replayed. See what archives"
+    " the log; the next base backup makes up for it"
+)
 _Vector = tuple[int, int, int, int]
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -33,12 +43,22 @@ class WalSpool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._given: dict[str, _Vector] = {}  # what is in the point whole, and how it looked
+        self._segment_bytes = 0
 
-    def scan(self, below: bytes) -> Iterator[Found]:
-        """Give the folder as `below`, which is b"" or ends with a slash, and what is in it."""
+    def scan(self, source: str, below: bytes) -> Iterator[Found | Unread]:
+        """Give the folder as `below`, which is b"" or ends with a slash, and what is in it.
+
+        What lacks of it is told in the name of the source.
+        """
         self._given.clear()
         yield found_from_status(below.removesuffix(b"/"), self.folder.stat(), None)
-        for name in sorted(os.listdir(self.folder)):  # noqa: PTH208 - names, not paths
+        names = sorted(os.listdir(self.folder))  # noqa: PTH208 - names, not paths
+        yield from self._given_of(names, below)
+        for name in _lacking(names, self._segment_bytes):
+            yield Unread(path=f"{source}/{below.decode()}{name}", reason=_LACKS)
+
+    def _given_of(self, names: Sequence[str], below: bytes) -> Iterator[Found]:
+        for name in names:
             if not (_WAL.fullmatch(name) or _HISTORY.fullmatch(name)):
                 continue
             try:
@@ -49,6 +69,8 @@ class WalSpool:
                 # Also when it is not read now: unchanged, it is in the point as it was read before.
                 if not name.endswith(".partial"):
                     self._given[name] = _vector(status)
+                if _SEGMENT.fullmatch(name):
+                    self._segment_bytes = status.st_size
                 yield found_from_status(below + name.encode(), status, None)
 
     @contextmanager
@@ -95,6 +117,18 @@ class WalSpool:
                 if _vector(path.lstat()) == vector:
                     path.unlink()
         self._given.clear()
+
+
+def _lacking(names: Iterable[str], segment_bytes: int) -> Iterator[str]:
+    """The first segment that lacks of each gap, by the names alone: what is pruned now is none."""
+    per_file = 0x1_0000_0000 // max(segment_bytes, _LEAST_SEGMENT_BYTES)
+    for before, name in pairwise(name for name in names if _SEGMENT.fullmatch(name)):
+        timeline = before[:_TIMELINE_DIGITS]
+        number = int(before[-_FILE_DIGITS:], 16) + 1
+        file = int(before[_TIMELINE_DIGITS:-_FILE_DIGITS], 16) + number // per_file
+        following = f"{timeline}{file:08X}{number % per_file:08X}"
+        if name.startswith(timeline) and name != following:
+            yield following
 
 
 def _vector(status: os.stat_result) -> _Vector:

@@ -12,6 +12,7 @@ from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, Source
 from backup.sources.wal_spool import WalSpool
 from tests.backup.site import Site
+from tests.backup.trees import KIB
 
 FIRST, SECOND, LATER = ("0" * 23 + digit for digit in "129")
 
@@ -36,7 +37,7 @@ class _OpenSpooled(OpenSource):
         self._spool = spool
 
     def _scan(self) -> Iterator[Found | Unread]:
-        yield from self._spool.scan(b"")
+        yield from self._spool.scan(self.name, b"")
 
     def read(self, found: Found) -> AbstractContextManager[Content]:
         return self._spool.read(found)
@@ -107,3 +108,56 @@ def test_what_is_still_received_is_not_pruned(site: Site, folder: Path) -> None:
     assert site.back_up(source).files == 2
     source.spool.prune(LATER)
     assert names(folder) == [f"{FIRST}.partial"]
+
+
+def made_of(folder: Path, *names: str, size: int = 16 * 1024 * KIB) -> Path:
+    """A folder of segments, all of them holes."""
+    folder.mkdir()
+    for name in names:
+        with (folder / name).open("wb") as file:
+            file.truncate(size)
+    return folder
+
+
+LOG_2 = "0000000200000001"
+
+
+@pytest.mark.parametrize(
+    ("there", "size", "lacking"),
+    [
+        ([f"{LOG_2}000000FE", f"{LOG_2}000000FF", "000000020000000200000000"], 16384, []),
+        ([f"{LOG_2}000000FE", "000000020000000200000000"], 16384, [f"{LOG_2}000000FF"]),
+        ([f"{LOG_2}000000FF", "000000020000000200000001"], 16384, ["000000020000000200000000"]),
+        ([f"{LOG_2}00000003", "000000020000000200000000"], 1024 * 1024, []),
+        ([f"{LOG_2}00000001", f"{LOG_2}00000003", f"{LOG_2}00000009"], 16384,
+         [f"{LOG_2}00000002", f"{LOG_2}00000004"]),
+        # Another time line goes on where that one was left.
+        ([f"{LOG_2}00000001", "000000030000000100000001", "00000003.history"], 16384, []),
+        # What is still received, and the label of a base, are no segments.
+        ([f"{LOG_2}00000001", f"{LOG_2}00000001.00000028.backup", f"{LOG_2}00000009.partial"],
+         16384, []),
+    ],
+)  # fmt: skip
+def test_a_segment_that_lacks_between_others_makes_the_point_partial(
+    site: Site, tmp_path: Path, there: list[str], size: int, lacking: list[str]
+) -> None:
+    folder = made_of(tmp_path / "spool", *there, size=size * KIB)
+    result = site.back_up(_Spooled(folder))
+    assert [item.path for item in result.unread] == [f"log/{name}" for name in lacking]
+    assert result.complete is not bool(lacking)
+    assert all("cannot be replayed" in item.reason for item in result.unread)
+    assert site.restore(result.point, tmp_path / "out").problems == ()
+    assert names(tmp_path / "out" / "log") == sorted(there)
+
+
+def test_what_is_pruned_while_the_folder_is_read_lacks_nowhere(site: Site, tmp_path: Path) -> None:
+    segments = [f"{LOG_2}0000000{number}" for number in range(1, 7)]
+    folder = made_of(tmp_path / "spool", *segments)
+    found = WalSpool(folder).scan("log", b"")
+    given = [next(found) for _ in range(3)]  # the folder, and two segments
+    for name in segments[:4]:
+        (folder / name).unlink()
+    given += found
+    assert [item.path for item in given] == [
+        b"", *(name.encode() for name in (*segments[:2], *segments[4:]))
+    ]  # fmt: skip
