@@ -13,6 +13,7 @@ Rules
 """
 
 import json
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -252,16 +253,22 @@ def objection(
 
 
 def accounts_of(inputs: JsonObject) -> set[str]:
-    """Give every account that inputs name, as far as case does not matter."""
+    """Give every account that inputs name, as `folded` writes it."""
     lists = [value for value in inputs.values() if isinstance(value, list)]
-    return {name.casefold() for names in lists for name in names if isinstance(name, str)}
+    return {folded(name) for names in lists for name in names if isinstance(name, str)}
 
 
 def _spellings(accounts: Sequence[str]) -> set[str]:
     """Give the ways to name these accounts: with their directory, and without."""
-    return {
-        name.casefold() for account in accounts for name in (account, account.partition(":")[2])
-    }
+    return {folded(name) for account in accounts for name in (account, account.partition(":")[2])}
+
+
+def folded(name: str) -> str:
+    """Write a name as whoever compares two must: without its case, and an é as one letter.
+
+    Before a directory is asked: most take for one what this does, and none locks by it.
+    """
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _standing_objection(

@@ -7,7 +7,7 @@ Rules
   a message costs the same with one open incident and with thousands.
 - One that gave any of these accounts back is not repeated: somebody who comes back is to be kept
   out anew, and what joins adds only accounts that are new.
-- Accounts are compared without their case; what is new is added after what was there.
+- Accounts are compared as `approvals.folded` writes them; what is new comes after what was there.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, exists, select
 
-from standfast.ledger.approvals import accounts_of
+from standfast.ledger.approvals import accounts_of, folded
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import LOCKS
 from standfast.ledger.tables import effect, incident, incident_subject
@@ -79,9 +79,7 @@ def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
             there = before.get(name)
             old = there if isinstance(there, list) else []
             known_names = accounts_of({name: old})
-            new = [
-                one for one in value if isinstance(one, str) and one.casefold() not in known_names
-            ]
+            new = [one for one in value if isinstance(one, str) and folded(one) not in known_names]
             merged[name] = [*old, *new]
             added += len(new)
     if added:
@@ -139,7 +137,7 @@ def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
     """Give every account that inputs name, in each spelling that a directory may have for it."""
     lists = [value for value in inputs.values() if isinstance(value, list)]
     said = {name for names in lists for name in names if isinstance(name, str)}
-    spelt = {way for name in said for way in (name, name.lower(), name.casefold())}
+    spelt = {way for name in said for way in (name, name.lower(), folded(name))}
     bare = [name for name in spelt if name.partition(":")[0] not in directories]
     return [*spelt, *(f"{where}:{name}" for where in directories for name in bare)]
 

@@ -21,7 +21,7 @@ from typing import cast
 
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Refused, UsageError
-from standfast.ledger.approvals import Question
+from standfast.ledger.approvals import Question, folded
 from standfast.ledger.effects import Draft
 from standfast.ledger.people import Person
 from standfast.operations.pages import page, target_of
@@ -140,9 +140,9 @@ def _about(state: State) -> Set[str]:
 
 
 def _written(accounts: Iterable[str]) -> Set[str]:
-    """Give each account as it stands, and without its directory; case aside."""
-    folded = [name.casefold() for name in accounts]
-    return {*folded, *(name.partition(":")[2] for name in folded if ":" in name)}
+    """Give each account as it stands, and without its directory; the way of writing aside."""
+    names = [folded(name) for name in accounts]
+    return {*names, *(name.partition(":")[2] for name in names if ":" in name)}
 
 
 def _paged(place: Place, asked: Question) -> set[str]:

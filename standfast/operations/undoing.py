@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, Refused, UsageError
+from standfast.ledger.approvals import folded
 from standfast.ledger.effects import Draft, EffectRow
 from standfast.ledger.incidents import Expansion, IncidentRow
 from standfast.operations.place import Place
@@ -188,9 +189,9 @@ def _undoable(
     by_name: dict[str, list[EffectRow]] = {}
     for row in acts:
         for name in {row.target, row.target.partition(":")[2]}:
-            for spelling in {name, name.casefold()}:
+            for spelling in {name, folded(name)}:
                 by_name.setdefault(spelling, []).append(row)
-    targets = [name if name in by_name else name.casefold() for name in targets]
+    targets = [name if name in by_name else folded(name) for name in targets]
     missing = [name for name in targets if name not in by_name]
     if missing:
         raise UsageError(

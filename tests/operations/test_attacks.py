@@ -184,6 +184,26 @@ def test_who_is_named_in_the_inputs_approves_nothing_before_the_lock_either(
     assert objection(case, "kim", ["duty-manager"], place.clock()) == ""
 
 
+def test_no_way_of_writing_a_letter_hides_whose_account_it_is(tmp_path: Path) -> None:
+    """An é of two letters is what some keyboards type, and nothing shows it."""
+    twins = Twins(directory=Folding("agents", {"jos\u00e9": True}))
+    with twin_place(tmp_path, "sqlite:///ledger.db", twins) as place:
+        enrol_person(
+            place,
+            name="jose",
+            full_name="Jos\u00e9",
+            mail="jose@example.com",
+            roles=["duty-manager"],
+            accounts=["agents:jos\u00e9"],
+            passphrase="forty quiet windows",
+        )
+        case = place.open("account-takeover", ["agents:Jose\u0301"])
+        objection = place.ledger.steps.objection
+        assert "among the targets" in objection(case, "jose", [], place.clock())
+        place.advance(case)
+        assert undoing.plan_undo(place, case, targets=["agents:jose\u0301"]).restores == 1
+
+
 def test_retrying_pages_that_failed_starts_no_step_that_waits_for_approval(
     place: TwinPlace,
 ) -> None:
