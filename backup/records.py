@@ -204,11 +204,15 @@ class Sampled:
             return "there is no content to draw from"
         # A hair more, so that 0.29 × 1,000 is 290 and not 289.999….
         certainty = min(int(self.confidence * 1000 + 1e-9) / 10, 99.9)
+        from decimal import Decimal  # most commands draw no sample
+
+        # Of a small share its first digits count: it must not come to nothing.
+        percent = format(Decimal(f"{100 * self.damage:.4g}"), "f")
         return (
             f"{self.pieces:,} pieces of content were drawn at random and opened: if"
-            f" {self.damage:.4%} or more of it were damaged, this would have found it with"
+            f" {percent}% or more of it were damaged, this would have found it with"
             f" {certainty:.1f}% certainty"
-        ).replace(".0000%", "%")
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

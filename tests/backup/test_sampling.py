@@ -40,8 +40,17 @@ def test_the_confidence_is_said_and_never_rounded_up() -> None:
         " this would have found it with 99.3% certainty"
     )
     sure = Sampled(pieces=9, content_bytes=10, damage=0.005, confidence=0.99999).sentence
-    assert "0.5000% or more" in sure
+    assert "0.5% or more" in sure
     assert "99.9%" in sure
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(1e-7, "0.00001%"), (1 / 3, "33.33%"), (0.999, "99.9%"), (1e-9, "0.0000001%")],
+)
+def test_no_share_of_damage_is_said_to_be_nothing(damage: float, said: str) -> None:
+    sampled = Sampled(pieces=9, content_bytes=10, damage=damage, confidence=0.5)
+    assert f"if {said} or more" in sampled.sentence
 
 
 @pytest.mark.parametrize(
