@@ -271,6 +271,17 @@ class TestUnknown:
         assert f"nor those of {len(packs) - 1} others" in problem
         assert "(the right) was refused" in problem
 
+    def test_a_store_that_tells_some_is_asked_for_all_the_others(self, locked: KeptSite) -> None:
+        vault = vault_of(locked)
+        for number in range(1000):
+            vault.put(pack_name(WRITER, f"{number:064x}"), b"of a run that goes on")
+        asked = self.refusing(locked, lambda name: name.startswith("pub/"))
+        report = look(locked)
+        public = [name for name in vault.names() if name.startswith("pub/")]
+        assert sorted(asked) == vault.names()
+        assert seen(report).unknown == len(public)
+        assert seen(report).looked_at == len(asked) - len(public)
+
     def test_a_store_that_tells_nothing_is_not_asked_for_every_object(
         self, locked: KeptSite
     ) -> None:
@@ -310,14 +321,17 @@ def test_a_bounded_number_is_asked_for_at_once_and_progress_is_told(locked: Kept
     for number in range(600):
         vault.put(pack_name(WRITER, f"{number:064x}"), b"of a run that goes on")
     guard, together = threading.Lock(), threading.Barrier(8)
-    now, most, calls, told = 0, 0, 0, list[Progress]()
+    now, most, calls, threads, told = 0, 0, 0, 0, list[Progress]()
 
     def slowly(name: str) -> Retention | None:
-        nonlocal now, most, calls
+        nonlocal now, most, calls, threads
+        pool, _, _ = threading.current_thread().name.rpartition("_")
         with guard:
             calls, now = calls + 1, now + 1
             most = max(most, now)
             waits = calls <= 8
+            mine = [one for one in threading.enumerate() if one.name.startswith(f"{pool}_")]
+            threads = max(threads, len(mine))
         if waits:
             together.wait(timeout=60)  # until eight are under way
         with guard:
@@ -326,7 +340,7 @@ def test_a_bounded_number_is_asked_for_at_once_and_progress_is_told(locked: Kept
 
     vault._lock_of = slowly  # type: ignore[method-assign]
     verify(vault, now=locked.clock, progress=told.append)
-    assert most == 8
+    assert (most, threads) == (8, 8)
     assert len(told) == 3
     assert {one.phase for one in told} == {"verifying"}
 

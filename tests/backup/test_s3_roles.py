@@ -353,6 +353,18 @@ class TestPolicies:
             },
         }  # fmt: skip
 
+    def test_the_verifier_sees_every_lock_and_changes_none(self) -> None:
+        found = self.statements("verifier")
+        sees = found["ReadEveryVersionAndItsLock"]
+        assert (sees["Effect"], sees["Resource"]) == ("Allow", "arn:aws:s3:::vault/*")
+        assert "s3:GetObjectRetention" in sees["Action"]
+        refused = found["NeverWriteOrTakeAway"]
+        assert (refused["Effect"], refused["Resource"]) == ("Deny", "arn:aws:s3:::vault/*")
+        assert {"s3:PutObjectRetention", "s3:PutObjectLegalHold"} <= set(refused["Action"])
+        assert self.allowed("verifier") & {"s3:GetObjectRetention", "s3:PutObjectRetention"} == {
+            "s3:GetObjectRetention"
+        }
+
     def test_a_prefix_stands_before_every_name(self) -> None:
         for role in (*WITH_A_POLICY, "bucket"):
             text = json.dumps(policy(role, prefix="call-centre/"))
