@@ -291,7 +291,7 @@ def _standing_objection(
     refuse_forged_incident(core, case_)
     if name == case_["opened_by"]:
         return f"{name!r} opened the incident; somebody else must approve"
-    if why := _puppet(core, connection, who, case_["opened_by"]):
+    if why := _puppet(core, connection, who, case_):
         return why
     if is_fresh(who, now):
         return f"{name!r} was enrolled less than a day ago and cannot approve yet"
@@ -305,12 +305,16 @@ def _standing_objection(
     return ""
 
 
-def _puppet(core: Core, connection: Connection, who: RowMapping, opened_by: str) -> str:
-    """Say that the requester enrolled them, or enrolled who did, and so on; or nothing."""
-    name, one, seen = who["name"], who, set[str]()
+def _puppet(core: Core, connection: Connection, who: RowMapping, case_: RowMapping) -> str:
+    """Say that the requester enrolled them, or enrolled who did, and so on; or nothing.
+
+    Of a requester who did not sign in only the first is said: nobody could approve, where all are
+    enrolled from one terminal, and one more has to anyhow.
+    """
+    name, one, seen, opened_by = who["name"], who, set[str](), case_["opened_by"]
     while not one["is_founding"] and one["name"] not in seen:
         seen.add(one["name"])
-        if one["enrolled_by"] == opened_by:
+        if one["enrolled_by"] == opened_by and (one is who or case_["is_signed"]):
             how = "by" if one is who else f"by {one['name']!r}, and they by"
             return f"{name!r} was enrolled {how} {opened_by!r}, who opened the incident"
         above = select(person).where(person.c.name == one["enrolled_by"])

@@ -148,6 +148,17 @@ def test_who_was_enrolled_by_somebody_whom_the_requester_enrolled_does_not_appro
     decide(ledger, _asking(ledger, opened_by="otto"), "ben")
 
 
+def test_where_all_were_enrolled_from_one_terminal_somebody_approves_what_is_opened_there(
+    ledger: Ledger,
+) -> None:
+    enrol(ledger, "ann", enrolled_by="os:desk", now=FOUNDED + timedelta(days=2))
+    enrol(ledger, "ben", enrolled_by="ann", now=FOUNDED + timedelta(days=2))
+    incident = open_incident(ledger, opened_by="os:desk", is_signed=False)
+    begin(ledger, incident, drafts(REVOKE, "alice"), needs=1)
+    _refused(ledger, incident, "ann", "'ann' was enrolled by 'os:desk', who opened")
+    decide(ledger, incident, "ben")
+
+
 def test_people_who_enrolled_each_other_are_no_endless_chain(
     ledger: Ledger, intruder: Intruder
 ) -> None:
