@@ -140,7 +140,8 @@ def accept(
 ) -> ExitStatus:
     """Go on with what is done of a step.
 
-    What needs the step may begin, although some of its targets were not done.
+    What needs the step may begin, although some of its targets were not done, or cannot be looked
+    up now: that goes on by itself.
     """
     from standfast.operations.decisions import accept as keep_accepted
 

@@ -73,6 +73,19 @@ def is_begun() -> Any:
     )
 
 
+def only_in_doubt() -> Any:
+    """Of a step: is all that is not at its end unknown, and something is?"""
+    of_step = and_(
+        effect.c.incident == step.c.incident,
+        effect.c.step == step.c.name,
+        effect.c.round == step.c.round,
+        effect.c.verb != PAGE,
+    )
+    moving = effect.c.state.in_(("planned", "submitting"))
+    unknown = effect.c.state == "unknown"
+    return and_(exists().where(of_step, unknown), ~exists().where(of_step, moving))
+
+
 def may_run(now: datetime | BindParameter[Any]) -> Any:
     """Is it begun, and its abort window over?"""
     return and_(

@@ -19,6 +19,7 @@ from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import approvals
 from standfast.ledger.approvals import Question
 from standfast.ledger.core import Core
+from standfast.ledger.effect_rules import only_in_doubt
 from standfast.ledger.incidents import answer_place
 from standfast.ledger.tables import approval, step
 from standfast.ledger.vault import INSTALLATION
@@ -153,14 +154,29 @@ class Words:
             write.tell(step=step_name, round=found.round)
 
     def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Let a step that was not wholly done go on as it is, because a person says so."""
+        """Let a step that was not wholly done go on as it is, because a person says so.
+
+        One that only waits for what is looked up again ends by that; the looks go on, and what they
+        show not to have happened is still to be done. UsageError while more of it is under way.
+        """
         with self._core.write(
             actor=actor, subject=incident_id, action="step.accepted", now=now
         ) as write:
             found = _latest(write.connection, incident_id, step_name)
-            if found is None or found.ended_at is None:
+            key = (incident_id, step_name, found.round if found else 0)
+            if found is None or not (
+                write.update(step, key, step.c.ended_at.is_not(None), is_accepted=True)
+                or write.update(
+                    step,
+                    key,
+                    step.c.state == StepState.RUNNING.value,
+                    only_in_doubt(),
+                    state=StepState.PARTIAL.value,
+                    ended_at=now,
+                    is_accepted=True,
+                )
+            ):
                 raise UsageError(f"step {step_name!r} of {incident_id} has not ended")
-            write.update(step, (incident_id, step_name, found.round), is_accepted=True)
             write.tell(step=step_name, round=found.round)
 
 

@@ -221,7 +221,8 @@ def _while_busy(state: State) -> str:
             )
     for view in views:
         if _is_under_way(view):
-            return f"Nothing to do now: `{view.step}` is running, {tally(view.counts)}."
+            running = f"Nothing to do now: `{view.step}` is running, {tally(view.counts)}."
+            return running if view.counts.under_way else f"{running} {_looked_up(state, view)}"
     for view in views:
         if view.state is StepState.WAITING and view.due_at:
             until = minute(view.due_at, state.time_zone)
@@ -230,6 +231,14 @@ def _while_busy(state: State) -> str:
         f"The next step begins when a runner picks up {state.incident}: a `standfast serve`, or "
         f"`standfast incident resume {state.incident}`."
     )
+
+
+def _looked_up(state: State, view: StepView) -> str:
+    """Say how to go on where a directory that may have done something says nothing any more."""
+    if view.state is not StepState.RUNNING:
+        return "What is unknown is looked up again by itself."
+    accept = f"`standfast incident accept {state.incident} {view.step}{as_whom(state, view.step)}`"
+    return f"What is unknown is looked up again by itself; to go on meanwhile: {accept}."
 
 
 def _in_playbook(state: State) -> list[StepView]:

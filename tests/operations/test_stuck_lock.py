@@ -3,18 +3,19 @@
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from standfast.accounts import AccountState
 from standfast.accounts.memory import Fault, MemoryDirectory
-from standfast.errors import ExitStatus
-from standfast.operations import resolving
+from standfast.errors import ExitStatus, Unavailable, UsageError
+from standfast.ledger import doubts
+from standfast.operations import decisions, resolving
 from standfast.operations.outcome import Outcome
 from standfast.playbook import engine
-from standfast.records import Limits, StepState
+from standfast.records import EffectState, Limits, Order, Result, StepState
 from tests.operations.twins import (
     ACCOUNTS,
     TwinOutside,
@@ -100,6 +101,62 @@ def test_an_account_is_locked_in_one_directory_while_another_does_not_say_whethe
         runner.join(timeout=120)
         assert [outcome.exit_status for outcome in outcomes] == [ExitStatus.DONE]
         assert not silent.is_enabled(ACCOUNTS[0])
+
+
+class Swallowing(MemoryDirectory):
+    """One that takes a lock and then answers nothing, until it is well again."""
+
+    is_well = True
+
+    def _lock(self, orders: Sequence[Order]) -> list[Result]:
+        self.is_well = False
+        return [Result(target=one.target, state=EffectState.UNKNOWN) for one in orders]
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        if not self.is_well:
+            raise Unavailable("the directory does not answer")
+        return super()._observe(names)
+
+    def _prove(self, orders: Sequence[Order]) -> list[Result]:
+        if not self.is_well:
+            return [Result(target=one.target, state=EffectState.FAILED) for one in orders]
+        return super()._prove(orders)
+
+
+def test_a_person_may_go_on_to_the_proof_of_others_while_a_lock_cannot_be_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(hours=1))
+    old = Swallowing("old", {ACCOUNTS[1]: True}, limits=Limits(timeout_seconds=0.01))
+    directories = {"agents": twin_directory(), "old": old}
+    monkeypatch.setattr(TwinOutside, "_build_connector", lambda self, name: directories[name])
+    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+        agents = place.config.accounts["agents"]
+        both = place.config.replaced(accounts={"old": agents, "agents": agents})
+        place = replace(place, config=both)
+        case = place.open("account-takeover", [f"agents:{ACCOUNTS[0]}", f"old:{ACCOUNTS[1]}"])
+        with pytest.raises(UsageError, match="has not ended"):
+            decisions.accept(place, case, "lock", by="lee")  # it has not begun
+        said = place.advance(case).standing.next_step
+        assert "1 of 2 done, 1 unknown" in said
+        assert f"to go on meanwhile: `standfast incident accept {case} lock`" in said
+        assert "prove" not in steps(place, case)
+        decisions.accept(place, case, "lock", by="lee")
+        outcome = place.advance(case)
+        assert steps(place, case)["lock"] is StepState.PARTIAL
+        assert steps(place, case)["prove"] is StepState.PARTIAL  # of the one that answers
+        assert not outcome.standing.is_over
+
+        monkeypatch.setattr(Swallowing, "_lock", MemoryDirectory._lock)
+        old.is_well = True
+        later = replace(place, clock=lambda: datetime.now(UTC) + timedelta(hours=9))
+        later.advance(case)
+        assert not old.is_enabled(ACCOUNTS[1])
+        assert steps(place, case)["lock"] is StepState.DONE
+        decisions.retry(later, case, "prove", by="lee")
+        later.advance(case)
+        assert steps(place, case)["prove"] is StepState.DONE
+        assert place.ledger.audit.verify().is_whole
 
 
 def test_a_lock_that_gets_on_is_waited_for(tmp_path: Path) -> None:
