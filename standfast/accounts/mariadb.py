@@ -56,6 +56,7 @@ _SUPER = (
 )
 _OURS = "this is the user that locks the others; it would lock itself out"
 _ROUTINES = frozenset({"set_lock", "end_sessions", "sessions"})
+_FULL = (1040, 1203, 1226)  # too many connections, of all or of our user
 _RIGHTS = (1044, 1045, 1142, 1227, 1305, 1370)  # denied, or a routine that is not there or not ours
 
 
@@ -318,6 +319,11 @@ def _explain(error: Exception) -> StandfastError | None:
         return Unavailable(
             "the server refuses our user, or our user lacks a right or a routine; "
             f"docs/accounts.md has all that it needs (error {code})"
+        )
+    if code in _FULL:
+        return Unavailable(
+            f"the server is full, or lets our user open no more connections (error {code})",
+            retry_after_seconds=TRY_AGAIN_SECONDS,
         )
     return Unavailable(
         f"the server cannot be reached or broke off (error {code}); "

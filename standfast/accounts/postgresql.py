@@ -222,8 +222,8 @@ class PostgresqlDirectory(ConnectedDirectory["Connection"]):
         except psycopg.OperationalError:
             # It may quote the role and the host's own words: say what to look at instead.
             raise Unavailable(
-                "the server cannot be reached or does not let us in; check its host, port and "
-                "certificate, our role and password, and pg_hba.conf",
+                "the server cannot be reached, is full or does not let us in; check its host, port "
+                "and certificate, our role, its password and limit, and pg_hba.conf",
                 retry_after_seconds=TRY_AGAIN_SECONDS,
             ) from None
 

@@ -365,9 +365,10 @@ def _explain(error: Exception) -> StandfastError | None:
     if isinstance(error, NoPermissionError):
         return ConfigurationError("our user lacks a right; docs/accounts.md has all of them")
     if isinstance(error, RedisError):
+        # A full one says so and closes at once: whether its words still arrive is left to chance.
         return Unavailable(
-            f"the server cannot be reached or broke off ({type(error).__name__}); "
-            "check its host, port, `tls` and certificate",
+            f"the server cannot be reached, is full or broke off ({type(error).__name__}); "
+            "check its host, port, `tls`, certificate and `maxclients`",
             retry_after_seconds=TRY_AGAIN_SECONDS,
         )
     return None

@@ -1,12 +1,14 @@
 """What connectors that keep connections to a server promise besides, tried on the real server.
 
 - `SessionContract`: sessions that end with a lock, for directories that can end them.
+- `FullContract`: a server that takes nobody in for now, which is how one of these throttles.
 - `TlsContract`: whom the connector talks to, over what; beside a fixture `secured`.
 """
 
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from standfast.accounts import Connector
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Proof
-from tests.accounts.fault_contract import RelayedHouse
+from tests.accounts.fault_contract import RelayedHouse, lock
 from tests.servers.relay import Relay, running_relay
 
 
@@ -81,6 +83,32 @@ class SessionContract:
             *["done"] * 2, "refused", "refused", *["done"] * 3
         ]  # fmt: skip
         assert not any(house.is_enabled(name) for name in names)
+
+
+class LimitedHouse(ServerHouse):
+    """A house on a server that takes in so many and no more."""
+
+    @abstractmethod
+    def full(self) -> AbstractContextManager[None]:
+        """Let nobody new of the connector's in while the block runs."""
+
+
+class FullContract:
+    """Who is not let in for lack of room comes again, and has changed nothing."""
+
+    def test_a_full_server_is_tried_again_and_told_from_one_that_refuses_us(
+        self, house: LimitedHouse, alice: str
+    ) -> None:
+        with house.full():
+            result = lock(house, house.connector, alice)
+            with pytest.raises(Unavailable, match="full") as caught:
+                house.connector.observe([alice])
+        assert caught.value.retry_after_seconds is not None
+        assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
+        assert "full" in result.reason
+        assert house.is_enabled(alice)
+        assert house.lock(alice).state is EffectState.DONE
+        assert not house.is_enabled(alice)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,9 @@ from tests.accounts.rotation_contract import (
     RotationContract,
 )
 from tests.accounts.server_contract import (
+    FullContract,
+    LimitedHouse,
     Secured,
-    ServerHouse,
     SessionContract,
     TlsContract,
 )
@@ -46,7 +47,7 @@ def options(mariadb_server: Mariadb) -> Iterator[MariadbOptions]:
     mariadb_server.execute("DROP DATABASE standfast", "DROP USER standfast@localhost")
 
 
-class MariadbHouse(RelayedRotationHouse, ServerHouse):
+class MariadbHouse(RelayedRotationHouse, LimitedHouse):
     change = b"standfast.set_lock"
     password_change = b"standfast.set_password"
 
@@ -101,6 +102,17 @@ class MariadbHouse(RelayedRotationHouse, ServerHouse):
             return False
         return True
 
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Let our user have one connection, which somebody else has."""
+        limit = "ALTER USER standfast@localhost WITH MAX_USER_CONNECTIONS"
+        self.server.execute(f"{limit} 1")
+        self.open_session("standfast", self.options.password or "")
+        try:
+            yield
+        finally:
+            self.server.execute(f"{limit} 0")
+
     def heard(self) -> str:
         return self.server.log.read_text(errors="replace")
 
@@ -143,7 +155,12 @@ def house(
 
 
 class TestMariadbDirectory(
-    ConnectorContract, SessionContract, FaultContract, RotationContract, LostAnswerContract
+    ConnectorContract,
+    SessionContract,
+    FaultContract,
+    FullContract,
+    RotationContract,
+    LostAnswerContract,
 ): ...
 
 

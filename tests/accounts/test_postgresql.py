@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +24,9 @@ from tests.accounts.rotation_contract import (
     RotationContract,
 )
 from tests.accounts.server_contract import (
+    FullContract,
+    LimitedHouse,
     Secured,
-    ServerHouse,
     SessionContract,
     TlsContract,
 )
@@ -38,7 +40,7 @@ pytestmark = pytest.mark.xdist_group("databases")
 Session = psycopg.Connection[tuple[object, ...]]
 
 
-class PostgresqlHouse(RelayedRotationHouse, ServerHouse):
+class PostgresqlHouse(RelayedRotationHouse, LimitedHouse):
     change = b"ALTER ROLE"
     password_change = b"PASSWORD"
 
@@ -109,6 +111,14 @@ class PostgresqlHouse(RelayedRotationHouse, ServerHouse):
             return False
         return True
 
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        self.server.execute(f"ALTER ROLE {self.role} CONNECTION LIMIT 0")
+        try:
+            yield
+        finally:
+            self.server.execute(f"ALTER ROLE {self.role} CONNECTION LIMIT -1")
+
     def heard(self) -> str:
         return (self.server.data / "log").read_text()
 
@@ -145,7 +155,12 @@ def _quoted(name: str) -> str:
 
 
 class TestPostgresqlDirectory(
-    ConnectorContract, SessionContract, FaultContract, RotationContract, LostAnswerContract
+    ConnectorContract,
+    SessionContract,
+    FaultContract,
+    FullContract,
+    RotationContract,
+    LostAnswerContract,
 ):
     @pytest.mark.parametrize("name", ['quo"te', "semi;colon", "per%cent", "Ünï", "A B", "back\\"])
     def test_an_unusual_name_is_locked_and_no_other(

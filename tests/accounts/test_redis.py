@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +23,9 @@ from tests.accounts.rotation_contract import (
     RotationContract,
 )
 from tests.accounts.server_contract import (
+    FullContract,
+    LimitedHouse,
     Secured,
-    ServerHouse,
     SessionContract,
     TlsContract,
 )
@@ -45,7 +47,7 @@ def options(redis_server: RedisServer) -> RedisOptions:
     return give_rights(redis_server)
 
 
-class RedisHouse(RelayedRotationHouse, ServerHouse):
+class RedisHouse(RelayedRotationHouse, LimitedHouse):
     change = b"SETUSER"
     password_change = b"resetpass"
 
@@ -96,6 +98,17 @@ class RedisHouse(RelayedRotationHouse, ServerHouse):
         except redis.RedisError:
             return False
 
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        administrator = self.server.connect()
+        (_, most) = administrator.execute_command("CONFIG", "GET", "maxclients")
+        administrator.execute_command("CONFIG", "SET", "maxclients", "1")
+        try:
+            yield
+        finally:
+            administrator.execute_command("CONFIG", "SET", "maxclients", most)
+            administrator.close()
+
     def heard(self) -> str:
         return self.server.acl_file.read_text() + str(self.server.ask("ACL", "LOG"))
 
@@ -128,7 +141,12 @@ def house(
 
 
 class TestRedisDirectory(
-    ConnectorContract, SessionContract, FaultContract, RotationContract, LostAnswerContract
+    ConnectorContract,
+    SessionContract,
+    FaultContract,
+    FullContract,
+    RotationContract,
+    LostAnswerContract,
 ): ...
 
 

@@ -216,6 +216,24 @@ def test_a_bulk_whose_connection_drops_leaves_all_unknown_and_is_sent_once(
     assert (crowd.count("POST"), crowd.count("PATCH")) == (1, 0)
 
 
+@pytest.mark.parametrize("takes_place", [False, True])
+def test_a_bulk_that_is_not_answered_in_time_leaves_all_unknown_until_it_is_looked_up(
+    crowd: Scripted, takes_place: bool
+) -> None:
+    def hang(exchange: Exchange) -> None:
+        exchange.hang()
+
+    connector = connect(crowd.url, seconds=1.5, batch=100)  # the looks before it must not run out
+    crowd.script("POST", applying_then(hang) if takes_place else hang)
+    assert {result.state for result in lock_all(connector)} == {EffectState.UNKNOWN}
+    assert (crowd.count("POST"), crowd.count("PATCH")) == (1, 0)
+    seen = {state.is_enabled for state in connector.observe(NAMES)}
+    assert seen == {not takes_place}
+    assert {result.state for result in lock_all(connector)} == {EffectState.DONE}
+    assert crowd.count("POST") == (1 if takes_place else 2)
+    connector.close()
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b'{"Operations": 7}', b'{"Operations": [7]}', b"[" * 9000]
 )
