@@ -13,6 +13,7 @@ from standfast.accounts.memory import MemoryDirectory
 from standfast.ledger import doubts
 from standfast.ledger.effects import Lane
 from standfast.operations import incident
+from standfast.operations.place import Place
 from standfast.operations.watch import needs_runner
 from standfast.records import EffectState, Limits, Mode, Order, Result
 from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, twin_place
@@ -96,7 +97,7 @@ def test_what_a_dead_runner_left_in_a_stopped_incident_is_looked_up_and_nothing_
     place: TwinPlace, slow: Slow, happened: bool
 ) -> None:
     case = place.open("lock", MANY)
-    name = _claim_one_and_die(place, case)
+    name = claim_one_and_die(place, case)
     incident.stop(place, case)
     if happened:
         slow.inner.set_enabled(name, False)
@@ -110,7 +111,7 @@ def test_what_a_dead_runner_left_in_a_stopped_incident_is_looked_up_and_nothing_
     assert not slow.began.acquire(blocking=False), "nothing was locked after the stop"
 
 
-def _claim_one_and_die(place: TwinPlace, case: str) -> str:
+def claim_one_and_die(place: Place, case: str) -> str:
     """Be a runner that claims one lock and is gone; give whose it is."""
     ledger, now = place.ledger, place.clock()
     state, outside = ledger.incidents.state(case), place.outside(ledger.incidents.get(case))

@@ -1,0 +1,46 @@
+"""`incident stop --all`: every open incident stands still, and what became of each act is known."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.ledger import doubts
+from standfast.operations.place import open_place
+from tests.cli.desk import Desk
+from tests.operations.test_stopping import claim_one_and_die
+from tests.servers.scim import ScimServer
+
+
+def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
+    desk: Desk, live_place: Path, scim_server: ScimServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
+    ids = {name: scim_server.create(name) for name in ("alice", "bob", "carl", "dora")}
+    closed = desk.json("incident", "open", "lock", "-i", "accounts=eve", "--no-wait")["incident"]
+    assert desk.run("incident", "close", closed).status == 0
+    first, second = (
+        desk.json("incident", "open", "lock", "-i", f"accounts={names}", "--no-wait")["incident"]
+        for names in ("alice,bob", "carl,dora")
+    )
+    env = {"SCIM_TOKEN": scim_server.token}
+    with open_place(live_place / "standfast.toml", env=env, actor="os:test") as place:
+        claim_one_and_die(place, first)
+        happened = claim_one_and_die(place, second)
+    scim_server.set_active(ids[happened], False)
+
+    stopped = desk.json("incident", "stop", "--all")["stopped"]
+
+    nothing = {"under_way": 0, "unknown": 0, "is_stopped": True}
+    assert stopped == [
+        {"incident": first, "done": 0, "not_begun": 2, **nothing},
+        {"incident": second, "done": 1, "not_begun": 1, **nothing},
+    ]
+    active = {name for name, id_ in ids.items() if scim_server.is_active(id_)}
+    assert active == {*ids} - {happened}, "nothing was locked after the stop"
+    for case in (first, second):
+        assert desk.json("incident", "resume", case)["exit_status"] == 0
+    assert not any(scim_server.is_active(id_) for id_ in ids.values())
+    for case in (first, second):
+        desk.run("incident", "close", case)
+    assert desk.run("incident", "stop", "--all").out.startswith("No incident is open.")
