@@ -5,11 +5,12 @@ Rules
 - A write takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be begun again;
   before that it waits in line, so that nobody is overtaken without end.
 - The driver's own transaction handling is off: the statements here are the ones that run.
+- A PostgreSQL that lets us connect and says nothing, or whose network is gone, is given up.
 - Nothing of a database's message leaves this room: it may quote a row.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.ledger.sqlite_file import BUSY_SECONDS, configure, in_line, refused, unavailable
 
+_PATIENCE: Mapping[str, int] = {  # of libpq, unless `ledger.url` says otherwise
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
 _PLANNING_LOCK = 7_236_116  # of PostgreSQL, beside those of the chain and of accounts
 
 
@@ -37,6 +45,9 @@ def open_engine(url: str) -> Engine:
         try:
             return create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
+                connect_args={
+                    name: value for name, value in _PATIENCE.items() if name not in parsed.query
+                },
                 pool_size=20,
                 pool_pre_ping=True,
                 hide_parameters=True,
@@ -171,6 +182,7 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
 def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:
     if engine.dialect.name != "sqlite":
         return Unavailable(
-            "the ledger's PostgreSQL does not answer; see that it runs and that ledger.url is right"
+            "the ledger's PostgreSQL does not answer; see that it runs and that ledger.url is "
+            "right; until then work by hand, from `standfast playbook show NAME`"
         )
     return unavailable(engine.url.database or "", str(error.orig), type(error.orig).__name__)

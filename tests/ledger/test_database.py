@@ -1,5 +1,6 @@
 """What the database promises underneath: durability, foreign keys, plain errors, steady reading."""
 
+import socket
 import sqlite3
 import threading
 import traceback
@@ -7,7 +8,7 @@ import traceback
 import pytest
 from sqlalchemy import Engine, insert, select, text
 
-from standfast.errors import StandfastError
+from standfast.errors import StandfastError, Unavailable
 from standfast.ledger import Ledger, database
 from standfast.ledger.tables import approval, incident, run
 from tests.ledger.place import NOW, Place
@@ -54,6 +55,18 @@ def test_a_writer_takes_the_lock_at_its_start(sqlite_ledger: Ledger, sqlite_plac
     ):
         other.execute("BEGIN IMMEDIATE")
     other.close()
+
+
+def test_a_server_that_lets_us_connect_and_says_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert database._PATIENCE["connect_timeout"] == 10
+    monkeypatch.setattr(database, "_PATIENCE", {"connect_timeout": 2})  # libpq's least
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        engine = database.open_engine(f"postgresql://x@127.0.0.1:{silent.getsockname()[1]}/ledger")
+        with pytest.raises(Unavailable, match="does not answer"), database.reading(engine):
+            pass
+        engine.dispose()
 
 
 def test_what_the_database_refuses_quotes_no_row(ledger: Ledger) -> None:
