@@ -60,6 +60,7 @@ class Repository:
         self._vault = vault
         self._domains = domains
         self.trust = trust
+        self.damaged: dict[tuple[str, int], str] = {}
 
     @staticmethod
     def open(
@@ -82,16 +83,22 @@ class Repository:
 
         Points of one writer stand in the order of their sequence, whatever its clock said; those of
         several by time, where none counts as later than the ones that its writer made after it.
-        Snapshots that are damaged or forged are left out here; `verify` names them.
+        Snapshots that are damaged or forged are left out; `damaged` has them after a call, by
+        writer and sequence, with what is wrong: but not those that their writer passed over, nor
+        those beyond the owner's trust.
         """
+        self.damaged.clear()
         expired = () if with_expired else load_keeps(self._vault, self.trust).expired
         found: list[tuple[datetime, Point]] = []
         for writer in sorted({writer.id for writer in self.trust.root.writers}):
-            points = [
-                self._point(slot)
-                for slot in read_history(self._vault, self.trust, writer)
-                if slot.snapshot is not None
-            ]
+            points = []
+            for slot in read_history(self._vault, self.trust, writer):
+                if slot.snapshot is not None:
+                    points.append(self._point(slot))
+                    for sequence in slot.snapshot.burnt:
+                        self.damaged.pop((writer, sequence), None)
+                elif not slot.is_distrusted:
+                    self.damaged[writer, slot.sequence] = slot.problem or ""
             latest = datetime.max.replace(tzinfo=UTC)
             for point in reversed(points):
                 latest = min(latest, point.time)
@@ -106,8 +113,8 @@ class Repository:
         """Find a point by "latest", "<writer>/<sequence>" or a bare sequence.
 
         An expired point is found by its number, and what is left of it can be restored.
-        `NotFound` names what there is, sets or points; `UsageError` when a bare sequence fits
-        several writers.
+        `NotFound` names what there is, sets or points; `Damaged` when there is one by that number
+        that is not what was written; `UsageError` when a bare sequence fits several writers.
         """
         points = self.points(set_name)
         if text == "latest":
@@ -124,6 +131,8 @@ class Repository:
             ]
         if len(fitting) == 1:
             return fitting[0]
+        if not fitting:
+            self._refuse_damaged(text)
         if set_name is not None and not self.points(set_name, with_expired=True):
             sets = sorted({point.set_name for point in self.points(with_expired=True)})
             raise NotFound(
@@ -138,6 +147,15 @@ class Repository:
             f"there is no recovery point {text!r}{of_set};"
             f" there are {len(points)}, the newest: {newest}"
         )
+
+    def _refuse_damaged(self, text: str) -> None:
+        writer, _, digits = text.rpartition("/")
+        for (owner, sequence), problem in self.damaged.items():
+            if text == "latest" or (digits.lstrip("0"), writer or owner) == (f"{sequence}", owner):
+                raise Damaged(
+                    f"what was recovery point {owner}/{sequence:010d} cannot be used: {problem}."
+                    " `verify` names what else is wrong"
+                )
 
     def entries(self, point: Point, patterns: Sequence[str] = ()) -> Iterator[Entry]:
         """Give what a point holds, in path order; see `selection` for patterns."""

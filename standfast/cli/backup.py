@@ -79,7 +79,10 @@ def add_to(app: Group) -> None:
                 "itself lacks some of what is asked for"
             ),
             ExitStatus.REFUSED: "a path would lead out of the folder, or a database is not empty",
-            ExitStatus.DAMAGED: "a file of the point is not what was written; the others are there",
+            ExitStatus.DAMAGED: (
+                "a file of the point, or a point after the latest that can be used, is not what "
+                "was written; the others are there"
+            ),
         },
         example="standfast backup restore latest --to /srv/restored --identity identity.txt",
     )(restore)
@@ -166,10 +169,12 @@ def list_points(
         ]
         for point in listed.points
     ]
-    call.say(
-        listed.as_json(),
-        [Table(rows=rows)] if rows else ["There is no recovery point yet: `standfast backup run`."],
-    )
+    lines: list[Line] = [Table(rows=rows)] if rows else []
+    lines += [f"error: {name} is no recovery point: {why}" for name, why in listed.damaged]
+    if listed.damaged:
+        lines += ["", "Next: `standfast backup verify` says what that costs."]
+    lines = lines or ["There is no recovery point yet: `standfast backup run`."]
+    call.say(listed.as_json(), lines)
     return listed.exit_status
 
 

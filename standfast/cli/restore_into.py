@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from standfast.cli.amounts import size
 from standfast.cli.output import Line, Table
-from standfast.cli.restored import WHERE_ELSE, lacking_lines
+from standfast.cli.restored import WHERE_ELSE, lacking_lines, newer_lines
 from standfast.counted import counted
 from standfast.errors import ExitStatus
 
@@ -28,6 +28,7 @@ def lines_of(outcome: "IntoOutcome") -> list[Line]:
         if dump.taken is not None and dump.taken.kept_as is not None:
             lines.append(f"What stood there before is kept as {dump.taken.kept_as}.")
     lines += lacking_lines(outcome.lacking)
+    lines += newer_lines(outcome.newer_damaged)
     lines += ["", _next(outcome)]
     return lines
 

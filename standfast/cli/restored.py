@@ -7,6 +7,8 @@ from standfast.cli.output import Line, Table
 from standfast.counted import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backup.records import RestoreResult
     from standfast.operations.backup_outcomes import RestoreOutcome
     from standfast.operations.lacking import Lacking
@@ -46,7 +48,8 @@ def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
         more = len(result.problems) - _SHOWN
         lines += [f"  … and {more:,} more; --json has them"] if more > 0 else []
     lines += lacking_lines(outcome.lacking)
-    if outcome.is_damaged or result.healed:
+    lines += newer_lines(outcome.newer_damaged)
+    if outcome.is_damaged or result.healed or outcome.newer_damaged:
         lines.append("Next: `standfast backup verify --read` names what is damaged in the vault.")
     elif outcome.lacking.is_any:
         lines.append(WHERE_ELSE)
@@ -67,6 +70,14 @@ def lacking_lines(lacking: "Lacking") -> list[Line]:
         more = lacking.total - min(_SHOWN, len(lacking.named))
         lines += [f"  … and {more:,} more; --json has those that are known"] if more else []
     return lines
+
+
+def newer_lines(newer_damaged: "Sequence[str]") -> list[Line]:
+    """Say that the latest may not be the latest."""
+    if not newer_damaged:
+        return []
+    names = ", ".join(newer_damaged[:_SHOWN])
+    return [f"It may not be the latest: what came after it is not what was written ({names})."]
 
 
 def _amount(result: "RestoreResult") -> str:

@@ -97,11 +97,16 @@ class PointList:
     """Recovery points, newest last; sealed details only where an identity was given."""
 
     points: tuple[Point, ...]
-    exit_status: ExitStatus = ExitStatus.DONE
+    damaged: tuple[tuple[str, str], ...] = ()  # what were points, perhaps, and what is wrong
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        return ExitStatus.DAMAGED if self.damaged else ExitStatus.DONE
 
     def as_json(self) -> dict[str, Json]:
         return {
             "points": [_point_as_json(point) for point in self.points],
+            "damaged": [{"point": name, "problem": problem} for name, problem in self.damaged],
             "exit_status": int(self.exit_status),
         }
 
@@ -116,6 +121,7 @@ class RestoreOutcome:
     result: RestoreResult
     is_damaged: bool  # something is missing because the vault is not what was written
     lacking: "Lacking"  # what the point itself has not, or not whole
+    newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
 
     @property
     def has_found_nothing(self) -> bool:
@@ -127,7 +133,7 @@ class RestoreOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        if self.is_damaged:
+        if self.is_damaged or self.newer_damaged:
             return ExitStatus.DAMAGED
         if self.has_found_nothing:
             return ExitStatus.USAGE
@@ -155,6 +161,7 @@ class RestoreOutcome:
                 {"path": item.path, "reason": item.reason} for item in self.result.problems
             ],
             "lacking": self.lacking.as_json(),
+            "newer_damaged": list(self.newer_damaged),
             "healed": list(self.result.healed),
             "is_resumed": self.result.is_resumed,
             "is_on_disk": self.result.is_on_disk,

@@ -165,10 +165,13 @@ def list_points(
     """List the recovery points of one set or of all; `identity` is a custodian's file."""
     with plain_errors("listing recovery points"):
         opened = None if identity is None else identity_of(place, identity)
-        points = opened_repository(place, opened).points(set_name)
+        repository = opened_repository(place, opened)
+        points = repository.points(set_name)
     if set_name is not None and not points:
         set_of(place, set_name)  # a set that was removed may have points; a typo has none
-    return PointList(points=tuple(points))
+    from standfast.operations.damage import damaged_points  # no backup needs it
+
+    return PointList(points=tuple(points), damaged=damaged_points(repository))
 
 
 def set_age(place: Place, set_name: str, *, grace: timedelta = timedelta(0)) -> SetAge:

@@ -24,6 +24,7 @@ from backup.targets import Taken, Target
 from standfast.config.fields import SecretReference
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.operations.backup_sources import Address, address_from_secret, address_of
+from standfast.operations.damage import damaged_after
 from standfast.operations.lacking import Lacking, lacking
 from standfast.operations.place import Place
 from standfast.operations.repository import identity_of, opened_repository, plain_errors
@@ -72,6 +73,7 @@ class IntoOutcome:
     kind: str
     dumps: tuple[DumpOutcome, ...]
     lacking: Lacking  # what the point itself has not, or not whole
+    newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
     started: datetime
     ended: datetime
 
@@ -84,6 +86,8 @@ class IntoOutcome:
         found = {dump.exit_status for dump in self.dumps}
         if self.lacking.is_any:
             found.add(ExitStatus.PARTIAL)
+        if self.newer_damaged:
+            found.add(ExitStatus.DAMAGED)
         if ExitStatus.DAMAGED in found:
             return ExitStatus.DAMAGED
         return next(iter(found)) if len(found) == 1 else ExitStatus.PARTIAL
@@ -110,6 +114,7 @@ class IntoOutcome:
             "kind": self.kind,
             "dumps": [dump.as_json() for dump in self.dumps],
             "lacking": self.lacking.as_json(),
+            "newer_damaged": list(self.newer_damaged),
             "started_at": timestamp(self.started),
             "ended_at": timestamp(self.ended),
             "exit_status": int(self.exit_status),
@@ -159,6 +164,7 @@ def restore_into(
                 kind=address.kind,
                 dumps=tuple([restorer.restore(path) for path in paths]),
                 lacking=lacking(point, request.patterns or sources),
+                newer_damaged=damaged_after(repository, point, request.point),
                 started=started,
                 ended=place.clock(),
             )

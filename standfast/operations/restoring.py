@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backup.records import Progress
 from standfast.operations.backup_outcomes import RestoreOutcome
-from standfast.operations.damage import is_damage_behind
+from standfast.operations.damage import damaged_after, is_damage_behind
 from standfast.operations.lacking import lacking
 from standfast.operations.place import Place
 from standfast.operations.repository import identity_of, opened_repository, plain_errors
@@ -56,8 +56,9 @@ def restore(
             result=result,
             is_damaged=is_damage_behind(result.problems),
             lacking=lacking(chosen, patterns),
+            newer_damaged=damaged_after(repository, chosen, point),
         )
-        is_whole = not (result.problems or outcome.lacking.is_any)
+        is_whole = not (result.problems or outcome.lacking.is_any or outcome.newer_damaged)
         state = "failed" if outcome.is_damaged else "done" if is_whole else "partial"
         run.ends(state, outcome.summary())
     return outcome
