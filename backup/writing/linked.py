@@ -15,7 +15,7 @@ FileKey = tuple[int, int]  # device and inode
 
 
 class LinkedFiles:
-    """Rows by the file that they are of; close it when done."""
+    """Rows by the file that they are of; close it when done, and it is as new."""
 
     def __init__(self) -> None:
         self._rows: dict[FileKey, Row] = {}
@@ -43,6 +43,7 @@ class LinkedFiles:
     def close(self) -> None:
         """Let go of everything."""
         self._rows.clear()
+        self._most = _FEW
         if self._put_by is not None:
             self._put_by.close()
             self._put_by = None

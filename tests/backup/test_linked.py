@@ -64,6 +64,18 @@ def test_what_has_no_place_yet_is_given_as_it_is_until_it_has_one(files: LinkedF
     assert found.blobs == [place(3)]
 
 
+def test_the_files_of_the_next_source_take_no_more_memory(files: LinkedFiles) -> None:
+    for number in range(500):  # none of them has its place yet
+        blob = PendingBlob(frame=Frame(), inner=0, length=9, id=f"{number:064x}")
+        files.add((7, number), row(number, blob))
+    files.close()
+    assert files.find((7, 3)) is None
+    for number in range(100):
+        files.add((7, number), row(number, place(number)))
+    assert len(files._rows) <= 30
+    assert all(files.find((7, number)) for number in range(100))
+
+
 @pytest.mark.parametrize("few", [10, 10_000], ids=["put by", "in memory"])
 def test_a_tree_of_many_hard_links_comes_back_as_one(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
