@@ -23,6 +23,7 @@ from typing import Any
 
 from backup.errors import BackupError, NotWritable, StoreUnavailable, UsageError
 from backup.forking import may_fork
+from backup.format.canonical import to_path_text
 from backup.format.manifest import Entry
 from backup.format.snapshot import Body
 from backup.reading.blob_reader import BlobReader
@@ -69,7 +70,7 @@ class Request:
             "repository": self.repository.hex(),
             "point": self.point.name,
             "snapshot": self.point.sha256,
-            "patterns": list(self.patterns),
+            "patterns": [to_path_text(os.fsencode(pattern)) for pattern in self.patterns],
             "owner": self.owner,
         }
 

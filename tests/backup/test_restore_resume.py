@@ -326,3 +326,28 @@ def test_what_the_point_does_not_have_stays(stored: Site, source: Path, tmp_path
     read_by(stored, out)
     assert (out / "files/calls/added").read_bytes() == b"by somebody"
     assert os.getxattr(out / "files/long.wav", "user.added") == b"by somebody"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["files/bad-\udcff.txt", "files/bad-*\udcff*", "files/100%.txt"]
+)
+def test_a_name_of_any_bytes_can_be_asked_for(tmp_path: Path, pattern: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("bad-\udcff.txt", "100%.txt"):
+        (source / name).write_text(name, errors="surrogateescape")
+    site = new_site(tmp_path / "site")
+    site.back_up(source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backup.restoring.restore._sync", _full_disk)
+        with pytest.raises(NotWritable):
+            site.restore("latest", tmp_path / "out", pattern)
+    result = site.restore("latest", tmp_path / "out", pattern)
+    assert (result.is_resumed, result.problems) == (True, ())
+    (restored,) = (tmp_path / "out" / "files").iterdir()
+    assert restored.read_bytes() == (source / restored.name).read_bytes()
+    assert not (tmp_path / "out" / JOURNAL).exists()
+
+
+def _full_disk(_: int) -> None:
+    raise NotWritable("the disk did not take everything")
