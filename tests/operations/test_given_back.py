@@ -1,7 +1,6 @@
 """What an incident gave back is no failure of its second proof; what it holds again is proven."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from standfast.errors import ExitStatus
 from standfast.operations import decisions, undoing
 from standfast.records import EffectState
-from tests.operations.places import enrol_people, furnish, place_at
-from tests.operations.twins import TwinPlace, Twins
+from tests.operations.twins import TwinPlace, twin_place
 
 PLAYBOOK = """
 playbook: shut
@@ -37,15 +35,8 @@ BOTH = ("agents:agent01", "agents:agent02")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[TwinPlace]:
-    config_file = furnish(tmp_path)
-    (tmp_path / "playbooks").mkdir()
-    (tmp_path / "playbooks/shut.yaml").write_text(PLAYBOOK)
-    with config_file.open("a") as file:
-        file.write('\n[playbooks]\nfolder = "playbooks"\n')
-    with place_at(config_file) as place:
-        enrol_people(place)
-        known = {one.name: getattr(place, one.name) for one in fields(type(place))}
-        yield TwinPlace(**known, twins=Twins())
+    with twin_place(tmp_path, playbooks=[PLAYBOOK]) as place:
+        yield place
 
 
 def proofs(place: TwinPlace, case: str) -> dict[str, EffectState]:

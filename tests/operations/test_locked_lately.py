@@ -1,7 +1,7 @@
 """What one person may lock in a day, however it is split: at once, in steps, by retries."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,8 @@ from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.operations import decisions, incident
 from standfast.playbook.engine import StepView
 from standfast.records import Mode, StepState
-from tests.operations.places import enrol_people, furnish, place_at
 from tests.operations.test_concurrency import at_once
-from tests.operations.twins import TwinPlace, Twins
+from tests.operations.twins import TwinPlace, Twins, twin_place
 
 MOST = 4
 NAMES = tuple(f"n{number:02}" for number in range(24))
@@ -50,19 +49,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]
     url = "sqlite:///ledger.db"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
-    config_file = furnish(tmp_path, ledger_url=url)
-    (tmp_path / "playbooks").mkdir()
-    (tmp_path / "playbooks/two.yaml").write_text(PLAYBOOK)
-    (tmp_path / "playbooks/renew.yaml").write_text(RENEW)
-    with config_file.open("a") as file:
-        file.write('\n[playbooks]\nfolder = "playbooks"\n')
-    with place_at(config_file) as place:
-        enrol_people(place)
+    twins = Twins(directory=MemoryDirectory("agents", dict.fromkeys(NAMES, True)))
+    with twin_place(tmp_path, url, twins, playbooks=[PLAYBOOK, RENEW]) as place:
         limits = place.config.limits.replaced(accounts_without_second_person=MOST)
-        known = {one.name: getattr(place, one.name) for one in fields(type(place))}
-        known["config"] = place.config.replaced(limits=limits)
-        twins = Twins(directory=MemoryDirectory("agents", dict.fromkeys(NAMES, True)))
-        yield TwinPlace(**known, twins=twins)
+        yield replace(place, config=place.config.replaced(limits=limits))
 
 
 def spelt(names: tuple[str, ...]) -> list[str]:

@@ -1,7 +1,6 @@
 """What one step locked is given back by itself; what another one locked stays shut."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from standfast.errors import UsageError
 from standfast.operations import incident, undoing
 from standfast.records import Mode
-from tests.operations.places import enrol_people, furnish, place_at
-from tests.operations.twins import TwinPlace, Twins
+from tests.operations.twins import TwinPlace, twin_place
 
 PLAYBOOK = """
 playbook: two
@@ -34,15 +32,8 @@ steps:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[TwinPlace]:
-    config_file = furnish(tmp_path)
-    (tmp_path / "playbooks").mkdir()
-    (tmp_path / "playbooks/two.yaml").write_text(PLAYBOOK)
-    with config_file.open("a") as file:
-        file.write('\n[playbooks]\nfolder = "playbooks"\n')
-    with place_at(config_file) as place:
-        enrol_people(place)
-        known = {one.name: getattr(place, one.name) for one in fields(type(place))}
-        yield TwinPlace(**known, twins=Twins())
+    with twin_place(tmp_path, playbooks=[PLAYBOOK]) as place:
+        yield place
 
 
 def test_one_step_is_given_back_and_the_other_stays_locked(place: TwinPlace) -> None:

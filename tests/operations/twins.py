@@ -4,6 +4,7 @@ What they cannot show (wire formats, real answers) stands in test_incident and t
 ledger is a real one, on the database that the test names.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -143,10 +144,32 @@ class TwinPlace(Place):
 
 
 @contextmanager
-def twin_place(folder: Path, ledger_url: str, twins: Twins | None = None) -> Iterator[TwinPlace]:
-    """Furnish a place on this database and open it, with dana, lee and kim enrolled."""
+def twin_place(
+    folder: Path,
+    ledger_url: str = "sqlite:///ledger.db",
+    twins: Twins | None = None,
+    *,
+    playbooks: Sequence[str] = (),
+) -> Iterator[TwinPlace]:
+    """Furnish a place on this database and open it, with dana, lee and kim enrolled.
+
+    `playbooks` are texts, beside the shipped ones.
+    """
     config_file = furnish(folder, ledger_url=ledger_url)
+    if playbooks:
+        add_playbooks(config_file, *playbooks)
     with place_at(config_file) as place:
         enrol_people(place, *PASSPHRASES)
         known = {one.name: getattr(place, one.name) for one in fields(Place)}
         yield TwinPlace(**known, twins=twins or Twins())
+
+
+def add_playbooks(config_file: Path, *texts: str) -> None:
+    """Give a place playbooks of its own."""
+    own = config_file.parent / "playbooks"
+    own.mkdir()
+    for text in texts:
+        (name,) = re.findall(r"^playbook: (\S+)$", text, re.MULTILINE)
+        (own / f"{name}.yaml").write_text(text)
+    with config_file.open("a") as file:
+        file.write('\n[playbooks]\nfolder = "playbooks"\n')
