@@ -187,10 +187,16 @@ class Incidents:
         action = "incident.stopped" if is_halted else "incident.resumed"
         with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
+            write.alone()  # like who joins it: both change its row
             write.update(incident, (incident_id,), is_halted=is_halted)
 
-    def close(self, incident_id: str, actor: str, now: datetime) -> None:
-        """Close an incident; its accounts stay as they are, and no longer count as held."""
+    def close(
+        self, incident_id: str, actor: str, now: datetime, *, joined: int | None = None
+    ) -> None:
+        """Close an incident; its accounts stay as they are, and no longer count as held.
+
+        With `joined`, only while no more triggers than those have joined it.
+        """
         row = self.get(incident_id)
         if not row.is_open:
             raise UsageError(f"incident {incident_id} is closed already")
@@ -198,6 +204,7 @@ class Incidents:
             actor=actor, subject=incident_id, action="incident.closed", now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
+            write.alone()
             busy = write.connection.scalar(
                 select(func.count()).where(
                     effect.c.incident == incident_id, effect.c.state == "submitting"
@@ -208,9 +215,10 @@ class Incidents:
                     f"{busy} acts of {incident_id} are under way; `standfast incident stop "
                     f"{incident_id}`, wait for them, then close"
                 )
-            write.update(
-                incident, (incident_id,), incident.c.state == "open", state="closed", closed_at=now
-            )
+            as_it_is = [incident.c.state == "open"]
+            if joined is not None:
+                as_it_is.append(incident.c.joined == joined)
+            write.update(incident, (incident_id,), *as_it_is, state="closed", closed_at=now)
 
     def get(self, incident_id: str) -> IncidentRow:
         """Give one incident; UsageError names the open ones when there is none of that id."""

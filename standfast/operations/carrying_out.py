@@ -65,8 +65,8 @@ def carry_out(place: Place, plan_id: str, opened_by: str | None, *, as_shown: st
         message=TriggerMessage(source="carry-out", handle=handle),
     )
     _take_facts(place, plan_id, opened.incident)
-    if plan.is_open and _shown(_plan(place, plan_id)).digest == now.digest:
-        close(place, plan_id)
+    if plan.is_open and _plan(place, plan_id).is_open:
+        close(place, plan_id, joined=plan.joined)
     return opened
 
 

@@ -124,9 +124,12 @@ def refuse_closed(place: Place, incident_id: str) -> None:
         raise Refused(f"{incident_id} is closed: nothing of it goes on, and nothing is to stop")
 
 
-def close(place: Place, incident_id: str) -> None:
-    """Close an incident; refused while something is under way."""
-    place.ledger.incidents.close(incident_id, place.actor, place.clock())
+def close(place: Place, incident_id: str, *, joined: int | None = None) -> None:
+    """Close an incident; refused while something is under way.
+
+    With `joined`, only while no more triggers than those have joined it.
+    """
+    place.ledger.incidents.close(incident_id, place.actor, place.clock(), joined=joined)
     place.ledger.audit.sign_head(place.clock())
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from standfast.errors import Refused, UsageError
 from standfast.ledger import Ledger
+from standfast.ledger.tables import incident as incidents
 from standfast.playbook.engine import Counts, Expand, Finish, next_moves
 from standfast.records import JsonObject, Mode, StepState
 from tests.ledger import story
@@ -156,6 +157,37 @@ def test_closing_waits_for_a_claim_that_is_being_written(postgres_ledger: Ledger
     closing.join()
     assert len(refused) == 1
     assert ledger.incidents.get(incident).is_open
+
+
+@pytest.mark.parametrize("what", ["stop", "close"])
+def test_a_trigger_that_joins_and_who_stops_or_closes_do_not_wait_for_each_other(
+    postgres_ledger: Ledger, what: str
+) -> None:
+    """One has the chain and wants the incident, the other must not have it the other way round."""
+    ledger = postgres_ledger
+    case = open_incident(ledger)
+    said: list[Exception] = []
+
+    def act() -> None:
+        try:
+            if what == "stop":
+                ledger.incidents.set_halted(case, True, "olga", NOW)
+            else:
+                ledger.incidents.close(case, "olga", NOW)
+        except Exception as error:
+            said.append(error)
+
+    thread = threading.Thread(target=act)
+    with ledger.core.write(actor="a", subject=case, action="test.joined", now=NOW) as write:
+        write.alone()  # as whoever joins does
+        thread.start()
+        wait_until(lambda: waiting(ledger) == 1, "the other to wait")
+        write.update(incidents, (case,), joined=1)
+    thread.join()
+    assert said == []
+    row = ledger.incidents.get(case)
+    assert (row.joined, row.is_halted, row.is_open) == (1, what == "stop", what == "stop")
+    assert ledger.audit.verify().is_whole
 
 
 def test_the_shipped_playbook_runs_from_its_first_move_to_none(ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ import pytest
 from standfast.errors import UsageError
 from standfast.operations import carrying_out, trigger_pages
 from standfast.operations.carrying_out import ShowAnew, carry_out, shown
-from standfast.operations.incident import open_incident
+from standfast.operations.incident import close, open_incident
 from standfast.operations.place import Place
 from standfast.operations.trigger_pages import due, send
 from standfast.operations.triggers import (
@@ -202,8 +202,9 @@ def test_a_plan_that_was_joined_since_is_carried_out_only_as_it_is_now(place: Pl
     assert not place.ledger.incidents.get(plan).is_open
 
 
+@pytest.mark.parametrize("moment", ["open_incident", "close"])
 def test_what_joins_a_plan_while_it_is_carried_out_stays_open_in_it(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     by_host = replace(SIEM, key=parse("the same host"))
     plan = opened(place, "agent01", by_host)
@@ -213,7 +214,12 @@ def test_what_joins_a_plan_while_it_is_carried_out_stays_open_in_it(
         opened(place, "agent02", by_host)
         return found
 
-    monkeypatch.setattr(carrying_out, "open_incident", open_late)
+    def close_late(*words: Any, **more: Any) -> None:
+        opened(place, "agent02", by_host)
+        close(*words, **more)
+
+    late = {"open_incident": open_late, "close": close_late}
+    monkeypatch.setattr(carrying_out, moment, late[moment])
     live = carry_out(place, plan, "dana").incident
     monkeypatch.undo()
     assert place.ledger.incidents.get(live).inputs["accounts"] == ["agents:agent01"]
