@@ -63,9 +63,9 @@ def import_staff(
 ) -> ExitStatus:
     """Take over who works here, with which accounts, and who leaves.
 
-    A CSV file has the columns key, name, mail, phone, accounts, roles and left. Who has left and
-    still gets in somewhere is planned for the playbook `leaver`. The same list again changes
-    nothing.
+    A CSV file has the columns key, name, mail, phone, accounts, roles and left. Of a directory,
+    roles (SCIM) and groups (LDAP) become roles. Who has left and still gets in somewhere is planned
+    for the playbook `leaver`. The same list again changes nothing.
     """
     from standfast.operations import staff
 

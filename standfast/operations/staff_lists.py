@@ -6,6 +6,8 @@ Rules
 - A file is taken whole or not at all: every line that does not fit is named, by number and column,
   without what stands in it.
 - A column that is not known is an error: with a mistyped `accounts` nobody would have any.
+- A directory's roles (SCIM) and groups (`memberOf` in LDAP) are roles, written as ours are; what
+  cannot be written so is none.
 - Who is `active: false`, or disabled, has left; since when, the directory does not say. A lock that
   runs out by itself disables nobody: whoever guesses at passwords would make leavers of all.
 - Nothing is written anywhere but here.
@@ -13,7 +15,7 @@ Rules
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -129,7 +131,7 @@ def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
     server = ldap_server(settings, reveal)
     wanted = [
         *(server.attribute, "displayName", "cn", "mail", "telephoneNumber", "mobile"),
-        *("userAccountControl", "pwdAccountLockedTime"),
+        *("memberOf", "userAccountControl", "pwdAccountLockedTime"),
     ]
 
     def person(entry: LdapEntry) -> Listed | None:
@@ -147,6 +149,7 @@ def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
                 mail=_first(entry.texts("mail"), [""]),
                 phone=_first(entry.texts("telephoneNumber"), entry.texts("mobile"), [""]),
                 accounts=(f"{name}:{account.casefold()}",),
+                roles=_roles(map(_group, entry.texts("memberOf"))),
             ),
             has_left=is_disabled,
         )
@@ -277,18 +280,21 @@ def _scim_member(name: str, resource: Mapping[str, object]) -> Listed:
             mail=_first(_scim_values(resource.get("emails")), [""]),
             phone=_first(_scim_values(resource.get("phoneNumbers")), [""]),
             accounts=(f"{name}:{user.casefold()}",),
-            roles=tuple(
-                sorted(
-                    {
-                        role
-                        for one in _scim_values(resource.get("roles"))
-                        if _ROLE.fullmatch(role := re.sub(r"\s+", "-", one.strip().lower()))
-                    }
-                )
-            ),
+            roles=_roles(_scim_values(resource.get("roles"))),
         ),
         has_left=resource.get("active") is False,
     )
+
+
+def _roles(names: Iterable[str]) -> tuple[str, ...]:
+    """Write a directory's own names of roles as ours are; leave out what cannot be."""
+    written = {re.sub(r"\s+", "-", name.strip().lower()) for name in names}
+    return tuple(sorted(role for role in written if _ROLE.fullmatch(role)))
+
+
+def _group(dn: str) -> str:
+    """Give a group's own name out of its DN; one with an escape in it is cut, and is no role."""
+    return dn.partition("=")[2].partition(",")[0]
 
 
 def _scim_values(value: object) -> list[str]:

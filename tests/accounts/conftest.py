@@ -25,14 +25,19 @@ def alice(house: House) -> str:
 @pytest.fixture(scope="session")
 def openldap_account(slapd_server: Slapd) -> LdapServer:
     """Give the connector its account in OpenLDAP and its rights, as the page writes them."""
+    return with_account(slapd_server)
+
+
+def with_account(slapd: Slapd) -> LdapServer:
+    """Do what the page tells an administrator of OpenLDAP to do, and say how it is reached then."""
     account = block("openldap", "the connector's account").replace("…", "of-the-connector")
-    slapd_server.apply(account)
+    slapd.apply(account)
     for words in ("And its rights", "For `monitor`", "For `accounts.rotate`"):
-        slapd_server.apply(block("openldap", words), to_configuration=True)
+        slapd.apply(block("openldap", words), to_configuration=True)
     return LdapServer(
         host="localhost",
-        port=slapd_server.tls_port,
-        ca_file=slapd_server.ca_file,
+        port=slapd.tls_port,
+        ca_file=slapd.ca_file,
         bind_dn=f"cn=standfast,ou=services,{SUFFIX}",
         password="of-the-connector",
         base=PEOPLE,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from standfast.operations.place import open_place
-from standfast.operations.staff_lists import read_csv
+from standfast.operations.staff_lists import read_csv, read_scim
 from tests.cli.desk import Desk, furnish
 from tests.operations.places import enrol_people
 from tests.servers.scim import ScimServer
@@ -132,6 +132,29 @@ def test_people_come_from_a_scim_directory_and_who_is_inactive_there_has_left(
     again = desk.json("people", "import", "--scim", "agents")
     assert (again["unchanged"], again["changed"]["count"]) == (4, 0)
     assert desk.json("people", "leavers")["exit_status"] == 0
+
+
+def test_what_a_file_and_a_scim_directory_say_of_a_person_is_taken_over(
+    desk: Desk, staffed: ScimServer, place: Path
+) -> None:
+    staffed.create(
+        "Guy",
+        displayName="Guy Low",
+        emails=[{"value": "home@example.net"}, {"value": "guy@example.com", "primary": True}],
+        phoneNumbers=[{"value": "020 7946 0002"}],
+        roles=[{"value": "Team Lead"}, {"value": "legal"}, {"value": "R&D (EU)"}],
+    )
+    with open_place(place / "standfast.toml", env={}) as opened:
+        (ben,) = read_csv(listed(place, "ben"), opened.config, {})
+        listing = read_scim("agents", opened.config, lambda reference: staffed.token)
+    (guy,) = [one.member for one in listing if one.member.full_name == "Guy Low"]
+    assert (ben.member.roles, ben.member.accounts) == (
+        ("agent", "team-lead"),
+        ("agents:ben", "agents:ben.admin"),
+    )
+    assert (guy.mail, guy.phone) == ("guy@example.com", "020 7946 0002")
+    assert guy.roles == ("legal", "team-lead"), "what cannot be written as a role is none"
+    assert guy.accounts == ("agents:guy",)
 
 
 def test_every_line_that_does_not_fit_is_named_and_nothing_is_taken(

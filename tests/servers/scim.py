@@ -29,12 +29,12 @@ class ScimServer:
     url: str
     token: str
 
-    def create(self, name: str, *, is_active: bool = True) -> str:
-        """Add an account and give its id."""
+    def create(self, name: str, *, is_active: bool = True, **more: object) -> str:
+        """Add an account, with whatever more SCIM says of it, and give its id."""
         answer = self._ask(
             "POST",
             "/Users",
-            json={"schemas": [USER_SCHEMA], "userName": name, "active": is_active},
+            json={"schemas": [USER_SCHEMA], "userName": name, "active": is_active, **more},
         )
         return str(answer.json()["id"])
 
