@@ -3,8 +3,12 @@
 A bare client sends two requests an account, PATCH and GET. Standfast sends five: it finds the
 account by its name, keeps the state before, finds it again before it acts (a name may have changed
 hands), changes it and reads it back; and it commits the intent before and the receipt after.
+
+`python -m benchmarks.containment` prints this and all else that is measured of an incident: the
+first lock, a provider's limit, OpenLDAP, and what an effect costs the ledger.
 """
 
+import sys
 from collections.abc import Mapping
 
 from benchmarks.directory import lock_bare, new_agents, running_directory
@@ -61,3 +65,9 @@ def rows(setting: Setting) -> list[Row]:
             ],
             setting,
         )
+
+
+if __name__ == "__main__":
+    from benchmarks.__main__ import main
+
+    sys.exit(main(["incident", *sys.argv[1:]]))
