@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from standfast.accounts import AccountState
 from standfast.accounts.answers import (
@@ -55,7 +56,7 @@ from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Res
 
 # What is to be written, one modify after the other; each says which values replace what is there.
 Changes = Sequence[Mapping[str, Sequence[bytes]]]
-_EACH = 16  # accounts that one connection carries in a call
+_EACH = 32  # accounts that one connection carries in a call
 _CALLS_AT_ONCE = 2  # while one is written down, the other is with the directory
 OURS = "this is the account that locks the others; it would lock itself out"
 
@@ -81,11 +82,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
     rotates = True
 
     def __init__(
-        self,
-        name: str,
-        server: LdapServer,
-        limits: Limits,
-        new_secrets: NewSecrets | None = None,
+        self, name: str, server: LdapServer, limits: Limits, new_secrets: NewSecrets | None = None
     ) -> None:
         self._server = server
         calls = min(limits.workers, _CALLS_AT_ONCE)
@@ -352,7 +349,8 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
         return max(1, -(-count // self._connections)), self._connections
 
     def _by_names(self, connection: LdapConnection, names: Sequence[str]) -> dict[str, Found]:
-        return by_names(self._search(connection), self._server, names)
+        server = self._server
+        return by_names(self._search(connection, server.filter), server.attribute, names)
 
     def _by_ids(
         self, connection: LdapConnection, ids: Sequence[str]
@@ -364,10 +362,9 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
                 values[entry_id] = self._id_value(entry_id)
         return by_ids(self._search(connection), self.id_attribute, values)
 
-    def _search(self, connection: LdapConnection) -> Search:
-        server = self._server
-        wanted = [server.attribute, self.id_attribute, *self.attributes]
-        return lambda filter_text: connection.search(server.base, filter_text, wanted)
+    def _search(self, connection: LdapConnection, among: str = "") -> Search:
+        wanted = [self._server.attribute, self.id_attribute, *self.attributes]
+        return partial(connection.find, self._server.base, wanted, among=among)
 
     def _alias(self, entry: LdapEntry, name: str) -> str:
         """Say that this is not the account's own name; nothing when it is."""

@@ -14,37 +14,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from standfast.accounts.connected import is_text
-from standfast.accounts.ldap_wire import (
-    LdapEntry,
-    LdapServer,
-    folded,
-    id_filter,
-    name_filter,
-    one_or_none,
-)
+from standfast.accounts.ldap_wire import LdapEntry, folded, one_or_none
 from standfast.errors import Unavailable
 
 _MOST_A_SEARCH = 50  # servers bound how long a filter may be
 
 _T = TypeVar("_T")
-Search = Callable[[str], list[LdapEntry]]  # by a filter
+Search = Callable[[str, Sequence[bytes]], list[LdapEntry]]  # by an attribute and its values
 Found = LdapEntry | Unavailable | None  # None: there is none
 
 
-def by_names(search: Search, server: LdapServer, names: Sequence[str]) -> dict[str, Found]:
-    """Give the account of each name."""
+def by_names(search: Search, attribute: str, names: Sequence[str]) -> dict[str, Found]:
+    """Give the account of each name; `attribute` holds the names."""
     asked = [name for name in dict.fromkeys(names) if is_text(name)]
     known: dict[str, dict[str, LdapEntry]] = {}
     for part in _parts(asked):
-        for entry in search(name_filter(server, *part)):
-            for spelling in {folded(text) for text in entry.texts(server.attribute)}:
+        for entry in search(attribute, [name.encode() for name in part]):
+            for spelling in {folded(text) for text in entry.texts(attribute)}:
                 known.setdefault(spelling, {})[entry.dn] = entry
     found: dict[str, Found] = dict.fromkeys(names)
     for name in asked:
         entries = [*known.get(folded(name), {}).values()]
         if not entries:
-            entries = search(name_filter(server, name))
-        found[name] = _meant(entries, server.attribute, name)
+            entries = search(attribute, [name.encode()])
+        found[name] = _meant(entries, attribute, name)
     return found
 
 
@@ -54,11 +47,11 @@ def by_ids(
     """Give the entry of each id; `values` has how the directory holds it."""
     known: dict[bytes, LdapEntry] = {}
     for part in _parts([*values.values()]):
-        for entry in search(id_filter(attribute, *part)):
+        for entry in search(attribute, part):
             known |= dict.fromkeys(entry.values(attribute), entry)
     found: dict[str, LdapEntry | None] = {}
     for name, value in values.items():
-        found[name] = known.get(value) or next(iter(search(id_filter(attribute, value))), None)
+        found[name] = known.get(value) or next(iter(search(attribute, [value])), None)
     return found
 
 

@@ -1,11 +1,12 @@
-"""The few words of LDAP (RFC 4511) that locking accounts needs, over ldap3.
+"""The few words of LDAP (RFC 4511) that locking accounts needs.
 
-It owns connecting and signing in, the filter for a name, paged searches, replacing attributes, and
-what a result code means. What is written into which attribute is the connector's business.
+It owns connecting and signing in, which are ldap3's, paged searches, replacing attributes, and what
+a result code means. Their bytes are `ldap_messages`', and what is written into which attribute is
+the connector's business.
 
 Rules
-- A name comes from a person: in a filter every byte that is no letter or digit is escaped (RFC 4515
-  3), whatever it is. A DN comes from the directory and goes back as it came.
+- A name comes from a person and goes into a filter as bytes, never as text. A DN comes from the
+  directory and goes back as it came.
 - A password never travels in the clear, except to this machine. An empty one is refused: servers
   take it for an anonymous visitor and say yes (RFC 4513 5.1.2).
 - Lists are read in pages (RFC 2696), so that a server's size limit cuts nothing off. Referrals are
@@ -23,7 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from standfast.accounts import ldap_messages as messages
 from standfast.accounts.bounded_calls import Dialect
+from standfast.accounts.ldap_messages import Garbled
 from standfast.bounded_http import TRY_AGAIN_SECONDS
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.server_tls import is_this_machine, verified
@@ -31,7 +34,7 @@ from standfast.server_tls import is_this_machine, verified
 LdapTls = Literal["ldaps", "starttls", "none"]
 PAGE_SIZE = 500
 _PASSWORD_POLICY = "1.3.6.1.4.1.42.2.27.8.5.1"  # noqa: S105 - the name of a control
-_PAGED_RESULTS = "1.2.840.113556.1.4.319"
+_CHUNK_BYTES = 16 * 1024  # TLS gives no more at once
 
 SUCCESS = 0
 NO_SUCH_OBJECT = 32
@@ -101,29 +104,34 @@ class LdapConnection:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
+        self._received = bytearray()
 
     def search(
         self, base: str, filter_text: str, attributes: Sequence[str], *, is_one_entry: bool = False
     ) -> list[LdapEntry]:
         """Read every entry below `base` (or that one) that the filter lets through."""
-        entries: list[LdapEntry] = []
-        cookie: bytes | None = None
-        while True:
-            self._raw.search(
-                base,
-                filter_text,
-                search_scope="BASE" if is_one_entry else "SUBTREE",
-                attributes=list(attributes),
-                paged_size=None if is_one_entry else PAGE_SIZE,
-                paged_cookie=cookie,
-            )
-            code = self._raw.result["result"]
-            if code != SUCCESS:
-                raise LdapResult(code)
-            entries += [_entry(found) for found in self._raw.response if "raw_attributes" in found]
-            cookie = _cookie(self._raw.result)
-            if not cookie:
-                return entries
+        request = messages.search_request(
+            base, messages.written_filter(filter_text), attributes, is_one_entry=is_one_entry
+        )
+        return self._search(request, is_paged=not is_one_entry)
+
+    def find(
+        self,
+        base: str,
+        attributes: Sequence[str],
+        attribute: str,
+        values: Sequence[bytes],
+        *,
+        among: str = "",
+    ) -> list[LdapEntry]:
+        """Read these `attributes` of the entries below `base` whose `attribute` has such a value.
+
+        Only of those that `among`, a filter, lets through, when it is given.
+        """
+        filter_ = messages.one_of(attribute, values)
+        if among:
+            filter_ = messages.both(messages.written_filter(among), filter_)
+        return self._search(messages.search_request(base, filter_, attributes, is_one_entry=False))
 
     def replace(
         self, dn: str, changes: Mapping[str, Sequence[bytes]], *, anew: Collection[str] = ()
@@ -133,16 +141,50 @@ class LdapConnection:
         No value removes the attribute, and it is no error when there was none. Those in `anew` are
         removed and added instead: they must be there.
         """
-        self._raw.modify(
-            dn,
-            {
-                name: [("MODIFY_DELETE", []), ("MODIFY_ADD", list(values))]
-                if name in anew
-                else [("MODIFY_REPLACE", list(values))]
-                for name, values in changes.items()
-            },
-        )
-        return int(self._raw.result["result"])
+        number = self._send(messages.modify_request(dn, changes, anew=anew))
+        kind, body, _ = self._receive(number)
+        if kind != messages.MODIFY_DONE:
+            raise Garbled
+        return messages.code_of(body)
+
+    def _search(self, request: bytes, *, is_paged: bool = True) -> list[LdapEntry]:
+        entries: list[LdapEntry] = []
+        cookie = b""
+        while True:
+            number = self._send(request, *([messages.page(PAGE_SIZE, cookie)] if is_paged else []))
+            kind, body, controls = self._receive(number)
+            while kind != messages.SEARCH_DONE:
+                if kind == messages.SEARCH_ENTRY:
+                    dn, found = messages.entry_of(body)
+                    entries.append(LdapEntry(dn=dn, attributes=found))
+                elif kind != messages.SEARCH_REFERENCE:
+                    raise Garbled
+                kind, body, controls = self._receive(number)
+            code = messages.code_of(body)
+            if code != SUCCESS:
+                raise LdapResult(code)
+            cookie = messages.cookie_of(controls)
+            if not cookie:
+                return entries
+
+    def _send(self, operation: bytes, *controls: bytes) -> int:
+        number = int(self._raw.server.next_message_id())
+        self._raw.socket.sendall(messages.message(number, operation, *controls))
+        return number
+
+    def _receive(self, number: int) -> tuple[int, bytes, bytes]:
+        """Give the next message, which must answer this one: what it is, contents, controls."""
+        received = self._received
+        while not (size := messages.length_of(received)) or len(received) < size:
+            chunk = self._raw.socket.recv(_CHUNK_BYTES)
+            if not chunk:
+                raise ConnectionResetError  # the server closed it
+            received += chunk
+        of_whom, kind, body, controls = messages.opened(bytes(received[:size]))
+        del received[:size]
+        if of_whom != number:  # 0: a server that takes its leave (4.4.1)
+            raise Garbled
+        return kind, body, controls
 
     def close(self) -> None:
         _end(self._raw)
@@ -193,25 +235,6 @@ def says_it_is_locked(server: LdapServer, dn: str, password: str, seconds: float
         return raw.result["result"] == INVALID_CREDENTIALS and _is_locked(control.get("value"))
     finally:
         _end(raw)
-
-
-def name_filter(server: LdapServer, *names: str) -> str:
-    """Write the filter for the accounts of exactly these names."""
-    return f"(&{server.filter}{id_filter(server.attribute, *(name.encode() for name in names))})"
-
-
-def id_filter(attribute: str, *values: bytes) -> str:
-    """Write the filter for the entries of which each has one of these values."""
-    each = [f"({attribute}={escape(value)})" for value in values]
-    return each[0] if len(each) == 1 else f"(|{''.join(each)})"
-
-
-def escape(value: bytes) -> str:
-    """Write a value as RFC 4515 wants it, whatever it holds."""
-    return "".join(
-        chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"\\{byte:02x}"
-        for byte in value
-    )
 
 
 def folded(name: str) -> str:
@@ -339,21 +362,6 @@ def _library() -> Any:
     return ldap3
 
 
-def _entry(found: Mapping[str, Any]) -> LdapEntry:
-    return LdapEntry(
-        dn=found["dn"],
-        attributes={
-            name.lower(): tuple(bytes(value) for value in values)
-            for name, values in found["raw_attributes"].items()
-        },
-    )
-
-
-def _cookie(result: Mapping[str, Any]) -> bytes | None:
-    control = (result.get("controls") or {}).get(_PAGED_RESULTS)
-    return control["value"]["cookie"] if control else None
-
-
 def _is_locked(value: object) -> bool:
     """Read PasswordPolicyResponseValue: its error [1] is accountLocked (1)."""
     return isinstance(value, bytes) and value.endswith(b"\x81\x01\x01")
@@ -362,7 +370,7 @@ def _is_locked(value: object) -> bool:
 def _explain(error: Exception) -> StandfastError | None:
     if isinstance(error, LdapResult):
         return in_words(error.code)
-    if type(error).__module__.startswith("ldap3."):
+    if type(error).__module__.startswith("ldap3.") or isinstance(error, OSError | Garbled):
         return Unavailable(
             f"the directory cannot be reached ({type(error).__name__}); "
             "check its host, port, `tls` and certificate",

@@ -28,7 +28,6 @@ from standfast.accounts.ldap_wire import (
     LdapEntry,
     LdapResult,
     LdapServer,
-    id_filter,
     says_it_is_locked,
 )
 from standfast.accounts.new_secrets import NewSecrets
@@ -88,8 +87,8 @@ class OpenldapDirectory(LdapDirectory):
     def _live_sessions(self, connection: LdapConnection, entry: LdapEntry) -> int | None:
         if not self._is_monitored:
             return None
-        signed_in = id_filter("monitorConnectionAuthzDN", entry.dn.encode())
-        return len(connection.search(_CONNECTIONS, signed_in, ["cn"]))
+        dn = entry.dn.encode(errors="surrogateescape")
+        return len(connection.find(_CONNECTIONS, ["cn"], "monitorConnectionAuthzDN", [dn]))
 
     def _shortcomings_on(self, connection: LdapConnection) -> list[str]:
         lacking = super()._shortcomings_on(connection)
