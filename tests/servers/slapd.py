@@ -45,7 +45,7 @@ rootpw {password}
 directory {folder}/db
 dbnosync
 maxsize 104857600
-index uid,entryUUID eq
+index objectClass,uid,entryUUID eq
 overlay ppolicy
 ppolicy_default "cn=people,ou=policies,dc=example,dc=com"
 ppolicy_use_lockout
