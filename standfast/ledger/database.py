@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
+from standfast.ledger.postgresql_words import is_told, trouble
 from standfast.ledger.sqlite_file import BUSY_SECONDS, configure, in_line, refused, unavailable
 
 _PATIENCE: Mapping[str, int] = {  # of libpq, unless `ledger.url` says otherwise
@@ -175,14 +176,13 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
     except OperationalError as error:
         raise _unavailable(engine, error) from None
     except DBAPIError as error:
+        if is_told(state := getattr(error.orig, "sqlstate", None)):
+            raise Unavailable(trouble(state, "")) from None
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         raise refused(name) from None
 
 
 def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:
     if engine.dialect.name != "sqlite":
-        return Unavailable(
-            "the ledger's PostgreSQL does not answer; see that it runs and that ledger.url is "
-            "right; until then work by hand, from `standfast playbook show NAME`"
-        )
+        return Unavailable(trouble(getattr(error.orig, "sqlstate", None), str(error.orig)))
     return unavailable(engine.url.database or "", str(error.orig), type(error.orig).__name__)

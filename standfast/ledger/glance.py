@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
+from standfast.ledger.postgresql_words import trouble
 from standfast.ledger.run_row import is_gone
 from standfast.ledger.sqlite_file import is_disk_full, refused, unavailable
 from standfast.records import moment, timestamp
@@ -384,8 +385,5 @@ def _postgresql(url: str, password: str | None) -> Iterator[_Cursor]:
         raise ConfigurationError(
             f"there is no ledger of this version in that database; {_NO_LEDGER}"
         ) from None
-    except psycopg.Error:
-        # Its message may quote the address with a user's name.
-        raise Unavailable(
-            "the ledger's PostgreSQL does not answer; see that it runs and that ledger.url is right"
-        ) from None
+    except psycopg.Error as error:
+        raise Unavailable(trouble(error.sqlstate, str(error))) from None
