@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.graph import in_order
 from standfast.playbook.model import Input, OnPartial, Playbook, Step, StepKind
-from standfast.playbook.wording import condition, length, paragraphs
+from standfast.playbook.wording import condition, length, paragraphs, whatever
 from standfast.records import Json
 
 _WIDTH = 80
@@ -64,7 +64,7 @@ def _step(step: Step, numbers: Mapping[str, int]) -> list[str]:
     if waits_for:
         plural = "steps" if len(waits_for) > 1 else "step"
         after = f"After {plural} {', '.join(map(str, waits_for))}"
-        after += f"{_whatever(step, numbers)}."
+        after += f"{whatever(step, numbers)}."
     else:
         after = "At once."
     if step.when:
@@ -73,14 +73,6 @@ def _step(step: Step, numbers: Mapping[str, int]) -> list[str]:
     for part in _body(step):
         lines += _wrapped(part, "     ")
     return lines
-
-
-def _whatever(step: Step, numbers: Mapping[str, int]) -> str:
-    over = sorted(numbers[need] for need in step.after if need in numbers)
-    if not over:
-        return ""
-    which = "it" if len(step.needs) == 1 else f"step {', '.join(map(str, over))}"
-    return f", whatever {which} came to"
 
 
 def _body(step: Step) -> list[str]:

@@ -1,6 +1,7 @@
 """What a person reads of a step, the same on paper, in a drawing and in the terminal."""
 
 import re
+from collections.abc import Mapping
 
 from standfast.playbook.model import Step, StepKind
 
@@ -15,6 +16,15 @@ def who_acts(step: Step) -> str:
     what = "decision" if step.kind is StepKind.DECIDE else "person"
     who = " or ".join(step.by or step.roles)
     return f"{what} ({who})" if who else what
+
+
+def whatever(step: Step, numbers: Mapping[str, int]) -> str:
+    """Say which of the steps before it only have to be over: `, whatever step 3 came to`."""
+    over = sorted(numbers[need] for need in step.after if need in numbers)
+    if not over:
+        return ""
+    which = "it" if len(step.needs) == 1 else f"step {', '.join(map(str, over))}"
+    return f", whatever {which} came to"
 
 
 def length(seconds: int) -> str:

@@ -15,7 +15,7 @@ from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.drawing import as_svg
 from standfast.playbook.graph import in_order
 from standfast.playbook.model import Playbook, Step, StepKind
-from standfast.playbook.wording import condition, length, paragraphs, who_acts
+from standfast.playbook.wording import condition, length, paragraphs, whatever, who_acts
 from standfast.reports.page import sentence
 
 
@@ -27,6 +27,7 @@ class _Line:
     step: Step
     acts: str
     after: Sequence[int]
+    whatever: str  # which of these only have to be over, as a phrase
     only_if: str
     action: str  # what the program does, as a phrase
     is_irreversible: bool
@@ -63,6 +64,7 @@ def _line(step: Step, numbers: Mapping[str, int]) -> _Line:
         step=step,
         acts=who_acts(step),
         after=sorted(numbers[need] for need in step.needs if need in numbers),
+        whatever=whatever(step, numbers),
         only_if=condition(step.when) if step.when else "",
         action=action.title if action else "",
         is_irreversible=action is not None and action.is_irreversible,

@@ -92,6 +92,10 @@ def test_a_playbook_of_the_handbook_is_complete(name: str) -> None:
     playbook = read(ROOT / "playbooks" / f"{name}.yaml")
     last = playbook.steps[-1]
     assert playbook.roles
+    assert playbook.use_when
+    assert all(given.description for given in playbook.inputs)
+    assert "hand over" in last.title.lower()
+    assert "`standfast incident close INCIDENT`" in last.instructions
     assert (last.name, last.kind) == ("close", StepKind.MANUAL)
     ends = {need for step in playbook.steps for need in step.needs}
     open_ends = [step for step in playbook.steps if step.name not in ends]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from standfast.operations.playbooks import SHIPPED, read
+from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.model import StepKind
 from standfast.playbook.wording import paragraphs
 from standfast.reports.playbook_page import playbook_page
@@ -50,6 +51,9 @@ def test_a_page_says_all_that_a_person_needs_without_the_program(path: Path) -> 
             assert " ".join(part.removeprefix("- ").replace("`", "").split()) in text
         for fact in step.facts:
             assert fact.replace("`", "") in text
+    for given in playbook.inputs:
+        assert given.name in text
+        assert given.description.rstrip(".").replace("`", "") in text.replace("`", "")
     boxes = html.count('class="box" aria-hidden')
     tasks = sum(
         part.startswith("- ") for s in playbook.steps for part in paragraphs(s.instructions)
@@ -57,6 +61,36 @@ def test_a_page_says_all_that_a_person_needs_without_the_program(path: Path) -> 
     asked = [step for step in playbook.steps if step.kind is StepKind.DECIDE]
     ticks = sum(len(step.facts) + len(step.options) for step in asked)
     assert boxes == len(playbook.steps) + tasks + ticks, "a box for each thing to do"
+
+
+@each
+def test_a_page_says_of_each_step_who_acts_who_approves_and_how_it_is_taken_back(
+    path: Path,
+) -> None:
+    playbook = read(path)
+    parts = re.split(r'<li class="step ', playbook_page(playbook))[1:]
+    steps = {step.name: step for step in playbook.steps}
+    assert len(parts) == len(steps)
+    for part in parts:
+        (name,) = re.findall(r"<code>(\w+)</code></p>", part.split("</h3>")[1].split("\n<p>")[0])
+        step, text = steps.pop(name), words(f"<i {part}")
+        assert all(role in text for role in (*step.by, *step.roles))
+        assert ("may answer." in text) is bool(step.roles)
+        assert (", whatever " in text) is bool(step.after)
+        assert ("Taken back by one command" in text) is (step.undo is not None)
+        assert (f"undo --step {name}" in text) is (step.undo is not None)
+        is_final = step.action is not None and CATALOGUE[step.action].is_irreversible
+        assert ("Cannot be taken back." in text) is is_final
+        assert ("Wait 30 minutes." in text) is (step.kind is StepKind.WAIT)
+        assert all(option in text for option in step.options)
+        asks = step.approval
+        assert ("Needs" in text and "for" in text and "minutes" in text) is (asks is not None)
+        if asks is not None:
+            assert f"Needs {asks.count} other" in text
+            assert all(role in text for role in asks.roles)
+            assert asks.reason in text
+            assert f"for {asks.escalate_after_minutes} minutes" in text
+        assert step.no_approval_because in text
 
 
 @each
