@@ -26,9 +26,14 @@ class Begun(Protocol):
 B = TypeVar("B", bound=Begun)
 
 
+def horizon(now: datetime) -> datetime:
+    """Give the latest moment at which something can have happened, as clocks go."""
+    return now + _MOST_AHEAD
+
+
 def is_to_come(moment: datetime, now: datetime) -> bool:
     """Can nothing have happened then, yet?"""
-    return moment > now + _MOST_AHEAD
+    return moment > horizon(now)
 
 
 def newest(moments: Iterable[datetime], now: datetime) -> datetime | None:

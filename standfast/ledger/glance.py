@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import quote
 
+from standfast.continuity.moments import horizon
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.ledger.postgresql_words import trouble
 from standfast.ledger.run_row import is_gone
@@ -151,7 +152,9 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
             )
             for kind, subject, state, started, ended, count in _rows(
                 cursor,
-                "SELECT kind, subject, state, MAX(started_at), MAX(ended_at), COUNT(*) FROM run"
+                # What a clock that stood ahead began would hide what came since.
+                "SELECT kind, subject, state, MAX(started_at), MAX(ended_at), COUNT(*) FROM run"  # noqa: S608 - a time
+                f" WHERE started_at <= '{timestamp(horizon(now))}'"
                 " GROUP BY kind, subject, state ORDER BY kind, subject, state",
             )
         )

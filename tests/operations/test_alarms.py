@@ -165,6 +165,26 @@ def test_what_was_told_while_the_clock_stood_ahead_is_told_over_once(night: Nigh
         keep_watch(night.place, "direct")
         night.forward(minutes=5)
     assert night.mails == both("Backup alarm: main") + both("Backup alarm over: main")
+    assert night.status().alarms == ()
+
+
+def test_a_run_by_a_clock_that_stood_ahead_hides_no_failure_from_the_status(night: Night) -> None:
+    night.forward(days=400)
+    run_backup(night.place, "main", "direct")
+    verify(night.place, False)
+    night.forward(days=-400)
+    with pytest.raises(StandfastError), recorded(night.place, "backup", "main", "direct"):
+        raise StandfastError("the disk broke")
+    (main,) = (one for one in night.status().sets if one.name == "main")
+    assert (main.last_failed, main.last_backup) == (night.now[0], None)
+    run_backup(night.place, "main", "direct")
+    night.forward(minutes=5)
+    (main,) = (one for one in night.status().sets if one.name == "main")
+    assert main.last_backup is not None
+    assert main.last_backup.started_at == night.now[0] - timedelta(minutes=5)
+    damage_a_pack(night.folder)
+    verify(night.place, True)
+    assert night.status().verify_failed == night.now[0]
 
 
 def test_a_check_by_a_clock_that_stood_ahead_clears_no_damage_that_came_after(night: Night) -> None:
