@@ -3,7 +3,8 @@
 Rules
 - All of it happens in a thread of its own; the loop only ever asks `is_there`, which takes
   half a second at most and asks the server itself.
-- A server or a runner that died is started again, later each time.
+- A server or a runner that died is started again, later each time. The thread that does so does
+  nothing else: it carries no incident on, and waits for no flow.
 - Where Prefect does not come up, a missed night is run without it: a backup that never runs because
   its scheduler is broken is the silent failure that nobody forgives.
 - A server that somebody else runs (`serve.prefect`) is used and never started or ended.
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +31,7 @@ _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
 _SLOW_ANSWER_SECONDS = 10.0  # a busy server is not a dead one
+_WARM_SECONDS = 30.0  # for a first call; a later one may then still be slow
 _END_SECONDS = 2.0
 
 log = logging.getLogger("standfast.serve")
@@ -136,16 +139,27 @@ class Scheduling:
         return PrefectServer(url=self.url, pid=0)
 
     def _warm(self, server: PrefectServer) -> None:
-        """Import the flow before it is needed. Prefect reads its address once, from here."""
+        """Load and call what a response needs, before it is needed."""
+        self._load(server)
+        # Beside this thread: it may hang for long where the server dies over it.
+        call = threading.Thread(target=self._call_once, name="warm-up", daemon=True)
+        call.start()
+        call.join(_WARM_SECONDS)
+        self._is_warm = True
+
+    def _load(self, server: PrefectServer) -> None:
+        """Import the flows. Prefect reads its address once, from here."""
         warm.speak_to(server, self.home)
         from prefect.context import refresh_global_settings_context
 
-        from flows.keep_watch import keep_watch
-
         refresh_global_settings_context()
         warm.load()
-        keep_watch(str(self.config_file), return_state=True)  # the first call loads as much again
-        self._is_warm = True
+
+    def _call_once(self) -> None:
+        from flows.warm_up import warm_up
+
+        with suppress(Exception):  # it is called for what it loads
+            warm_up(str(self.config_file), return_state=True)
 
     def _child(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start one of our modules beside this process; what it says stands in Prefect's folder."""

@@ -36,6 +36,7 @@ from flows.keep_watch import keep_watch
 from flows.nightly_backup import nightly_backup
 from flows.respond_to_incident import respond_to_incident
 from flows.restore_drill import restore_drill
+from flows.warm_up import warm_up
 from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.client.orchestration import get_client
@@ -48,7 +49,10 @@ def seen(state):
 
 stack = ExitStack()  # without the heartbeat, whose last sleep costs a second a flow
 stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
-states = {"backup": seen(nightly_backup(config, "main", return_state=True))}
+states = {"warm-up": seen(warm_up(config, return_state=True))}
+with open_place(Path(config), env={}) as place:
+    states["runners"] = [e.action for e in place.ledger.timeline(incident) if "runner" in e.action]
+states |= {"backup": seen(nightly_backup(config, "main", return_state=True))}
 with open_place(Path(config), env={}) as place, recorded(place, "backup", "main", "direct") as run:
     states["under way"] = seen(nightly_backup(config, "main", return_state=True))
     run.ends("done", {})
@@ -137,6 +141,12 @@ def test_each_flow_equals_its_operation(ran: Ran) -> None:
     assert ran.states["backup"][0] == "COMPLETED"
     assert first.id in ran.states["backup"][2]
     assert ran.states["drill"][0] == ran.states["respond"][0] == "COMPLETED"
+
+
+def test_a_call_that_only_warms_carries_no_incident_on(ran: Ran) -> None:
+    state, _, line = ran.states["warm-up"]
+    assert (state, line.startswith("warm, at event ")) == ("COMPLETED", True)
+    assert ran.states["runners"] == []
 
 
 def test_a_partial_outcome_shows_as_partial(ran: Ran) -> None:

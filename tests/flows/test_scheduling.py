@@ -1,0 +1,40 @@
+"""The thread that keeps Prefect keeps only Prefect."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows import prefect_server
+from flows import scheduling as scheduling_module
+from flows.prefect_server import PrefectServer
+from flows.scheduling import Scheduling
+from tests.servers import wait_until
+
+
+def test_a_first_call_that_hangs_keeps_no_dead_prefect_from_being_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server dies while this process makes its first call, which never comes back."""
+    never = threading.Event()
+    started: list[int | None] = []
+
+    def start(home: Path, env: object, *, port: int | None, is_given_up: object) -> PrefectServer:
+        started.append(port)
+        return PrefectServer(url="http://127.0.0.1:9", pid=0)
+
+    monkeypatch.setattr(prefect_server, "find", lambda home: None)
+    monkeypatch.setattr(prefect_server, "start", start)
+    monkeypatch.setattr(Scheduling, "_load", lambda self, server: None)
+    monkeypatch.setattr(Scheduling, "_call_once", lambda self: never.wait())
+    monkeypatch.setattr(Scheduling, "_child", lambda self, module, *more: None)
+    for name in ("_WARM_SECONDS", "_LOOK_SECONDS"):
+        monkeypatch.setattr(scheduling_module, name, 0.01)
+    keeper = Scheduling(config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={})
+    keeper.begin()
+    try:
+        wait_until(lambda: len(started) >= 2, "it is started again")
+        assert started[:2] == [None, 9]
+    finally:
+        keeper.end()
+        never.set()
