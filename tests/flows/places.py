@@ -63,12 +63,15 @@ def plain_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    config_file: Path, more: Mapping[str, str] | None = None
+    config_file: Path, more: Mapping[str, str] | None = None, *, before: str = ""
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `serve` in a process of its own; what it says is kept beside the configuration."""
+    """Run `serve` in a process of its own; what it says is kept beside the configuration.
+
+    `before` is what Python runs first in that process.
+    """
     with (config_file.parent / "serve.log").open("wb") as said:
         process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(config_file)],
+            [sys.executable, "-c", before + _SERVE, str(config_file)],
             env=plain_environment(more),
             stdout=said,
             stderr=said,

@@ -147,6 +147,27 @@ def test_a_missed_night_is_run_without_a_prefect_that_stays_away(
         ]
 
 
+STUCK = """
+import logging, threading
+class Stuck(logging.StreamHandler):
+    def flush(self):
+        threading.Event().wait()
+logging.getLogger("prefect").addHandler(Stuck())
+"""
+
+
+def test_a_log_that_waits_for_its_server_keeps_no_serve_from_ending(tmp_path: Path) -> None:
+    config_file = furnish_with_incidents(
+        tmp_path, f'[serve]\nprefect = "http://127.0.0.1:{free_port()}/api"\n'
+    )
+    with serving(config_file, before=STUCK) as process:
+        wait_until(lambda: "serving as runner" in said(config_file), "it serves")
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: process.poll() is not None, "it has ended")
+        assert process.returncode == 0
+        assert said(config_file).rstrip().endswith("ended")
+
+
 def test_a_serve_that_was_killed_leaves_an_incident_to_the_next(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     with serving(config_file) as process, place_at(config_file) as place:
