@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from standfast.operations.extra_steps import extra_verb
 from standfast.playbook.engine import State
 from standfast.playbook.standing import standing
 from standfast.records import StepState
@@ -22,15 +23,15 @@ def longest_wait(state: State, way: str) -> timedelta:
 def only_tells_while_asking(state: State) -> bool:
     """Does a person have something to do, and nothing go on but notices that are tried again later?
 
-    What contains is waited for all the same, and so is the look at what may have been sent; notices
-    that surely were not go on by `serve`, or by the next command.
+    What contains or gives back is waited for all the same, and so is the look at what may have been
+    sent; notices that surely were not go on by `serve`, or by the next command.
     """
-    running = [view for view in state.steps.values() if view.state is StepState.RUNNING]
+    acts = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
+    acts += [(extra_verb(view.step), view) for view in state.extra]
     only_tells = all(
-        state.playbook.step(view.step).action == "notices.send"
-        and not view.settling
-        and not view.counts.submitting
-        for view in running
+        action == "notices.send" and not view.settling and not view.counts.submitting
+        for action, view in acts
+        if view.state is StepState.RUNNING
     )
     return only_tells and standing(state).waits_for_people
 

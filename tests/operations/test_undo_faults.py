@@ -1,0 +1,125 @@
+"""Giving back meets the same faults as locking: nobody stays shut out, or let in, by a lost answer.
+
+Each test runs on SQLite and on PostgreSQL.
+"""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.errors import ExitStatus
+from standfast.ledger import doubts
+from standfast.operations import decisions, undoing, waiting
+from standfast.records import EffectState
+from tests.operations.twins import TwinPlace, twin_place
+
+TWO = ("agents:agent01", "agents:agent02")
+
+
+@pytest.fixture(autouse=True)
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
+    """A live place whose outside is twins, on each database in turn."""
+    url = "sqlite:///ledger.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    with twin_place(tmp_path, url) as place:
+        yield place
+
+
+@pytest.fixture
+def directory(place: TwinPlace) -> MemoryDirectory:
+    assert isinstance(place.twins.directory, MemoryDirectory)
+    return place.twins.directory
+
+
+def unlocks(place: TwinPlace, case: str) -> dict[str, EffectState]:
+    rows = place.ledger.effects.of_incident(case)
+    return {row.target: row.state for row in rows if row.verb == "accounts.unlock"}
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.BUSY, Fault.LOST_REQUEST, Fault.LOST_ANSWER, Fault.HANG], ids=str
+)
+def test_an_account_is_given_back_once_whatever_becomes_of_the_first_answer(
+    place: TwinPlace, directory: MemoryDirectory, fault: Fault
+) -> None:
+    case = place.run("account-takeover", TWO)
+    undoing.undo(place, case)
+    directory.script("undo", fault, target="agent01")
+    place.advance(case)
+    assert unlocks(place, case) == dict.fromkeys(TWO, EffectState.DONE)
+    assert all(place.is_enabled(name) for name in ("agent01", "agent02"))
+    assert directory.changes("agent01") == 2, "one lock and one undo"
+    assert place.ledger.audit.verify().is_whole
+
+
+def test_an_undo_that_is_lost_each_time_is_given_up_by_name_and_tried_again_when_asked(
+    place: TwinPlace, directory: MemoryDirectory
+) -> None:
+    case = place.run("account-takeover", TWO)
+    undoing.undo(place, case)
+    directory.script("undo", Fault.LOST_REQUEST, target="agent01", times=5)
+    outcome = place.advance(case)
+    assert outcome.standing.is_partial
+    assert outcome.exit_status is ExitStatus.WAITS_FOR_PEOPLE, "the playbook's question is open"
+    assert unlocks(place, case) == {TWO[0]: EffectState.FAILED, TWO[1]: EffectState.DONE}
+    assert (place.is_enabled("agent01"), place.is_enabled("agent02")) == (False, True)
+    assert decisions.retry(place, case).count == 1
+    place.advance(case)
+    assert place.is_enabled("agent01")
+
+
+def test_who_asked_for_an_undo_does_not_get_the_terminal_back_before_a_busy_directory_did_it(
+    place: TwinPlace, directory: MemoryDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The playbook's own question is open all the while, and would be asked at once."""
+    case = place.run("account-takeover")
+    undoing.undo(place, case)
+    monkeypatch.setattr(waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.01))
+    monkeypatch.setattr(directory, "_retry_after_seconds", 1.0)
+    directory.script("undo", Fault.BUSY)
+    place.advance(case)
+    assert unlocks(place, case) == {TWO[0]: EffectState.DONE}
+    assert place.is_enabled("agent01")
+
+
+def test_an_undo_that_nobody_can_look_up_stays_in_doubt_and_keeps_a_new_lock_waiting(
+    place: TwinPlace, directory: MemoryDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LONGEST_WAIT", timedelta(seconds=0.3))
+    case = place.run("account-takeover")
+    undoing.undo(place, case)
+    directory.script("undo", Fault.LOST_ANSWER)
+    answer = directory._undo
+
+    def answer_and_die(orders: object) -> object:
+        results = answer(orders)  # type: ignore[arg-type]  # handed on as it came
+        directory.go_away()
+        return results
+
+    monkeypatch.setattr(directory, "_undo", answer_and_die)
+    runner = threading.Thread(target=place.advance, args=(case,), daemon=True)
+    runner.start()
+    runner.join(30)
+    assert not runner.is_alive(), "the runner sits and asks"
+    assert unlocks(place, case) == {TWO[0]: EffectState.UNKNOWN}
+    assert place.is_enabled("agent01"), "it happened, and nobody knows"
+
+    monkeypatch.setattr(directory, "_undo", answer)
+    directory.come_back()
+    monkeypatch.setattr(waiting, "LONGEST_WAIT", timedelta(minutes=3))
+    again = place.open("lock")
+    place.advance(case)
+    place.advance(again)
+    assert unlocks(place, case) == {TWO[0]: EffectState.DONE}
+    assert not place.is_enabled("agent01"), "who was locked last stays locked"
+    assert directory.changes("agent01") == 3
