@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ from tests.backup.site import WRITER, Clock, Site
 from tests.backup.trees import describe, noise
 
 Tree = dict[bytes, tuple[object, ...]]
+WEEKS = Rules(
+    everything=timedelta(days=40),
+    daily=timedelta(days=40),
+    weekly=timedelta(days=40),
+    monthly=timedelta(days=40),
+)
 
 
 class KeptVault(MemoryKeeperStore):
@@ -128,6 +135,28 @@ def kept_site(
     vault = vault or KeptVault(clock, **more)
     site = Site(folder=folder, vault=vault, keys=MemoryKeeperStore(), clock=clock).create()
     return KeptSite(site=site, vault=vault, keeper=new_keeper(site))
+
+
+def ten_weeks(folder: Path) -> KeptSite:
+    """Ten weekly points of which the oldest four are over 40 days old."""
+    kept = kept_site(folder)
+    kept.rules = WEEKS
+    for _ in range(10):
+        kept.night(days=7)
+    return kept
+
+
+def vault_of(kept: KeptSite) -> KeptVault:
+    assert isinstance(kept.vault, KeptVault)
+    return kept.vault
+
+
+def expired_and_marked(kept: KeptSite) -> None:
+    """The first of the two phases: four points expire, and what only they needed is marked."""
+    result = kept.keep(most_percent=50)
+    assert result.expired == tuple((WRITER, sequence) for sequence in (1, 2, 3, 4))
+    assert result.marked
+    assert result.removed == ()
 
 
 def new_keeper(site: Site, *, file: str = "keeper.json") -> Keeper:

@@ -15,7 +15,7 @@ from backup.keeping.retention import Rules
 from backup.keeps import load_keeps
 from backup.stores import ObjectLock
 from backup.trust import load_trust
-from tests.backup.keep_site import KeptSite, KeptVault, kept_site
+from tests.backup.keep_site import KeptSite, kept_site, vault_of
 from tests.backup.site import WRITER, Died
 
 SHORT = Rules(
@@ -25,11 +25,6 @@ SHORT = Rules(
     monthly=timedelta(days=10),
     floor=timedelta(days=10),
 )
-
-
-def vault_of(kept: KeptSite) -> KeptVault:
-    assert isinstance(kept.vault, KeptVault)
-    return kept.vault
 
 
 def say_dropped(kept: KeptSite, packs: set[PackId]) -> None:

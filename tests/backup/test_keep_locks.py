@@ -1,0 +1,89 @@
+"""The keeper extends the locks of what is needed, and waits for those of what is not."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backup.errors import KeepingStopped, UsageError
+from backup.format.layout import pack_name
+from backup.stores import ObjectLock
+from tests.backup.keep_site import (
+    WEEKS,
+    KeptSite,
+    kept_site,
+    vault_of,
+)
+
+
+class TestLocks:
+    @pytest.fixture
+    def locked(self, tmp_path: Path) -> KeptSite:
+        kept = kept_site(tmp_path, lock=ObjectLock(mode="COMPLIANCE", days=20))
+        kept.rules = WEEKS
+        kept.night()
+        return kept
+
+    def test_a_lock_is_extended_once_less_than_half_is_left(self, locked: KeptSite) -> None:
+        locked.days(8)
+        assert locked.keep().extended == ()
+        locked.days(3)
+        result = locked.keep()
+        assert set(result.extended) == set(vault_of(locked).names()), "everything is live"
+        for name in result.extended:
+            until = locked.vault.lock_until(name)
+            assert until is not None
+            assert timedelta(days=19.9) < until - locked.clock() < timedelta(days=20)
+        locked.days(9)
+        assert locked.keep().extended == ()
+        locked.check()
+
+    def test_what_may_go_is_not_locked_for_longer(self, locked: KeptSite) -> None:
+        for _ in range(8):
+            locked.night(days=6)
+            locked.keep(most_percent=50)
+        marked = locked.keeps().marked
+        assert marked
+        locked.days(1)
+        marks = {pack_name(*pack) for pack in marked}
+        result = locked.keep()
+        assert not marks & set(result.extended)
+        assert result.problems == ()
+        # What was needed a while ago still has the lock of then: it waits, and is told.
+        locked.days(8)
+        waiting = locked.keep()
+        assert waiting.locked
+        assert all(one.until > waiting.clock for one in waiting.locked)
+        assert {one.pack for one in waiting.locked} <= locked.keeps().marked.keys()
+        locked.check()
+        locked.days(20)
+        gone = {one.pack for one in locked.keep(most_percent=100).removed}
+        assert {one.pack for one in waiting.locked} <= gone
+        locked.check()
+
+    def test_locks_are_extended_even_where_too_much_would_expire(self, locked: KeptSite) -> None:
+        locked.night()
+        locked.days(45)
+        with pytest.raises(KeepingStopped, match="1 of 2"):
+            locked.keep()
+        for name in vault_of(locked).names():
+            until = locked.vault.lock_until(name)
+            assert until is not None
+            assert until > locked.clock() + timedelta(days=19)
+        locked.check()
+
+    def test_one_that_refuses_is_told_and_stops_no_other(self, locked: KeptSite) -> None:
+        vault = vault_of(locked)
+        extend, one = vault._extend_lock, vault.names()[0]
+
+        def refuses(name: str, until: datetime) -> None:
+            if name == one:
+                raise UsageError(f"extending the lock of {name} was refused")
+            extend(name, until)
+
+        vault._extend_lock = refuses  # type: ignore[method-assign]
+        locked.days(11)
+        result = locked.keep()
+        assert result.problems == (f"extending the lock of {one} was refused",)
+        assert set(result.extended) == set(vault.names()) - {one}
+        locked.check()
