@@ -57,7 +57,7 @@ from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Res
 # What is to be written, one modify after the other; each says which values replace what is there.
 Changes = Sequence[Mapping[str, Sequence[bytes]]]
 _EACH = 32  # accounts that one connection carries in a call
-_CALLS_AT_ONCE = 2  # while one is written down, the other is with the directory
+_MOST_A_CALL = 1000  # as `Limits` has it
 OURS = "this is the account that locks the others; it would lock itself out"
 
 
@@ -85,11 +85,12 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
         self, name: str, server: LdapServer, limits: Limits, new_secrets: NewSecrets | None = None
     ) -> None:
         self._server = server
-        calls = min(limits.workers, _CALLS_AT_ONCE)
-        self._connections = limits.workers // calls  # of each call
+        self._connections = limits.workers
         super().__init__(
             name,
-            replace(limits, batch=_EACH * self._connections, workers=calls),
+            # One call over all connections: two that share them wait for each other more than one
+            # gains while the other is written down.
+            replace(limits, batch=min(_EACH * limits.workers, _MOST_A_CALL), workers=1),
             dialect(server),
             new_secrets,
             connections=limits.workers,

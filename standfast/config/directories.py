@@ -158,7 +158,7 @@ class LdapServerConfig(CalledConfig):
     )
     workers: Workers = setting(
         default=16,
-        description="Connections at once. A call carries up to 16 accounts over each.",
+        description="Connections at once. A call carries up to 32 accounts over each.",
         examples=[16],
     )
 

@@ -80,7 +80,7 @@ def claimable(
         "now": now,
         "most": most,
     }
-    found = [*connection.execute(_due(lane.verb in NEEDS_PRIOR), wanted)]
+    found = connection.execute(_due(lane.verb in NEEDS_PRIOR), wanted).all()
     first = found[:1]
     same_step = [row for row in found if (row.step, row.round) == (first[0].step, first[0].round)]
     if not same_step or lane.verb == PAGE:

@@ -102,7 +102,7 @@ def server(openldap_account: LdapServer) -> LdapServer:
 @pytest.fixture
 def one_connection(server: LdapServer) -> Iterator[OpenldapDirectory]:
     """A directory whose call goes over one connection, so that its order is known."""
-    directory = OpenldapDirectory("staff", OpenldapOptions(server=server, limits=Limits(workers=2)))
+    directory = OpenldapDirectory("staff", OpenldapOptions(server=server, limits=Limits(workers=1)))
     yield directory
     directory.close()
 
@@ -194,11 +194,12 @@ def test_one_account_that_is_refused_keeps_nobody_from_the_others(
     ]
 
 
-def test_no_more_is_called_at_once_than_was_configured() -> None:
-    limits = Limits(workers=16)
+@pytest.mark.parametrize("workers", [1, 16, 64])
+def test_a_call_goes_over_as_many_connections_as_were_configured(workers: int) -> None:
+    limits = Limits(workers=workers)
     directory = OpenldapDirectory("staff", OpenldapOptions(server=SERVER, limits=limits))
+    assert directory.limits.workers == 1, "one call at a time"
     size, at_once = directory._parts_of(directory.limits.batch)
-    assert at_once * directory.limits.workers == 16
-    assert size * at_once == directory.limits.batch
-    alone = OpenldapDirectory("staff", OpenldapOptions(server=SERVER, limits=Limits(workers=1)))
-    assert (alone.limits.workers, alone._parts_of(5)) == (1, (5, 1))
+    assert at_once == workers
+    assert directory.limits.batch <= size * at_once < directory.limits.batch + at_once
+    assert directory.limits.batch == min(32 * workers, 1000)
