@@ -14,10 +14,9 @@ from backup.stores.directory import DirectoryStore
 from backup.stores.s3 import S3Options, open_bucket, open_s3
 from backup.stores.s3_keeping import S3KeeperStore
 from backup.verify import verify
-from tests.backup.keep_site import KeptSite, new_keeper
+from tests.backup.keep_site import WEEKS, KeptSite, new_keeper
 from tests.backup.s3_options import options
 from tests.backup.site import Clock, Site
-from tests.backup.test_keeping import WEEKS
 from tests.backup.trees import describe
 from tests.servers.seaweedfs import Bucket, Role, SeaweedFs
 

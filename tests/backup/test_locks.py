@@ -14,9 +14,8 @@ from backup.records import LocksSeen, Progress, VerifyReport
 from backup.stores import ObjectLock, Retention
 from backup.stores.directory import DirectoryStore
 from backup.verify import verify
-from tests.backup.keep_site import KeptSite, KeptVault, kept_site
+from tests.backup.keep_site import WEEKS, KeptSite, KeptVault, kept_site
 from tests.backup.site import WRITER, Site, new_site
-from tests.backup.test_keeping import WEEKS
 from tests.backup.trees import plain_tree
 
 DAY = timedelta(days=1)
