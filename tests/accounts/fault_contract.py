@@ -7,6 +7,7 @@ without a look, nor as "it did not happen" when it did; and one account spoils n
 import re
 import uuid
 from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ class RelayedHouse(House):
 
     relayed: Path | int  # where a relay finds the server
     change: bytes  # what only a request holds that locks
+    undo_change = b""  # what only a request holds that gives back; left out, the same
     patience_seconds = 0.5  # within which it surely answers, left alone
 
     @abstractmethod
@@ -98,6 +100,26 @@ class FaultContract:
             assert result.state in (EffectState.UNKNOWN, EffectState.DONE)
             assert result.state is EffectState.UNKNOWN or not house.is_enabled(alice)
             assert lock(house, connector, alice).state is EffectState.DONE
+            connector.close()
+
+    def test_an_undo_whose_answer_is_lost_is_a_doubt_unless_it_is_seen_and_is_done_again(
+        self, house: RelayedHouse, alice: str
+    ) -> None:
+        before = house.observe(alice)
+        order = replace(house.order("undo", alice), prior=before.prior)
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, 5.0)
+            wait_for(connector, alice)
+            assert house.lock(alice).state is EffectState.DONE
+            gives_back = house.undo_change or house.change
+            relay.cut_after(gives_back)
+            (result,) = connector.undo([order])
+            assert gives_back in relay.sent
+            assert result.state in (EffectState.UNKNOWN, EffectState.DONE)
+            assert result.state is EffectState.UNKNOWN or house.is_enabled(alice)
+            (again,) = connector.undo([order])
+            assert again.state is EffectState.DONE
+            assert house.is_enabled(alice)
             connector.close()
 
     def test_one_that_drops_spoils_no_other(self, house: RelayedHouse) -> None:

@@ -56,6 +56,7 @@ class ActiveDirectoryHouse(RelayedRotationHouse):
     first_password = "Right-pass-1"
     relayed = 389
     change = octets(b"514")
+    undo_change = octets(b"512")
     password_change = octets(b"unicodePwd")
 
     def __init__(

@@ -31,6 +31,7 @@ PASSWORD = "The holder's 0wn"
 
 class IamHouse(HttpHouse):
     change = b"Action=PutUserPolicy"
+    undo_change = b"Action=DeleteUserPolicy"
     success = (
         b'<PutUserPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
         b"<ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></PutUserPolicyResponse>"

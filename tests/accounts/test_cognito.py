@@ -38,6 +38,7 @@ class Tokens:
 
 class CognitoHouse(HttpHouse):
     change = b".AdminDisableUser"
+    undo_change = b".AdminEnableUser"
     success = b"{}"
     patience_seconds = 1.0
 

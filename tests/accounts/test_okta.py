@@ -95,6 +95,7 @@ class OktaProvider(Provider):
 
 class OktaHouse(HttpHouse):
     change = b"/lifecycle/suspend"
+    undo_change = b"/lifecycle/unsuspend"
 
     def __init__(self, provider: OktaProvider) -> None:
         self.provider = provider

@@ -37,6 +37,7 @@ def server(openldap_account: LdapServer) -> LdapServer:
 
 class OpenldapHouse(RelayedRotationHouse, ServerHouse):
     change = FOR_GOOD.encode()
+    undo_change = b"pwdAccountLockedTime1\0"  # no value in its set
     password_change = b"{SSHA}"
 
     def __init__(
