@@ -10,7 +10,7 @@ from standfast.notices.prepared import pick_language
 from standfast.notices.render import prepare
 from standfast.notices.senders import Message
 from standfast.records import EffectState
-from tests.notices.test_smtp import parsed, sender_for
+from tests.notices.smtp_senders import parsed, sender_for
 from tests.servers.smtp import SmtpServer
 
 HOSTILE_NAMES = [

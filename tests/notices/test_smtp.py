@@ -2,65 +2,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from standfast.errors import ConfigurationError
 from standfast.notices.senders import Message
 from standfast.notices.senders.smtp import SmtpSender
 from standfast.records import EffectState
 from tests.notices.sender_contract import SenderContract, message
+from tests.notices.smtp_senders import NOW, parsed, sender_for
 from tests.servers import free_port
-from tests.servers.smtp import DROP, Delivered, SmtpServer, running_smtp
-
-NOW = datetime(2025, 3, 4, 3, 0, tzinfo=UTC)
-
-
-OPEN: list[SmtpSender] = []
-
-
-@pytest.fixture(autouse=True)
-def _close_connections() -> Iterator[None]:
-    yield
-    while OPEN:
-        OPEN.pop().close()
-
-
-def sender_for(server: SmtpServer, **changes: Any) -> SmtpSender:
-    values: dict[str, Any] = {
-        "name": "relay",
-        "host": server.host,
-        "port": server.port,
-        "sender_address": "security@shop.test",
-        "from_name": "Shop “Größe”, security",
-        "security": "none",
-        "clock": lambda: NOW,
-    }
-    sender = SmtpSender(**{**values, **changes})
-    OPEN.append(sender)
-    return sender
-
-
-def parsed(delivered: Delivered) -> Message:
-    mail = delivered.message
-    assert not mail.defects
-    (address,) = delivered.recipients
-    text, html = (part.get_content().replace("\r\n", "\n") for part in mail.iter_parts())
-    return Message(
-        token=mail["Message-ID"].removeprefix("<").removesuffix("@shop.test>"),
-        address=address,
-        subject=mail["Subject"].strip(),  # a folded line begins with a space
-        text=text,
-        html=html,
-        language=mail["Content-Language"],
-    )
+from tests.servers.smtp import DROP, SmtpServer, running_smtp
 
 
 class TestSmtpSender(SenderContract):
@@ -374,117 +326,6 @@ def test_letters_beyond_ascii_before_the_at_need_a_relay_that_takes_them(
         assert (refused.state, done.state) == (EffectState.REFUSED, EffectState.DONE)
         assert "SMTPUTF8" in refused.reason
         assert len(old.delivered) == 1
-
-
-class Authority:
-    """A certificate for 127.0.0.1 and the file that trusts it."""
-
-    def __init__(self, folder: Path) -> None:
-        import ssl
-
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relay")])
-        today = datetime.now(UTC)
-        import ipaddress
-
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(today - timedelta(days=1))
-            .not_valid_after(today + timedelta(days=1))
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-                critical=False,
-            )
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        self.file = folder / "ca.pem"
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        key_file = folder / "key.pem"
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        self.server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server_side.load_cert_chain(self.file, key_file)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-def secure_server(authority: Authority) -> Iterator[SmtpServer]:
-    with running_smtp(starttls=authority.server_side, credentials=("relay", "right")) as server:
-        yield server
-
-
-def test_starttls_and_sign_in_go_together(secure_server: SmtpServer, authority: Authority) -> None:
-    sender = sender_for(
-        secure_server,
-        security="starttls",
-        ca_file=authority.file,
-        username="relay",
-        password="right",
-    )
-    (result,) = sender.send([message()])
-    assert result.state is EffectState.DONE
-    (delivered,) = secure_server.delivered
-    assert delivered.was_encrypted
-    assert delivered.signed_in_as == "relay"
-
-
-def test_a_wrong_password_fails_for_all_and_is_not_worth_another_try(
-    secure_server: SmtpServer, authority: Authority
-) -> None:
-    sender = sender_for(
-        secure_server,
-        security="starttls",
-        ca_file=authority.file,
-        username="relay",
-        password="wrong-secret",
-    )
-    results = sender.send([message(1), message(2)])
-    assert {(result.state, result.retry_after_seconds) for result in results} == {
-        (EffectState.FAILED, None)
-    }
-    assert "535" in results[0].reason
-    assert "wrong-secret" not in results[0].reason
-
-
-def test_a_certificate_that_is_not_trusted_stops_the_call(secure_server: SmtpServer) -> None:
-    (result,) = sender_for(secure_server, security="starttls").send([message()])
-    assert result.state is EffectState.FAILED
-    assert "certificate" in result.reason
-    assert secure_server.delivered == ()
-
-
-def test_a_relay_without_starttls_gets_no_plain_text(smtp_server: SmtpServer) -> None:
-    (result,) = sender_for(smtp_server, security="starttls").send([message()])
-    assert result.state is EffectState.FAILED
-    assert "STARTTLS" in result.reason
-    assert smtp_server.delivered == ()
-
-
-def test_tls_from_the_start_meets_no_plain_relay(smtp_server: SmtpServer) -> None:
-    (result,) = sender_for(smtp_server, security="tls").send([message()])
-    assert result.state is EffectState.FAILED
-    assert smtp_server.delivered == ()
-
-
-def test_a_missing_ca_file_is_named_by_its_key(smtp_server: SmtpServer, tmp_path: Path) -> None:
-    sender = sender_for(smtp_server, security="tls", ca_file=tmp_path / "none.pem")
-    (result,) = sender.send([message()])
-    assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, None)
-    assert "ca_file" in result.reason
 
 
 def test_a_relay_that_greets_with_no_is_failed() -> None:

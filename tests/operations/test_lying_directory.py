@@ -1,0 +1,152 @@
+"""A directory over HTTP that lies, talks nonsense, hangs up or asks for patience."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from standfast.accounts import scim
+from standfast.errors import ExitStatus
+from standfast.ledger import doubts
+from standfast.operations import incident
+from standfast.operations.outcome import Outcome
+from standfast.records import EffectState, Mode
+from tests.operations.places import furnish, place_at
+
+
+@pytest.fixture(autouse=True)
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
+
+
+@dataclass
+class Liar:
+    """A directory over HTTP that answers whatever its script says; it remembers when it was hit."""
+
+    answer: Callable[[str, int], tuple[int, dict[str, str], bytes] | None]  # method, its count
+    hits: list[tuple[str, float]] = field(default_factory=list)
+    url: str = ""
+
+
+@contextmanager
+def lying(liar: Liar, clock: Callable[[], datetime]) -> Iterator[Liar]:
+    class Handler(BaseHTTPRequestHandler):
+        def _meet(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            liar.hits.append((self.command, clock().timestamp()))
+            count = sum(method == self.command for method, _ in liar.hits)
+            told = liar.answer(self.command, count)
+            if told is None:
+                self.close_connection = True
+                return
+            status, headers, body = told
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PATCH = _meet  # noqa: N815 - http.server names its hooks so
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    liar.url = f"http://127.0.0.1:{server.server_address[1]}/v2"
+    try:
+        yield liar
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def user(*, is_active: bool) -> dict[str, object]:
+    return {"id": "1", "userName": "agent01", "active": is_active, "schemas": []}
+
+
+def listed(*, is_active: bool) -> tuple[int, dict[str, str], bytes]:
+    page = {"totalResults": 1, "Resources": [user(is_active=is_active)]}
+    return 200, {"Content-Type": "application/scim+json"}, json.dumps(page).encode()
+
+
+def locked_through(tmp_path: Path, liar: Liar) -> tuple[Outcome, str, EffectState]:
+    """Lock agent01 in the liar's directory; give the outcome, the reason and the state."""
+    config_file = furnish(tmp_path, timeout_seconds=2)
+    with place_at(config_file) as known, lying(liar, known.clock):
+        config_file.write_text(config_file.read_text().replace("http://127.0.0.1:9/v2", liar.url))
+        with place_at(config_file) as place:
+            case = incident.open_incident(
+                place, "lock", {"accounts": ["agents:agent01"]}, mode=Mode.LIVE, opened_by="dana"
+            ).incident
+            outcome = incident.advance(place, case, "direct")
+            (row,) = place.ledger.effects.of_incident(case)
+            return outcome, row.reason, row.state
+
+
+def test_a_directory_that_says_later_is_asked_later_and_then_done(tmp_path: Path) -> None:
+    is_active = True
+
+    def answer(method: str, count: int) -> tuple[int, dict[str, str], bytes]:
+        nonlocal is_active
+        if method == "GET":
+            found = listed(is_active=is_active)
+            return found if is_active else (200, {}, json.dumps(user(is_active=False)).encode())
+        if count == 1:
+            return 429, {"Retry-After": "1"}, b""
+        is_active = False
+        return 204, {}, b""
+
+    liar = Liar(answer=answer)
+    outcome, _, state = locked_through(tmp_path, liar)
+    assert (outcome.exit_status, state) == (ExitStatus.DONE, EffectState.DONE)
+    first, second = [when for method, when in liar.hits if method == "PATCH"]
+    assert second - first >= 1.0, "Retry-After was honoured"
+
+
+def test_a_directory_that_claims_success_and_does_nothing_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(method: str, count: int) -> tuple[int, dict[str, str], bytes]:
+        if method == "PATCH":
+            return 204, {}, b""
+        # The first two looks are by name; each try reads by name, then back by id.
+        is_by_name = count < 3 or count % 2 == 0
+        body = json.dumps(user(is_active=True)).encode()
+        return listed(is_active=True) if is_by_name else (200, {}, body)
+
+    monkeypatch.setattr(scim, "REPLICA_SECONDS", 0.05)
+    _, reason, state = locked_through(tmp_path, Liar(answer=answer))
+    assert state is EffectState.FAILED
+    assert "as it was" in reason
+
+
+@pytest.mark.parametrize("body", [b"<html>agent01 oops</html>", b"\xff\x00", b"[]", b"{", b""])
+def test_a_directory_that_answers_garbage_locks_nobody_and_its_words_go_nowhere(
+    tmp_path: Path, body: bytes
+) -> None:
+    outcome, reason, state = locked_through(
+        tmp_path, Liar(answer=lambda _method, _count: (200, {}, body))
+    )
+    assert (outcome.exit_status, state) == (ExitStatus.FAILED, EffectState.FAILED)
+    assert reason
+    assert "agent01" not in reason
+    assert "oops" not in reason
+
+
+def test_a_directory_that_cuts_the_connection_in_the_middle_leaves_no_false_done(
+    tmp_path: Path,
+) -> None:
+    def answer(method: str, _count: int) -> tuple[int, dict[str, str], bytes] | None:
+        return None if method == "PATCH" else listed(is_active=True)
+
+    outcome, _, state = locked_through(tmp_path, Liar(answer=answer))
+    assert (outcome.exit_status, state) == (ExitStatus.FAILED, EffectState.FAILED)
