@@ -4,6 +4,8 @@ document    the text of a file to a document: bounded, and checked against the s
 schema      the schema, written from the tables of the specification
 semantics   what the schema cannot say: cycles, dangling and unreachable steps, unknown variables
 importing   a document to a playbook of ours, with a warning for all that it cannot carry
+foreign_text  what a stranger wrote, as it may stand in a playbook
+variables   the variables of a document, as inputs
 flow        how the steps of a document follow each other, as our `needs` and `when`
 exporting   a playbook of ours to a document; what CACAO has no word for travels as step extensions
 extension   the extension itself: its identifiers, and what it holds

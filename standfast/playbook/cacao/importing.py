@@ -12,13 +12,9 @@ Rules
   to go on.
 """
 
-import base64
-import binascii
 import io
 import json
-import keyword
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +25,17 @@ from standfast.playbook.cacao.document import Document, read_document
 from standfast.playbook.cacao.exporting import export_cacao
 from standfast.playbook.cacao.extension import EXTENSION, HEAD, ORDER, STEP
 from standfast.playbook.cacao.flow import Choice, Flow, Place
+from standfast.playbook.cacao.foreign_text import (
+    clean,
+    is_plain,
+    literal,
+    one_line,
+    said_by,
+    slug,
+    unique,
+)
 from standfast.playbook.cacao.semantics import edges, used_variables
+from standfast.playbook.cacao.variables import inputs_of
 from standfast.playbook.load import MOST_STEPS, load
 
 _LOCAL = {"bash": "run.command", "ssh": "run.command", "powershell": "run.command"}
@@ -112,7 +118,7 @@ class _Maker:
         self._names: set[str] = set()
         self._last: dict[str, list[str]] = {}  # step of the document → what stands for its end
         self._ways: dict[Choice, str] = {}  # the expression that says that a branch was taken
-        self._inputs = _inputs(document)
+        self._inputs = inputs_of(document)
         self.warnings: list[str] = []
         self.steps: dict[str, dict[str, Any]] = {}
 
@@ -128,10 +134,12 @@ class _Maker:
             )
         name = self._document["name"]
         body: dict[str, Any] = {
-            "playbook": _slug(name, "-") or "imported",
+            "playbook": slug(name, "-") or "imported",
             "version": 1,
-            "title": _line(name) or "Imported",
-            "use_when": _clean(self._document.get("description", ""))[:1000] or _line(name) or "-",
+            "title": one_line(name) or "Imported",
+            "use_when": clean(self._document.get("description", ""))[:1000]
+            or one_line(name)
+            or "-",
         }
         if self._inputs:
             body["inputs"] = {one.name: one.as_yaml() for one in self._inputs.values()}
@@ -139,11 +147,13 @@ class _Maker:
 
     def _add(self, name: str, place: Place) -> None:
         step = self._workflow[name]
-        title = _line(step.get("name", "")) or _line(step.get("description", "")) or step["type"]
+        title = (
+            one_line(step.get("name", "")) or one_line(step.get("description", "")) or step["type"]
+        )
         needs = list(dict.fromkeys(last for need in place.needs for last in self._last[need]))
         condition = self._condition(place)
         for number, body in enumerate(self._bodies(name, step)):
-            own = _unique(_slug(title, "_") or "step", self._names)
+            own = unique(slug(title, "_") or "step", self._names)
             whole: dict[str, Any] = {"title": title}
             if number:
                 whole["title"] = f"{title[:180]} ({number + 1})"
@@ -158,7 +168,7 @@ class _Maker:
                     self._warn(
                         name,
                         f"is {command['type']}: it runs as [{section}.{own}], which this place "
-                        f"must allow; the file says: {_line(_text(command))}",
+                        f"must allow; the file says: {one_line(said_by(command))}",
                     )
             self.steps[own] = whole | body
             needs = [own]
@@ -196,7 +206,7 @@ class _Maker:
     def _command(
         self, name: str, step: Mapping[str, Any], command: Mapping[str, Any]
     ) -> dict[str, Any]:
-        kind, text = command["type"], _text(command)
+        kind, text = command["type"], said_by(command)
         if kind not in _EXECUTED:
             if kind != "manual":
                 self._warn(name, f"a command of type {kind} is carried out by hand")
@@ -247,14 +257,14 @@ class _Maker:
         ways = {}
         for case in step["cases"]:
             if fact is None:
-                ways[f"cases[{case!r}]"] = f"answers.{last} == {_literal(_option(case))}"
+                ways[f"cases[{case!r}]"] = f"answers.{last} == {literal(_option(case))}"
             elif case == "default":
                 others = [c for c in step["cases"] if c != "default"]
                 ways["cases['default']"] = (
-                    " and ".join(f"{fact} != {_literal(other)}" for other in others) or "True"
+                    " and ".join(f"{fact} != {literal(other)}" for other in others) or "True"
                 )
             else:
-                ways[f"cases[{case!r}]"] = f"{fact} == {_literal(case)}"
+                ways[f"cases[{case!r}]"] = f"{fact} == {literal(case)}"
         return ways
 
     def _equality(self, condition: str) -> str | None:
@@ -269,14 +279,14 @@ class _Maker:
             return f"inputs.{given.name} {operator} {match[5]}" if given.type == "number" else None
         if given.type == "flag" and value.lower() in ("true", "false"):
             return f"inputs.{given.name} {operator} {value.capitalize()}"
-        return f"inputs.{given.name} {operator} {_literal(value)}" if given.type == "text" else None
+        return f"inputs.{given.name} {operator} {literal(value)}" if given.type == "text" else None
 
     def _switched(self, step: Mapping[str, Any]) -> str | None:
         match = _SWITCH.fullmatch(step["switch"])
         if match is None or match[1] not in self._inputs:
             return None
         given = self._inputs[match[1]]
-        are_plain = all(_is_plain(case) for case in step["cases"])
+        are_plain = all(is_plain(case) for case in step["cases"])
         return f"inputs.{given.name}" if given.type == "text" and are_plain else None
 
     def _loop(self, name: str, step: Mapping[str, Any]) -> str:
@@ -288,82 +298,26 @@ class _Maker:
             seen.add(inner)
             one = self._workflow[inner]
             if one["type"] not in ("start", "end"):
-                said = (_clean(_text(command)) for command in one.get("commands", ()))
+                said = (clean(said_by(command)) for command in one.get("commands", ()))
                 words = "; ".join(" ".join(text.split()) for text in said)
-                lines.append(f"- {_line(one.get('name', '')) or one['type']}: {words}")
+                lines.append(f"- {one_line(one.get('name', '')) or one['type']}: {words}")
             left += [other for _, other in edges(one)]
         what = self._cut(name, step["condition"], 900)
         return f"As long as this is so: {what}\n" + self._cut(name, "\n".join(lines), 8000)
 
     def _cut(self, name: str, text: str, most: int) -> str:
         """Give a text as a playbook can hold it, and say what that leaves out."""
-        clean = _clean(text)
-        if len(clean) > most:
+        whole = clean(text)
+        if len(whole) > most:
             self._warn(name, f"its text is cut after {most:,} characters; the rest is in the file")
-        return clean[:most]
+        return whole[:most]
 
     def _warn(self, name: str, message: str) -> None:
         self.warnings.append(f"$.workflow['{name}']: {message}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Variable:
-    """A variable of the playbook, as an input here."""
-
-    name: str
-    type: str  # "text", "number" or "flag"
-    default: Any
-    description: str
-
-    def as_yaml(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"type": self.type}
-        if self.default is None:
-            found["required"] = True
-        else:
-            found["default"] = self.default
-        return found | ({"description": self.description} if self.description else {})
-
-
-def _inputs(document: Document) -> dict[str, _Variable]:
-    names: set[str] = set()
-    found = {}
-    for variable, declared in document.get("playbook_variables", {}).items():
-        value = declared.get("value")
-        kind: str = "text"
-        default: Any = value if isinstance(value, str) and value else None
-        if declared["type"] == "integer":
-            kind = "number"
-            is_number = re.fullmatch(r"-?\d{1,15}", str(value), re.ASCII) is not None
-            default = int(str(value)) if is_number and not isinstance(value, bool) else None
-        elif declared["type"] == "bool":
-            kind = "flag"
-            default = {"true": True, "false": False}.get(str(value).lower())
-        elif default is not None:
-            default = _clean(default)[:1000] or None
-        found[variable] = _Variable(
-            name=_unique(_slug(variable, "_") or "value", names),
-            type=kind,
-            default=default,
-            description=_line(declared.get("description", "")),
-        )
-    return found
-
-
-def _text(command: Mapping[str, Any]) -> str:
-    """Give what a command says, decoded where it stands in base64."""
-    for key in ("command", "content"):
-        if isinstance(command.get(key), str):
-            return str(command[key])
-        if encoded := command.get(f"{key}_b64"):
-            try:
-                return base64.b64decode(encoded, validate=True).decode("utf-8", "replace")
-            except (binascii.Error, ValueError):
-                return f"(base64 that cannot be read) {encoded}"
-    return ""
-
-
 def _option(case: str) -> str:
-    return _NONE if case == "default" else _line(case) or _NONE
+    return _NONE if case == "default" else one_line(case) or _NONE
 
 
 def _options(step: Mapping[str, Any]) -> list[str]:
@@ -371,44 +325,6 @@ def _options(step: Mapping[str, Any]) -> list[str]:
     if len(options) < 2:
         options.append(_NONE if options != [_NONE] else "something else")
     return options
-
-
-def _literal(text: str) -> str:
-    return '"' + text.replace('"', "'") + '"'
-
-
-def _is_plain(text: str) -> bool:
-    return text == _line(text) and '"' not in text and "\\" not in text
-
-
-def _clean(text: str) -> str:
-    """Take out what would not stand in a playbook: control characters, and braces of ours."""
-    shown = "".join(one if one.isprintable() or one == "\n" else " " for one in text)
-    return re.sub(r"\{(?=\{)", "{ ", shown).strip()
-
-
-def _line(text: str) -> str:
-    return " ".join(_clean(text).split())[:190].strip()
-
-
-def _slug(text: str, joint: str) -> str:
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", joint, plain).strip(joint)
-    return (
-        slug[:36].strip(joint)
-        if slug[:1].isalpha()
-        else re.sub(r"^[^a-z]+", "", slug)[:36].strip(joint)
-    )
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    if keyword.iskeyword(name) or name in ("true", "false", "null", "none"):
-        name = f"{name}_"
-    own, number = name, 2
-    while own in taken:
-        own, number = f"{name[:34]}_{number}", number + 1
-    taken.add(own)
-    return own
 
 
 def _written(body: Mapping[str, Any]) -> str:

@@ -1,0 +1,66 @@
+"""What strangers wrote, as it may stand in a playbook of ours: texts, names, and values.
+
+Rules
+- Nothing in it is taken for one of our placeholders, and nothing that does not print is kept.
+- A name is letters, digits and what joins them; one that is taken or means something gets a number.
+"""
+
+import base64
+import binascii
+import keyword
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+
+def said_by(command: Mapping[str, Any]) -> str:
+    """Give what a command says, decoded where it stands in base64."""
+    for key in ("command", "content"):
+        if isinstance(command.get(key), str):
+            return str(command[key])
+        if encoded := command.get(f"{key}_b64"):
+            try:
+                return base64.b64decode(encoded, validate=True).decode("utf-8", "replace")
+            except (binascii.Error, ValueError):
+                return f"(base64 that cannot be read) {encoded}"
+    return ""
+
+
+def literal(text: str) -> str:
+    """Write it as a value in a condition; `is_plain` says whether it is the same there."""
+    return '"' + text.replace('"', "'") + '"'
+
+
+def is_plain(text: str) -> bool:
+    """Can it stand in a condition as it is?"""
+    return text == one_line(text) and '"' not in text and "\\" not in text
+
+
+def clean(text: str) -> str:
+    """Take out what would not stand in a playbook: control characters, and braces of ours."""
+    shown = "".join(one if one.isprintable() or one == "\n" else " " for one in text)
+    return re.sub(r"\{(?=\{)", "{ ", shown).strip()
+
+
+def one_line(text: str) -> str:
+    """Make one line of it, of at most 190 letters."""
+    return " ".join(clean(text).split())[:190].strip()
+
+
+def slug(text: str, joint: str) -> str:
+    """Make a name of it, of at most 36 letters; empty where it has none."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    found = re.sub(r"[^a-z0-9]+", joint, plain).strip(joint)
+    return re.sub(r"^[^a-z]+", "", found)[:36].strip(joint)
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """Make it a name that nothing has and that means nothing, and note that it is taken."""
+    if keyword.iskeyword(name) or name in ("true", "false", "null", "none"):
+        name = f"{name}_"
+    own, number = name, 2
+    while own in taken:
+        own, number = f"{name[:34]}_{number}", number + 1
+    taken.add(own)
+    return own

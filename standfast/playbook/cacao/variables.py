@@ -1,0 +1,52 @@
+"""The variables of a document, as inputs of a playbook of ours: texts, whole numbers, and flags."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from standfast.playbook.cacao.document import Document
+from standfast.playbook.cacao.foreign_text import clean, one_line, slug, unique
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """A variable of the playbook, as an input here."""
+
+    name: str
+    type: str  # "text", "number" or "flag"
+    default: Any
+    description: str
+
+    def as_yaml(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"type": self.type}
+        if self.default is None:
+            found["required"] = True
+        else:
+            found["default"] = self.default
+        return found | ({"description": self.description} if self.description else {})
+
+
+def inputs_of(document: Document) -> dict[str, Variable]:
+    """Give the inputs by the variables that they stand for."""
+    names: set[str] = set()
+    found = {}
+    for variable, declared in document.get("playbook_variables", {}).items():
+        value = declared.get("value")
+        kind: str = "text"
+        default: Any = value if isinstance(value, str) and value else None
+        if declared["type"] == "integer":
+            kind = "number"
+            is_number = re.fullmatch(r"-?\d{1,15}", str(value), re.ASCII) is not None
+            default = int(str(value)) if is_number and not isinstance(value, bool) else None
+        elif declared["type"] == "bool":
+            kind = "flag"
+            default = {"true": True, "false": False}.get(str(value).lower())
+        elif default is not None:
+            default = clean(default)[:1000] or None
+        found[variable] = Variable(
+            name=unique(slug(variable, "_") or "value", names),
+            type=kind,
+            default=default,
+            description=one_line(declared.get("description", "")),
+        )
+    return found
