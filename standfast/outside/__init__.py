@@ -199,7 +199,7 @@ class Outside(ABC):
     def close(self) -> None:
         """Let go of the connections that adapters keep; a later call opens them again."""
         for adapter in list(self._built.values()):
-            if isinstance(adapter, Connector | Sender):
+            if isinstance(adapter, Connector | Sender | Procedure):
                 adapter.close()
 
     # inside
