@@ -40,7 +40,11 @@ def is_keeper_here(config: Config) -> bool:
 def holds(config: Config) -> list[Hold]:
     """Give the holds that stand, by name; ConfigurationError when they cannot be read."""
     try:
-        return [_read(path) for path in sorted(_folder(config).glob("*.json"))]
+        # Not `glob`: of a folder that may not be read it says that there is nothing in it.
+        paths = sorted(_folder(config).iterdir())
+        return [_read(path) for path in paths if path.suffix == ".json"]
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise ConfigurationError(
             f"the holds in {_folder(config)} cannot be read: {error.strerror}; nothing is let go "

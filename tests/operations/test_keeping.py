@@ -4,6 +4,7 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -12,7 +13,7 @@ from backup.ownership import Office, open_owner
 from backup.stores.directory import DirectoryStore
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from backup.stores.s3 import open_s3
-from standfast.errors import ExitStatus, Refused, UsageError
+from standfast.errors import ConfigurationError, ExitStatus, Refused, UsageError
 from standfast.operations import backups, holds, keeping, restoring
 from standfast.operations.own_acts import own_acts
 from standfast.operations.verification import verify
@@ -198,6 +199,25 @@ def test_a_hold_that_cannot_be_read_holds_all_the_same(folder: Path) -> None:
         holds.put_hold(place, "inc-2026-0001")
         (folder / "keys" / "holds" / "inc-2026-0001.json").write_text("?")
         assert keeping.keep(place, most_percent=40).result.expired == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
+def test_a_hold_of_another_user_holds_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not below pytest's folder, which nobody but its owner may enter.
+    with TemporaryDirectory() as name, place_at(folder / "standfast.toml") as place:
+        Path(name).chmod(0o755)
+        monkeypatch.setattr(holds, "_folder", lambda _: Path(name) / "holds")
+        assert holds.why_held(place.config) is None
+        holds.put_hold(place, "inc-2026-0001")
+        os.seteuid(65534)
+        try:
+            with pytest.raises(ConfigurationError, match="nothing is let go until they can"):
+                holds.why_held(place.config)
+        finally:
+            os.seteuid(0)
+        assert "inc-2026-0001" in str(holds.why_held(place.config))
 
 
 def test_the_last_clean_point_is_the_newest_without_the_indicators(folder: Path) -> None:
