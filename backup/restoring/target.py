@@ -1,15 +1,12 @@
 """Writing restored paths into a folder, and never outside of it.
 
-- The manifest is not trusted with paths: each component is checked, and every step goes through
-  an open folder without following symbolic links, so neither a forged manifest nor a link that
-  somebody puts there meanwhile leads out of the target.
+- The manifest is not trusted with paths: each component is checked, and what is open on the way
+  there is `open_path`'s business.
 - A file that is there from an interrupted restore is written to only when it is a plain file with
   no second name; anything else is unlinked, and made anew.
 - Mode, time (ns), extended attributes, hard links, holes and symlinks come back; see `attributes`.
 - A problem with one path is recorded, the file removed again, and the rest goes on; a full disk
   ends the restore.
-- What is open below is a path of folders; each gets its times and mode when it is left, or is
-  handed over by `hand_over` when others may still write into it.
 """
 
 import errno
@@ -23,17 +20,10 @@ from backup.errors import NotWritable, UnsafePath
 from backup.format.manifest import Entry
 from backup.reading.blob_reader import Raw
 from backup.records import Problem
-from backup.restoring.attributes import Attributes, Given, given_in
+from backup.restoring.attributes import Attributes
 from backup.restoring.extents import Extents
-from backup.restoring.folders import (
-    FOLDER_FLAGS,
-    JOURNAL,
-    check_name,
-    open_folder,
-    safe_parts,
-    write_all_at,
-    write_at,
-)
+from backup.restoring.folders import FOLDER_FLAGS, open_folder, write_all_at, write_at
+from backup.restoring.open_path import OpenPath
 from backup.restoring.proof import Proof
 from backup.restoring.straight import WORTHWHILE_BYTES, Straight
 
@@ -42,14 +32,6 @@ _THERE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PRIVATE = 0o600
 CHANGED = "was changed by somebody; run the same command again"
-
-
-@dataclass(kw_only=True, slots=True)
-class _Folder:
-    path: bytes
-    descriptor: int
-    entry: Entry | None  # None: its attributes are not ours to give
-    gives: Given | None = None  # to a new file in it, once that was asked for
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,11 +66,10 @@ class TreeWriter:
         self._owner = owner
         self._umask = umask
         self._is_resumed = is_resumed
-        self._folders = [_Folder(path=b"", descriptor=os.dup(root), entry=None)]
-        self._here = b""
-        self._above: dict[bytes, Entry] = {}
+        self._path = OpenPath(
+            root, is_resumed=is_resumed, give=self._give_folder, count=self._count_folder
+        )
         self._file: _File | None = None
-        self._put_off: list[Entry] = []  # folders of files that were
         self.problems: list[Problem] = []
         self._attributes = Attributes(owner=owner, problems=self.problems)
         self.files = 0
@@ -100,15 +81,14 @@ class TreeWriter:
 
     def __exit__(self, *_: object) -> None:
         self._drop_file()
-        while self._folders:
-            self._leave()
+        self._path.close()
 
     def add(self, entry: Entry) -> None:
         """Write anything but a file."""
         with self.problems_of(entry):
-            folder, name = self._enter(entry.path)
+            folder, name = self._path.enter(entry.path)
             if entry.kind == "directory":
-                self._step_into(folder, name, entry.path, entry)
+                self._path.step_into(name, entry.path, entry)
                 self.directories += 1
                 return
             if self._is_resumed:
@@ -125,7 +105,7 @@ class TreeWriter:
 
     def note(self, entry: Entry) -> None:
         """Remember a folder that is made only if something in it is written."""
-        self._above[entry.path] = entry
+        self._path.note(entry)
 
     def link(self, path: bytes, first: bytes) -> bool:
         """Make a path another name of a file that was restored; False when that one is not there.
@@ -133,12 +113,12 @@ class TreeWriter:
         The folder's times stay as they were, so it may be complete already.
         """
         try:
-            folder, name = self._enter(path)
+            folder, name = self._path.enter(path)
             before = os.fstat(folder)
             if self._is_resumed:
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
-            with open_folder(self._folders[0].descriptor, first) as (source, source_name):
+            with open_folder(self._path.root, first) as (source, source_name):
                 found = os.stat(source_name, dir_fd=source, follow_symlinks=False)
                 if not stat.S_ISREG(found.st_mode):
                     return False
@@ -160,7 +140,7 @@ class TreeWriter:
             return
         descriptor = -1
         try:
-            folder, name = self._enter(entry.path)
+            folder, name = self._path.enter(entry.path)
             is_plain = not (entry.xattrs or entry.mode & ~0o777) and self._is_given(entry)
             # It has its final owner and mode from the start: two calls less for each of a million.
             descriptor = os.open(
@@ -194,7 +174,7 @@ class TreeWriter:
         """
         self._drop_file()
         with self.problems_of(entry):
-            folder, name = self._enter(entry.path)
+            folder, name = self._path.enter(entry.path)
             self._file = _File(
                 entry=entry,
                 folder=folder,
@@ -257,9 +237,7 @@ class TreeWriter:
         if file is None:
             return False
         os.close(file.descriptor)
-        self._put_off += [folder.entry for folder in self._folders if folder.entry is not None]
-        for folder in self._folders:
-            folder.entry = None
+        self._path.put_off()
         return True
 
     def write_stretch(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
@@ -276,7 +254,7 @@ class TreeWriter:
         """Give a file that was put off, and is filled, its attributes."""
         with (
             self.problems_of(entry),
-            open_folder(self._folders[0].descriptor, entry.path) as (folder, name),
+            open_folder(self._path.root, entry.path) as (folder, name),
         ):
             descriptor = os.open(name, os.O_RDONLY | _THERE_FLAGS, dir_fd=folder)
             try:
@@ -293,7 +271,7 @@ class TreeWriter:
         """Remove a file that was put off."""
         with (
             suppress(OSError, UnsafePath),
-            open_folder(self._folders[0].descriptor, entry.path) as (folder, name),
+            open_folder(self._path.root, entry.path) as (folder, name),
         ):
             os.unlink(name, dir_fd=folder)
 
@@ -308,7 +286,7 @@ class TreeWriter:
     def finish_folder(self, entry: Entry) -> bool:
         """Give a folder that is there its attributes; False when it is not."""
         try:
-            with open_folder(self._folders[0].descriptor, entry.path) as (folder, name):
+            with open_folder(self._path.root, entry.path) as (folder, name):
                 descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
                 try:
                     with self.problems_of(entry):
@@ -324,22 +302,7 @@ class TreeWriter:
 
         Their attributes are no longer this writer's to give.
         """
-        made = [folder.entry for folder in self._folders if folder.entry is not None]
-        made += self._put_off
-        self._put_off = []
-        for folder in self._folders:
-            folder.entry = None
-        made_paths = {entry.path for entry in made}
-        noted = [
-            entry
-            for path, entry in self._above.items()
-            if path not in made_paths and last.startswith(path + b"/")
-        ]
-        last_entry = self._above.get(last)
-        if last_entry is not None:
-            noted.append(last_entry)
-        self._above.clear()
-        return made, noted
+        return self._path.hand_over(last)
 
     def may_go_on_with(self, found: os.stat_result, entry: Entry) -> bool:
         """Whether a file that is there is one that this restore may have made, and only here."""
@@ -388,57 +351,16 @@ class TreeWriter:
         except UnsafePath as error:
             self.problems.append(Problem(path=entry.text, reason=str(error)))
 
-    def _enter(self, path: bytes) -> tuple[int, bytes]:
-        """Open the folder of a path, making what is missing; gives it and the last component."""
-        above, _, name = path.rpartition(b"/")
-        if above == self._here and not path.startswith(b"/"):
-            check_name(name)
-            if path == JOURNAL:
-                safe_parts(path)
-            return self._folders[-1].descriptor, name
-        parts = safe_parts(path)
-        while len(self._folders) > len(parts) or not _is_below(path, self._folders[-1].path):
-            self._leave()
-        for depth in range(len(self._folders), len(parts)):
-            at = b"/".join(parts[:depth])
-            folder = self._folders[-1].descriptor
-            noted = self._above.pop(at, None)
-            self._step_into(folder, parts[depth - 1], at, noted)
-            self.directories += noted is not None
-        return self._folders[-1].descriptor, parts[-1]
-
     def _is_given(self, entry: Entry) -> bool:
         """Whether a new file in the open folder has the entry's owner and mode from the start."""
-        folder = self._folders[-1]
-        if folder.gives is None:
-            folder.gives = given_in(folder.descriptor)
-        return self._attributes.are_given(folder.gives, entry)
+        return self._attributes.are_given(self._path.gives(), entry)
 
-    def _step_into(self, folder: int, name: bytes, path: bytes, entry: Entry | None) -> None:
-        # Another writer may have made it already, to have room for something behind it.
-        with suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=folder)
-        try:
-            descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
-        except PermissionError:
-            if not self._is_resumed:
-                raise
-            descriptor = _opened_anew(folder, name)
-        self._folders.append(_Folder(path=path, descriptor=descriptor, entry=entry))
-        self._here = path
-        if self._is_resumed:
-            with suppress(OSError):
-                os.fchmod(descriptor, 0o700)
+    def _give_folder(self, descriptor: int, entry: Entry) -> None:
+        with self.problems_of(entry):
+            self._attributes.give(descriptor, entry)
 
-    def _leave(self) -> None:
-        folder = self._folders.pop()
-        self._here = self._folders[-1].path if self._folders else b""
-        try:
-            if folder.entry is not None:
-                with self.problems_of(folder.entry):
-                    self._attributes.give(folder.descriptor, folder.entry)
-        finally:
-            os.close(folder.descriptor)
+    def _count_folder(self) -> None:
+        self.directories += 1
 
     def _make_device(self, entry: Entry, folder: int, name: bytes) -> None:
         if not self._owner:
@@ -452,21 +374,3 @@ class TreeWriter:
             os.close(file.descriptor)
             with suppress(OSError):
                 os.unlink(file.name, dir_fd=file.folder)
-
-
-def _opened_anew(folder: int, name: bytes) -> int:
-    """Open a folder that has its final mode from an earlier try, by which not even we may read it.
-
-    Not by its name: somebody may put a link there meanwhile.
-    """
-    place = os.open(name, os.O_PATH | FOLDER_FLAGS, dir_fd=folder)
-    try:
-        as_file = f"/proc/self/fd/{place}"
-        os.chmod(as_file, 0o700)  # noqa: PTH101 - no path
-        return os.open(as_file, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    finally:
-        os.close(place)
-
-
-def _is_below(path: bytes, folder: bytes) -> bool:
-    return not folder or path.startswith(folder + b"/")

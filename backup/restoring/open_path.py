@@ -1,0 +1,159 @@
+"""The folders that a restore is in: a path of open ones below the target, made where missing.
+
+- Every step goes through an open folder without following a symbolic link: neither a forged path
+  nor a link that somebody puts there meanwhile leads out of the target.
+- A folder gets its times and mode when it is left. What others may still write into is handed over,
+  and then those give them.
+- A folder that only may be needed is noted, and made once something in it is written.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from backup.format.manifest import Entry
+from backup.restoring.attributes import Given, given_in
+from backup.restoring.folders import FOLDER_FLAGS, JOURNAL, check_name, safe_parts
+
+
+@dataclass(kw_only=True, slots=True)
+class _Folder:
+    path: bytes
+    descriptor: int
+    entry: Entry | None  # None: its attributes are not ours to give
+    gives: Given | None = None  # to a new file in it, once that was asked for
+
+
+class OpenPath:
+    """Where one writer is; its paths come in order, so that each folder is entered once."""
+
+    def __init__(
+        self,
+        root: int,
+        *,
+        is_resumed: bool,
+        give: Callable[[int, Entry], None],
+        count: Callable[[], None],
+    ) -> None:
+        """`give` a folder that is left its attributes; `count` one that was noted and is made."""
+        self._is_resumed = is_resumed
+        self._give = give
+        self._count = count
+        self._folders = [_Folder(path=b"", descriptor=os.dup(root), entry=None)]
+        self._here = b""
+        self._noted: dict[bytes, Entry] = {}
+        self._put_off: list[Entry] = []  # folders of files that were
+
+    @property
+    def root(self) -> int:
+        return self._folders[0].descriptor
+
+    def close(self) -> None:
+        """Leave them all."""
+        while self._folders:
+            self._leave()
+
+    def enter(self, path: bytes) -> tuple[int, bytes]:
+        """Open the folder of a path, making what is missing; gives it and the last component."""
+        above, _, name = path.rpartition(b"/")
+        if above == self._here and not path.startswith(b"/"):
+            check_name(name)
+            if path == JOURNAL:
+                safe_parts(path)
+            return self._folders[-1].descriptor, name
+        parts = safe_parts(path)
+        while len(self._folders) > len(parts) or not _is_below(path, self._folders[-1].path):
+            self._leave()
+        for depth in range(len(self._folders), len(parts)):
+            at = b"/".join(parts[:depth])
+            noted = self._noted.pop(at, None)
+            self.step_into(parts[depth - 1], at, noted)
+            if noted is not None:
+                self._count()
+        return self._folders[-1].descriptor, parts[-1]
+
+    def step_into(self, name: bytes, path: bytes, entry: Entry | None) -> None:
+        """Make a folder in the one that is open, where it is missing, and open it."""
+        folder = self._folders[-1].descriptor
+        # Another writer may have made it already, to have room for something behind it.
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=folder)
+        try:
+            descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+        except PermissionError:
+            if not self._is_resumed:
+                raise
+            descriptor = _opened_anew(folder, name)
+        self._folders.append(_Folder(path=path, descriptor=descriptor, entry=entry))
+        self._here = path
+        if self._is_resumed:
+            with suppress(OSError):
+                os.fchmod(descriptor, 0o700)
+
+    def note(self, entry: Entry) -> None:
+        """Remember a folder that is made only if something in it is written."""
+        self._noted[entry.path] = entry
+
+    def gives(self) -> Given:
+        """What a new file in the open folder has from the start."""
+        folder = self._folders[-1]
+        if folder.gives is None:
+            folder.gives = given_in(folder.descriptor)
+        return folder.gives
+
+    def put_off(self) -> None:
+        """Keep the attributes of all open folders back, until they are handed over."""
+        self._put_off += self._taken()
+
+    def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
+        """Give the folders in which something behind path `last` may lie: made, and only noted.
+
+        Their attributes are no longer ours to give.
+        """
+        made = self._taken() + self._put_off
+        self._put_off = []
+        made_paths = {entry.path for entry in made}
+        noted = [
+            entry
+            for path, entry in self._noted.items()
+            if path not in made_paths and last.startswith(path + b"/")
+        ]
+        last_entry = self._noted.get(last)
+        if last_entry is not None:
+            noted.append(last_entry)
+        self._noted.clear()
+        return made, noted
+
+    def _taken(self) -> list[Entry]:
+        taken = [folder.entry for folder in self._folders if folder.entry is not None]
+        for folder in self._folders:
+            folder.entry = None
+        return taken
+
+    def _leave(self) -> None:
+        folder = self._folders.pop()
+        self._here = self._folders[-1].path if self._folders else b""
+        try:
+            if folder.entry is not None:
+                self._give(folder.descriptor, folder.entry)
+        finally:
+            os.close(folder.descriptor)
+
+
+def _opened_anew(folder: int, name: bytes) -> int:
+    """Open a folder that has its final mode from an earlier try, by which not even we may read it.
+
+    Not by its name: somebody may put a link there meanwhile.
+    """
+    place = os.open(name, os.O_PATH | FOLDER_FLAGS, dir_fd=folder)
+    try:
+        as_file = f"/proc/self/fd/{place}"
+        os.chmod(as_file, 0o700)  # noqa: PTH101 - no path
+        return os.open(as_file, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+
+
+def _is_below(path: bytes, folder: bytes) -> bool:
+    return not folder or path.startswith(folder + b"/")
