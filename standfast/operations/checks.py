@@ -9,7 +9,7 @@ Rules
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from standfast.config import Config, load
@@ -56,7 +56,7 @@ def check_place(
             resolver=resolver,
             clock=clock,
             ledger=ledger,
-            outside=_reader(config, resolver, clock),
+            outside=stack.enter_context(closing(_reader(config, resolver, clock))),
         )
         looks = {
             **checks_here.LOOKS,

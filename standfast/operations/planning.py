@@ -9,6 +9,7 @@ Rules
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from standfast.counted import counted
@@ -124,20 +125,23 @@ def plan_incident(
     """
     playbook = playbooks.find(place.config, scenario)
     typed = load_inputs(playbook, inputs)
-    outside = place.reader()
     state = State(playbook=playbook, mode=Mode.PLAN, inputs=typed, incident="plan")
     people = place.ledger.people.all()
     today = locked_today(place.ledger, Mode.LIVE, place.clock(), place.config)
     locked = by_directory(today, place.config)
     ordered, planned = in_order(playbook), []
-    for number, step in enumerate(ordered):
-        if progress:
-            progress(number, len(ordered))
-        planned.append(
-            _planned(
-                playbook, step, state, outside, is_signed=is_signed, locked=locked, people=people
+    with closing(place.reader()) as outside:
+        for number, step in enumerate(ordered):
+            if progress:
+                progress(number, len(ordered))
+            planned.append(
+                _planned(
+                    *(playbook, step, state, outside),
+                    is_signed=is_signed,
+                    locked=locked,
+                    people=people,
+                )
             )
-        )
     steps = tuple(planned)
     body: JsonObject = {
         "playbook": playbook.digest,

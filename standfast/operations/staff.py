@@ -11,7 +11,7 @@ Rules
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -129,13 +129,13 @@ def leavers(place: Place, *, source: str | None = None) -> Leavers:
     """Ask every directory about everybody who has left."""
     now = place.clock()
     gone = [row for row in place.ledger.staff.all(source) if row.has_left(now)]
-    outside = place.reader()
-    names = {id(row): _names(row.member, outside) for row in gone}
     states: dict[str, AccountState | str] = {}
-    for directory in outside.config.accounts:
-        wanted = dict.fromkeys(name for row in gone for name in names[id(row)].get(directory, ()))
-        for name, state in _observed(directory, list(wanted), outside).items():
-            states[f"{directory}:{name}"] = state
+    with closing(place.reader()) as outside:
+        names = {id(row): _names(row.member, outside) for row in gone}
+        for directory in outside.config.accounts:
+            wanted = dict.fromkeys(one for row in gone for one in names[id(row)].get(directory, ()))
+            for name, state in _observed(directory, list(wanted), outside).items():
+                states[f"{directory}:{name}"] = state
     return Leavers(
         everybody=tuple(
             Leaver(row=row, access=tuple(_access(row.member, names[id(row)], states)))
