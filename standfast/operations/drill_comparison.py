@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from backup.format.canonical import to_path_text
 from backup.records import Unread
+from backup.sources import Found, OpenSource
 from backup.sources.files import FilesSource
 from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
 from standfast.operations.drill_checks import quoted, read_only
@@ -29,6 +30,7 @@ from standfast.operations.local_sources import files_source
 from standfast.records import Json
 
 _MOST_NAMED = 100
+_READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +124,9 @@ def _compare_files(
     clock: Callable[[], datetime],
     tally: _Tally,
 ) -> Iterator[str]:
-    live = dict(_items(reader, source.path, scratch, clock))
+    live = dict(_items(reader, "live", scratch, clock))
     root = tree / source.name
-    restored = dict(_items(FilesSource(source.name, root), root, scratch, clock))
+    restored = dict(_items(FilesSource(source.name, root), "restored", scratch, clock))
     for path in sorted(live.keys() | restored.keys()):
         shown = to_path_text(os.fsencode(source.name) + b"/" + path)
         if path not in restored:
@@ -139,9 +141,8 @@ def _compare_files(
 
 
 def _items(
-    source: FilesSource, root: Path, scratch: Path, clock: Callable[[], datetime]
+    source: FilesSource, side: str, scratch: Path, clock: Callable[[], datetime]
 ) -> Iterator[tuple[bytes, _Item]]:
-    top = os.fsencode(root.parent if root.is_file() else root)
     first_names: dict[tuple[int, int], bytes] = {}
     with source.opened(scratch, clock) as opened:
         for found in opened.scan():
@@ -149,7 +150,7 @@ def _items(
                 continue  # the backup named it; on the other side it is missing
             content = os.fsdecode(found.target or b"")
             if found.kind == "file":
-                content = _hash(top + b"/" + found.path)
+                content = _hash(opened, found, side)
             first = found.path
             if found.same_file is not None:
                 first = first_names.setdefault(found.same_file, found.path)
@@ -165,12 +166,24 @@ def _items(
             )
 
 
-def _hash(path: bytes) -> str:
+def _hash(opened: OpenSource, found: Found, side: str) -> str:
+    """Hash what is read from the open folder, as a path may be too long for the kernel."""
+    hashed = hashlib.sha256()
+    buffer = memoryview(bytearray(_READ_BYTES))
+    position = 0
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a path of bytes
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with opened.read(found) as content:
+            for start, length in (*content.holes, (content.size, 0)):
+                while position < start and (count := content.readinto(buffer[: start - position])):
+                    hashed.update(buffer[:count])
+                    position += count
+                for at in range(0, length, _READ_BYTES):
+                    hashed.update(bytes(min(_READ_BYTES, length - at)))
+                position += length
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        # Not the same on both sides: what could not be read was not compared.
+        return f"the {side} one cannot be read: {error.strerror}"
+    return hashed.hexdigest()
 
 
 def _compare_database(source: SqliteSourceConfig, tree: Path, tally: _Tally) -> Iterator[str]:
