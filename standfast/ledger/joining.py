@@ -5,8 +5,8 @@ Rules
   the same accounts, or says the very same where neither is about an account.
 - What an incident is about stands beside it as handles, so that finding it opens nothing sealed:
   a message costs the same with one open incident and with thousands.
-- One that gave any of these accounts back is not repeated: somebody who comes back is to be kept
-  out anew, and what joins adds only accounts that are new.
+- Another trigger does not join one that gave any of its accounts back: somebody who comes back is
+  to be kept out anew. The same trigger does: a person has judged it, and it may come each minute.
 - Accounts are compared as `approvals.folded` writes them; what is new comes after what was there.
 """
 
@@ -42,7 +42,6 @@ def repeated(
             incident.c.scenario == scenario,
             incident.c.mode == mode.value,
             incident.c.state == "open",
-            incident.c.id.not_in(_that_gave_back(core, connection, inputs)),
         )
         .order_by(incident.c.opened_at)
         .limit(1)
@@ -50,6 +49,7 @@ def repeated(
     found = connection.execute(alike.where(incident.c.trigger == trigger)).first()
     if found is not None:
         return found
+    alike = alike.where(incident.c.id.not_in(_that_gave_back(core, connection, inputs)))
     handles = _subjects(core, inputs)
     oldest: list[Row[Any]] = []
     for start in range(0, len(handles), _HANDLES_A_STATEMENT):

@@ -104,14 +104,26 @@ def test_who_was_given_back_and_comes_again_is_locked_anew_and_nobody_else_is(
     place.advance(case)
     assert enabled(place, ["agent01", "agent02"]) == [True, True]
     again = incident.open_incident(
-        place, "lock", {"accounts": [spelt]}, mode=Mode.LIVE, trigger="alert 1"
+        place, "lock", {"accounts": [spelt]}, mode=Mode.LIVE, trigger="alert 2"
     )
     assert not again.has_joined
     place.advance(again.incident)
     assert enabled(place, ["agent01", "agent02"]) == [False, True]
-    repeated = trigger(place, "alert 1", "agent01", scenario="lock")
+    repeated = trigger(place, "alert 2", "agent01", scenario="lock")
     assert repeated == incident.Opened(incident=again.incident, has_joined=True)
     assert undoing.plan_undo(place, again.incident).restores == 1
+
+
+def test_the_same_trigger_locks_nobody_again_whom_a_person_gave_back(place: TwinPlace) -> None:
+    case = trigger(place, "alert 1", "agent01", "agent02").incident
+    place.advance(case)
+    undoing.undo(place, case, targets=["agents:agent01"])
+    place.advance(case)
+    again = trigger(place, "alert 1", "agent01", "agent02")
+    assert again == incident.Opened(incident=case, has_joined=True)
+    place.advance(case)
+    assert enabled(place, ["agent01", "agent02"]) == [True, False]
+    assert [place.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
 
 
 def test_who_is_still_locked_joins_though_others_were_given_back(place: TwinPlace) -> None:
