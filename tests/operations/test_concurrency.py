@@ -7,15 +7,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from standfast.errors import ApprovalRefused, StandfastError
 from standfast.ledger import approvals
-from standfast.operations import decisions, incident, undoing
+from standfast.operations import carrying_out, decisions, incident, undoing
 from standfast.playbook.engine import Finish
-from standfast.records import EffectState, StepState
+from standfast.records import EffectState, Mode, StepState
 from tests.operations.places import PASSPHRASES
 from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, twin_place
 
@@ -71,6 +71,32 @@ def test_one_trigger_at_two_consoles_opens_one_incident(place: TwinPlace) -> Non
     found = at_once(*[lambda: place.open("lock", trigger="alert 17")] * 4)
     assert len(set(map(str, found))) == 1
     assert len(place.ledger.incidents.all()) == 1
+
+
+def test_two_operators_who_carry_out_one_plan_at_once_open_one_live_incident(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = place.open("lock", MANY, mode=Mode.PLAN)
+    # Both find the plan open before either closes it, if nothing makes them look again.
+    meeting = threading.Barrier(2)
+    close = carrying_out.close
+
+    def meet_first(*words: Any, **more: Any) -> None:
+        with suppress(threading.BrokenBarrierError):  # who came late found it closed
+            meeting.wait(0.5)
+        close(*words, **more)
+
+    monkeypatch.setattr(carrying_out, "close", meet_first)
+    came = at_once(
+        lambda: carrying_out.carry_out(place, plan, "dana"),
+        lambda: carrying_out.carry_out(place, plan, "lee"),
+    )
+    (live,) = {one.incident for one in came if isinstance(one, incident.Opened)}
+    assert not [one for one in came if isinstance(one, StandfastError)]
+    assert [row.id for row in place.ledger.incidents.all(only_open=True)] == [live]
+    at_once(*[lambda: place.advance(live)] * 2)
+    assert {row.tries for row in place.ledger.effects.of_incident(live)} == {1}
+    assert not any(place.is_enabled(name) for name in ACCOUNTS)
 
 
 def test_two_approvals_given_at_once_both_count(
