@@ -348,6 +348,21 @@ def test_a_host_that_says_done_without_doing_it_is_not_believed() -> None:
     connector.close()
 
 
+@pytest.mark.parametrize(
+    "words", ["echo ssh: alice@web1 refused >&2; exit 255", "exit 0"], ids=["refused", "hung up"]
+)
+def test_a_host_that_is_away_or_takes_nobody_in_is_tried_again_and_its_words_go_nowhere(
+    words: str,
+) -> None:
+    away = LinuxDirectory("web1", LinuxOptions(command=("sh", "-c", words)))
+    (result,) = away.lock([order("alice")])
+    assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
+    with pytest.raises(Unavailable) as caught:
+        away.observe(["alice"])
+    assert caught.value.retry_after_seconds is not None
+    assert "alice" not in result.reason + str(caught.value)
+
+
 def test_a_command_that_cannot_be_started_or_greets_otherwise_is_told() -> None:
     missing = LinuxDirectory("web1", LinuxOptions(command=("/no/such/program",)))
     with pytest.raises(ConfigurationError, match="cannot be started"):
