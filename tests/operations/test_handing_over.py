@@ -11,7 +11,7 @@ import pytest
 from standfast.deadlines.facts import FactKind
 from standfast.ledger.facts import Statement
 from standfast.notices.senders.memory import Answer
-from standfast.operations import deadlines, decisions, handing_over, incident
+from standfast.operations import deadlines, decisions, handing_over, incident, undoing
 from standfast.operations.reports import incident_report, write_incident_page
 from standfast.records import EffectState, Limits, Mode
 from tests.operations.places import PASSPHRASES
@@ -60,6 +60,42 @@ def test_it_names_what_is_open_whose_it_is_and_when_the_next_people_are_paged(
     assert any("the next people are paged" in what for what in ends)
     assert [clock.at for clock in handed.clocks] == sorted(clock.at for clock in handed.clocks)
     assert [one.what for one in handed.report.decisions] == ["answered yes to"]
+
+
+def test_both_pages_are_there_at_every_moment(place: TwinPlace, tmp_path: Path) -> None:
+    """As a plan, just opened, stopped, asking, with an undo that waits, at an end, and closed."""
+    written = 0
+
+    def are_written(case: str, next_step: str) -> None:
+        nonlocal written
+        written += 1
+        folder = tmp_path / f"moment-{written}"
+        folder.mkdir()
+        handed = handing_over.hand_over(place, case)
+        assert next_step in handed.report.next_step
+        page = handing_over.write_handover(handed, folder / "handover.html").read_text()
+        draft = handing_over.write_after_action(
+            handing_over.after_action(place, case), folder / "review.html"
+        ).read_text()
+        for html in (page, draft):
+            assert case in Page(html).text
+            assert "agent01" not in html
+
+    are_written(place.open("lock", mode=Mode.PLAN), "This is a plan")
+    case = place.open("account-takeover")
+    are_written(case, "The next step begins")
+    incident.stop(place, case)
+    are_written(case, "Stopped")
+    incident.resume(place, case)
+    place.advance(case)
+    are_written(case, "seen or changed customers' data")
+    decisions.answer(place, case, "customers_affected", "yes", by="lee")
+    place.advance(case)
+    are_written(case, "waits for the approval")
+    undoing.undo(place, case)
+    are_written(case, "waits for the approval")
+    incident.close(place, case)
+    are_written(case, "the incident is closed")
 
 
 def test_each_act_that_nobody_knows_of_is_named_and_masked(
