@@ -79,7 +79,7 @@ def test_two_operators_who_carry_out_one_plan_at_once_open_one_live_incident(
     plan = place.open("lock", MANY, mode=Mode.PLAN)
     # Both find the plan open before either closes it, if nothing makes them look again.
     meeting = threading.Barrier(2)
-    close = carrying_out.close
+    close = incident.close
 
     def meet_first(*words: Any, **more: Any) -> None:
         with suppress(threading.BrokenBarrierError):  # who came late found it closed
