@@ -18,6 +18,7 @@
 """
 
 import dataclasses
+import functools
 import gc
 import os
 import shutil
@@ -26,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 from backup.errors import NothingToBackUp, SourceFailed, StoreUnavailable, UsageError
 from backup.format.canonical import to_path_text
@@ -46,6 +47,7 @@ from backup.writing.commit import Committer
 from backup.writing.earlier import Earlier
 from backup.writing.pages import ManifestBuilder, PacksFreed
 from backup.writing.send_log import SendLog, open_send_log
+from backup.writing.send_log_file import SendLogDamaged
 from backup.writing.taking import Taker
 from backup.writing.tape import Outlet, Stored
 
@@ -60,6 +62,25 @@ _THREADS = 5
 _COLLECTIONS = (100_000, 50, 50)
 
 
+P = ParamSpec("P")
+
+
+def _again_without_a_damaged_log(run: Callable[P, BackupResult]) -> Callable[P, BackupResult]:
+    """Begin a run again, once, when it put a send-log aside that was damaged in its midst."""
+
+    @functools.wraps(run)
+    def once_more(*these: P.args, **request: P.kwargs) -> BackupResult:
+        try:
+            return run(*these, **request)
+        except SendLogDamaged as error:
+            why = str(error)  # and no more: what the error holds is memory that the run needs
+        result = run(*these, **request)
+        return dataclasses.replace(result, warnings=(why, *result.warnings))
+
+    return once_more
+
+
+@_again_without_a_damaged_log
 def back_up(
     *,
     vault: Store,

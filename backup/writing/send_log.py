@@ -31,7 +31,15 @@ from backup.writing.kept_pages import (
 from backup.writing.logged import Commit, LoggedHead, PackRow, SeenKeep
 from backup.writing.places import KeptPage, Outline, PageText, Place, Row
 from backup.writing.seen_ids import SeenIds
-from backup.writing.send_log_file import LogDatabase, connect, locked
+from backup.writing.send_log_file import (
+    PUT_ASIDE,
+    LogDatabase,
+    SendLogDamaged,
+    connect,
+    is_damage,
+    locked,
+    put_aside,
+)
 
 _MOST_IDS = 4_000_000  # to be read from the disk, in some seconds
 
@@ -423,11 +431,17 @@ def open_send_log(path: Path, binding: str) -> Iterator[SendLog]:
     """Open or create the send-log of the writer that `binding` tells from every other.
 
     `Busy` while another run has it; a send-log that is damaged, or was another writer's, is put
-    aside.
+    aside.  `SendLogDamaged` when that shows only later: open it again, and begin anew.
     """
     with locked(path):
         database, warnings = connect(path, binding)
         try:
             yield SendLog(database, warnings)
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            database.close()
+            put_aside(path)
+            raise SendLogDamaged(f"the send-log was damaged: {PUT_ASIDE}") from error
         finally:
             database.close()

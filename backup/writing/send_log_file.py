@@ -2,10 +2,12 @@
 
 - The lock is the kernel's and ends with the process, so a crash leaves none behind.
 - A file that is damaged, of another version or of another writer is put aside under
-  `.put-aside`, and a new one begun.
+  `.put-aside`, and a new one begun.  Damage in its midst shows only when it is read there: then it
+  is put aside as well, and the run has to begin again.
 """
 
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -13,9 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from backup.errors import Busy, NotWritable
 from backup.local_files import make_private_folder
 
+PUT_ASIDE = "the send-log was put aside, and everything is sent again"
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_PRIMARY_CODE = 0xFF  # of SQLite's extended codes
 _VERSION = 5
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -68,6 +75,10 @@ CREATE TABLE live (
     PRIMARY KEY (set_name, pack)
 ) WITHOUT ROWID;
 """
+
+
+class SendLogDamaged(NotWritable):
+    """The send-log cannot be read on; it was put aside, so the same run can begin again."""
 
 
 class LogDatabase:
@@ -136,16 +147,35 @@ def connect(path: Path, binding: str) -> tuple[sqlite3.Connection, list[str]]:
         database, why = _try_open(path, binding)
         if database is not None:
             return database, warnings
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        path.replace(path.with_name(path.name + ".put-aside"))
-        warnings.append(f"{why}: the send-log was put aside, and everything is sent again")
+        put_aside(path)
+        warnings.append(f"{why}: {PUT_ASIDE}")
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     database = _configured(path)
     database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
     with database:
         database.execute("INSERT INTO about VALUES ('binding', ?)", (binding,))
     return database, warnings
+
+
+def put_aside(path: Path) -> None:
+    """Give the file another name, in place of one that was put aside before."""
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    path.replace(path.with_name(path.name + ".put-aside"))
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, says that the file is not what was written."""
+    while error is not None:
+        if isinstance(error, zstandard.ZstdError | json.JSONDecodeError):
+            return True  # of what we wrote into it ourselves
+        if isinstance(error, sqlite3.DatabaseError):
+            code = getattr(error, "sqlite_errorcode", 0)
+            # What is no text is told by Python, without a code.
+            if code & _PRIMARY_CODE in _DAMAGE or "Could not decode" in str(error):
+                return True
+        error = error.__cause__
+    return False
 
 
 def _try_open(path: Path, binding: str) -> tuple[sqlite3.Connection | None, str]:

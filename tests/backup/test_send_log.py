@@ -1,6 +1,7 @@
 """The send-log: a cache that never claims what the store did not say."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from backup.writing.kept_pages import (
 from backup.writing.logged import Commit, LoggedHead
 from backup.writing.places import PageText, Place, Row
 from backup.writing.send_log import SendLog, open_send_log
+from tests.backup.site import Site
+from tests.backup.trees import describe
 
 BINDING = "a repository and its writer"
 
@@ -220,3 +223,55 @@ def test_a_log_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWritable), open_send_log(tmp_path / "file" / "log", BINDING):
         pass
+
+
+def _rot_the_second_half(log: Path) -> None:
+    with closing(sqlite3.connect(log)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = log.read_bytes()
+    half = len(content) // 8192 * 4096
+    log.write_bytes(content[:half] + b"\xa5" * (len(content) - half))
+
+
+def _change(statement: str) -> Callable[[Path], None]:
+    def change(log: Path) -> None:
+        with closing(sqlite3.connect(log)) as database, database:
+            assert database.execute(statement).rowcount
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _rot_the_second_half,
+        _change("UPDATE kept SET content = x'a5a5a5a5'"),
+        _change("UPDATE outline SET content = x'a5a5a5a5'"),
+        _change("UPDATE kept SET uses = CAST(x'ffa5' AS TEXT)"),
+    ],
+    ids=["half", "page", "outline", "text"],
+)
+def test_a_log_that_is_damaged_in_its_midst_stops_no_backup(
+    site: Site, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(1500):
+        (source / f"aat-{number:04}").write_text(f"who called as number {number}, and why\n")
+    site.back_up(source)
+    damage(site.send_log)
+    (source / "new").write_text("the second night")
+    result = site.back_up(source)
+    assert result.complete
+    assert any("damaged: the send-log was put aside" in warning for warning in result.warnings)
+    assert site.send_log.with_name("send.log.put-aside").exists()
+    assert site.restore(result.point, tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out" / "files") == describe(source)
+    again = site.back_up(source)
+    assert (again.warnings, again.files_unchanged, again.is_fork) == ((), 1501, False)
+
+
+def test_an_error_that_is_no_damage_puts_nothing_aside(tmp_path: Path) -> None:
+    with pytest.raises(NotWritable), open_send_log(tmp_path / "log", BINDING):
+        raise NotWritable("the disk is full") from sqlite3.OperationalError("disk is full")
+    assert not (tmp_path / "log.put-aside").exists()
