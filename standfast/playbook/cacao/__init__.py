@@ -2,6 +2,8 @@
 
 document    the text of a file to a document: bounded, and checked against the schema
 schema      the schema, written from the tables of the specification
+misfits     what the schema finds wrong, each with a hint
+lines       where in a file the values stand
 semantics   what the schema cannot say: cycles, dangling and unreachable steps, unknown variables
 importing   a document to a playbook of ours, with a warning for all that it cannot carry
 foreign_text  what a stranger wrote, as it may stand in a playbook

@@ -3,16 +3,18 @@
 Rules
 - Told by its content: an object whose `spec_version` is `cacao-2.0`, or whose `type` is `playbook`.
 - At most 1 MiB, 40 levels and 200 steps; a name that stands twice in one object is refused.
-- Every problem has its JSON path, and a hint where one is known.
+- Every problem has its line, its JSON path, and a hint where one is known.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, NoReturn
 
 from standfast.errors import PlaybookInvalid, Problem
-from standfast.playbook.cacao.schema import SCHEMA
-from standfast.playbook.cacao.semantics import unsound
+from standfast.playbook.cacao.lines import lines_of, places
+from standfast.playbook.cacao.misfits import misfits
+from standfast.playbook.cacao.semantics import Unsound, unsound
 
 LARGEST_BYTES = 1024 * 1024
 DEEPEST = 40
@@ -50,42 +52,52 @@ def read_document(text: str, file: str) -> Document:
         raise PlaybookInvalid(
             [Problem(file=file, line=error.lineno, message=f"is no JSON: {error.msg}")]
         ) from None
+    except _Twice as error:
+        raise _invalid(file, str(error), _line_of_second(text), "keep one of the two") from None
     except ValueError as error:
         raise _invalid(file, str(error)) from None
     if _depth(document) > DEEPEST:
         raise _invalid(file, f"is nested deeper than {DEEPEST} levels")
-    if problems := list(_misfits(document, file)):
-        raise PlaybookInvalid(problems[:MOST_PROBLEMS])
+    if found := list(islice(misfits(document), MOST_PROBLEMS)):
+        raise PlaybookInvalid(_problems(found, text, file))
     if len(document["workflow"]) > MOST_STEPS:
-        raise _invalid(file, f"$.workflow: has more than {MOST_STEPS} steps")
-    if problems := [
-        Problem(file=file, line=0, message=f"{one.path}: {one.message}", hint=one.hint)
-        for one in unsound(document)
-    ]:
-        raise PlaybookInvalid(problems[:MOST_PROBLEMS])
+        raise refused(text, file, "$.workflow", f"has more than {MOST_STEPS} steps")
+    if found := list(islice(unsound(document), MOST_PROBLEMS)):
+        raise PlaybookInvalid(_problems(found, text, file))
     return document  # type: ignore[no-any-return]  # an object, as the schema says
 
 
-def _misfits(document: object, file: str) -> Iterator[Problem]:
-    from jsonschema import Draft202012Validator
+def refused(text: str, file: str, path: str, message: str) -> PlaybookInvalid:
+    """That something at a JSON path keeps a file from being what is needed."""
+    return PlaybookInvalid(_problems([Unsound(path=path, message=message)], text, file))
 
-    validator = Draft202012Validator(SCHEMA)
-    for error in sorted(validator.iter_errors(document), key=lambda error: error.json_path):
-        message = error.message
-        if len(message) > 200:  # it quotes the value, which may be the whole workflow
-            message = f"does not fit `{error.validator}`"
-        hint = ""
-        if error.validator == "not":
-            message = "has on_completion beside on_success or on_failure"
-            hint = "on_completion stands for both; keep it, or the other two"
-        yield Problem(file=file, line=0, message=f"{error.json_path}: {message}", hint=hint)
+
+def _problems(found: Sequence[Unsound], text: str, file: str) -> list[Problem]:
+    lines = lines_of(text, (one.path for one in found))
+    return [
+        Problem(file=file, line=line, message=f"{one.path}: {one.message}", hint=one.hint)
+        for line, one in zip(lines, found, strict=True)
+    ]
+
+
+class _Twice(ValueError):
+    """A name stands twice in one object."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("has a name twice in one object; two readers would not agree on it")
+        raise _Twice("has a name twice in one object; two readers would not agree on it")
     return found
+
+
+def _line_of_second(text: str) -> int:
+    seen = set()
+    for path, line in places(text):
+        if path in seen:
+            return line
+        seen.add(path)
+    return 0
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -110,5 +122,5 @@ def _depth(value: object) -> int:
     return deepest
 
 
-def _invalid(file: str, message: str) -> PlaybookInvalid:
-    return PlaybookInvalid([Problem(file=file, line=0, message=message)])
+def _invalid(file: str, message: str, line: int = 0, hint: str = "") -> PlaybookInvalid:
+    return PlaybookInvalid([Problem(file=file, line=line, message=message, hint=hint)])

@@ -16,12 +16,12 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from standfast.errors import PlaybookInvalid, Problem
-from standfast.playbook.cacao.document import Document, read_document
+from standfast.playbook.cacao.document import Document, read_document, refused
 from standfast.playbook.cacao.exporting import export_cacao
 from standfast.playbook.cacao.extension import EXTENSION, HEAD, ORDER, STEP
 from standfast.playbook.cacao.flow import Choice, Flow, Place
@@ -65,7 +65,7 @@ def import_cacao(text: str, file: str) -> Imported:
     """Turn a CACAO file into a playbook; PlaybookInvalid says why it cannot be one."""
     document = read_document(text, file)
     head = document.get("playbook_extensions", {}).get(EXTENSION)
-    own = None if head is None else _written(_own(document, head, file))
+    own = None if head is None else _written(_own(document, head, text, file))
     if own is not None and _shows(document, own, file):
         imported = Imported(text=own, warnings=())
     else:
@@ -73,16 +73,20 @@ def import_cacao(text: str, file: str) -> Imported:
         try:
             body = maker.playbook()
         except ValueError as error:
-            raise _invalid(file, f"$.workflow: {error}") from None
+            raise refused(text, file, "$.workflow", str(error)) from None
         if len(body["steps"]) > MOST_STEPS:
-            raise _invalid(file, f"$.workflow: comes to more than {MOST_STEPS} steps here")
+            message = f"comes to more than {MOST_STEPS} steps here"
+            raise refused(text, file, "$.workflow", message)
         changed = () if own is None else (_CHANGED,)
         imported = Imported(text=_written(body), warnings=(*changed, *maker.warnings))
-    load(imported.text, file)  # what came of it must be a playbook, whatever was in the file
+    try:
+        load(imported.text, file)  # what came of it must be a playbook, whatever was in the file
+    except PlaybookInvalid as error:  # by the lines of what came of it
+        raise PlaybookInvalid([replace(one, line=0) for one in error.problems]) from None
     return imported
 
 
-def _own(document: Document, head: Mapping[str, Any], file: str) -> dict[str, Any]:
+def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> dict[str, Any]:
     """Put a playbook together again that was exported from here."""
     steps: dict[str, Any] = {}
     order = head.get(ORDER)
@@ -94,10 +98,12 @@ def _own(document: Document, head: Mapping[str, Any], file: str) -> dict[str, An
         and STEP in extension
     }
     if not isinstance(order, list) or not isinstance(head.get(HEAD), dict):
-        raise _invalid(file, f"$.playbook_extensions['{EXTENSION}']: lacks `{HEAD}` or `{ORDER}`")
+        path, message = f"$.playbook_extensions['{EXTENSION}']", f"lacks `{HEAD}` or `{ORDER}`"
+        raise refused(text, file, path, message)
     for name in order:
         if not isinstance(name, str) or name not in found:
-            raise _invalid(file, "$.workflow: a step that the extension names is not there")
+            message = "a step that the extension names is not there"
+            raise refused(text, file, "$.workflow", message)
         steps[name] = found[name]
     return {**head[HEAD], "steps": steps}
 
@@ -338,7 +344,8 @@ def _written(body: Mapping[str, Any]) -> str:
     try:
         yaml.dump(_as_text(body), written)
     except (YAMLError, TypeError, ValueError) as error:
-        raise _invalid("", f"cannot be written as YAML: {type(error).__name__}") from None
+        message = f"cannot be written as YAML: {type(error).__name__}"
+        raise PlaybookInvalid([Problem(file="", line=0, message=message)]) from None
     return written.getvalue()
 
 
@@ -357,7 +364,3 @@ def _as_text(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_as_text(inner) for inner in value]
     return value
-
-
-def _invalid(file: str, message: str) -> PlaybookInvalid:
-    return PlaybookInvalid([Problem(file=file, line=0, message=message)])
