@@ -1,8 +1,9 @@
 """Whether a night's backup changed far more than those before: ransomware shows so. Pure.
 
-A night is measured by four shares, each against what the same set usually shows:
+A night is measured by five shares, each against what the same set usually shows:
 - changed: files with other content, of the files that were there the night before;
 - renamed: as many files new as gone, as when each gets another suffix;
+- gone: files for which no new ones came, as when something is deleted, or not mounted any more;
 - new content: bytes that were never stored before, of all bytes;
 - incompressible: those of them that hardly compress, as what is encrypted does not.
 
@@ -22,7 +23,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
 
-Measured = Literal["changed", "renamed", "new content", "incompressible"]
+Measured = Literal["changed", "renamed", "gone", "new content", "incompressible"]
 
 NIGHTS = 30  # that are compared with
 _FEWEST_NIGHTS = 5
@@ -67,6 +68,7 @@ class Jump:
         subject = {
             "changed": "of the files have other content",
             "renamed": "of the files are gone and as many are new",
+            "gone": "of the files are gone and no others came: see that everything is mounted",
             "new content": "of the content was never stored before",
             "incompressible": "of the content is new and hardly compresses, as if encrypted",
         }[self.what]
@@ -108,6 +110,7 @@ def _shares(night: Night, earlier: Night) -> dict[Measured, _Share]:
     return {
         "changed": _of_files(night.files_changed, earlier),
         "renamed": _of_files(renamed, earlier),
+        "gone": _of_files(gone - renamed, earlier),
         "new content": _of_bytes(night.bytes_changed, night),
         "incompressible": _of_bytes(night.bytes_incompressible, night),
     }

@@ -101,9 +101,17 @@ def test_many_new_files_beside_the_old_are_new_content_only() -> None:
     assert names(jumps(before, tonight)) == {"new content"}
 
 
-def test_many_files_that_are_gone_alone_are_no_jump() -> None:
+def test_many_files_that_are_gone_are_a_jump_though_nothing_came_for_them() -> None:
     before = nights(10)
-    tonight = replace(before[-1], files=before[-1].files // 2, files_new=0)
+    last = before[-1]
+    (found,) = jumps(before, replace(last, files=last.files // 2, files_new=0))
+    assert (found.what, found.permille, found.usual_permille) == ("gone", 500, 0)
+    assert "50 % of the files are gone and no others came" in found.sentence
+
+
+def test_a_few_files_that_are_gone_are_no_jump() -> None:
+    before = nights(10)
+    tonight = replace(before[-1], files=before[-1].files - 500, files_new=0)
     assert jumps(before, tonight) == ()
 
 
