@@ -129,8 +129,8 @@ class Restore:
         """Do it; see `Repository.restore`."""
         started = self._now()
         with (
-            opened_target(self._request.to, self._request.as_journal()) as target,
             closing(self._turn),
+            opened_target(self._request.to, self._request.as_journal()) as target,
         ):
             with (
                 tempfile.SpooledTemporaryFile(_LEFT_IN_MEMORY) as links,

@@ -104,6 +104,8 @@ class Source(ABC):
     kind: str
     # Whether a process that was forked from this one can read it: it needs nothing that is open.
     may_be_read_apart = False
+    # Whether most of its files go as soon as something else has them: a log, with each base.
+    sheds = False
 
     def __init__(self, name: str) -> None:
         if not _NAME.fullmatch(name):

@@ -39,6 +39,7 @@ class PostgresqlBaseSource(Source):
     """The server's data folder, and the folder of its archived log."""
 
     kind = "postgresql_base"
+    sheds = True
 
     def __init__(self, name: str, server: PostgresqlServer, wal: Path | None = None) -> None:
         super().__init__(name)

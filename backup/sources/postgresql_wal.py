@@ -35,6 +35,7 @@ class PostgresqlWalSource(Source):
     """The folder that a server archives its log into."""
 
     kind = "postgresql_wal"
+    sheds = True
 
     def __init__(
         self,

@@ -70,7 +70,8 @@ class WalSpool:
                 if not name.endswith(".partial"):
                     self._given[name] = _vector(status)
                 if _SEGMENT.fullmatch(name):
-                    self._segment_bytes = status.st_size
+                    # The largest: the newest may still be on its way here, under its own name.
+                    self._segment_bytes = max(self._segment_bytes, status.st_size)
                 yield found_from_status(below + name.encode(), status, None)
 
     @contextmanager

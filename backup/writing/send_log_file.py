@@ -167,8 +167,10 @@ def put_aside(path: Path) -> None:
 def is_damage(error: BaseException | None) -> bool:
     """Whether an error, or what it came from, says that the file is not what was written."""
     while error is not None:
-        if isinstance(error, zstandard.ZstdError | json.JSONDecodeError):
+        if isinstance(error, json.JSONDecodeError):
             return True  # of what we wrote into it ourselves
+        if isinstance(error, zstandard.ZstdError):
+            return "cannot compress" not in str(error)  # for want of memory
         if isinstance(error, sqlite3.DatabaseError):
             code = getattr(error, "sqlite_errorcode", 0)
             # What is no text is told by Python, without a code.

@@ -15,7 +15,7 @@
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import itemgetter
 from stat import S_IFDIR, S_IFREG, S_ISDIR
@@ -299,6 +299,8 @@ class Taker:
                 self.same_files.add(found.same_file, row)
             elif found.vector != first.vector:  # it got another name or mode meanwhile
                 row = another_name(path, first)
+                # Its further names look like this one, and need not be read.
+                self.same_files.add(found.same_file, replace(first, vector=found.vector))
         self._tally(found, row, before)
         return row
 

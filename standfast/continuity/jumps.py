@@ -81,8 +81,11 @@ class _Share:
     is_weighty: bool  # not about a handful
 
 
-def jumps(before: Sequence[Night], tonight: Night) -> tuple[Jump, ...]:
-    """Name what jumped tonight; `before` are the set's earlier nights, oldest first."""
+def jumps(before: Sequence[Night], tonight: Night, *, sheds: bool = False) -> tuple[Jump, ...]:
+    """Name what jumped tonight; `before` are the set's earlier nights, oldest first.
+
+    `sheds`: the set lets go of most of its files whenever something else has them.
+    """
     nights = before[-NIGHTS:]
     if len(nights) < _FEWEST_NIGHTS:
         return ()
@@ -93,6 +96,8 @@ def jumps(before: Sequence[Night], tonight: Night) -> tuple[Jump, ...]:
         middle = median(shares)
         stray = median([abs(share - middle) for share in shares])
         rise = max(_DEVIATIONS * _SIGMA * stray, _LEAST_RISE)
+        if sheds and what == "gone":
+            continue
         if measured.is_weighty and measured.share > middle + rise:
             found.append(
                 Jump(

@@ -103,7 +103,7 @@ def run_backup(
         before = _good_runs(place, set_name, NIGHTS)
         outcome = dataclasses.replace(
             outcome,
-            jumps=_jumps(before, outcome),
+            jumps=_jumps(before, outcome, sheds=any(one.sheds for one in sources)),
             is_incomparable=result.sent_anew and bool(before),
         )
         is_whole = outcome.exit_status is ExitStatus.DONE
@@ -129,11 +129,11 @@ def newest_jumps(place: Place, set_name: str) -> tuple[str, tuple[Jump, ...]] | 
     return None
 
 
-def _jumps(runs: Sequence[RunRow], outcome: BackupOutcome) -> tuple[Jump, ...]:
+def _jumps(runs: Sequence[RunRow], outcome: BackupOutcome, *, sheds: bool) -> tuple[Jump, ...]:
     nights = [Night.of(run.summary) for run in runs]
     tonight = Night.of(outcome.summary())
     before = [night for night in reversed(nights) if night is not None]
-    return () if tonight is None else jumps(before, tonight)
+    return () if tonight is None else jumps(before, tonight, sheds=sheds)
 
 
 def _good_runs(place: Place, set_name: str, most: int) -> list[RunRow]:

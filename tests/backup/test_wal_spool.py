@@ -150,6 +150,13 @@ def test_a_segment_that_lacks_between_others_makes_the_point_partial(
     assert names(tmp_path / "out" / "log") == sorted(there)
 
 
+def test_the_newest_segment_that_is_half_there_makes_none_lack(site: Site, tmp_path: Path) -> None:
+    first = [f"{LOG_2}000000FE", f"{LOG_2}000000FF", "000000020000000200000000"]
+    folder = made_of(tmp_path / "spool", *first, size=16384 * KIB)
+    (folder / "000000020000000200000001").write_bytes(bytes(5 * 1024 * KIB))
+    assert site.back_up(_Spooled(folder)).unread == ()
+
+
 def test_what_is_pruned_while_the_folder_is_read_lacks_nowhere(site: Site, tmp_path: Path) -> None:
     segments = [f"{LOG_2}0000000{number}" for number in range(1, 7)]
     folder = made_of(tmp_path / "spool", *segments)

@@ -107,6 +107,7 @@ def test_many_files_that_are_gone_are_a_jump_though_nothing_came_for_them() -> N
     (found,) = jumps(before, replace(last, files=last.files // 2, files_new=0))
     assert (found.what, found.permille, found.usual_permille) == ("gone", 500, 0)
     assert "50 % of the files are gone and no others came" in found.sentence
+    assert jumps(before, replace(last, files=last.files // 2, files_new=0), sheds=True) == ()
 
 
 def test_a_few_files_that_are_gone_are_no_jump() -> None:

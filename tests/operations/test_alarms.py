@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from backup.sources.files import FilesSource
+from backup.sources.postgresql_base import PostgresqlBaseSource
+from backup.sources.postgresql_wal import PostgresqlWalSource
 from standfast.continuity.jumps import Jump
 from standfast.errors import ExitStatus, StandfastError
 from standfast.operations.alarms import Alarm, damaged, jumped, tell
@@ -304,6 +307,22 @@ def test_a_night_that_changes_everything_is_told_at_once_and_fails_nothing(night
     assert [alarm.what for alarm in night.status().alarms] == ["jump"]
     night.forward(days=7)
     assert "jump" not in [alarm.what for alarm in night.status().alarms]
+
+
+@pytest.mark.parametrize("sheds", [False, True], ids=["files", "a log that each base lets go"])
+def test_a_night_that_lost_most_files_is_told_unless_the_set_sheds_them(
+    night: Night, monkeypatch: pytest.MonkeyPatch, sheds: bool
+) -> None:
+    assert PostgresqlWalSource.sheds
+    assert PostgresqlBaseSource.sheds
+    monkeypatch.setattr(FilesSource, "sheds", sheds)
+    quiet_nights(night, 6)
+    for path in (night.folder / "recordings").glob("note-*.txt"):
+        path.unlink()
+    night.forward(days=1)
+    outcome = run_backup(night.place, "main", "direct")
+    assert [jump.what for jump in outcome.jumps] == ([] if sheds else ["gone"])
+    assert night.mails == ([] if sheds else both("Backup alarm: main"))
 
 
 def test_a_night_that_sends_everything_anew_is_neither_judged_nor_judged_by(night: Night) -> None:
