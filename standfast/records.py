@@ -180,6 +180,7 @@ class Result:
     facts: JsonObject = field(default_factory=dict)
     proof: Proof = Proof.NONE
     retry_after_seconds: float | None = None  # FAILED only: worth another try, not before this
+    is_untried: bool = False  # FAILED only: its call ended before its turn, which is no try
     only_a_person_can_tell: bool = False  # UNKNOWN only: no look will ever show it
     may_go_elsewhere: bool = False  # REFUSED only: by this channel, and another may take it
 

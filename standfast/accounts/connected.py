@@ -24,7 +24,7 @@ from standfast.accounts.new_secrets import NewSecret, NewSecrets
 from standfast.accounts.side_by_side import side_by_side
 from standfast.bounded_http import TRY_AGAIN_SECONDS, Deadline, NoAnswer
 from standfast.errors import StandfastError, Unavailable, Unsupported
-from standfast.records import Limits, Order, Result
+from standfast.records import EffectState, Limits, Order, Result
 
 PAUSE_SECONDS = 0.01  # between two looks whether sessions have ended
 LEAST_LEFT_SECONDS = 1.0  # of the call, for looking at what became of it
@@ -172,15 +172,13 @@ class ConnectedDirectory(Connector, Generic[_C]):
 
             seconds = deadline.left_seconds()
             if not seconds:
-                return [failed(order, not_begun()) for order in some]
+                return [not_begun(order) for order in some]
             try:
                 return self._calls.run(do, seconds)
             except NoAnswer as error:
                 touched = errands[-1].touched or {order.token for order in some}
                 return [
-                    unknown(order, str(error))
-                    if order.token in touched
-                    else failed(order, not_begun())
+                    unknown(order, str(error)) if order.token in touched else not_begun(order)
                     for order in some
                 ]
             except Unavailable as error:
@@ -208,10 +206,14 @@ class ConnectedDirectory(Connector, Generic[_C]):
         return self.limits.batch, self.limits.workers
 
 
-def not_begun() -> Unavailable:
-    """Why something was not done: the call had no time left for it, or broke before its turn."""
-    return Unavailable(
-        "the call ended before its turn; nothing was changed", retry_after_seconds=TRY_AGAIN_SECONDS
+def not_begun(order: Order) -> Result:
+    """It was not done: the call had no time left for it, or broke before its turn."""
+    return Result(
+        target=order.target,
+        state=EffectState.FAILED,
+        reason="the call ended before its turn; nothing was changed",
+        retry_after_seconds=TRY_AGAIN_SECONDS,
+        is_untried=True,
     )
 
 

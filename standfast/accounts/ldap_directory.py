@@ -186,7 +186,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
 
         def prove(order: Order) -> Result:
             if order is not orders[0] and self._is_late(errand):
-                return failed(order, not_begun())
+                return not_begun(order)
             try:
                 entry = clear(found[order.target])
                 if entry is None:
@@ -321,7 +321,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
             elif not change.modifies:
                 results[order.token] = done(order, was_changed=False, id=self._id(change.entry))
             elif written and self._is_late(errand):
-                results[order.token] = failed(order, not_begun())
+                results[order.token] = not_begun(order)
             else:
                 errand.begin(order.token)
                 if stopped := _write(connection, order, change):

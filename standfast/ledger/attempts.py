@@ -22,7 +22,7 @@ from standfast.errors import StandfastError, Unavailable
 from standfast.ledger import doubts
 from standfast.ledger.claims import Lapsed, claimable
 from standfast.ledger.core import Core, new_token
-from standfast.ledger.doubts import MOST_TRIES, Doubts
+from standfast.ledger.doubts import MOST_TRIES, Doubts, run_again
 from standfast.ledger.effect_rules import PAGE, is_held
 from standfast.ledger.effects import Batch, EffectRow, Effects, Lane, scope_of
 from standfast.ledger.tables import as_stored, attempt, effect, incident, step
@@ -218,6 +218,10 @@ class Attempts(Doubts):
                     rows.append(change)
                     counts[change["state"]] = counts.get(change["state"], 0) + 1
             write.update_many(effect, rows)
+            planned = {change["token"] for change in rows if change["state"] == "planned"}
+            again = {(row.step, row.round) for row in batch.effects if row.token in planned}
+            if batch.lane.verb != PAGE:
+                run_again(write, batch.incident, again)
             write.update(attempt, (batch.attempt,), ended_at=now)
             write.tell(
                 attempt=batch.attempt,
@@ -328,6 +332,7 @@ class Attempts(Doubts):
         state, not_before = result.state, None
         reason, connector = result.reason, row.connector
         wait = result.retry_after_seconds
+        tries -= result.is_untried  # a slow directory comes to everybody, and to some of them last
         if state is EffectState.FAILED and wait is not None and tries < MOST_TRIES:
             seconds = min(max(wait, 0.0), _LONGEST_WAIT_SECONDS)
             state, not_before = EffectState.PLANNED, now + timedelta(seconds=seconds)
@@ -337,11 +342,12 @@ class Attempts(Doubts):
         ):
             state, tries = EffectState.PLANNED, 0
             reason, connector = f"{connector}: {reason}; handed on to {hand_on}", hand_on
-        moved = {} if hand_on is None else {"connector": connector, "tries": tries}
+        moved = {} if hand_on is None else {"connector": connector}
         return {
             "token": row.token,
             "state": state.value,
             **moved,
+            "tries": tries,
             "not_before": not_before,
             "sealed_reason": self._sealed_reason(row, reason),
             "proof": result.proof.value,

@@ -9,7 +9,7 @@ Rules
   runs again, or nobody would carry it out.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
@@ -141,16 +141,7 @@ class Doubts:
                     }
                 )
             write.update_many(effect, rows)
-            for name, round_ in sorted(again):
-                write.update(
-                    step,
-                    (incident_id, name, round_),
-                    step.c.state.in_(_ENDED),
-                    state=StepState.RUNNING.value,
-                    ended_at=None,
-                    reason="",
-                    is_accepted=False,
-                )
+            run_again(write, incident_id, again)
             write.tell(results=counts)
 
     def _still(
@@ -166,6 +157,20 @@ class Doubts:
 
     def _sealed_reason(self, row: EffectRow, reason: str) -> bytes | None:
         return seal_reason(self._core.vault, row.verb, row.incident, row.token, reason)
+
+
+def run_again(write: Write, incident_id: str, steps: Iterable[tuple[str, int]]) -> None:
+    """Let steps run again that ended, or whose end was accepted, before some of it was planned."""
+    for name, round_ in sorted(steps):
+        write.update(
+            step,
+            (incident_id, name, round_),
+            step.c.state.in_(_ENDED),
+            state=StepState.RUNNING.value,
+            ended_at=None,
+            reason="",
+            is_accepted=False,
+        )
 
 
 def _submitted_at(connection: Connection, tokens: Collection[str]) -> dict[str, datetime]:

@@ -21,7 +21,7 @@ from standfast.ledger.approvals import Question
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import only_in_doubt
 from standfast.ledger.incidents import answer_place
-from standfast.ledger.tables import approval, step
+from standfast.ledger.tables import approval, effect, step
 from standfast.ledger.vault import INSTALLATION
 from standfast.records import StepState
 
@@ -164,6 +164,18 @@ class Words:
         ) as write:
             found = _latest(write.connection, incident_id, step_name)
             key = (incident_id, step_name, found.round if found else 0)
+            # Whoever looks these up has them: what comes of it is seen below, or sees this.
+            write.connection.execute(
+                select(effect.c.token)
+                .where(
+                    effect.c.incident == incident_id,
+                    effect.c.step == step_name,
+                    effect.c.round == key[2],
+                    effect.c.state == "unknown",
+                )
+                .order_by(effect.c.token)
+                .with_for_update()
+            ).all()
             if found is None or not (
                 write.update(step, key, step.c.ended_at.is_not(None), is_accepted=True)
                 or write.update(

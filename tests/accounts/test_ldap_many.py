@@ -157,6 +157,7 @@ def test_a_call_that_breaks_leaves_in_doubt_what_it_had_begun_and_nothing_else(
         results = one_connection.lock(orders)
     assert [one.state for one in results] == [EffectState.UNKNOWN] * 3 + [EffectState.FAILED] * 3
     assert all(one.retry_after_seconds is not None for one in results[3:])
+    assert [one.is_untried for one in results] == [False] * 3 + [True] * 3
     assert locked_of(slapd_server, orders) == [True] * 2 + [False] * 4
     assert {one.state for one in one_connection.lock(orders)} == {EffectState.DONE}
 
@@ -172,6 +173,7 @@ def test_what_there_is_no_time_for_is_left_for_the_next_try(
         results = one_connection.lock(orders)
         assert [one.state for one in results] == [done, failed, failed]
         assert results[1].retry_after_seconds is not None
+        assert [one.is_untried for one in results] == [False, True, True]
         assert locked_of(slapd_server, orders) == [True, False, False]
     one_connection.lock(orders)
     monkeypatch.setattr(LdapDirectory, "_is_late", lambda self, errand: True)

@@ -94,9 +94,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _line_of_second(text: str) -> int:
     seen = set()
     for path, line in places(text):
+        if len(path) > DEEPEST:
+            return 0  # it is refused anyhow, and each path this deep is kept
         if path in seen:
             return line
-        seen.add(path)
+        if path and isinstance(path[-1], str):
+            seen.add(path)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Every problem of a CACAO file is told with its line and with what to do about it."""
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,10 +89,22 @@ def test_a_name_that_stands_twice_is_told_with_the_line_of_the_second() -> None:
     assert (told.line, told.hint) == (5, "keep one of the two")
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
+def test_what_is_nested_too_deep_is_not_searched_for_its_names() -> None:
+    deep = '{"a":' + "[" * 900 + ",".join("0" * 20_000) + "]" * 900 + ',"a":1}'
+    tracemalloc.start()
+    try:
+        (told,) = problems(deep)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    assert told.line == 0
+
+
+def _around(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner) | st.dictionaries(st.text(), inner)
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), _around)
 
 
 @given(value=JSON, indent=st.none() | st.integers(0, 3), is_ascii=st.booleans())
