@@ -7,21 +7,9 @@ import pytest
 
 from tests.cli.desk import Desk, furnish
 from tests.servers.scim import ScimServer
-from tests.servers.slapd import PEOPLE, SUFFIX, Slapd
+from tests.servers.slapd import PEOPLE, STAFF, SUFFIX, Slapd
 
 pytestmark = pytest.mark.xdist_group("slapd")
-
-STAFF = """
-[accounts.staff]
-kind = "openldap"
-host = "localhost"
-port = {port}
-ca_file = "{ca_file}"
-bind_dn = "cn=admin,{suffix}"
-password = "env:LDAP_PASSWORD"
-base = "{base}"
-filter = "(employeeType={tag})"
-"""
 
 
 def test_who_is_locked_there_is_shown_where_they_still_get_in_until_that_is_locked_too(

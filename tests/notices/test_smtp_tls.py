@@ -1,18 +1,15 @@
 """A relay is spoken to in secret, or not at all."""
 
+import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from standfast.records import EffectState
 from tests.notices.sender_contract import message
 from tests.notices.smtp_senders import sender_for
+from tests.servers.certificate import write_certificate
 from tests.servers.smtp import SmtpServer, running_smtp
 
 
@@ -20,40 +17,9 @@ class Authority:
     """A certificate for 127.0.0.1 and the file that trusts it."""
 
     def __init__(self, folder: Path) -> None:
-        import ssl
-
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relay")])
-        today = datetime.now(UTC)
-        import ipaddress
-
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(today - timedelta(days=1))
-            .not_valid_after(today + timedelta(days=1))
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-                critical=False,
-            )
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        self.file = folder / "ca.pem"
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        key_file = folder / "key.pem"
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        self.file, key = write_certificate(folder)
         self.server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server_side.load_cert_chain(self.file, key_file)
+        self.server_side.load_cert_chain(self.file, key)
 
 
 @pytest.fixture(scope="module")

@@ -9,21 +9,9 @@ from standfast.errors import Unavailable, UsageError
 from standfast.operations.place import Place
 from standfast.operations.staff_lists import read_ldap
 from tests.operations.places import furnish, place_at
-from tests.servers.slapd import PEOPLE, SUFFIX, Slapd
+from tests.servers.slapd import PEOPLE, STAFF, SUFFIX, Slapd
 
 pytestmark = pytest.mark.xdist_group("slapd")
-
-STAFF = """
-[accounts.staff]
-kind = "openldap"
-host = "localhost"
-port = {port}
-ca_file = "{ca_file}"
-bind_dn = "cn=admin,{suffix}"
-password = "env:LDAP_PASSWORD"
-base = "{base}"
-filter = "(employeeType={tag})"
-"""
 
 
 class Fixed:

@@ -21,6 +21,17 @@ from tests.servers.certificate import write_certificate
 
 SUFFIX = "dc=example,dc=com"
 PEOPLE = f"ou=people,{SUFFIX}"
+STAFF = """
+[accounts.staff]
+kind = "openldap"
+host = "localhost"
+port = {port}
+ca_file = "{ca_file}"
+bind_dn = "cn=admin,{suffix}"
+password = "env:LDAP_PASSWORD"
+base = "{base}"
+filter = "(employeeType={tag})"
+"""  # of a configuration; to be filled in
 _PASSWORD = "of-the-administrator"
 _WHY = "apt-get install slapd ldap-utils"
 
