@@ -1,4 +1,4 @@
-"""A place with real servers behind it."""
+"""A place with real servers behind it, and one whose outside is twins."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from standfast.operations.outcome import Outcome
 from standfast.operations.place import Place
 from standfast.records import Mode
 from tests.operations.places import enrol_people, furnish, place_at
+from tests.operations.twins import TwinPlace, twin_place
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
 
@@ -49,3 +50,13 @@ def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> 
     with place_at(config_file, token=scim_server.token) as place:
         enrol_people(place)
         yield Centre(place=place, config_file=config_file, scim=scim_server, smtp=smtp_server)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
+    """A live place whose outside is twins, on each database in turn."""
+    url = "sqlite:///ledger.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    with twin_place(tmp_path, url) as place:
+        yield place

@@ -4,7 +4,7 @@ Each test runs on SQLite and on PostgreSQL: the one lets one writer in at a time
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,16 +22,6 @@ from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, t
 T = TypeVar("T")
 JOIN_SECONDS = 30.0
 MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
-    """A live place whose outside is twins, on each database in turn."""
-    url = "sqlite:///ledger.db"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-    with twin_place(tmp_path, url) as place:
-        yield place
 
 
 def at_once(*calls: Callable[[], T]) -> list[T | StandfastError]:

@@ -1,6 +1,6 @@
 """A trigger that comes again, or about the same accounts: one incident, and a further round."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,16 +12,6 @@ from standfast.records import EffectState, JsonObject, Mode, StepState
 from tests.operations.places import PASSPHRASES
 from tests.operations.test_concurrency import at_once
 from tests.operations.twins import TwinPlace, twin_place
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
-    """A live place whose outside is twins, on each database in turn."""
-    url = "sqlite:///ledger.db"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-    with twin_place(tmp_path, url) as place:
-        yield place
 
 
 def trigger(

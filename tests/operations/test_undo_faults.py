@@ -4,9 +4,7 @@ Each test runs on SQLite and on PostgreSQL.
 """
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +13,7 @@ from standfast.errors import ExitStatus
 from standfast.ledger import doubts
 from standfast.operations import decisions, undoing, waiting
 from standfast.records import EffectState
-from tests.operations.twins import TwinPlace, twin_place
+from tests.operations.twins import TwinPlace
 
 TWO = ("agents:agent01", "agents:agent02")
 
@@ -23,16 +21,6 @@ TWO = ("agents:agent01", "agents:agent02")
 @pytest.fixture(autouse=True)
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
-    """A live place whose outside is twins, on each database in turn."""
-    url = "sqlite:///ledger.db"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-    with twin_place(tmp_path, url) as place:
-        yield place
 
 
 @pytest.fixture

@@ -29,9 +29,7 @@ def misfits(document: object) -> Iterator[Unsound]:
         message = error.message
         if error.validator == "not":
             message = "has on_completion beside on_success or on_failure"
-        elif (
-            len(message) > _LONGEST_MESSAGE
-        ):  # it quotes the value, which may be the whole workflow
+        elif len(message) > _LONGEST_MESSAGE:  # it quotes the value, perhaps the whole workflow
             message = f"does not fit `{error.validator}`"
         hint = _HINTS.get(str(error.validator), lambda _: "")(error)
         yield Unsound(path=error.json_path, message=message, hint=hint)
