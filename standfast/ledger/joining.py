@@ -7,7 +7,10 @@ Rules
   a message costs the same with one open incident and with thousands.
 - Another trigger does not join one that gave any of its accounts back: somebody who comes back is
   to be kept out anew. The same trigger does: a person has judged it, and it may come each minute.
-- Accounts are compared as `approvals.folded` writes them; what is new comes after what was there.
+- What an incident is about is compared as `approvals.folded` writes it: none is locked by that.
+- What is written otherwise is added, after what was there. Only its directory knows whether that is
+  the same account (`Connector.canonical`), and none is asked before the message is written down;
+  whoever plans the further round asks, and leaves out what was planned before.
 """
 
 import json
@@ -78,8 +81,8 @@ def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
         if isinstance(value, list):
             there = before.get(name)
             old = there if isinstance(there, list) else []
-            known_names = accounts_of({name: old})
-            new = [one for one in value if isinstance(one, str) and folded(one) not in known_names]
+            known_names = set(old)
+            new = [one for one in value if isinstance(one, str) and one not in known_names]
             merged[name] = [*old, *new]
             added += len(new)
     if added:

@@ -63,6 +63,29 @@ def test_new_targets_become_a_further_round_of_the_same_steps_and_nobody_is_told
     assert place.ledger.audit.verify().is_whole
 
 
+def test_whether_another_spelling_is_another_account_is_its_directorys_to_say(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = place.twins.directory
+    assert isinstance(directory, MemoryDirectory)
+    directory.add("Agent01")
+    case = trigger(place, "alert 1", "agent01").incident
+    place.advance(case)
+    assert trigger(place, "alert 2", "Agent01").incident == case
+    place.advance(case)
+    assert enabled(place, ["agent01", "Agent01"]) == [False, False]
+
+    monkeypatch.setattr(MemoryDirectory, "canonical", lambda _self, name: name.casefold())
+    before = locks(place, case)
+    assert trigger(place, "alert 3", "AGENT01").incident == case
+    state = place.advance(case).state
+    assert locks(place, case) == before
+    assert (state.steps["lock"].round, state.steps["lock"].counts.done) == (2, 2)
+    assert place.ledger.incidents.state(case).steps["lock"].counts.refused == 0
+    assert not incident.has_work(place, case)
+    assert undoing.plan_undo(place, case).restores == 2
+
+
 def test_what_brings_nothing_new_changes_nothing(place: TwinPlace) -> None:
     case = trigger(place, "alert 1", "agent01").incident
     place.advance(case)
