@@ -18,7 +18,7 @@ Given = tuple[int, int]
 """User and group of a new file in a folder, if it also has the mode that was asked for."""
 
 _NOTHING = (-1, -1)
-_DEFAULT_RIGHTS = "system.posix_acl_default"  # a folder's list, which masks modes in it
+DEFAULT_RIGHTS = "system.posix_acl_default"  # a folder's list, which masks modes in it
 _GRANTING = (b"security.capability", b"trusted.")  # not a label such as `security.selinux`
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
@@ -74,7 +74,7 @@ class Attributes:
 def given_in(folder: int) -> Given:
     """What an open folder gives to a new file."""
     try:
-        os.getxattr(folder, _DEFAULT_RIGHTS)
+        os.getxattr(folder, DEFAULT_RIGHTS)
     except OSError as error:
         # Some folders give their group to what is made in them; one of our group gives ours.
         is_known = error.errno in (errno.ENODATA, errno.EOPNOTSUPP)

@@ -184,6 +184,7 @@ class Lane:
 
         Each is given after what lies in it, which it might shut off.
         """
+        self._tree.leave_folders()
         both = [(path_key(entry.path), entry, True) for entry in made]
         both += [(path_key(entry.path), entry, False) for entry in noted]
         for _, entry, is_made in sorted(both, key=lambda one: one[0], reverse=True):

@@ -5,15 +5,18 @@
 - A folder gets its times and mode when it is left. What others may still write into is handed over,
   and then those give them.
 - A folder that only may be needed is noted, and made once something in it is written.
+- At the end, when links that had to wait are made, folders are complete: each is left as it was
+  found.
 """
 
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from backup.format.manifest import Entry
-from backup.restoring.attributes import Given, given_in
+from backup.restoring.attributes import DEFAULT_RIGHTS, Given, given_in
 from backup.restoring.folders import FOLDER_FLAGS, JOURNAL, check_name, safe_parts
 
 
@@ -23,6 +26,7 @@ class _Folder:
     descriptor: int
     entry: Entry | None  # None: its attributes are not ours to give
     gives: Given | None = None  # to a new file in it, once that was asked for
+    found: os.stat_result | None = None  # what it is to be again when it is left
 
 
 class OpenPath:
@@ -35,11 +39,17 @@ class OpenPath:
         is_resumed: bool,
         give: Callable[[int, Entry], None],
         count: Callable[[], None],
+        find: Callable[[bytes], Entry | None] | None = None,
     ) -> None:
-        """`give` a folder that is left its attributes; `count` one that was noted and is made."""
+        """`give` a folder that is left its attributes; `count` one that was noted and is made.
+
+        With `find`, which gives the entry of one that has to be made, all that are there are left
+        as they were found.
+        """
         self._is_resumed = is_resumed
         self._give = give
         self._count = count
+        self._find = find
         self._folders = [_Folder(path=b"", descriptor=os.dup(root), entry=None)]
         self._here = b""
         self._noted: dict[bytes, Entry] = {}
@@ -51,7 +61,12 @@ class OpenPath:
 
     def close(self) -> None:
         """Leave them all."""
-        while self._folders:
+        self.go_back()
+        self._leave()
+
+    def go_back(self) -> None:
+        """Leave all but the root."""
+        while len(self._folders) > 1:
             self._leave()
 
     def enter(self, path: bytes) -> tuple[int, bytes]:
@@ -75,6 +90,9 @@ class OpenPath:
 
     def step_into(self, name: bytes, path: bytes, entry: Entry | None) -> None:
         """Make a folder in the one that is open, where it is missing, and open it."""
+        if self._find is not None:
+            self._come_back_to(name, path, self._find)
+            return
         folder = self._folders[-1].descriptor
         # Another writer may have made it already, to have room for something behind it.
         with suppress(FileExistsError):
@@ -90,6 +108,29 @@ class OpenPath:
         if self._is_resumed:
             with suppress(OSError):
                 os.fchmod(descriptor, 0o700)
+            # It may be complete: then it would give rights to what is made in it now.
+            with suppress(OSError):
+                os.removexattr(descriptor, DEFAULT_RIGHTS)
+
+    def _come_back_to(
+        self, name: bytes, path: bytes, find: Callable[[bytes], Entry | None]
+    ) -> None:
+        folder = self._folders[-1].descriptor
+        found = entry = None
+        try:
+            os.mkdir(name, 0o700, dir_fd=folder)
+        except FileExistsError:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        else:
+            entry = find(path)
+        try:
+            descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+        except PermissionError:
+            descriptor = _opened_anew(folder, name)
+        self._folders.append(_Folder(path=path, descriptor=descriptor, entry=entry, found=found))
+        self._here = path
+        with suppress(OSError):
+            os.fchmod(descriptor, 0o700)
 
     def note(self, entry: Entry) -> None:
         """Remember a folder that is made only if something in it is written."""
@@ -137,8 +178,16 @@ class OpenPath:
         try:
             if folder.entry is not None:
                 self._give(folder.descriptor, folder.entry)
+            if folder.found is not None:
+                _make_as_found(folder.descriptor, folder.found)
         finally:
             os.close(folder.descriptor)
+
+
+def _make_as_found(descriptor: int, found: os.stat_result) -> None:
+    with suppress(OSError):
+        os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
+        os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _opened_anew(folder: int, name: bytes) -> int:

@@ -205,7 +205,12 @@ class Restore:
                 reports.clear()
 
     @contextmanager
-    def _lane(self, target: Target, emit: Callable[[Report], None]) -> Iterator[Lane]:
+    def _lane(
+        self,
+        target: Target,
+        emit: Callable[[Report], None],
+        find: Callable[[bytes], Entry | None] | None = None,
+    ) -> Iterator[Lane]:
         reader, healer = self._open_reader()
         with (
             TreeWriter(
@@ -215,6 +220,7 @@ class Restore:
                 is_resumed=target.is_resumed,
                 straight=Straight() if self._request.syncs else None,
                 turn=self._turn,
+                find=find,
             ) as tree,
             ThreadPoolExecutor(2) as pool,
         ):
@@ -278,7 +284,7 @@ class Restore:
     ) -> None:
         """Finish large files, make the links that had to wait, then finish the folders."""
         reports: list[Report] = []
-        with self._lane(target, reports.append) as lane:
+        with self._lane(target, reports.append, find=self._folder) as lane:
             lane.finish_files(put_off, self._sum.lost)
             for path, first in links:
                 lane.link_late(path, first, self._entry)
@@ -288,6 +294,14 @@ class Restore:
 
     def _entry(self, path: bytes) -> Entry | None:
         return find_entry(self._open_reader()[0], self._body, path)
+
+    def _folder(self, path: bytes) -> Entry | None:
+        try:
+            return self._entry(path)
+        except StoreUnavailable:
+            raise
+        except BackupError:
+            return None  # the page that lists it is lost, and that was told
 
     def _tell(self, path: str) -> None:
         if self._progress is None:

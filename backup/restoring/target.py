@@ -12,7 +12,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
@@ -48,7 +48,8 @@ class TreeWriter:
     """Writes entries in path order below an open folder; one thread's, several may share a target.
 
     `umask` is the process's, as `os.umask` has it; with `straight` large content goes past the
-    page cache; stretches of large files are written in turn.
+    page cache; stretches of large files are written in turn.  With `find`, which gives the entry
+    of a path, folders are complete, and are left as they are found.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class TreeWriter:
         is_resumed: bool = False,
         straight: Straight | None = None,
         turn: AbstractContextManager[None] | None = None,
+        find: Callable[[bytes], Entry | None] | None = None,
     ) -> None:
         self._straight = straight
         self._turn = turn or nullcontext()
@@ -67,7 +69,11 @@ class TreeWriter:
         self._umask = umask
         self._is_resumed = is_resumed
         self._path = OpenPath(
-            root, is_resumed=is_resumed, give=self._give_folder, count=self._count_folder
+            root,
+            is_resumed=is_resumed,
+            give=self._give_folder,
+            count=self._count_folder,
+            find=find,
         )
         self._file: _File | None = None
         self.problems: list[Problem] = []
@@ -282,6 +288,10 @@ class TreeWriter:
                 Problem(path=self._file.entry.text, reason=reason, is_missing=True, is_damage=True)
             )
             self._drop_file()
+
+    def leave_folders(self) -> None:
+        """Leave all folders, before others are given their attributes."""
+        self._path.go_back()
 
     def finish_folder(self, entry: Entry) -> bool:
         """Give a folder that is there its attributes; False when it is not."""

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import stat
+import struct
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -214,6 +215,94 @@ def test_who_is_not_root_goes_on_in_folders_that_shut_everybody_off(
     in_a_process(as_nobody)
     restored = open_to_all / "out" / "files" / "shut" / "within" / "note.txt"
     assert restored.read_text() == "who called, and why"
+
+
+@pytest.fixture
+def linked_far_off(tmp_path: Path) -> tuple[Site, Path]:
+    """A point in which another name of a file stands far behind the first, in a closed folder."""
+    source = tmp_path / "source"
+    for folder in ("a", "m", "n", "z"):
+        (source / folder).mkdir(parents=True)
+    for folder in ("m", "z"):
+        for number in range(400):
+            (source / folder / f"{number:03}").write_text(str(number))
+    (source / "a" / "first").write_text("who called, and why")
+    os.link(source / "a" / "first", source / "n" / "second")
+    os.utime(source / "n", ns=(1, 1_500_000_000_123_456_789))
+    (source / "n").chmod(0o555)
+    site = new_site(tmp_path / "site")
+    site.back_up(source)
+    return site, source
+
+
+def test_a_folder_that_is_come_back_to_for_a_link_keeps_its_mode_and_time(
+    linked_far_off: tuple[Site, Path], tmp_path: Path
+) -> None:
+    site, source = linked_far_off
+    out = tmp_path / "out"
+    site.restore("latest", out, lanes=2)
+    assert describe(out / "files") == describe(source)
+    (out / JOURNAL).write_text(journal_of(site))
+    result = site.restore("latest", out, lanes=2)
+    assert (result.is_resumed, result.problems) == (True, ())
+    assert describe(out / "files") == describe(source)
+
+
+def test_a_folder_that_is_made_for_a_late_link_only_is_as_in_the_point(
+    linked_far_off: tuple[Site, Path], tmp_path: Path
+) -> None:
+    site, source = linked_far_off
+    out = tmp_path / "out"
+    patterns = ("files/a/first", "files/m", "files/n/second")
+    assert site.restore("latest", out, *patterns, lanes=2).problems == ()
+    expected = {path: one for path, one in describe(source).items() if path[:1] in b"amn"}
+    assert describe(out / "files") == expected
+
+
+def test_who_is_not_root_links_into_a_folder_that_takes_nothing(
+    linked_far_off: tuple[Site, Path], tmp_path: Path
+) -> None:
+    site, source = linked_far_off
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    repository = site.repository()
+    point = repository.resolve("latest")
+    # Who is nobody may not even load what Python has not loaded yet.
+    assert repository.restore(point, tmp_path / "by-us", lanes=2).problems == ()
+
+    def as_nobody() -> None:
+        os.chdir(open_to_all)
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        assert repository.restore(point, Path("out"), lanes=2).problems == ()
+
+    in_a_process(as_nobody)
+    assert describe(open_to_all / "out" / "files") == describe(source)
+
+
+def test_what_is_made_anew_in_a_folder_gets_no_rights_from_it(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "private").write_text("who called, and why")
+    (source / "private").chmod(0o640)
+    rights = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, may, who)
+        for tag, may, who in (
+            (1, 7, 2**32 - 1), (2, 7, 1000), (4, 5, 2**32 - 1), (16, 7, 2**32 - 1),
+            (32, 0, 2**32 - 1),
+        )
+    )  # fmt: skip
+    os.setxattr(source, "system.posix_acl_default", rights)
+    site = new_site(tmp_path / "site")
+    site.back_up(source)
+    out = tmp_path / "out"
+    begun(site, out)
+    (out / "files" / "private").unlink()
+    assert site.restore("latest", out).problems == ()
+    assert os.listxattr(out / "files" / "private") == []
+    assert os.getxattr(out / "files", "system.posix_acl_default") == rights
 
 
 def in_a_process(work: Callable[[], None]) -> None:
