@@ -273,14 +273,17 @@ def _logging_to_stderr() -> Iterator[None]:
     """Say what we do, and only that: other libraries' lines may quote an address."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    ours = (log, logging.getLogger("standfast.ledger"))
+    for one in ours:
+        one.addHandler(handler)
+        one.setLevel(logging.INFO)
+        one.propagate = False
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.propagate = True
+        for one in ours:
+            one.removeHandler(handler)
+            one.propagate = True
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, cast
 
+from standfast.cli.asking import tell
 from standfast.cli.call import Call
 from standfast.cli.carrying import carry_on, say_outcome
 from standfast.cli.closing import close
@@ -13,6 +14,7 @@ from standfast.cli.opening import NoWait
 from standfast.cli.output import Line
 from standfast.cli.passphrase import PassphraseFile, passphrase, signed_in
 from standfast.cli.signing import shown_and_agreed
+from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json
 
@@ -307,9 +309,16 @@ def stop(
         documents: list[Json] = []
         lines: list[Line] = []
         for incident_id in stopped:
-            if not no_wait:
-                wait_until_still(place, incident_id)
             left = _left_by_a_stop(place, incident_id)
+            if not no_wait:
+                if open_ends := left["under_way"] + left["unknown"]:
+                    tell(
+                        f"{incident_id} is stopped: nothing more begins. Waiting for the end of "
+                        f"{counted(open_ends, 'act')} under way or in doubt; Ctrl-C leaves that to "
+                        "`standfast serve`, or to whoever stops it again."
+                    )
+                wait_until_still(place, incident_id)
+                left = _left_by_a_stop(place, incident_id)
             documents.append({"incident": incident_id, "is_stopped": True, **left})
             lines.append(f"{incident_id} is stopped; {_still_ends(left)}.")
     one = stopped[0] if len(stopped) == 1 else "INCIDENT"

@@ -12,7 +12,7 @@ Rules
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -20,7 +20,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.ledger.postgresql_words import is_told, trouble
-from standfast.ledger.sqlite_file import BUSY_SECONDS, configure, in_line, refused, unavailable
+from standfast.ledger.sqlite_file import (
+    BUSY_SECONDS,
+    begin_writing,
+    configure,
+    in_line,
+    refused,
+    unavailable,
+)
 
 _PATIENCE: Mapping[str, int] = {  # of libpq, unless `ledger.url` says otherwise
     "connect_timeout": 10,
@@ -77,8 +84,11 @@ def _sqlite(path: str | None) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("standfast_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver = connection.connection.driver_connection
+        if connection.get_execution_options().get("standfast_writes", False):
+            begin_writing(cast("sqlite3.Connection", driver), path)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
 
@@ -180,6 +190,10 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
             raise Unavailable(trouble(state, "")) from None
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         raise refused(name) from None
+    except sqlite3.OperationalError as error:  # of `begin_writing`, which speaks to the driver
+        raise unavailable(str(engine.url.database), str(error), type(error).__name__) from None
+    except sqlite3.Error as error:
+        raise refused(getattr(error, "sqlite_errorname", type(error).__name__)) from None
 
 
 def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:

@@ -18,6 +18,7 @@ from standfast.ledger.run_row import RunRow, new_token
 from standfast.ledger.sqlite_file import (
     BUSY_SECONDS,
     HEAD,
+    begin_writing,
     configure,
     in_line,
     no_ledger_at,
@@ -175,7 +176,7 @@ class RunBook:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._connected() as connection, in_line(self._path):
-            connection.execute("BEGIN IMMEDIATE")
+            begin_writing(connection, self._path)
             try:
                 yield connection
             except BaseException:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
+from standfast.ledger.long_waits import LONG_SECONDS, said_when_long, say
 
 BUSY_SECONDS = 30
 HEAD = "0001.1"  # the schema that this program needs
@@ -40,16 +41,40 @@ def in_line(path: str) -> Iterator[None]:
     waited long, and a `stop` can be overtaken by a hundred claims. A lock of the kernel's wakes
     those who wait, and ends with the process that holds it.
     """
+    lock_file = f"{path}-line"
     try:
-        line = os.open(f"{path}-line", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        line = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         yield  # SQLite says in a moment what is wrong with that folder
         return
     try:
-        fcntl.flock(line, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with said_when_long(path, lock_file):
+                fcntl.flock(line, fcntl.LOCK_EX)
         yield
     finally:
         os.close(line)
+
+
+def begin_writing(connection: sqlite3.Connection, path: str) -> None:
+    """Take SQLite's lock, which besides us only a program has that does not wait in line."""
+    connection.execute(_patience(LONG_SECONDS))
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        say(path, f"{path}-shm")
+        connection.execute(_patience(BUSY_SECONDS - LONG_SECONDS))
+        connection.execute("BEGIN IMMEDIATE")
+    finally:
+        connection.execute(_patience(BUSY_SECONDS))
+
+
+def _patience(seconds: float) -> str:
+    return f"PRAGMA busy_timeout={max(0, round(seconds * 1000))}"
 
 
 def is_disk_full(text: str) -> bool:

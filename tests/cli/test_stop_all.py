@@ -29,7 +29,11 @@ def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
         happened = claim_one_and_die(place, second)
     scim_server.set_active(ids[happened], False)
 
-    stopped = desk.json("incident", "stop", "--all")["stopped"]
+    answer = desk.run("incident", "stop", "--all", "--json")
+
+    stopped = answer.document["stopped"]
+    for case in (first, second):
+        assert f"{case} is stopped: nothing more begins. Waiting for the end of 1 act" in answer.err
 
     nothing = {"under_way": 0, "unknown": 0, "is_stopped": True}
     assert stopped == [

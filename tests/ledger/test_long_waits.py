@@ -1,0 +1,140 @@
+"""Who waits long for a SQLite ledger is told for whom, and what to do; then it goes on waiting."""
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import Unavailable
+from standfast.ledger import Ledger, database, long_waits, sqlite_file
+from tests.ledger.place import NOW, Place
+
+# As each of our programs holds the ledger while it writes, and as any other does.
+HOLDS = {
+    "in line": "from standfast.ledger.sqlite_file import in_line; i = in_line({file!r});"
+    "i.__enter__()",
+    "past the line": "import sqlite3; c = sqlite3.connect({file!r}, isolation_level=None);"
+    "c.execute('BEGIN IMMEDIATE')",
+}
+
+
+class Told(logging.Handler):
+    """What was said, and that something was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.came = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+        self.came.set()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    monkeypatch.setattr(long_waits, "LONG_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_file, "LONG_SECONDS", 0.05)
+    monkeypatch.setattr(long_waits, "_said_at", {})
+    log, told = logging.getLogger("standfast.ledger"), Told()
+    log.addHandler(told)
+    yield told
+    log.removeHandler(told)
+
+
+@contextmanager
+def holder(file: Path, how: str, *, is_suspended: bool = True) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the ledger, and is suspended with it or waits to be ended."""
+    then = "import sys; sys.stdin.read()"
+    if is_suspended:
+        then = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+    code = f"{HOLDS[how].format(file=str(file))}; print('held', flush=True); {then}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    if is_suspended:
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def writing_beside(ledger: Ledger) -> threading.Thread:
+    def write() -> None:
+        with ledger.core.write(actor="a", subject="s", action="x", now=NOW, detail={"n": 1}):
+            pass
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("how", HOLDS)
+def test_who_waits_for_a_suspended_process_is_told_which_and_goes_on_once_it_does(
+    sqlite_ledger: Ledger, sqlite_place: Place, told: Told, how: str
+) -> None:
+    before = sqlite_ledger.newest_event()
+    with holder(sqlite_place.file, how) as process:
+        writer = writing_beside(sqlite_ledger)
+        assert told.came.wait(60)
+        assert writer.is_alive()
+        process.send_signal(signal.SIGCONT)
+        writer.join()
+    assert sqlite_ledger.newest_event() == before + 1
+    (line,) = told.lines
+    assert line.startswith(f"waiting for the ledger {sqlite_place.file}: process {process.pid}, ")
+    assert f"is suspended; `kill -CONT {process.pid}` lets it go on" in line
+
+
+def test_a_process_that_works_is_named_as_one_that_lets_go_by_itself_and_only_once(
+    sqlite_ledger: Ledger, sqlite_place: Place, told: Told
+) -> None:
+    with holder(sqlite_place.file, "in line", is_suspended=False) as process:
+        writers = [writing_beside(sqlite_ledger) for _ in range(3)]
+        assert told.came.wait(60)
+        process.kill()
+        for writer in writers:
+            writer.join()
+    (line,) = told.lines
+    assert f"process {process.pid} writes to; it lets go when it is done" in line
+
+
+def test_who_waits_for_another_thread_of_the_same_process_is_told_nothing(
+    sqlite_ledger: Ledger, sqlite_place: Place, told: Told
+) -> None:
+    with database.writing(sqlite_ledger.engine):
+        long_waits.say(str(sqlite_place.file), f"{sqlite_place.file}-line")
+    assert told.lines == []
+
+
+def test_without_the_kernels_list_the_file_is_named_by_which_to_find_the_process(
+    sqlite_ledger: Ledger, sqlite_place: Place, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_waits, "holders_of", lambda *_: set())
+    long_waits.say(str(sqlite_place.file), f"{sqlite_place.file}-line")
+    assert f"`fuser {sqlite_place.file}-line` names who has it" in told.lines[0]
+
+
+def test_a_program_past_the_line_that_never_lets_go_ends_the_wait_with_an_error_in_plain_words(
+    sqlite_ledger: Ledger, sqlite_place: Place, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.1)
+    other = sqlite3.connect(sqlite_place.file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="stayed locked"), database.writing(sqlite_ledger.engine):
+        pass
+    other.close()
+    with database.writing(sqlite_ledger.engine):
+        pass
