@@ -5,6 +5,8 @@ Rules
   approvals verify.
 - No unlock while another open incident holds the account, whatever was known when it was planned;
   no lock while an unlock of the account may still land.
+- Steps first, then the effects of one: a claim costs the same however many effects and steps there
+  are, whatever the database knows of them, and takes no effect that it does not carry.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    and_,
     bindparam,
     exists,
     or_,
@@ -35,10 +38,9 @@ from standfast.ledger.effect_rules import (
     UNDO_VERBS,
     holders_of,
     may_run,
-    with_step,
 )
 from standfast.ledger.effects import Lane, seal_reason
-from standfast.ledger.tables import attempt, effect, incident
+from standfast.ledger.tables import attempt, effect, incident, step
 from standfast.ledger.transaction import Write
 from standfast.records import EffectState, Mode
 
@@ -73,48 +75,78 @@ def claimable(
     refuse_forged_incident(core, place)
     if place["mode"] != mode:
         raise Refused(f"incident {incident_id} is {place['mode']}; these adapters are {mode}")
-    wanted = {
-        "incident": incident_id,
-        "verb": lane.verb,
-        "connector": lane.connector,
-        "now": now,
-        "most": most,
-    }
-    found = connection.execute(_due(lane.verb in NEEDS_PRIOR), wanted).all()
-    first = found[:1]
-    same_step = [row for row in found if (row.step, row.round) == (first[0].step, first[0].round)]
-    if not same_step or lane.verb == PAGE:
-        return same_step
-    step_key = (incident_id, same_step[0].step, same_step[0].round)
+    wanted = {"incident": incident_id, "verb": lane.verb, "connector": lane.connector, "now": now}
+    needs_prior = lane.verb in NEEDS_PRIOR
+    for begun in connection.execute(_steps(needs_prior), wanted).all():
+        of_step = {"step": begun.name, "round": begun.round, "most": most}
+        found = connection.execute(_effects(needs_prior), wanted | of_step).all()
+        if found:  # others may hold all that was there, on PostgreSQL
+            break
+    else:
+        return []
+    if lane.verb == PAGE:
+        return list(found)
+    step_key = (incident_id, begun.name, begun.round)
     try:
         holds(core, connection, *step_key, now)
     except ApprovalRefused as error:
         raise Lapsed(step_key, str(error)) from None
-    return same_step if lane.verb not in UNDO_VERBS else _not_held(core, write, same_step)
+    return list(found) if lane.verb not in UNDO_VERBS else _not_held(core, write, found)
+
+
+# Both statements are built once, since they run all night.
+@cache
+def _steps(needs_prior: bool) -> Select[Any]:
+    """Give the steps of which something is due, in order."""
+    # Not EXISTS, of which PostgreSQL makes a join: one that passes every effect at every step, when
+    # it was not yet told how many there are.
+    due = select(effect.c.position).where(*_is_of_step(), *_is_due(needs_prior)).limit(1)
+    return (
+        select(step.c.name, step.c.round)
+        .where(step.c.incident == bindparam("incident"), due.scalar_subquery().is_not(None))
+        .order_by(step.c.name, step.c.round)
+    )
 
 
 @cache
-def _due(needs_prior: bool) -> Select[Any]:
-    """Give the statement that finds and locks what is due; built once, since it runs all night."""
-    now: BindParameter[Any] = bindparam("now", type_=effect.c.not_before.type)
-    statement: Select[Any] = (
+def _effects(needs_prior: bool) -> Select[Any]:
+    """Give, locked, what is due of one step and nobody has locked, in order."""
+    return (
         select(effect)
-        .select_from(with_step())
+        .join(step, and_(*_is_of_step()))
         .where(
-            effect.c.incident == bindparam("incident"),
-            effect.c.state == "planned",
-            effect.c.verb == bindparam("verb"),
-            effect.c.connector == bindparam("connector"),
-            or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
-            may_run(now),
+            effect.c.step == bindparam("step"),
+            effect.c.round == bindparam("round"),
+            *_is_due(needs_prior),
         )
-        .order_by(effect.c.step, effect.c.round, effect.c.position)
+        .order_by(effect.c.position)
         .limit(bindparam("most", type_=Integer))
         .with_for_update(skip_locked=True, of=effect)
     )
-    if not needs_prior:
-        return statement
-    return statement.where(effect.c.sealed_prior.is_not(None), ~_is_being_unlocked(now))
+
+
+def _is_of_step() -> list[ColumnElement[bool]]:
+    return [
+        step.c.incident == effect.c.incident,
+        step.c.name == effect.c.step,
+        step.c.round == effect.c.round,
+    ]
+
+
+def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
+    """Give the conditions on an effect, and its step, of one lane."""
+    now: BindParameter[Any] = bindparam("now", type_=effect.c.not_before.type)
+    conditions = [
+        effect.c.incident == bindparam("incident"),
+        effect.c.state == "planned",
+        effect.c.verb == bindparam("verb"),
+        effect.c.connector == bindparam("connector"),
+        or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
+        may_run(now),
+    ]
+    if needs_prior:
+        conditions += [effect.c.sealed_prior.is_not(None), ~_is_being_unlocked(now)]
+    return conditions
 
 
 def _not_held(core: Core, write: Write, rows: Sequence[Row[Any]]) -> list[Row[Any]]:

@@ -7,13 +7,15 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from sqlalchemy import NullPool, create_engine, select
 from sqlalchemy.engine.default import DefaultDialect
 
 from standfast.errors import Refused, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.effects import Batch
+from standfast.ledger.tables import effect
 from standfast.records import EffectState, Limits, Mode, StepState
-from tests.ledger.place import NOW
+from tests.ledger.place import NOW, Place
 from tests.ledger.stage import (
     LOCK,
     REVOKE,
@@ -92,6 +94,42 @@ def test_a_claim_stays_within_one_step(ledger: Ledger) -> None:
     who = runner(ledger, incident_id)
     assert [row.step for row in claimed(ledger, incident_id, who).effects] == ["first"]
     assert [row.step for row in claimed(ledger, incident_id, who).effects] == ["second"]
+
+
+def test_a_claim_leaves_the_next_step_to_others_and_goes_on_to_it_when_they_have_this_one(
+    postgres_ledger: Ledger, postgres_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = postgres_ledger
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice", "bob"), step="first")
+    begin(ledger, incident_id, drafts(REVOKE, "carol", "dora"), step="second")
+    who = runner(ledger, incident_id)
+    free = (
+        select(effect.c.token, effect.c.step)
+        .where(effect.c.state == "planned")
+        .with_for_update(skip_locked=True)
+    )
+    do_commit: Callable[[Any, Any], None] = DefaultDialect.do_commit
+    left: list[str] = []
+    beside = create_engine(postgres_place.url, poolclass=NullPool)
+
+    def committed(self: Any, connection: Any) -> None:
+        with beside.connect() as other:
+            left.extend(row.step for row in other.execute(free))
+        do_commit(self, connection)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DefaultDialect, "do_commit", committed)
+        first = claimed(ledger, incident_id, who)
+    assert {row.step for row in first.effects} == {"first"}
+    assert left == ["second", "second"]
+    ledger.attempts.receipt(first, results(first), who, NOW)
+    begin(ledger, incident_id, drafts(REVOKE, "emil"), step="another")
+    with beside.connect() as other:
+        other.execute(free.where(effect.c.step == "another"))
+        second = claimed(ledger, incident_id, who)
+    assert {row.step for row in second.effects} == {"second"}
+    assert [row.step for row in claimed(ledger, incident_id, who).effects] == ["another"]
 
 
 def test_claims_of_many_threads_never_overlap(ledger: Ledger) -> None:
@@ -173,7 +211,7 @@ def test_a_stop_waits_in_line_and_is_not_overtaken_without_end(ledger: Ledger) -
     for thread in threads:
         thread.join()
     # Each worker may be ahead of it in line, some of them more than once; not all that is planned.
-    assert claimed.qsize() - before < 300
+    assert claimed.qsize() - before < 1000
 
 
 def test_nothing_is_claimed_of_a_closed_incident(ledger: Ledger) -> None:
