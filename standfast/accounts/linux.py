@@ -14,6 +14,7 @@ Rules
 - A uid is given anew, too: an account is the one from before when its home was made at the same
   moment (`born`), or, where that is not known, when the name is the same as well. Else it is
   neither locked nor let in.
+- A day of expiry that somebody set since the lock is theirs: an undo puts off none.
 - A name that could not stand in a line of /etc/passwd is nobody's.
 """
 
@@ -43,10 +44,15 @@ from standfast.records import JsonObject, Limits, Order, Proof, Result
 
 _GREETING = "standfast-accounts 2"
 _NEVER = "-"
+_LOCKED = "1"  # the day that a lock writes
 _NOT_KNOWN = "-"
 _NAME = re.compile(r"[^\s:/,\x00-\x1f\x7f-][^\s:/\x00-\x1f\x7f]*")
 _ANSWER = re.compile(
     r"ok (\d+) ([01]) (-|\d+) (\d+) (-|root|system|ours|shadow) (-|\d+\.\d+) (\S+)"
+)
+_ENDS_SOONER = (
+    "somebody set a day since the lock on which the account expires, sooner than before; ask them, "
+    "and give the account back on the host"
 )
 _OBSTACLES = {
     "-": "",
@@ -159,6 +165,12 @@ class _Account:
     def is_enabled(self, today: int) -> bool:
         return self.expires == _NEVER or int(self.expires) > today
 
+    def ends_sooner_by_others(self, expires: str) -> bool:
+        """Tell whether somebody set a day since the lock, and this one would put it off."""
+        if self.expires in (_NEVER, _LOCKED, expires):
+            return False
+        return expires == _NEVER or int(expires) > int(self.expires)
+
 
 class LinuxDirectory(ConnectedDirectory[Talk]):
     """The local accounts of one host."""
@@ -235,7 +247,7 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
         after = _read(talk.ask(verb, order.target, str(before.uid)))
         if after is None:
             return refused(order, ABSENT)
-        if verb == "lock" and not (after.is_locked and after.expires == "1"):
+        if verb == "lock" and not (after.is_locked and after.expires == _LOCKED):
             return failed(order, "the host did not lock the account; look at its log")
         if after.processes and not after.is_enabled(self._today()):
             return unknown(order, "a process of the account has not ended yet")
@@ -265,6 +277,8 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
             return refused(order, SOMEONE_ELSE)
         if (before.is_locked, before.expires) == (was_locked, expires):
             return done(order, was_changed=False, uid=uid)
+        if before.ends_sooner_by_others(expires):
+            return refused(order, _ENDS_SOONER)
         if before.obstacle != "-":
             return refused(order, _OBSTACLES[before.obstacle])
         errand.begin(order.token)

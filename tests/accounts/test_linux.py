@@ -3,6 +3,7 @@
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,42 @@ def options(linux_host: LinuxHost) -> LinuxOptions:
         PUBLIC_KEY=key.with_suffix(".pub").read_text().strip(),
     )  # fmt: skip
     return LinuxOptions(command=tuple(linux_host.ssh("standfast", key=key)))
+
+
+_HANGING_HOME = """
+exec 3<>/dev/fuse
+mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 away "$1"
+echo ready
+read -r _ || exit 0
+"""
+_SILENT_BUS = """
+mkdir -p /run/systemd/system /run/dbus
+exec python3 -c "
+import socket, sys
+bus = socket.socket(socket.AF_UNIX)
+bus.bind('/run/dbus/system_bus_socket')
+bus.listen(50)
+print('ready', flush=True)
+sys.stdin.read()
+"
+"""
+
+
+@contextmanager
+def standing_by(host: LinuxHost, script: str, *words: str) -> Iterator[None]:
+    """Run a script on the host, from when it says that it is ready until the end of the block."""
+    process = subprocess.Popen(
+        host.words("sh", "-euc", script, "sh", *words),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        process.communicate()  # its input ends, and so does the script
 
 
 class LinuxHouse(House):
@@ -203,6 +240,53 @@ def test_an_unusual_name_is_locked_and_no_other(house: LinuxHouse, alice: str, n
     assert house.lock(name).state is EffectState.DONE
     assert house.stamp(name)[7] == "1"
     assert house.stamp(alice) == before
+
+
+@pytest.mark.parametrize("set_to", ["20000", "30000"])
+def test_a_day_of_expiry_that_somebody_set_since_the_lock_is_not_put_off(
+    house: LinuxHouse, alice: str, set_to: str
+) -> None:
+    before = house.observe(alice)
+    house.lock(alice)
+    house.host.run("usermod", "-e", set_to, alice)
+    shadow = house.stamp(alice)
+    undone = house.undo(alice, before)
+    assert (undone.state, "somebody set a day" in undone.reason) == (EffectState.REFUSED, True)
+    assert house.stamp(alice) == shadow
+    house.host.run("usermod", "-e", "", alice)  # as whoever set it agrees to
+    assert house.undo(alice, before).state is EffectState.DONE
+    assert house.sign_in(alice)
+
+
+def test_a_home_that_hangs_keeps_nobody_from_being_locked_and_given_back(
+    house: LinuxHouse, alice: str
+) -> None:
+    """As one on a file server that is away: whatever looks at it waits for ever."""
+    bob = f"bob-{uuid.uuid4().hex[:8]}"
+    house.add(bob)
+    before = house.observe(alice)
+    with standing_by(house.host, _HANGING_HOME, f"/home/{alice}"):
+        results = house.connector.lock([order(name) for name in (alice, bob)])
+        assert [result.state for result in results] == [EffectState.DONE] * 2
+        assert house.prove(alice).state is EffectState.DONE
+        assert house.undo(alice, before).state is EffectState.DONE
+    house.host.run("umount", "-l", f"/home/{alice}")
+    assert house.sign_in(alice)
+    assert not house.sign_in(bob)
+
+
+def test_a_logind_that_does_not_answer_keeps_no_process_alive(
+    house: LinuxHouse, alice: str
+) -> None:
+    before, session = house.observe(alice), house.open_session(alice)
+    with standing_by(house.host, _SILENT_BUS):
+        assert house.lock(alice).state is EffectState.DONE
+    house.host.run("rm", "-r", "/run/systemd", "/run/dbus")
+    wait_until(lambda: session.poll() is not None, "the session has ended")
+    assert house.prove(alice).proof is Proof.SESSIONS_GONE
+    assert not house.sign_in(alice)
+    assert house.undo(alice, before).state is EffectState.DONE
+    assert house.sign_in(alice)
 
 
 def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(

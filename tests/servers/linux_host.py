@@ -63,10 +63,14 @@ class LinuxHost:
     folder: Path
     process_id: int  # of its first process, whose namespaces are the host
 
+    def words(self, *words: str) -> list[str]:
+        """Give the words that run a command on the host as root."""
+        return ["nsenter", "-t", str(self.process_id), "-m", "-p", "--", *words]
+
     def run(self, *words: str, given: str = "", may_fail: bool = False, **variables: str) -> str:
         """Run a command on the host as root, and give what it says."""
         done = subprocess.run(
-            ["nsenter", "-t", str(self.process_id), "-m", "-p", "--", *words],
+            self.words(*words),
             input=given.encode(),
             capture_output=True,
             check=False,
