@@ -14,6 +14,8 @@ from datetime import datetime
 from urllib.parse import quote, unquote
 
 from backup.errors import SourceFailed
+from backup.format.canonical import to_path_text
+from backup.records import Unread
 from backup.sources import Content, Found, OpenSource
 from backup.sources.made_up import made_up
 from backup.sources.programs import Command, Output, ProgramFailed, running
@@ -30,6 +32,7 @@ class Dump:
     command: Command
     first: bytes = b""  # stands before what the program gives
     ending: bytes = b""  # stands in the last KiB of it, where that is known
+    lacks: str = ""  # what of the database is not in it; then the point is not whole
 
 
 class OpenDumps(OpenSource):
@@ -41,11 +44,14 @@ class OpenDumps(OpenSource):
         self._by_path = {dump.file_name.encode(): dump for dump in dumps}
         self._failed: list[str] = []
 
-    def _scan(self) -> Iterator[Found]:
+    def _scan(self) -> Iterator[Found | Unread]:
         moment_ns = int(self.consistent_at.timestamp()) * 1_000_000_000
         yield made_up(b"", kind="directory", modified_ns=moment_ns)
         for dump in self._dumps:
             yield made_up(dump.file_name.encode(), kind="file", modified_ns=moment_ns)
+            if dump.lacks:
+                path = to_path_text(f"{self.name}/{dump.file_name}".encode())
+                yield Unread(path=path, reason=dump.lacks)
         if self._failed:
             more = f", and {len(self._failed) - 1} more" if len(self._failed) > 1 else ""
             raise SourceFailed(

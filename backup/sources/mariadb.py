@@ -7,6 +7,8 @@
 - Users, roles and their grants come as `users.grants`, SQL as well, with their passwords' hashes.
 - One transaction holds only tables of InnoDB still; others are dumped as they are at that moment,
   and `obstacles` names them.
+- System-versioned tables come with their history.  Where `mariadb-dump` cannot give it, they come
+  as they are now, and the point says what it lacks.
 - A dump cut off between two statements would be read in without an error, so each has to end as
   `mariadb-dump` ends one.
 - A right that lacks would leave out triggers without a word, so the grants are read first, and a
@@ -23,7 +25,7 @@ from backup.errors import SourceFailed
 from backup.sources import Obstacle, OpenSource, Source
 from backup.sources.dumps import Dump, OpenDumps, file_name_of
 from backup.sources.mariadb_server import MariadbPrograms, MariadbServer
-from backup.sources.programs import ProgramFailed
+from backup.sources.programs import ProgramFailed, answer_of
 
 SUFFIX = ".sql"
 USERS = "users.grants"  # no database's file can have this name
@@ -43,6 +45,11 @@ _HOW = (
     "--no-tablespaces",
     "--max-allowed-packet=1G",
 )
+_HISTORY = "--dump-history"
+_VERSIONED = """SELECT DISTINCT table_schema FROM information_schema.tables
+WHERE table_type = 'SYSTEM VERSIONED'"""
+_BY_TRANSACTION = """SELECT DISTINCT table_schema FROM information_schema.columns
+WHERE generation_expression = 'ROW START' AND data_type = 'bigint'"""
 
 
 class MariadbSource(Source):
@@ -98,30 +105,59 @@ class MariadbSource(Source):
         }
         if unknown := sorted(set(names) - sets.keys()):
             raise ProgramFailed(f"there is no database {unknown[0]}, or it may not be seen")
-        dumps = [
-            Dump(
+        histories = self._histories(programs, names)
+        dumps = []
+        for name in names:
+            lacks = histories.get(name, "")
+            how = (*_HOW, _HISTORY) if name in histories and not lacks else _HOW
+            dump = Dump(
                 file_name=file_name_of(name, SUFFIX),
-                command=programs.command("mariadb-dump", *_HOW, "--", name),
+                command=programs.command("mariadb-dump", *how, "--", name),
                 first="ALTER DATABASE CHARACTER SET {} COLLATE {};\n".format(*sets[name]).encode(),
                 ending=_ENDING,
+                lacks=lacks,
             )
-            for name in names
-        ]
+            dumps.append(dump)
         if self.users:
             command = programs.command("mariadb-dump", "--system=users", "--skip-dump-date")
             dumps.append(Dump(file_name=USERS, command=command, ending=_ENDING))
         return dumps
 
+    def _histories(self, programs: MariadbPrograms, names: Sequence[str]) -> dict[str, str]:
+        """The databases that have histories, each with why that cannot be dumped, or ""."""
+        versioned = set(names).intersection(programs.column(_VERSIONED))
+        if not versioned:
+            return {}
+        by_transaction = set(programs.column(_BY_TRANSACTION))
+        helps = answer_of(programs.command("mariadb-dump", "--help"))
+        why = ""
+        if _HISTORY.encode() not in helps:
+            why = (
+                "the history of its system-versioned tables is not in it: this mariadb-dump cannot"
+                " give that; install one of MariaDB 10.11 or newer"
+            )
+        found = dict.fromkeys(versioned, why)
+        for name in versioned & by_transaction:
+            found[name] = (
+                "the history of its system-versioned tables is not in it: mariadb-dump gives none"
+                " where a table keeps it by transactions; alter that table to TIMESTAMP(6)"
+            )
+        return found
+
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         try:
             with self.server.reached(scratch) as programs:
                 names = self._names(programs)
-                self._dumps(programs, names)
+                histories = [
+                    f"{dump.file_name}: {dump.lacks}"
+                    for dump in self._dumps(programs, names)
+                    if dump.lacks
+                ]
                 lacking = self._lacking(programs, names)
                 moving = self._moving(programs, names)
         except ProgramFailed as error:
             return [Obstacle(problem=str(error))]
-        found = [Obstacle(problem=problem) for problem in lacking]
+        found = [Obstacle(problem=problem) for problem in lacking + histories]
         return found + [Obstacle(problem=problem, prevents=False) for problem in moving]
 
     def _lacking(self, programs: MariadbPrograms, names: Sequence[str]) -> list[str]:
@@ -150,7 +186,8 @@ class MariadbSource(Source):
             f"{database}.{table}"
             for database, table in programs.rows(
                 "SELECT table_schema, table_name FROM information_schema.tables"
-                " WHERE table_type = 'BASE TABLE' AND engine <> 'InnoDB' ORDER BY 1, 2"
+                " WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')"
+                " AND engine <> 'InnoDB' ORDER BY 1, 2"
             )
             if database in names
         ]

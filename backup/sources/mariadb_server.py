@@ -127,6 +127,11 @@ def identifier(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def literal(text: str) -> str:
+    """A text as SQL writes it, whatever the server takes a backslash for."""
+    return f"X'{text.encode().hex()}'"
+
+
 def _plain(escaped: re.Match[str]) -> str:
     return _CONTROL.get(escaped.group(1), escaped.group(1))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from backup.errors import BackupError, UnsafePath
 from backup.sources.mariadb import SUFFIX, USERS
-from backup.sources.mariadb_server import MariadbPrograms, MariadbServer, identifier
+from backup.sources.mariadb_server import MariadbPrograms, MariadbServer, identifier, literal
 from backup.sources.programs import ProgramFailed
 from backup.targets import Stream, Taken, Target, feed, read_through
 
@@ -92,9 +92,11 @@ def _made(programs: MariadbPrograms, database: str) -> Iterator[None]:
 
 def _holds_something(programs: MariadbPrograms, database: str) -> bool:
     name = identifier(database)
+    routines = "SELECT 1 FROM information_schema.routines WHERE routine_schema"
     looks = (
         f"SHOW FULL TABLES FROM {name}",
         f"SHOW EVENTS FROM {name}",
+        f"{routines} = {literal(database)} LIMIT 1",
     )
     return any(programs.rows(look) for look in looks)
 

@@ -99,6 +99,60 @@ def test_a_database_comes_back_row_for_row_under_another_name(
         assert mariadb_server.rows(query, database=spare) == before
 
 
+VERSIONED = (
+    "CREATE TABLE prices (id INT PRIMARY KEY, price INT) ENGINE=InnoDB WITH SYSTEM VERSIONING",
+    "INSERT INTO prices VALUES (1, 10)",
+    "UPDATE prices SET price = 20",
+    "INSERT INTO prices VALUES (2, 5)",
+    "DELETE FROM prices WHERE id = 2",
+)
+HISTORY = "SELECT *, row_start, row_end FROM prices FOR SYSTEM_TIME ALL ORDER BY id, row_start"
+
+
+def test_a_versioned_table_comes_back_with_its_history(
+    site: Site, mariadb_server: Mariadb, shop: str, spare: str, scratch: Path
+) -> None:
+    mariadb_server.execute(*VERSIONED, database=shop)
+    as_reader, _ = reader(mariadb_server)
+    source = MariadbSource("shop", as_reader, [shop])
+    assert source.obstacles(scratch) == []
+    assert site.back_up(source).complete
+    restored(site, mariadb_server, shop, spare, scratch)
+    before = mariadb_server.rows(HISTORY, database=shop)
+    assert len(before) == 3
+    assert mariadb_server.rows(HISTORY, database=spare) == before
+
+
+def test_a_history_that_cannot_be_dumped_is_told_and_the_rows_of_now_are_kept(
+    tmp_path: Path, site: Site, mariadb_server: Mariadb, shop: str, spare: str, scratch: Path
+) -> None:
+    real = find_program("mariadb-dump")
+    assert real is not None
+    script = 'case "$*" in *--help*) ;; *--dump-history*) exit 2;; *) exec "$REAL" "$@";; esac'
+    programs = wrapped(tmp_path / "bin", Path(real).parent, {"mariadb-dump": script})
+    by_transaction = (
+        """CREATE TABLE orders (id INT PRIMARY KEY,
+        a BIGINT UNSIGNED GENERATED ALWAYS AS ROW START,
+        b BIGINT UNSIGNED GENERATED ALWAYS AS ROW END,
+        PERIOD FOR SYSTEM_TIME (a, b)) ENGINE=InnoDB WITH SYSTEM VERSIONING""",
+    )
+    cases = {
+        "install one of MariaDB 10.11": (server(mariadb_server, programs=programs), VERSIONED),
+        "keeps it by transactions": (server(mariadb_server), by_transaction),
+    }
+    for message, (one, tables) in cases.items():
+        mariadb_server.execute(*tables, database=shop)
+        source = MariadbSource("shop", one, [shop])
+        (obstacle,) = source.obstacles(scratch)
+        assert (obstacle.prevents, message in obstacle.problem) == (True, True)
+        result = site.back_up(source)
+        (lacking,) = result.unread
+        assert (lacking.path, message in lacking.reason) == (f"shop/{shop}.sql", True)
+        restored(site, mariadb_server, shop, spare, scratch, replace=True)
+        now = "SELECT * FROM prices"
+        assert mariadb_server.rows(now, database=spare) == mariadb_server.rows(now, database=shop)
+
+
 def test_a_changed_row_costs_little(site: Site, mariadb_server: Mariadb, shop: str) -> None:
     source = MariadbSource("shop", server(mariadb_server), [shop])
     first = site.back_up(source)
@@ -277,6 +331,21 @@ def test_a_database_that_holds_something_is_refused_or_replaced_whole(
     restored(site, mariadb_server, shop, shop, scratch, replace=True)
     assert mariadb_server.rows(CALLS, database=shop) == before
     assert mariadb_server.rows("SHOW TABLES LIKE 'newer'", database=shop) == []
+
+
+def test_a_database_of_routines_only_is_not_empty(
+    site: Site, mariadb_server: Mariadb, shop: str, spare: str, scratch: Path
+) -> None:
+    assert site.back_up(MariadbSource("shop", server(mariadb_server), [shop])).complete
+    name = spare.replace("`", "``")
+    mariadb_server.execute(f"CREATE DATABASE `{name}`")
+    mariadb_server.execute("CREATE PROCEDURE tidy() SELECT 'mine'", database=spare)
+    with pytest.raises(UnsafePath, match="is not empty"):
+        restored(site, mariadb_server, shop, spare, scratch)
+    assert mariadb_server.rows("CALL tidy()", database=spare) == [["mine"]]
+    assert mariadb_server.rows("SHOW TABLES", database=spare) == []
+    restored(site, mariadb_server, shop, spare, scratch, replace=True)
+    assert mariadb_server.rows(CALLS, database=spare) == mariadb_server.rows(CALLS, database=shop)
 
 
 def test_damage_in_the_vault_shows_before_anything_is_dropped(
