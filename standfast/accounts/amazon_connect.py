@@ -31,6 +31,10 @@ BURST = 3  # of five: requests bunch on their way, and others use the account to
 _NO_SUCH = "ResourceNotFoundException"
 _LONGEST_NAME = 100
 _PAGE = 100
+_NOT_AS_LOCKED = (
+    "its profiles are neither those of the lock nor those before: somebody gave it others since; "
+    "ask them, and give the profiles that it should have by hand"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,19 @@ class AmazonConnect(OneByOne):
         profiles, routing = prior.get("security_profiles"), prior.get("routing_profile")
         if not isinstance(profiles, list | tuple) or not profiles or not isinstance(routing, str):
             raise Declined("the profiles before are not known; a person must give them")
+        if self._options.no_contacts_routing_profile is None:
+            routing = None  # no lock changed it
         return self._give(account, sorted(map(str, profiles)), routing, deadline)
+
+    def _objection(self, account: Account, prior: JsonObject) -> str:
+        ours: dict[str, object] = {"security_profiles": [self._options.no_access_security_profile]}
+        if self._options.no_contacts_routing_profile is not None:
+            ours["routing_profile"] = self._options.no_contacts_routing_profile
+        # Shutting once more takes nobody anything that they should have.
+        is_theirs = prior.get("enabled") and any(
+            account.prior[key] not in (prior.get(key), locked) for key, locked in ours.items()
+        )
+        return _NOT_AS_LOCKED if is_theirs else ""
 
     def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
         return False  # Connect has no such operation, and `verbs` says so

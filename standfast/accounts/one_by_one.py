@@ -102,6 +102,10 @@ class OneByOne(Connector):
         """End what would come back to life with the account; tell whether there was any."""
         return self._end_sessions(account, order, deadline)
 
+    def _objection(self, account: Account, prior: JsonObject) -> str:
+        """Say what somebody gave the account since the lock that an undo would take; or nothing."""
+        return ""
+
     def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
         """Give the level that holds for an account that reads as shut; raise when it admits."""
         if account.live_sessions is None:
@@ -163,6 +167,8 @@ class OneByOne(Connector):
         account = _understood(self._read, account_id, deadline)
         if account is None:
             raise Declined(ABSENT)
+        if objection := self._objection(account, prior):
+            raise Declined(objection)
         changed = False
         if was_enabled and not account.is_enabled and "revoke" in self.verbs:
             changed = self._before_undo(account, order, deadline)

@@ -137,6 +137,38 @@ def test_a_lock_takes_permissions_contacts_and_status_and_an_undo_gives_profiles
     assert house.instance.admits(alice)
 
 
+@pytest.mark.parametrize("what", ["security", "routing"])
+def test_profiles_that_somebody_gave_since_the_lock_are_not_taken_by_an_undo(
+    house: ConnectHouse, alice: str, what: str
+) -> None:
+    user = house.instance.by_name(alice)
+    before = house.observe(alice)
+    house.lock(alice)
+    if what == "security":
+        user.security_profiles = ["of-a-trainee"]
+    else:
+        user.routing_profile = "of-a-trainee"
+    had = house.stamp(alice)
+    undone = house.undo(alice, before)
+    assert (undone.state, "somebody gave it others" in undone.reason) == (EffectState.REFUSED, True)
+    assert house.stamp(alice) == had
+
+
+def test_a_routing_profile_that_no_lock_changes_is_left_to_whoever_gives_it(
+    house: ConnectHouse, alice: str
+) -> None:
+    connector = house.connect(no_contacts_routing_profile=None)
+    user = house.instance.by_name(alice)
+    (before,) = connector.observe([alice])
+    connector.lock([house.order("lock", alice)])
+    user.routing_profile = "of-the-evening-shift"
+    (undone,) = connector.undo([replace(house.order("undo", alice), prior=before.prior)])
+    connector.close()
+    assert undone.state is EffectState.DONE
+    assert house.instance.admits(alice)
+    assert user.routing_profile == "of-the-evening-shift"
+
+
 def test_sessions_cannot_be_ended_and_the_plan_says_so(house: ConnectHouse) -> None:
     assert "revoke" not in house.connector.verbs
     assert any("contact" in words for words in house.connector.irreversible)
