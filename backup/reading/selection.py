@@ -3,6 +3,8 @@
 - A pattern is matched against the whole path `<source>/<path>`: `*`, `?` and `[…]` as in a shell,
   but `*` crosses slashes; `**/` is any number of folders, none too.  Selecting a folder selects
   everything below it.  No pattern selects everything, several what any of them does.
+- A path as it is listed selects itself: `%FF` and the like mean the byte as well, and a bracket
+  itself as well as a class.
 - Pages that cannot hold a selected path, or a folder above one, are not read.
 - A path is judged by itself, so entries may be asked about in any order and by several processes.
 """
@@ -11,7 +13,10 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
+from backup.errors import Damaged
+from backup.format.canonical import from_path_text
 from backup.format.manifest import path_key
 
 _WILD = re.compile(r"[*?\[]")
@@ -24,8 +29,11 @@ class Selection:
     def __init__(self, patterns: Sequence[str], *, takes_below: bool = True) -> None:
         """Without `takes_below` a folder that fits is taken alone."""
         below = "(?:/.*)?" if takes_below else ""
-        self._rules = {pattern: _rule(pattern.strip("/"), below) for pattern in patterns}
-        self._literals = [os.fsencode(_literal_folder(p.strip("/"))) for p in patterns]
+        meant = {pattern: _meanings(pattern.strip("/")) for pattern in patterns}
+        self._rules = {pattern: _rule(meanings, below) for pattern, meanings in meant.items()}
+        self._literals = [
+            os.fsencode(_literal_folder(one)) for meanings in meant.values() for one in meanings
+        ]
         self._open = dict(self._rules)  # those that matched nothing yet
         self._matched: list[str] = []
 
@@ -77,7 +85,21 @@ def folders_above(path: bytes) -> Iterator[bytes]:
         at = path.find(b"/", at + 1)
 
 
-def _rule(pattern: str, below: str) -> re.Pattern[str]:
+def _meanings(pattern: str) -> list[str]:
+    """What a pattern may mean, each as a pattern."""
+    found = [pattern]
+    with suppress(Damaged):  # it is no path text
+        found.append(os.fsdecode(from_path_text(pattern, "the pattern")))
+    found += [one.replace("[", "[[]") for one in found]
+    return list(dict.fromkeys(found))
+
+
+def _rule(patterns: Sequence[str], below: str) -> re.Pattern[str]:
+    meanings = "|".join(map(_expression, patterns))
+    return re.compile(f"(?:{meanings}){below}\\Z", re.DOTALL)
+
+
+def _expression(pattern: str) -> str:
     parts = []
     for glyph in _GLYPHS.findall(pattern):
         if glyph == "**/":
@@ -88,7 +110,7 @@ def _rule(pattern: str, below: str) -> re.Pattern[str]:
             parts.append(".*")
         else:
             parts.append("." if glyph == "?" else re.escape(glyph))
-    return re.compile(f"(?:{''.join(parts)}){below}\\Z", re.DOTALL)
+    return "".join(parts)
 
 
 def _inside(translated: str) -> str:

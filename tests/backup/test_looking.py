@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.errors import NotFound, UsageError
+from backup.format.canonical import from_path_text
 from backup.format.manifest import path_key
 from backup.format.snapshot import Body, Snapshot
 from backup.reader import Repository
@@ -302,3 +303,27 @@ def test_patterns_choose_what_is_restored(
     whole = describe(source)
     assert restored == {path: fact for path, fact in whole.items() if path in restored}
     shutil.rmtree(tmp_path / "out")
+
+
+def test_every_path_selects_itself_as_it_is_listed(site: Site, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    names = (b"bad\xff", b"bad%FF", b"line\nbreak", b"[ab]", b"[ab", b"a]", b"*", b"?", b"100%41")
+    for name in names:
+        folder = source / os.fsdecode(name)
+        folder.mkdir(parents=True)
+        (folder / "note.txt").write_bytes(name)
+    (source / "bystander").write_text("selected by nobody but the star")
+    site.back_up(source)
+    repository = site.repository()
+    point = repository.resolve("latest")
+    listed = [entry.text for entry in repository.list_folder(point, b"files")]
+    assert len(listed) == len(names) + 1
+    for number, text in enumerate(listed):
+        note = from_path_text(text, "a path") + b"/note.txt"
+        out = tmp_path / f"out-{number}"
+        assert repository.restore(point, out, [text]).problems == ()
+        restored = describe(out)
+        assert note in restored or text == "files/bystander"
+        assert (b"files/bystander" in restored) == (text in ("files/*", "files/bystander"))
+        for searched in (text, text.removeprefix("files/")):
+            assert text in {row.path for row in repository.find([searched], [point])}
