@@ -80,6 +80,13 @@ def check(playbook: Playbook, known: Known) -> list[Problem]:
     return notes.in_line_order()
 
 
+def judge_order(playbook: Playbook) -> list[Problem]:
+    """Give every reason why its steps have no order, in line order; whatever else may be wrong."""
+    notes = Notes(playbook.file)
+    _judge_graph(playbook, notes)
+    return notes.in_line_order()
+
+
 def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, list[Problem]]:
     """Give the playbook as far as it could be read, and all that is wrong with it, in line order.
 

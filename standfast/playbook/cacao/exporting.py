@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from standfast.errors import PlaybookInvalid
 from standfast.playbook.cacao.document import VERSION
 from standfast.playbook.cacao.extension import (
     CREATOR,
@@ -27,6 +28,7 @@ from standfast.playbook.cacao.extension import (
     STEP,
     identifier,
 )
+from standfast.playbook.check import judge_order
 from standfast.playbook.graph import in_order
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
 from standfast.playbook.yaml_tree import read_tree
@@ -37,7 +39,12 @@ _NAME = re.compile(r"\b(?:inputs|answers|steps)(?:\.\w+|\[\"\w+\"\])+")
 
 
 def export_cacao(playbook: Playbook, now: datetime) -> str:
-    """Write a sound playbook as a CACAO document; the same at the same moment is the same."""
+    """Write a playbook as a CACAO document; the same at the same moment is the same.
+
+    Raises `PlaybookInvalid` where its steps have no order: it could not be drawn as a workflow.
+    """
+    if problems := judge_order(playbook):
+        raise PlaybookInvalid(problems)
     plain = read_tree(playbook.source, playbook.file)[0].plain()
     body: Mapping[str, Any] = plain if isinstance(plain, Mapping) else {}
     moment = utc(now).strftime("%Y-%m-%dT%H:%M:%S.000Z")

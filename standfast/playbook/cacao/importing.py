@@ -81,9 +81,14 @@ def import_cacao(text: str, file: str) -> Imported:
         imported = Imported(text=_written(body), warnings=(*changed, *maker.warnings))
     try:
         load(imported.text, file)  # what came of it must be a playbook, whatever was in the file
-    except PlaybookInvalid as error:  # by the lines of what came of it
-        raise PlaybookInvalid([replace(one, line=0) for one in error.problems]) from None
+    except PlaybookInvalid as error:
+        raise _by_no_line(error) from None
     return imported
+
+
+def _by_no_line(error: PlaybookInvalid) -> PlaybookInvalid:
+    """Leave out the lines: they are those of what came of the file."""
+    return PlaybookInvalid([replace(one, line=0) for one in error.problems])
 
 
 def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> dict[str, Any]:
@@ -110,7 +115,10 @@ def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> d
 
 def _shows(document: Document, own: str, file: str) -> bool:
     """Tell whether a document shows, step by step, what its extensions would have carried out."""
-    shown = json.loads(export_cacao(load(own, file), datetime.now(UTC)))
+    try:
+        shown = json.loads(export_cacao(load(own, file), datetime.now(UTC)))
+    except PlaybookInvalid as error:
+        raise _by_no_line(error) from None
     return all(document.get(key) == shown.get(key) for key in _SHOWN)
 
 

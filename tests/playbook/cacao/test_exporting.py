@@ -76,6 +76,35 @@ def test_an_extension_that_was_cut_is_refused() -> None:
         import_cacao(json.dumps(document), "x.json")
 
 
+_WITHOUT_ORDER = [
+    ("a: {title: A, manual: Do., needs: [gone]}", "needs `gone`, which is no step"),
+    (
+        "a: {title: A, manual: Do., needs: [b]}\nb: {title: B, manual: Do., needs: [a]}",
+        "these steps wait for each other",
+    ),
+]
+
+
+@pytest.mark.parametrize(("steps", "why"), _WITHOUT_ORDER, ids=["dangling", "cycle"])
+def test_steps_that_have_no_order_are_refused_by_name_and_line(steps: str, why: str) -> None:
+    with pytest.raises(PlaybookInvalid, match=why) as caught:
+        export_cacao(playbook_of(steps), NOW)
+    assert all(one.line for one in caught.value.problems)
+
+
+@pytest.mark.parametrize("need", ["gone", "a", "b"])
+def test_an_extension_whose_steps_have_no_order_is_refused(need: str) -> None:
+    playbook = playbook_of("a: {title: A, manual: Do.}\nb: {title: B, manual: Do., needs: [a]}")
+    document = json.loads(export_cacao(playbook, NOW))
+    steps = [one for one in document["workflow"].values() if one["type"] == "action"]
+    for step in steps:
+        if step["name"] == "A":
+            step["step_extensions"][EXTENSION]["step"]["needs"] = [need]
+    with pytest.raises(PlaybookInvalid, match=r"is no step|wait for each other") as caught:
+        import_cacao(json.dumps(document), "x.json")
+    assert not any(one.line for one in caught.value.problems)
+
+
 def test_an_extension_that_does_what_the_file_does_not_show_is_not_believed() -> None:
     document = json.loads(export_cacao(playbook_of("a: {title: Call legal, manual: Call.}"), NOW))
     (action,) = [one for one in document["workflow"].values() if one["type"] == "action"]
