@@ -10,6 +10,8 @@
   turn comes was deleted meanwhile, and is only counted.
 - `exclude` has patterns as `exclusion` explains.  An excluded folder is not entered.
 - `one_file_system`: what is mounted below the root is noted and not entered.
+- `not_entered`: folders that are noted and not entered, wherever they lie below the root: those of
+  the backup itself, or each night would store the one before again.
 - `ignore_inode`: for network mounts that number files anew each time; size, times, mode and owner
   tell a change then, and second names of a file are kept as files of their own.
 """
@@ -19,7 +21,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Container, Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
@@ -29,7 +31,7 @@ from pathlib import Path
 from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
 from backup.records import Unread
-from backup.sources import Content, Found, OpenSource, Source, Whole
+from backup.sources import Content, Found, Obstacle, OpenSource, Source, Whole
 from backup.sources.exclusion import Exclusion
 from backup.sources.expected import Expected
 from backup.sources.file_content import REPLACED_BEFORE, FileContent, changed_since
@@ -81,12 +83,26 @@ class FilesSource(Source):
         *,
         one_file_system: bool = False,
         ignore_inode: bool = False,
+        not_entered: Sequence[Path] = (),
     ) -> None:
         super().__init__(name)
         self.path = Path(path)
         self.exclude = Exclusion(exclude)
         self.one_file_system = one_file_system
         self.ignore_inode = ignore_inode
+        self.not_entered = tuple(not_entered)
+
+    def obstacles(self, scratch: Path) -> list[Obstacle]:
+        del scratch
+        root = self.path.resolve()
+        return [
+            Obstacle(
+                problem=f"{one} lies in it, and is left out: backups belong on another machine",
+                prevents=False,
+            )
+            for one in self.not_entered
+            if one.resolve().is_relative_to(root)
+        ]
 
     @contextmanager
     def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
@@ -110,7 +126,12 @@ class _OpenFiles(OpenSource):
         self._open_file: int | None = None  # of what `scan` gave last, while it is read
         self._expected = Expected((), ())
         self._reads_along = False
+        self._not_entered = set(_numbers_of(source.not_entered))
         found = root.stat()
+        if (found.st_dev, found.st_ino) in self._not_entered:
+            raise SourceFailed(
+                f"source {self.name} is where the backups themselves lie; name another path"
+            )
         if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
             raise SourceFailed(
                 f"source {self.name} is neither a folder nor a file; name another path"
@@ -296,6 +317,9 @@ class _OpenFiles(OpenSource):
         return self._found(path, status, target)
 
     def _goes_into(self, path: bytes) -> bool:
+        if (self._status.st_dev, self._status.st_ino) in self._not_entered:
+            self.left_out.note(self._unread(path, "is where the backups themselves lie"))
+            return False
         # Folders only: on an overlay files may show the device of a layer below.
         if not self._one_file_system or self._status.st_dev == self._device:
             return True
@@ -404,6 +428,13 @@ class _OpenFiles(OpenSource):
 
     def chunk_bytes(self, found: Found) -> int:
         return chunk_bytes_for(found.path)
+
+
+def _numbers_of(folders: Sequence[Path]) -> Iterator[tuple[int, int]]:
+    for folder in folders:
+        with suppress(OSError):  # it is not there yet, or not to be reached from here
+            status = folder.stat()
+            yield status.st_dev, status.st_ino
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -24,7 +24,7 @@ from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
-from standfast.operations.local_sources import source_of
+from standfast.operations.local_sources import source_of, vaults_here
 from standfast.operations.repository import open_vault
 from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok, warn
 from standfast.outside.live import read_signing_key
@@ -163,7 +163,8 @@ def _missing(one: BackupSetConfig) -> list[str]:
 def _obstacles(ground: Ground, one: BackupSetConfig) -> Iterator[Check]:
     """Ask the servers: is the program there, does the server answer, may the role read all?"""
     for settings in one.sources:
-        source = source_of(settings, ground.resolver, one.exclude)
+        vaults = vaults_here(ground.config.backup)
+        source = source_of(settings, ground.resolver, one.exclude, vaults)
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 found = source.obstacles(Path(scratch))

@@ -13,7 +13,7 @@ Rules
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,9 +86,13 @@ class _Item:
 
 
 def compare(
-    settings: BackupSetConfig, tree: Path, scratch: Path, clock: Callable[[], datetime]
+    settings: BackupSetConfig,
+    tree: Path,
+    scratch: Path,
+    clock: Callable[[], datetime],
+    vaults: Sequence[Path] = (),
 ) -> Comparison:
-    """Compare a restored tree with the sources of its set; changes neither."""
+    """Compare a restored tree with the sources of its set, but for `vaults`; changes neither."""
     tally = _Tally()
     named: list[str] = []
     left_out: list[str] = []
@@ -96,7 +100,7 @@ def compare(
         if isinstance(source, SqliteSourceConfig):
             found = _compare_database(source, tree, tally)
         elif isinstance(source, FilesSourceConfig):
-            reader = files_source(source, settings.exclude)
+            reader = files_source(source, settings.exclude, vaults)
             found = _compare_files(source, reader, tree, scratch, clock, tally)
         else:
             left_out.append(source.name)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from backup.errors import NothingToBackUp
 from backup.records import BackupResult, Unread
 from backup.sources.files import FilesSource
-from tests.backup.site import Site
+from backup.stores.directory import DirectoryStore
+from tests.backup.site import Site, new_site
 from tests.backup.test_sources import found_in, now
 from tests.backup.trees import KIB, describe, noise, plain_tree
 
@@ -231,6 +233,38 @@ def test_another_file_system_is_entered_unless_told_otherwise(site: Site, tmp_pa
     assert named(result.left_out) == {
         "files/calls/mounted": "has another file system mounted on it"
     }
+
+
+def test_a_vault_below_the_root_is_not_backed_up_into_itself(tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    folders = (tree / "srv" / "vault", tree / "srv" / "copy")
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "within").write_text("a backup")
+    (tree / "by-another-name").symlink_to(folders[1])
+    site = new_site(tmp_path / "site", DirectoryStore(folders[0]))
+    source = FilesSource(
+        "files", tree, not_entered=(folders[0], tree / "by-another-name", tree / "absent")
+    )
+    assert [one.prevents for one in source.obstacles(tmp_path)] == [False] * 3
+    assert FilesSource("files", folders[0] / "w", not_entered=folders).obstacles(tmp_path) == []
+    for _ in range(3):
+        result = site.back_up(source)
+        assert result.complete
+        reason = "is where the backups themselves lie"
+        assert named(result.left_out) == {f"files/srv/{n}": reason for n in ("vault", "copy")}
+    out = tmp_path / "out"
+    assert site.restore("latest", out).problems == ()
+    own = (b"srv/vault", b"srv/copy")
+    wanted, restored = (
+        {path: one for path, one in describe(top).items() if not path.startswith(own)}
+        for top in (tree, out / "files")
+    )
+    assert restored == wanted
+    assert not any(any((out / "files" / os.fsdecode(folder)).iterdir()) for folder in own)
+    itself = FilesSource("files", folders[0], not_entered=folders)
+    with pytest.raises(NothingToBackUp, match="is where the backups themselves lie"):
+        site.back_up(itself)
 
 
 def test_a_mount_that_numbers_files_anew_shows_no_change_where_told_so(

@@ -25,6 +25,7 @@ from standfast.errors import (
 )
 from standfast.operations.backups import list_points, run_backup, set_age
 from standfast.operations.drill_comparison import compare
+from standfast.operations.local_sources import vaults_here
 from standfast.operations.place import Place
 from standfast.operations.restoring import restore
 from standfast.operations.run_record import DIED, recorded
@@ -130,6 +131,29 @@ def _back_up_as_nobody(config_file: Path) -> int:
         outcome = run_backup(place, "main", "direct")
     named = [item.path for item in outcome.result.unread]
     return int(outcome.exit_status) if named == ["recordings/notes.txt"] else 99
+
+
+def test_a_vault_that_lies_in_what_is_backed_up_does_not_grow_by_itself(tmp_path: Path) -> None:
+    config = furnish(tmp_path)
+    text = config.read_text().replace('path = "scripts"', 'path = "."')
+    config.write_text(text + '\n[backup.copies.near]\nvault = "copy"\n')
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "pack").write_bytes(b"a copy of a backup")
+    with place_at(config) as place:
+        for _ in range(2):
+            result = run_backup(place, "other", "direct").result
+            left_out = {item.path for item in result.left_out}
+            assert left_out == {"scripts/vault", "scripts/copy"}
+        restore(place, "latest", tmp_path / "tree", identity(tmp_path), set_name="other")
+        restored = tmp_path / "tree" / "scripts"
+        assert (restored / "recordings" / "notes.txt").read_text() == "the customer rang twice\n"
+        assert not any((restored / "vault").iterdir())
+        assert not any((restored / "copy").iterdir())
+        (tmp_path / "scratch").mkdir()
+        vaults = vaults_here(place.config.backup)
+        settings = place.config.backup.sets["other"]
+        found = compare(settings, tmp_path / "tree", tmp_path / "scratch", place.clock, vaults)
+        assert not any("vault/" in one or "copy/" in one for one in found.differences)
 
 
 def test_an_unknown_set_is_refused_and_the_known_ones_are_named(tmp_path: Path) -> None:
