@@ -8,6 +8,7 @@
   on them.  A snapshot comes after the packs that it needs and the keep record that it saw.  A keep
   record comes as late as that allows, so that no point of the copy expires before newer ones are
   there; but before a snapshot of which it says that packs were dropped.
+- What the copy has is not read again; where it has another size than it must, that is told.
 - Packs that the keeper dropped are not copied, junk is not copied, and nothing is ever removed.
 - Domain keys are copied only where a store for them is named: who has both sites' packs and keys
   still needs a custodian.
@@ -15,7 +16,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -48,13 +49,14 @@ from backup.history import History, parse_snapshot, read_history
 from backup.keeps import Keeps, load_keeps
 from backup.keys import parse_key_record
 from backup.records import Progress
-from backup.stores import Store
+from backup.stores import Stat, Store
 from backup.trust import Trust, load_trust
 
 _THREADS = 4
 _AHEAD = 8
 _LOOKS = 3
 _AGAIN = "copy again once it is mended: what is missing is then filled in"
+_FILL_IN = "verify the copy there, remove what is damaged of it, and copy again: that fills it in"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,13 +101,19 @@ class _Copying:
         self._tally = Tally(progress)
         self._missing: dict[tuple[str, str], str] = {}  # packs, and what is wrong with each
         self._trust, self._histories, self._keeps = self._look(owner)
-        self._there: set[str] = set()  # what the copy has, but for packs of strangers
+        # What the copy has and its size, but for packs of strangers.
+        self._there: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}  # of the vault's snapshots
 
     def run(self, keys: Store | None, keys_to: Store | None) -> CopyReport:
         self._check_target()
-        self._there = set(self._names_in_copy())
+        self._there = {stat.name: stat.size_bytes for stat in self._in_copy()}
         self._copy_roots()
         self._copy_documents()
+        # Listed after they were read, so that each of those is among these.
+        for writer in self._histories:
+            listed = self._vault.list(snapshots_of(writer))
+            self._sizes.update((stat.name, stat.size_bytes) for stat in listed)
         waiting = deque(self._keeps_to_copy())
         with ThreadPoolExecutor(_THREADS) as pool:
             try:
@@ -149,13 +157,18 @@ class _Copying:
                 " changed"
             )
 
-    def _names_in_copy(self) -> Iterator[str]:
+    def _in_copy(self) -> Iterator[Stat]:
         prefixes = [ROOTS, KEEPS, FORMATS, READERS]
         for writer in self._histories:
             prefixes += [packs_of(writer), snapshots_of(writer)]
         for prefix in prefixes:
-            for stat in self._to.list(prefix):
-                yield stat.name
+            yield from self._to.list(prefix)
+
+    def _compare_size(self, name: str, size: int) -> None:
+        there = self._there[name]
+        if there != size:
+            problem = f"has {there} bytes in the copy and {size} in the vault"
+            self._found.error(name, problem, _FILL_IN, kind="copy")
 
     # Records
 
@@ -176,6 +189,7 @@ class _Copying:
                     continue
                 if stat.name in self._there:
                     self._tally.already("documents")
+                    self._compare_size(stat.name, stat.size_bytes)
                     continue
                 try:
                     data = get_capped(self._vault, stat.name, LARGEST_COPY)
@@ -270,9 +284,12 @@ class _Copying:
 
     def _packs_to_copy(self, writer: str, sequence: int) -> list[str]:
         wanted = []
-        for sha256, _ in self._histories[writer].snapshots[sequence].packs:
-            if pack_name(writer, sha256) in self._there:
+        for sha256, size in self._histories[writer].snapshots[sequence].packs:
+            name = pack_name(writer, sha256)
+            if name in self._there:
                 self._tally.already("packs")
+                if (writer, sha256) not in self._keeps.dropped:
+                    self._compare_size(name, size)
             elif (writer, sha256) not in self._keeps.dropped:
                 wanted.append(sha256)
         return wanted
@@ -293,6 +310,7 @@ class _Copying:
         name = snapshot_name(writer, sequence)
         if name in self._there and sequence != max(self._histories[writer].snapshots):
             self._tally.already("snapshots")
+            self._compare_size(name, self._sizes.get(name, self._there[name]))
             return
         try:
             data = get_capped(self._vault, name, LARGEST_SNAPSHOT)
@@ -343,7 +361,7 @@ class _Copying:
     # Both
 
     def _place(
-        self, kind: Kind, name: str, data: bytes, there: set[str], to: Store | None = None
+        self, kind: Kind, name: str, data: bytes, there: Container[str], to: Store | None = None
     ) -> None:
         """Put an object that was checked; where one of its name is there, compare the two."""
         store = to or self._to

@@ -198,6 +198,27 @@ def test_a_damaged_pack_is_named_and_not_copied_and_comes_once_it_is_mended(
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
+def test_what_is_cut_off_in_the_copy_is_told_and_filled_in_once_it_is_removed(
+    owned: OwnedSite, tmp_path: Path
+) -> None:
+    copy = TamperedStore(now=owned.clock)
+    copy_vault(owned.vault, copy)
+    snapshots = [name for name in copy.names() if "/s/" in name]
+    cut = [name for name in copy.names() if "/p/" in name][:2] + snapshots[:1]
+    cut += [name for name in copy.names() if name.startswith("pub/reader/")]
+    for name in cut:
+        copy.replace(name, copy.get(name)[:-1])
+    report = copy_vault(owned.vault, copy)
+    assert {finding.object for finding in report.findings} == set(cut)
+    assert not report.is_whole
+    for name in cut:
+        copy.remove(name)
+    filled = copy_vault(owned.vault, copy)
+    assert filled.is_whole
+    assert sum(count.copied for count in filled.counts.values()) == len(cut)
+    check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     "name",
     [
