@@ -9,6 +9,7 @@
 
 Rules
 - Whoever is not known gets one answer, 401, whatever was wrong and whether or not the name exists.
+  For a name that nobody has as much is read, and as late refused, as for one of a webhook.
 - What needs no body is judged before the body is read, and what needs no ledger before it is asked.
 - The answer to a trigger is the incident's id. It was committed; everything else comes later.
 - Only what cannot be helped escapes as 500, and then without a word of why.
@@ -21,6 +22,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from secrets import token_bytes
 from typing import cast
 
 from starlette.applications import Starlette
@@ -52,7 +54,6 @@ from standfast.triggers.alertmanager import read_group
 from standfast.triggers.payload import LARGEST_BYTES, read_object
 from standfast.triggers.standard_webhooks import (
     NotGenuine,
-    SigningHeaders,
     read_headers,
     verify,
 )
@@ -78,6 +79,7 @@ class App:
     begin_work: Callable[[str], None] = lambda incident: None  # told what was opened here
     _keys: Keys = field(init=False)
     _allowed: dict[str, Allowance] = field(default_factory=dict)
+    _nobodys: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     _to_be_said: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
     _health: tuple[float, bool] = (float("-inf"), False)
 
@@ -140,21 +142,22 @@ class App:
 
     async def trigger(self, request: Request) -> Response:
         """Take one message."""
-        name = str(request.path_params["name"])
-        known = self.triggers.get(name)
-        match known:
-            case SignedTrigger():
-                headers = self._signing_headers(known, request)
-                body = await read_body(request, LARGEST_BYTES)
-                self._refuse_forged(known, headers, body)
-                self._refuse_too_often(known)
-                return await self._answer(known, partial(self._receive, known, body, headers.id))
-            case AlertTrigger():
-                self._refuse_unknown(known, request)
-                self._refuse_too_often(known)
-                body = await read_body(request, LARGEST_BYTES)
-                return await self._answer(known, partial(self._receive_alerts, known, body))
-        raise _unauthorised()
+        known = self.triggers.get(str(request.path_params["name"]))
+        if isinstance(known, AlertTrigger) and self._is_known(known, request):
+            self._refuse_too_often(known)
+            body = await read_body(request, LARGEST_BYTES)
+            return await self._answer(known, partial(self._receive_alerts, known, body))
+        try:
+            headers = read_headers(request.headers.items(), self.place.clock())
+            body = await read_body(request, LARGEST_BYTES)
+            secrets = self._keys.webhook(known) if isinstance(known, SignedTrigger) else []
+            verify(headers, body, secrets or [self._nobodys])
+        except NotGenuine as error:
+            raise self._turned_away(known, str(error)) from None
+        if not isinstance(known, SignedTrigger):
+            raise self._turned_away(known, "it takes nothing that is signed")
+        self._refuse_too_often(known)
+        return await self._answer(known, partial(self._receive, known, body, headers.id))
 
     def _receive(self, trigger: Trigger, body: bytes, message_id: str) -> Opened | None:
         return receive(self.place, trigger, read_object(body), message_id=message_id)
@@ -206,31 +209,18 @@ class App:
             headers=_NO_STORE,
         )
 
-    def _signing_headers(self, trigger: Trigger, request: Request) -> SigningHeaders:
-        try:
-            return read_headers(request.headers.items(), self.place.clock())
-        except NotGenuine as error:
-            raise self._turned_away(trigger, str(error)) from None
-
-    def _refuse_forged(self, trigger: SignedTrigger, headers: SigningHeaders, body: bytes) -> None:
-        try:
-            verify(headers, body, self._keys.webhook(trigger))
-        except NotGenuine as error:
-            raise self._turned_away(trigger, str(error)) from None
-
-    def _refuse_unknown(self, trigger: AlertTrigger, request: Request) -> None:
-        """Let in who has the token, or the certificate that a trusted proxy has verified."""
+    def _is_known(self, trigger: AlertTrigger, request: Request) -> bool:
+        """Has it the token, or the certificate that a trusted proxy has verified?"""
         if trigger.client_header and is_among(peer_of(request), self.trusted):
             said = request.headers.getlist(trigger.client_header)
             if len(said) == 1 and _is_same(said[0], trigger.client):
-                return
+                return True
         given = request.headers.getlist("authorization")
         token = given[0] if len(given) == 1 else ""
         is_known = False
         for known in self._keys.bearer(trigger):
             is_known |= _is_same(token[len(_BEARER) :], known)
-        if not is_known or not token.lower().startswith(_BEARER):
-            raise self._turned_away(trigger, "its token is not one of this trigger")
+        return is_known and token.lower().startswith(_BEARER)
 
     def _refuse_too_often(self, trigger: Trigger) -> None:
         seconds = self._allowed[trigger.name].take()
@@ -239,8 +229,11 @@ class App:
                 seconds, HTTPStatus.TOO_MANY_REQUESTS, "more messages than are taken in a minute"
             )
 
-    def _turned_away(self, trigger: Trigger, why: str) -> Problem:
-        if not self._to_be_said.take(trigger.name):  # nobody fills the log from outside
+    def _turned_away(self, trigger: Trigger | None, why: str) -> Problem:
+        if isinstance(trigger, AlertTrigger):
+            why = "its token is not one of this trigger"
+        # Nobody fills the log from outside, nor writes a name of theirs there.
+        if trigger is not None and not self._to_be_said.take(trigger.name):
             log.warning("trigger %s: a message was turned away: %s", trigger.name, why)
         return _unauthorised()
 

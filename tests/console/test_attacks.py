@@ -15,7 +15,16 @@ import pytest
 from standfast.console import connection as connection_module
 from standfast.console.desk import Desk
 from standfast.triggers.payload import LARGEST_BYTES
-from tests.console.places import SECRET, SIEM, Site, about, furnish_with, signed, site_at
+from tests.console.places import (
+    ALERTS,
+    SECRET,
+    SIEM,
+    Site,
+    about,
+    furnish_with,
+    signed,
+    site_at,
+)
 from tests.console.wire import answer_to, connected, is_closed, rest_of, status_of
 from tests.servers import wait_until
 
@@ -26,7 +35,7 @@ wanted: dict[str, set[str]] = {}  # incidents that a test opened on purpose, by 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One place for all attacks: it must stand after every one of them."""
-    with site_at(furnish_with(tmp_path_factory.mktemp("attacked"), SIEM)) as found:
+    with site_at(furnish_with(tmp_path_factory.mktemp("attacked"), SIEM, ALERTS)) as found:
         yield found
 
 
@@ -68,6 +77,30 @@ def test_a_body_that_is_announced_as_too_large_is_not_waited_for(
     answer = answer_to(site.port, head(more=more))
     assert status_of(answer) == 413
     assert b"connection: close" in answer.lower()
+
+
+@pytest.mark.parametrize("given", ["nothing", "both", "too much", "a part"])
+def test_whether_a_name_is_there_shows_in_no_answer(site: Site, given: str) -> None:
+    more, body = b"Content-Length: 2\r\n", b"{}"
+    if given != "nothing":
+        more += signed_head("another body")
+    if given == "too much":
+        more = more.replace(b"Length: 2", f"Length: {LARGEST_BYTES + 1}".encode())
+    answers = []
+    for name in (b"siem", b"alerts", b"nobody"):
+        with connected(site.port) as connection:
+            connection.sendall(head(path=b"/triggers/" + name, more=more))
+            if given == "a part":  # an answer before the rest of it would tell
+                connection.sendall(body[:1])
+                connection.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    connection.recv(1)
+                connection.settimeout(20)
+                connection.sendall(body[1:])
+            elif given != "too much":
+                connection.sendall(body)
+            answers.append(rest_of(connection))
+    assert len(set(answers)) == 1
 
 
 def test_a_body_that_turns_out_too_large_is_read_no_further(site: Site) -> None:
