@@ -171,7 +171,8 @@ class LimitsConfig(Section):
 
     accounts_without_second_person: Count = setting(
         default=200,
-        description="An incident that would lock more accounts than this needs a second person.",
+        description="An incident that would lock more accounts than this, or sign more out or give "
+        "more a new password, needs a second person.",
         examples=[200],
     )
     accounts_by_directory: Mapping[Name, Count] = setting(

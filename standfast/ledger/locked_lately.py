@@ -23,8 +23,9 @@ from standfast.ledger.transaction import Write
 from standfast.records import EffectState, Mode
 
 _LIMITS_LOCK = 7_236_117  # of PostgreSQL, beside those of the chain, of accounts and of planning
-# A password that nobody knows any more keeps its holder out as well.
-KEEPS_OUT = LOCKS | {"accounts.rotate"}
+# A password that nobody knows any more keeps its holder out as well, and whose session ends stops
+# working: of everybody at once that is an outage.
+KEEPS_OUT = LOCKS | {"accounts.rotate", "accounts.revoke_sessions"}
 
 
 class LockedMeanwhile(Exception):

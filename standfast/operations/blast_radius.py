@@ -4,6 +4,7 @@ Rules
 - Two limits: of the whole incident, and of single directories. Over either, a second person is
   needed for the step; its reason says which limit, and how many.
 - A call of a command or a request that names an account (`account_of`) counts as a lock there.
+- New passwords and ended sessions count as locks do: of everybody at once, nobody works on.
 - What steps of the last day lock without having asked counts too, also where it failed, or many
   small incidents would lock everybody out. What was added to a step is counted by the step itself.
 - A plan warns, by sign-in name, of people of this place whose own accounts would be locked: whoever

@@ -61,6 +61,11 @@ def locks(
         (locks("agents", 2), {"staff": 2}, ""),
         (locks("agents", 9, EffectState.REFUSED), {}, ""),
         (locks("agents", 5, verb="accounts.rotate"), {}, "5 accounts within a day; more than 4"),
+        (
+            locks("agents", 5, verb="accounts.revoke_sessions"),
+            {},
+            "5 accounts within a day; more than 4",
+        ),
         (locks("agents", 5, verb="accounts.prove_locked"), {}, ""),
         ([], {"agents": 900}, ""),
         (locks("commands.lock-phone", 1, verb="run.command"), {}, ""),

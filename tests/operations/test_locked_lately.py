@@ -10,6 +10,7 @@ from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.operations import decisions, incident
 from standfast.playbook.engine import StepView
 from standfast.records import Mode, StepState
+from tests.operations.places import PASSPHRASES
 from tests.operations.test_concurrency import at_once
 from tests.operations.twins import TwinPlace, Twins, twin_place
 
@@ -50,9 +51,24 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
     twins = Twins(directory=MemoryDirectory("agents", dict.fromkeys(NAMES, True)))
-    with twin_place(tmp_path, url, twins, playbooks=[PLAYBOOK, RENEW]) as place:
+    with twin_place(tmp_path, url, twins, playbooks=[PLAYBOOK, RENEW, SIGN_OUT]) as place:
         limits = place.config.limits.replaced(accounts_without_second_person=MOST)
         yield replace(place, config=place.config.replaced(limits=limits))
+
+
+SIGN_OUT = """
+playbook: sign-out
+version: 1
+title: Sign out
+use_when: In a test.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  sign_out:
+    title: End sessions
+    do: accounts.revoke_sessions
+    with: {accounts: "{{ inputs.accounts }}"}
+"""
 
 
 def spelt(names: tuple[str, ...]) -> list[str]:
@@ -103,6 +119,22 @@ def test_new_passwords_count_as_locks_do(place: TwinPlace) -> None:
     place.advance(second)
     assert view(place, second, "lock").state is StepState.ASKING
     assert place.is_enabled(NAMES[-1])
+
+
+def test_ended_sessions_count_as_locks_do(place: TwinPlace) -> None:
+    directory = place.twins.directory
+    assert isinstance(directory, MemoryDirectory)
+    sessions = [directory.open_session(name) for name in NAMES]
+    few = place.run("sign-out", spelt(NAMES[:2]))
+    assert view(place, few, "sign_out").counts.done == 2
+    rest = place.run("sign-out", spelt(NAMES[2:]))
+    assert view(place, rest, "sign_out").state is StepState.ASKING
+    assert [directory.admits(one) for one in sessions] == [False] * 2 + [True] * (len(NAMES) - 2)
+    decisions.decide(place, rest, "sign_out", "lee", PASSPHRASES["lee"])
+    place.advance(rest)
+    assert not any(directory.admits(one) for one in sessions)
+    lock = place.run("lock", spelt(NAMES[: MOST - 1]))
+    assert view(place, lock, "lock").state is StepState.ASKING, "beside the two signed out alone"
 
 
 def test_what_failed_counts_since_it_can_be_tried_again(place: TwinPlace) -> None:
