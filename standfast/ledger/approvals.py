@@ -43,6 +43,14 @@ PERSON = "person:"  # a role that one person has by name
 
 
 @dataclass(frozen=True, kw_only=True)
+class Opener:
+    """Who asks for what is to be approved: a person who signed in, or a user of the machine."""
+
+    name: str
+    is_signed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """What an approver is asked, and signs."""
 
@@ -283,18 +291,13 @@ def _standing_objection(
     who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
     if who is None:
         return _nobody(name)
-    if why := stranger(core, who, roles):
-        return why
     case_ = (
         connection.execute(select(incident).where(incident.c.id == incident_id)).mappings().one()
     )
     refuse_forged_incident(core, case_)
-    if name == case_["opened_by"]:
-        return f"{name!r} opened the incident; somebody else must approve"
-    if why := _puppet(core, connection, who, case_):
+    opener = Opener(name=case_["opened_by"], is_signed=case_["is_signed"])
+    if why := objection_beside(core, connection, who, opener, roles, now):
         return why
-    if is_fresh(who, now):
-        return f"{name!r} was enrolled less than a day ago and cannot approve yet"
     own = json.loads(who["accounts"])
     if own and connection.scalar(
         select(effect.c.token)
@@ -305,18 +308,39 @@ def _standing_objection(
     return ""
 
 
-def _puppet(core: Core, connection: Connection, who: RowMapping, case_: RowMapping) -> str:
+def objection_beside(
+    core: Core,
+    connection: Connection,
+    who: RowMapping,
+    opener: Opener,
+    roles: Collection[str],
+    now: datetime,
+) -> str:
+    """Say why this person may decide nothing that `opener` asks for, whatever it touches."""
+    name = who["name"]
+    if why := stranger(core, who, roles):
+        return why
+    if name == opener.name:
+        return f"{name!r} opened the incident; somebody else must approve"
+    if why := _puppet(core, connection, who, opener):
+        return why
+    if is_fresh(who, now):
+        return f"{name!r} was enrolled less than a day ago and cannot approve yet"
+    return ""
+
+
+def _puppet(core: Core, connection: Connection, who: RowMapping, opener: Opener) -> str:
     """Say that the requester enrolled them, or enrolled who did, and so on; or nothing.
 
     Of a requester who did not sign in only the first is said: nobody could approve, where all are
     enrolled from one terminal, and one more has to anyhow.
     """
-    name, one, seen, opened_by = who["name"], who, set[str](), case_["opened_by"]
+    name, one, seen = who["name"], who, set[str]()
     while not one["is_founding"] and one["name"] not in seen:
         seen.add(one["name"])
-        if one["enrolled_by"] == opened_by and (one is who or case_["is_signed"]):
+        if one["enrolled_by"] == opener.name and (one is who or opener.is_signed):
             how = "by" if one is who else f"by {one['name']!r}, and they by"
-            return f"{name!r} was enrolled {how} {opened_by!r}, who opened the incident"
+            return f"{name!r} was enrolled {how} {opener.name!r}, who opened the incident"
         above = select(person).where(person.c.name == one["enrolled_by"])
         found = connection.execute(above).mappings().first()
         if found is None:

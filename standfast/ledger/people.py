@@ -16,7 +16,14 @@ from typing import Any, cast
 from sqlalchemy import Connection, Row, select
 
 from standfast.errors import UsageError
-from standfast.ledger.approvals import is_fresh, may, seal_of_person, stranger
+from standfast.ledger.approvals import (
+    Opener,
+    is_fresh,
+    may,
+    objection_beside,
+    seal_of_person,
+    stranger,
+)
 from standfast.ledger.core import Core
 from standfast.ledger.tables import incident, installation, person
 from standfast.ledger.vault import INSTALLATION
@@ -128,6 +135,21 @@ class People:
         with self._core.reading() as connection:
             found = [self._open(row) for row in connection.execute(statement)]
         return [one for one in found if may(roles, one.name, one.roles)]
+
+    def able_beside(self, opener: Opener, roles: Sequence[str], now: datetime) -> list[Person]:
+        """Give who could approve now what `opener` asks for, unless it touches their own accounts.
+
+        `roles` are those of which one is needed; none: any person.
+        """
+        with self._core.reading() as connection:
+            rows = connection.execute(
+                select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
+            ).all()
+            return [
+                self._open(row)
+                for row in rows
+                if not objection_beside(self._core, connection, row._mapping, opener, roles, now)
+            ]
 
     def _open(self, row: Row[Any]) -> Person:
         sealed = self._core.vault.open(INSTALLATION, f"person {row.name}", row.sealed)

@@ -139,11 +139,8 @@ def step_reasons(place: Place, incident_id: str) -> dict[str, str]:
 
 
 def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str]:
-    """Say of each step that asks for an approval, or an answer, which nobody here could give now.
-
-    Whoever is among the targets themselves is counted: that is known only when they decide.
-    """
-    opened_by, now = place.ledger.incidents.get(incident_id).opened_by, place.clock()
+    """Say of each step that it asks for an approval, or an answer, that nobody could give now."""
+    may_not, now = place.ledger.steps.objection, place.clock()
     found: list[str] = []
     for view in (*state.steps.values(), *state.extra):
         if view.state is StepState.PROMPTED and state.mode is Mode.LIVE:
@@ -160,11 +157,7 @@ def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str
         except UsageError:
             continue  # somebody decided since the state was read
         able = sum(
-            one.name != opened_by
-            and (
-                one.is_founding or (one.enrolled_by != opened_by and now - one.enrolled_at >= FRESH)
-            )
-            for one in place.ledger.people.all(roles)
+            not may_not(incident_id, one.name, roles, now) for one in place.ledger.people.all(roles)
         )
         if able < view.approvals_needed:
             who = f" with the role {' or '.join(roles)}" if roles else ""

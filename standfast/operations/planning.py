@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from standfast.counted import counted
 from standfast.errors import ExitStatus, StandfastError
+from standfast.ledger.approvals import Opener
 from standfast.ledger.effects import Draft, Lane
 from standfast.ledger.people import Person
 from standfast.operations import blast_radius, playbooks
@@ -153,7 +154,7 @@ def plan_incident(
         title=playbook.title,
         steps=steps,
         warnings=(
-            *_warnings(place, steps, is_signed=is_signed),
+            *_warnings(place, steps, opened_by=opened_by if is_signed else None),
             *(
                 line
                 for one in steps
@@ -291,21 +292,24 @@ def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int
     return max(0, round(slowest))
 
 
-def _warnings(place: Place, steps: tuple[PlannedStep, ...], *, is_signed: bool) -> list[str]:
+def _warnings(place: Place, steps: tuple[PlannedStep, ...], *, opened_by: str | None) -> list[str]:
     warnings: list[str] = []
     asking = [step for step in steps if step.approvals]
-    if asking and not is_signed:
+    opener = Opener(name=opened_by or place.actor, is_signed=opened_by is not None)
+    own = {name for step in steps for name in step.own}  # of whom another line warns
+    if asking and not opener.is_signed:
         warnings.append(
             "nobody signed in to open it, so each approval needs one more person; use --as NAME"
         )
     for step in asking:
-        there = len(place.ledger.people.all(step.roles))
+        able = place.ledger.people.able_beside(opener, step.roles, place.clock())
+        there = sum(one.name not in own for one in able)
         if there < step.approvals:
             who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
             warnings.append(
                 f"step {step.name} needs {counted(step.approvals, 'approval')}, and "
-                f"{counted(there, 'person', 'people')}{who} can give one; "
-                "`standfast people add` enrols more"
+                f"{counted(there, 'person', 'people')}{who} could give one now; "
+                "`standfast people add` enrols more, who may approve after a day"
             )
     return warnings
 
