@@ -11,8 +11,9 @@ Rules
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import PAGE
@@ -91,7 +92,7 @@ class Doubts:
                     {
                         "token": row.token,
                         "lapsed_at": now,
-                        "settle_after": now if row.is_local else row.settle_after,
+                        "settle_after": now if row.is_local else _settles_after(row, now),
                     }
                     for row in lapsed
                 ],
@@ -157,6 +158,13 @@ class Doubts:
 
     def _sealed_reason(self, row: EffectRow, reason: str) -> bytes | None:
         return seal_reason(self._core.vault, row.verb, row.incident, row.token, reason)
+
+
+def _settles_after(row: Row[Any], now: datetime) -> datetime:
+    """Give when a call can no longer land; the clock may have been set back since it left."""
+    ahead: timedelta = max(row.submitted_at - now, timedelta())
+    settles_after: datetime = row.settle_after
+    return settles_after - ahead
 
 
 def run_again(write: Write, incident_id: str, steps: Iterable[tuple[str, int]]) -> None:

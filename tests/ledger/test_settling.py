@@ -83,6 +83,15 @@ def test_nothing_is_looked_up_while_the_call_may_still_land(ledger: Ledger, inci
     assert len(ledger.effects.to_settle(incident, REVOKE, OVERDUE, 10)) == 1
 
 
+def test_a_clock_that_is_set_back_puts_no_look_off(ledger: Ledger, incident: str) -> None:
+    ahead = NOW + timedelta(hours=2)
+    claimed(ledger, incident, runner(ledger, incident), now=ahead)
+    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    just_before = OVERDUE - timedelta(microseconds=1)
+    assert ledger.effects.to_settle(incident, REVOKE, just_before, 10) == []
+    assert len(ledger.effects.to_settle(incident, REVOKE, OVERDUE, 10)) == 1
+
+
 def test_what_a_dead_process_did_itself_is_looked_up_at_once(ledger: Ledger, incident: str) -> None:
     _unknown(ledger, incident, Limits(timeout_seconds=20, is_local=True))
     assert len(ledger.effects.to_settle(incident, REVOKE, NOW, 10)) == 1
