@@ -49,6 +49,9 @@ sys.stdin.read()
 """
 
 
+_AS = 'exec setpriv --reuid "$1" --regid "$1" --clear-groups sh -c "echo ready; read -r _"'
+
+
 @contextmanager
 def standing_by(host: LinuxHost, script: str, *words: str) -> Iterator[None]:
     """Run a script on the host, from when it says that it is ready until the end of the block."""
@@ -287,6 +290,24 @@ def test_a_logind_that_does_not_answer_keeps_no_process_alive(
     assert not house.sign_in(alice)
     assert house.undo(alice, before).state is EffectState.DONE
     assert house.sign_in(alice)
+
+
+def test_processes_under_ids_that_are_lent_to_the_account_are_ended_and_counted(
+    house: LinuxHouse, alice: str
+) -> None:
+    """As those of a container without root; one of an id that is somebody's is theirs."""
+    mine, bobs, bob = "3000001", "3000002", f"bob-{uuid.uuid4().hex[:8]}"
+    house.host.run("sh", "-c", f"echo '{alice}:3000000:65536' >> /etc/subuid")
+    house.host.run("useradd", "-M", "-u", bobs, bob)
+    with standing_by(house.host, _AS, bobs), standing_by(house.host, _AS, mine):
+        assert house.observe(alice).live_sessions == 1
+        house.set_enabled(alice, False)
+        assert house.prove(alice).state is EffectState.FAILED
+        house.set_enabled(alice, True)
+        assert house.lock(alice).state is EffectState.DONE
+        assert house.prove(alice).proof is Proof.SESSIONS_GONE
+        assert house.host.run("ps", "-o", "pid=", "-u", mine, may_fail=True) == ""
+        assert house.host.run("ps", "-o", "pid=", "-u", bobs)
 
 
 def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
