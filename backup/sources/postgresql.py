@@ -47,7 +47,10 @@ WHERE NOT (me.rolsuper OR pg_has_role(l.lomowner, 'USAGE')
 
 
 class PostgresqlSource(Source):
-    """The named databases of a server, or without names all that accept connections."""
+    """The named databases of a server, or without names all that accept connections.
+
+    `template1` only by its name: what a restore goes into is made from `template0`.
+    """
 
     kind = "postgresql"
 
@@ -103,7 +106,8 @@ class PostgresqlSource(Source):
         names = list(self.databases)
         if not names:
             there = self.server.column(
-                "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"
+                "SELECT datname FROM pg_database WHERE datallowconn"
+                " AND datname NOT IN ('template0', 'template1')"  # other templates are somebody's
             )
             names = [name for name in there if name not in self.exclude_databases]
         if not names:

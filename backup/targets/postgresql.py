@@ -38,7 +38,9 @@ SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relname
         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')
      + (SELECT count(*) FROM pg_namespace n WHERE n.nspname !~ '^pg_'
         AND n.nspname NOT IN ('information_schema', 'public'))
-     + (SELECT count(*) FROM pg_largeobject_metadata)"""
+     + (SELECT count(*) FROM pg_largeobject_metadata)
+     + (SELECT count(*) FROM pg_publication)
+     + (SELECT count(*) FROM pg_depend WHERE objid >= 16384)"""  # types and all else of users
 
 
 class PostgresqlTarget(Target):
@@ -167,6 +169,9 @@ class PostgresqlTarget(Target):
         self._run(rename)
 
     def _drop(self, database: str) -> None:
+        is_template = f"SELECT datistemplate FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608
+        if self._server.value(is_template) == "t":
+            self._run(f"ALTER DATABASE {identifier(database)} IS_TEMPLATE false")
         self._run(f"DROP DATABASE IF EXISTS {identifier(database)} WITH (FORCE)")
 
     def _run(self, statement: str) -> None:

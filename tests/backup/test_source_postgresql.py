@@ -318,6 +318,50 @@ def test_a_database_that_holds_something_is_refused_and_left_alone(
     assert postgres_server.rows("SELECT count(*) FROM calls", database=crm) == [(0,)]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TYPE mood AS ENUM ('calm')",
+        "CREATE DOMAIN number AS int",
+        "CREATE PUBLICATION changes FOR ALL TABLES",
+        "CREATE TEXT SEARCH CONFIGURATION words (COPY = simple)",
+    ],
+)
+def test_a_database_without_tables_may_hold_something_all_the_same(
+    site: Site, postgres_server: Postgres, crm: str, spare: str, statement: str
+) -> None:
+    backed_up(site, postgres_server, crm)
+    postgres_server.execute(f"CREATE DATABASE {spare} TEMPLATE template0")
+    postgres_server.execute(statement, database=spare)
+    with pytest.raises(UnsafePath, match=f"{spare} is not empty"):
+        restored(site, postgres_server, f"crm/{crm}.dump", spare)
+    assert postgres_server.rows("SELECT to_regclass('calls')", database=spare) == [(None,)]
+    assert restored(site, postgres_server, f"crm/{crm}.dump", spare, replace=True).problems == ()
+    assert postgres_server.rows(CALLS, database=spare) == postgres_server.rows(CALLS, database=crm)
+
+
+def test_a_template_of_somebody_comes_back_as_a_template(
+    site: Site, postgres_server: Postgres, crm: str
+) -> None:
+    is_template = f"SELECT datistemplate FROM pg_database WHERE datname = '{crm}'"
+    try:
+        postgres_server.execute(f"ALTER DATABASE {crm} IS_TEMPLATE true")
+        source = PostgresqlSource("crm", server(postgres_server))
+        assert site.back_up(source).complete
+        repository = site.repository()
+        names = {entry.text for entry in repository.entries(repository.resolve("latest"))}
+        assert f"crm/{crm}.dump" in names
+        assert not names & {"crm/template0.dump", "crm/template1.dump"}
+        postgres_server.execute("DELETE FROM calls", database=crm)
+        taken = restored(site, postgres_server, f"crm/{crm}.dump", crm, replace=True)
+        assert (taken.problems_total, taken.kept_as) == (0, None)
+        assert postgres_server.rows("SELECT count(*) FROM calls", database=crm) == [(500,)]
+        assert postgres_server.rows(is_template, database="postgres") == [(True,)]
+        assert len(named_like(postgres_server, crm)) == 1
+    finally:
+        postgres_server.execute(f"ALTER DATABASE {crm} IS_TEMPLATE false")
+
+
 def test_a_database_is_replaced_with_its_settings_while_somebody_is_connected(
     site: Site, postgres_server: Postgres, crm: str
 ) -> None:
