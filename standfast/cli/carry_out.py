@@ -49,7 +49,8 @@ def carry_out(
     """Carry out what was only planned, with the same inputs.
 
     The plan is closed, and the incident that acts is another one. Typed again, it goes on with
-    that one. A plan that further messages were added to is shown anew, and asked about.
+    that one. A plan that further messages were added to, or whose playbook was edited, is shown
+    anew, and asked about.
     """
     from standfast.operations.carrying_out import ShowAnew, shown
     from standfast.operations.carrying_out import carry_out as open_live
@@ -71,6 +72,8 @@ def carry_out(
                 f"It is now about {given}; {now.joined} further messages were added to it.",
                 f"Read whom it names: `standfast incident status {plan} --targets`.",
             ]
+            if now.is_edited:
+                lines.append(f"Read what it would do: `standfast playbook show {now.scenario}`.")
             if call.as_json or not sys.stdin.isatty():
                 raise ShowAnew(
                     "\n".join([*lines, f"To carry out exactly this: `{again}`."])

@@ -1,10 +1,11 @@
 """Opening live what was only planned: exactly what was shown, and nothing that joined it since.
 
 Rules
-- A plan is named by the digest of its playbook and of what it was given. A trigger that joins
-  brings accounts, and then it is another plan: who read the one before has not seen them.
-- A plan that somebody joined is carried out only with the digest that it has now. One that nobody
-  joined is what it was when it was opened, and needs none.
+- A plan is named by the digest of the playbook, as it would be carried out now, and of what it was
+  given. When a trigger joins and brings accounts, or the playbook's file is edited, it is another
+  plan: who read the one before has not seen that.
+- Such a plan is carried out only with the digest that it has now. Any other is what it was when it
+  was opened, and needs none.
 - What joins while a plan is being carried out is not lost: the plan then stays open with it.
 - Doing it again gives the incident that it gave before.
 """
@@ -16,6 +17,7 @@ from standfast.errors import Refused, UsageError
 from standfast.ledger.incidents import IncidentRow
 from standfast.ledger.trigger_messages import TriggerMessage
 from standfast.ledger.vault import INSTALLATION
+from standfast.operations import playbooks
 from standfast.operations.incident import Opened, close, open_incident
 from standfast.operations.place import Place
 from standfast.operations.triggers import inputs_again
@@ -31,6 +33,8 @@ class PlanShown:
     joined: int  # how many further messages brought it accounts
     given: Mapping[str, int]  # by input: how many accounts, or 1
     is_open: bool
+    scenario: str
+    is_edited: bool  # the playbook's file is not as it was when the plan was made
 
 
 class ShowAnew(Refused):
@@ -39,23 +43,28 @@ class ShowAnew(Refused):
 
 def shown(place: Place, plan_id: str) -> PlanShown:
     """Say what a plan would be carried out with; UsageError for what is no plan."""
-    return _shown(_plan(place, plan_id))
+    return _shown(place, _plan(place, plan_id))
 
 
 def carry_out(place: Place, plan_id: str, opened_by: str | None, *, as_shown: str = "") -> Opened:
     """Open live what was only planned, with the same inputs and facts; close the plan.
 
     `as_shown` is the digest that whoever carries it out has read, or how it begins. Raises ShowAnew
-    where it is another one, or was not given for a plan that was joined; UsageError for what is no
-    plan.
+    where it is another one, or was not given for a plan that was joined or edited; UsageError for
+    what is no plan.
     """
     plan = _plan(place, plan_id)
-    now = _shown(plan)
+    now = _shown(place, plan)
     if as_shown and not now.digest.startswith(as_shown.lower()):
         raise ShowAnew(f"{plan_id} is not the plan that was shown any more; nothing was done")
     if plan.joined and plan.is_open and not as_shown:
         raise ShowAnew(f"{plan_id} was added to since it was opened; nothing was done")
-    handle = place.ledger.vault.handle(INSTALLATION, f"carry-out {plan_id} {now.digest}")
+    if now.is_edited and plan.is_open and not as_shown:
+        raise ShowAnew(
+            f"the playbook of {plan_id} was edited since it was opened; nothing was done"
+        )
+    planned = _digest(plan, plan.playbook)  # by what was planned: typed again, it opens no other
+    handle = place.ledger.vault.handle(INSTALLATION, f"carry-out {plan_id} {planned}")
     opened = open_incident(
         place,
         plan.scenario,
@@ -78,10 +87,11 @@ def _plan(place: Place, plan_id: str) -> IncidentRow:
     return plan
 
 
-def _shown(plan: IncidentRow) -> PlanShown:
+def _shown(place: Place, plan: IncidentRow) -> PlanShown:
+    playbook = playbooks.find(place.config, plan.scenario).source if plan.is_open else plan.playbook
     return PlanShown(
         incident=plan.id,
-        digest=digest({"playbook": plan.playbook, "inputs": dict(plan.inputs)}),
+        digest=_digest(plan, playbook),
         joined=plan.joined,
         given={
             name: len(value) if isinstance(value, list) else 1
@@ -89,7 +99,13 @@ def _shown(plan: IncidentRow) -> PlanShown:
             if value is not None
         },
         is_open=plan.is_open,
+        scenario=plan.scenario,
+        is_edited=playbook != plan.playbook,
     )
+
+
+def _digest(plan: IncidentRow, playbook: str) -> str:
+    return digest({"playbook": playbook, "inputs": dict(plan.inputs)})
 
 
 def _take_facts(place: Place, plan_id: str, incident_id: str) -> None:

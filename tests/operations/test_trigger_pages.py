@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from standfast.config.schema import PlaybooksConfig
 from standfast.errors import UsageError
 from standfast.operations import carrying_out, trigger_pages
 from standfast.operations.carrying_out import ShowAnew, carry_out, shown
 from standfast.operations.incident import close, open_incident
 from standfast.operations.place import Place
+from standfast.operations.playbooks import SHIPPED
 from standfast.operations.trigger_pages import due, send
 from standfast.operations.triggers import (
     SignedTrigger,
@@ -200,6 +202,29 @@ def test_a_plan_that_was_joined_since_is_carried_out_only_as_it_is_now(place: Pl
     accounts = place.ledger.incidents.get(live).inputs["accounts"]
     assert accounts == ["agents:agent01", "agents:agent02"]
     assert not place.ledger.incidents.get(plan).is_open
+
+
+def test_a_plan_whose_playbook_was_edited_since_is_carried_out_only_as_it_is_now(
+    place: Place, tmp_path: Path
+) -> None:
+    file = tmp_path / "own" / "lock.yaml"
+    file.parent.mkdir()
+    planned = (SHIPPED / file.name).read_text()
+    file.write_text(planned)
+    own = PlaybooksConfig(folder=file.parent)
+    place = replace(place, config=place.config.replaced(playbooks=own))
+    plan = opened(place, "agent01")
+    before = shown(place, plan).digest
+    file.write_text(f"{planned}  wipe: {{title: Wipe it, manual: Wipe it.}}\n")
+    with pytest.raises(ShowAnew, match="was edited since"):
+        carry_out(place, plan, "dana")
+    with pytest.raises(ShowAnew, match="not the plan that was shown"):
+        carry_out(place, plan, "dana", as_shown=before)
+    assert [row.id for row in place.ledger.incidents.all()] == [plan]
+    live = carry_out(place, plan, "dana", as_shown=shown(place, plan).digest).incident
+    assert "Wipe it" in place.ledger.incidents.get(live).playbook
+    file.write_text(planned)
+    assert carry_out(place, plan, "dana").incident == live
 
 
 @pytest.mark.parametrize("moment", ["open_incident", "close"])
