@@ -14,6 +14,7 @@ Rules
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from standfast.counted import counted
@@ -163,25 +164,25 @@ def retry(
     state = place.ledger.incidents.state(incident_id)
     if step is not None:
         _refuse_unknown(step, _all_steps(state), incident_id)
-    outside = place.outside(place.ledger.incidents.get(incident_id))
     again, left = 0, []
-    for name, view in _retryable(state):
-        if step not in (None, name):
-            continue
-        try:
-            # Of a step that asks, only pages can have failed: to send them again is nobody's right.
-            is_asking = view.state is StepState.ASKING
-            who = (by or place.actor) if is_asking else speaker(place, state, name, by)
-        except ApprovalRefused:
-            if step is not None:
-                raise
-            left.append(name)
-            continue
-        again += place.ledger.attempts.retry(incident_id, name, who, place.clock())
-        has_nothing = view.state is StepState.FAILED and not view.counts.total
-        if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
-            expand_step(place, state, outside, name, view.round + 1)
-            again += 1
+    with closing(place.outside(place.ledger.incidents.get(incident_id))) as outside:
+        for name, view in _retryable(state):
+            if step not in (None, name):
+                continue
+            try:
+                # Of a step that asks, only pages can have failed: nobody's right to send again.
+                is_asking = view.state is StepState.ASKING
+                who = (by or place.actor) if is_asking else speaker(place, state, name, by)
+            except ApprovalRefused:
+                if step is not None:
+                    raise
+                left.append(name)
+                continue
+            again += place.ledger.attempts.retry(incident_id, name, who, place.clock())
+            has_nothing = view.state is StepState.FAILED and not view.counts.total
+            if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
+                expand_step(place, state, outside, name, view.round + 1)
+                again += 1
     return Retried(count=again, left=tuple(left))
 
 

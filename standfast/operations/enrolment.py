@@ -10,6 +10,7 @@ Rules
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Refused, StandfastError, UsageError
@@ -99,12 +100,13 @@ def _canonical(place: Place, accounts: Sequence[str]) -> list[str]:
     Of a directory that cannot be set up yet, both spellings that it may have are kept.
     """
     found: list[str] = []
-    for account in accounts:
-        directory, _, name = account.partition(":")
-        try:
-            found.append(f"{directory}:{place.reader().connector(directory).canonical(name)}")
-        except ConfigurationError:
-            found += [account, f"{directory}:{name.casefold()}"]
+    with closing(place.reader()) as reader:
+        for account in accounts:
+            directory, _, name = account.partition(":")
+            try:
+                found.append(f"{directory}:{reader.connector(directory).canonical(name)}")
+            except ConfigurationError:
+                found += [account, f"{directory}:{name.casefold()}"]
     return list(dict.fromkeys(found))
 
 

@@ -5,6 +5,7 @@ Who is told, of what, and that nobody is told twice is the caller's business.
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 
 from standfast.errors import StandfastError
 from standfast.ledger.people import Person
@@ -28,32 +29,33 @@ def tell_each(
 
     organisation = place.config.organisation
     try:
-        outside = place.teller()
-        sender = outside.sender(outside.default_sender())
-        prepared = prepare(
-            outside.templates[template],
-            {
-                "organisation": organisation.name,
-                "contact_line": organisation.contact_line,
-                **values,
-            },
-        )
-        language = pick_language("", prepared.languages, organisation.languages[0]).language
-        messages = []
-        for number, person in enumerate(people):
-            filled = prepared.fill(language, {"name": person.full_name}, "", address=person.mail)
-            messages.append(
-                Message(
-                    token=f"{token}.{number}",
-                    address=person.mail,
-                    subject=filled.subject,
-                    text=filled.text,
-                    html=filled.html,
-                    language=language,
-                )
+        with closing(place.teller()) as outside:
+            sender = outside.sender(outside.default_sender())
+            prepared = prepare(
+                outside.templates[template],
+                {
+                    "organisation": organisation.name,
+                    "contact_line": organisation.contact_line,
+                    **values,
+                },
             )
-        results = sender.send(messages)
-        outside.close()
+            language = pick_language("", prepared.languages, organisation.languages[0]).language
+            messages = []
+            for number, person in enumerate(people):
+                filled = prepared.fill(
+                    language, {"name": person.full_name}, "", address=person.mail
+                )
+                messages.append(
+                    Message(
+                        token=f"{token}.{number}",
+                        address=person.mail,
+                        subject=filled.subject,
+                        text=filled.text,
+                        html=filled.html,
+                        language=language,
+                    )
+                )
+            results = sender.send(messages)
     except StandfastError as error:
         return Counter({EffectState.FAILED: len(people)}), str(error)
     return Counter(result.state for result in results), ""

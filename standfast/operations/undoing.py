@@ -12,6 +12,7 @@ Rules
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from standfast.counted import counted
@@ -119,25 +120,28 @@ def _planned(
     acts = _undoable(rows, refused, step, targets)
     holders = place.ledger.effects.holders(acts)
     proven = _proof_by_handle(rows)
-    outside = place.outside(incident)
     drafts: list[Draft] = []
     kept: list[str] = []
     unproven = 0
-    for row in acts:
-        if reason := _reason_to_keep(row, holders.get(row.handle)) or _no_way_back(row, outside):
-            kept.append(reason)
-            continue
-        unproven += _is_unproven(row, proven, outside)
-        drafts.append(
-            Draft(
-                verb=_UNDO_OF[row.verb],
-                connector=row.connector,
-                target=row.target,
-                details=row.details if row.verb != _LOCK else {},
-                undoes=row.token,
-                prior=row.prior,
+    with closing(place.outside(incident)) as outside:
+        for row in acts:
+            if reason := _reason_to_keep(row, holders.get(row.handle)) or _no_way_back(
+                row, outside
+            ):
+                kept.append(reason)
+                continue
+            unproven += _is_unproven(row, proven, outside)
+            drafts.append(
+                Draft(
+                    verb=_UNDO_OF[row.verb],
+                    connector=row.connector,
+                    target=row.target,
+                    details=row.details if row.verb != _LOCK else {},
+                    undoes=row.token,
+                    prior=row.prior,
+                )
             )
-        )
+        stays = tuple(_what_stays(drafts, outside))
     where = Counter(draft.connector for draft in drafts)
     return (
         UndoPlan(
@@ -147,7 +151,7 @@ def _planned(
             needs_approvals=_needs(incident, requested_by) if unproven else 0,
             where=dict(where),
             unproven=unproven,
-            stays=tuple(_what_stays(drafts, outside)),
+            stays=stays,
         ),
         tuple(drafts),
     )

@@ -5,15 +5,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.ledger.staff import Member
-from standfast.operations import staff
+from standfast.operations import decisions, staff, undoing
 from standfast.operations.checks import check_place
+from standfast.operations.enrolment import enrol_person
 from standfast.operations.place import Place, open_place
 from standfast.operations.planning import plan_incident
+from standfast.operations.telling import tell_each
+from standfast.outside import Outside
+from standfast.records import EffectState
 from tests.operations.places import enrol_people, furnish
+from tests.operations.twins import twin_place
 from tests.servers import wait_until
 from tests.servers.postgres import Postgres
 
@@ -92,3 +99,50 @@ def test_no_session_and_no_thread_is_left_behind(
         look(looked)
     wait_until(lambda: looked.sessions() == 0, "every session there is over")
     wait_until(lambda: threading.active_count() <= threads, "every thread is over")
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Outside]:
+    """Whatever reaches outside and was not let go of yet."""
+    there: dict[int, Outside] = {}
+    build, close = Outside.__init__, Outside.close
+
+    def built(self: Outside, *given: Any) -> None:
+        there[id(self)] = self
+        build(self, *given)
+
+    def closed(self: Outside) -> None:
+        there.pop(id(self), None)
+        close(self)
+
+    monkeypatch.setattr(Outside, "__init__", built)
+    monkeypatch.setattr(Outside, "close", closed)
+    return there
+
+
+def test_who_tries_again_takes_back_or_enrols_lets_go_of_what_it_asked(
+    tmp_path: Path, left: dict[int, Outside]
+) -> None:
+    with twin_place(tmp_path) as place:
+        directory = place.twins.directory
+        assert isinstance(directory, MemoryDirectory)
+        directory.script("lock", Fault.FAIL)
+        case = place.run("lock")
+        assert decisions.retry(place, case).count == 1
+        place.advance(case)
+        assert undoing.plan_undo(place, case).restores == 1
+        undoing.undo(place, case)
+        people = place.ledger.people.all()
+        told, why = tell_each(place, "staff-heads-up", {"nothing": "it needs"}, people, "t")
+        assert (told[EffectState.FAILED], bool(why)) == (len(people), True)
+        enrol_person(
+            place,
+            name="may",
+            full_name="May",
+            mail="may@example.com",
+            accounts=["agents:may"],
+            roles=["operator"],
+            passphrase="twelve grey geese",
+            enrolled_by="lee",
+        )
+        assert left == {}
