@@ -234,6 +234,21 @@ def test_a_name_that_a_shell_or_a_pattern_would_read_is_nobodys(
     assert house.host.run("cat", "/etc/shadow") == before
 
 
+def test_an_account_whose_id_is_above_what_a_host_gives_by_itself_is_locked(
+    house: LinuxHouse,
+) -> None:
+    """As a company gives ids that are the same on all of its hosts."""
+    name = f"agent-{uuid.uuid4().hex[:8]}"
+    house.add(name)
+    house.host.run("usermod", "-u", "100001", name)
+    before = house.observe(name)
+    assert before.obstacle == ""
+    assert house.lock(name).state is EffectState.DONE
+    assert not house.sign_in(name)
+    assert house.undo(name, before).state is EffectState.DONE
+    assert house.sign_in(name)
+
+
 @pytest.mark.parametrize("name", ["Ann.Lee", "back\\slash", "per%cent", "0o7", "ünï"])
 def test_an_unusual_name_is_locked_and_no_other(house: LinuxHouse, alice: str, name: str) -> None:
     house.host.run("useradd", "--badname", "--", name, may_fail=True)
