@@ -74,9 +74,18 @@ def carry_out(place: Place, plan_id: str, opened_by: str | None, *, as_shown: st
         message=TriggerMessage(source="carry-out", handle=handle),
     )
     _take_facts(place, plan_id, opened.incident)
-    if plan.is_open and _plan(place, plan_id).is_open:
-        close(place, plan_id, joined=plan.joined)
+    if plan.is_open:
+        _close(place, plan)
     return opened
+
+
+def _close(place: Place, plan: IncidentRow) -> None:
+    try:
+        close(place, plan.id, joined=plan.joined)
+    except UsageError:
+        # Whoever carries it out at the same time has closed it first: it is as it should be.
+        if _plan(place, plan.id).is_open:
+            raise
 
 
 def _plan(place: Place, plan_id: str) -> IncidentRow:

@@ -89,6 +89,23 @@ def test_two_operators_who_carry_out_one_plan_at_once_open_one_live_incident(
     assert not any(place.is_enabled(name) for name in ACCOUNTS)
 
 
+def test_who_finds_the_plan_closed_by_another_who_carries_it_out_is_told_of_no_mistake(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = place.open("lock", MANY, mode=Mode.PLAN)
+    close, opened = incident.close, []
+
+    def close_second(*words: Any, **more: Any) -> None:
+        monkeypatch.setattr(carrying_out, "close", close)
+        opened.append(carrying_out.carry_out(place, plan, "lee"))
+        close(*words, **more)
+
+    monkeypatch.setattr(carrying_out, "close", close_second)
+    second = carrying_out.carry_out(place, plan, "dana")
+    assert opened == [incident.Opened(incident=second.incident, has_joined=True)]
+    assert [row.id for row in place.ledger.incidents.all(only_open=True)] == [second.incident]
+
+
 def test_two_approvals_given_at_once_both_count(
     place: TwinPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
