@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from standfast.errors import ConfigurationError, Damaged
+from standfast.errors import ConfigurationError, Damaged, Unavailable
 from standfast.records import Json, JsonObject, canonical
 
 _NONCE_BYTES = 12
@@ -58,15 +58,19 @@ class Vault:
                 f"no key of the ledger can be made in {self._folder}: this user may not write "
                 "there; run as the user who owns it"
             ) from None
+        except OSError as error:
+            raise self._unwritten(error) from None
         try:
-            os.write(descriptor, self._random(_KEY_BYTES))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        try:
+            try:
+                os.write(descriptor, self._random(_KEY_BYTES))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
             os.link(draft, path)  # fails when it exists: a key is never replaced
         except FileExistsError:
             return
+        except OSError as error:
+            raise self._unwritten(error) from None
         finally:
             draft.unlink()
         _sync_folder(self._folder)
@@ -122,6 +126,12 @@ class Vault:
         """The key that signs heads of the chain and seals evidence."""
         seed = hmac.digest(self._key(INSTALLATION), b"standfast head", "sha256")
         return Ed25519PrivateKey.from_private_bytes(seed)
+
+    def _unwritten(self, error: OSError) -> Unavailable:
+        return Unavailable(
+            f"no key of the ledger can be written in {self._folder}: {error.strerror}; free space "
+            "there, then run again; until then work by hand, from `standfast playbook show NAME`"
+        )
 
     def _cipher(self, scope: str) -> AESGCM:
         cipher = self._ciphers.get(scope)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.errors import ConfigurationError, Damaged
+from standfast.errors import ConfigurationError, Damaged, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.tables import effect, incident
 from standfast.ledger.vault import INSTALLATION, Vault
@@ -15,6 +15,7 @@ from tests.ledger import story
 from tests.ledger.intruder import Intruder
 from tests.ledger.place import NOW, Place
 from tests.ledger.stage import REVOKE, begin, drafts, open_incident
+from tests.operations.backup_place import full_disk
 
 
 @pytest.fixture
@@ -100,6 +101,22 @@ def test_a_key_that_is_gone_or_cut_is_named(tmp_path: Path) -> None:
     (folder / "installation.key").write_bytes(b"short")
     with pytest.raises(Damaged, match="not whole"):
         Vault(folder).handle(INSTALLATION, "alice")
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_key(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    with full_disk(folder, "16k") as is_full:
+        if not is_full:
+            pytest.skip("no file system may be mounted here")
+        vault = Vault(folder)
+        with pytest.raises(OSError, match="No space"):
+            (folder / "fill").write_bytes(bytes(32 * 1024))
+        with pytest.raises(Unavailable, match="No space left on device; free space"):
+            vault.create("inc-1")
+        assert [path.name for path in folder.iterdir()] == ["fill"]
+        (folder / "fill").unlink()
+        vault.create("inc-1")
+        assert vault.handle("inc-1", "alice")
 
 
 @pytest.mark.parametrize("scope", ["", "../other", "a/b", "A", "x" * 65])
