@@ -5,7 +5,8 @@ Owns the process and what it may know. Leaves what is registered with it to `dep
 Rules
 - Its telemetry is off, its home is ours (`serve.prefect_home`, private), it listens on loopback.
 - No client of ours ever starts a server by itself: it asks ours, or fails at once.
-- The server outlives a `serve` that was killed: the next one finds it by the note in its home.
+- The server outlives a `serve` that was killed: the next one finds it by the note in its home. One
+  that does not answer then is ended: it would wake up beside the new one, over the same database.
 - It is ended by its process group and, since it may survive polite signals, for good.
 """
 
@@ -85,13 +86,18 @@ def is_healthy(url: str, seconds: float = PROBE_SECONDS) -> bool:
 
 def find(home: Path) -> PrefectServer | None:
     """Find the server that an earlier `serve` left running here."""
+    server = _noted(home)
+    return server if server and is_healthy(server.url) else None
+
+
+def _noted(home: Path) -> PrefectServer | None:
+    """Give the server that the note names while its process is there, whether it answers or not."""
     try:
         note = json.loads((home / _NOTE).read_bytes())
         server = PrefectServer(url=str(note["url"]), pid=int(note["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    is_ours = _is_prefect(server.pid) and is_healthy(server.url)
-    return server if is_ours else None
+    return server if _is_prefect(server.pid) else None
 
 
 def start(
@@ -102,7 +108,7 @@ def start(
     is_given_up: Callable[[], bool] = lambda: False,
     seconds: float = STARTS_WITHIN_SECONDS,
 ) -> PrefectServer:
-    """Start a server with its home there, and wait until it answers.
+    """Start a server with its home there in place of any other, and wait until it answers.
 
     Raises `Unavailable` when it does not in time, or when the caller gives up; none is left then.
     """
@@ -114,6 +120,8 @@ def start(
             f"Prefect's folder {home} cannot be written: {error.strerror}; mend it, or set "
             "serve.prefect_home"
         ) from error
+    if earlier := _noted(home):
+        earlier.end()
     port = port or _free_port()
     url = f"http://{_HOST}:{port}/api"
     try:

@@ -65,6 +65,22 @@ def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
     assert home.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_server_of_before_that_hangs_is_ended_before_another_starts(tmp_path: Path) -> None:
+    earlier = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)", "prefect"], start_new_session=True
+    )
+    note = {"url": f"http://127.0.0.1:{free_port()}/api", "pid": earlier.pid}
+    (tmp_path / "server.json").write_text(json.dumps(note))
+    try:
+        assert find(tmp_path) is None
+        with pytest.raises(Unavailable):
+            start(tmp_path, plain_environment(), is_given_up=lambda: True)
+        wait_until(lambda: earlier.poll() is not None, "the earlier one has ended")
+    finally:
+        earlier.kill()
+        earlier.wait()
+
+
 def test_a_home_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "prefect").write_text("a file")
     with pytest.raises(StandfastError, match=r"serve\.prefect_home"):
