@@ -2,8 +2,9 @@
 
 Rules
 - Inside the configured networks nobody needs an account; outside, the page does not exist.
-- A form is good for two hours and for one report. Its token is ours and names no one, so that a
-  page elsewhere cannot send reports through somebody's browser: it cannot read a token.
+- A form is good for two hours. Sent twice it is one report; gone back to and changed, it is
+  another. Its token is ours and names no one, so that a page elsewhere cannot send reports through
+  somebody's browser: it cannot read a token.
 - What somebody wrote is not lost when it cannot be taken: the page comes back with it.
 - Nobody is promised that a person is being told when no page can go out: then the page asks for a
   call, and says no more.
@@ -32,6 +33,7 @@ from standfast.errors import StandfastError
 from standfast.operations.place import Place
 from standfast.operations.trigger_pages import why_untold
 from standfast.operations.triggers import FormTrigger, receive
+from standfast.records import digest
 from standfast.triggers.suricata import Network
 
 log = logging.getLogger("standfast.serve")
@@ -100,7 +102,8 @@ class ReportForm:
     def _receive(self, payload: dict[str, str | None], nonce: str) -> tuple[str, str]:
         """Open the plan; give its id, and why nobody will be told of it, if that is so."""
         place, trigger = self._place, self._trigger
-        opened = receive(place, trigger, payload, message_id=nonce, key=nonce)
+        said = digest([nonce, dict(payload)])
+        opened = receive(place, trigger, payload, message_id=said, key=said)
         try:
             return opened.incident, why_untold(place.ledger, place.teller(), trigger)
         except StandfastError as error:

@@ -104,6 +104,15 @@ def test_sending_the_form_twice_is_one_report(site: Site) -> None:
     assert row.id in second.text
 
 
+def test_a_form_that_was_gone_back_to_and_changed_is_another_report(site: Site) -> None:
+    fields = filled(site, account="agent01")
+    first, second = send(site, fields), send(site, {**fields, "account": "agent10"})
+    one, other = site.place.ledger.incidents.all()
+    assert (one.inputs["who"], other.inputs["who"]) == ("agent01", "agent10")
+    assert one.id in first.text
+    assert other.id in second.text
+
+
 def test_two_reports_are_two_and_the_very_same_words_once_more_are_one(site: Site) -> None:
     send(site, filled(site))
     send(site, filled(site, contact="Ada"))
