@@ -23,6 +23,7 @@ from pathlib import Path
 
 from backup.format.link import Link
 from backup.format.manifest import path_key
+from backup.writing import place_index
 from backup.writing.kept_pages import (
     bytes_by_pack,
     outline_from_bytes,
@@ -59,6 +60,7 @@ class SendLog(LogDatabase):
             )
         }
         self._sound: dict[int, PackRow] = {}  # forgotten only so that they come free
+        self._recalled: set[int] = set()  # which nothing more is to be found in, all the same
         # Of every blob, and a few that are gone, which does no harm.
         self._ids: SeenIds | None = None
         highest = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'pack'")
@@ -70,21 +72,13 @@ class SendLog(LogDatabase):
         """Where a blob lies in the store, if it is there."""
         if self._ids is not None and blob_id not in self._ids:
             return None
-        for pack, offset, stored, inner, length, following in self._rows(
-            'SELECT pack, "offset", stored, inner, length, next FROM blob WHERE id = ?',
-            (bytes.fromhex(blob_id),),
-        ):
-            return Place(pack, offset, stored, inner, length, blob_id, following)
-        return None
+        return place_index.find(self._database, blob_id, self._is_built_on)
 
     def look_up_in_memory(self) -> None:
         """Have in memory which blobs there are, if they are not too many: for who asks often."""
-        if self._ids is None:
-            (count,) = self._rows("SELECT COUNT(*) FROM blob")[0]
-            if count <= _MOST_IDS:
-                self._ids = SeenIds()
-                found = self._database.execute("SELECT id FROM blob")
-                self._ids.update(blob_id.hex() for (blob_id,) in found)
+        if self._ids is None and place_index.count(self._database) <= _MOST_IDS:
+            self._ids = SeenIds()
+            self._ids.update(place_index.ids(self._database))
 
     def number_pack(self) -> int:
         """A number for a new pack, higher than every one before."""
@@ -108,18 +102,10 @@ class SendLog(LogDatabase):
         held = bytes_by_pack(blobs)
         with self._change() as database:
             database.execute(
-                "INSERT INTO pack (number, name, size, set_name) VALUES (?, ?, ?, ?)",
-                (number, name, size, set_name),
+                "INSERT INTO pack (number, name, size, blobs, set_name) VALUES (?, ?, ?, ?, ?)",
+                (number, name, size, len(blobs), set_name),
             )
-            database.executemany(
-                'INSERT OR REPLACE INTO blob (id, pack, "offset", stored, inner, length, next)'
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                # In the table's order: so it is written from one end to the other.
-                sorted(
-                    (bytes.fromhex(b.id), b.pack, b.offset, b.stored, b.inner, b.length, b.next)
-                    for b in blobs
-                ),
-            )
+            place_index.add(database, blobs, lambda pack: pack == number or pack in self._packs)
             database.executemany(
                 "UPDATE pack SET held = held + ? WHERE number = ?",
                 ((length, pack) for pack, length in held.items()),
@@ -145,7 +131,7 @@ class SendLog(LogDatabase):
                 self._sound[number] = row
 
     def recall_packs(self, numbers: Iterable[int]) -> bool:
-        """Have sound packs again, without their blobs; False when one is not to be had."""
+        """Have sound packs again, but find no blob in them; False when one is not to be had."""
         rows = {number: self._sound.get(number) for number in numbers if number not in self._packs}
         found = {number: row for number, row in rows.items() if row is not None}
         if len(found) < len(rows):
@@ -161,6 +147,7 @@ class SendLog(LogDatabase):
                     ),
                 )
             self._packs.update(found)
+            self._recalled.update(found)
         return True
 
     def forget_everything(self, head: LoggedHead | None, because_of: str = "") -> None:
@@ -173,7 +160,7 @@ class SendLog(LogDatabase):
         if because_of and self._about("forgot") == because_of:
             return
         with self._change() as database:
-            for table in ("pack", "blob", "run", "page", "kept", "outline", "live"):
+            for table in ("pack", *place_index.TABLES, "run", "page", "kept", "outline", "live"):
                 database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
             database.execute("DELETE FROM about WHERE key IN ('head', 'pending', 'forgot')")
             if head is not None:
@@ -356,6 +343,9 @@ class SendLog(LogDatabase):
 
     # Inside
 
+    def _is_built_on(self, pack: int) -> bool:
+        return pack in self._packs and pack not in self._recalled
+
     def _earlier_runs(self, set_name: str, run: int) -> list[tuple[int, int, int]]:
         return self._rows(
             "SELECT number, started_ns, is_finished FROM run"
@@ -407,12 +397,12 @@ class SendLog(LogDatabase):
             (commit.set_name,),
         )
         self._drop_packs(database, [number for (number,) in dead])
+        (blobs,) = database.execute("SELECT COALESCE(SUM(blobs), 0) FROM pack").fetchone()
+        place_index.tidy(database, blobs, self._packs.__contains__)
 
     def _drop_packs(self, database: sqlite3.Connection, numbers: list[int]) -> None:
         rows = [(number,) for number in numbers]
         for statement in (
-            "DELETE FROM blob WHERE pack = ?",
-            "DELETE FROM blob WHERE next = ?",
             "DELETE FROM pack WHERE number = ?",
             "DELETE FROM live WHERE pack = ?",
         ):

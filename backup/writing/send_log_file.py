@@ -19,11 +19,12 @@ import zstandard
 
 from backup.errors import Busy, NotWritable
 from backup.local_files import make_private_folder
+from backup.writing import place_index
 
 PUT_ASIDE = "the send-log was put aside, and everything is sent again"
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF  # of SQLite's extended codes
-_VERSION = 5
+_VERSION = 6
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pack (
@@ -31,21 +32,11 @@ CREATE TABLE pack (
     name BLOB NOT NULL UNIQUE,
     size INTEGER NOT NULL,
     held INTEGER NOT NULL DEFAULT 0,  -- bytes of its blobs, before compression
+    blobs INTEGER NOT NULL DEFAULT 0, -- that were whole with it
     set_name TEXT NOT NULL,
     sequence INTEGER,           -- the snapshot that named it first; NULL until then
     ordinal INTEGER             -- its place among that snapshot's packs
 );
-CREATE TABLE blob (
-    id BLOB PRIMARY KEY,
-    pack INTEGER NOT NULL,
-    "offset" INTEGER NOT NULL,
-    stored INTEGER NOT NULL,
-    inner INTEGER NOT NULL,
-    length INTEGER NOT NULL,
-    next INTEGER NOT NULL       -- -1: the frame ends in its first pack
-) WITHOUT ROWID;
-CREATE INDEX blob_pack ON blob (pack);
-CREATE INDEX blob_next ON blob (next) WHERE next >= 0;
 CREATE TABLE run (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     set_name TEXT NOT NULL,
@@ -151,7 +142,9 @@ def connect(path: Path, binding: str) -> tuple[sqlite3.Connection, list[str]]:
         warnings.append(f"{why}: {PUT_ASIDE}")
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     database = _configured(path)
-    database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+    database.executescript(
+        f"BEGIN; {_SCHEMA}{place_index.SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;"
+    )
     with database:
         database.execute("INSERT INTO about VALUES ('binding', ?)", (binding,))
     return database, warnings

@@ -1,0 +1,154 @@
+"""Where every blob lies, in the send-log: sorted runs of records, each written once from its start.
+
+- A pack brings one run. Eight runs of a level are merged into one of the next, so a blob is written
+  as often as there are levels, always in order, and looked for in a few runs.
+- A row of a tree for each blob would take thirty times as long, and more the more there are: ids
+  are random, so each pack would touch every page of the tree.
+- A record counts while its packs are known. Those of packs that are gone stay until their run is
+  merged, which happens at once when they are the greater part.
+"""
+
+import heapq
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from struct import Struct
+
+from backup.writing.places import NO_PACK, Place
+
+_RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
+_ID_BYTES = 32
+_RECORDS_A_ROW = 63  # which then fills one page of SQLite's file
+_RUNS_A_LEVEL = 8
+_FEW = 10_000  # records that are not worth merging
+
+SCHEMA = """
+CREATE TABLE run_of_places (
+    number INTEGER PRIMARY KEY,
+    level INTEGER NOT NULL,
+    size INTEGER NOT NULL       -- records
+);
+CREATE TABLE places (
+    run INTEGER NOT NULL,
+    first BLOB NOT NULL,        -- the id of its first record
+    records BLOB NOT NULL,      -- sorted
+    PRIMARY KEY (run, first)
+);
+"""
+TABLES = ("run_of_places", "places")
+
+IsKnown = Callable[[int], bool]  # of a pack's number
+
+
+def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> Place | None:
+    """Where a blob lies in packs that are known, if it does."""
+    wanted = bytes.fromhex(blob_id)
+    for (records,) in database.execute(
+        "SELECT (SELECT records FROM places WHERE run = number AND first <= ?"
+        " ORDER BY first DESC LIMIT 1) FROM run_of_places",
+        (wanted,),
+    ):
+        at = -1 if records is None else records.find(wanted)
+        while at % _RECORD.size and at >= 0:  # what looks like it, across two records
+            at = records.find(wanted, at + 1)
+        if at >= 0:
+            place = _place(records[at : at + _RECORD.size])
+            if _lies_in_known(place, is_known):
+                return place
+    return None
+
+
+def count(database: sqlite3.Connection) -> int:
+    """How many records there are, those of packs that are gone with them."""
+    (found,) = database.execute("SELECT COALESCE(SUM(size), 0) FROM run_of_places").fetchone()
+    return int(found)
+
+
+def ids(database: sqlite3.Connection) -> Iterator[str]:
+    """The id of each record, in hexadecimal."""
+    step = 2 * _RECORD.size
+    for (records,) in database.execute("SELECT records FROM places"):
+        digits = records.hex()
+        for at in range(0, len(digits), step):
+            yield digits[at : at + 2 * _ID_BYTES]
+
+
+def add(database: sqlite3.Connection, places: Iterable[Place], is_known: IsKnown) -> None:
+    """Add what came with a pack; in the caller's transaction, like every change."""
+    pack = _RECORD.pack
+    records = sorted(
+        [
+            pack(bytes.fromhex(id_), number, offset, stored, inner, length, following)
+            for number, offset, stored, inner, length, id_, following in places
+        ]
+    )
+    if not records:
+        return
+    _write(database, 0, records)
+    level = 0
+    while len(runs := _runs(database, level)) >= _RUNS_A_LEVEL:
+        level += 1
+        _merge(database, runs, level, is_known)
+
+
+def tidy(database: sqlite3.Connection, known: int, is_known: IsKnown) -> None:
+    """Let go of packs that are gone when they have the greater part; `known` records remain."""
+    if count(database) > 2 * known + _FEW:
+        (highest,) = database.execute("SELECT MAX(level) FROM run_of_places").fetchone()
+        _merge(database, _runs(database), highest, is_known)
+
+
+def _runs(database: sqlite3.Connection, level: int | None = None) -> list[int]:
+    found = database.execute(
+        "SELECT number FROM run_of_places WHERE level = ?1 OR ?1 IS NULL", (level,)
+    )
+    return [number for (number,) in found]
+
+
+def _merge(database: sqlite3.Connection, runs: list[int], level: int, is_known: IsKnown) -> None:
+    merged = heapq.merge(*(_records(database, run) for run in runs))
+    _write(database, level, _only_known(merged, is_known))
+    for table, column in (("places", "run"), ("run_of_places", "number")):
+        database.executemany(
+            f"DELETE FROM {table} WHERE {column} = ?",  # noqa: S608 - the names stand above
+            [(run,) for run in runs],
+        )
+
+
+def _records(database: sqlite3.Connection, run: int) -> Iterator[bytes]:
+    for (records,) in database.execute(
+        "SELECT records FROM places WHERE run = ? ORDER BY first", (run,)
+    ):
+        for at in range(0, len(records), _RECORD.size):
+            yield records[at : at + _RECORD.size]
+
+
+def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
+    """Each id once, of those in packs that are known."""
+    before = b""
+    for record in records:
+        if record[:_ID_BYTES] != before and _lies_in_known(_place(record), is_known):
+            before = record[:_ID_BYTES]
+            yield record
+
+
+def _write(database: sqlite3.Connection, level: int, records: Iterable[bytes]) -> None:
+    """Write a run, from its first record to its last."""
+    number = database.execute(
+        "INSERT INTO run_of_places (level, size) VALUES (?, 0)", (level,)
+    ).lastrowid
+    source = iter(records)
+    size = 0
+    while row := b"".join(islice(source, _RECORDS_A_ROW)):
+        size += len(row) // _RECORD.size
+        database.execute("INSERT INTO places VALUES (?, ?, ?)", (number, row[:_ID_BYTES], row))
+    database.execute("UPDATE run_of_places SET size = ? WHERE number = ?", (size, number))
+
+
+def _place(record: bytes) -> Place:
+    id_, pack, offset, stored, inner, length, following = _RECORD.unpack(record)
+    return Place(pack, offset, stored, inner, length, id_.hex(), following)
+
+
+def _lies_in_known(place: Place, is_known: IsKnown) -> bool:
+    return is_known(place.pack) and (place.next == NO_PACK or is_known(place.next))
