@@ -20,6 +20,7 @@ import os
 import stat
 import sys
 from base64 import b64decode
+from contextlib import chdir
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,14 @@ def need(condition: object, otherwise: str) -> None:
 
 class BreakGlass:
     def __init__(self, vault: Path, keys: Path, top: Path) -> None:
-        self.vault, self.keys, self.top = vault, keys, top
+        self.vault, self.keys, self.top = map(Path.absolute, (vault, keys, top))
         self.at = ""  # the object being read: what does not fit is its damage
         self.told: dict[str, int] = {}  # what went wrong, and the exit status that it leads to
         self.pack, self.frame = lru_cache(4)(self._pack), lru_cache(8)(self._frame)
         self.root: Any = {"hash": None, "grants": {}}  # the record in force
         self.folders: dict[bytes, Any] = {}  # those made, and their entries where they have one
         self.files, self.links = set[bytes](), list[Any]()  # written; root records, as named
+        self.here: list[bytes] | None = None  # the folder that we are in
 
     def tell(self, status: int, what: object) -> None:
         text = "".join(c if c.isprintable() else "?" for c in str(what))
@@ -182,26 +184,40 @@ class BreakGlass:
             below = (self.walk, depth - 1, item.get("page"), table, pair)
             self.attempt(pair[0], *(below if depth else (self.entry, item, table)))
 
+    def go_to(self, path: bytes) -> Path:
+        """Its name, in its folder: a whole path may be longer than the kernel takes at once."""
+        *folders, name = path.split(b"/")
+        if folders != self.here:
+            self.here = None
+            os.chdir(self.top)
+            for folder in folders:
+                os.chdir(folder)
+            self.here = folders
+        return Path(os.fsdecode(name))
+
     def entry(self, entry: Any, packs: list[str]) -> None:
         path, kind = unquote_to_bytes(entry["path"]), entry["kind"]
-        where, parts = self.top / os.fsdecode(path), path.split(b"/")
+        parts = path.split(b"/")
         need(b"\0" not in path and not {b"", b".", b".."} & {*parts}, "an unsafe path is refused")
         for n in range(1, len(parts) + (kind == "directory")):
             if (folder := b"/".join(parts[:n])) not in self.folders:
-                (self.top / os.fsdecode(folder)).mkdir()  # fails where a link stands
+                self.go_to(folder).mkdir()  # fails where a link stands
                 self.folders[folder] = None
         if kind == "directory":
             self.folders[path] = entry  # dressed when all is there
             return
         if (first := unquote_to_bytes(entry.get("hard_link", ""))) in self.files:
-            where.hardlink_to(self.top / os.fsdecode(first))
+            name, beside = self.go_to(first), os.open(".", os.O_PATH)
+            os.link(name, self.go_to(path), src_dir_fd=beside)
+            os.close(beside)
         elif kind == "file":
-            self.file(where, entry, packs)
+            self.file(self.go_to(path), entry, packs)
         elif kind == "symlink":
-            where.symlink_to(os.fsdecode(unquote_to_bytes(entry["target"])))
+            self.go_to(path).symlink_to(os.fsdecode(unquote_to_bytes(entry["target"])))
         else:
-            os.mknod(where, TYPES[kind] | 0o600, os.makedev(*entry.get("device", (0, 0))))
-        self.dress(where, entry)
+            device = os.makedev(*entry.get("device", (0, 0)))
+            os.mknod(self.go_to(path), TYPES[kind] | 0o600, device)
+        self.dress(path, entry)
         self.files |= {path} if kind == "file" else set()
 
     def file(self, where: Path, entry: Any, packs: list[str]) -> None:
@@ -222,7 +238,8 @@ class BreakGlass:
                 where.unlink()
                 raise
 
-    def dress(self, where: Path, entry: Any) -> None:
+    def dress(self, path: bytes, entry: Any) -> None:
+        where = self.go_to(path)
         if is_root := os.geteuid() == 0:  # before the mode: a new owner costs set-id bits
             os.lchown(where, entry["uid"], entry["gid"])
         if entry["kind"] != "symlink":
@@ -238,7 +255,7 @@ class BreakGlass:
         self.attempt("all of it", self.walk, self.body["depth"], self.body["root"], None)
         for folder, entry in reversed(self.folders.items()):
             if entry:
-                self.attempt(entry["path"], self.dress, self.top / os.fsdecode(folder), entry)
+                self.attempt(entry["path"], self.dress, folder, entry)
         for path, reason in self.body["unread"]:
             self.tell(3, f"{path}: was not read when the point was made: {reason}")
         if point["state"] != "complete":
@@ -292,7 +309,8 @@ def main(arguments: list[str]) -> int:
         return 2
     os.umask(0o077)
     tool = BreakGlass(Path(arguments[0]), Path(arguments[1]), Path(*arguments[3:4]))
-    tool.attempt("all of it", tool.run, *arguments[2:])
+    with chdir("."):
+        tool.attempt("all of it", tool.run, *arguments[2:])
     return max(tool.told.values(), default=0)
 
 

