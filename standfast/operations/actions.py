@@ -9,7 +9,7 @@ Rules
   accounts would be locked than one person may (`blast_radius`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import cast
@@ -45,6 +45,7 @@ from standfast.records import EffectState, Json, JsonObject, Mode
 # Gives the token that the effect for a target will have; a plan has none to give.
 TokenOf = Callable[[str], str]
 NOTHING: Mapping[str, int] = {}
+_UNKNOWN = "no directory knows this account"
 DECIDES = "a person decides; nothing is sent by itself"
 
 
@@ -114,7 +115,7 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> Expansion:
         refusal = ""
         if not connector:
             refusal = (
-                "no directory knows this account"
+                _known_nowhere(name, outside.config.accounts)
                 if outside.config.accounts
                 else "there is no directory here to lock it in: add [accounts.NAME]"
             )
@@ -139,6 +140,16 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> Expansion:
             )
         )
     return Expansion(drafts=tuple(drafts), reason="; ".join(unread))
+
+
+def _known_nowhere(name: str, directories: Collection[str]) -> str:
+    """Say that no directory knows the account, and what may have been mistyped; not by its name."""
+    prefix, colon, _ = name.partition(":")
+    if colon:
+        return f"{_UNKNOWN}, nor is there such a directory; {there_are(prefix, directories)}"
+    if "," in name:
+        return f"{_UNKNOWN}; if these are several, name each by itself, with a space between"
+    return _UNKNOWN
 
 
 def _obstacles(

@@ -243,6 +243,23 @@ def test_a_message_that_may_have_been_taken_is_unknown_until_a_person_says(
     assert sum(centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)) == 3
 
 
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("agnets:agent01", "nor is there such a directory; there are: agents; did you mean"),
+        ("agent01,agent02", "if these are several, name each by itself"),
+    ],
+)
+def test_what_was_probably_mistyped_is_said_and_names_nobody(
+    centre: Centre, typed: str, says: str
+) -> None:
+    report = plan_incident(centre.place, "lock", {"accounts": [typed]})
+    (step,) = report.steps
+    (reason,) = dict(step.refused)
+    assert says in reason
+    assert "agent01" not in reason
+
+
 def test_a_plan_reads_and_changes_nothing(centre: Centre) -> None:
     account = centre.scim.create("agent01")
     version = centre.scim.version(account)
