@@ -245,7 +245,8 @@ class BreakGlass:
         if entry["kind"] != "symlink":
             for name, value in entry.get("xattrs", []):
                 self.attempt(name, os.setxattr, where, unquote_to_bytes(name), b64decode(value))
-            where.chmod(entry["mode"] & (0o7777 if is_root else 0o1777))
+            keeps_set_id = is_root or entry["kind"] == "directory"  # of a file it gives rights away
+            where.chmod(entry["mode"] & (0o7777 if keeps_set_id else 0o1777))
         modified = entry["modified"][0] * 10**9 + entry["modified"][1]
         os.utime(where, ns=(modified, modified), follow_symlinks=False)
 

@@ -460,3 +460,6 @@ def test_set_id_bits_come_back_only_with_their_owner(
     tool = break_glass.BreakGlass(tmp_path, tmp_path, tmp_path)
     tool.entry(hostile("x", mode=0o6755), [])
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o755
+    tool.entry(hostile("shared", "directory", mode=0o2775), [])
+    tool.dress(b"shared", tool.folders[b"shared"])
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o2775
