@@ -12,9 +12,9 @@ from standfast.operations.run_record import recorded
 from standfast.operations.upkeep import chores
 from standfast.operations.verification import VAULT, verify
 from standfast.operations.watch import keep_watch
+from tests.operations.alarmed import MAIL, Night, both
 from tests.operations.backup_place import NOW, SERVICE, furnish, place_at
 from tests.operations.places import enrol_people
-from tests.operations.test_alarms import MAIL, Night, both
 from tests.servers.smtp import SmtpServer
 
 READS = '[backup]\nread_schedule = "0 7 * * *"\n'
