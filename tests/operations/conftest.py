@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from standfast.ledger import doubts
 from standfast.operations import incident
 from standfast.operations.outcome import Outcome
 from standfast.operations.place import Place
 from standfast.records import Mode
+from tests.operations.alarmed import Night, alarmed_nights
 from tests.operations.places import enrol_people, furnish, place_at
 from tests.operations.twins import TwinPlace, twin_place
 from tests.servers.scim import ScimServer
@@ -52,6 +55,12 @@ def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> 
         yield Centre(place=place, config_file=config_file, scim=scim_server, smtp=smtp_server)
 
 
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again soon at what nobody saw the end of."""
+    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
     """A live place whose outside is twins, on each database in turn."""
@@ -60,3 +69,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]
         url = request.getfixturevalue("postgres_url")
     with twin_place(tmp_path, url) as place:
         yield place
+
+
+@pytest.fixture
+def night(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Night]:
+    """A place whose backups are watched, and whose alarms go out by real mail."""
+    with alarmed_nights(tmp_path, smtp_server) as night:
+        yield night
