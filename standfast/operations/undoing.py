@@ -4,6 +4,8 @@ Rules
 - An undo restores the recorded prior state and nothing else. It is refused where the effect is
   unknown, kept where another open incident holds the account, and asks for an approval of the
   remaining risk where the lock was never proven: it could let the intruder back in.
+- What is not configured any more keeps nothing elsewhere from being given back: it is kept, and an
+  undo gives it back once it is configured again.
 - Two incidents that hold one account: whichever is undone first gives nothing back and says so; the
   last one restores what the first had found.
 - Whoever asks for an undo without having signed in could be its approver: then two must approve.
@@ -122,12 +124,17 @@ def _planned(
     proven = _proof_by_handle(rows)
     drafts: list[Draft] = []
     kept: list[str] = []
+    lacking: list[ConfigurationError] = []
     unproven = 0
     with closing(place.outside(incident)) as outside:
         for row in acts:
-            if reason := _reason_to_keep(row, holders.get(row.handle)) or _no_way_back(
-                row, outside
-            ):
+            reason = _reason_to_keep(row, holders.get(row.handle))
+            try:
+                reason = reason or _no_way_back(row, outside)
+            except ConfigurationError as error:
+                lacking.append(error)
+                reason = f"{row.connector} cannot be used now: {error}"
+            if reason:
                 kept.append(reason)
                 continue
             unproven += _is_unproven(row, proven, outside)
@@ -142,6 +149,8 @@ def _planned(
                 )
             )
         stays = tuple(_what_stays(drafts, outside))
+    if lacking and not drafts:
+        raise lacking[0]
     where = Counter(draft.connector for draft in drafts)
     return (
         UndoPlan(
@@ -217,10 +226,15 @@ def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
 
 
 def _no_way_back(row: EffectRow, outside: Outside) -> str:
-    """Say that what was called has no undo of its own, or nothing."""
-    if row.verb == _LOCK or outside.procedure(row.connector).can_undo:
-        return ""
-    return f"{row.connector} has no undo; take it back by hand"
+    """Say that what was called has no undo of its own, or nothing.
+
+    Raises `ConfigurationError` when it is not configured any more, or not wholly.
+    """
+    if row.verb == _LOCK:
+        outside.connector(row.connector)
+    elif not outside.procedure(row.connector).can_undo:
+        return f"{row.connector} has no undo; take it back by hand"
+    return ""
 
 
 def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], outside: Outside) -> bool:

@@ -1,11 +1,12 @@
 """What one step locked is given back by itself; what another one locked stays shut."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from standfast.errors import UsageError
+from standfast.errors import ConfigurationError, UsageError
 from standfast.operations import incident, undoing
 from standfast.records import Mode
 from tests.operations.twins import TwinPlace, twin_place
@@ -59,3 +60,23 @@ def test_one_step_is_given_back_and_the_other_stays_locked(place: TwinPlace) -> 
     assert undoing.undo(place, case).restores == 2
     place.advance(case)
     assert all(place.is_enabled(name) for name in locked)
+
+
+def test_a_directory_that_is_not_configured_any_more_keeps_nobody_elsewhere_locked(
+    place: TwinPlace,
+) -> None:
+    here = place.config.accounts
+    both = replace(place, config=place.config.replaced(accounts={**here, "old": here["agents"]}))
+    inputs = {"staff": ["agents:agent01"], "suppliers": ["old:agent02"]}
+    case = incident.open_incident(both, "two", inputs, mode=Mode.LIVE, opened_by="dana").incident
+    both.advance(case)
+    plan = undoing.undo(place, case)
+    assert (plan.restores, len(plan.kept)) == (1, 1)
+    assert "no [accounts.old]" in plan.kept[0]
+    place.advance(case)
+    assert [place.is_enabled(name) for name in ("agent01", "agent02")] == [True, False]
+    with pytest.raises(ConfigurationError, match=r"no \[accounts\.old\]"):
+        undoing.undo(place, case)
+    assert undoing.undo(both, case).restores == 1
+    both.advance(case)
+    assert place.is_enabled("agent02")
