@@ -25,11 +25,6 @@ def place(tmp_path: Path) -> Iterator[TwinPlace]:
         yield place
 
 
-def directory_of(place: TwinPlace) -> MemoryDirectory:
-    assert isinstance(place.twins.directory, MemoryDirectory)
-    return place.twins.directory
-
-
 def asks_about_customers(place: TwinPlace) -> str:
     """Bring an incident to where it asks for approval to tell the customers; give its id."""
     case = place.run("account-takeover")
@@ -77,7 +72,7 @@ def test_many_small_incidents_lock_no_more_than_one_person_may(place: TwinPlace)
     most = place.config.limits.accounts_without_second_person
     names = [f"n{number:03}" for number in range(most)]
     for name in names:
-        directory_of(place).add(name)
+        place.directory.add(name)
     place.run("lock", [f"agents:{name}" for name in names])
     assert not any(place.is_enabled(name) for name in names)
     one_more = place.run("lock")
@@ -104,7 +99,7 @@ def test_an_undo_that_waited_gives_back_nothing_that_another_incident_locked_sin
 
 
 def test_what_an_exercise_locked_is_neither_held_nor_the_state_before(place: TwinPlace) -> None:
-    directory_of(place).set_enabled("agent01", False)
+    place.directory.set_enabled("agent01", False)
     rehearsal = place.open("account-takeover", mode=Mode.EXERCISE)
     place.advance(rehearsal)
     case = place.run("account-takeover")
@@ -117,8 +112,8 @@ def test_what_an_exercise_locked_is_neither_held_nor_the_state_before(place: Twi
 def test_a_closed_incident_lends_no_state_from_before(place: TwinPlace) -> None:
     first = place.run("account-takeover")
     incident.close(place, first)
-    directory_of(place).set_enabled("agent01", True)
-    directory_of(place).set_enabled("agent01", False)  # left the company since
+    place.directory.set_enabled("agent01", True)
+    place.directory.set_enabled("agent01", False)  # left the company since
     second = place.run("account-takeover")
     undoing.undo(place, second)
     place.advance(second)
@@ -139,12 +134,12 @@ def test_whoever_asks_for_a_risky_undo_cannot_be_its_only_approver(place: TwinPl
 def test_a_lock_whose_answer_was_lost_is_done_again_where_sessions_may_live_on(
     place: TwinPlace,
 ) -> None:
-    session = directory_of(place).open_session("agent01")
-    directory_of(place).script("lock", Fault.LOST_REQUEST)
+    session = place.directory.open_session("agent01")
+    place.directory.script("lock", Fault.LOST_REQUEST)
     case = place.open("lock")
-    directory_of(place).set_enabled("agent01", False)  # somebody disabled it, sessions live on
+    place.directory.set_enabled("agent01", False)  # somebody disabled it, sessions live on
     place.advance(case)
-    assert not directory_of(place).admits(session)
+    assert not place.directory.admits(session)
 
 
 # Approvals

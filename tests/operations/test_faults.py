@@ -13,13 +13,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.accounts.memory import Fault
 from standfast.errors import ExitStatus, Refused, StandfastError
-from standfast.ledger import attempts, doubts
+from standfast.ledger import attempts
 from standfast.ledger.effects import Lane
 from standfast.notices.senders import Message, smtp
 from standfast.notices.senders.memory import TAKEN, Answer
-from standfast.operations import decisions, incident, lanes, waiting
+from standfast.operations import decisions, incident, lanes
 from standfast.operations.actions import expand
 from standfast.operations.pages import page
 from standfast.playbook.engine import State
@@ -30,12 +30,9 @@ from tests.operations.twins import ACCOUNTS, TwinPlace, twin_place
 from tests.servers.postgres import Postgres
 from tests.servers.scim import ScimServer
 
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
 MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
-
-
-@pytest.fixture(autouse=True)
-def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
 
 
 @pytest.fixture
@@ -43,11 +40,6 @@ def place(tmp_path: Path) -> Iterator[TwinPlace]:
     """A live place on SQLite whose outside is twins."""
     with twin_place(tmp_path, "sqlite:///ledger.db") as place:
         yield place
-
-
-def directory_of(place: TwinPlace) -> MemoryDirectory:
-    assert isinstance(place.twins.directory, MemoryDirectory)
-    return place.twins.directory
 
 
 def states(place: TwinPlace, case: str, verb: str) -> list[EffectState]:
@@ -60,7 +52,7 @@ def states(place: TwinPlace, case: str, verb: str) -> list[EffectState]:
 def test_a_directory_that_always_loses_the_request_is_given_up_and_says_so(
     place: TwinPlace,
 ) -> None:
-    directory_of(place).script("lock", Fault.LOST_REQUEST, times=100)
+    place.directory.script("lock", Fault.LOST_REQUEST, times=100)
     outcome = place.advance(case := place.open("lock"))
     assert outcome.exit_status is ExitStatus.FAILED
     (row,) = place.ledger.effects.of_incident(case)
@@ -69,41 +61,25 @@ def test_a_directory_that_always_loses_the_request_is_given_up_and_says_so(
 
 
 def test_a_lock_that_happened_but_lost_its_answer_changes_once(place: TwinPlace) -> None:
-    directory_of(place).script("lock", Fault.LOST_ANSWER)
+    place.directory.script("lock", Fault.LOST_ANSWER)
     place.advance(place.open("lock"))
-    assert directory_of(place).changes("agent01") == 1
+    assert place.directory.changes("agent01") == 1
 
 
 def test_a_directory_that_dies_after_an_unanswered_lock_holds_no_runner_for_ever(
     place: TwinPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The look at what happened comes back later and later; the runner ends, the doubt stays."""
-    monkeypatch.setattr(waiting, "LONGEST_WAIT", timedelta(seconds=0.3))
-    directory = directory_of(place)
-    directory.script("lock", Fault.LOST_REQUEST)
-    lose = directory._lock
-
-    def lock_and_die(orders: object) -> object:
-        results = lose(orders)  # type: ignore[arg-type]  # handed on as it came
-        directory.go_away()
-        return results
-
-    monkeypatch.setattr(directory, "_lock", lock_and_die)
+    place.directory.script("lock", Fault.LOST_REQUEST)
     case = place.open("lock")
-    runner = threading.Thread(target=place.advance, args=(case,), daemon=True)
-    runner.start()
-    runner.join(20)
-    assert not runner.is_alive(), "the runner sits and asks"
+    place.advance_while_it_dies(case, "lock", monkeypatch)
     assert states(place, case, "accounts.lock") == [EffectState.UNKNOWN]
-    monkeypatch.setattr(directory, "_lock", lose)
-    directory.come_back()
-    monkeypatch.setattr(waiting, "LONGEST_WAIT", timedelta(minutes=3))
     assert place.advance(case).exit_status is ExitStatus.DONE
     assert not place.is_enabled("agent01")
 
 
 def test_a_directory_that_is_down_at_planning_and_comes_back_is_locked(place: TwinPlace) -> None:
-    directory = directory_of(place)
+    directory = place.directory
     directory.go_away()
     case = place.open("lock", ["agent01", "agent02"])
     seen = 0
@@ -125,7 +101,7 @@ def test_a_directory_that_is_down_at_planning_and_comes_back_is_locked(place: Tw
 def test_a_directory_that_is_silent_at_planning_costs_one_time_out_and_not_one_a_name(
     place: TwinPlace,
 ) -> None:
-    directory = directory_of(place)
+    directory = place.directory
     directory.go_away()
     names = [f"n{number}" for number in range(2_000)]
     case = place.open("lock", names)
@@ -142,7 +118,7 @@ def test_the_first_accounts_are_locked_before_the_last_are_looked_at(
 ) -> None:
     monkeypatch.setattr(lanes, "_LOOK_BATCH", 2)
     place.advance(place.open("lock", MANY))
-    verbs = [call.verb for call in directory_of(place).calls]
+    verbs = [call.verb for call in place.directory.calls]
     assert verbs.index("lock") < len(verbs) - 1 - verbs[::-1].index("observe")
     assert not any(place.is_enabled(name) for name in ACCOUNTS)
 

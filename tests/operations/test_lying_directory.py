@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,16 +13,12 @@ import pytest
 
 from standfast.accounts import scim
 from standfast.errors import ExitStatus
-from standfast.ledger import doubts
 from standfast.operations import incident
 from standfast.operations.outcome import Outcome
 from standfast.records import EffectState, Mode
 from tests.operations.places import furnish, place_at
 
-
-@pytest.fixture(autouse=True)
-def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
+pytestmark = pytest.mark.usefixtures("quick_looks")
 
 
 @dataclass

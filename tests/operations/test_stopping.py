@@ -3,20 +3,20 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from standfast.accounts import AccountState, Connector
 from standfast.accounts.memory import MemoryDirectory
-from standfast.ledger import doubts
 from standfast.ledger.effects import Lane
 from standfast.operations import incident
 from standfast.operations.place import Place
 from standfast.operations.watch import needs_runner
 from standfast.records import EffectState, Limits, Mode, Order, Result
 from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, twin_place
+
+pytestmark = pytest.mark.usefixtures("quick_looks")
 
 LANE = Lane(verb="accounts.lock", connector="agents")
 MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
@@ -47,11 +47,6 @@ class Slow(Connector):
 
     def _undo(self, orders: Sequence[Order]) -> list[Result]:
         return self.inner.undo(orders)
-
-
-@pytest.fixture(autouse=True)
-def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
 
 
 @pytest.fixture

@@ -3,30 +3,24 @@
 Each test runs on SQLite and on PostgreSQL.
 """
 
-import threading
 from datetime import timedelta
 
 import pytest
 
 from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.errors import ExitStatus
-from standfast.ledger import doubts
 from standfast.operations import decisions, undoing, waiting
 from standfast.records import EffectState
 from tests.operations.twins import TwinPlace
 
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
 TWO = ("agents:agent01", "agents:agent02")
-
-
-@pytest.fixture(autouse=True)
-def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
 
 
 @pytest.fixture
 def directory(place: TwinPlace) -> MemoryDirectory:
-    assert isinstance(place.twins.directory, MemoryDirectory)
-    return place.twins.directory
+    return place.directory
 
 
 def unlocks(place: TwinPlace, case: str) -> dict[str, EffectState]:
@@ -83,28 +77,13 @@ def test_who_asked_for_an_undo_does_not_get_the_terminal_back_before_a_busy_dire
 def test_an_undo_that_nobody_can_look_up_stays_in_doubt_and_keeps_a_new_lock_waiting(
     place: TwinPlace, directory: MemoryDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LONGEST_WAIT", timedelta(seconds=0.3))
     case = place.run("account-takeover")
     undoing.undo(place, case)
     directory.script("undo", Fault.LOST_ANSWER)
-    answer = directory._undo
-
-    def answer_and_die(orders: object) -> object:
-        results = answer(orders)  # type: ignore[arg-type]  # handed on as it came
-        directory.go_away()
-        return results
-
-    monkeypatch.setattr(directory, "_undo", answer_and_die)
-    runner = threading.Thread(target=place.advance, args=(case,), daemon=True)
-    runner.start()
-    runner.join(30)
-    assert not runner.is_alive(), "the runner sits and asks"
+    place.advance_while_it_dies(case, "undo", monkeypatch)
     assert unlocks(place, case) == {TWO[0]: EffectState.UNKNOWN}
     assert place.is_enabled("agent01"), "it happened, and nobody knows"
 
-    monkeypatch.setattr(directory, "_undo", answer)
-    directory.come_back()
-    monkeypatch.setattr(waiting, "LONGEST_WAIT", timedelta(minutes=3))
     again = place.open("lock")
     place.advance(case)
     place.advance(again)

@@ -5,10 +5,14 @@ ledger is a real one, on the database that the test names.
 """
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from standfast.accounts import Connector
 from standfast.accounts.memory import MemoryDirectory
@@ -19,7 +23,7 @@ from standfast.ledger.incidents import IncidentRow
 from standfast.notices.audience import Audience, Recipient
 from standfast.notices.senders import Sender
 from standfast.notices.senders.memory import MemorySender
-from standfast.operations import incident
+from standfast.operations import incident, waiting
 from standfast.operations.outcome import Outcome
 from standfast.operations.place import Place
 from standfast.outside import NoticeOf, Outside
@@ -137,10 +141,36 @@ class TwinPlace(Place):
         self.advance(case)
         return case
 
+    @property
+    def directory(self) -> MemoryDirectory:
+        """The directory, where it is the usual twin."""
+        assert isinstance(self.twins.directory, MemoryDirectory)
+        return self.twins.directory
+
     def is_enabled(self, name: str) -> bool:
-        directory = self.twins.directory
-        assert isinstance(directory, MemoryDirectory)
-        return directory.is_enabled(name)
+        return self.directory.is_enabled(name)
+
+    def advance_while_it_dies(self, case: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Carry on with a directory that is away as soon as it has done `verb`; then it is back.
+
+        The runner ends all the same: it does not sit and ask for ever.
+        """
+        directory = self.directory
+        act = getattr(directory, f"_{verb}")
+
+        def act_and_die(orders: object) -> object:
+            results = act(orders)
+            directory.go_away()
+            return results
+
+        with monkeypatch.context() as patched:
+            patched.setattr(waiting, "LONGEST_WAIT", timedelta(seconds=0.3))
+            patched.setattr(directory, f"_{verb}", act_and_die)
+            runner = threading.Thread(target=self.advance, args=(case,), daemon=True)
+            runner.start()
+            runner.join(30)
+            assert not runner.is_alive(), "the runner sits and asks"
+        directory.come_back()
 
 
 @contextmanager
