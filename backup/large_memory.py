@@ -7,11 +7,16 @@ ones a pack has 4,096, each to be cleared, found and held.
 import mmap
 from contextlib import suppress
 
+_LARGE_PAGE_BYTES = 2 * 1024 * 1024
+
 
 def large_memory(size: int) -> memoryview:
     """Fresh memory of this process alone."""
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE)
+    # The system puts it at a large page's beginning only where it is so many whole ones: else half
+    # of it has small ones.  What is beyond the size is never touched, or lies in its last page.
+    whole = -(-size // _LARGE_PAGE_BYTES) * _LARGE_PAGE_BYTES
+    memory = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel that has no large pages
             memory.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(memory)
+    return memoryview(memory)[:size]
