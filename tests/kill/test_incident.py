@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from standfast.operations.accounting import End
-from tests.kill.deaths import die_everywhere
+from tests.kill.deaths import die_everywhere, sample
 from tests.kill.ends import (
     doubts_are_settled,
     everybody_is_named,
@@ -20,10 +20,11 @@ from tests.kill.ends import (
 )
 from tests.kill.people import Agents
 from tests.kill.tracing import Death, Phase
-from tests.kill.world import CUSTOMERS, KILLED, Grid, World, fresh_world
+from tests.kill.world import CUSTOMERS, KILLED, Grid, NewWorld, World, fresh_world
 
 # What is carried out, and through which channel: all of an incident, and the notice alone.
 CARRIED_OUT = [("small", "smtp"), ("telling", "sendgrid")]
+EVERY_ON_POSTGRESQL = 8
 
 
 def carried_out(world: World) -> None:
@@ -57,17 +58,22 @@ def test_what_the_provider_delivered_counts_as_delivered(
         assert found == Counter({End.DELIVERED: len(CUSTOMERS), End.REFUSED: 1})
 
 
-@pytest.mark.parametrize("phase", Phase)
-@pytest.mark.parametrize(("scenario", "kind"), CARRIED_OUT)
-def test_killed_at_every_point_it_ends_as_the_clean_run(
-    scenario: str, kind: str, phase: Phase, tmp_path: Path, furnished: Path, agents: Agents
+def ends_as_the_clean_run(
+    new_world: NewWorld,
+    phase: Phase,
+    every: int = 1,
+    *,
+    kind: str = "smtp",
+    scenario: str = "small",
 ) -> None:
-    with fresh_world(tmp_path / "clean", furnished, agents, kind, scenario=scenario) as world:
+    """Die at each point of a clean run, or at a sample of them, each time in a world of its own."""
+    with new_world("clean", kind=kind, scenario=scenario) as world:
         carried_out(world)
         points = world.trace
+    points = points if every == 1 else sample(points, phase, every)
 
     def died(death: Death, name: str) -> bool:
-        with fresh_world(tmp_path / name, furnished, agents, kind, scenario=scenario) as world:
+        with new_world(name, kind=kind, scenario=scenario) as world:
             is_dead = world.run(death) == KILLED
             everybody_is_named(world)
             world.go_on()
@@ -79,3 +85,19 @@ def test_killed_at_every_point_it_ends_as_the_clean_run(
             return is_dead
 
     assert die_everywhere(points, phase, died) == set(points), "the killed points equal the trace"
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize(("scenario", "kind"), CARRIED_OUT)
+def test_killed_at_every_point_it_ends_as_the_clean_run(
+    scenario: str, kind: str, phase: Phase, on_sqlite: NewWorld
+) -> None:
+    ends_as_the_clean_run(on_sqlite, phase, scenario=scenario, kind=kind)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_killed_at_a_sample_of_points_on_postgresql_it_ends_as_the_clean_run(
+    phase: Phase, on_postgresql: NewWorld
+) -> None:
+    """A sample, for the time that it takes: the first point, the last, and each so many."""
+    ends_as_the_clean_run(on_postgresql, phase, every=EVERY_ON_POSTGRESQL)

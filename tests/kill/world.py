@@ -4,7 +4,7 @@ import csv
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -204,6 +204,14 @@ def configure(folder: Path, ledger_url: str, *, ldap_port: int, sender: str) -> 
         )
     )
     return config_file
+
+
+class NewWorld(Protocol):
+    """Makes a world of this name, with a channel of this kind; see `fresh_world`."""
+
+    def __call__(
+        self, name: str, *, kind: str = "smtp", scenario: str = "small"
+    ) -> AbstractContextManager[World]: ...
 
 
 @contextmanager

@@ -40,10 +40,13 @@ class Postgres:
         return f"postgresql{driver}://postgres@/{quote(database, safe='')}?host={host}"
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """Create an empty database, give its name, and drop it with whoever is still connected."""
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """Create a database, give its name, and drop it with whoever is still connected.
+
+        It is empty, or like a `template` that nobody is connected to.
+        """
         name = f"test_{uuid.uuid4().hex}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield name
         finally:
