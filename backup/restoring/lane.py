@@ -10,9 +10,10 @@
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from backup.errors import BackupError, Damaged, StoreUnavailable, UnsafePath
@@ -65,6 +66,14 @@ class Report:
     healed: list[str]
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Unit:
+    """A unit in hand: a piece, or the entries of a stretch."""
+
+    piece: Piece | None
+    entries: Sequence[Entry] = ()
+
+
 @dataclass(kw_only=True, slots=True)
 class _Step:
     action: Action
@@ -72,6 +81,9 @@ class _Step:
     ref: BlobRef | None = None
     proof: Proof | None = None
     reason: str = ""
+
+
+_Fetched = tuple[_Step, Raw | BackupError | None]
 
 
 class Lane:
@@ -106,36 +118,40 @@ class Lane:
         self._told = (0, 0, 0, 0)
         self._told_at = time.monotonic()
 
-    def work(self, unit: Stretch | Piece) -> None:
-        """Bring back a stretch or a piece; its report says what is left to do."""
-        if isinstance(unit, Piece):
-            self._fill(unit)
-        else:
-            self._bring_stretch(unit)
+    def work(self, units: Iterator[Stretch | Piece]) -> None:
+        """Bring back stretches and pieces; their reports say what is left to do.
 
-    def _bring_stretch(self, stretch: Stretch) -> None:
-        try:
-            entries = self._entries(stretch)
-        except StoreUnavailable:
-            raise
-        except BackupError as error:
-            if stretch.page.listed is None:
-                raise
-            # By each part: another lane may have read the page when it was still there.
-            self._tree.problems.append(lost_page(stretch.page, error))
-            entries = []
-        if not entries:
-            self._report("", [], [])
-            return
+        What the next one needs is read while the one before is written.
+        """
+        work = fetch_ahead(self._reader, self._steps_of_all(units), _fetched_in, self._pool)
+        for unit, of_unit in groupby(work, lambda one: one[0][0]):
+            its = ((step, content) for (_, step), content in of_unit)
+            if unit.piece is None:
+                self._bring_stretch(unit.entries, its)
+            else:
+                self._fill(unit.piece, its)
+        self._report("", [], [])
+
+    def _steps_of_all(self, units: Iterator[Stretch | Piece]) -> Iterator[tuple[_Unit, _Step]]:
+        for unit in units:
+            if isinstance(unit, Piece):
+                piece = _Unit(piece=unit)
+                for ref in unit.refs:
+                    yield piece, _Step(action="blob", entry=unit.entry, ref=ref)
+            else:
+                stretch = _Unit(piece=None, entries=self._entries_or_problem(unit))
+                for step in self._steps(stretch.entries):
+                    yield stretch, step
+
+    def _bring_stretch(self, entries: Sequence[Entry], work: Iterator[_Fetched]) -> None:
         first = path_key(entries[0].path)
-        work = fetch_ahead(self._reader, self._steps(entries), _fetched, self._pool)
         for step, content in work:
             self._apply(step, content, first)
             self._report_when_due(step.entry.text)
         made, noted = self._tree.hand_over(entries[-1].path)
         self._report(entries[-1].text, made, noted)
 
-    def _fill(self, piece: Piece) -> None:
+    def _fill(self, piece: Piece, work: Iterator[_Fetched]) -> None:
         """Write a piece of a file that was put off."""
         entry, tree = piece.entry, self._tree
         try:
@@ -144,7 +160,7 @@ class Lane:
                     raise OSError(errno.EAGAIN, CHANGED)
                 if piece.end > entry.size:
                     raise OSError(errno.EFBIG, "has more content than its size says")
-                tree.write_stretch(descriptor, piece.start, self._contents(piece))
+                tree.write_stretch(descriptor, piece.start, self._contents(entry, work))
         except StoreUnavailable:
             raise
         except Damaged as error:
@@ -154,14 +170,14 @@ class Lane:
         tree.problems.clear()
         self._report(entry.text, [], [])
 
-    def _contents(self, piece: Piece) -> Iterator[Raw]:
-        for _, content in fetch_ahead(self._reader, piece.refs, lambda ref: ref, self._pool):
+    def _contents(self, entry: Entry, work: Iterator[_Fetched]) -> Iterator[Raw]:
+        for _, content in work:
             if isinstance(content, BackupError):
                 raise Damaged(str(content)) from content
             if content is not None:
                 yield content
                 self._bytes_done += len(content)
-            self._report_when_due(piece.entry.text)
+            self._report_when_due(entry.text)
 
     def finish_files(self, entries: Iterable[Entry], lost: dict[str, Problem]) -> None:
         """Give the files that were put off their attributes, or remove what of them is lost."""
@@ -202,6 +218,18 @@ class Lane:
         for step, content in fetch_ahead(self._reader, steps, _fetched, self._pool):
             self._apply(step, content, b"")
 
+    def _entries_or_problem(self, stretch: Stretch) -> list[Entry]:
+        try:
+            return self._entries(stretch)
+        except StoreUnavailable:
+            raise
+        except BackupError as error:
+            if stretch.page.listed is None:
+                raise
+            # By each part: another lane may have read the page when it was still there.
+            self._tree.problems.append(lost_page(stretch.page, error))
+            return []
+
     def _entries(self, stretch: Stretch) -> list[Entry]:
         if self._page is None or self._page[0] != stretch.page:
             self._page = (stretch.page, entries_of(self._reader, stretch.page))
@@ -211,7 +239,7 @@ class Lane:
         )
         return entries[begin:end]
 
-    def _steps(self, entries: list[Entry]) -> Iterator[_Step]:
+    def _steps(self, entries: Sequence[Entry]) -> Iterator[_Step]:
         takes = self._selection.takes
         for entry in entries:
             if not takes(entry.path):
@@ -342,6 +370,10 @@ def lost_page(page: Page, error: BackupError) -> Problem:
 
 def _fetched(step: _Step) -> BlobRef | None:
     return step.ref if step.action in ("whole", "blob") else None
+
+
+def _fetched_in(one: tuple[_Unit, _Step]) -> BlobRef | None:
+    return _fetched(one[1])
 
 
 def damaged(entry: Entry, reason: str) -> Problem:

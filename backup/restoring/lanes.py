@@ -1,6 +1,8 @@
 """Lanes: one kind of work done by several at once, in processes where that is safe or in threads.
 
-- Units are handed out one by one, in order, to whoever is free; so a slow one holds up no other.
+- Units are handed out one by one, in order, to whoever asks; so a slow one holds up no other.
+- A worker is given all its units as one stream: it may ask for the next before it is done with the
+  one in hand, so that what it reads ahead need not run dry between them.
 - A process is forked only while this one has a single thread: a fork copies no other thread, and
   what such a thread had locked would stay locked.  Threads do the same where Python is not what is
   waited for: a store across a network.
@@ -20,11 +22,11 @@ from typing import Any, TypeVar
 
 from backup.errors import BackupError
 
-_AHEAD = 2  # units that a worker has beside the one in hand, so that it never waits for us
+_AHEAD = 1  # units that lie ready for a worker, so that it never waits for us
 
 U = TypeVar("U")
 Emit = Callable[[Any], None]
-Worker = Callable[[U], None]
+Worker = Callable[[Iterator[U]], None]
 MakeWorker = Callable[[Emit], AbstractContextManager[Worker[U]]]
 
 
@@ -77,15 +79,18 @@ def in_threads(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterator[
     def emit(value: Any) -> None:
         said.put(("say", value))
 
+    def handed_out() -> Iterator[U]:
+        while not stopped.is_set():
+            with guard:
+                unit = next(rest, None)
+            if unit is None:
+                return
+            yield unit
+
     def run() -> None:
         try:
             with make(emit) as work:
-                while not stopped.is_set():
-                    with guard:
-                        unit = next(rest, None)
-                    if unit is None:
-                        break
-                    work(unit)
+                work(handed_out())
             said.put(("end", None))
         except BaseException as error:
             said.put(("raise", error))
@@ -135,9 +140,7 @@ def _child(
         for other in others:
             other.close()
         with make(lambda value: pipe.send(("say", value))) as work:
-            while (unit := pipe.recv()) is not None:
-                work(unit)
-                pipe.send(("next", None))
+            work(_handed_out(pipe))
         pipe.send(("end", None))
         status = 0
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -147,6 +150,18 @@ def _child(
             pipe.send(("raise", _portable(error)))
     finally:
         os._exit(status)
+
+
+def _handed_out(pipe: "Connection[Any, Any]") -> Iterator[Any]:
+    while True:
+        try:
+            unit = pipe.recv()
+            if unit is None:
+                return
+            pipe.send(("next", None))
+        except OSError:
+            raise EOFError from None  # not to be taken for what ails a file
+        yield unit
 
 
 def _portable(error: BaseException) -> BaseException:

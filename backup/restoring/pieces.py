@@ -17,11 +17,7 @@ from backup.format.manifest import BlobRef, Entry
 from backup.restoring.folders import open_folder
 
 SPLIT_BYTES = 64 * 1024 * 1024
-# Small enough for every lane to have some, and no smaller: what a lane reads ahead runs dry where
-# a piece ends.
-_LEAST_BYTES = 16 * 1024 * 1024
-_MOST_BYTES = 64 * 1024 * 1024
-_PIECES = 8
+_PIECE_BYTES = 16 * 1024 * 1024  # little, so that all lanes end at about the same time
 
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -48,13 +44,12 @@ def is_split(entry: Entry) -> bool:
 def pieces_of(entry: Entry, refs: Iterator[BlobRef]) -> Iterator[Piece]:
     """Cut a file's references; what they do not come to, or go beyond, is for who writes them."""
     bare = replace(entry, blobs=(), lists=())
-    size = max(_LEAST_BYTES, min(_MOST_BYTES, entry.size // _PIECES))
     start = end = 0
     taken: list[BlobRef] = []
     for ref in refs:
         taken.append(ref)
         end += ref.length
-        if end - start >= size:
+        if end - start >= _PIECE_BYTES:
             yield Piece(entry=bare, start=start, refs=taken)
             start, taken = end, []
     if taken:

@@ -200,7 +200,7 @@ class Restore:
         reports: list[Report] = []
         with self._lane(target, reports.append) as lane:
             for unit in units:
-                lane.work(unit)
+                lane.work(iter((unit,)))
                 yield from reports
                 reports.clear()
 

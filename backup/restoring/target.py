@@ -22,7 +22,7 @@ from backup.reading.blob_reader import Raw
 from backup.records import Problem
 from backup.restoring.attributes import Attributes
 from backup.restoring.extents import Extents
-from backup.restoring.folders import FOLDER_FLAGS, open_folder, write_all_at, write_at
+from backup.restoring.folders import FOLDER_FLAGS, open_folder, reserve, write_all_at, write_at
 from backup.restoring.open_path import OpenPath
 from backup.restoring.proof import Proof
 from backup.restoring.straight import WORTHWHILE_BYTES, Straight
@@ -242,6 +242,7 @@ class TreeWriter:
         file, self._file = self._file, None
         if file is None:
             return False
+        reserve(file.descriptor, file.entry.size)
         os.close(file.descriptor)
         self._path.put_off()
         return True

@@ -25,8 +25,7 @@ BLOCK = 4096
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "SPLIT_BYTES", 1000 * KIB)
-    monkeypatch.setattr(pieces, "_LEAST_BYTES", 300 * KIB)
-    monkeypatch.setattr(pieces, "_MOST_BYTES", 300 * KIB)
+    monkeypatch.setattr(pieces, "_PIECE_BYTES", 300 * KIB)
     monkeypatch.setattr(lane, "_REPORT_SECONDS", 0)  # within a piece, too
 
 
