@@ -28,6 +28,7 @@ from standfast.errors import StandfastError, Unavailable
 
 _SERVER = (sys.executable, "-m", "prefect", "server", "start")
 _HOST = "127.0.0.1"
+_HOME = b"PREFECT_HOME="
 _NOTE = "server.json"
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
@@ -97,7 +98,7 @@ def _noted(home: Path) -> PrefectServer | None:
         server = PrefectServer(url=str(note["url"]), pid=int(note["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return server if _is_prefect(server.pid) else None
+    return server if _is_at_home(server.pid, home) else None
 
 
 def start(
@@ -174,10 +175,12 @@ def _is_there(pid: int) -> bool:
     return True
 
 
-def _is_prefect(pid: int) -> bool:
-    """Guard against a process number that was used again since."""
+def _is_at_home(pid: int, home: Path) -> bool:
+    """Guard against a process number that was used again since, also by another Prefect."""
     try:
-        return b"prefect" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        homes = [one for one in variables if one.startswith(_HOME)]
+        return any(os.path.samefile(one.removeprefix(_HOME), home) for one in homes)  # noqa: PTH121 - bytes
     except OSError:
         return False
 

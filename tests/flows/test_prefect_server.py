@@ -67,7 +67,9 @@ def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
 
 def test_a_server_of_before_that_hangs_is_ended_before_another_starts(tmp_path: Path) -> None:
     earlier = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(600)", "prefect"], start_new_session=True
+        [sys.executable, "-c", "import time; time.sleep(600)"],
+        env={"PREFECT_HOME": str(tmp_path)},
+        start_new_session=True,
     )
     note = {"url": f"http://127.0.0.1:{free_port()}/api", "pid": earlier.pid}
     (tmp_path / "server.json").write_text(json.dumps(note))
