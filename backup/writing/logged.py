@@ -29,6 +29,7 @@ class PackRow:
     name: bytes
     size: int
     held: int  # bytes of the blobs in it, before compression
+    blobs: int  # that were whole with it
     sequence: int | None
     ordinal: int | None
 

@@ -53,10 +53,16 @@ class SendLog(LogDatabase):
         self.warnings = list(warnings)
         self._packs = {
             number: PackRow(
-                number=number, name=name, size=size, held=held, sequence=sequence, ordinal=ordinal
+                number=number,
+                name=name,
+                size=size,
+                held=held,
+                blobs=blobs,
+                sequence=sequence,
+                ordinal=ordinal,
             )
-            for number, name, size, held, sequence, ordinal in self._rows(
-                "SELECT number, name, size, held, sequence, ordinal FROM pack"
+            for number, name, size, held, blobs, sequence, ordinal in self._rows(
+                "SELECT number, name, size, held, blobs, sequence, ordinal FROM pack"
             )
         }
         self._sound: dict[int, PackRow] = {}  # forgotten only so that they come free
@@ -105,7 +111,7 @@ class SendLog(LogDatabase):
                 "INSERT INTO pack (number, name, size, blobs, set_name) VALUES (?, ?, ?, ?, ?)",
                 (number, name, size, len(blobs), set_name),
             )
-            place_index.add(database, blobs, lambda pack: pack == number or pack in self._packs)
+            place_index.add(database, blobs, lambda pack: pack == number or self._is_built_on(pack))
             database.executemany(
                 "UPDATE pack SET held = held + ? WHERE number = ?",
                 ((length, pack) for pack, length in held.items()),
@@ -113,7 +119,13 @@ class SendLog(LogDatabase):
         if self._ids is not None:
             self._ids.update(b.id for b in blobs)
         self._packs[number] = PackRow(
-            number=number, name=name, size=size, held=0, sequence=None, ordinal=None
+            number=number,
+            name=name,
+            size=size,
+            held=0,
+            blobs=len(blobs),
+            sequence=None,
+            ordinal=None,
         )
         for pack, length in held.items():
             row = self._packs.get(pack)
@@ -139,11 +151,12 @@ class SendLog(LogDatabase):
         if found:
             with self._change() as database:
                 database.executemany(
-                    "INSERT INTO pack (number, name, size, held, set_name, sequence, ordinal)"
-                    " VALUES (?, ?, ?, ?, '', ?, ?)",
+                    "INSERT INTO pack"
+                    " (number, name, size, held, blobs, set_name, sequence, ordinal)"
+                    " VALUES (?, ?, ?, ?, ?, '', ?, ?)",
                     (
-                        (row.number, row.name, row.size, row.held, row.sequence, row.ordinal)
-                        for row in found.values()
+                        (r.number, r.name, r.size, r.held, r.blobs, r.sequence, r.ordinal)
+                        for r in found.values()
                     ),
                 )
             self._packs.update(found)
@@ -398,7 +411,7 @@ class SendLog(LogDatabase):
         )
         self._drop_packs(database, [number for (number,) in dead])
         (blobs,) = database.execute("SELECT COALESCE(SUM(blobs), 0) FROM pack").fetchone()
-        place_index.tidy(database, blobs, self._packs.__contains__)
+        place_index.tidy(database, blobs, self._is_built_on)
 
     def _drop_packs(self, database: sqlite3.Connection, numbers: list[int]) -> None:
         rows = [(number,) for number in numbers]

@@ -32,8 +32,8 @@ _NO_SUCH = "ResourceNotFoundException"
 _LONGEST_NAME = 100
 _PAGE = 100
 _NOT_AS_LOCKED = (
-    "its profiles are neither those of the lock nor those before: somebody gave it others since; "
-    "ask them, and give the profiles that it should have by hand"
+    "its profiles are neither those of the lock nor those before: somebody gave it others since, "
+    "or the configuration has other profiles for a lock now; give it those it should have by hand"
 )
 
 

@@ -5,8 +5,8 @@ Rules
   approvals verify.
 - No unlock while another open incident holds the account, whatever was known when it was planned;
   no lock while an unlock of the account may still land.
-- Steps first, then the effects of one: a claim costs the same however many effects and steps there
-  are, whatever the database knows of them, and takes no effect that it does not carry.
+- Steps first, then the effects of one: a claim costs the same however many effects are due in how
+  many steps, whatever the database knows of them, and takes no effect that it does not carry.
 """
 
 from collections.abc import Sequence

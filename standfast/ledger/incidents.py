@@ -135,7 +135,9 @@ class Incidents:
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
             write.alone()  # two at once: one opens, the other joins or gets the next id
-            if message is not None and (earlier := trigger_messages.find(write, message)):
+            if message is not None and (
+                earlier := trigger_messages.find(write.connection, message)
+            ):
                 return earlier, True
             if trigger is not None and (
                 known := repeated(self._core, write.connection, trigger, scenario, mode, inputs)

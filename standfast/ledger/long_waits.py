@@ -35,7 +35,8 @@ def said_when_long(path: str, *lock_files: str) -> Iterator[None]:
 def say(path: str, *lock_files: str) -> None:
     """Say that the ledger at `path` is waited for, and for whom."""
     holders = holders_of(*lock_files)
-    if holders == {os.getpid()}:
+    others = holders - {os.getpid()}
+    if holders and not others:
         return  # another thread here, which ends by itself
     with _guard:
         now = time.monotonic()
@@ -44,7 +45,7 @@ def say(path: str, *lock_files: str) -> None:
         _said_at[path] = now
     import logging  # a backup that waits for nobody needs none
 
-    logging.getLogger("standfast.ledger").warning("%s", _told(path, holders, lock_files[0]))
+    logging.getLogger("standfast.ledger").warning("%s", _told(path, others, lock_files[0]))
 
 
 def holders_of(*lock_files: str) -> set[int]:

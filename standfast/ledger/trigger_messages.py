@@ -10,7 +10,7 @@ Rules
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from standfast.ledger.core import Core
 from standfast.ledger.tables import incident, trigger_message
@@ -25,9 +25,9 @@ class TriggerMessage:
     handle: str
 
 
-def find(write: Write, message: TriggerMessage) -> str:
+def find(connection: Connection, message: TriggerMessage) -> str:
     """Give the incident that this message came to before; empty when it is new."""
-    known = write.connection.scalar(
+    known = connection.scalar(
         select(trigger_message.c.incident).where(
             trigger_message.c.source == message.source,
             trigger_message.c.message == message.handle,
@@ -55,6 +55,11 @@ class Triggers:
     def __init__(self, core: Core) -> None:
         self._core = core
 
+    def incident_of(self, message: TriggerMessage) -> str:
+        """Give the incident that this message came to before; empty when it is new."""
+        with self._core.reading() as connection:
+            return find(connection, message)
+
     def resolved(self, trigger: str, message: TriggerMessage, actor: str, now: datetime) -> str:
         """Note in the incident that a trigger opened that it is over; give its id.
 
@@ -62,7 +67,7 @@ class Triggers:
         """
         with self._core.write(actor=actor, subject="", action="trigger.resolved", now=now) as write:
             write.alone()
-            if earlier := find(write, message):
+            if earlier := find(write.connection, message):
                 return earlier
             found = write.connection.scalar(
                 select(incident.c.id).where(

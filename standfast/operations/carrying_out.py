@@ -4,8 +4,8 @@ Rules
 - A plan is named by the digest of the playbook, as it would be carried out now, and of what it was
   given. When a trigger joins and brings accounts, or the playbook's file is edited, it is another
   plan: who read the one before has not seen that.
-- Such a plan is carried out only with the digest that it has now. Any other is what it was when it
-  was opened, and needs none.
+- Such a plan is carried out only with the digest that it has now, also when somebody closed it.
+  Any other is what it was when it was opened, and needs none.
 - What joins while a plan is being carried out is not lost: the plan then stays open with it.
 - Doing it again gives the incident that it gave before.
 """
@@ -32,8 +32,8 @@ class PlanShown:
     digest: str
     joined: int  # how many further messages brought it accounts
     given: Mapping[str, int]  # by input: how many accounts, or 1
-    is_open: bool
     scenario: str
+    playbook: str  # its text
     is_edited: bool  # the playbook's file is not as it was when the plan was made
 
 
@@ -54,29 +54,40 @@ def carry_out(place: Place, plan_id: str, opened_by: str | None, *, as_shown: st
     what is no plan.
     """
     plan = _plan(place, plan_id)
-    now = _shown(place, plan)
-    if as_shown and not now.digest.startswith(as_shown.lower()):
-        raise ShowAnew(f"{plan_id} is not the plan that was shown any more; nothing was done")
-    if plan.joined and plan.is_open and not as_shown:
-        raise ShowAnew(f"{plan_id} was added to since it was opened; nothing was done")
-    if now.is_edited and plan.is_open and not as_shown:
-        raise ShowAnew(
-            f"the playbook of {plan_id} was edited since it was opened; nothing was done"
-        )
     planned = _digest(plan, plan.playbook)  # by what was planned: typed again, it opens no other
     handle = place.ledger.vault.handle(INSTALLATION, f"carry-out {plan_id} {planned}")
-    opened = open_incident(
-        place,
-        plan.scenario,
-        inputs_again(plan),
-        mode=Mode.LIVE,
-        opened_by=opened_by,
-        message=TriggerMessage(source="carry-out", handle=handle),
-    )
+    message = TriggerMessage(source="carry-out", handle=handle)
+    if earlier := place.ledger.triggers.incident_of(message):
+        opened = Opened(incident=earlier, has_joined=True)
+    else:
+        now = _shown(place, plan)
+        _refuse_unseen(plan, now, as_shown)
+        opened = open_incident(
+            place,
+            plan.scenario,
+            inputs_again(plan),
+            mode=Mode.LIVE,
+            opened_by=opened_by,
+            message=message,
+            as_read=now.playbook,
+        )
     _take_facts(place, plan_id, opened.incident)
     if plan.is_open:
         _close(place, plan)
     return opened
+
+
+def _refuse_unseen(plan: IncidentRow, now: PlanShown, as_shown: str) -> None:
+    if as_shown:
+        if not now.digest.startswith(as_shown.lower()):
+            raise ShowAnew(f"{plan.id} is not the plan that was shown any more; nothing was done")
+        return
+    if plan.joined:
+        raise ShowAnew(f"{plan.id} was added to since it was opened; nothing was done")
+    if now.is_edited:
+        raise ShowAnew(
+            f"the playbook of {plan.id} was edited since it was opened; nothing was done"
+        )
 
 
 def _close(place: Place, plan: IncidentRow) -> None:
@@ -97,7 +108,7 @@ def _plan(place: Place, plan_id: str) -> IncidentRow:
 
 
 def _shown(place: Place, plan: IncidentRow) -> PlanShown:
-    playbook = playbooks.find(place.config, plan.scenario).source if plan.is_open else plan.playbook
+    playbook = playbooks.find(place.config, plan.scenario).source
     return PlanShown(
         incident=plan.id,
         digest=_digest(plan, playbook),
@@ -107,8 +118,8 @@ def _shown(place: Place, plan: IncidentRow) -> PlanShown:
             for name, value in plan.inputs.items()
             if value is not None
         },
-        is_open=plan.is_open,
         scenario=plan.scenario,
+        playbook=playbook,
         is_edited=playbook != plan.playbook,
     )
 

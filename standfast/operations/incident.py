@@ -73,14 +73,21 @@ def open_incident(
     opened_by: str | None = None,
     trigger: str | None = None,
     message: TriggerMessage | None = None,
+    as_read: str | None = None,
 ) -> Opened:
     """Commit an incident to the ledger; nothing outside is touched.
 
     `opened_by` is the name of a person who signed in; without one the operating system's user is
     noted, and every step that asks for approval asks for one more. A `message` is committed with
-    it, and gives the same incident whenever it comes again.
+    it, and gives the same incident whenever it comes again. Refused where the playbook's text is
+    not `as_read`, when that is given.
     """
     playbook = playbooks.find(place.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
+    if as_read not in (None, playbook.source):
+        raise Refused(
+            f"the playbook {scenario} was edited at this moment; nothing was done; run the same "
+            "command again"
+        )
     typed = load_inputs(playbook, inputs)
     incident_id, has_joined = place.ledger.incidents.open(
         scenario=scenario,

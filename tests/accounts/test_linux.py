@@ -50,6 +50,7 @@ sys.stdin.read()
 
 
 _AS = 'exec setpriv --reuid "$1" --regid "$1" --clear-groups sh -c "echo ready; read -r _"'
+_APART_AS = _AS.replace(" sh -c", " unshare --user sh -c")  # as a container without root does
 
 
 @contextmanager
@@ -310,11 +311,15 @@ def test_a_logind_that_does_not_answer_keeps_no_process_alive(
 def test_processes_under_ids_that_are_lent_to_the_account_are_ended_and_counted(
     house: LinuxHouse, alice: str
 ) -> None:
-    """As those of a container without root; one of an id that is somebody's is theirs."""
-    mine, bobs, bob = "3000001", "3000002", f"bob-{uuid.uuid4().hex[:8]}"
+    """As those of a container without root; others there are somebody's, whoever can tell whose."""
+    mine, bobs, unknown, bob = "3000001", "3000002", "3000003", f"bob-{uuid.uuid4().hex[:8]}"
     house.host.run("sh", "-c", f"echo '{alice}:3000000:65536' >> /etc/subuid")
     house.host.run("useradd", "-M", "-u", bobs, bob)
-    with standing_by(house.host, _AS, bobs), standing_by(house.host, _AS, mine):
+    with (
+        standing_by(house.host, _APART_AS, bobs),
+        standing_by(house.host, _AS, unknown),
+        standing_by(house.host, _APART_AS, mine),
+    ):
         assert house.observe(alice).live_sessions == 1
         house.set_enabled(alice, False)
         assert house.prove(alice).state is EffectState.FAILED
@@ -323,6 +328,7 @@ def test_processes_under_ids_that_are_lent_to_the_account_are_ended_and_counted(
         assert house.prove(alice).proof is Proof.SESSIONS_GONE
         assert house.host.run("ps", "-o", "pid=", "-u", mine, may_fail=True) == ""
         assert house.host.run("ps", "-o", "pid=", "-u", bobs)
+        assert house.host.run("ps", "-o", "pid=", "-u", unknown)
 
 
 def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(

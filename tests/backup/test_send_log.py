@@ -275,3 +275,21 @@ def test_an_error_that_is_no_damage_puts_nothing_aside(tmp_path: Path) -> None:
     with pytest.raises(NotWritable), open_send_log(tmp_path / "log", BINDING):
         raise NotWritable("the disk is full") from sqlite3.OperationalError("disk is full")
     assert not (tmp_path / "log.put-aside").exists()
+
+
+def test_a_pack_that_was_recalled_is_not_built_on_and_counts_as_it_did(tmp_path: Path) -> None:
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        old = acknowledge(log, place(1, "aa"), place(1, "bb"))
+        log.forget_packs([old], are_sound=True)
+        new = acknowledge(log, place(2, "aa"))
+        assert log.recall_packs([old])
+        assert log.find("aa" * 32) == place(new, "aa")
+        assert log.find("bb" * 32) is None
+        for number in range(8):  # which merges what there is
+            acknowledge(log, place(3 + number, f"{number:02}"))
+        assert log.find("aa" * 32) == place(new, "aa")
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        row = log.pack(old)
+        assert row is not None
+        assert row.blobs == 2
+        assert log.find("aa" * 32) == place(new, "aa")

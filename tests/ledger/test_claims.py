@@ -12,7 +12,9 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from standfast.errors import Refused, Unavailable
 from standfast.ledger import Ledger
+from standfast.ledger.database import wait_for_turn
 from standfast.ledger.effects import Batch
+from standfast.ledger.sqlite_file import in_line
 from standfast.ledger.tables import effect
 from standfast.records import EffectState, Limits, Mode, StepState
 from tests.ledger.place import NOW, Place
@@ -190,12 +192,24 @@ def test_a_stop_that_has_committed_is_seen_by_every_later_claim(ledger: Ledger) 
     assert claim(ledger, incident_id, who) is not None
 
 
-def test_a_stop_waits_in_line_and_is_not_overtaken_without_end(ledger: Ledger) -> None:
+def test_a_stop_waits_in_line_and_is_not_overtaken_without_end(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, *(f"a{number:04}" for number in range(2000))))
     who = runner(ledger, incident_id)
     claimed: SimpleQueue[Batch] = SimpleQueue()
     is_going = threading.Event()
+    stopper = threading.get_ident()
+    before: list[int] = []
+
+    def noted(wait: Callable[..., Any]) -> Callable[..., Any]:
+        def waiting(*words: Any, **more: Any) -> Any:
+            if threading.get_ident() == stopper:
+                before.append(claimed.qsize())
+            return wait(*words, **more)
+
+        return waiting
 
     def work() -> None:
         while batch := claim(ledger, incident_id, who, limits=Limits(batch=1)):
@@ -206,12 +220,15 @@ def test_a_stop_waits_in_line_and_is_not_overtaken_without_end(ledger: Ledger) -
     for thread in threads:
         thread.start()
     assert is_going.wait(timeout=20)
-    before = claimed.qsize()
-    ledger.incidents.set_halted(incident_id, True, "olga", NOW)
+    with monkeypatch.context() as patch:  # where it waits, on SQLite and on PostgreSQL
+        patch.setattr("standfast.ledger.database.in_line", noted(in_line))
+        patch.setattr("standfast.ledger.incidents.wait_for_turn", noted(wait_for_turn))
+        ledger.incidents.set_halted(incident_id, True, "olga", NOW)
     for thread in threads:
         thread.join()
-    # Each worker may be ahead of it in line, some of them more than once; not all that is planned.
-    assert claimed.qsize() - before < 1000
+    # Each worker may be ahead of it: eight, and more where the machine has other work before it
+    # stands in line. Without a line it is all that is planned.
+    assert claimed.qsize() - before[0] < 500
 
 
 def test_nothing_is_claimed_of_a_closed_incident(ledger: Ledger) -> None:

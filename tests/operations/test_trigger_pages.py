@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from standfast.config.schema import PlaybooksConfig
-from standfast.errors import UsageError
+from standfast.errors import Refused, UsageError
 from standfast.operations import carrying_out, trigger_pages
 from standfast.operations.carrying_out import ShowAnew, carry_out, shown
 from standfast.operations.incident import close, open_incident
@@ -204,15 +204,49 @@ def test_a_plan_that_was_joined_since_is_carried_out_only_as_it_is_now(place: Pl
     assert not place.ledger.incidents.get(plan).is_open
 
 
+def with_its_own_playbook(place: Place, folder: Path) -> tuple[Place, Path, str]:
+    """The place, its file, and what stands in it."""
+    file = folder / "lock.yaml"
+    folder.mkdir()
+    planned = (SHIPPED / file.name).read_text()
+    file.write_text(planned)
+    own = PlaybooksConfig(folder=folder)
+    return replace(place, config=place.config.replaced(playbooks=own)), file, planned
+
+
+def test_a_plan_that_was_closed_is_carried_out_only_as_it_is_now_as_well(
+    place: Place, tmp_path: Path
+) -> None:
+    place, file, planned = with_its_own_playbook(place, tmp_path / "own")
+    plan = opened(place, "agent01")
+    close(place, plan)
+    file.write_text(f"{planned}  wipe: {{title: Wipe it, manual: Wipe it.}}\n")
+    with pytest.raises(ShowAnew, match="was edited since"):
+        carry_out(place, plan, "dana")
+    file.write_text(planned)
+    assert carry_out(place, plan, "dana").incident != plan
+
+
+def test_a_playbook_that_is_edited_while_its_plan_is_carried_out_is_not_carried_out(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, file, planned = with_its_own_playbook(place, tmp_path / "own")
+    plan = opened(place, "agent01")
+
+    def open_late(*words: Any, **more: Any) -> Any:
+        file.write_text(f"{planned}  wipe: {{title: Wipe it, manual: Wipe it.}}\n")
+        return open_incident(*words, **more)
+
+    monkeypatch.setattr(carrying_out, "open_incident", open_late)
+    with pytest.raises(Refused, match="edited at this moment"):
+        carry_out(place, plan, "dana")
+    assert [row.id for row in place.ledger.incidents.all()] == [plan]
+
+
 def test_a_plan_whose_playbook_was_edited_since_is_carried_out_only_as_it_is_now(
     place: Place, tmp_path: Path
 ) -> None:
-    file = tmp_path / "own" / "lock.yaml"
-    file.parent.mkdir()
-    planned = (SHIPPED / file.name).read_text()
-    file.write_text(planned)
-    own = PlaybooksConfig(folder=file.parent)
-    place = replace(place, config=place.config.replaced(playbooks=own))
+    place, file, planned = with_its_own_playbook(place, tmp_path / "own")
     plan = opened(place, "agent01")
     before = shown(place, plan).digest
     file.write_text(f"{planned}  wipe: {{title: Wipe it, manual: Wipe it.}}\n")
@@ -221,8 +255,10 @@ def test_a_plan_whose_playbook_was_edited_since_is_carried_out_only_as_it_is_now
     with pytest.raises(ShowAnew, match="not the plan that was shown"):
         carry_out(place, plan, "dana", as_shown=before)
     assert [row.id for row in place.ledger.incidents.all()] == [plan]
-    live = carry_out(place, plan, "dana", as_shown=shown(place, plan).digest).incident
+    now = shown(place, plan).digest
+    live = carry_out(place, plan, "dana", as_shown=now).incident
     assert "Wipe it" in place.ledger.incidents.get(live).playbook
+    assert carry_out(place, plan, "dana", as_shown=now).incident == live, "typed again"
     file.write_text(planned)
     assert carry_out(place, plan, "dana").incident == live
 
