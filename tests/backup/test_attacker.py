@@ -7,9 +7,7 @@
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +32,7 @@ from backup.records import Head
 from backup.stores.s3 import open_s3
 from backup.trust import load_trust
 from backup.verify import verify
+from tests.backup.poison import poison
 from tests.backup.s3_options import options
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore, new_site
 from tests.backup.trees import describe, plain_tree
@@ -358,9 +357,7 @@ def test_a_custodian_that_the_host_inserts_opens_nothing_and_is_named(
 def test_a_poisoned_send_log_spoils_later_points_only_and_the_keyed_check_names_them(
     folder: Captured, tmp_path: Path
 ) -> None:
-    with closing(sqlite3.connect(folder.site.send_log)) as log, log:
-        log.execute("UPDATE blob SET inner = inner + 1 WHERE length > 100 AND inner > 0")
-        log.execute("DELETE FROM page")
+    poison(folder.site.send_log)
     folder.site.back_up(folder.source)
     assert folder.named(keyed=True)
     folder.assert_every_earlier_point_comes_back(tmp_path)
