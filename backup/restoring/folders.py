@@ -1,6 +1,5 @@
 """Going to a path below an open folder, step by step and without following a symbolic link."""
 
-import ctypes
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -52,6 +51,8 @@ def reserve(descriptor: int, size: int) -> None:
 
     Else it looks for each block of each write: a quarter of what writing takes.
     """
+    import ctypes  # only files of many pieces need it
+
     with suppress(AttributeError):  # another C library
         fallocate = ctypes.CDLL(None).fallocate64
         fallocate(descriptor, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))

@@ -2,7 +2,7 @@
 
 - A pack brings one run. Eight runs of a level are merged into one of the next, so a blob is written
   as often as there are levels, always in order, and looked for in a few runs.
-- A row of a tree for each blob would take thirty times as long, and more the more there are: ids
+- A row of a tree for each blob would take four times as long, and more the more there are: ids
   are random, so each pack would touch every page of the tree.
 - A record counts while its packs are known. Those of packs that are gone stay until their run is
   merged, which happens at once when they are the greater part.

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
-    and_,
     bindparam,
     exists,
     or_,
@@ -37,7 +36,9 @@ from standfast.ledger.effect_rules import (
     PAGE,
     UNDO_VERBS,
     holders_of,
+    is_of_step,
     may_run,
+    with_step,
 )
 from standfast.ledger.effects import Lane, seal_reason
 from standfast.ledger.tables import attempt, effect, incident, step
@@ -100,7 +101,7 @@ def _steps(needs_prior: bool) -> Select[Any]:
     """Give the steps of which something is due, in order."""
     # Not EXISTS, of which PostgreSQL makes a join: one that passes every effect at every step, when
     # it was not yet told how many there are.
-    due = select(effect.c.position).where(*_is_of_step(), *_is_due(needs_prior)).limit(1)
+    due = select(effect.c.position).where(is_of_step(), *_is_due(needs_prior)).limit(1)
     return (
         select(step.c.name, step.c.round)
         .where(step.c.incident == bindparam("incident"), due.scalar_subquery().is_not(None))
@@ -113,7 +114,7 @@ def _effects(needs_prior: bool) -> Select[Any]:
     """Give, locked, what is due of one step and nobody has locked, in order."""
     return (
         select(effect)
-        .join(step, and_(*_is_of_step()))
+        .select_from(with_step())
         .where(
             effect.c.step == bindparam("step"),
             effect.c.round == bindparam("round"),
@@ -123,14 +124,6 @@ def _effects(needs_prior: bool) -> Select[Any]:
         .limit(bindparam("most", type_=Integer))
         .with_for_update(skip_locked=True, of=effect)
     )
-
-
-def _is_of_step() -> list[ColumnElement[bool]]:
-    return [
-        step.c.incident == effect.c.incident,
-        step.c.name == effect.c.step,
-        step.c.round == effect.c.round,
-    ]
 
 
 def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:

@@ -8,7 +8,17 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, and_, case, exists, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from standfast.ledger.tables import effect, incident, step
 from standfast.records import StepState
@@ -54,15 +64,17 @@ def holders_of(connection: Connection, incident_id: str, handles: Sequence[str])
     return {row.handle: row.incident for row in connection.execute(statement)}
 
 
-def with_step() -> Any:
-    return effect.join(
-        step,
-        and_(
-            step.c.incident == effect.c.incident,
-            step.c.name == effect.c.step,
-            step.c.round == effect.c.round,
-        ),
+def is_of_step() -> ColumnElement[bool]:
+    """Is the effect one of the step?"""
+    return and_(
+        step.c.incident == effect.c.incident,
+        step.c.name == effect.c.step,
+        step.c.round == effect.c.round,
     )
+
+
+def with_step() -> Any:
+    return effect.join(step, is_of_step())
 
 
 def is_begun() -> Any:
@@ -75,12 +87,7 @@ def is_begun() -> Any:
 
 def only_in_doubt() -> Any:
     """Of a step: is all that is not at its end unknown, and something is?"""
-    of_step = and_(
-        effect.c.incident == step.c.incident,
-        effect.c.step == step.c.name,
-        effect.c.round == step.c.round,
-        effect.c.verb != PAGE,
-    )
+    of_step = and_(is_of_step(), effect.c.verb != PAGE)
     moving = effect.c.state.in_(("planned", "submitting"))
     unknown = effect.c.state == "unknown"
     return and_(exists().where(of_step, unknown), ~exists().where(of_step, moving))

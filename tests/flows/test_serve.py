@@ -36,6 +36,7 @@ from tests.flows.places import (
     serving,
     ways,
 )
+from tests.operations.alarmed import MAIL
 from tests.operations.backup_place import place_at
 from tests.operations.places import enrol_people
 from tests.operations.test_backups import damage_a_pack
@@ -223,16 +224,6 @@ def test_an_idle_loop_writes_nothing_and_reads_one_row_a_tick(
     (only,) = asked
     assert only.startswith("SELECT audit_event.sequence")
     assert "LIMIT" in only
-
-
-MAIL = """
-[senders.mail]
-kind = "smtp"
-host = "127.0.0.1"
-port = {port}
-security = "none"
-sender_address = "backup@example.com"
-"""
 
 
 def test_people_are_told_of_alarms_and_no_incident_waits_for_their_mail(

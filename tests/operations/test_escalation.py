@@ -1,9 +1,8 @@
 """An approval that nobody gives: who is reached next, once each, and it stays open."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -16,22 +15,18 @@ from standfast.people.sign_in import enrol
 from standfast.records import StepState
 from tests.operations.places import PASSPHRASES
 from tests.operations.test_concurrency import at_once
-from tests.operations.twins import TwinPlace, twin_place
+from tests.operations.twins import TwinPlace
 
 STEP = "tell_customers"  # its playbook: duty managers, 15 minutes
 ERIN = "nine cold stones in a row"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
-    """A live place with duty managers (lee, kim), a head of security (erin) and max."""
-    url = "sqlite:///ledger.db"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-    with twin_place(tmp_path, url) as place:
-        newcomer(place, "erin", ["head-of-security"])
-        newcomer(place, "max", [])
-        yield place
+@pytest.fixture
+def place(place: TwinPlace) -> TwinPlace:
+    """The place with duty managers (lee, kim), a head of security (erin) and max."""
+    newcomer(place, "erin", ["head-of-security"])
+    newcomer(place, "max", [])
+    return place
 
 
 @pytest.fixture
