@@ -38,6 +38,7 @@ from standfast.console.due_feed import DueFeed
 from standfast.console.keys import Keys
 from standfast.console.limits import Allowance
 from standfast.console.problems import Problem, as_response, wait_and_try_again
+from standfast.counted import counted
 from standfast.errors import StandfastError, UsageError
 from standfast.operations.incident import Opened
 from standfast.operations.place import Place
@@ -50,6 +51,7 @@ from standfast.operations.triggers import (
     receive,
     resolved,
 )
+from standfast.records import Json
 from standfast.triggers.alertmanager import read_group
 from standfast.triggers.payload import LARGEST_BYTES, read_object
 from standfast.triggers.standard_webhooks import (
@@ -199,15 +201,25 @@ class App:
         if not opened.has_joined:
             self.begin_work(opened.incident)
         log.info("trigger %s: %s", trigger.name, opened.incident)
-        return JSONResponse(
-            {
-                "incident": opened.incident,
-                "has_joined": opened.has_joined,
-                "mode": trigger.mode.value,
-            },
-            status_code=HTTPStatus.ACCEPTED,
-            headers=_NO_STORE,
-        )
+        told: dict[str, Json] = {
+            "incident": opened.incident,
+            "has_joined": opened.has_joined,
+            "mode": trigger.mode.value,
+        }
+        if opened.lacking:
+            log.warning(
+                "trigger %s: %s what triggers.%s.inputs reads, so nobody is in it for them; look "
+                "at them where they come from",
+                trigger.name,
+                counted(
+                    opened.lacking,
+                    f"item of a message to {opened.incident} lacks",
+                    f"items of a message to {opened.incident} lack",
+                ),
+                trigger.name,
+            )
+            told["lacking"] = opened.lacking
+        return JSONResponse(told, status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
 
     def _is_known(self, trigger: AlertTrigger, request: Request) -> bool:
         """Has it the token, or the certificate that a trusted proxy has verified?"""

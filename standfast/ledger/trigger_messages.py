@@ -23,6 +23,7 @@ class TriggerMessage:
 
     source: str
     handle: str
+    lacking: int = 0  # of its lists, the items that no input could be read from: nobody is in them
 
 
 def find(connection: Connection, message: TriggerMessage) -> str:
@@ -37,7 +38,9 @@ def find(connection: Connection, message: TriggerMessage) -> str:
 
 
 def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
-    """Write a new message down, with the incident that it came to."""
+    """Write a new message down, with the incident that it came to, and say what it lacked."""
+    if message.lacking:
+        write.tell(lacking=message.lacking)
     write.insert(
         trigger_message,
         {

@@ -62,6 +62,7 @@ class Opened:
 
     incident: str
     has_joined: bool  # it was open: the trigger is repeated, or about the same accounts
+    lacking: int = 0  # items of the trigger's message that named nobody
 
 
 def open_incident(
@@ -101,7 +102,8 @@ def open_incident(
         now=place.clock(),
         message=message,
     )
-    return Opened(incident=incident_id, has_joined=has_joined)
+    lacking = 0 if message is None else message.lacking
+    return Opened(incident=incident_id, has_joined=has_joined, lacking=lacking)
 
 
 def stop(place: Place, incident_id: str) -> None:

@@ -11,6 +11,8 @@ Rules
 - Whoever triggers is nobody who signed in: each approval asks for one person more.
 - What a message lacks is an error with the place's name. An input that the playbook does not need
   is left out instead: an alert without its decoration is still an alert.
+- Where some alerts of a list lack what an input reads, the others are dealt with; how many those
+  were stands in the timeline and in the answer.
 """
 
 from collections.abc import Mapping
@@ -155,7 +157,7 @@ def receive(
             f"trigger {trigger.name}: its playbook cannot be opened ({type(error).__name__}); "
             "`standfast check` says why"
         ) from None
-    inputs = _inputs(playbook, trigger, payload)
+    inputs, lacking = _inputs(playbook, trigger, payload)
     about = _about(trigger, payload) or key or digest(dict(inputs))
     return open_incident(
         replace(place, actor=trigger.actor),
@@ -163,7 +165,7 @@ def receive(
         inputs,
         mode=trigger.mode,
         trigger=_key(place, trigger, about),
-        message=_message(place, trigger, message_id),
+        message=replace(_message(place, trigger, message_id), lacking=lacking),
     )
 
 
@@ -238,18 +240,21 @@ def _expression(key: str, text: str) -> Expression:
 
 def _inputs(
     playbook: Playbook, trigger: Trigger, payload: Mapping[str, object]
-) -> dict[str, str | list[str]]:
+) -> tuple[dict[str, str | list[str]], int]:
+    """Give the inputs, and how many items of a list had nothing for one of them."""
     needed = {given.name for given in playbook.inputs if given.required}
     found: dict[str, str | list[str]] = {}
+    lacking = 0
     for name, expression in trigger.inputs.items():
         try:
             found[name] = expression.read(payload)
+            lacking = max(lacking, expression.lacking(payload))
         except Missing as error:
             if name in needed:
                 raise UsageError(f"input `{name}`: {error}") from None
         except ValueError as error:
             raise UsageError(f"input `{name}`: {error}") from None
-    return found
+    return found, lacking
 
 
 def _about(trigger: Trigger, payload: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ Rules
 - What stands before the first place is the configuration's word: a message cannot choose the
   directory when that names it.
 - A place that is missing is told by its name, and so is one that holds no text; values never are.
+- Of a list, the items that have something are read; how many have nothing, `lacking` counts.
 """
 
 import re
@@ -62,12 +63,22 @@ class Expression:
                 self.parts[self.parts.index(place) :],
             )
         )
-        found = _each(payload, place)
+        found = [value for value in _each(payload, place) if value is not None]
         if not found:
             raise Missing(f"the message has nothing at {_written(place)}")
         if len(found) > MOST_VALUES:
             raise ValueError(f"the message has more than {MOST_VALUES:,} values at that place")
         return [before + _text(value, place) + after for value in found]
+
+    def lacking(self, payload: Mapping[str, object]) -> int:
+        """Count the items of its list that have nothing at its place: `read` passes them over.
+
+        Raises ValueError where there is no list.
+        """
+        if not self.is_each:
+            return 0
+        place = next(part for part in self.parts if not isinstance(part, str))
+        return sum(value is None for value in _each(payload, place))
 
     def _filled(self, payload: Mapping[str, object]) -> str:
         return "".join(
@@ -121,17 +132,19 @@ def _one(payload: object, parts: Sequence[str]) -> object:
 
 
 def _each(payload: object, parts: Sequence[str]) -> list[object]:
-    """Give what stands at the place in each item that has it, in order."""
+    """Give what stands at the place in each item, in order; None where nothing does."""
     before, after = parts[: parts.index(EACH)], parts[parts.index(EACH) + 1 :]
     items = _one(payload, before)
     if not isinstance(items, list):
         raise ValueError(f"the message has no list at {_written(before)}")
-    found = []
+    found: list[object] = []
     for item in items:
         try:
-            found.append(_one(item, after))
+            value = _one(item, after)
         except Missing:
-            continue
+            value = None
+        is_blank = isinstance(value, str) and not value.strip()
+        found.append(None if is_blank else value)
     return found
 
 

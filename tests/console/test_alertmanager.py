@@ -78,13 +78,29 @@ def test_what_is_resolved_before_it_fired_opens_nothing(site: Site) -> None:
     assert site.incidents == []
 
 
-def test_an_alert_without_its_account_is_named_and_one_among_others_is_left_out(
-    site: Site,
+@pytest.mark.parametrize("is_blank", [False, True])
+def test_an_alert_without_its_account_is_named_and_one_among_others_is_counted(
+    site: Site, caplog: pytest.LogCaptureFixture, is_blank: bool
 ) -> None:
     group = copy.deepcopy(GROUP)
-    del group["alerts"][0]["labels"]["account"]
-    case = site.alert(group).json()["incident"]
+    if is_blank:
+        group["alerts"][0]["labels"]["account"] = " "
+    else:
+        del group["alerts"][0]["labels"]["account"]
+    answer = site.alert(group).json()
+    case = answer["incident"]
     assert site.place.ledger.incidents.get(case).inputs["accounts"] == ["agents:c"]
+    assert answer["lacking"] == 1
+    (opened,) = site.place.ledger.timeline(case)
+    assert opened.detail["lacking"] == 1
+    assert f"trigger alerts: 1 item of a message to {case} lacks " in caplog.text
+    more = copy.deepcopy(GROUP["alerts"][0])
+    more |= {"labels": {}, "fingerprint": "more"}
+    joined = site.alert({**group, "alerts": [*group["alerts"], more]}).json()
+    assert (joined["has_joined"], joined["lacking"]) == (True, 2)
+    assert site.place.ledger.timeline(case)[-1].detail["lacking"] == 2
+    assert "lacking" not in site.alert({**GROUP, "groupKey": "whole"}).json()
+    group["alerts"][0]["labels"] = {}
     del group["alerts"][2]["labels"]["account"]
     answer = site.alert({**group, "groupKey": "other"})
     assert answer.status_code == 422
