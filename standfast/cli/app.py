@@ -4,6 +4,7 @@ Rules
 - A StandfastError ends with its own status, a mistyped command with 2, Ctrl-C with 130, anything
   else with 1 and one line; `STANDFAST_DEBUG=1` shows where it came from.
 - With `--json` the error is the one document on standard output.
+- What was done and could not be told ends with 1, never with 0; any other status stays.
 """
 
 import atexit
@@ -12,17 +13,22 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from standfast import __version__
 from standfast.cli.call import Call, take_everywhere
 from standfast.cli.declared import Command, Group
-from standfast.cli.output import print_error, print_json, print_lines
+from standfast.cli.output import drop_rest, lost_answer, print_error, print_json, print_lines
 from standfast.cli.words import find, values_of
 from standfast.errors import ExitStatus, FileInvalid, StandfastError, UsageError
 from standfast.records import Json
 
 INTERRUPTED = 130  # as a shell says it: 128 and the number of SIGINT
 _INTERRUPTED_SAYS = "stopped; what was begun is in the ledger: `standfast status` says how to go on"
+_NOWHERE = (
+    "the folder that this was started in is gone, and relative paths lead nowhere from it: "
+    "change to one that is there (`cd`), then run this again"
+)
 _DEBUG = "STANDFAST_DEBUG"
 _VERSION = "--version"
 
@@ -70,12 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     try:
         status = _run(given)
-        sys.stdout.flush()
+        lost = lost_answer()
     except BrokenPipeError:
-        # Whoever read us has enough; the interpreter's own flush at the end must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_rest(sys.stdout)  # whoever read us has enough
         return ExitStatus.FAILED
-    return status
+    if lost is None:
+        return status
+    print_error(
+        f"the answer could not be written to standard output: {lost}; what was done stands, "
+        "and `standfast status` shows it"
+    )
+    return status or ExitStatus.FAILED
 
 
 def _open_closed_streams() -> None:
@@ -125,6 +136,8 @@ def _run(given: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get(_DEBUG):
             raise
+        if isinstance(error, FileNotFoundError) and not _is_somewhere():
+            return _failed(_NOWHERE, ExitStatus.USAGE, is_json=is_json)
         # Only the class: what a library says may quote a person or a secret.
         return _failed(
             f"unexpected {type(error).__name__}; what was begun is in the ledger. "
@@ -132,6 +145,15 @@ def _run(given: Sequence[str]) -> int:
             ExitStatus.FAILED,
             is_json=is_json,
         )
+
+
+def _is_somewhere() -> bool:
+    """Say whether the folder that this runs in is still there: relative paths start at it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _carried_out(call: Call, words: Sequence[str]) -> ExitStatus:
@@ -156,6 +178,6 @@ def _failed(
     if is_json:
         details: dict[str, Json] = {"problems": problems} if problems is not None else {}
         print_json({"error": message, "exit_status": int(status), **details})
-    else:
+    if not is_json or lost_answer():
         print_error(message)
     return int(status)

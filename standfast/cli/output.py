@@ -7,6 +7,8 @@ Rules
   control characters and marks that do are shown as `?`.
 - Where standard output is no terminal, no line is cut or folded.
 - Tables are laid out here: rich takes a tenth of a second to import, and is kept for progress.
+- A stream that takes no more (its disk is full) does not undo what was done: the rest of the answer
+  is dropped, and `lost_answer` says why, once the command has ended as it would have.
 """
 
 import json
@@ -47,12 +49,13 @@ class Table:
 
 
 Line = str | Table
+_lost: list[str] = []  # why standard output did not take the answer; a process has only one
 Tell = Callable[[str, int, int], None]  # what is being done, how much is done, how much there is
 
 
 def print_json(document: JsonObject) -> None:
     """Print the one document; what is no UTF-8 in a path stays readable as an escape."""
-    _print(json.dumps(document, ensure_ascii=False, indent=2), sys.stdout)
+    _answer(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 def print_lines(lines: Iterable[Line]) -> None:
@@ -61,12 +64,38 @@ def print_lines(lines: Iterable[Line]) -> None:
         if isinstance(line, Table):
             _print_table(line)
         else:
-            _print(_plain(line), sys.stdout)
+            _answer(_plain(line))
 
 
 def print_error(message: str) -> None:
-    """Print why nothing more happens."""
-    _print(_plain(message), sys.stderr)
+    """Print why nothing more happens; where that cannot be told, the exit status says it alone."""
+    try:
+        _print(_plain(message), sys.stderr)
+    except OSError:
+        drop_rest(sys.stderr)
+
+
+def lost_answer() -> str | None:
+    """Write out what was printed; say why standard output did not take it, or None when it did.
+
+    Whoever read us and has enough is a BrokenPipeError, and no answer that was lost.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _lose(error)
+    why = _lost[0] if _lost else None
+    _lost.clear()
+    return why
+
+
+def drop_rest(stream: TextIO) -> None:
+    """Let a stream lead nowhere, so that the interpreter's own flush at the end cannot complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @contextmanager
@@ -114,7 +143,7 @@ def _print_table(table: Table) -> None:
     ]
     for number, row in enumerate([*headings, *rows]):
         for line in _folded(row, widths, table.indent):
-            _print(_styled(line, row, is_heading=number < len(headings)), sys.stdout)
+            _answer(_styled(line, row, is_heading=number < len(headings)))
 
 
 def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]:
@@ -145,6 +174,20 @@ def _styled(line: str, row: Sequence[str], *, is_heading: bool) -> str:
         if word in _COLOURS:
             return line.replace(word, f"\x1b[{_COLOURS[word]}m{word}\x1b[0m", 1)
     return line
+
+
+def _answer(text: str) -> None:
+    try:
+        _print(text, sys.stdout)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _lose(error)
+
+
+def _lose(error: OSError) -> None:
+    _lost.append(error.strerror or type(error).__name__)
+    drop_rest(sys.stdout)
 
 
 def _print(text: str, stream: TextIO) -> None:

@@ -1,10 +1,10 @@
 """`standfast serve`: the warm process that schedules, watches and responds."""
 
 import os
-import sys
 
 from standfast.cli.call import Call
 from standfast.cli.declared import Group, command
+from standfast.cli.output import lost_answer
 from standfast.errors import ExitStatus
 
 
@@ -38,5 +38,5 @@ def serve(call: Call) -> ExitStatus:
         {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
         [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
     )
-    sys.stdout.flush()  # it ends the process itself
+    lost_answer()  # it ends the process itself, and serves also where nobody can be told
     return ExitStatus(serve_until_told(config_file, env=call.env, beside=beside))

@@ -338,18 +338,65 @@ def test_the_version_is_told_by_the_script_and_by_the_module(desk: Desk) -> None
 def test_a_stream_that_is_closed_is_no_accident(
     closed: str, words: str, status: int, says: str, place: Path, desk: Desk
 ) -> None:
-    command = f"exec {sys.executable} -m standfast -c {place}/standfast.toml {words} {closed}"
-    done = subprocess.run(
-        ["/bin/sh", "-c", command],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    done = _at_a_shell(f"{words} {closed}", place)
     assert done.returncode == status, done
     assert says in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "unexpected" not in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("as_json", ["", " --json"])
+def test_an_answer_that_no_disk_takes_undoes_nothing_and_is_told(
+    as_json: str, unbuffered: str, place: Path, desk: Desk
+) -> None:
+    for words, status in (("backup run", 1), ("backup list", 1), ("backup nosuch", 2)):
+        done = _at_a_shell(f"{words}{as_json} >/dev/full", place, PYTHONUNBUFFERED=unbuffered)
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr
+        assert "unexpected" not in done.stderr
+        if status == 1:
+            assert "could not be written to standard output: No space left" in done.stderr
+        else:
+            assert "nosuch" in done.stderr
+    (point,) = desk.json("backup", "list")["points"]
+    assert point["is_complete"]
+    where = ("--to", desk.folder / "back", "--identity", place / "offline/identity.txt")
+    assert desk.run("backup", "restore", "latest", *where).status == 0
+    assert (desk.folder / "back/source/note.txt").read_text() == "a note"
+
+
+def test_an_error_that_can_be_told_nowhere_keeps_its_exit_status(place: Path) -> None:
+    for everywhere in ("2>/dev/full", ">/dev/full 2>/dev/full", "--json >/dev/full 2>/dev/full"):
+        assert _at_a_shell(f"backup nosuch {everywhere}", place).returncode == 2
+    assert _at_a_shell("backup list >/dev/full 2>/dev/full", place).returncode == 1
+
+
+def test_a_folder_that_went_from_under_a_command_is_named(place: Path, desk: Desk) -> None:
+    gone = desk.folder / "gone"
+    for words in ("backup list", "backup run", "status", "check"):
+        gone.mkdir()
+        command = f"cd {gone}; rmdir {gone}; exec {sys.executable} -m standfast"
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{command} -c ../place/standfast.toml {words}"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+        assert done.returncode == 2, done
+        assert "the folder that this was started in is gone" in done.stderr
+        assert "unexpected" not in done.stderr
+
+
+def _at_a_shell(words: str, place: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m standfast -c {place}/standfast.toml {words}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        check=False,
+    )
 
 
 def test_a_key_of_the_ledger_that_cannot_be_read_is_named(place: Path, desk: Desk) -> None:
