@@ -27,6 +27,8 @@ from standfast.records import StepState
 LOCKS = frozenset({"accounts.lock"})
 NEEDS_PRIOR = LOCKS | {"run.command", "http.request", "service.degrade"}
 UNDO_VERBS = frozenset({"accounts.unlock", "run.undo", "http.undo", "service.restore"})
+# A target may be changed by an act that came so far.
+HOLDING = ("done", "submitting", "unknown")
 # Reaching an approver is what a step that waits for approval does.
 PAGE = "people.page"
 # A moment that never comes: of what waits for a person and not for the clock.
@@ -38,9 +40,25 @@ def is_held() -> Any:
     undo = effect.alias("undo")
     return and_(
         effect.c.verb.in_(NEEDS_PRIOR),
-        effect.c.state.in_(("done", "submitting", "unknown")),
+        effect.c.state.in_(HOLDING),
         ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
     )
+
+
+def still_held(connection: Connection, incident_id: str) -> int:
+    """Count the targets that an incident changed, or may have, and has not given back."""
+    of_incident = effect.c.incident == incident_id
+    undone = select(effect.c.undoes).where(
+        of_incident, effect.c.undoes.is_not(None), effect.c.state == "done"
+    )
+    # Not `is_held`, which looks for the undo of each single one: a runner asks this often.
+    statement = select(func.count(effect.c.handle.distinct())).where(
+        of_incident,
+        effect.c.verb.in_(NEEDS_PRIOR),
+        effect.c.state.in_(HOLDING),
+        effect.c.token.not_in(undone),
+    )
+    return connection.scalar(statement) or 0
 
 
 def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:

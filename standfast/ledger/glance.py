@@ -33,6 +33,19 @@ _LOST = (
     " AND delivery.state IN ('deferred', 'bounced', 'dropped')"
     " GROUP BY effect.incident, effect.step, effect.round"
 )
+# What an incident changed and has not given back, once an undo was begun, as
+# `effect_rules.still_held` counts it.
+_KEPT = (
+    "SELECT effect.incident, COUNT(DISTINCT effect.handle) FROM effect"
+    " JOIN incident ON incident.id = effect.incident WHERE incident.state = 'open'"
+    " AND effect.verb IN ('accounts.lock', 'run.command', 'http.request', 'service.degrade')"
+    " AND effect.state IN ('done', 'submitting', 'unknown')"
+    " AND effect.incident IN (SELECT incident FROM step WHERE name LIKE 'undo-%')"
+    " AND effect.token NOT IN (SELECT undo.undoes FROM effect AS undo"
+    " WHERE undo.incident IN (SELECT incident FROM step WHERE name LIKE 'undo-%')"
+    " AND undo.undoes IS NOT NULL AND undo.state = 'done')"
+    " GROUP BY effect.incident"
+)
 _BUSY_SECONDS = 5
 _NEVER = "9999-12-31T00:00:00.000000Z"  # `effect_rules.NEVER`, as it is stored
 _NO_LEDGER = "`standfast init` makes one"
@@ -99,6 +112,7 @@ class IncidentGlance:
     playbook: str
     steps: tuple[StepGlance, ...]
     facts: tuple[FactGlance, ...] = ()  # in the order in which they were stated
+    kept: int = 0  # once an undo was begun: targets that still are as the incident left them
 
     @property
     def untold(self) -> int:
@@ -255,6 +269,7 @@ def _incidents(
                 held=held.get(key, 0),
             )
         )
+    kept = {incident: int(number) for incident, number in _rows(cursor, _KEPT)}
     return tuple(
         IncidentGlance(
             id=row[0],
@@ -266,6 +281,7 @@ def _incidents(
             opened_by=row[6],
             steps=tuple(_each_once(steps.get(row[0], ()))),
             facts=tuple(facts.get(row[0], ())),
+            kept=kept.get(row[0], 0),
         )
         for row in _rows(
             cursor,

@@ -22,7 +22,7 @@ from standfast.errors import Refused, UsageError
 from standfast.ledger import approvals, trigger_messages
 from standfast.ledger.core import Core
 from standfast.ledger.database import wait_for_turn
-from standfast.ledger.effect_rules import NEVER, counts_by_step
+from standfast.ledger.effect_rules import NEVER, counts_by_step, still_held
 from standfast.ledger.effects import Draft
 from standfast.ledger.getting_on import moved_at
 from standfast.ledger.joining import inputs_of, join, keep_subjects, repeated
@@ -260,6 +260,8 @@ class Incidents:
                     rounds.setdefault(view.step, []).append(view)
                 else:
                     extra.append(view)
+            is_undone = any(view.step.startswith(UNDO_PREFIX) for view in extra)
+            kept = still_held(connection, incident_id) if is_undone else 0
         return State(
             playbook=playbook,
             mode=row.mode,
@@ -269,6 +271,7 @@ class Incidents:
                 view for views in rounds.values() for view in views[:-1] if not view.state.is_final
             ),
             extra=tuple(extra),
+            kept=kept,
             joined=row.joined,
             is_halted=row.is_halted or not row.is_open,
             is_closed=not row.is_open,

@@ -210,6 +210,7 @@ def _incident_status(
         steps={name: merged(found) for name, found in rounds.items() if name in names},
         extra=tuple(view for view in views if view.step not in names),
         is_halted=seen.is_halted,
+        kept=seen.kept,
         incident=seen.id,
         time_zone=zone,
     )

@@ -153,6 +153,8 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
         if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED)
     ]
     if not short:
+        if kept := _kept_by_an_undo(state):
+            return f"Every step is done, but {kept} {missed}Or leave it so, and close it: {close}."
         if missed:
             return f"Every step is done, but: {missed}Then close it: {close}."
         return f"Everything is done. Close it: {close}."
@@ -165,6 +167,19 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
         return told + f"Try the rest again: {again}. See each one and why: {show}."
     posting = "".join(dict.fromkeys(post_letters(state, view) for view in short))
     return told + f"{missed}{posting}See each one and why: {show}; then close it: {close}."
+
+
+def _kept_by_an_undo(state: State) -> str:
+    """Say what an undo did not give back, with the commands to type; or nothing."""
+    if not state.kept:
+        return ""
+    undo = f"standfast incident undo {state.incident} --all"
+    stay = counted(
+        state.kept,
+        "target is still as this incident left it",
+        "targets are still as this incident left them",
+    )
+    return f"{stay}. See why: `{undo} --plan`; give back what can be given back: `{undo}`."
 
 
 def _is_worth_another_try(view: StepView) -> bool:

@@ -26,6 +26,7 @@ def compare(place: Place, seen: Glance) -> None:
         assert (one.scenario, one.mode, one.opened_at) == (row.scenario, row.mode, row.opened_at)
         assert (one.is_halted, one.playbook) == (row.is_halted, row.playbook)
         assert one.opened_by == row.opened_by
+        assert one.kept == state.kept
         facts = place.ledger.facts.of(one.id)
         assert [vars(fact) for fact in one.facts] == [
             {key: value for key, value in vars(fact).items() if key != "reference"}

@@ -73,10 +73,15 @@ def test_a_directory_that_is_not_configured_any_more_keeps_nobody_elsewhere_lock
     plan = undoing.undo(place, case)
     assert (plan.restores, len(plan.kept)) == (1, 1)
     assert "no [accounts.old]" in plan.kept[0]
-    place.advance(case)
+    after = place.advance(case)
     assert [place.is_enabled(name) for name in ("agent01", "agent02")] == [True, False]
+    assert after.standing.is_over
+    left = after.standing.next_step
+    assert left.startswith("Every step is done, but 1 target is still as this incident left it.")
+    assert f"`standfast incident undo {case} --all --plan`" in left
     with pytest.raises(ConfigurationError, match=r"no \[accounts\.old\]"):
         undoing.undo(place, case)
     assert undoing.undo(both, case).restores == 1
-    both.advance(case)
+    whole = both.advance(case).standing.next_step
     assert place.is_enabled("agent02")
+    assert whole.startswith("Everything is done.")

@@ -134,6 +134,19 @@ def test_when_the_next_people_are_paged_is_told_to_the_minute(playbook: Playbook
     assert "paged at 2026-03-01 12:00 UTC)" in told
 
 
+def test_what_an_undo_kept_is_named_before_closing(playbook: Playbook) -> None:
+    whole = state_of(playbook, LOCKED, ANSWERED, TOLD, LOOKED, RESTED)
+    told = standing(replace(whole, kept=2)).next_step
+    assert told == (
+        "Every step is done, but 2 targets are still as this incident left them. See why: "
+        "`standfast incident undo 7 --all --plan`; give back what can be given back: `standfast "
+        "incident undo 7 --all`. Or leave it so, and close it: `standfast incident close 7`."
+    )
+    told = standing(replace(whole, kept=1), LegalClocks(missed=1)).next_step
+    assert "1 target is still as this incident left it" in told
+    assert "1 legal clock missed. See whom to tell" in told
+
+
 def test_a_missed_clock_goes_before_closing(playbook: Playbook) -> None:
     clocks = LegalClocks(missed=1, next_due=NOON)
     whole = state_of(playbook, LOCKED, ANSWERED, TOLD, LOOKED, RESTED)
