@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
 from standfast.cli.asking import tell
@@ -248,6 +249,7 @@ def undo(
 
     Those that are named, those of one step, or with --all everything; --plan shows it first.
     """
+    from standfast.operations.incident import look
     from standfast.operations.undoing import plan_undo
     from standfast.operations.undoing import undo as start_undo
 
@@ -263,6 +265,11 @@ def undo(
         if only_plan:
             call.say({"incident": incident_id, **told}, [*before, "Nothing was changed."])
             return ExitStatus.DONE
+        if planned.kept and not planned.restores:
+            # There is no step that would say so: what comes next is not that all is done.
+            outcome = look(place, incident_id)
+            state = replace(outcome.state, kept=len(planned.kept))
+            return say_outcome(call, place, replace(outcome, state=state), told=told, before=before)
         return _go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 

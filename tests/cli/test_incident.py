@@ -38,6 +38,21 @@ def test_lock_shuts_the_accounts_and_undo_gives_back_what_each_had(
     assert not scim_server.is_active(bob), "it was disabled before"
 
 
+def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    alice = scim_server.create("alice")
+    assert "Next: Everything is done." in desk.run("lock", "alice").out
+    first = desk.json("incident", "list")["incidents"][0]["incident"]
+    desk.json("lock", "alice")
+    answer = desk.run("incident", "undo", first, "--all")
+    assert answer.out.startswith("0 to be given back, 1 kept.\n  1 kept: ")
+    assert "holds it too" in answer.out
+    assert "Next: Every step is done, but 1 target is still as this incident left it." in answer.out
+    assert f"`standfast incident close {first}`" in answer.out
+    assert not scim_server.is_active(alice)
+
+
 def test_whoever_opened_it_signed_in_needs_one_approval_less_to_undo(
     desk: Desk, live_place: Path, scim_server: ScimServer
 ) -> None:
