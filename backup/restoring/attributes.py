@@ -3,12 +3,15 @@
 - The owner comes back only when asked, by root.  Set-id bits, and attributes by which a system
   grants rights (`security.capability`) or keeps them, come back with the owner only: they would
   give away the restoring user's rights.
+- What a target cannot keep (an owner on FAT, or where root may not give files away) is told, and
+  costs no content.  Without its owner a file gets no set-id bits either.
 - What a new file has from the start need not be given: that spares two calls for each of a million.
 """
 
 import errno
 import os
 import stat
+from collections.abc import Callable
 
 from backup.format.canonical import to_path_text
 from backup.format.manifest import Entry
@@ -20,6 +23,9 @@ Given = tuple[int, int]
 _NOTHING = (-1, -1)
 DEFAULT_RIGHTS = "system.posix_acl_default"  # a folder's list, which masks modes in it
 _GRANTING = (b"security.capability", b"trusted.")  # not a label such as `security.selinux`
+_CANNOT = frozenset(
+    (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EOVERFLOW)
+)
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
@@ -36,10 +42,11 @@ class Attributes:
 
     def give(self, descriptor: int, entry: Entry) -> None:
         """To an open file or folder."""
-        if self._owner:
-            os.fchown(descriptor, entry.uid, entry.gid)
+        is_owned = self._owner and self._could(
+            entry, "its owner", lambda: os.fchown(descriptor, entry.uid, entry.gid)
+        )
         for name, content in entry.xattrs:
-            if name.startswith(_GRANTING) and not self._owner:
+            if name.startswith(_GRANTING) and not is_owned:
                 reason = f"without attribute {to_path_text(name)}; it needs the owner"
                 self._problems.append(Problem(path=entry.text, reason=reason))
                 continue
@@ -53,22 +60,46 @@ class Attributes:
                     )
                 )
         mode = entry.mode
-        if mode & _SET_ID_BITS and not self._owner and entry.kind == "file":
+        if mode & _SET_ID_BITS and not is_owned and entry.kind == "file":
             mode &= ~_SET_ID_BITS
             self._problems.append(
                 Problem(path=entry.text, reason="without its set-id bits; they need the owner")
             )
-        os.fchmod(descriptor, mode)
-        os.utime(descriptor, ns=(entry.modified_ns, entry.modified_ns))
+        self._could(entry, "its mode", lambda: os.fchmod(descriptor, mode))
+        self.give_times(descriptor, entry)
+
+    def give_times(self, descriptor: int, entry: Entry) -> None:
+        """To an open file or folder that has all else."""
+        times = (entry.modified_ns, entry.modified_ns)
+        self._could(entry, "its time", lambda: os.utime(descriptor, ns=times))
 
     def give_by_name(self, entry: Entry, folder: int, name: bytes) -> None:
         """To what cannot be opened."""
-        if self._owner:
-            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
-        if entry.kind != "symlink":
-            os.chmod(name, entry.mode, dir_fd=folder)
         times = (entry.modified_ns, entry.modified_ns)
-        os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+        if self._owner:
+            self._could(
+                entry,
+                "its owner",
+                lambda: os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False),
+            )
+        if entry.kind != "symlink":
+            self._could(entry, "its mode", lambda: os.chmod(name, entry.mode, dir_fd=folder))
+        self._could(
+            entry,
+            "its time",
+            lambda: os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False),
+        )
+
+    def _could(self, entry: Entry, what: str, give: Callable[[], None]) -> bool:
+        try:
+            give()
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
+            reason = f"without {what}: {error.strerror}"
+            self._problems.append(Problem(path=entry.text, reason=reason))
+            return False
+        return True
 
 
 def given_in(folder: int) -> Given:

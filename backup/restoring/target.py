@@ -131,9 +131,10 @@ class TreeWriter:
                 os.link(
                     source_name, name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False
                 )
-            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
         except (OSError, UnsafePath):
             return False
+        with suppress(OSError):  # where no times can be set, each folder is told as it is finished
+            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
         self.files += 1
         return True
 
@@ -157,7 +158,7 @@ class TreeWriter:
             elif content and os.write(descriptor, content) != len(content):
                 write_at(descriptor, memoryview(content), 0)
             if is_plain and not entry.mode & self._umask:
-                os.utime(descriptor, ns=(entry.modified_ns, entry.modified_ns))
+                self._attributes.give_times(descriptor, entry)
             else:
                 self._attributes.give(descriptor, entry)
         except (OSError, UnsafePath):

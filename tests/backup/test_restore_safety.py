@@ -1,5 +1,6 @@
 """A restore writes inside its target and nowhere else, whatever the manifest says."""
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -210,6 +211,50 @@ def test_root_gives_a_capability_back_when_owners_are_asked_for(tmp_path: Path) 
         write(tree, entry(b"tool", xattrs=((b"security.capability", capability),)))
     assert tree.problems == []
     assert os.getxattr(tmp_path / "with" / "tool", "security.capability") == capability
+
+
+@pytest.mark.parametrize("call", ["fchown", "chown", "fchmod", "chmod", "utime"])
+def test_what_a_target_cannot_keep_of_a_file_costs_no_content(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT keeps no owners, and root in a container may not give files away."""
+    site = new_site(tmp_path)
+    source = strange_tree(tmp_path / "source")
+    site.back_up(source)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, call, refused)
+    result = site.restore("latest", tmp_path / "out", owner=True)
+    monkeypatch.undo()
+    for path in source.rglob("*"):
+        back = tmp_path / "out/files" / path.relative_to(source)
+        assert back.is_symlink() == path.is_symlink()
+        if path.is_file():
+            assert back.read_bytes() == path.read_bytes()
+    assert result.problems
+    assert not any(problem.is_missing for problem in result.problems)
+    lacks = {"fchown": "owner", "chown": "owner", "fchmod": "mode", "chmod": "mode"}
+    reason = f"without its {lacks.get(call, 'time')}: Operation not permitted"
+    assert {p.reason for p in result.problems if "set-id" not in p.reason} == {reason}
+
+
+def test_a_file_that_could_not_be_given_away_gets_none_of_its_owners_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refused)
+    capability = (b"security.capability", bytes.fromhex("01000002" + "80000000" + 24 * "0"))
+    with tree_in(tmp_path / "out", owner=True) as tree:
+        write(tree, entry(b"tool", mode=0o6755, uid=1234, size=4, xattrs=(capability,)), b"text")
+    tool = tmp_path / "out/tool"
+    assert tool.read_bytes() == b"text"
+    assert tool.stat().st_mode & 0o7777 == 0o755
+    assert os.listxattr(tool) == []
+    assert len(tree.problems) == 3
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
