@@ -1,5 +1,6 @@
 """Small files on this machine: written whole, once, and there after a power cut; read in bounds."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from backup.errors import AlreadyThere, NotFound, NotWritable, UsageError
 
 _LARGEST_BYTES = 16 * 1024 * 1024
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def create_file(path: Path, data: bytes) -> None:
@@ -25,7 +27,7 @@ def create_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        os.link(draft, path)
+        link_new(draft, path)
     except FileExistsError:
         raise AlreadyThere(f"{path} is already there; it was not changed") from None
     except OSError as error:
@@ -34,6 +36,24 @@ def create_file(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
     sync_folder(path.parent)
+
+
+def link_new(draft: Path, path: Path) -> None:
+    """Give a file its name, unless that is taken: `FileExistsError`.
+
+    `UsageError` where the file system has no hard links: nothing else there is sure to replace
+    nothing.
+    """
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        raise UsageError(
+            f"nothing can be kept in {path.parent}: its file system makes no hard links"
+            f" ({error.strerror}), as FAT, exFAT and some shares; use a folder on another one"
+            " (ext4, XFS, Btrfs, ZFS and NFS do)"
+        ) from error
 
 
 def read_file(path: Path, what: str = "", *, missing: str = "") -> bytes:

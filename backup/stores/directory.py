@@ -1,8 +1,9 @@
 """A store in a directory: a mounted disk, a network share, the demonstration.
 
 - An object is written to `.incoming/`, synced, and linked to its name: a link never replaces, so
-  two writers of one name cannot both succeed.  The folder is synced before `put` returns, and
-  before it says `AlreadyThere`: whoever put that name may have died in between.
+  two writers of one name cannot both succeed; a file system without links is refused.  The folder
+  is synced before `put` returns, and before it says `AlreadyThere`: whoever put that name may have
+  died in between.
 - So are the folders above it, once a process: another may have made them a moment ago.
 - A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes.
 - Root, or whoever owns the files, can still change and delete: `describe` says so.  It locks
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backup.errors import AlreadyThere, NotFound
-from backup.local_files import sync_folder
+from backup.local_files import link_new, sync_folder
 from backup.stores import Stat, Store, StoreTraits
 
 INCOMING = ".incoming"
@@ -47,6 +48,22 @@ class DirectoryStore(Store):
             why="a directory is not write-only: whoever owns its files can change and delete them",
         )
 
+    def try_to_put(self) -> None:
+        """Do what a put takes, and leave nothing; what lacks is said as `put` says it."""
+        self._translated("a first try of", f"putting into {self.path}", self._try)
+
+    def _try(self) -> None:
+        self.make_folder(self.path / INCOMING)
+        draft = self.path / INCOMING / secrets.token_hex(16)
+        linked = draft.with_name(f"{draft.name}.linked")
+        try:
+            _write_synced(draft, b"a try")
+            link_new(draft, linked)
+        finally:
+            for made in (draft, linked):
+                with suppress(FileNotFoundError):
+                    made.unlink()
+
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         target = self.path / name
         # Looked up first so that the usual collision costs no write; the link below decides.
@@ -60,7 +77,7 @@ class DirectoryStore(Store):
         try:
             _write_synced(draft, data)
             try:
-                os.link(draft, target)
+                link_new(draft, target)
             except FileExistsError:
                 raise self._taken(name) from None
         finally:

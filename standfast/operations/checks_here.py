@@ -17,6 +17,7 @@ from backup.format.layout import snapshots_of
 from backup.keys import Host
 from backup.sources import Obstacle
 from backup.stores import Store
+from backup.stores.directory import DirectoryStore
 from backup.trust import load_trust
 from standfast.config import Config
 from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
@@ -84,7 +85,7 @@ def _vault(ground: Ground) -> Iterator[Check]:
 
 
 def _folder(vault: Path) -> Iterator[Check]:
-    _try_to_write(vault)
+    DirectoryStore(vault).try_to_put()
     free = os.statvfs(vault)
     free_bytes = free.f_bavail * free.f_frsize
     yield ok("backup", f"the vault is readable and writable, {free_bytes >> 20:,} MiB free")

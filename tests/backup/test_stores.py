@@ -1,10 +1,11 @@
+import errno
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from backup.errors import AlreadyThere, StoreUnavailable
+from backup.errors import AlreadyThere, StoreUnavailable, UsageError
 from backup.stores import ObjectLock, Store
 from backup.stores.directory import DirectoryStore
 from backup.stores.directory_keeping import DirectoryKeeperStore
@@ -110,6 +111,26 @@ class TestDirectoryStore(StoreContract):
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(StoreUnavailable, match=r"storing a failed.*run again"):
             DirectoryStore(tmp_path / "file").put("a", b"")
+
+    def test_a_file_system_without_links_is_refused_at_once_and_by_its_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As FAT does: a USB disk is formatted so."""
+        store = DirectoryStore(tmp_path)
+        store.try_to_put()
+
+        def refused(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "link", refused)
+            with pytest.raises(UsageError, match="its file system makes no hard links"):
+                store.put("top", b"x")
+            with pytest.raises(UsageError, match="its file system makes no hard links"):
+                store.try_to_put()
+        assert [path.name for path in tmp_path.rglob("*")] == [".incoming"]
+        store.put("top", b"x")
+        assert store.get("top") == b"x"
 
     def test_a_failed_put_leaves_no_object_and_no_draft(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
