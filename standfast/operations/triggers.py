@@ -154,8 +154,7 @@ def receive(
         playbook = playbooks.find(place.config, trigger.scenario)
     except StandfastError as error:
         raise PlaybookLacking(
-            f"trigger {trigger.name}: its playbook cannot be opened ({type(error).__name__}); "
-            "`standfast check` says why"
+            f"its playbook cannot be opened ({type(error).__name__}); `standfast check` says why"
         ) from None
     inputs, lacking = _inputs(playbook, trigger, payload)
     about = _about(trigger, payload) or key or digest(dict(inputs))

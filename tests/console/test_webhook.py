@@ -176,12 +176,16 @@ def test_a_message_that_could_not_be_taken_is_taken_when_it_comes_again(
     assert site.send(about()).status_code == 202
 
 
-def test_a_scenario_that_cannot_be_opened_is_no_fault_of_the_sender(tmp_path: Path) -> None:
+def test_a_scenario_that_cannot_be_opened_is_no_fault_of_the_sender(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     broken = SIEM.replace('"lock"', '"no-such"')
     with site_at(furnish_with(tmp_path, broken)) as site:
         answer = site.send(about())
         assert answer.status_code == 503
         assert "no-such" not in answer.text
+    (said,) = [one for one in caplog.messages if "playbook" in one]
+    assert said.startswith("trigger siem: its playbook cannot be opened")
 
 
 def test_more_messages_than_a_minute_allows_are_told_when_to_come_again(tmp_path: Path) -> None:
