@@ -289,7 +289,7 @@ class Effects:
         called: Sequence[str] = (),
         beside: tuple[str, str] | None = None,
     ) -> LockedLately:
-        """Count what steps begun since then lock without asking; see `locked_lately`."""
+        """Give what steps begun since then lock without asking; see `locked_lately`."""
         with self._core.reading() as connection:
             return count_locked(connection, began, mode, called, beside)
 

@@ -1,4 +1,4 @@
-"""How many accounts the steps of late keep out without having asked: what one person may.
+"""Which accounts the steps of late keep out without having asked: what one person may.
 
 Owns the count, and that it still holds when a step begins that rests on it. Leaves the limits to
 `operations/blast_radius`.
@@ -6,6 +6,7 @@ Owns the count, and that it still holds when a step begins that rests on it. Lea
 Rules
 - What failed counts as well: it can be tried again, and nobody is asked anew for that.
 - A step that asked for approval does not count, whoever gave it.
+- An account counts once, however many steps sign it out, lock it or renew its password.
 - Whoever begins a step by a count is alone with it until the commit: of many small incidents at
   once, each would find the others not begun.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, not_, or_, select, text
+from sqlalchemy import Connection, and_, not_, or_, select, text
 
 from standfast.ledger.effect_rules import LOCKS, UNDO_VERBS, with_step
 from standfast.ledger.tables import effect, incident, step
@@ -34,13 +35,13 @@ class LockedMeanwhile(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class LockedLately:
-    """Accounts by directory, and what was counted, so that it can be counted again."""
+    """Accounts by adapter, each by its handle, and how to look for them again."""
 
     began: datetime
     mode: Mode
     called: tuple[str, ...] = ()  # `commands.NAME` and the like, which lock too; under that name
     beside: tuple[str, str] | None = None  # the step (incident, name) that is not counted itself
-    by_connector: Mapping[str, int]
+    by_connector: Mapping[str, frozenset[str]]
 
 
 def count_locked(
@@ -50,13 +51,14 @@ def count_locked(
     called: Sequence[str] = (),
     beside: tuple[str, str] | None = None,
 ) -> LockedLately:
-    """Count what steps begun since then lock, or mean to, without asking.
+    """Give what steps begun since then lock, or mean to, without asking.
 
     Whenever their incidents were opened: many that wait for days may all go on at once.
     """
     states = [one.value for one in EffectState if one is not EffectState.REFUSED]
     statement = (
-        select(effect.c.connector, func.count(effect.c.handle.distinct()))
+        select(effect.c.connector, effect.c.handle)
+        .distinct()
         .select_from(with_step().join(incident, incident.c.id == effect.c.incident))
         .where(
             step.c.started_at >= began,
@@ -65,14 +67,19 @@ def count_locked(
             effect.c.state.in_(states),
             step.c.needs_approvals == 0,
         )
-        .group_by(effect.c.connector)
     )
     if beside is not None:
         own = and_(effect.c.incident == beside[0], effect.c.step == beside[1])
         statement = statement.where(not_(own))
-    found = {name: int(number) for name, number in connection.execute(statement)}
+    found: dict[str, set[str]] = {}
+    for name, handle in connection.execute(statement):
+        found.setdefault(name, set()).add(handle)
     return LockedLately(
-        began=began, mode=mode, called=tuple(called), beside=beside, by_connector=found
+        began=began,
+        mode=mode,
+        called=tuple(called),
+        beside=beside,
+        by_connector={name: frozenset(handles) for name, handles in found.items()},
     )
 
 

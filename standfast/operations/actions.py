@@ -9,7 +9,7 @@ Rules
   accounts would be locked than one person may (`blast_radius`).
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import cast
@@ -28,7 +28,7 @@ from standfast.nearest import there_are
 from standfast.notices.audience import Audience, Recipient
 from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import prepare
-from standfast.operations.blast_radius import over_limit
+from standfast.operations.blast_radius import NOBODY, KeptOut, over_limit
 from standfast.operations.called import called, is_called
 from standfast.operations.notice_plan import NoticePlan, refuse_placeholders
 from standfast.operations.own_acts import PREVIEW
@@ -44,7 +44,6 @@ from standfast.records import EffectState, Json, JsonObject, Mode
 
 # Gives the token that the effect for a target will have; a plan has none to give.
 TokenOf = Callable[[str], str]
-NOTHING: Mapping[str, int] = {}
 _UNKNOWN = "no directory knows this account"
 DECIDES = "a person decides; nothing is sent by itself"
 
@@ -56,7 +55,7 @@ def expand(
     *,
     is_signed: bool,
     token_of: TokenOf,
-    locked_today: Mapping[str, int] = NOTHING,
+    locked_today: KeptOut = NOBODY,
 ) -> Expansion:
     """Give what the step would touch. Raises what makes the whole step impossible now."""
     arguments = arguments_of(step, state)
@@ -82,7 +81,7 @@ def with_approvals(
     outside: Outside,
     *,
     is_signed: bool,
-    locked_today: Mapping[str, int],
+    locked_today: KeptOut,
 ) -> Expansion:
     needed = step.approval.count if step.approval else 0
     roles = step.approval.roles if step.approval else ()

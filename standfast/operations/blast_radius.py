@@ -5,14 +5,15 @@ Rules
   needed for the step; its reason says which limit, and how many.
 - A call of a command or a request that names an account (`account_of`) counts as a lock there.
 - New passwords and ended sessions count as locks do: of everybody at once, nobody works on.
+- An account counts once, whatever is done to it: one that is signed out and then locked is one.
 - What steps of the last day lock without having asked counts too, also where it failed, or many
   small incidents would lock everybody out. What was added to a step is counted by the step itself.
 - A plan warns, by sign-in name, of people of this place whose own accounts would be locked: whoever
   opens it could lock themselves out, and an approver who is locked approves nothing.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from standfast.config import Config
@@ -22,9 +23,21 @@ from standfast.ledger.effect_rules import LOCKS
 from standfast.ledger.effects import Draft
 from standfast.ledger.locked_lately import KEEPS_OUT, LockedLately
 from standfast.ledger.people import Person
+from standfast.ledger.vault import INSTALLATION
 from standfast.outside import SECTIONS
 from standfast.procedures.parameters import parameters_of
 from standfast.records import EffectState, Json, Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptOut:
+    """Accounts that are kept out already and count: by directory, each by its handle."""
+
+    handles: Mapping[str, Set[str]] = field(default_factory=dict)
+    handle_of: Callable[[str], str] = str  # gives the handle of a target
+
+
+NOBODY = KeptOut()
 
 
 def locked_today(
@@ -35,7 +48,7 @@ def locked_today(
     *,
     beside: tuple[str, str] | None = None,
 ) -> LockedLately:
-    """Count what the last day's steps lock without having asked, but for those of one step.
+    """Give what the last day's steps lock without having asked, but for those of one step.
 
     `beside` is that step: its incident and its name.
     """
@@ -43,13 +56,15 @@ def locked_today(
     return ledger.effects.locked_lately(began, mode, called=[*_systems(config)], beside=beside)
 
 
-def by_directory(locked: LockedLately, config: Config) -> Mapping[str, int]:
-    """Give the count by directory, and by the systems whose accounts calls lock."""
+def by_directory(locked: LockedLately, ledger: Ledger, config: Config) -> KeptOut:
+    """Give them by directory, and by the systems whose accounts calls lock."""
     systems = _systems(config)
-    counted_by: Counter[str] = Counter()
-    for name, number in locked.by_connector.items():
-        counted_by[systems.get(name, name)] += number
-    return counted_by
+    found: dict[str, set[str]] = {}
+    for name, handles in locked.by_connector.items():
+        found.setdefault(systems.get(name, name), set()).update(handles)
+    return KeptOut(
+        handles=found, handle_of=lambda target: ledger.vault.handle(INSTALLATION, target)
+    )
 
 
 def accounts_of(config: Config, procedure: str, parameters: Mapping[str, Json]) -> list[str]:
@@ -75,18 +90,21 @@ def _systems(config: Config) -> dict[str, str]:
     }
 
 
-def over_limit(drafts: Sequence[Draft], locked: Mapping[str, int], config: Config) -> str:
+def over_limit(drafts: Sequence[Draft], locked: KeptOut, config: Config) -> str:
     """Say which limit locking these would go over, beside what is `locked` already; or nothing."""
     limits, new = config.limits, _kept_out(drafts, config)
     if not new:
         return ""
-    most = limits.accounts_without_second_person
-    if new.total() + sum(locked.values()) > most:
-        return _said(new.total() + sum(locked.values()), "", most)
-    for name, count in new.items():
+    both = {name: set(handles) for name, handles in locked.handles.items()}
+    for name, targets in new.items():
+        both.setdefault(name, set()).update(map(locked.handle_of, targets))
+    count, most = sum(map(len, both.values())), limits.accounts_without_second_person
+    if count > most:
+        return _said(count, "", most)
+    for name in new:
         most_there = limits.accounts_by_directory.get(name)
-        if most_there is not None and count + locked.get(name, 0) > most_there:
-            return _said(count + locked.get(name, 0), f" in {name}", most_there)
+        if most_there is not None and len(both[name]) > most_there:
+            return _said(len(both[name]), f" in {name}", most_there)
     return ""
 
 
@@ -95,14 +113,16 @@ def keeps_out(drafts: Sequence[Draft], config: Config) -> bool:
     return bool(_kept_out(drafts, config))
 
 
-def _kept_out(drafts: Sequence[Draft], config: Config) -> Counter[str]:
+def _kept_out(drafts: Sequence[Draft], config: Config) -> Mapping[str, Set[str]]:
+    """Give the targets that these would keep anybody out of, by directory."""
     systems = _systems(config)
-    return Counter(
-        systems.get(draft.connector, draft.connector)
-        for draft in drafts
-        if draft.state is EffectState.PLANNED
-        and (draft.verb in KEEPS_OUT or draft.connector in systems)
-    )
+    found: dict[str, set[str]] = {}
+    for draft in drafts:
+        is_counted = draft.verb in KEEPS_OUT or draft.connector in systems
+        if draft.state is EffectState.PLANNED and is_counted:
+            name = systems.get(draft.connector, draft.connector)
+            found.setdefault(name, set()).add(draft.target)
+    return found
 
 
 def whose(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> list[str]:

@@ -22,6 +22,7 @@ from standfast.nearest import there_are
 from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import prepare
 from standfast.operations.actions import with_approvals
+from standfast.operations.blast_radius import NOBODY
 from standfast.operations.extra_steps import CORRECTS
 from standfast.operations.notice_plan import NoticePlan, refuse_placeholders
 from standfast.operations.place import Place
@@ -94,7 +95,7 @@ def correct(
             ),
             outside,
             is_signed=incident.is_signed and requested_by == incident.opened_by,
-            locked_today={},
+            locked_today=NOBODY,
         )
         now = place.clock()
         actor = requested_by or place.actor

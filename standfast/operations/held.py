@@ -27,6 +27,7 @@ from standfast.notices.prepared import Prepared, merkle_root
 from standfast.notices.senders.letters import why_no_letter
 from standfast.operations.accounting import APART, LEFT_OUT, counted_rows
 from standfast.operations.actions import with_approvals
+from standfast.operations.blast_radius import NOBODY
 from standfast.operations.deadlines import refuse_blocked
 from standfast.operations.decisions import speaker
 from standfast.operations.place import Place
@@ -191,7 +192,7 @@ def _expansion(
         ),
         outside,
         is_signed=incident.is_signed and by == incident.opened_by,
-        locked_today={},
+        locked_today=NOBODY,
     )
 
 

@@ -254,7 +254,7 @@ def _expand_once(place: Place, state: State, outside: Outside, step_name: str, r
             outside,
             is_signed=is_signed,
             token_of=token_of,
-            locked_today=by_directory(locked, place.config),
+            locked_today=by_directory(locked, ledger, place.config),
         )
     except Exception as error:
         _fail(place, incident_id, step_name, round_, error)

@@ -19,7 +19,7 @@ from standfast.ledger.effects import Draft, Lane
 from standfast.ledger.people import Person
 from standfast.operations import blast_radius, playbooks
 from standfast.operations.actions import expand, is_irreversible
-from standfast.operations.blast_radius import by_directory, locked_today
+from standfast.operations.blast_radius import KeptOut, by_directory, locked_today
 from standfast.operations.called import adapter_notes
 from standfast.operations.notice_plan import NoticePlan, Tally
 from standfast.operations.place import Place
@@ -129,7 +129,7 @@ def plan_incident(
     state = State(playbook=playbook, mode=Mode.PLAN, inputs=typed, incident="plan")
     people = place.ledger.people.all()
     today = locked_today(place.ledger, Mode.LIVE, place.clock(), place.config)
-    locked = by_directory(today, place.config)
+    locked = by_directory(today, place.ledger, place.config)
     ordered, planned = in_order(playbook), []
     with closing(place.reader()) as outside:
         for number, step in enumerate(ordered):
@@ -181,7 +181,7 @@ def _planned(
     outside: Outside,
     *,
     is_signed: bool,
-    locked: Mapping[str, int],
+    locked: KeptOut,
     people: Sequence[Person],
 ) -> PlannedStep:
     drafts: tuple[Draft, ...] = ()

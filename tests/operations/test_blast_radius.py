@@ -17,7 +17,7 @@ from standfast.config.schema import (
 )
 from standfast.ledger.effects import Draft
 from standfast.operations import incident
-from standfast.operations.blast_radius import over_limit, whose
+from standfast.operations.blast_radius import KeptOut, over_limit, whose
 from standfast.operations.planning import as_lines, plan_incident
 from standfast.records import EffectState, Mode, StepState
 from tests.operations.conftest import Centre
@@ -55,9 +55,13 @@ def locks(
         (locks("agents", 4), {}, ""),
         (locks("agents", 5), {}, "5 accounts within a day; more than 4"),
         (locks("agents", 2), {"other": 3}, "5 accounts within a day; more than 4"),
+        (locks("agents", 4), {"agents": 4}, ""),
+        (locks("agents", 5), {"agents": 4}, "5 accounts within a day; more than 4"),
+        (locks("agents", 4) + locks("agents", 4, verb="accounts.revoke_sessions"), {}, ""),
+        (locks("staff", 1), {"staff": 1}, ""),
         (locks("staff", 1), {}, ""),
         (locks("staff", 2), {}, "2 accounts in staff within a day; more than 1"),
-        (locks("staff", 1), {"staff": 1}, "2 accounts in staff"),
+        (locks("staff", 2)[1:], {"staff": 1}, "2 accounts in staff"),
         (locks("agents", 2), {"staff": 2}, ""),
         (locks("agents", 9, EffectState.REFUSED), {}, ""),
         (locks("agents", 5, verb="accounts.rotate"), {}, "5 accounts within a day; more than 4"),
@@ -81,7 +85,10 @@ def locks(
 def test_a_limit_counts_what_would_be_locked_beside_what_is(
     drafts: list[Draft], locked: dict[str, int], why: str
 ) -> None:
-    said = over_limit(drafts, locked, CONFIG)
+    handles = {
+        name: {f"{name}:{number}" for number in range(count)} for name, count in locked.items()
+    }
+    said = over_limit(drafts, KeptOut(handles=handles), CONFIG)
     assert said.startswith(why)
     assert bool(said) == bool(why)
 

@@ -51,7 +51,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
     twins = Twins(directory=MemoryDirectory("agents", dict.fromkeys(NAMES, True)))
-    with twin_place(tmp_path, url, twins, playbooks=[PLAYBOOK, RENEW, SIGN_OUT]) as place:
+    with twin_place(tmp_path, url, twins, playbooks=[PLAYBOOK, RENEW, SIGN_OUT, BOTH]) as place:
         limits = place.config.limits.replaced(accounts_without_second_person=MOST)
         yield replace(place, config=place.config.replaced(limits=limits))
 
@@ -67,6 +67,24 @@ steps:
   sign_out:
     title: End sessions
     do: accounts.revoke_sessions
+    with: {accounts: "{{ inputs.accounts }}"}
+"""
+BOTH = """
+playbook: sign-out-and-lock
+version: 1
+title: Sign out, then lock
+use_when: In a test.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  sign_out:
+    title: End sessions
+    do: accounts.revoke_sessions
+    with: {accounts: "{{ inputs.accounts }}"}
+  lock:
+    title: Lock
+    needs: [sign_out]
+    do: accounts.lock
     with: {accounts: "{{ inputs.accounts }}"}
 """
 
@@ -133,8 +151,18 @@ def test_ended_sessions_count_as_locks_do(place: TwinPlace) -> None:
     decisions.decide(place, rest, "sign_out", "lee", PASSPHRASES["lee"])
     place.advance(rest)
     assert not any(directory.admits(one) for one in sessions)
-    lock = place.run("lock", spelt(NAMES[: MOST - 1]))
+    lock = place.run("lock", spelt(NAMES[1 : MOST + 1]))
     assert view(place, lock, "lock").state is StepState.ASKING, "beside the two signed out alone"
+
+
+def test_who_is_signed_out_and_then_locked_counts_once(place: TwinPlace) -> None:
+    case = place.run("sign-out-and-lock", spelt(NAMES[:MOST]))
+    assert view(place, case, "lock").state is StepState.DONE
+    assert locked(place) == MOST
+    again = place.run("lock", spelt(NAMES[:MOST]))  # the same people, in another incident
+    assert view(place, again, "lock").state is StepState.DONE
+    more = place.run("lock", spelt(NAMES[MOST - 1 : MOST + 1]))
+    assert view(place, more, "lock").state is StepState.ASKING
 
 
 def test_what_failed_counts_since_it_can_be_tried_again(place: TwinPlace) -> None:
