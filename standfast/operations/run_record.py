@@ -155,8 +155,9 @@ def _lock_file(place: Place, kind: str, subject: str) -> Path:
 
 def _sign(descriptor: int, since: str) -> None:
     note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, note.encode(), 0)
+    with suppress(OSError):  # a full disk keeps nobody from restoring: the lock holds without it
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, note.encode(), 0)
 
 
 def _who_holds(descriptor: int, kind: str, subject: str) -> str:

@@ -1,5 +1,6 @@
 """Backups and drills from the command line: every status that they can end with."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -37,6 +38,26 @@ def test_a_backup_comes_back_as_it_was(desk: Desk, place: Path, identity: Path) 
         *("backup", "restore", "latest", "--to", "out", "--identity", identity, "source/note.txt")
     )
     assert restored.status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "a note"
+
+
+def test_a_full_disk_under_the_state_keeps_nobody_from_restoring(
+    desk: Desk, place: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's lock says who holds it, for whoever is refused; it holds without that."""
+    assert desk.run("backup", "run", "main").status == 0
+    pwrite = os.pwrite
+
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".lock":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pwrite(descriptor, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        restored = desk.run("backup", "restore", "latest", "--to", "out", "--identity", identity)
+        assert restored.status == 0, restored
+        assert desk.run("backup", "verify").status == 0
     assert (desk.folder / "out/source/note.txt").read_text() == "a note"
 
 
