@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.ledger.postgresql_words import is_told, trouble
+from standfast.ledger.session_waits import said_when_long, session_name
 from standfast.ledger.sqlite_file import (
     BUSY_SECONDS,
     begin_writing,
@@ -54,7 +55,9 @@ def open_engine(url: str) -> Engine:
             return create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 connect_args={
-                    name: value for name, value in _PATIENCE.items() if name not in parsed.query
+                    name: value
+                    for name, value in {**_PATIENCE, "application_name": session_name()}.items()
+                    if name not in parsed.query
                 },
                 pool_size=20,
                 pool_pre_ping=True,
@@ -130,6 +133,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         _plain_errors(engine),
         _in_line(engine),
         engine.connect().execution_options(standfast_writes=True) as connection,
+        _said_when_long(engine, connection),
         connection.begin(),
     ):
         yield connection
@@ -141,6 +145,16 @@ def _in_line(engine: Engine) -> Iterator[None]:
         yield
         return
     with in_line(str(engine.url.database)):
+        yield
+
+
+@contextmanager
+def _said_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
+    if engine.dialect.name == "sqlite":
+        yield  # said where its line is waited for
+        return
+    driver = cast("Any", connection.connection.driver_connection)
+    with said_when_long(driver.info.backend_pid, engine):
         yield
 
 
@@ -157,7 +171,8 @@ def planning(engine: Engine) -> Iterator[None]:
         _plain_errors(engine),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
     ):
-        connection.execute(text(f"SELECT pg_advisory_lock({_PLANNING_LOCK})"))
+        with _said_when_long(engine, connection):
+            connection.execute(text(f"SELECT pg_advisory_lock({_PLANNING_LOCK})"))
         try:
             yield
         finally:

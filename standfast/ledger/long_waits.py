@@ -1,5 +1,7 @@
 """Saying that a SQLite ledger is waited for: which file, who holds it, and what to do.
 
+Of one on PostgreSQL, `session_waits` says it.
+
 Rules
 - Said on the log, which a command without one of its own has on standard error; the wait goes on.
 - Once in a while for a file, however many threads wait for it; not of what we do here ourselves.
@@ -38,14 +40,19 @@ def say(path: str, *lock_files: str) -> None:
     others = holders - {os.getpid()}
     if holders and not others:
         return  # another thread here, which ends by itself
+    warn_once(path, _told(path, others, lock_files[0]))
+
+
+def warn_once(ledger: str, told: str) -> None:
+    """Say it on the log, unless something was said of this ledger within the last minute."""
     with _guard:
         now = time.monotonic()
-        if now - _said_at.get(path, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+        if now - _said_at.get(ledger, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
             return
-        _said_at[path] = now
+        _said_at[ledger] = now
     import logging  # a backup that waits for nobody needs none
 
-    logging.getLogger("standfast.ledger").warning("%s", _told(path, others, lock_files[0]))
+    logging.getLogger("standfast.ledger").warning("%s", told)
 
 
 def holders_of(*lock_files: str) -> set[int]:
@@ -77,16 +84,15 @@ def _told(path: str, holders: set[int], lock_file: str) -> str:
     waits = f"waiting for the ledger {path}"
     if not holders:
         return f"{waits}, which another process writes to; `fuser {lock_file}` names who has it"
-    holder = min(holders)
+    return f"{waits}: process {min(holders)} {what_to_do(min(holders))}"
+
+
+def what_to_do(holder: int) -> str:
+    """Say of a process here that holds a ledger how others come to their turn."""
+    end = f"`kill -9 {holder}` ends it, and nothing that was committed is lost"
     if _is_suspended(holder):
-        return (
-            f"{waits}: process {holder}, which writes to it, is suspended; `kill -CONT {holder}` "
-            f"lets it go on; `kill -9 {holder}` ends it, and nothing that was committed is lost"
-        )
-    return (
-        f"{waits}, which process {holder} writes to; it lets go when it is done. Where it hangs, "
-        f"`kill -9 {holder}` ends it, and nothing that was committed is lost"
-    )
+        return f"writes to it and is suspended; `kill -CONT {holder}` lets it go on; {end}"
+    return f"writes to it and lets go when it is done; where it hangs, {end}"
 
 
 def _is_suspended(process: int) -> bool:

@@ -1,4 +1,4 @@
-"""Who waits long for a SQLite ledger is told for whom, and what to do; then it goes on waiting."""
+"""Who waits long for a ledger is told for whom, and what to do; then it goes on waiting."""
 
 import logging
 import os
@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from standfast.errors import Unavailable
-from standfast.ledger import Ledger, database, long_waits, sqlite_file
+from standfast.ledger import Ledger, database, long_waits, session_waits, sqlite_file
 from tests.ledger.place import NOW, Place
+from tests.servers import wait_until
 
 # As each of our programs holds the ledger while it writes, and as any other does.
 HOLDS = {
@@ -24,6 +26,18 @@ HOLDS = {
     "past the line": "import sqlite3; c = sqlite3.connect({file!r}, isolation_level=None);"
     "c.execute('BEGIN IMMEDIATE')",
 }
+HOLDS_SESSION = """
+from sqlalchemy import text
+from standfast.ledger import database, session_waits
+{before}
+w = database.writing(database.open_engine({url!r}))
+c = w.__enter__()
+c.execute(text("SELECT pg_advisory_xact_lock(7236114)"))
+print(c.scalar(text("SELECT pg_backend_pid()")), flush=True)
+{then}
+"""
+SUSPENDED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP); w.__exit__(None, None, None)"
+AT_WORK = "import sys; sys.stdin.read()"
 
 
 class Told(logging.Handler):
@@ -94,7 +108,7 @@ def test_who_waits_for_a_suspended_process_is_told_which_and_goes_on_once_it_doe
         writer.join()
     assert sqlite_ledger.newest_event() == before + 1
     (line,) = told.lines
-    assert line.startswith(f"waiting for the ledger {sqlite_place.file}: process {process.pid}, ")
+    assert line.startswith(f"waiting for the ledger {sqlite_place.file}: process {process.pid} ")
     assert f"is suspended; `kill -CONT {process.pid}` lets it go on" in line
 
 
@@ -108,7 +122,7 @@ def test_a_process_that_works_is_named_as_one_that_lets_go_by_itself_and_only_on
         for writer in writers:
             writer.join()
     (line,) = told.lines
-    assert f"process {process.pid} writes to; it lets go when it is done" in line
+    assert f"process {process.pid} writes to it and lets go when it is done" in line
 
 
 def test_who_waits_for_another_thread_of_the_same_process_is_told_nothing(
@@ -116,6 +130,85 @@ def test_who_waits_for_another_thread_of_the_same_process_is_told_nothing(
 ) -> None:
     with database.writing(sqlite_ledger.engine):
         long_waits.say(str(sqlite_place.file), f"{sqlite_place.file}-line")
+    assert told.lines == []
+
+
+@contextmanager
+def session_holder(
+    place: Place, then: str, before: str = ""
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that holds a ledger on PostgreSQL, and its session there."""
+    code = HOLDS_SESSION.format(url=place.url, then=then, before=before)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    session = int(process.stdout.readline())
+    if then == SUSPENDED:
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    try:
+        yield process, session
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def postgres_ledger(postgres_place: Place) -> Iterator[Ledger]:
+    postgres_place.create()
+    with postgres_place.opened() as ledger:
+        yield ledger
+
+
+def test_on_postgresql_a_suspended_process_is_named_with_its_session(
+    postgres_ledger: Ledger, postgres_place: Place, told: Told
+) -> None:
+    before = postgres_ledger.newest_event()
+    with session_holder(postgres_place, SUSPENDED) as (process, session):
+        writers = [writing_beside(postgres_ledger) for _ in range(3)]
+        assert told.came.wait(60)
+        assert all(writer.is_alive() for writer in writers)
+        process.send_signal(signal.SIGCONT)
+        for writer in writers:
+            writer.join()
+    assert postgres_ledger.newest_event() == before + 3
+    (line,) = told.lines
+    assert f"process {process.pid} (session {session}, idle in transaction for " in line
+    assert f"is suspended; `kill -CONT {process.pid}` lets it go on" in line
+
+
+def test_on_postgresql_a_session_from_elsewhere_is_named_by_its_host_and_how_to_end_it(
+    postgres_ledger: Ledger, postgres_place: Place, told: Told
+) -> None:
+    elsewhere = "import socket; socket.gethostname = lambda: 'host-9'"
+    with session_holder(postgres_place, AT_WORK, elsewhere) as (process, session):
+        writer = writing_beside(postgres_ledger)
+        assert told.came.wait(60)
+        with postgres_ledger.core.reading() as connection:
+            connection.execute(text(f"SELECT pg_terminate_backend({session})"))
+        writer.join()
+    (line,) = told.lines
+    assert f"process {process.pid} on host-9 (session {session}, " in line
+    assert f"`SELECT pg_terminate_backend({session})` ends its session" in line
+
+
+def test_on_postgresql_who_waits_for_another_thread_here_or_for_nobody_is_told_nothing(
+    postgres_ledger: Ledger, told: Told
+) -> None:
+    with database.writing(postgres_ledger.engine) as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(7236114)"))
+        session = connection.scalar(text("SELECT pg_backend_pid()"))
+        session_waits.say(session, postgres_ledger.engine)  # nobody blocks it
+        writer = writing_beside(postgres_ledger)
+        with postgres_ledger.core.reading() as other:
+            blocked = text(
+                "SELECT pid FROM pg_stat_activity WHERE :mine = ANY(pg_blocking_pids(pid))"
+            )
+            wait_until(
+                lambda: other.scalar(blocked, {"mine": session}) is not None, "the other waits"
+            )
+            session_waits.say(other.scalar(blocked, {"mine": session}), postgres_ledger.engine)
+    writer.join()
     assert told.lines == []
 
 
