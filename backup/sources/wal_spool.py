@@ -15,7 +15,8 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 
 from backup.records import Unread
@@ -121,15 +122,34 @@ class WalSpool:
 
 
 def _lacking(names: Iterable[str], segment_bytes: int) -> Iterator[str]:
-    """The first segment that lacks of each gap, by the names alone: what is pruned now is none."""
+    """The first segment that lacks of each gap, by the names alone: what is pruned now is none.
+
+    A time line begins where an earlier one was left: what lies before its first segment has to be
+    there on one of those.  Else a server that died with log of its own, and was followed by its
+    standby, leaves a gap that looks like none.
+    """
     per_file = 0x1_0000_0000 // max(segment_bytes, _LEAST_SEGMENT_BYTES)
-    for before, name in pairwise(name for name in names if _SEGMENT.fullmatch(name)):
-        timeline = before[:_TIMELINE_DIGITS]
-        number = int(before[-_FILE_DIGITS:], 16) + 1
-        file = int(before[_TIMELINE_DIGITS:-_FILE_DIGITS], 16) + number // per_file
-        following = f"{timeline}{file:08X}{number % per_file:08X}"
-        if name.startswith(timeline) and name != following:
-            yield following
+    earlier: list[tuple[int, str]] = []
+    segments = [
+        (name[:_TIMELINE_DIGITS], _number(name, per_file))
+        for name in names
+        if _SEGMENT.fullmatch(name)
+    ]
+    for timeline, of_it in groupby(segments, key=itemgetter(0)):
+        numbers = [number for _, number in of_it]
+        before = max((one for one in earlier if one[0] < numbers[0]), default=None)
+        reached = [] if before is None else [before]
+        reached += [(number, timeline) for number in numbers]
+        for (number, line), (next_number, _) in pairwise(reached):
+            if next_number != number + 1:
+                file, low = divmod(number + 1, per_file)
+                yield f"{line}{file:08X}{low:08X}"
+        earlier += [(number, timeline) for number in numbers]
+
+
+def _number(segment: str, per_file: int) -> int:
+    file, low = segment[_TIMELINE_DIGITS:-_FILE_DIGITS], segment[-_FILE_DIGITS:]
+    return int(file, 16) * per_file + int(low, 16)
 
 
 def _vector(status: os.stat_result) -> _Vector:
