@@ -113,11 +113,7 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> Expansion:
         target = f"{connector}:{name}"
         refusal = ""
         if not connector:
-            refusal = (
-                _known_nowhere(name, outside.config.accounts)
-                if outside.config.accounts
-                else "there is no directory here to lock it in: add [accounts.NAME]"
-            )
+            refusal = _nowhere(name, outside)
         elif verb != "accounts.unlock" and (why := protected.get(target.casefold())):
             refusal = f"protected: {why}"
         else:
@@ -139,6 +135,14 @@ def _accounts(verb: str, arguments: JsonObject, outside: Outside) -> Expansion:
             )
         )
     return Expansion(drafts=tuple(drafts), reason="; ".join(unread))
+
+
+def _nowhere(name: str, outside: Outside) -> str:
+    """Say why an account is in no directory."""
+    added = outside.added_since("accounts")
+    if not outside.config.accounts:
+        return added or "there is no directory here to lock it in: add [accounts.NAME]"
+    return "; ".join(filter(None, [_known_nowhere(name, outside.config.accounts), added]))
 
 
 def _known_nowhere(name: str, directories: Collection[str]) -> str:

@@ -92,6 +92,7 @@ class Place:
             clock=self.clock,
             restored=self._restored(incident.id),
             own=own_acts(self, incident.id, incident.opened_by),
+            configured=self.config,
         )
 
     def reader(self) -> "Outside":

@@ -66,8 +66,17 @@ class Outside(ABC):
 
     mode: Mode
 
-    def __init__(self, config: Config, custody: Custody, notice_of: NoticeOf) -> None:
+    def __init__(
+        self,
+        config: Config,
+        custody: Custody,
+        notice_of: NoticeOf,
+        *,
+        configured: Config | None = None,
+    ) -> None:
+        """`configured` is all there is now, where `config` is what there was for an incident."""
         self.config = config
+        self._configured = configured or config
         self._custody = custody
         self._notice_of = notice_of
         self._built: dict[tuple[str, str], object] = {}
@@ -263,10 +272,24 @@ class Outside(ABC):
         return self._prepared[key]
 
     def _adapter(self, section: str, name: str, build: Callable[[str], Adapter]) -> Adapter:
-        configured: Mapping[str, object] = getattr(self.config, section)
-        if name not in configured:
-            raise ConfigurationError(_missing(section, name, configured))
+        if name not in getattr(self.config, section):
+            raise ConfigurationError(self._lacking(section, name))
         return self._once((section, name), lambda: build(name))
+
+    def added_since(self, section: str) -> str:
+        """Name what is configured now and was not when the incident was opened; or nothing."""
+        added = sorted(set(getattr(self._configured, section)) - set(getattr(self.config, section)))
+        if not added:
+            return ""
+        return (
+            f"{', '.join(added)} came, or was renamed, after this incident was opened, which does "
+            "without: open another one for it, or configure it under its old name as well"
+        )
+
+    def _lacking(self, section: str, name: str) -> str:
+        there: Mapping[str, object] = getattr(self._configured, section)
+        told = [] if name in there else [_missing(section, name, there)]
+        return "; ".join(filter(None, [*told, self.added_since(section)]))
 
     def _once(self, key: tuple[str, str], build: Callable[[], Adapter]) -> Adapter:
         """Build an adapter at its first use, and that once; it keeps no thread from another."""

@@ -40,12 +40,13 @@ class Live(Outside):
         clock: Callable[[], datetime],
         restored: Restored | None = None,
         own: Mapping[str, Callable[[], Procedure]] | None = None,
+        configured: Config | None = None,
     ) -> None:
         """`own` has the acts that are carried out by operations of this very program.
 
         `restored` gives a file of a backup set as it was before the incident.
         """
-        super().__init__(config, custody, notice_of)
+        super().__init__(config, custody, notice_of, configured=configured)
         self.mode = mode
         self._own = own or {}
         self._restored = restored or _not_restored

@@ -53,6 +53,31 @@ def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
     assert not scim_server.is_active(alice)
 
 
+def test_after_a_directory_was_renamed_an_incident_says_which_there_are_and_what_to_do(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    alice, bob = scim_server.create("alice"), scim_server.create("bob")
+    first = desk.json("lock", "agents:alice")["incident"]
+    words = ("incident", "open", "lock", "--input", "accounts=agents:bob", "--no-wait")
+    second = desk.json(*words)["incident"]
+    config_file = live_place / "standfast.toml"
+    before = config_file.read_text()
+    renamed = before.replace("[accounts.agents]", "[accounts.helpers]")
+    config_file.write_text(renamed.replace("agents:break-glass", "helpers:break-glass"))
+    undone = desk.run("incident", "undo", first, "--all")
+    assert undone.status == 2
+    added = "helpers came, or was renamed, after this incident was opened, which does without: "
+    assert f"has no [accounts.agents]; there are: helpers; {added}open another" in undone.err
+    assert added in desk.run("incident", "resume", second).out
+    assert scim_server.is_active(bob)
+    again = before[before.index("[accounts.agents]") :].split("\n\n")[0]
+    config_file.write_text(
+        before.replace(again, f"{again}\n\n{again.replace('agents', 'helpers', 1)}")
+    )
+    assert desk.json("incident", "undo", first, "--all")["undo"]["restores"] == 1
+    assert not scim_server.is_active(alice), "two must approve that first"
+
+
 def test_whoever_opened_it_signed_in_needs_one_approval_less_to_undo(
     desk: Desk, live_place: Path, scim_server: ScimServer
 ) -> None:
