@@ -16,6 +16,7 @@ from backup.errors import UsageError as BackupUsageError
 from backup.format.layout import snapshots_of
 from backup.keys import Host
 from backup.sources import Obstacle
+from backup.sources.exclusion import Exclusion
 from backup.stores import Store
 from backup.stores.directory import DirectoryStore
 from backup.trust import load_trust
@@ -129,6 +130,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
             )
         obstacles = list(_obstacles(ground, one))
         yield from obstacles
+        yield from _own_files_in(one, ground.config)
         if not missing and not any(found.verdict is Verdict.FAIL for found in obstacles):
             yield ok("backup sets", f"{name}: {counted(len(one.sources), 'source')}, readable")
     config = ground.config
@@ -174,6 +176,42 @@ def _obstacles(ground: Ground, one: BackupSetConfig) -> Iterator[Check]:
         for obstacle in found:
             judge = fail if obstacle.prevents else warn
             yield judge("backup sets", f"{source.name}: {obstacle.problem}", "see docs/sources.md")
+
+
+def _own_files_in(one: BackupSetConfig, config: Config) -> Iterator[Check]:
+    """Name what of this place should not be in its own backups, and is no vault."""
+    own = {
+        config.ledger.keys: "whoever is erased here could be read again with the keys in a backup",
+        config.backup.send_log: "it is another one after each backup, so each stores it anew",
+    }
+    for source in one.sources:
+        if not isinstance(source, FilesSourceConfig):
+            continue
+        exclusion = Exclusion([*one.exclude, *source.exclude])
+        for path, why in own.items():
+            below = _below(source.path, path)
+            if below is not None and not _is_left_out(exclusion, below, is_folder=path.is_dir()):
+                yield warn(
+                    "backup sets",
+                    f"{source.name}: {path} lies in it: {why}",
+                    f'exclude = ["/{below}*"] for that source',
+                )
+
+
+def _below(folder: Path, path: Path) -> Path | None:
+    folder, path = folder.resolve(), path.resolve()
+    return path.relative_to(folder) if path.is_relative_to(folder) else None
+
+
+def _is_left_out(exclusion: Exclusion, below: Path, *, is_folder: bool) -> bool:
+    """Whether patterns leave out a path of a source, or a folder above it."""
+    here = is_folder
+    for path in (below, *below.parents[:-1]):
+        as_folder, as_other = exclusion.covers(os.fsencode(path), os.fsencode(path.name))
+        if as_folder if here else as_other:
+            return True
+        here = True
+    return False
 
 
 def _keys(ground: Ground) -> Iterator[Check]:

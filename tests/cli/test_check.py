@@ -195,6 +195,39 @@ def test_a_sender_of_letters_says_that_its_folder_can_be_written(
     assert not folder.exists()
 
 
+def test_a_places_own_keys_and_state_in_a_source_are_told_until_they_are_left_out(
+    desk: Desk, place: Path
+) -> None:
+    """Else a person who was erased is read again with the keys in a backup that nobody changes."""
+    config_file = place / "standfast.toml"
+    text = config_file.read_text()
+    whole = text.replace(f'path = "{desk.folder / "source"}"', f'path = "{desk.folder}"')
+    assert whole != text
+    config_file.write_text(whole)
+    told = [found for verdict, found in verdicts(desk, "backup sets") if verdict == "warn"]
+    assert [found for found in told if "keys/ledger lies in it: whoever is erased" in found]
+    assert [found for found in told if "send-log.db lies in it" in found]
+    advice = [
+        one["what_to_do"] for one in desk.json("check")["checks"] if "lies in it" in one["found"]
+    ]
+    patterns = [one.partition('"')[2].partition('"')[0] for one in advice if "exclude" in one]
+    assert len(patterns) == 2
+    config_file.write_text(
+        whole.replace(f'path = "{desk.folder}"', f'path = "{desk.folder}", exclude = {patterns}')
+    )
+    assert "lies in it: whoever" not in str(verdicts(desk, "backup sets"))
+    assert "send-log.db lies in it" not in str(verdicts(desk, "backup sets"))
+    assert desk.run("backup", "run").status == 0
+    words = ("--to", desk.folder / "back", "--identity", place / "offline/identity.txt")
+    assert desk.run("backup", "restore", "latest", *words).status == 0
+    back = {
+        path.relative_to(desk.folder / "back").as_posix()
+        for path in (desk.folder / "back").rglob("*")
+    }
+    assert any(name.endswith("source/note.txt") for name in back)
+    assert not any("keys/ledger" in name or "send-log.db" in name for name in back)
+
+
 def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_place: Path) -> None:
     config_file = quiet_place / "standfast.toml"
     text = config_file.read_text()
