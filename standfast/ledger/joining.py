@@ -5,8 +5,9 @@ Rules
   the same accounts, or says the very same where neither is about an account.
 - What an incident is about stands beside it as handles, so that finding it opens nothing sealed:
   a message costs the same with one open incident and with thousands.
-- Another trigger does not join one that gave any of its accounts back: somebody who comes back is
-  to be kept out anew. The same trigger does: a person has judged it, and it may come each minute.
+- Another trigger does not join one that leaves any of its accounts open, since it gave it back, or
+  could not lock it or was not let: that is tried anew. The same trigger does: a person has seen
+  what came of it, and it may come each minute.
 - What an incident is about is compared as `approvals.folded` writes it: none is locked by that.
 - What is written otherwise is added, after what was there. Only its directory knows whether that is
   the same account (`Connector.canonical`), and none is asked before the message is written down;
@@ -17,17 +18,19 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, select
+from sqlalchemy import Connection, Row, and_, exists, or_, select
 
 from standfast.ledger.approvals import accounts_of, folded
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import LOCKS
-from standfast.ledger.tables import effect, incident, incident_subject
+from standfast.ledger.tables import effect, incident, incident_subject, step
 from standfast.ledger.transaction import Write
 from standfast.ledger.vault import INSTALLATION
-from standfast.records import EffectState, Json, JsonObject, Mode, canonical
+from standfast.records import EffectState, Json, JsonObject, Mode, StepState, canonical
 
 _HANDLES_A_STATEMENT = 500
+_LOST = (EffectState.REFUSED.value, EffectState.FAILED.value)
+_IS_REFUSED = step.c.state == StepState.REFUSED.value  # by an approver: what it planned never runs
 
 
 def repeated(
@@ -52,7 +55,7 @@ def repeated(
     found = connection.execute(alike.where(incident.c.trigger == trigger)).first()
     if found is not None:
         return found
-    alike = alike.where(incident.c.id.not_in(_that_gave_back(core, connection, inputs)))
+    alike = alike.where(incident.c.id.not_in(_that_leave_open(core, connection, inputs)))
     handles = _subjects(core, inputs)
     oldest: list[Row[Any]] = []
     for start in range(0, len(handles), _HANDLES_A_STATEMENT):
@@ -101,38 +104,48 @@ def inputs_of(core: Core, row: Row[Any]) -> JsonObject:
     return core.vault.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs)
 
 
-def _that_gave_back(core: Core, connection: Connection, inputs: JsonObject) -> set[str]:
-    """Give the open incidents that locked any of these accounts, gave it back, and hold it not."""
+def _that_leave_open(core: Core, connection: Connection, inputs: JsonObject) -> set[str]:
+    """Give the open incidents that were to lock any of these accounts, and hold it not."""
     undo = effect.alias("undo")
     is_done = and_(undo.c.verb == "accounts.unlock", undo.c.state == EffectState.DONE.value)
-    gave_any_back = select(incident.c.id, incident.c.connectors).where(
-        incident.c.state == "open", exists().where(undo.c.incident == incident.c.id, is_done)
+    is_lost = and_(effect.c.verb.in_(LOCKS), effect.c.state.in_(_LOST))
+    leave_any = select(incident.c.id, incident.c.connectors).where(
+        incident.c.state == "open",
+        or_(
+            exists().where(undo.c.incident == incident.c.id, is_done),
+            exists().where(effect.c.incident == incident.c.id, is_lost),
+            exists().where(step.c.incident == incident.c.id, _IS_REFUSED),
+        ),
     )
-    asked = connection.execute(gave_any_back).all()
+    asked = connection.execute(leave_any).all()
     if not asked:
         return set()  # nearly always: then no message waits for what follows
     there = {one for row in asked for one in json.loads(row.connectors)}
     directories = {one.partition(".")[2] for one in there if one.startswith("accounts.")}
     handles = [core.vault.handle(INSTALLATION, one) for one in _targets(inputs, directories)]
     held = effect.alias("held")
-    is_undone = exists().where(undo.c.undoes == effect.c.token, is_done)
     is_held = exists().where(
         held.c.incident == effect.c.incident,
         held.c.handle == effect.c.handle,
         held.c.verb.in_(LOCKS),
-        held.c.state != EffectState.REFUSED.value,
+        held.c.state.not_in(_LOST),
         ~exists().where(undo.c.undoes == held.c.token, is_done),
+        ~exists().where(
+            step.c.incident == held.c.incident,
+            step.c.name == held.c.step,
+            step.c.round == held.c.round,
+            _IS_REFUSED,
+        ),
     )
     found: set[str] = set()
     for start in range(0, len(handles), _HANDLES_A_STATEMENT):
-        given_back = select(effect.c.incident).where(
+        left_open = select(effect.c.incident).where(
             effect.c.incident.in_([row.id for row in asked]),
             effect.c.handle.in_(handles[start : start + _HANDLES_A_STATEMENT]),
             effect.c.verb.in_(LOCKS),
-            is_undone,
             ~is_held,
         )
-        found |= set(connection.scalars(given_back))
+        found |= set(connection.scalars(left_open))
     return found
 
 
@@ -142,7 +155,9 @@ def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
     said = {name for names in lists for name in names if isinstance(name, str)}
     spelt = {way for name in said for way in (name, name.lower(), folded(name))}
     bare = [name for name in spelt if name.partition(":")[0] not in directories]
-    return [*spelt, *(f"{where}:{name}" for where in directories for name in bare)]
+    # What no directory was known to have stands there without one.
+    nowhere = (f":{name}" for name in spelt)
+    return [*spelt, *nowhere, *(f"{where}:{name}" for where in directories for name in bare)]
 
 
 def _subjects(core: Core, inputs: JsonObject) -> Sequence[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.accounts.memory import MemoryDirectory
+from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.ledger.vault import Vault
 from standfast.operations import decisions, incident, undoing
 from standfast.records import EffectState, JsonObject, Mode, StepState
@@ -147,6 +147,44 @@ def test_who_is_still_locked_joins_though_others_were_given_back(place: TwinPlac
     assert enabled(place, ["agent01", "agent02"]) == [True, False]
     assert trigger(place, "alert 2", "agent02").incident == case
     assert trigger(place, "alert 2", "agent01").incident != case
+
+
+def test_who_could_not_be_locked_is_tried_anew_by_another_trigger(place: TwinPlace) -> None:
+    directory = place.twins.directory
+    assert isinstance(directory, MemoryDirectory)
+    directory.script("lock", Fault.FAIL, target="agent01")
+    failed = place.run("lock", ["agents:agent01", "agents:agent02"])
+    absent = place.run("lock", ["agents:later", "elsewhere:later"])
+    assert enabled(place, ["agent01", "agent02"]) == [True, False]
+    directory.add("later")
+    for key, name, before in (("alert 1", "agent01", failed), ("alert 2", "later", absent)):
+        again = trigger(place, key, name, scenario="lock")
+        assert not again.has_joined, f"{before} leaves {name} open"
+        place.advance(again.incident)
+        assert enabled(place, [name]) == [False]
+        assert trigger(place, key, name, scenario="lock").incident == again.incident
+    assert trigger(place, "alert 3", "agent02", scenario="lock").incident == failed
+    nowhere = incident.open_incident(
+        place, "lock", {"accounts": ["elsewhere:later"]}, mode=Mode.LIVE, trigger="alert 4"
+    )
+    assert not nowhere.has_joined
+
+
+def test_who_was_not_to_be_locked_by_a_no_is_asked_about_anew_by_another_trigger(
+    place: TwinPlace,
+) -> None:
+    directory = place.twins.directory
+    assert isinstance(directory, MemoryDirectory)
+    many = [f"x{number:03}" for number in range(201)]
+    for name in many:
+        directory.add(name)
+    case = place.run("lock", [f"agents:{name}" for name in many])
+    decisions.decide(place, case, "lock", "lee", PASSPHRASES["lee"], approves=False)
+    place.advance(case)
+    again = trigger(place, "alert", "x001", scenario="lock")
+    assert not again.has_joined
+    place.advance(again.incident)
+    assert enabled(place, ["x001", "x002"]) == [False, True]
 
 
 def test_what_an_operator_opened_is_joined_and_what_was_added_rides_on_nobodys_sign_in(
