@@ -1,5 +1,6 @@
 """The names in a very large folder, in order: sorted in a file, since they may be of millions."""
 
+import errno
 import heapq
 import os
 import tempfile
@@ -40,6 +41,17 @@ class ManyNames(Sequence[bytes]):
         self._count = 0
         self._first = 0  # of those in memory
         self._near: list[bytes] = []
+        try:
+            self._file = self._sorted(names, scratch)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # Not the folder's disk, which is only read.
+            why = f"{error.strerror} for its names, which are sorted beside the send-log"
+            raise OSError(error.errno, why) from error
+        weakref.finalize(self, os.close, self._file)
+
+    def _sorted(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> int:
         with tempfile.TemporaryFile(dir=scratch) as file, ExitStack() as runs:
             lines = heapq.merge(*_sorted_runs(iter(names), scratch, runs))
             for block in _blocks(_once(lines)):
@@ -48,8 +60,7 @@ class ManyNames(Sequence[bytes]):
                 self._count += len(block)
             self._offsets.append(file.tell())
             file.flush()
-            self._file = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self._file)
+            return os.dup(file.fileno())
 
     def __len__(self) -> int:
         return self._count
