@@ -332,7 +332,9 @@ class TreeWriter:
             status = os.fstat(found)
             if Proof.of(status) != proof or not self.may_go_on_with(status, entry):
                 raise OSError(errno.EAGAIN, CHANGED)
-            os.fchmod(found, _PRIVATE)  # it may have its final mode, and that be read-only
+            # It may have its final mode, and that be read-only; where none are kept it is not.
+            with suppress(OSError):
+                os.fchmod(found, _PRIVATE)
             descriptor = os.open(name, os.O_RDWR | _THERE_FLAGS, dir_fd=folder)
             if not os.path.sameopenfile(found, descriptor):
                 os.close(descriptor)

@@ -14,6 +14,7 @@ from backup.errors import BackupError, Busy, NotWritable, UnsafePath, UsageError
 from backup.format.manifest import Entry
 from backup.records import Progress
 from backup.restoring import target as restore_target
+from backup.restoring.proof import Proof
 from backup.restoring.target import TreeWriter
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
@@ -238,6 +239,27 @@ def test_what_a_target_cannot_keep_of_a_file_costs_no_content(
     lacks = {"fchown": "owner", "chown": "owner", "fchmod": "mode", "chmod": "mode"}
     reason = f"without its {lacks.get(call, 'time')}: Operation not permitted"
     assert {p.reason for p in result.problems if "set-id" not in p.reason} == {reason}
+
+
+def test_a_restore_goes_on_also_where_a_target_keeps_no_modes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "half").write_bytes(b"te??")
+    proof = Proof.of((out / "half").stat())
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refused)
+    with tree_in(out, is_resumed=True) as tree:
+        tree.begin(entry(b"half", size=4), proof)
+        tree.skip(2)
+        tree.write(b"xt")
+        tree.end()
+    assert (out / "half").read_bytes() == b"text"
+    assert [one.reason for one in tree.problems] == ["without its mode: Operation not permitted"]
 
 
 def test_a_file_that_could_not_be_given_away_gets_none_of_its_owners_rights(
