@@ -45,6 +45,7 @@ from standfast.operations.place import Place
 from standfast.operations.triggers import (
     AlertTrigger,
     FormTrigger,
+    PlaybookLacking,
     SignedTrigger,
     Trigger,
     obstacles,
@@ -64,6 +65,7 @@ from standfast.triggers.suricata import Network
 log = logging.getLogger("standfast.serve")
 
 _HEALTH_SECONDS = 1.0  # an answer is this old at most: asking often costs the ledger nothing
+_TOLD_FOR_SECONDS = 60.0  # as long, a message that could not be written down is told there
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _BEARER = "bearer "
 
@@ -84,6 +86,7 @@ class App:
     _nobodys: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     _to_be_said: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
     _health: tuple[float, bool] = (float("-inf"), False)
+    _took_nothing_at: float = float("-inf")  # when the ledger did not take what a message wanted
 
     def __post_init__(self) -> None:
         self._keys = Keys(resolver=self.place.resolver)
@@ -129,7 +132,7 @@ class App:
         return app
 
     async def health(self, request: Request) -> Response:
-        """Say whether the ledger answers."""
+        """Say whether the ledger answers, and took what the last message wanted of it."""
         looked_at, is_well = self._health
         if time.monotonic() - looked_at > _HEALTH_SECONDS:
             try:
@@ -140,6 +143,9 @@ class App:
             self._health = (time.monotonic(), is_well)
         if not is_well:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer")
+        if time.monotonic() - self._took_nothing_at < _TOLD_FOR_SECONDS:
+            # A full disk is read all the same.
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger takes nothing; see the log")
         return JSONResponse({"status": "ok"}, headers=_NO_STORE)
 
     async def trigger(self, request: Request) -> Response:
@@ -192,10 +198,13 @@ class App:
             log.warning("trigger %s: a message does not fit: %s", trigger.name, error)
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         except StandfastError as error:
+            if not isinstance(error, PlaybookLacking):
+                self._took_nothing_at = time.monotonic()
             log.warning("trigger %s: %s", trigger.name, error)
             raise wait_and_try_again(
                 30, HTTPStatus.SERVICE_UNAVAILABLE, "it cannot be opened now; send it again"
             ) from None
+        self._took_nothing_at = float("-inf")
         if opened is None:
             return JSONResponse({"incident": None}, headers=_NO_STORE)
         if not opened.has_joined:

@@ -18,7 +18,13 @@ from standfast.errors import Damaged, StandfastError
 from standfast.evidence import Custody
 from standfast.ledger import Ledger, opened
 from standfast.ledger.incidents import FrozenNotice
-from standfast.operations import checks_duties, checks_here, checks_outside, checks_triggers
+from standfast.operations import (
+    checks_disks,
+    checks_duties,
+    checks_here,
+    checks_outside,
+    checks_triggers,
+)
 from standfast.operations.place import Clock, ledger_url, os_user, system_clock
 from standfast.operations.repository import plain_errors
 from standfast.operations.verdicts import Check, Ground, Look, Report, Verdict, ok
@@ -59,6 +65,7 @@ def check_place(
             outside=stack.enter_context(closing(_reader(config, resolver, clock))),
         )
         looks = {
+            **checks_disks.LOOKS,
             **checks_here.LOOKS,
             **checks_outside.LOOKS,
             **checks_duties.LOOKS,

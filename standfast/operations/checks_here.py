@@ -25,6 +25,7 @@ from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSo
 from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
+from standfast.operations.checks_disks import LITTLE_BYTES, free_at, nearest
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.local_sources import source_of, vaults_here
 from standfast.operations.repository import open_vault
@@ -32,7 +33,6 @@ from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok
 from standfast.outside.live import read_signing_key
 
 _ENOUGH_APPROVERS = 2
-_FREE_BYTES = 1 << 30
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -87,10 +87,9 @@ def _vault(ground: Ground) -> Iterator[Check]:
 
 def _folder(vault: Path) -> Iterator[Check]:
     DirectoryStore(vault).try_to_put()
-    free = os.statvfs(vault)
-    free_bytes = free.f_bavail * free.f_frsize
+    free_bytes = free_at(vault)
     yield ok("backup", f"the vault is readable and writable, {free_bytes >> 20:,} MiB free")
-    if free_bytes < _FREE_BYTES:
+    if free_bytes < LITTLE_BYTES:
         yield warn("backup", "less than 1 GiB is free in the vault", "make room, or name another")
 
 
@@ -135,7 +134,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
             yield ok("backup sets", f"{name}: {counted(len(one.sources), 'source')}, readable")
     config = ground.config
     for folder in (config.backup.send_log.parent, config.drills.folder, config.custody.folder):
-        _try_to_write(_nearest(folder))
+        _try_to_write(nearest(folder))
     yield ok("folders", "send-log, drills and evidence can be written")
     if config.drills.identity is not None:
         ground.resolver.resolve(config.drills.identity)
@@ -320,13 +319,6 @@ def _is_beside(path: Path, config: Config) -> bool:
 
 def _inside(folder: Path) -> Sequence[Path]:
     return sorted(folder.iterdir())
-
-
-def _nearest(folder: Path) -> Path:
-    """Give the folder, or the one above it that exists: what is missing is made when needed."""
-    while not folder.exists():
-        folder = folder.parent
-    return folder
 
 
 def _try_to_write(folder: Path) -> None:

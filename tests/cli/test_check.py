@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
+from standfast.operations import checks_disks
 from standfast.operations.playbooks import SHIPPED
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
@@ -27,6 +28,19 @@ def test_a_fresh_place_has_nothing_to_mend(desk: Desk, place: Path) -> None:
     assert "not write-only here" in answer.out
     assert "take " in answer.out
     assert "offline, in two places" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(0, "fail"), (15 << 20, "fail"), (16 << 20, "warn"), (1 << 30, "ok")]
+)
+def test_a_disk_on_which_nothing_can_be_written_is_told_though_everything_reads(
+    desk: Desk, place: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
+) -> None:
+    monkeypatch.setattr(checks_disks, "free_at", lambda folder: free)
+    told = f"{free >> 20:,} MiB free for ledger, send-log, drills, evidence"
+    ((found, said),) = verdicts(desk, "disks")
+    assert found == verdict
+    assert said.startswith(told)
 
 
 def test_what_init_wrote_for_somebody_to_replace_is_told(desk: Desk, place: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from standfast.console.keys import FRESH_SECONDS
@@ -173,7 +174,11 @@ def test_a_message_that_could_not_be_taken_is_taken_when_it_comes_again(
         answer = site.send(about())
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
         assert "PostgreSQL" not in answer.text
+    # It may well be read: a full disk takes nothing.
+    unwell = httpx.get(f"{site.url}/health", trust_env=False)
+    assert (unwell.status_code, "takes nothing" in unwell.text) == (503, True)
     assert site.send(about()).status_code == 202
+    assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 200
 
 
 def test_a_scenario_that_cannot_be_opened_is_no_fault_of_the_sender(
