@@ -5,6 +5,8 @@
 - A target that holds something is gone on with only when its journal names the same point and the
   same request.  The journal says nothing about which files are whole: each proves itself.  What
   the point does not have stays there, and nobody is told.
+- Where a folder does not tell upper from lower case (it finds the journal in capitals, too) nothing
+  is gone on with: a file would be taken for another one's beginning, and replaced.
 - It is locked while a restore is at work, so two never write into one target.
 """
 
@@ -12,12 +14,12 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from backup.errors import Busy, NotWritable, UnsafePath
 from backup.format.canonical import to_json
+from backup.lazy_dataclass import dataclass
 from backup.restoring.folders import FOLDER_FLAGS, JOURNAL
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -78,9 +80,13 @@ def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
     journal = _open_locked(path, root)
     try:
         found = os.pread(journal, _LARGEST, 0)
-        others = [name for name in os.listdir(root) if os.fsencode(name) != JOURNAL]
+        names = [os.fsencode(name) for name in os.listdir(root)]
+        others = [name for name in names if name != JOURNAL]
         if found == wanted:
-            return journal, True
+            is_one = JOURNAL.upper() not in names and _is_there(root, JOURNAL.upper())
+            if is_one and others:
+                _refuse_to_go_on(path)
+            return journal, not is_one
         if others:
             _refuse(path, root, is_restore=bool(found))
         _write(journal, wanted)
@@ -92,6 +98,14 @@ def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
         os.close(journal)
         raise
     return journal, False
+
+
+def _is_there(root: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _open_locked(path: Path, root: int) -> int:
@@ -119,6 +133,13 @@ def _refuse(path: Path, root: int, *, is_restore: bool) -> NoReturn:
     os.unlink(JOURNAL, dir_fd=root)
     raise UnsafePath(
         f"{path} is not empty; restore into an empty or new folder, so that nothing is overwritten"
+    )
+
+
+def _refuse_to_go_on(path: Path) -> NoReturn:
+    raise UnsafePath(
+        f"{path} does not tell upper from lower case, so what an interrupted restore left there"
+        " cannot be told from what is still to come; empty it, or name another folder"
     )
 
 

@@ -337,6 +337,26 @@ def test_another_restore_is_not_gone_on_with(
     assert describe(out) == before
 
 
+def test_nothing_is_gone_on_with_where_upper_and_lower_case_are_one(
+    stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There `Case`, which is whole, would be replaced by `case`, and nobody be told."""
+    out = tmp_path / "out"
+    begun(stored, out)
+    # On FAT a lookup finds this, and a listing does not have it.
+    (out / JOURNAL.upper()).write_text(journal_of(stored))
+    before = describe(out)
+    listed = os.listdir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", lambda at: [n for n in listed(at) if n != JOURNAL.upper()])
+        with pytest.raises(UnsafePath, match="does not tell upper from lower case"):
+            stored.restore("latest", out)
+    assert describe(out) == before
+    shutil.rmtree(out)
+    assert stored.restore("latest", out).problems == ()
+    assert describe(out / "files") == describe(source)
+
+
 def test_a_torn_journal_in_an_empty_folder_is_begun_anew(
     stored: Site, source: Path, tmp_path: Path
 ) -> None:
