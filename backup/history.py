@@ -10,7 +10,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -28,6 +28,7 @@ from backup.format.layout import LARGEST_SNAPSHOT, number_in, snapshot_name, sna
 from backup.format.link import Link
 from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
 from backup.format.wrap import openers
+from backup.lazy_dataclass import dataclass
 from backup.records import Head
 from backup.stores import Store
 from backup.trust import Trust

@@ -11,7 +11,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from backup.capped import get_capped
@@ -26,6 +25,7 @@ from backup.format.keep import (
 from backup.format.layout import KEEPS, LARGEST_KEEP, number_in
 from backup.format.link import Link
 from backup.format.signed import check_stop_sign, format_of
+from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 from backup.trust import Trust
 

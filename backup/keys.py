@@ -6,7 +6,7 @@
 - Files are made with mode 0600 in folders of 0700, synced, and never overwritten.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import pyrage
@@ -26,6 +26,7 @@ from backup.format.root import (
     RootRecord,
     key_from_bytes,
 )
+from backup.lazy_dataclass import dataclass
 from backup.local_files import read_file
 from backup.stores import Store
 

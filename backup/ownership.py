@@ -12,7 +12,7 @@ Owns what every deed needs; the deeds stand in `owner`: `writers`, `domains`, `c
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from backup.format.layout import root_name
 from backup.format.link import Link, link_from_json, link_to_json
 from backup.format.root import REPOSITORY_BYTES, DomainGrant, RootRecord, root_to_bytes
 from backup.keys import AGE_FILE, unlocked
+from backup.lazy_dataclass import dataclass
 from backup.local_files import create_file, read_file, sync_folder
 from backup.owner.plans import Plan, Put, Told, carried_out
 from backup.stores import Store

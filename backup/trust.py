@@ -9,7 +9,6 @@
 """
 
 import hashlib
-from dataclasses import dataclass
 
 from backup.capped import get_capped
 from backup.errors import BackupError, Damaged, FormatUnknown, NotFound, StoreUnavailable
@@ -17,6 +16,7 @@ from backup.format.layout import LARGEST_ROOT, ROOTS, number_in, root_name
 from backup.format.link import Link
 from backup.format.root import RootRecord, root_from_bytes
 from backup.format.signed import ROOT_CONTEXT, check_signature, check_stop_sign, format_of
+from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 
 

@@ -11,7 +11,6 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from backup.checking.findings import BACK_UP_AGAIN, Findings
 from backup.checking.packs import Packs
@@ -19,6 +18,7 @@ from backup.checking.sampling import Sample, draw
 from backup.errors import BackupError, Damaged, StoreUnavailable, WrongKey
 from backup.format.layout import pack_name
 from backup.format.manifest import BlobRef, Child, Entry, leaf_from_bytes, node_from_bytes
+from backup.lazy_dataclass import dataclass
 from backup.reader import Repository, blobs_of
 from backup.reading.blob_reader import BlobReader
 from backup.records import Point, Sampled

@@ -11,7 +11,6 @@
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -28,6 +27,7 @@ from backup.format.manifest import BlobRef, ref_from_json, ref_to_json
 from backup.format.pack import LARGEST_PACK, padded_size
 from backup.format.root import LARGEST_GENERATION, REPOSITORY_BYTES
 from backup.format.signed import SNAPSHOT_CONTEXT, check_signature, sign, unsigned
+from backup.lazy_dataclass import dataclass
 from backup.records import SourceOutcome, Unread
 
 # complete: everything was read; partial: the run came to its end, but something could not be read;

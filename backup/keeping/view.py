@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 
 from backup.checking.findings import Findings
@@ -20,6 +20,7 @@ from backup.format.snapshot import Snapshot
 from backup.history import History, Slot, read_slot
 from backup.keeping.retention import AgedPoint, moments
 from backup.keeps import Keeps, load_keeps
+from backup.lazy_dataclass import dataclass
 from backup.stores import Stat, Store
 from backup.trust import Trust, load_trust
 

@@ -13,7 +13,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import pyrage
 
@@ -21,6 +21,7 @@ from backup.errors import Damaged, UsageError, WrongKey
 from backup.format.canonical import from_json, to_json
 from backup.format.fields import Fields
 from backup.keys import Identity
+from backup.lazy_dataclass import dataclass
 from backup.owner.custodian import Custodian, custodian, wrap
 
 _NONCE_BYTES = 32

@@ -9,7 +9,7 @@
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 import pyrage
@@ -20,6 +20,7 @@ from backup.format.fields import Fields
 from backup.format.layout import key_name
 from backup.format.root import REPOSITORY_BYTES
 from backup.keys import Identity, read_key_record
+from backup.lazy_dataclass import dataclass
 from backup.owner.attest import (
     Challenge,
     challenge,

@@ -9,13 +9,13 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from backup.errors import AlreadyThere, BackupError, Damaged, NotWritable, UsageError
 from backup.format.canonical import from_json, to_json
 from backup.format.fields import Fields
+from backup.lazy_dataclass import dataclass
 from backup.local_files import create_file, sync_folder
 from backup.stores import Store
 from backup.stores.keeping import KeeperStore

@@ -9,11 +9,12 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from backup.errors import BackupError, StoreUnavailable
 from backup.format.manifest import BlobRef
+from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader, FrameKey, Raw, frame_key
 
 _STEPS_AHEAD = 4096

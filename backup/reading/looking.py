@@ -7,7 +7,6 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from backup.errors import BackupError, Damaged, StoreUnavailable
 from backup.format.canonical import to_path_text
@@ -21,6 +20,7 @@ from backup.format.manifest import (
     path_key,
 )
 from backup.format.snapshot import Body
+from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader
 from backup.reading.fetching import fetch_ahead
 from backup.reading.selection import Selection

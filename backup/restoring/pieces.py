@@ -11,9 +11,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from backup.format.manifest import BlobRef, Entry
+from backup.lazy_dataclass import dataclass
 from backup.restoring.folders import open_folder
 
 SPLIT_BYTES = 64 * 1024 * 1024

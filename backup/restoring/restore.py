@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from backup.forking import may_fork
 from backup.format.canonical import to_path_text
 from backup.format.manifest import Entry
 from backup.format.snapshot import Body
+from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader
 from backup.reading.healing import Healer
 from backup.reading.looking import Page, blobs_of, find_entry, leaves, top_page

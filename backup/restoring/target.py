@@ -14,10 +14,10 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 
 from backup.errors import NotWritable, UnsafePath
 from backup.format.manifest import Entry
+from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import Raw
 from backup.records import Problem
 from backup.restoring.attributes import Attributes

@@ -9,7 +9,8 @@
 
 import errno
 import os
-from dataclasses import dataclass
+
+from backup.lazy_dataclass import dataclass
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_OPEN = 32

@@ -21,10 +21,11 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import IO
 
+from backup.lazy_dataclass import dataclass
 from backup.writing.chunks import SMALL_FILE_BYTES
 
 UNKNOWN_SIZE = 1 << 62  # of content whose end is known only once it came

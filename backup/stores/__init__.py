@@ -17,11 +17,11 @@ To add a store: one module with the six `_methods`, one test that subclasses the
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
 
 from backup.errors import StoreUnavailable, UsageError
+from backup.lazy_dataclass import dataclass
 
 _PART = "[a-z0-9][a-z0-9._-]*"
 _NAME = re.compile(f"{_PART}(?:/{_PART})*")

@@ -22,13 +22,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable, UsageError
+from backup.lazy_dataclass import dataclass
 from backup.stores import ObjectLock, Retention, Stat, Store, StoreTraits
 from backup.stores.s3_versions import FirstVersion, first_versions, is_whole
 

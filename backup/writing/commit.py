@@ -14,7 +14,7 @@
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from backup.errors import AlreadyThere
@@ -30,6 +30,7 @@ from backup.format.snapshot import (
 )
 from backup.history import read_slot
 from backup.keys import Host
+from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 from backup.writing.admission import Admission, admit
 from backup.writing.avoidance import Avoidance

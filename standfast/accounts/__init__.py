@@ -23,8 +23,9 @@ Promises
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import StandfastError, Unavailable, Unsupported
 from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Result
 

@@ -17,8 +17,9 @@ Rules
 
 import secrets
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts.answers import proven
 from standfast.accounts.bounded_calls import Errand
 from standfast.accounts.ldap_directory import OURS, Changes, LdapDirectory

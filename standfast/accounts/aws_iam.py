@@ -17,10 +17,10 @@ Rules
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts.aws_client import AwsAnswer, AwsClient, AwsOptions
 from standfast.accounts.one_by_one import Account, OneByOne
 from standfast.bounded_http import Deadline

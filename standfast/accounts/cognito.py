@@ -14,8 +14,8 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.aws_client import AwsAnswer, AwsClient, AwsOptions
 from standfast.accounts.oauth_tokens import known_tokens

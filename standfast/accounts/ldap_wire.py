@@ -20,10 +20,11 @@ import socket
 import ssl
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts import ldap_messages as messages
 from standfast.accounts.bounded_calls import Dialect
 from standfast.accounts.ldap_messages import Garbled

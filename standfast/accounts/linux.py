@@ -22,9 +22,10 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState
 from standfast.accounts.answers import (
     ABSENT,

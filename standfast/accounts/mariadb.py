@@ -18,9 +18,10 @@ Rules
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState
 from standfast.accounts.answers import (
     ABSENT,

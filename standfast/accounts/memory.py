@@ -14,9 +14,10 @@ Rules
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState, Connector
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Order, Proof, Result

@@ -14,11 +14,12 @@ import json
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Order, Proof, Result, timestamp
 

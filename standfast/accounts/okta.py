@@ -13,9 +13,10 @@ Rules
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.credential import Credential, Renewed, Standing
 from standfast.accounts.http_directory import HttpDirectory, HttpOptions, garbled, segment

@@ -20,10 +20,11 @@ Rules
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState
 from standfast.accounts.answers import (
     ABSENT,

@@ -11,11 +11,12 @@ Rules
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from types import NoneType
 from typing import Any, get_args, get_origin
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import ExitStatus
 
 

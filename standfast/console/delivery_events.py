@@ -8,12 +8,13 @@ Rules
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from backup.lazy_dataclass import dataclass
 from standfast.config.fields import SecretReference
 from standfast.config.senders import SendgridSenderConfig
 from standfast.console.body import read_body

@@ -10,8 +10,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from backup.lazy_dataclass import dataclass
 from standfast.config.fields import SecretReference
 from standfast.errors import StandfastError
 from standfast.operations.triggers import SHORTEST_TOKEN, AlertTrigger, SignedTrigger

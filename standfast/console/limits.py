@@ -8,7 +8,9 @@ Rules
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from backup.lazy_dataclass import dataclass
 
 
 @dataclass(kw_only=True)

@@ -1,7 +1,8 @@
 """What the form for staff says, in the languages of the shipped notices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from backup.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,11 @@ import logging
 import socket
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import uvicorn
 
+from backup.lazy_dataclass import dataclass
 from standfast.console.app import App
 from standfast.console.connection import MOST_CONNECTIONS, BoundedConnection
 

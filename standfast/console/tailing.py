@@ -16,8 +16,9 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from backup.lazy_dataclass import dataclass
 from standfast.console.limits import Allowance
 from standfast.errors import StandfastError, Unavailable, UsageError
 from standfast.operations.eve_tail import Batch, EveTail

@@ -17,11 +17,12 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
+
+from backup.lazy_dataclass import dataclass
 
 Measured = Literal["changed", "renamed", "gone", "new content", "incompressible"]
 

@@ -6,9 +6,10 @@ Rules
 - Times are whole milliseconds, rounded up, so that a report never flatters.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from backup.lazy_dataclass import dataclass
 
 _MILLISECOND = timedelta(milliseconds=1)
 

@@ -16,11 +16,12 @@ Rules
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from backup.lazy_dataclass import dataclass
 from standfast.deadlines.calendars import WorkingDays, working_days, zones_of
 from standfast.deadlines.counting import Reading, end_of, end_of_year
 from standfast.deadlines.facts import Fact, FactKind, Facts

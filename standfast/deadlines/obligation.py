@@ -9,9 +9,10 @@ Rules
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
+
+from backup.lazy_dataclass import dataclass
 
 
 class Kind(StrEnum):

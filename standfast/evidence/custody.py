@@ -15,11 +15,12 @@ import fcntl
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
 from standfast.evidence.durable import sync_folder
 from standfast.evidence.seal import SEAL_FILE

@@ -12,10 +12,11 @@ import base64
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
 from standfast.records import JsonObject, canonical
 

@@ -13,10 +13,11 @@ Rules
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backup.lazy_dataclass import dataclass
 from standfast.evidence.indicators import Indicators, read_indicators, scan
 from standfast.evidence.seal import FILES_FOLDER
 from standfast.records import JsonObject, timestamp

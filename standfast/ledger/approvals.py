@@ -15,7 +15,6 @@ Rules
 import json
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, RowMapping, bindparam, select
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused, Damaged, UsageError
 from standfast.ledger.core import Core
 from standfast.ledger.tables import approval, effect, incident, person, step

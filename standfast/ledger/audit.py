@@ -17,13 +17,13 @@ Rules
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, desc, insert, select, text
 
+from backup.lazy_dataclass import dataclass
 from standfast.ledger.chain import GENESIS, NOT_A_HEAD, Chain
 from standfast.ledger.database import reading, reading_anything, writing
 from standfast.ledger.tables import CHAIN, as_stored, audit_event, audit_head, metadata

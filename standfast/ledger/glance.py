@@ -11,12 +11,13 @@ Rules
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import quote
 
+from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import horizon
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.ledger.postgresql_words import trouble

@@ -11,13 +11,14 @@ Rules
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Row, RowMapping, func, select
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import Refused, UsageError
 from standfast.ledger import approvals, trigger_messages
 from standfast.ledger.core import Core

@@ -9,12 +9,12 @@ Rules
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, select
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
 from standfast.ledger.approvals import (
     Opener,

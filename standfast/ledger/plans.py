@@ -8,12 +8,12 @@ Rules
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 
+from backup.lazy_dataclass import dataclass
 from standfast.ledger.core import Core
 from standfast.ledger.effects import Draft, effect_token, scope_of, seal_reason
 from standfast.ledger.incidents import FrozenNotice

@@ -3,9 +3,10 @@
 import os
 import secrets
 import socket
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from backup.lazy_dataclass import dataclass
 
 
 def new_token() -> str:

@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from backup.lazy_dataclass import dataclass
 from standfast.ledger import long_waits
 
 _LONGEST_NAME = 63  # bytes that PostgreSQL keeps of it

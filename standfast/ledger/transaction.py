@@ -13,7 +13,7 @@ Rules
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -37,6 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from backup.lazy_dataclass import dataclass
 from standfast.ledger.chain import digest_of_row, next_event
 from standfast.ledger.database import writing
 from standfast.ledger.many import change_many, insert_many, insert_missing

@@ -26,10 +26,11 @@ Rules
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from typing import Any, TypeAlias
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
 from standfast.notices.addresses import Address, parse_address
 from standfast.notices.plain import one_line

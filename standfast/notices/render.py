@@ -16,12 +16,12 @@ import hashlib
 import html
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import Problem, TemplateInvalid
 from standfast.nearest import did_you_mean
 from standfast.notices.grammar import environment, read

@@ -13,9 +13,10 @@ Rules
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
+from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.counted import counted
 from standfast.ledger import Ledger

@@ -12,8 +12,9 @@ Rules
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.records import Point
 from standfast.errors import StandfastError

@@ -15,8 +15,8 @@ Rules
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
+from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question

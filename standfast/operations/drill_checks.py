@@ -14,12 +14,12 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+from backup.lazy_dataclass import dataclass
 from standfast.config.services import CommandCheckConfig, ServiceConfig, SqliteCheckConfig
 from standfast.continuity.objectives import milliseconds
 from standfast.records import Json, utc

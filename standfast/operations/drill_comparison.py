@@ -15,12 +15,12 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from backup.format.canonical import to_path_text
+from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Found, OpenSource
 from backup.sources.files import FilesSource

@@ -14,11 +14,12 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from pathlib import Path
 
 from backup.keys import Identity
+from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.records import Point, Progress, RestoreResult
 from standfast.config.backup import BackupSetConfig

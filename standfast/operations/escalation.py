@@ -15,10 +15,10 @@ Rules
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
+from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.approvals import Question, folded

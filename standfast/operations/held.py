@@ -14,9 +14,10 @@ Rules
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
 from standfast.ledger.glance import HELD_STEP

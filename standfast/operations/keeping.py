@@ -12,7 +12,6 @@ Rules
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from backup.format.keep import PackId
@@ -23,6 +22,7 @@ from backup.keeping.key import Keeper
 from backup.keeping.plan import MOST_PERCENT
 from backup.keeping.retention import Rules, period
 from backup.keeping.stock import Share, Stock
+from backup.lazy_dataclass import dataclass
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from backup.stores.keeping import KeeperStore
 from backup.stores.s3_keeping import open_s3_keeper

@@ -10,11 +10,11 @@ Rules
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from backup.errors import WrongKey
 from backup.keys import Host, Identity, open_identity
+from backup.lazy_dataclass import dataclass
 from backup.owner.custodian import custodian
 from backup.owner.custodians import add_custodian, retire_custodian
 from backup.owner.domains import add_domain, new_generation

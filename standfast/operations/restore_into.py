@@ -12,11 +12,11 @@ Rules
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from backup.format.canonical import to_path_text
+from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.records import Point, Progress
 from backup.sources.dumps import database_of

@@ -8,8 +8,7 @@ Rules
 - Nobody is written to again by itself: a person names where to, as for whoever is held.
 """
 
-from dataclasses import dataclass
-
+from backup.lazy_dataclass import dataclass
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import sent, told_apart
 from standfast.operations.accounting import APART

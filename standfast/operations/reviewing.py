@@ -10,9 +10,9 @@ Rules
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import StandfastError
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.durable import make_private, write_whole

@@ -15,9 +15,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import StandfastError, UnderWay
 from standfast.operations.place import Place
 from standfast.records import Json, JsonObject, moment, timestamp

@@ -12,7 +12,6 @@ Rules
 
 import os
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from backup.creation import create_repository
+from backup.lazy_dataclass import dataclass
 from backup.local_files import create_file
 from backup.stores.directory import DirectoryStore
 from standfast.config import Config

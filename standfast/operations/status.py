@@ -12,11 +12,11 @@ Rules
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
 from standfast.ledger.glance import Glance, LastRun, glance
 from standfast.operations.custodian_answers import Standing, folder_of, standings

@@ -15,8 +15,9 @@ Rules
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.approvals import folded

@@ -1,10 +1,10 @@
 """What adapters are built with besides their settings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from backup.lazy_dataclass import dataclass
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.config import SecretReference
 

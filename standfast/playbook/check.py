@@ -11,8 +11,8 @@ Rules
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import Problem
 from standfast.playbook.arguments import fits, wanted
 from standfast.playbook.catalogue import CATALOGUE, Action, ArgumentType, Use

@@ -19,10 +19,11 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from backup.lazy_dataclass import dataclass
 from standfast.playbook import expression
 from standfast.playbook.model import OnPartial, Playbook, Step, StepKind
 from standfast.playbook.wording import condition

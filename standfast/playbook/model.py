@@ -18,9 +18,10 @@ Rules
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from backup.lazy_dataclass import dataclass
 from standfast.records import Json
 
 

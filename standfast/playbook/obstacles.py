@@ -7,8 +7,9 @@ Rules
 - Counts and names of steps only; no personal data.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.playbook.engine import (
     State,

@@ -10,9 +10,9 @@ Rules
 - Who approves signs what they were shown: the command names the plan by its digest.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.local_time import minute
 from standfast.playbook.engine import (

@@ -16,7 +16,6 @@ Rules
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from ruamel.yaml import YAML
@@ -33,6 +32,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.nodes import ScalarNode
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.records import Json
 

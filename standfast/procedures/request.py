@@ -15,11 +15,12 @@ Rules
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import Answer, BoundedHttp, Deadline, NotSent, fits_a_header
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.procedures import Procedure

@@ -7,9 +7,10 @@ Rules
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
+from backup.lazy_dataclass import dataclass
 from standfast.records import EffectState, Mode, Proof, StepState
 
 

@@ -15,7 +15,8 @@ Rules
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from backup.lazy_dataclass import dataclass
 
 MOST_VALUES = 10_000
 LONGEST_VALUE = 2_000

@@ -20,11 +20,12 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import Unavailable
 from standfast.notices.dates import long_date
 from standfast.notices.plain import is_one_line

@@ -24,11 +24,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.notices.addresses import Address, parse_address
 from standfast.notices.plain import begins_encoded_word, is_one_line

@@ -16,10 +16,11 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.playbook.cacao.document import Document, read_document, refused
 from standfast.playbook.cacao.exporting import export_cacao
