@@ -52,7 +52,7 @@ from backup.writing.taking import Taker
 from backup.writing.tape import Outlet, Stored
 
 if TYPE_CHECKING:
-    from backup.writing.apart import Reading
+    from backup.writing.apart import Reading, Surveying
 
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
@@ -226,9 +226,9 @@ class _Run:
         """Take every source and commit the point."""
         has_failed = False
         sources = sorted(sources, key=lambda source: source.name.encode())
-        with self._reading(sources, scratch) as reading:
+        with self._reading(sources, scratch) as reading, self._survey(sources, scratch) as survey:
             for source in sources:
-                has_failed |= not self._take(source, scratch, reading)
+                has_failed |= not self._take(source, scratch, reading, survey)
         counts = self._taker.counts
         if not counts.files and not counts.directories:
             problems = "; ".join(item.reason for item in counts.unread)
@@ -284,7 +284,22 @@ class _Run:
 
         return reading_apart(sources, scratch, self._now)
 
-    def _take(self, source: Source, scratch: Path, reading: "Reading | None") -> bool:
+    def _survey(
+        self, sources: Sequence[Source], scratch: Path
+    ) -> AbstractContextManager["Surveying | None"]:
+        if not self._earlier.is_large:
+            return nullcontext()
+        from backup.writing.apart import surveying_apart  # few sets are large
+
+        return surveying_apart(sources, scratch, self._now)
+
+    def _take(
+        self,
+        source: Source,
+        scratch: Path,
+        reading: "Reading | None",
+        surveying: "Surveying | None",
+    ) -> bool:
         counts = self._taker.counts
         files, size = counts.files, counts.bytes_total
         consistent_at = self._started
@@ -295,8 +310,9 @@ class _Run:
                 self._left_out.append(opened.left_out)
                 apart = None if reading is None else reading.of(source, opened)
                 taker = self._taker
-                for _ in taker.take(opened) if apart is None else taker.take_apart(apart):
-                    self._commit_interim_when_due()
+                with nullcontext() if surveying is None else surveying.of(source, opened):
+                    for _ in taker.take(opened) if apart is None else taker.take_apart(apart):
+                        self._commit_interim_when_due()
         except SourceFailed as error:
             problem = str(error)
             counts.lack(Unread(path=source.name, reason=problem))

@@ -13,7 +13,6 @@
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
@@ -29,6 +28,7 @@ from backup.format.canonical import (
 from backup.format.fields import Fields, check_ascending, from_base64, from_hex
 from backup.format.frame import LARGEST_RAW, LARGEST_STORED
 from backup.format.pack import CAPACITY
+from backup.lazy_dataclass import dataclass
 
 Kind = Literal["file", "directory", "symlink", "fifo", "block-device", "character-device"]
 _KINDS: dict[str, Kind] = {
@@ -41,7 +41,9 @@ _KINDS: dict[str, Kind] = {
 }
 
 NO_PACK = -1
+_BLOBS = '{"blobs":'
 _NO_LISTS = '"lists":[]'
+_SCANNER = json.JSONDecoder()
 _quoted = json.encoder.encode_basestring  # as canonical JSON has it: nothing escaped without need
 _LARGEST_DEVICE = 2**32 - 1
 _LARGEST_ID = 2**32 - 1  # of a user or a group
@@ -154,13 +156,28 @@ def metadata_to_text(
     made before it is known where they lie.  Most entries have only what is written here by hand,
     which takes a third of the time.
     """
-    seconds, nanoseconds = divmod(modified_ns, 1_000_000_000)
-    text = (
-        f'"gid":{gid},"group":{_quoted(group)},"kind":"{kind}",{_NO_LISTS},"mode":{mode},'
-        f'"modified":[{seconds},{nanoseconds}],"path":{_quoted(to_path_text(path))},'
-        f'"size":{size},"uid":{uid},"user":{_quoted(user)}}}'
-    )
+    common = common_metadata(kind, mode, uid, gid, user, group)
+    text = metadata_within(common, path, modified_ns, size)
     return with_metadata(text, rare) if rare else text
+
+
+def common_metadata(
+    kind: Kind, mode: int, uid: int, gid: int, user: str, group: str
+) -> tuple[str, str]:
+    """What very many entries have in common: how their metadata begins and how it ends."""
+    return (
+        f'"gid":{gid},"group":{_quoted(group)},"kind":"{kind}",{_NO_LISTS},"mode":{mode},',
+        f'"uid":{uid},"user":{_quoted(user)}}}',
+    )
+
+
+def metadata_within(common: tuple[str, str], path: bytes, modified_ns: int, size: int) -> str:
+    """Encode metadata of which `common_metadata` gave the rest."""
+    seconds, nanoseconds = divmod(modified_ns, 1_000_000_000)
+    return (
+        f'{common[0]}"modified":[{seconds},{nanoseconds}],"path":{_quoted(to_path_text(path))},'
+        f'"size":{size},{common[1]}'
+    )
 
 
 def metadata_of(text: str) -> dict[str, Any]:
@@ -177,12 +194,18 @@ def with_metadata(text: str, changes: dict[str, object]) -> str:
     return to_json(kept).decode()[1:]
 
 
-def entry_to_text(metadata: str, blobs: Sequence[str], lists: Sequence[str] = ()) -> str:
+def entry_to_text(metadata: str, blobs: Iterable[str], lists: Sequence[str] = ()) -> str:
     """Encode an entry: its metadata, and its references as `refs_to_texts` gave them."""
     if lists:
         # A quotation mark within a text is escaped, so this stands nowhere else.
         metadata = metadata.replace(_NO_LISTS, f'"lists":[{",".join(lists)}]')
-    return f'{{"blobs":[{",".join(blobs)}],{metadata}'
+    return f"{_BLOBS}[{','.join(blobs)}],{metadata}"
+
+
+def entry_of_text(entry: str) -> tuple[list[Any], str]:
+    """References and metadata of what `entry_to_text` encoded, if it has no lists."""
+    refs, end = _SCANNER.raw_decode(entry, len(_BLOBS))
+    return refs, entry[end + 1 :]
 
 
 def refs_to_texts(refs: Iterable[Sequence[Any]], index: Mapping[int, int]) -> list[str]:

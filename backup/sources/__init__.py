@@ -18,14 +18,18 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from backup.errors import BackupError, SourceFailed, UsageError
 from backup.format.manifest import Kind
+from backup.lazy_dataclass import dataclass
 from backup.records import Unread
+
+if TYPE_CHECKING:
+    from backup.sources.survey import Survey, Told
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_NOTED = 100
@@ -156,14 +160,22 @@ class Source(ABC):
     ) -> AbstractContextManager["OpenSource"]: ...
 
 
-@dataclass(kw_only=True, slots=True)  # one a file: not frozen, which takes three times as long
+@dataclass(kw_only=True, slots=True)
 class Whole:
-    """A small file, read in one go."""
+    """What a small file holds, read in one go."""
 
-    found: Found
     data: bytes
     xattrs: tuple[tuple[bytes, bytes], ...]
     changed: str | None  # why it may be neither the old nor the new content
+
+
+class ReadFile(NamedTuple):
+    """A small file with one name that was found and read in one go, and stayed as it was."""
+
+    path: bytes
+    vector: tuple[int, ...]  # inode, size, mtime (ns), ctime (ns), mode, uid, gid
+    data: bytes
+    xattrs: tuple[tuple[bytes, bytes], ...]
 
 
 class OpenSource(ABC):
@@ -183,7 +195,14 @@ class OpenSource(ABC):
         """
 
     def read_along(self) -> None:  # noqa: B027 - may be ignored
-        """Hear that every file will be read: what is small may be given as `Whole` at once."""
+        """Hear that every file will be read: what is small may be given as `ReadFile` at once."""
+
+    def survey(self) -> "Iterator[Told]":
+        """Tell what is in each folder, for the same source as it is opened in another process."""
+        return iter(())
+
+    def rely_on(self, survey: "Survey") -> None:  # noqa: B027 - may be ignored
+        """Hear that another process looks at everything, ahead of `scan`."""
 
     def read_small(self, found: Found) -> Whole | None:
         """Read a file that `scan` gave last in one go; None when it must be read as any other."""
@@ -196,12 +215,12 @@ class OpenSource(ABC):
             if isinstance(item, Found | Unread):  # nothing is expected or read along here
                 yield item
 
-    def scan_expecting(self) -> Iterator[Found | Unread | Whole | range]:
+    def scan_expecting(self) -> Iterator[Found | Unread | ReadFile | range]:
         """As `scan`, but files and folders that are as expected may be given by their numbers.
 
         They count in what `expect` was told last, and a range of them is one item: to make a
         `Found` of each and hand it on takes longer than to look at it. After `read_along`, small
-        files may be given whole. A file with several names is always given as `Found`.
+        files may be given as they were read. A file with several names is always given as `Found`.
         """
         try:
             yield from self._scan()
@@ -211,7 +230,7 @@ class OpenSource(ABC):
             raise SourceFailed(_why(self.name, error)) from error
 
     @abstractmethod
-    def _scan(self) -> Iterator[Found | Unread | Whole | range]: ...
+    def _scan(self) -> Iterator[Found | Unread | ReadFile | range]: ...
 
     @abstractmethod
     def read(self, found: Found) -> AbstractContextManager[Content]:

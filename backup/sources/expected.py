@@ -14,6 +14,7 @@ from typing import Any
 
 from backup.format.manifest import path_key
 from backup.sources.status import Vector, vector_of_file
+from backup.sources.survey import Surveyed
 
 _names_of_file: Callable[[Any], int] = attrgetter("st_nlink")
 _mode_of: Callable[[Any], int] = attrgetter("st_mode")
@@ -44,11 +45,18 @@ class Expected:
             number = self.next = number + 1  # that one is gone
         return None
 
-    def are_next(self, folder: int, prefix: bytes, names: Sequence[bytes], at: int) -> bytes:
+    def are_next(
+        self,
+        folder: int,
+        prefix: bytes,
+        names: Sequence[bytes],
+        at: int,
+        surveyed: Surveyed | None = None,
+    ) -> bytes:
         """Which of an open folder's names from `at` on are as expected, as far as they come next.
 
         A 1 for each that is, and a 0 for one that somebody has to look at; the first has the number
-        `next`. Empty when another path would come next.
+        `next`. Empty when another path would come next. With `surveyed` nobody looks at them again.
         """
         first, paths = self.next, self._paths
         if first == len(paths) or prefix + names[at] != paths[first]:
@@ -61,6 +69,10 @@ class Expected:
             count = next((at for at, (a, b) in enumerate(pairs) if a != b), len(known))
         if count == 1:  # most are folders, whose content comes next
             return bytes(1)
+        expected = self.vectors[first : first + count]
+        if surveyed is not None:
+            are_same = map(eq, surveyed.vectors[at : at + count], expected)
+            return bytes(map(and_, are_same, surveyed.are_plain[at : at + count]))
         try:
             statuses = [
                 os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -70,5 +82,5 @@ class Expected:
             return bytes(count)
         if max(map(_names_of_file, statuses)) > 1:
             return bytes(count)
-        are_same = map(eq, map(vector_of_file, statuses), self.vectors[first : first + count])
+        are_same = map(eq, map(vector_of_file, statuses), expected)
         return bytes(map(and_, are_same, map(S_ISREG, map(_mode_of, statuses))))

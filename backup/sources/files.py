@@ -19,25 +19,24 @@
 import errno
 import os
 import stat
-import sys
 from collections.abc import Callable, Container, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
-from operator import methodcaller
 from pathlib import Path
 
 from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
+from backup.lazy_dataclass import dataclass
 from backup.records import Unread
-from backup.sources import Content, Found, Obstacle, OpenSource, Source, Whole
+from backup.sources import Content, Found, Obstacle, OpenSource, ReadFile, Source, Whole
 from backup.sources.exclusion import Exclusion
 from backup.sources.expected import Expected
 from backup.sources.file_content import REPLACED_BEFORE, FileContent, changed_since
 from backup.sources.many_names import ManyNames
 from backup.sources.open_folders import FOLDER_FLAGS, OpenFolders
-from backup.sources.status import found_from_status, vector_of
+from backup.sources.status import found_from_status, vector_of, vector_of_file
+from backup.sources.survey import Survey, Surveyed, Told, as_bytes, survey
 from backup.writing.chunks import SMALL_FILE_BYTES, chunk_bytes_for
 
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -48,9 +47,6 @@ _LARGE_FOLDER_BYTES = 1024 * 1024  # by its own size; it may hold as many
 _REPLACED = "was replaced by something else"
 _COVERED, _NOT_COVERED = (True, True), (False, False)
 _NONE: Set[bytes] = frozenset()
-
-# `os.fsencode` without its checks: as many calls as there are files.
-_as_bytes = methodcaller("encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,6 +63,7 @@ class _Walk:
     are_same: bytes = b""
     first: int = 0
     expected: Expected | None = None
+    surveyed: Surveyed | None = None
 
 
 class FilesSource(Source):
@@ -126,6 +123,7 @@ class _OpenFiles(OpenSource):
         self._open_file: int | None = None  # of what `scan` gave last, while it is read
         self._expected = Expected((), ())
         self._reads_along = False
+        self._survey: Survey | None = None
         self._not_entered = set(_numbers_of(source.not_entered))
         found = root.stat()
         if (found.st_dev, found.st_ino) in self._not_entered:
@@ -151,7 +149,15 @@ class _OpenFiles(OpenSource):
     def read_along(self) -> None:
         self._reads_along = True
 
-    def _scan(self) -> Iterator[Found | Unread | Whole | range]:
+    def survey(self) -> Iterator[Told]:
+        # Where each path has to be asked about, the walk looks at each of them itself.
+        if self._is_folder and not (self._exclusion.is_any or self._ignore_inode):
+            yield from survey(self._folders, self._enters)
+
+    def rely_on(self, survey: Survey) -> None:
+        self._survey = survey
+
+    def _scan(self) -> Iterator[Found | Unread | ReadFile | range]:
         self._name = b"."
         yield self._found(b"", os.fstat(self._folders.current), None)
         if not self._is_folder:
@@ -162,7 +168,7 @@ class _OpenFiles(OpenSource):
         # Not by recursion: a tree may be deeper than Python's stack.
         is_excluding = self._exclusion.is_any
         before = bytearray()  # the path of the folder that the walk is in, with a slash behind it
-        walks = [self._names(0)]
+        walks = [self._names(b"")]
         start = stop = 0  # what is as expected, and was not told yet
         while walks:
             walk = walks[-1]
@@ -172,7 +178,11 @@ class _OpenFiles(OpenSource):
             while walk.at < len(walk.names):
                 path = b""
                 item: Found | Unread | range | None = None
-                if not self._reads_along:
+                if self._reads_along:
+                    yield from self._read_on(walk, prefix)
+                    if walk.at == len(walk.names):
+                        break
+                else:
                     item = self._as_expected(walk, prefix)
                 if item is None:
                     name = walk.names[walk.at]
@@ -181,11 +191,6 @@ class _OpenFiles(OpenSource):
                     covered = self._exclusion.covers(path, name) if is_excluding else _NOT_COVERED
                     if covered == _COVERED:
                         continue
-                    if name in walk.to_read and not covered[1]:
-                        whole = self._read_at_once(path, name)
-                        if whole is not None:
-                            yield whole
-                            continue
                     item = self._look(path, name, covered)
                     if item is None:
                         continue
@@ -231,7 +236,7 @@ class _OpenFiles(OpenSource):
             walk.expected, walk.looked_at, done = self._expected, walk.at, 0
             walk.first = self._expected.next
             walk.are_same = self._expected.are_next(
-                self._folders.current, prefix, walk.names, walk.at
+                self._folders.current, prefix, walk.names, walk.at, walk.surveyed
             )
         end = walk.are_same.find(b"\0", done)
         end = len(walk.are_same) if end < 0 else end
@@ -241,16 +246,20 @@ class _OpenFiles(OpenSource):
         self._expected.next = walk.first + end
         return range(walk.first + done, walk.first + end)
 
-    def _names(self, length: int) -> _Walk:
+    def _names(self, path: bytes) -> _Walk:
         """The names in the innermost folder, and which of them are files to be read at once."""
+        length = len(path) + 1 if path else 0
+        surveyed = self._survey and self._survey.folder(path)
+        if surveyed:
+            return _Walk(length=length, names=surveyed.names, surveyed=surveyed)
         folder = self._folders.current
         reads = self._reads_along
         if not reads and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
             # A name that is made anew meanwhile may come twice.
-            names = sorted(set(map(_as_bytes, os.listdir(folder))))  # noqa: PTH208 - an open one
+            names = sorted(set(map(as_bytes, os.listdir(folder))))  # noqa: PTH208 - an open one
             return _Walk(length=length, names=names)
         with os.scandir(folder) as scan:
-            found = ((_as_bytes(entry.name), _is_file(entry)) for entry in scan)
+            found = ((as_bytes(entry.name), _is_file(entry)) for entry in scan)
             first = list(islice(found, _MANY_NAMES))
             if len(first) == _MANY_NAMES:
                 many = ManyNames(chain(first, found), self._scratch)
@@ -271,7 +280,7 @@ class _OpenFiles(OpenSource):
         except OSError as error:
             return self._unread(path, _why(error))
         try:
-            return self._names(len(path) + 1)
+            return self._names(path)
         except OSError as error:
             self._folders.leave()
             return self._unread(path, _why(error))
@@ -316,6 +325,10 @@ class _OpenFiles(OpenSource):
             return self._unread(path, _why(error))
         return self._found(path, status, target)
 
+    def _enters(self, status: os.stat_result) -> bool:
+        is_other_system = self._one_file_system and status.st_dev != self._device
+        return not is_other_system and (status.st_dev, status.st_ino) not in self._not_entered
+
     def _goes_into(self, path: bytes) -> bool:
         if (self._status.st_dev, self._status.st_ino) in self._not_entered:
             self.left_out.note(self._unread(path, "is where the backups themselves lie"))
@@ -332,28 +345,43 @@ class _OpenFiles(OpenSource):
     def _unread(self, path: bytes, reason: str) -> Unread:
         return Unread(path=to_path_text(self.name.encode() + b"/" + path), reason=reason)
 
-    def _read_at_once(self, path: bytes, name: bytes) -> Whole | None:
-        """A file that is small and stays as it is meanwhile; None when it must be looked at."""
-        try:
-            descriptor = os.open(name, _FILE_FLAGS, dir_fd=self._folders.current)
-        except OSError:
-            return None
-        try:
-            opened = os.fstat(descriptor)
-            size = opened.st_size
-            if size >= SMALL_FILE_BYTES or opened.st_nlink > 1 or not stat.S_ISREG(opened.st_mode):
-                return None
-            data = os.read(descriptor, size + 1)
-            if len(data) != size or opened.st_blocks * 512 < size:  # changing, or with holes
-                return None
-            xattrs = self._xattrs(path, descriptor)
-            if changed_since(descriptor, opened):
-                return None
-        except OSError:
-            return None
-        finally:
-            os.close(descriptor)
-        return Whole(found=self._found(path, opened, None), data=data, xattrs=xattrs, changed=None)
+    def _read_on(self, walk: _Walk, prefix: bytes) -> Iterator[ReadFile]:
+        """Read the next names of a folder, up to one that must be looked at first."""
+        folder, names, to_read = self._folders.current, walk.names, walk.to_read
+        is_excluding = self._exclusion.is_any
+        # Calls are what a small file costs: whatever can be is done here, and not in another one.
+        while walk.at < len(names):
+            name = names[walk.at]
+            path = prefix + name
+            if name not in to_read or (is_excluding and self._exclusion.covers(path, name)[1]):
+                return
+            try:
+                descriptor = os.open(name, _FILE_FLAGS, dir_fd=folder)
+            except OSError:
+                return
+            try:
+                opened = os.fstat(descriptor)
+                size = opened.st_size
+                vector = vector_of_file(opened)
+                if (
+                    size >= SMALL_FILE_BYTES
+                    or opened.st_nlink > 1
+                    or not stat.S_ISREG(opened.st_mode)
+                    or opened.st_blocks * 512 < size  # with holes
+                ):
+                    return
+                data = os.read(descriptor, size + 1)
+                xattrs = self._xattrs(path, descriptor)
+                if len(data) != size or vector_of_file(os.fstat(descriptor)) != vector:
+                    return  # it is changing
+            except OSError:
+                return
+            finally:
+                os.close(descriptor)
+            walk.at += 1
+            if self._ignore_inode:
+                vector = (0, *vector[1:])
+            yield ReadFile(path, vector, data, xattrs)
 
     def read_small(self, found: Found) -> Whole | None:
         if found.size >= SMALL_FILE_BYTES:
@@ -373,7 +401,7 @@ class _OpenFiles(OpenSource):
             os.close(descriptor)
         if self._is_replaced(found, opened):
             changed = REPLACED_BEFORE
-        return Whole(found=found, data=data, xattrs=xattrs, changed=changed)
+        return Whole(data=data, xattrs=xattrs, changed=changed)
 
     def _opened(self) -> int:
         try:
@@ -451,14 +479,16 @@ def _why(error: OSError) -> str:
 
 def _xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]:
     """The extended attributes, sorted by name, and whether those are all."""
+    try:
+        names = os.listxattr(descriptor)
+    except OSError as error:
+        return (), error.errno == errno.ENOTSUP
+    if not names:  # as nearly every file has none
+        return (), True
     found = []
     size = 0
     is_whole = True
-    try:
-        names = sorted(os.listxattr(descriptor), key=os.fsencode)
-    except OSError as error:
-        return (), error.errno == errno.ENOTSUP
-    for name in names:
+    for name in sorted(names, key=os.fsencode):
         try:
             content = os.getxattr(descriptor, name)
         except OSError as error:

@@ -52,8 +52,8 @@ def found_from_status(
         mode=stat.S_IMODE(status.st_mode),
         uid=status.st_uid,
         gid=status.st_gid,
-        user=_user(status.st_uid),
-        group=_group(status.st_gid),
+        user=user_name(status.st_uid),
+        group=group_name(status.st_gid),
         modified_ns=status.st_mtime_ns,
         size=vector[1],
         target=target,
@@ -73,8 +73,8 @@ def _found_file(path: bytes, vector: Vector, always_read: bool) -> Found:
         mode=mode & 0o7777,
         uid=uid,
         gid=gid,
-        user=_user(uid),
-        group=_group(gid),
+        user=user_name(uid),
+        group=group_name(gid),
         modified_ns=modified_ns,
         size=size,
         target=None,
@@ -96,7 +96,8 @@ def vector_of(status: os.stat_result, ignore_inode: bool, size: int | None = Non
 
 
 @lru_cache(maxsize=4096)
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Who has this number, as path text; "" when nobody has."""
     try:
         return to_path_text(os.fsencode(pwd.getpwuid(uid).pw_name))
     except KeyError:
@@ -104,7 +105,8 @@ def _user(uid: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _group(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """The group that has this number, as path text; "" when none has."""
     try:
         return to_path_text(os.fsencode(grp.getgrgid(gid).gr_name))
     except KeyError:

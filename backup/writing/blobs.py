@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from blake3 import blake3
 
 from backup.format.frame import LARGEST_RAW, LEVEL, WORTHWHILE, compresses
-from backup.writing.places import UNPLACED, Frame, PendingBlob, Place, Ref
+from backup.writing.places import UNPLACED, Frame, PendingBlob, Place, Ref, place_blobs
 from backup.writing.send_log import SendLog
 from backup.writing.tape import Outlet, Stored, Tape
 
@@ -72,6 +72,15 @@ class BlobSink:
         known = self._pending.get(blob_id) or self._find(blob_id)
         return self._add_new(data, blob_id, self._level) if known is None else known
 
+    def add_all(self, blobs: Sequence[bytes]) -> list[Ref]:
+        """Store blobs that follow each other, as `add` stores one."""
+        key, pending, find, level = self._id_key, self._pending, self._find, self._level
+        ids = [blake3(data, key=key).hexdigest() for data in blobs]
+        return [
+            pending.get(blob_id) or find(blob_id) or self._add_new(data, blob_id, level)
+            for data, blob_id in zip(blobs, ids, strict=True)
+        ]
+
     def id_of(self, data: bytes | memoryview) -> str:
         """The id that a blob has."""
         return blake3(data, key=self._id_key).hexdigest()
@@ -105,7 +114,7 @@ class BlobSink:
                     window = memoryview(bytes(window))
                     part = window[end - len(part) : end]
             if known is None and is_dense:
-                known = PendingBlob(frame=frame, inner=inner, length=len(part), id=blob_id)
+                known = PendingBlob(frame, inner, len(part), blob_id)
                 self._pending[blob_id] = known
                 parts.append(part)
                 blobs.append(known)
@@ -119,6 +128,11 @@ class BlobSink:
             else:
                 self._tape.lay_as_is(parts, frame)
         return refs
+
+    def place(self) -> None:
+        """Give everything that was added its place, and begin to store the last of it."""
+        self._close_bundle()
+        self._tape.lay()
 
     def flush(self) -> None:
         """Store everything that was added; afterwards every reference is settled."""
@@ -142,13 +156,11 @@ class BlobSink:
     def _add_new(self, data: bytes | memoryview, blob_id: str, level: int) -> PendingBlob:
         if len(data) >= self._bundled_below:
             # The bundle stays open: a large blob between two small ones does not part them.
-            blob = PendingBlob(frame=Frame(), inner=0, length=len(data), id=blob_id)
+            blob = PendingBlob(Frame(), 0, len(data), blob_id)
             self._pending[blob_id] = blob
             self._append(bytes(data), [blob], level)
             return blob
-        blob = PendingBlob(
-            frame=self._bundle_frame, inner=self._bundle_bytes, length=len(data), id=blob_id
-        )
+        blob = PendingBlob(self._bundle_frame, self._bundle_bytes, len(data), blob_id)
         self._pending[blob_id] = blob
         self._bundled.append(blob)
         self._bundle.append(data)
@@ -171,10 +183,12 @@ class BlobSink:
         self._tape.append(raw, frame, level)
 
     def _laid(self, frame: Frame) -> None:
+        blobs = self._under_way[frame]
+        place_blobs(frame, blobs)
         self._laid_frames.append(frame)
         if frame.last_pack != self._filling:
             self._filling, self._in_filling = frame.last_pack, 0
-        self._in_filling += len(self._under_way[frame])
+        self._in_filling += len(blobs)
         if self._in_filling >= _MOST_IN_PACK:
             self._tape.cut()
 
@@ -183,10 +197,11 @@ class BlobSink:
         while self._laid_frames and self._tape.has(self._laid_frames[0]):
             frame = self._laid_frames.popleft()
             blobs = self._under_way.pop(frame)
+            raw = 0
             for blob in blobs:
-                whole.append(blob.place())
+                whole.append(blob.place)
                 del self._pending[blob.id]
-            raw = sum(blob.length for blob in blobs)
+                raw += blob.length
             self.new_bytes += raw
             self.dense_bytes += raw if frame.stored > WORTHWHILE * raw else 0
         self._log.acknowledge(pack.number, pack.name, pack.size, self._set_name, whole)

@@ -3,9 +3,19 @@
 - A row's metadata is the text that stands in the page.
 """
 
+from functools import lru_cache
+from stat import S_IMODE
+
 from backup.format.canonical import to_path_text
-from backup.format.manifest import metadata_to_text, rare_metadata_to_json, with_metadata
-from backup.sources import Found
+from backup.format.manifest import (
+    common_metadata,
+    metadata_to_text,
+    metadata_within,
+    rare_metadata_to_json,
+    with_metadata,
+)
+from backup.sources import Found, ReadFile
+from backup.sources.status import group_name, user_name
 from backup.writing.places import Row
 
 _HARD_LINK = '"hard_link":'
@@ -48,6 +58,23 @@ def metadata_text(
         size=size,
         rare=rare,
     )
+
+
+def read_text(path: bytes, file: ReadFile) -> str:
+    """The metadata of a file that was read along, which is plain but for its attributes."""
+    _, size, modified_ns, _, mode, uid, gid = file.vector
+    text = metadata_within(_common_of_file(mode, uid, gid), path, modified_ns, size)
+    if not file.xattrs:
+        return text
+    rare = rare_metadata_to_json(
+        xattrs=file.xattrs, target=None, hard_link=None, device=None, holes=()
+    )
+    return with_metadata(text, rare)
+
+
+@lru_cache(maxsize=1024)
+def _common_of_file(mode: int, uid: int, gid: int) -> tuple[str, str]:
+    return common_metadata("file", S_IMODE(mode), uid, gid, user_name(uid), group_name(gid))
 
 
 def another_name(path: bytes, first: Row) -> Row:

@@ -11,22 +11,22 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any
 
 import zstandard
 
-from backup.writing.places import NO_PACK, Outline, Place, Row, Vector
+from backup.format.manifest import entry_of_text
+from backup.writing.places import NO_PACK, Outline, Place, Ref, Row, Vector
 
 
-def rows_to_bytes(rows: Sequence[Row], *, has_outline: bool) -> bytes:
-    """Encode settled rows."""
-    blobs: list[Any] = [place for row in rows for place in row.blobs]
-    value = {
+def rows_to_bytes(
+    rows: Sequence[Row], entries: Sequence[str], packs: Sequence[int], *, has_outline: bool
+) -> bytes:
+    """Encode settled rows; `entries` is what the page has of them, and numbers into `packs`."""
+    value: dict[str, object] = {
+        "packs": packs,
         "sizes": [row.size for row in rows],
-        "counts": [len(row.blobs) for row in rows],
-        "blobs": list(zip(*blobs, strict=True)),
         "lists": {
-            number: [row.lists, list(row.list_packs.items())]
+            number: [row.text, row.lists, list(row.list_packs.items())]
             for number, row in enumerate(rows)
             if row.lists
         },
@@ -34,16 +34,16 @@ def rows_to_bytes(rows: Sequence[Row], *, has_outline: bool) -> bytes:
     if not has_outline:
         value["paths"] = _paths_to_text([row.path for row in rows])
         value["vectors"] = [row.vector for row in rows]
-    # JSON has no newline in it, so the rows' own stand behind it as they are.
-    lines = [json.dumps(value, separators=(",", ":")), *[row.text for row in rows]]
+    # JSON has no newline in it, so the entries stand behind it as they are.
+    lines = [json.dumps(value, separators=(",", ":")), *entries]
     return zstandard.ZstdCompressor(level=1).compress("\n".join(lines).encode())
 
 
 def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
     """Decode what `rows_to_bytes` made; `outline` is the page's, if it has one."""
-    head, *texts = zstandard.ZstdDecompressor().decompress(data).decode().split("\n")
+    head, *entries = zstandard.ZstdDecompressor().decompress(data).decode().split("\n")
     value = json.loads(head)
-    places = map(Place._make, zip(*value["blobs"], strict=True))
+    packs = [*value["packs"], NO_PACK]  # which stands last, as -1 says
     paths: Sequence[bytes]
     vectors: Sequence[Vector | None]
     if outline is None:
@@ -51,18 +51,19 @@ def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
         vectors = [None if vector is None else tuple(vector) for vector in value["vectors"]]
     else:
         paths, vectors = outline.paths, outline.vectors
-    columns = (paths, value["sizes"], vectors, value["counts"])
-    for number, (text, path, size, vector, count) in enumerate(zip(texts, *columns, strict=True)):
-        lists, list_packs = value["lists"].get(str(number), ((), ()))
-        yield Row(
-            path=path,
-            text=text,
-            size=size,
-            vector=vector,
-            blobs=[next(places) for _ in range(count)],
-            lists=[Place(*item) for item in lists],
-            list_packs=dict(list_packs),
-        )
+    columns = (paths, value["sizes"], vectors)
+    for number, (entry, path, size, vector) in enumerate(zip(entries, *columns, strict=True)):
+        refs, text = entry_of_text(entry)
+        blobs: list[Ref] = [
+            Place(packs[pack], offset, stored, inner, length, id_, packs[following])
+            for pack, offset, stored, inner, length, id_, following in refs
+        ]
+        row = Row(path, text, size, vector, blobs)
+        if str(number) in value["lists"]:
+            row.text, lists, list_packs = value["lists"][str(number)]
+            row.lists = [Place(*item) for item in lists]
+            row.list_packs = dict(list_packs)
+        yield row
 
 
 def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:

@@ -12,7 +12,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from itertools import islice
 
 from backup.format.canonical import to_path_text
 from backup.format.manifest import (
@@ -22,16 +22,17 @@ from backup.format.manifest import (
     page_to_bytes,
     refs_to_texts,
 )
+from backup.lazy_dataclass import dataclass
 from backup.writing.blobs import BlobSink
 from backup.writing.kept_pages import outline_to_bytes, rows_to_bytes, uses_of
 from backup.writing.places import (
     MOST_REFS,
     NO_PACK,
+    NOWHERE,
     UNPLACED,
     KeptPage,
     Outline,
     PageText,
-    PendingBlob,
     Place,
     Ref,
     Row,
@@ -174,6 +175,8 @@ class ManifestBuilder:
             page.is_open = True
             leaves.append(page)
             self._waiting.append(page)
+        self._data.place()
+        self.settle()  # pages are written while the last packs are stored
         self._data.flush()
         self.settle()
         self._lists.flush()
@@ -204,7 +207,7 @@ class ManifestBuilder:
 
     def _may_be_written(self, page: _Page) -> bool:
         # From the end: what was read last is placed last, so that one look often is enough.
-        if any(_is_unplaced(ref) for row in reversed(page.rows) for ref in row.blobs):
+        if any(ref.place is NOWHERE for row in reversed(page.rows) for ref in row.blobs):
             return False
         with_lists = [row for row in page.rows if row.lists or len(row.blobs) > MOST_REFS]
         if not all(self._data.has(ref) for row in with_lists for ref in row.blobs):
@@ -216,20 +219,27 @@ class ManifestBuilder:
 
     def _write_leaf(self, page: _Page) -> _Written:
         rows = page.rows
-        table = _PackTable()
-        entries = []
+        places = []
         for row in rows:
-            row.blobs[:] = blobs = [_settled(ref) for ref in row.blobs]
-            row.lists[:] = lists = [_settled(ref) for ref in row.lists]
-            refs = refs_to_texts(blobs, table), refs_to_texts(lists, table)
-            entries.append(entry_to_text(row.text, *refs))
+            row.blobs[:] = blobs = [ref.place for ref in row.blobs]
+            row.lists[:] = lists = [ref.place for ref in row.lists]
+            places += blobs
+            places += lists
+        table = _PackTable()
+        texts = iter(refs_to_texts(places, table))
+        entries = [
+            entry_to_text(
+                row.text, islice(texts, len(row.blobs)), list(islice(texts, len(row.lists)))
+            )
+            for row in rows
+        ]
         # By the log, not by what is pending here: another name of a file comes with its places.
         waits_for = (number for number in table.numbers if self._log.pack(number) is None)
         last_pack = max(waits_for, default=UNPLACED)
         packs = set(table.numbers)
         packs.update(*(row.list_packs for row in rows if row.lists))
         outline = None if page.is_open else outline_to_bytes(rows, packs)
-        content = rows_to_bytes(rows, has_outline=outline is not None)
+        content = rows_to_bytes(rows, entries, table.numbers, has_outline=outline is not None)
         text = PageText(content=content, outline=outline, uses=uses_of(rows))
         return _Written(entries=entries, table=table, text=text, packs=packs, last_pack=last_pack)
 
@@ -260,7 +270,7 @@ class ManifestBuilder:
         )
 
     def _move_to_list(self, row: Row) -> None:
-        refs = [_settled(ref) for ref in row.blobs[:MOST_REFS]]
+        refs = [ref.place for ref in row.blobs[:MOST_REFS]]
         table = _PackTable()
         items = table.refs(refs)
         row.lists.append(self._lists.add(page_to_bytes("list", table.names(self._log), items)))
@@ -331,18 +341,10 @@ def _packs_of(place: Place) -> tuple[int, ...]:
     return (place.pack,) if place.next == NO_PACK else (place.pack, place.next)
 
 
-def _is_unplaced(ref: Ref) -> bool:
-    return isinstance(ref, PendingBlob) and ref.frame.pack == UNPLACED
-
-
-def _settled(ref: Ref) -> Place:
-    return ref.place() if isinstance(ref, PendingBlob) else ref
-
-
 def _placed(page: _Page) -> Place:
-    if page.ref is None:
+    if page.ref is None or page.ref.place is NOWHERE:
         raise RuntimeError("a page was asked for its place before it was stored")
-    return _settled(page.ref)
+    return page.ref.place
 
 
 def _name(log: SendLog, number: int) -> bytes:

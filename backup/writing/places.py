@@ -10,10 +10,13 @@
 - An `Outline` is what a finished page had of each row, but for what only its reader needs.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import field
 from typing import NamedTuple
 
 from blake3 import blake3
+
+from backup.lazy_dataclass import dataclass
 
 UNPLACED = -1
 NO_PACK = -1
@@ -34,6 +37,14 @@ class Place(NamedTuple):
     id: str  # hexadecimal
     next: int  # NO_PACK when the frame ends in `pack`
 
+    @property
+    def place(self) -> "Place":
+        """Itself: what a pending blob has once its frame was laid."""
+        return self
+
+
+NOWHERE = Place(UNPLACED, 0, 0, 0, 0, "", NO_PACK)
+
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Frame:
@@ -50,7 +61,7 @@ class Frame:
         return self.pack if self.next == NO_PACK else self.next
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class PendingBlob:
     """A blob whose frame may not be laid yet."""
 
@@ -58,25 +69,25 @@ class PendingBlob:
     inner: int
     length: int
     id: str
-    _place: Place | None = None
+    place: Place = NOWHERE  # until the frame was laid
 
-    def place(self) -> Place:
-        """The final place; only after the frame was laid."""
-        place = self._place
-        if place is None:
-            frame = self.frame
-            if frame.pack == UNPLACED:
-                raise ValueError("a blob was asked for its place before it had one")
-            place = self._place = Place(
-                frame.pack, frame.offset, frame.stored, self.inner, self.length, self.id, frame.next
-            )
-        return place
 
+def place_blobs(frame: Frame, blobs: Iterable[PendingBlob]) -> None:
+    """Give the blobs of a frame their places, when it was laid."""
+    pack, offset, stored, following = frame.pack, frame.offset, frame.stored, frame.next
+    for blob in blobs:
+        # As `Place(...)` does, in half the time.
+        blob.place = _new_place(
+            Place, (pack, offset, stored, blob.inner, blob.length, blob.id, following)
+        )
+
+
+_new_place = tuple.__new__
 
 Ref = Place | PendingBlob
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Row:
     """An entry and where its content lies."""
 

@@ -230,6 +230,11 @@ class SendLog(LogDatabase):
             return self._kept_pages(number, started_ns) if is_finished else None
         return None
 
+    def count_pages(self, set_name: str, run: int) -> int:
+        """How many pages the run before has."""
+        before = self._earlier_runs(set_name, run)[:1]
+        return sum(len(self._numbers(number)) for number, _, _ in before)
+
     def rows_of(self, page: KeptPage) -> Iterator[Row]:
         """The rows of a kept page."""
         return self._rows_of(page.number, page.outline)

@@ -24,7 +24,7 @@ from backup.writing import place_index
 PUT_ASIDE = "the send-log was put aside, and everything is sent again"
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF  # of SQLite's extended codes
-_VERSION = 6
+_VERSION = 7
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pack (

@@ -15,8 +15,9 @@
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
+from itertools import accumulate
 from operator import itemgetter
 from stat import S_IFDIR, S_IFREG, S_ISDIR
 from typing import TYPE_CHECKING, Protocol
@@ -24,12 +25,13 @@ from typing import TYPE_CHECKING, Protocol
 from backup.errors import NotWritable
 from backup.format.canonical import to_path_text
 from backup.format.snapshot import MOST_UNREAD_NAMED
+from backup.lazy_dataclass import dataclass
 from backup.records import Unread
-from backup.sources import Content, Found, OpenSource, Whole
+from backup.sources import Content, Found, OpenSource, ReadFile, Whole
 from backup.writing.blobs import BlobSink
 from backup.writing.chunks import SMALL_FILE_BYTES, level_for, windows
 from backup.writing.earlier import Earlier
-from backup.writing.entries import another_name, as_first_name, metadata_text, new_row
+from backup.writing.entries import another_name, as_first_name, metadata_text, new_row, read_text
 from backup.writing.linked import LinkedFiles
 from backup.writing.pages import ManifestBuilder
 from backup.writing.places import MARK_LENGTH, MOST_REFS, KeptPage, Outline, Row, Vector
@@ -127,15 +129,10 @@ class Taker:
                 self._take_expected(item)
                 yield
                 continue
-            whole = None
-            if isinstance(item, Whole):
-                whole, item = item, item.found
             path = prefix + item.path if item.path else prefix[:-1]
             self._on_step(path)
-            if whole is not None:
-                read = self._whole_row(whole, path)
-                self._tally(item, read, None)
-                self._builder.add(read)
+            if isinstance(item, ReadFile):
+                self._take_read(item, path)
             elif not self._goes_with_its_page(source, item, path):
                 row = self._row(source, item, path)
                 if row is not None:
@@ -160,21 +157,28 @@ class Taker:
             yield
 
     def _take_batch(self, batch: "Batch") -> None:
-        add_blob, add_row = self._sink.add, self._builder.add
-        begin = 0
+        add, data = self._builder.add, batch.data
+        sizes = [size for _, _, size, _ in batch.rows if size]
+        bounds = zip(accumulate(sizes), sizes, strict=True)
+        refs = iter(self._sink.add_all([data[end - size : end] for end, size in bounds]))
         for path, text, size, vector in batch.rows:
-            row = Row(path=path, text=text, size=size, vector=vector)
-            if size:
-                row.blobs.append(add_blob(batch.data[begin : begin + size]))
-                begin += size
-            add_row(row)
+            add(Row(path, text, size, vector, [next(refs)] if size else []))
         counts = self.counts
-        counts.bytes_read += begin
-        counts.bytes_total += begin
+        counts.bytes_read += len(data)
+        counts.bytes_total += len(data)
         counts.files += batch.files
         counts.files_new += batch.files
         counts.directories += batch.directories
         self._on_step(path)
+
+    def _take_read(self, file: ReadFile, path: bytes) -> None:
+        """Take a file that was read along, at a first backup without another process."""
+        row = Row(path, read_text(path, file), len(file.data), file.vector)
+        self._add_whole(row, file.data)
+        self._builder.add(row)
+        self.counts.files += 1
+        self.counts.files_new += 1
+        self.counts.bytes_total += row.size
 
     def settle(self) -> None:
         """Give the builder every row so far, as a commit needs it."""
@@ -347,7 +351,9 @@ class Taker:
             return new_row(path, found, xattrs=source.xattrs(found)), None
         small = source.read_small(found)
         if small is not None:
-            return self._whole_row(small, path), small.changed
+            row = new_row(path, found, xattrs=small.xattrs, size=len(small.data))
+            self._add_whole(row, small.data)
+            return row, small.changed
         with source.read(found) as content:
             xattrs = source.xattrs(found)
             row = Row(path=path, text="", size=0, vector=found.vector)
@@ -358,19 +364,14 @@ class Taker:
             row.text = metadata_text(path, found, xattrs, content.size, content.holes)
         return row, reason
 
-    def _whole_row(self, whole: Whole, path: bytes) -> Row:
-        row = new_row(path, whole.found, xattrs=whole.xattrs, size=len(whole.data))
-        if whole.data:
-            row.blobs.append(self._sink.add(whole.data))
-            self.counts.bytes_read += len(whole.data)
-        return row
+    def _add_whole(self, row: Row, data: bytes) -> None:
+        if data:
+            row.blobs.append(self._sink.add(data))
+            self.counts.bytes_read += len(data)
 
     def _read_content(self, content: Content, row: Row, average: int) -> None:
         if content.size < SMALL_FILE_BYTES:
-            data = _read_whole(content)
-            if data:
-                row.blobs.append(self._sink.add(data))
-                self.counts.bytes_read += len(data)
+            self._add_whole(row, _read_whole(content))
             return
         for window, ends in windows(content, average, self._sink.window):
             row.blobs += self._sink.add_window(window, ends, level_for(average))

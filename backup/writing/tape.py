@@ -14,12 +14,12 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 from backup.errors import AlreadyThere
 from backup.format.frame import AS_IS, to_frame
 from backup.format.layout import pack_name
 from backup.format.pack import CAPACITY, Destination, padded_size, seal_pack
+from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 from backup.writing.buffers import Buffers
 from backup.writing.places import UNPLACED, Frame
@@ -123,6 +123,12 @@ class Tape:
         Parts that lie in the window must be in its order.
         """
         self._lay(frame, (bytes([AS_IS]), *parts))
+
+    def lay(self) -> None:
+        """Lay every frame that was appended; the last pack is sent though it is not full."""
+        self._lay_frames(0)
+        if self._filled:
+            self._send()
 
     def flush(self) -> None:
         """Store everything that was appended; afterwards every frame is laid and acknowledged."""

@@ -1,7 +1,10 @@
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from backup.writing import apart
 from tests.backup.keep_site import KeptSite, ten_weeks
 from tests.backup.site import Site, TamperedStore, new_site
 
@@ -16,3 +19,21 @@ def site(tmp_path: Path) -> Site:
 def kept(tmp_path: Path) -> KeptSite:
     """A site with a keeper, and ten weekly points of which the oldest four may go."""
     return ten_weeks(tmp_path)
+
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Give the processes that were forked; servers of other tests may have threads here."""
+    theirs = set(threading.enumerate())
+    monkeypatch.setattr(apart, "may_fork", lambda: theirs.issuperset(threading.enumerate()))
+    made: list[int] = []
+    original = os.fork
+
+    def fork() -> int:
+        pid = original()
+        if pid:
+            made.append(pid)
+        return pid
+
+    monkeypatch.setattr(os, "fork", fork)
+    return made

@@ -49,7 +49,7 @@ def test_of_many_files_each_is_found(files: LinkedFiles) -> None:
 
 
 def test_what_has_no_place_yet_is_given_as_it_is_until_it_has_one(files: LinkedFiles) -> None:
-    blobs = [PendingBlob(frame=Frame(), inner=0, length=9, id=f"{n:064x}") for n in range(100)]
+    blobs = [PendingBlob(Frame(), 0, 9, f"{n:064x}") for n in range(100)]
     rows = [row(number, blob) for number, blob in enumerate(blobs)]
     for number, one in enumerate(rows):
         files.add((7, number), one)
@@ -66,7 +66,7 @@ def test_what_has_no_place_yet_is_given_as_it_is_until_it_has_one(files: LinkedF
 
 def test_the_files_of_the_next_source_take_no_more_memory(files: LinkedFiles) -> None:
     for number in range(500):  # none of them has its place yet
-        blob = PendingBlob(frame=Frame(), inner=0, length=9, id=f"{number:064x}")
+        blob = PendingBlob(Frame(), 0, 9, f"{number:064x}")
         files.add((7, number), row(number, blob))
     files.close()
     assert files.find((7, 3)) is None

@@ -14,7 +14,7 @@ import pytest
 
 from backup.errors import BackupError
 from backup.records import Unread
-from backup.sources import Found, OpenSource, Whole
+from backup.sources import Found, OpenSource, ReadFile
 from backup.sources.files import FilesSource
 from backup.sources.sqlite import SqliteSource
 from backup.verify import verify
@@ -30,7 +30,7 @@ class ReadHere(FilesSource):
 class Meddled(FilesSource):
     """Files, and something that happens where they are walked, as each path is found."""
 
-    def __init__(self, name: str, path: Path, meddle: Callable[[Found], list[Unread]]) -> None:
+    def __init__(self, name: str, path: Path, meddle: Callable[[bytes], list[Unread]]) -> None:
         super().__init__(name, path)
         self._meddle = meddle
 
@@ -39,10 +39,10 @@ class Meddled(FilesSource):
         with super()._open(scratch, now) as opened:
             original = opened._scan
 
-            def scan() -> Iterator[Found | Unread | Whole | range]:
+            def scan() -> Iterator[Found | Unread | ReadFile | range]:
                 for item in original():
-                    if isinstance(item, Found | Whole):
-                        yield from self._meddle(item if isinstance(item, Found) else item.found)
+                    if isinstance(item, Found | ReadFile):
+                        yield from self._meddle(item.path)
                     yield item
 
             opened._scan = scan  # type: ignore[method-assign]  # where a test needs it
@@ -50,25 +50,10 @@ class Meddled(FilesSource):
 
 
 # From 3.12 on Python warns of it; the process that is forked here only reads.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-
-
-@pytest.fixture(autouse=True)
-def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Give the processes that were forked; servers of other tests may have threads here."""
-    theirs = set(threading.enumerate())
-    monkeypatch.setattr(apart, "may_fork", lambda: theirs.issuperset(threading.enumerate()))
-    made: list[int] = []
-    original = os.fork
-
-    def fork() -> int:
-        pid = original()
-        if pid:
-            made.append(pid)
-        return pid
-
-    monkeypatch.setattr(os, "fork", fork)
-    return made
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded"),
+    pytest.mark.usefixtures("forks"),
+]
 
 
 @pytest.fixture
@@ -143,8 +128,8 @@ def test_several_sources_are_read_in_turn_and_one_that_fails_harms_no_other(
     with closing(sqlite3.connect(database)) as opened, opened:
         opened.execute("CREATE TABLE call (agent TEXT)")
 
-    def break_at_a_wave(found: Found) -> list[Unread]:
-        if found.path.endswith(b".wav"):
+    def break_at_a_wave(path: bytes) -> list[Unread]:
+        if path.endswith(b".wav"):
             raise OSError(5, "Input/output error")
         return []
 
@@ -213,8 +198,8 @@ def test_a_process_that_is_killed_ends_the_run_and_the_next_one_is_whole(
 ) -> None:
     here = os.getpid()
 
-    def die(found: Found) -> list[Unread]:
-        if found.path == b"many-5/0555" and os.getpid() != here:
+    def die(path: bytes) -> list[Unread]:
+        if path == b"many-5/0555" and os.getpid() != here:
             os.kill(os.getpid(), signal.SIGKILL)
         return []
 
@@ -270,8 +255,8 @@ def test_what_is_too_large_to_be_handed_over_is_named(
 
 
 def test_it_holds_nothing_of_this_process_open(site: Site, tree: Path) -> None:
-    def tell(found: Found) -> list[Unread]:
-        if found.path:
+    def tell(path: bytes) -> list[Unread]:
+        if path:
             return []
         links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
         return [Unread(path=str(link.readlink()), reason="is open") for link in links]

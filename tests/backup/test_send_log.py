@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup.errors import NotWritable
+from backup.format.manifest import entry_to_text, refs_to_texts
 from backup.writing.kept_pages import (
     outline_from_bytes,
     outline_to_bytes,
@@ -34,8 +35,14 @@ def row(path: str, *blobs: Place) -> Row:
 
 
 def page(rows: list[Row], *, has_outline: bool = False) -> PageText:
+    packs = sorted({ref.place.pack for row in rows for ref in row.blobs})
+    index = {-1: -1, **{number: at for at, number in enumerate(packs)}}
+    entries = [
+        entry_to_text(one.text, refs_to_texts([ref.place for ref in one.blobs], index))
+        for one in rows
+    ]
     return PageText(
-        content=rows_to_bytes(rows, has_outline=has_outline),
+        content=rows_to_bytes(rows, entries, packs, has_outline=has_outline),
         outline=outline_to_bytes(rows, []) if has_outline else None,
         uses=uses_of(rows),
     )
