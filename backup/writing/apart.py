@@ -39,6 +39,7 @@ from backup.writing.places import Vector
 _SLOTS = 12
 _SLOT_BYTES = 2 * 1024 * 1024  # the longest path with the most attributes takes less
 _BATCH_BYTES = 512 * 1024
+_FIRST_BYTES = 32 * 1024  # which the walk waits for
 _SIZES = struct.Struct("<?QQ")  # whether a slot has rows; of its value and of the data behind it
 _PLAIN = 2  # of marshal's formats: none later, which look for what stands there twice
 _NUMBER = struct.Struct("<Q")
@@ -390,14 +391,14 @@ def _read(source: OpenSource, far: _Far) -> None:
 
 def _survey(source: OpenSource, far: _Far) -> None:
     folders: list[Told] = []
-    size = 0
+    size, enough = 0, _FIRST_BYTES
     with suppress(OSError):  # a folder was moved away: the walk does the rest alone
         for told in source.survey():
             folders.append(told)
             size += sum(map(len, told))
-            if size > _BATCH_BYTES:
+            if size > enough:
                 far.send_plain(tuple(folders))
-                folders, size = [], 0
+                folders, size, enough = [], 0, min(2 * enough, _BATCH_BYTES)
     far.send_plain(tuple(folders))
 
 
