@@ -97,10 +97,17 @@ class Scheduling:
                 self._stop.wait(_LOOK_SECONDS)
             except Exception as error:
                 if not self._stop.is_set():
-                    is_ours = isinstance(error, StandfastError)
-                    log.warning("Prefect: %s", error if is_ours else type(error).__name__)
+                    log.warning("Prefect: %s", self._why(error))
                 self._stop.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _why(self, error: Exception) -> str:
+        """Say what keeps Prefect from running; of what nobody foresaw only its class."""
+        if isinstance(error, StandfastError):
+            return str(error)
+        if isinstance(error, OSError) and error.strerror:
+            return f"{self.home}: {error.strerror}; incidents go on without it"
+        return type(error).__name__
 
     def _is_running(self) -> bool:
         has_runner = self._runner is not None and self._runner.poll() is None

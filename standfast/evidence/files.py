@@ -105,12 +105,12 @@ class FilesEvidence(EvidenceSource):
                         return _failed(order, "nothing could be read; see that the paths exist")
         except _AnotherCollects:
             return _failed(order, "another runner is collecting this", ANOTHER_COLLECTS_SECONDS)
-        except StoreTrouble as trouble:
-            return _failed(
-                order, f"the evidence folder cannot be written: {trouble}", STORE_SECONDS
+        except (StoreTrouble, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            reason = (
+                f"the evidence folder {custody.folder} cannot be written: {why}."
+                " Make room or look at its disk; then it is tried again"
             )
-        except OSError as error:
-            reason = f"the evidence folder cannot be written: {error.strerror}"
             return _failed(order, reason, STORE_SECONDS)
         if not is_sealed(place, self._public_key):
             return _failed(order, "evidence of this order stands, but its seal does not hold")

@@ -219,6 +219,7 @@ def test_a_full_disk_fails_for_that_reason_and_is_no_missing_evidence(
         result = evidence_of(origin).collect(order(), custody)
     assert result.state is EffectState.FAILED
     assert os.strerror(errno.ENOSPC) in result.reason
+    assert str(custody.folder) in result.reason
     assert result.retry_after_seconds
     assert not evidence_of(origin).find(order(), custody)
 

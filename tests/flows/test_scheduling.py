@@ -1,5 +1,8 @@
 """The thread that keeps Prefect keeps only Prefect."""
 
+import errno
+import logging
+import os
 import threading
 from pathlib import Path
 
@@ -38,3 +41,22 @@ def test_a_first_call_that_hangs_keeps_no_dead_prefect_from_being_started_again(
     finally:
         keeper.end()
         never.set()
+
+
+def test_a_full_disk_below_prefects_home_is_told_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start(self: Scheduling) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Scheduling, "_start", start)
+    keeper = Scheduling(config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={})
+    with caplog.at_level(logging.WARNING, "standfast.serve"):
+        keeper.begin()
+        try:
+            wait_until(lambda: bool(caplog.messages), "it is told")
+        finally:
+            keeper.end()
+    assert caplog.messages[0] == (
+        f"Prefect: {tmp_path}: No space left on device; incidents go on without it"
+    )
