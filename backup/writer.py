@@ -52,7 +52,8 @@ from backup.writing.taking import Taker
 from backup.writing.tape import Outlet, Stored
 
 if TYPE_CHECKING:
-    from backup.writing.apart import Reading, Surveying
+    from backup.writing.apart import Reading
+    from backup.writing.surveying import Surveying
 
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
@@ -289,9 +290,9 @@ class _Run:
     ) -> AbstractContextManager["Surveying | None"]:
         if not self._earlier.is_large:
             return nullcontext()
-        from backup.writing.apart import surveying_apart  # few sets are large
+        from backup.writing.surveying import surveying  # few sets are large
 
-        return surveying_apart(sources, scratch, self._now)
+        return surveying(sources, scratch, self._now)
 
     def _take(
         self,

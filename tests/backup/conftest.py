@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.writing import apart
+from backup.writing import second_process
 from tests.backup.keep_site import KeptSite, ten_weeks
 from tests.backup.site import Site, TamperedStore, new_site
 
@@ -25,7 +25,9 @@ def kept(tmp_path: Path) -> KeptSite:
 def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Give the processes that were forked; servers of other tests may have threads here."""
     theirs = set(threading.enumerate())
-    monkeypatch.setattr(apart, "may_fork", lambda: theirs.issuperset(threading.enumerate()))
+    monkeypatch.setattr(
+        second_process, "may_fork", lambda: theirs.issuperset(threading.enumerate())
+    )
     made: list[int] = []
     original = os.fork
 

@@ -118,7 +118,8 @@ def at_the_path(path: str, act: Callable[[], object]) -> Callable[[Progress], No
 @pytest.fixture
 def told_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup.writer._PROGRESS_EVERY", timedelta(0))
-    monkeypatch.setattr("backup.writing.apart.may_fork", lambda: False)  # else it lies ahead
+    # Else a second process lies ahead.
+    monkeypatch.setattr("backup.writing.second_process.may_fork", lambda: False)
 
 
 @pytest.mark.usefixtures("told_of_each_path")

@@ -18,7 +18,7 @@ from backup.sources import Found, OpenSource, ReadFile
 from backup.sources.files import FilesSource
 from backup.sources.sqlite import SqliteSource
 from backup.verify import verify
-from backup.writing import apart
+from backup.writing import second_process
 from tests.backup.site import Site
 from tests.backup.trees import KIB, describe, noise, plain_tree
 
@@ -248,8 +248,8 @@ def test_what_is_too_large_to_be_handed_over_is_named(
     tree.mkdir()
     (tree / "long").touch()
     os.setxattr(tree / "long", "user.long", b"x" * 3000)
-    monkeypatch.setattr(apart, "_SLOT_BYTES", 2 * KIB)
-    monkeypatch.setattr(apart, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(second_process, "_SLOT_BYTES", 2 * KIB)
+    monkeypatch.setattr(second_process, "BATCH_BYTES", 1)
     with pytest.raises(BackupError, match=r"^files/long takes \d+ bytes.* 2048 .*; exclude it"):
         site.back_up(tree)
 
