@@ -37,10 +37,10 @@ from backup.sources.many_names import ManyNames
 from backup.sources.open_folders import FOLDER_FLAGS, OpenFolders
 from backup.sources.status import found_from_status, vector_of, vector_of_file
 from backup.sources.survey import Survey, Surveyed, Told, as_bytes, survey
+from backup.sources.xattrs import xattrs_of
 from backup.writing.chunks import SMALL_FILE_BYTES, chunk_bytes_for
 
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_XATTR_BYTES = 256 * 1024
 _PATH_BYTES = 64 * 1024
 _MANY_NAMES = 50_000  # in one folder
 _LARGE_FOLDER_BYTES = 1024 * 1024  # by its own size; it may hold as many
@@ -448,7 +448,7 @@ class _OpenFiles(OpenSource):
             os.close(descriptor)
 
     def _xattrs(self, path: bytes, descriptor: int) -> tuple[tuple[bytes, bytes], ...]:
-        kept, is_whole = _xattrs(descriptor)
+        kept, is_whole = xattrs_of(descriptor)
         if not is_whole:
             reason = "has extended attributes that cannot be read, or over 256 KiB of them"
             self.left_out.note(self._unread(path, reason))
@@ -475,28 +475,3 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 def _why(error: OSError) -> str:
     return f"cannot be read: {error.strerror or type(error).__name__}"
-
-
-def _xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]:
-    """The extended attributes, sorted by name, and whether those are all."""
-    try:
-        names = os.listxattr(descriptor)
-    except OSError as error:
-        return (), error.errno == errno.ENOTSUP
-    if not names:  # as nearly every file has none
-        return (), True
-    found = []
-    size = 0
-    is_whole = True
-    for name in sorted(names, key=os.fsencode):
-        try:
-            content = os.getxattr(descriptor, name)
-        except OSError as error:
-            is_whole &= error.errno == errno.ENODATA  # removed meanwhile
-            continue
-        size += len(content)
-        if size <= _XATTR_BYTES:
-            found.append((os.fsencode(name), content))
-        else:
-            is_whole = False
-    return tuple(found), is_whole

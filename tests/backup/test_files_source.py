@@ -452,7 +452,7 @@ def test_more_attributes_than_are_kept_are_noted(
     tree = plain_tree(tmp_path / "tree")
     os.setxattr(tree / "note.txt", "user.a", b"a" * 600)
     os.setxattr(tree / "note.txt", "user.b", b"b" * 600)
-    monkeypatch.setattr("backup.sources.files._XATTR_BYTES", 1000)
+    monkeypatch.setattr("backup.sources.xattrs._MOST_BYTES", 1000)
     result = site.back_up(tree)
     assert result.complete
     assert set(named(result.left_out)) == {"files/note.txt"}
