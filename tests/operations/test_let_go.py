@@ -107,9 +107,9 @@ def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Outside]:
     there: dict[int, Outside] = {}
     build, close = Outside.__init__, Outside.close
 
-    def built(self: Outside, *given: Any) -> None:
+    def built(self: Outside, *given: Any, **named: Any) -> None:
         there[id(self)] = self
-        build(self, *given)
+        build(self, *given, **named)
 
     def closed(self: Outside) -> None:
         there.pop(id(self), None)
