@@ -152,7 +152,7 @@ class _OpenFiles(OpenSource):
     def survey(self) -> Iterator[Told]:
         # Where each path has to be asked about, the walk looks at each of them itself.
         if self._is_folder and not (self._exclusion.is_any or self._ignore_inode):
-            yield from survey(self._folders, self._enters)
+            yield from survey(self._folders, lambda status: not self._why_not_into(status))
 
     def rely_on(self, survey: Survey) -> None:
         self._survey = survey
@@ -325,19 +325,20 @@ class _OpenFiles(OpenSource):
             return self._unread(path, _why(error))
         return self._found(path, status, target)
 
-    def _enters(self, status: os.stat_result) -> bool:
-        is_other_system = self._one_file_system and status.st_dev != self._device
-        return not is_other_system and (status.st_dev, status.st_ino) not in self._not_entered
-
     def _goes_into(self, path: bytes) -> bool:
-        if (self._status.st_dev, self._status.st_ino) in self._not_entered:
-            self.left_out.note(self._unread(path, "is where the backups themselves lie"))
-            return False
+        why = self._why_not_into(self._status)
+        if why:
+            self.left_out.note(self._unread(path, why))
+        return not why
+
+    def _why_not_into(self, status: os.stat_result) -> str:
+        """Why a folder is not gone into; nothing when it is."""
+        if (status.st_dev, status.st_ino) in self._not_entered:
+            return "is where the backups themselves lie"
         # Folders only: on an overlay files may show the device of a layer below.
-        if not self._one_file_system or self._status.st_dev == self._device:
-            return True
-        self.left_out.note(self._unread(path, "has another file system mounted on it"))
-        return False
+        if self._one_file_system and status.st_dev != self._device:
+            return "has another file system mounted on it"
+        return ""
 
     def _found(self, path: bytes, status: os.stat_result, target: bytes | None) -> Found:
         return found_from_status(path, status, target, ignore_inode=self._ignore_inode)

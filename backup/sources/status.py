@@ -4,8 +4,10 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 
 from backup.format.canonical import to_path_text
@@ -27,6 +29,22 @@ vector_of_file: Callable[[os.stat_result], Vector] = attrgetter(
     "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode", "st_uid", "st_gid"
 )
 """What tells whether a file is as it was."""
+
+
+def vectors_to_bytes(vectors: Sequence[Vector]) -> bytes:
+    """Encode vectors of one length, column by column: few calls, however many there are.
+
+    `OverflowError`: a number of 64 bits, as an inode's or a time's in a far century may be.
+    """
+    return array("q", chain.from_iterable(zip(*vectors, strict=True))).tobytes()
+
+
+def vectors_from_bytes(data: bytes, width: int) -> list[Vector]:
+    """Decode what `vectors_to_bytes` made of vectors of this length."""
+    values = array("q", data)
+    height = len(values) // width
+    columns = [values[number * height : (number + 1) * height] for number in range(width)]
+    return list(zip(*columns, strict=True))
 
 
 def found_from_status(

@@ -10,18 +10,17 @@ In a night without news that is most of the walk's work, and the walk does the r
 
 import os
 import sys
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import chain
 from operator import methodcaller
 from stat import S_ISDIR, S_ISREG
 
 from backup.format.manifest import path_key
 from backup.lazy_dataclass import dataclass
 from backup.sources.open_folders import OpenFolders
-from backup.sources.status import Vector, vector_of_file
+from backup.sources.status import Vector, vector_of_file, vectors_from_bytes, vectors_to_bytes
 
+_WIDTH = 7  # of a file's vector
 _MOST_BYTES = 1024 * 1024  # of a folder as it is told; a larger one is left to the walk
 
 # A folder's path; its names, sorted, with zeros between them; the columns of their stat vectors;
@@ -75,8 +74,7 @@ def _look_around(
     prefix = path + b"/" if path else b""
     names = sorted(set(map(as_bytes, os.listdir(folder))))
     statuses = [os.stat(name, dir_fd=folder, follow_symlinks=False) for name in names]
-    columns = zip(*map(vector_of_file, statuses), strict=True)
-    numbers = array("q", chain.from_iterable(columns)).tobytes()
+    numbers = vectors_to_bytes([*map(vector_of_file, statuses)])
     are_plain = bytes([status.st_nlink == 1 and S_ISREG(status.st_mode) for status in statuses])
     inner = [
         (prefix + name, name)
@@ -103,12 +101,9 @@ class Survey:
         if self._next is None or self._next[0] != path:
             return None
         _, names, numbers, are_plain = self._next
-        values = array("q", numbers)
-        height = len(are_plain)
-        columns = [values[begin : begin + height] for begin in range(0, len(values), height or 1)]
         return Surveyed(
             names=names.split(b"\0") if names else [],
-            vectors=list(zip(*columns, strict=True)),
+            vectors=vectors_from_bytes(numbers, _WIDTH),
             are_plain=are_plain,
         )
 

@@ -120,16 +120,12 @@ class SourceApart:
 class Reading:
     """The process that reads; use `reading_apart`."""
 
-    def __init__(self, line: Line, sources: Sequence[Source]) -> None:
+    def __init__(self, line: Line) -> None:
         self._line = line
-        self._sources = sources
 
     def of(self, source: Source, opened: OpenSource) -> SourceApart | None:
         """Have a source read there, if it can be; to its end before the next one."""
-        if not source.may_be_read_apart:
-            return None
-        self._line.ask(self._sources.index(source))
-        return SourceApart(opened, self._line)
+        return SourceApart(opened, self._line) if self._line.ask(source) else None
 
 
 @contextmanager
@@ -141,7 +137,7 @@ def reading_apart(
     A `BackupError` of its `of` says that it died.
     """
     with second_process.second_process(_read, sources, scratch, now) as line:
-        yield None if line is None else Reading(line, sources)
+        yield None if line is None else Reading(line)
 
 
 class _Rows:

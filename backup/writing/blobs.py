@@ -68,11 +68,9 @@ class BlobSink:
 
     def add(self, data: bytes | memoryview) -> Ref:
         """Store a blob of at most 8 MiB, unless it is stored already."""
-        blob_id = self.id_of(data)
-        known = self._pending.get(blob_id) or self._find(blob_id)
-        return self._add_new(data, blob_id, self._level) if known is None else known
+        return self.add_all([data])[0]
 
-    def add_all(self, blobs: Sequence[bytes]) -> list[Ref]:
+    def add_all(self, blobs: Sequence[bytes | memoryview]) -> list[Ref]:
         """Store blobs that follow each other, as `add` stores one."""
         key, pending, find, level = self._id_key, self._pending, self._find, self._level
         ids = [blake3(data, key=key).hexdigest() for data in blobs]

@@ -21,8 +21,8 @@ class Earlier:
 
     def __init__(self, log: SendLog, set_name: str, run: int) -> None:
         self._log = log
-        self._set_name = set_name
-        self._run = run
+        # So much is known that it is worth a process to look whether it is as it was.
+        self.is_large = log.count_pages(set_name, run) >= LARGE_PAGES
         self._pages: Iterator[KeptPage] = iter(())
         self._rows: Iterator[tuple[Row, int]] = iter(())
         pages = log.previous_pages(set_name, run)
@@ -32,11 +32,6 @@ class Earlier:
             self._pages = pages
         self._page = next(self._pages, None)  # the next one, not begun
         self._row = next(self._rows, None)
-
-    @property
-    def is_large(self) -> bool:
-        """Whether so much is known that it is worth a process to look whether it is as it was."""
-        return self._log.count_pages(self._set_name, self._run) >= LARGE_PAGES
 
     @property
     def is_empty(self) -> bool:

@@ -7,14 +7,13 @@
 """
 
 import json
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
 import zstandard
 
 from backup.format.manifest import entry_of_text
+from backup.sources.status import vectors_from_bytes, vectors_to_bytes
 from backup.writing.places import NO_PACK, Outline, Place, Ref, Row, Vector
 
 
@@ -74,16 +73,16 @@ def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
     vectors = [row.vector for row in rows if row.vector is not None]
     if len(vectors) < len(rows) or len(set(map(len, vectors))) > 1:
         return None
-    columns = list(zip(*vectors, strict=True))
     value = {
         "packs": sorted(packs),
         "paths": _paths_to_text([row.path for row in rows]),
         "marks": " ".join([row.content_mark() for row in rows]),
-        "width": len(columns),
+        "width": len(vectors[0]),
     }
     try:
-        numbers = array("q", chain.from_iterable(columns)).tobytes()
-    except OverflowError:  # an inode's number of 64 bits, a time in a far century
+        numbers = vectors_to_bytes(vectors)
+    except OverflowError:
+        columns = list(zip(*vectors, strict=True))
         numbers = json.dumps(columns, separators=(",", ":")).encode()
         value["is_json"] = True
     head = json.dumps(value, separators=(",", ":")).encode()
@@ -94,20 +93,17 @@ def outline_from_bytes(data: bytes, leaf: str) -> Outline:
     """Decode what `outline_to_bytes` made of a page that became this blob."""
     head, _, numbers = zstandard.ZstdDecompressor().decompress(data).partition(b"\n")
     value = json.loads(head)
-    columns = json.loads(numbers) if "is_json" in value else _columns(numbers, value["width"])
+    if "is_json" in value:
+        vectors: list[Vector] = list(zip(*json.loads(numbers), strict=True))
+    else:
+        vectors = vectors_from_bytes(numbers, value["width"])
     return Outline(
         leaf=leaf,
         packs=frozenset(value["packs"]),
         paths=_paths_from_text(value["paths"]),
-        vectors=list(zip(*columns, strict=True)),
+        vectors=vectors,
         marks=value["marks"].split(" "),
     )
-
-
-def _columns(numbers: bytes, width: int) -> "list[array[int]]":
-    values = array("q", numbers)
-    height = len(values) // width
-    return [values[begin : begin + height] for begin in range(0, len(values), height)]
 
 
 def _paths_to_text(paths: Iterable[bytes]) -> str:

@@ -51,7 +51,7 @@ def second_process(
         _serve(work, Far(theirs, memory), sources, scratch, now)
     theirs.close()
     try:
-        yield Line(ours, memory)
+        yield Line(ours, memory, sources)
     finally:
         ours.close()
         with suppress(ChildProcessError):
@@ -61,15 +61,19 @@ def second_process(
 class Line:
     """Our end: values come in the order of their slots."""
 
-    def __init__(self, end: socket.socket, memory: memoryview) -> None:
+    def __init__(self, end: socket.socket, memory: memoryview, sources: Sequence[Source]) -> None:
         self._end = end
         self._memory = memory
+        self._sources = sources
         self._slot = 0
 
-    def ask(self, number: int) -> None:
-        """Have the source of this number taken next."""
+    def ask(self, source: Source) -> bool:
+        """Have a source taken next, if it can be there; to its end before the one after it."""
+        if not source.may_be_read_apart:
+            return False
         with suppress(BrokenPipeError):  # its death is noticed where it is listened to
-            self._end.sendall(_NUMBER.pack(number))
+            self._end.sendall(_NUMBER.pack(self._sources.index(source)))
+        return True
 
     def receive(self) -> tuple[Any, bytes, int | None]:
         """The next value, with data and a descriptor of its own."""

@@ -232,8 +232,9 @@ class SendLog(LogDatabase):
 
     def count_pages(self, set_name: str, run: int) -> int:
         """How many pages the run before has."""
-        before = self._earlier_runs(set_name, run)[:1]
-        return sum(len(self._numbers(number)) for number, _, _ in before)
+        for number, _, _ in self._earlier_runs(set_name, run):
+            return len(self._numbers(number))
+        return 0
 
     def rows_of(self, page: KeptPage) -> Iterator[Row]:
         """The rows of a kept page."""

@@ -19,17 +19,15 @@ _FIRST_BYTES = 32 * 1024  # which the walk waits for
 class Surveying:
     """The process that surveys; use `surveying`."""
 
-    def __init__(self, line: Line, sources: Sequence[Source]) -> None:
+    def __init__(self, line: Line) -> None:
         self._line = line
-        self._sources = sources
 
     @contextmanager
     def of(self, source: Source, opened: OpenSource) -> Iterator[None]:
         """Have a source surveyed within the block, if it can be."""
-        if not source.may_be_read_apart:
+        if not self._line.ask(source):
             yield
             return
-        self._line.ask(self._sources.index(source))
         survey = Survey(self._told())
         opened.rely_on(survey)
         try:
@@ -53,7 +51,7 @@ def surveying(
 ) -> Iterator[Surveying | None]:
     """Start the process, and end it with the block; None where there can be none."""
     with second_process(_survey, sources, scratch, now) as line:
-        yield None if line is None else Surveying(line, sources)
+        yield None if line is None else Surveying(line)
 
 
 def _survey(source: OpenSource, far: Far) -> None:

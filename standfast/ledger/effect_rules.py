@@ -12,6 +12,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
+    FromClause,
     and_,
     case,
     exists,
@@ -82,12 +83,12 @@ def holders_of(connection: Connection, incident_id: str, handles: Sequence[str])
     return {row.handle: row.incident for row in connection.execute(statement)}
 
 
-def is_of_step() -> ColumnElement[bool]:
-    """Is the effect one of the step?"""
+def is_of_step(one: FromClause = effect) -> ColumnElement[bool]:
+    """Is the effect, or one by another name, of the step?"""
     return and_(
-        step.c.incident == effect.c.incident,
-        step.c.name == effect.c.step,
-        step.c.round == effect.c.round,
+        step.c.incident == one.c.incident,
+        step.c.name == one.c.step,
+        step.c.round == one.c.round,
     )
 
 

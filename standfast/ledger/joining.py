@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Row, and_, exists, or_, select
 
 from standfast.ledger.approvals import accounts_of, folded
 from standfast.ledger.core import Core
-from standfast.ledger.effect_rules import LOCKS
+from standfast.ledger.effect_rules import LOCKS, is_of_step
 from standfast.ledger.tables import effect, incident, incident_subject, step
 from standfast.ledger.transaction import Write
 from standfast.ledger.vault import INSTALLATION
@@ -130,12 +130,7 @@ def _that_leave_open(core: Core, connection: Connection, inputs: JsonObject) -> 
         held.c.verb.in_(LOCKS),
         held.c.state.not_in(_LOST),
         ~exists().where(undo.c.undoes == held.c.token, is_done),
-        ~exists().where(
-            step.c.incident == held.c.incident,
-            step.c.name == held.c.step,
-            step.c.round == held.c.round,
-            _IS_REFUSED,
-        ),
+        ~exists().where(is_of_step(held), _IS_REFUSED),
     )
     found: set[str] = set()
     for start in range(0, len(handles), _HANDLES_A_STATEMENT):

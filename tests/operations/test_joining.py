@@ -170,14 +170,19 @@ def test_who_could_not_be_locked_is_tried_anew_by_another_trigger(place: TwinPla
     assert not nowhere.has_joined
 
 
-def test_who_was_not_to_be_locked_by_a_no_is_asked_about_anew_by_another_trigger(
-    place: TwinPlace,
-) -> None:
+def more_than_one_may_lock(place: TwinPlace) -> list[str]:
     directory = place.twins.directory
     assert isinstance(directory, MemoryDirectory)
     many = [f"x{number:03}" for number in range(201)]
     for name in many:
         directory.add(name)
+    return many
+
+
+def test_who_was_not_to_be_locked_by_a_no_is_asked_about_anew_by_another_trigger(
+    place: TwinPlace,
+) -> None:
+    many = more_than_one_may_lock(place)
     case = place.run("lock", [f"agents:{name}" for name in many])
     decisions.decide(place, case, "lock", "lee", PASSPHRASES["lee"], approves=False)
     place.advance(case)
@@ -190,11 +195,7 @@ def test_who_was_not_to_be_locked_by_a_no_is_asked_about_anew_by_another_trigger
 def test_what_an_operator_opened_is_joined_and_what_was_added_rides_on_nobodys_sign_in(
     place: TwinPlace,
 ) -> None:
-    directory = place.twins.directory
-    assert isinstance(directory, MemoryDirectory)
-    many = [f"x{number:03}" for number in range(201)]
-    for name in many:
-        directory.add(name)
+    many = more_than_one_may_lock(place)
     case = place.run("lock", ["agents:agent01"])
     assert trigger(place, "alert", "agent01", *many, scenario="lock").incident == case
     view = place.advance(case).state.steps["lock"]
