@@ -1,13 +1,14 @@
 """Very many very small files: what waits for its pack is bounded by number, not by bytes alone."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backup.verify import verify
 from backup.writing import blobs, seen_ids
 from backup.writing.blobs import BlobSink
-from backup.writing.places import Ref
+from backup.writing.places import PendingBlob
 from backup.writing.seen_ids import SeenIds
 from tests.backup.site import Site
 from tests.backup.trees import describe
@@ -35,15 +36,15 @@ def test_what_waits_for_its_pack_does_not_grow_with_the_files(
         (tmp_path / "before/note").write_text("what there was")
         site.back_up(tmp_path / "before")
     waiting = 0
-    add = BlobSink.add
+    add_new = BlobSink._add_new
 
-    def counted(sink: BlobSink, data: bytes | memoryview) -> Ref:
+    def counted(sink: BlobSink, data: bytes | memoryview, *more: Any) -> PendingBlob:
         nonlocal waiting
-        ref = add(sink, data)
+        blob = add_new(sink, data, *more)
         waiting = max(waiting, len(sink._pending))
-        return ref
+        return blob
 
-    monkeypatch.setattr(BlobSink, "add", counted)
+    monkeypatch.setattr(BlobSink, "_add_new", counted)
     assert site.back_up(tiny).complete
     assert 64 <= waiting <= 300
     assert len(list(site.vault.list("w/desk-1/p/"))) > FILES // 100
