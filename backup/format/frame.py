@@ -21,10 +21,20 @@ _SAMPLE_BYTES = 64 * 1024
 _SAMPLE_LEVEL = 1
 WORTHWHILE = 0.97
 
-_local = threading.local()
+
+class _Local(threading.local):
+    """What must not be used by two threads at once; making a compressor costs a megabyte."""
+
+    def __init__(self) -> None:
+        self.compressors: dict[int, zstandard.ZstdCompressor] = {}
+        # A frame may demand a window of its own size at most, however much its header claims.
+        self.decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_RAW)
 
 
-def to_frame(raw: bytes, level: int = LEVEL) -> tuple[bytes, bytes]:
+_local = _Local()
+
+
+def to_frame(raw: bytes | memoryview, level: int = LEVEL) -> tuple[bytes, bytes | memoryview]:
     """Encode a stretch in two parts; never more than one byte longer than it was."""
     if len(raw) > LARGEST_RAW:
         raise ValueError(f"a frame holds at most {LARGEST_RAW} bytes, not {len(raw)}")
@@ -55,7 +65,7 @@ def from_frame(data: bytes | memoryview, where: str) -> bytes | memoryview:
         if kind == _ZSTD:
             size = zstandard.frame_content_size(content)
             if 0 <= size <= LARGEST_RAW:
-                raw: bytes = _decompressor().decompress(content, allow_extra_data=False)
+                raw: bytes = _local.decompressor.decompress(content, allow_extra_data=False)
                 if len(raw) == size:
                     return raw
     except zstandard.ZstdError:
@@ -64,18 +74,7 @@ def from_frame(data: bytes | memoryview, where: str) -> bytes | memoryview:
 
 
 def _compressor(level: int) -> zstandard.ZstdCompressor:
-    # A compressor must not be used by two threads at once, and making one costs a megabyte.
-    if not hasattr(_local, "compressors"):
-        _local.compressors = {}
-    compressors: dict[int, zstandard.ZstdCompressor] = _local.compressors
+    compressors = _local.compressors
     if level not in compressors:
         compressors[level] = zstandard.ZstdCompressor(level=level)
     return compressors[level]
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    if not hasattr(_local, "decompressor"):
-        # A frame may demand a window of its own size at most, however much its header claims.
-        _local.decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_RAW)
-    decompressor: zstandard.ZstdDecompressor = _local.decompressor
-    return decompressor

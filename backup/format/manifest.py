@@ -12,7 +12,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
@@ -248,10 +248,10 @@ def node_from_bytes(data: bytes, where: str, child: Child | None = None) -> list
     return children
 
 
-def list_from_bytes(data: bytes, where: str) -> list[BlobRef]:
-    """Decode a list of references."""
+def list_from_bytes(data: bytes, where: str) -> Iterator[BlobRef]:
+    """Decode a list of references, each when it is asked for."""
     items, packs = _page(data, "list", where)
-    return [_ref(item, packs, where) for item in items]
+    return (_ref(item, packs, where) for item in items)
 
 
 def _check_child(child: Child | None, first: bytes, last: bytes, entries: int, where: str) -> None:

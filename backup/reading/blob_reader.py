@@ -27,7 +27,7 @@ from backup.format.pack import (
     OpenPack,
     parse_header,
 )
-from backup.reading.buffers import Buffers, OwnBuffer
+from backup.read_buffers import Buffers, OwnBuffer
 from backup.stores import Store
 
 _KEPT_BYTES = 8 * 1024 * 1024
@@ -108,7 +108,11 @@ class BlobReader:
 
     def frame(self, ref: BlobRef) -> Raw:
         """The raw bytes of the frame that a blob lies in."""
-        return self.kept(ref) or self._frames_in([ref])[0]
+        raw = self.kept(ref)
+        if raw is None:
+            raw = self._frames_in([ref])[0]
+            self._keep([(ref, raw)])
+        return raw
 
     def kept(self, ref: BlobRef) -> Raw | None:
         """The frame that a blob lies in, if it was read lately."""
@@ -125,11 +129,14 @@ class BlobReader:
         What ails one does not touch the others.  Only `StoreUnavailable` is raised.
         """
         try:
-            return [*self._frames_in(refs)]
+            found = self._frames_in(refs)
         except StoreUnavailable:
             raise
         except BackupError:
             return [self._frame_or_error(ref) for ref in refs]
+        # Of what holds one blob and no more, nothing else will be asked.
+        self._keep([one for one in zip(refs, found, strict=True) if len(one[1]) > one[0].length])
+        return [*found]
 
     def _frame_or_error(self, ref: BlobRef) -> Raw | BackupError:
         try:
@@ -142,26 +149,28 @@ class BlobReader:
     def _frames_in(self, refs: Sequence[BlobRef]) -> list[Raw]:
         begin, last = refs[0].offset, refs[-1]
         end = min(last.offset + last.stored, CAPACITY)
-        plain = self._read(refs[0].pack, begin, end - begin)
+        pack = refs[0].pack
+        plain = self._read(pack, begin, end - begin)
+        where = self._name(pack)
         found: list[Raw] = []
         for ref in refs:
             at = ref.offset - begin
             data = plain[at : at + min(ref.stored, CAPACITY - ref.offset)]
             if ref.next is not None:
                 data = memoryview(bytes(data) + self._read(ref.next, 0, ref.stored - len(data)))
-            found.append(memoryview(from_frame(data, self._name(ref.pack))))
-        with self._lock:
-            for ref, raw in zip(refs, found, strict=True):
-                self._keep(frame_key(ref), raw)
+            found.append(memoryview(from_frame(data, where)))
         return found
 
-    def _keep(self, key: FrameKey, raw: Raw) -> None:
-        if key not in self._frames:
-            self._frames[key] = raw
-            self._kept_bytes += len(raw)
-        while self._kept_bytes > _KEPT_BYTES and len(self._frames) > 1:
-            _, dropped = self._frames.popitem(last=False)
-            self._kept_bytes -= len(dropped)
+    def _keep(self, found: Sequence[tuple[BlobRef, Raw]]) -> None:
+        with self._lock:
+            for ref, raw in found:
+                key = frame_key(ref)
+                if key not in self._frames:
+                    self._frames[key] = raw
+                    self._kept_bytes += len(raw)
+            while self._kept_bytes > _KEPT_BYTES and len(self._frames) > 1:
+                _, dropped = self._frames.popitem(last=False)
+                self._kept_bytes -= len(dropped)
 
     def open_pack(self, sha256: bytes) -> OpenPack:
         """A pack's header, opened and checked to be this writer's and domain's."""

@@ -1,8 +1,10 @@
 """Reading ahead: frames are fetched, decrypted and unpacked in threads while the caller works.
 
 - Results come in the caller's order, each blob checked against its id.
-- Frames that follow each other in a pack are read as one range; what is under way is bounded by
-  an estimate of its raw size, since a frame tells its own only when it is read.
+- What the next steps need is read pack by pack, each in ranges as long as may be: a file that was
+  changed night after night lies in the packs of many nights, a little here and a little there.
+- What is under way is bounded by an estimate of its raw size, since a frame tells its own only when
+  it is read.
 - What is damaged is given as an error beside its step; a store that does not answer is raised.
 """
 
@@ -18,10 +20,12 @@ from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader, FrameKey, Raw, frame_key
 
 _STEPS_AHEAD = 4096
-_BATCHES_AHEAD = 3
+_RAW_AHEAD = 24 * 1024 * 1024
+_ROUND_RAW = 8 * 1024 * 1024
 _BATCH_STORED = 4 * 1024 * 1024
-_BATCH_RAW = 8 * 1024 * 1024
-_FRAME_RAW = 1024 * 1024  # what a frame of small blobs is taken for
+_SHARED_RAW = 1024 * 1024  # what a frame of several blobs has
+_SMALL_BYTES = 16 * 1024  # a blob below this is never alone in its frame
+_USUAL_RATIO = 3  # of the raw to the stored size
 _GAP = 64 * 1024  # less than a segment: decrypted anyway
 
 T = TypeVar("T")
@@ -38,44 +42,47 @@ class _Batch:
     frames: list[Raw | BackupError] | None = None  # once somebody waited for it
 
     def takes(self, ref: BlobRef) -> bool:
-        """Whether the frame lies right behind the last one, and there is room."""
+        """Whether the frame lies behind the last one, and there is room."""
         if not self.refs:
             return True
         first, last = self.refs[0], self.refs[-1]
-        gap = ref.offset - last.offset - last.stored
         return (
-            ref.pack == last.pack
-            and 0 <= gap < _GAP
+            last.next is None
+            and 0 <= ref.offset - last.offset - last.stored < _GAP
             and ref.offset + ref.stored - first.offset <= _BATCH_STORED
-            and self.raw_bytes < _BATCH_RAW
         )
 
     def add(self, ref: BlobRef) -> int:
         """Take a frame and give its number in the batch."""
         self.refs.append(ref)
         self.frames_needed += 1
-        self.raw_bytes += max(_FRAME_RAW, ref.inner + ref.length)
+        self.raw_bytes += _raw_bytes(ref)
         return len(self.refs) - 1
+
+
+_UNSENT = _Batch()
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Frame:
-    """A frame under way, and how many waiting steps need it."""
+    """A frame that waiting steps need, and how many of them."""
 
-    batch: _Batch
-    number: int
+    ref: BlobRef
     users: int = 1
+    batch: _Batch = _UNSENT
+    number: int = 0  # in the batch
 
 
 class _Ahead:
-    """The frames that waiting steps need, and the batches that they are read in."""
+    """The frames that waiting steps need: wanted by the round, and read in batches."""
 
     def __init__(self, reader: BlobReader, pool: ThreadPoolExecutor) -> None:
         self._reader = reader
         self._pool = pool
         self._frames: dict[FrameKey, _Frame] = {}
-        self._open = _Batch()
-        self.batches = 0  # that were sent, and have frames which are still needed
+        self._round: list[_Frame] = []
+        self._round_raw = 0
+        self.raw_bytes = 0  # about, of the batches that were sent and are still needed
 
     def want(self, ref: BlobRef) -> None:
         """Have the blob's frame read."""
@@ -84,32 +91,42 @@ class _Ahead:
         if known is not None:
             known.users += 1
             return
+        frame = self._frames[key] = _Frame(ref=ref)
         kept = self._reader.kept(ref)
         if kept is not None:
-            batch = _Batch(read=Future(), frames_needed=1)
-            batch.read.set_result([kept])
-            self.batches += 1
-            self._frames[key] = _Frame(batch=batch, number=0)
+            frame.batch = _Batch(frames=[kept], frames_needed=1, raw_bytes=len(kept))
+            self.raw_bytes += len(kept)
             return
-        if not self._open.takes(ref):
-            self.send()
-        self._frames[key] = _Frame(batch=self._open, number=self._open.add(ref))
-        if ref.next is not None:
+        self._round.append(frame)
+        self._round_raw += _raw_bytes(ref)
+        if self._round_raw >= _ROUND_RAW:
             self.send()
 
     def send(self) -> None:
-        """Have read what was wanted so far."""
-        batch = self._open
-        if batch.refs:
-            self._pool.submit(_read_into, batch.read, self._reader, batch.refs)
-            self.batches += 1
-            self._open = _Batch()
+        """Have read what was wanted so far: first the pack that is needed first."""
+        packs: dict[bytes, list[_Frame]] = {}
+        for frame in self._round:
+            packs.setdefault(frame.ref.pack, []).append(frame)
+        self._round, self._round_raw = [], 0
+        for frames in packs.values():
+            frames.sort(key=lambda frame: frame.ref.offset)
+            batch = _Batch()
+            for frame in frames:
+                if not batch.takes(frame.ref):
+                    self._submit(batch)
+                    batch = _Batch()
+                frame.batch, frame.number = batch, batch.add(frame.ref)
+            self._submit(batch)
+
+    def _submit(self, batch: _Batch) -> None:
+        self.raw_bytes += batch.raw_bytes
+        self._pool.submit(_read_into, batch.read, self._reader, batch.refs)
 
     def get(self, ref: BlobRef) -> Raw | BackupError:
         """The blob, once it is there."""
         key = frame_key(ref)
         frame = self._frames[key]
-        if frame.batch is self._open:
+        if frame.batch is _UNSENT:
             self.send()
         batch = frame.batch
         if batch.frames is None:
@@ -120,7 +137,7 @@ class _Ahead:
             del self._frames[key]
             batch.frames_needed -= 1
             if not batch.frames_needed:
-                self.batches -= 1
+                self.raw_bytes -= batch.raw_bytes
         return self._checked(ref, raw)
 
     def _checked(self, ref: BlobRef, raw: Raw | BackupError) -> Raw | BackupError:
@@ -155,12 +172,19 @@ def fetch_ahead(
         if ref is not None:
             ahead.want(ref)
         waiting.append((step, ref))
-        while ahead.batches > _BATCHES_AHEAD or len(waiting) > _STEPS_AHEAD:
+        while ahead.raw_bytes > _RAW_AHEAD or len(waiting) > _STEPS_AHEAD:
             step, ref = waiting.popleft()
             yield step, None if ref is None else ahead.get(ref)
     ahead.send()
     for step, ref in waiting:
         yield step, None if ref is None else ahead.get(ref)
+
+
+def _raw_bytes(ref: BlobRef) -> int:
+    """What a frame is taken for, by the first blob that is wanted of it."""
+    is_shared = ref.length < _SMALL_BYTES
+    guess = _SHARED_RAW if is_shared else min(_USUAL_RATIO * ref.stored, _SHARED_RAW)
+    return max(ref.inner + ref.length, guess)
 
 
 def _read_into(

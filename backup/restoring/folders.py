@@ -79,27 +79,30 @@ def write_all_at(
     """
     gathered: list[memoryview] = []
     size = 0
-    room = _GATHERED_BYTES - start % _GATHERED_BYTES
     for part in parts:
         rest = memoryview(part)
         while rest:
-            taken, rest = rest[: room - size], rest[room - size :]
-            gathered.append(taken)
-            size += len(taken)
-            if size == room or len(gathered) == _MOST_GATHERED:
-                with turn:
-                    _write_gathered(descriptor, gathered, start)
-                start += size
-                gathered, size = [], 0
-                room = _GATHERED_BYTES - start % _GATHERED_BYTES
+            room = _GATHERED_BYTES - (start + size) % _GATHERED_BYTES
+            if len(rest) < room and len(gathered) < _MOST_GATHERED - 1:
+                gathered.append(rest)
+                size += len(rest)
+                break
+            gathered.append(rest[:room])
+            rest = rest[room:]
+            with turn:
+                start += _write_gathered(descriptor, gathered, start)
+            gathered, size = [], 0
     with turn:
         _write_gathered(descriptor, gathered, start)
 
 
-def _write_gathered(descriptor: int, parts: list[memoryview], start: int) -> None:
+def _write_gathered(descriptor: int, parts: list[memoryview], start: int) -> int:
+    """Write all of them, and give how long they are together."""
     count = os.pwritev(descriptor, parts, start) if parts else 0
-    for part in parts:
-        if count < len(part):  # a disk that is nearly full takes less than all of it
+    size = sum(map(len, parts))
+    if count < size:  # a disk that is nearly full takes less than all of it
+        for part in parts:
             write_at(descriptor, part[count:], start + count)
-        start += len(part)
-        count = max(0, count - len(part))
+            start += len(part)
+            count = max(0, count - len(part))
+    return size

@@ -1,8 +1,8 @@
 """Blobs in: each content once, small ones bundled, its place recorded when the store has it.
 
 - A blob that this host has stored before is not stored again; it is known by its keyed hash.
-- What compresses and is under 256 KiB shares frames of about 1 MiB with its neighbours in path
-  order; what compresses and is larger has a frame of its own.
+- What compresses and is small shares frames of about 1 MiB with its neighbours in path order; what
+  compresses and is larger has a frame of its own. How small that is depends on what it is.
 - What does not compress stays where it was read to: a window in the pack, which becomes a frame.
 - Rows go into the send-log per pack, after the pack was acknowledged, and only blobs that are
   whole by then.
@@ -15,15 +15,17 @@ from collections.abc import Callable, Sequence
 
 from blake3 import blake3
 
-from backup.format.frame import LARGEST_RAW, LEVEL, WORTHWHILE, compresses
+from backup.format.frame import WORTHWHILE, compresses
+from backup.read_buffers import Buffers
+from backup.writing.chunks import AS_USUAL, WINDOW_BYTES, Packing
 from backup.writing.places import UNPLACED, Frame, PendingBlob, Place, Ref, place_blobs
 from backup.writing.send_log import SendLog
-from backup.writing.tape import Outlet, Stored, Tape
+from backup.writing.tape import Outlet, Stored, Stretch, Tape
 
 BUNDLE_BYTES = 1024 * 1024
-BUNDLED_BELOW_BYTES = 256 * 1024
 _BUNDLE_LEVEL = 2  # of zstd: a fifth less work than at 3, and of small files a hundredth larger
-_PAGE_LEVEL = 1  # what repeats in a page is as long as an entry: half the work of 3, and smaller
+# What repeats in a page is as long as an entry: at level 1 half the work of 3, and smaller.
+_PAGES = Packing(level=1, shares_below_bytes=0)
 _MOST_IN_BUNDLE = 2048
 _MOST_IN_PACK = 32_768
 _MANY_FINDS = 256  # a night of few changes does without all ids in memory
@@ -47,19 +49,21 @@ class BlobSink:
         self._set_name = set_name
         self._on_stored = on_stored
         self._tape = Tape(outlet, log.number_pack, self._laid, self._acknowledged)
-        self._bundled_below = BUNDLED_BELOW_BYTES if bundles else 0
-        self._level = LEVEL if bundles else _PAGE_LEVEL
+        self._packing = AS_USUAL if bundles else _PAGES
         self._bundle: list[bytes | memoryview] = []
         self._bundle_bytes = 0
         self._bundle_frame = Frame()
         self._bundle_level = _BUNDLE_LEVEL  # or the least of what is in it
         self._bundled: list[PendingBlob] = []
+        self._alone: list[Stretch] = []  # each for a frame of its own; compressed together
+        self._alone_frames: list[Frame] = []
+        self._alone_bytes = 0
         self._pending: dict[str, PendingBlob] = {}
         self._under_way: dict[Frame, list[PendingBlob]] = {}  # of frames that have no place yet
         self._laid_frames: deque[Frame] = deque()  # in the tape's order
         self._filling = UNPLACED  # the pack in which a frame ended last
         self._in_filling = 0  # blobs that ended there
-        self._spare: memoryview | None = None
+        self._windows = Buffers(WINDOW_BYTES)
         self._finds = 0
         self._is_in_pack = False  # the window that was given last
         self._is_dense = True  # what came in it, as far as it was looked at
@@ -72,10 +76,10 @@ class BlobSink:
 
     def add_all(self, blobs: Sequence[bytes | memoryview]) -> list[Ref]:
         """Store blobs that follow each other, as `add` stores one."""
-        key, pending, find, level = self._id_key, self._pending, self._find, self._level
+        key, pending, find, packing = self._id_key, self._pending, self._find, self._packing
         ids = [blake3(data, key=key).hexdigest() for data in blobs]
         return [
-            pending.get(blob_id) or find(blob_id) or self._add_new(data, blob_id, level)
+            pending.get(blob_id) or find(blob_id) or self._add_new(data, blob_id, packing)
             for data, blob_id in zip(blobs, ids, strict=True)
         ]
 
@@ -84,17 +88,15 @@ class BlobSink:
         return blake3(data, key=self._id_key).hexdigest()
 
     def window(self, size: int) -> memoryview:
-        """Memory of so many bytes, at most 8 MiB, to read into; it is free until the next call."""
+        """Memory of so many bytes to read into; what is not stored by the next call is lost."""
         # What compresses would have to be copied out of the pack before anything is laid there.
         window = self._tape.window(size) if self._is_dense else None
         self._is_in_pack = window is not None
         if window is not None:
             return window
-        if self._spare is None:
-            self._spare = memoryview(bytearray(LARGEST_RAW))
-        return self._spare[:size]
+        return self._windows.take(size)
 
-    def add_window(self, window: memoryview, ends: Sequence[int], level: int) -> list[Ref]:
+    def add_window(self, window: memoryview, ends: Sequence[int], packing: Packing) -> list[Ref]:
         """Store the blobs that end at these places of the window that `window` gave last."""
         refs: list[Ref] = []
         frame, parts, blobs = Frame(), [], []
@@ -117,7 +119,7 @@ class BlobSink:
                 parts.append(part)
                 blobs.append(known)
                 inner += len(part)
-            refs.append(known or self._add_new(part, blob_id, level))
+            refs.append(known or self._add_new(part, blob_id, packing))
         self._bundle = [bytes(part) for part in self._bundle]  # the window is about to be free
         if parts:
             self._under_way[frame] = blobs
@@ -129,11 +131,13 @@ class BlobSink:
 
     def place(self) -> None:
         """Give everything that was added its place, and begin to store the last of it."""
+        self._send_alone()
         self._close_bundle()
         self._tape.lay()
 
     def flush(self) -> None:
         """Store everything that was added; afterwards every reference is settled."""
+        self._send_alone()
         self._close_bundle()
         self._tape.flush()
 
@@ -151,19 +155,24 @@ class BlobSink:
             self._log.look_up_in_memory()
         return self._log.find(blob_id)
 
-    def _add_new(self, data: bytes | memoryview, blob_id: str, level: int) -> PendingBlob:
-        if len(data) >= self._bundled_below:
+    def _add_new(self, data: bytes | memoryview, blob_id: str, packing: Packing) -> PendingBlob:
+        if len(data) >= packing.shares_below_bytes:
             # The bundle stays open: a large blob between two small ones does not part them.
             blob = PendingBlob(Frame(), 0, len(data), blob_id)
             self._pending[blob_id] = blob
-            self._append(bytes(data), [blob], level)
+            self._under_way[blob.frame] = [blob]
+            self._alone.append((data, packing.level))
+            self._alone_frames.append(blob.frame)
+            self._alone_bytes += len(data)
+            if self._alone_bytes >= BUNDLE_BYTES:
+                self._send_alone()
             return blob
         blob = PendingBlob(self._bundle_frame, self._bundle_bytes, len(data), blob_id)
         self._pending[blob_id] = blob
         self._bundled.append(blob)
         self._bundle.append(data)
         self._bundle_bytes += len(data)
-        self._bundle_level = min(self._bundle_level, level)
+        self._bundle_level = min(self._bundle_level, packing.level)
         if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
             self._close_bundle()
         return blob
@@ -173,12 +182,14 @@ class BlobSink:
             raw, blobs, level = b"".join(self._bundle), self._bundled, self._bundle_level
             self._bundle, self._bundled = [], []
             self._bundle_frame, self._bundle_bytes, self._bundle_level = Frame(), 0, _BUNDLE_LEVEL
-            self._append(raw, blobs, level)
+            self._under_way[blobs[0].frame] = blobs
+            self._tape.append([(raw, level)], [blobs[0].frame])
 
-    def _append(self, raw: bytes, blobs: list[PendingBlob], level: int) -> None:
-        frame = blobs[0].frame
-        self._under_way[frame] = blobs
-        self._tape.append(raw, frame, level)
+    def _send_alone(self) -> None:
+        if self._alone:
+            stretches, frames = self._alone, self._alone_frames
+            self._alone, self._alone_frames, self._alone_bytes = [], [], 0
+            self._tape.append(stretches, frames)
 
     def _laid(self, frame: Frame) -> None:
         blobs = self._under_way[frame]

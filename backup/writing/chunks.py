@@ -8,6 +8,8 @@
 - Recordings and pictures are written once and never edited: they are cut every 4 MiB, which spares
   looking for places to cut at.
 - A chunk is never larger than 4 times its average, and at most 4 MiB: so it fits into a window.
+- A chunk of a dump has a frame of its own: of each night's frames later nights need a few, and who
+  restores would unpack what lies between them. In other files it shares one, if it is small.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from backup.format.frame import LEVEL
+from backup.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
@@ -24,9 +27,9 @@ EDITED_CHUNK_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
 LARGEST_CHUNK_BYTES = 4 * CHUNK_BYTES
 MEDIA_CHUNK_BYTES = LARGEST_CHUNK_BYTES  # exactly; the others are averages
-_WINDOW_BYTES = LARGEST_CHUNK_BYTES
+_LEAST_SHARE = 4  # of an average: the smallest chunk, but for a file's last
+WINDOW_BYTES = LARGEST_CHUNK_BYTES
 _LEAST_WINDOW_BYTES = 1024 * 1024
-_FAST_LEVEL = 1
 
 _EDITED_SUFFIXES = (
     b".db", b".sqlite", b".sqlite3", b".db3", b".mdb", b".ibd", b".frm", b".dbf", b".sql", b".dump",
@@ -57,9 +60,22 @@ def chunk_bytes_for(name: bytes) -> int:
     return MEDIA_CHUNK_BYTES if name.endswith(_MEDIA_SUFFIXES) else CHUNK_BYTES
 
 
-def level_for(average: int) -> int:
-    """How hard to compress content of this chunk size: a dump is read anew every night."""
-    return _FAST_LEVEL if average == EDITED_CHUNK_BYTES else LEVEL
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packing:
+    """How blobs that compress are packed."""
+
+    level: int  # of zstd
+    shares_below_bytes: int  # a smaller blob shares its frame with its neighbours
+
+
+AS_USUAL = Packing(level=LEVEL, shares_below_bytes=256 * 1024)
+# A dump is read anew every night, so it is compressed fast.
+_EDITED = Packing(level=1, shares_below_bytes=EDITED_CHUNK_BYTES // _LEAST_SHARE)
+
+
+def packing_for(average: int) -> Packing:
+    """How to pack content of this chunk size."""
+    return _EDITED if average == EDITED_CHUNK_BYTES else AS_USUAL
 
 
 def windows(
@@ -74,7 +90,7 @@ def windows(
     position = 0
     while True:
         expected = max(content.size - position, _LEAST_WINDOW_BYTES)
-        window = window_of(min(_WINDOW_BYTES, len(rest) + expected + 1))
+        window = window_of(min(WINDOW_BYTES, len(rest) + expected + 1))
         window[: len(rest)] = rest
         filled = len(rest)
         while filled < len(window) and (count := content.readinto(window[filled:])):
@@ -100,4 +116,4 @@ def windows(
 def _cutter(average: int) -> "FastCDC":
     from pyfastcdc import FastCDC  # a tenth of the start, and a night without news cuts nothing
 
-    return FastCDC(average, min_size=average // 4, max_size=average * 4)
+    return FastCDC(average, min_size=average // _LEAST_SHARE, max_size=average * 4)

@@ -29,7 +29,7 @@ from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
 from backup.writing.blobs import BlobSink
-from backup.writing.chunks import SMALL_FILE_BYTES, level_for, windows
+from backup.writing.chunks import SMALL_FILE_BYTES, packing_for, windows
 from backup.writing.earlier import Earlier
 from backup.writing.entries import another_name, as_first_name, metadata_text, new_row, read_text
 from backup.writing.linked import LinkedFiles
@@ -374,7 +374,7 @@ class Taker:
             self._add_whole(row, _read_whole(content))
             return
         for window, ends in windows(content, average, self._sink.window):
-            row.blobs += self._sink.add_window(window, ends, level_for(average))
+            row.blobs += self._sink.add_window(window, ends, packing_for(average))
             self.counts.bytes_read += len(window)
             if len(row.blobs) > 2 * MOST_REFS:
                 self._builder.spill(row)

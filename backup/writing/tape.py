@@ -4,7 +4,7 @@
   the one thread that calls.  So there is nothing to lock, and the packs of a tape depend on nothing
   but what it is given.  When one counts as stored is a matter of time, and with it the order in
   which pages of the manifest are given to theirs.
-- What is under way is bounded: a few frames and a few packs, however large the source is.
+- What is under way is bounded: some frames and a few packs, however large the source is.
 - A frame that does not fit goes on in the next pack.  Only `flush` makes a pack that is not full.
 - What does not compress can be read straight to where it stays (`window`), and is never copied.
 - `on_laid` is called for each frame when it has its place, `on_acknowledged` for each pack in
@@ -24,8 +24,10 @@ from backup.stores import Store
 from backup.writing.buffers import Buffers
 from backup.writing.places import UNPLACED, Frame
 
-_FRAMES_UNDER_WAY = 6
+_TASKS_UNDER_WAY = 6
 _PACKS_UNDER_WAY = 3  # one is sealed while others are written and synced
+
+Stretch = tuple[bytes | memoryview, int]  # at most 8 MiB, and zstd's level for it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,17 +84,19 @@ class Tape:
         self._number_pack = number_pack
         self._on_laid = on_laid
         self._on_acknowledged = on_acknowledged
-        self._frames: deque[tuple[Frame, Future[tuple[bytes, bytes]]]] = deque()
+        self._tasks: deque[tuple[list[Frame], Future[list[tuple[bytes, bytes | memoryview]]]]] = (
+            deque()
+        )
         self._packs: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
         self._payload: memoryview | None = None
         self._filled = 0
         self._number = UNPLACED
         self.acknowledged = 0  # every pack of this tape up to this number is in the store
 
-    def append(self, raw: bytes, frame: Frame, level: int) -> None:
-        """Take a stretch of at most 8 MiB, to be compressed; `frame` gets its place later."""
-        self._frames.append((frame, self._outlet.pool.submit(to_frame, raw, level)))
-        self._lay_frames(_FRAMES_UNDER_WAY)
+    def append(self, stretches: Sequence[Stretch], frames: list[Frame]) -> None:
+        """Take stretches, which one task compresses; each frame gets its place later."""
+        self._tasks.append((frames, self._outlet.pool.submit(_to_frames, stretches)))
+        self._lay_frames(_TASKS_UNDER_WAY)
         # What the store has is noted while there is more to come: at the end others wait for it.
         while self._packs and self._packs[0][1].done():
             self._acknowledge()
@@ -147,10 +151,11 @@ class Tape:
         return frame.pack != UNPLACED and frame.last_pack <= self.acknowledged
 
     def _lay_frames(self, most_left: int) -> None:
-        frames = self._frames
-        while len(frames) > most_left:
-            frame, future = frames.popleft()
-            self._lay(frame, future.result())
+        tasks = self._tasks
+        while len(tasks) > most_left:
+            frames, future = tasks.popleft()
+            for frame, parts in zip(frames, future.result(), strict=True):
+                self._lay(frame, parts)
 
     def _lay(self, frame: Frame, parts: Iterable[bytes | memoryview]) -> None:
         parts = list(parts)
@@ -191,3 +196,7 @@ class Tape:
         name, size = future.result()
         self.acknowledged = number
         self._on_acknowledged(Stored(number=number, name=name, size=size))
+
+
+def _to_frames(stretches: Sequence[Stretch]) -> list[tuple[bytes, bytes | memoryview]]:
+    return [to_frame(raw, level) for raw, level in stretches]

@@ -3,7 +3,7 @@
 import mmap
 import threading
 
-from backup.reading.buffers import Buffers, OwnBuffer
+from backup.read_buffers import Buffers, OwnBuffer
 
 
 def test_what_is_still_looked_at_is_not_given_again() -> None:

@@ -356,7 +356,7 @@ PARSERS: list[Callable[[bytes], object]] = [
     lambda data: from_frame(b"\1(\xb5/\xfd" + data, "it"),
     lambda data: leaf_from_bytes(data, "it"),
     lambda data: node_from_bytes(data, "it"),
-    lambda data: list_from_bytes(data, "it"),
+    lambda data: list(list_from_bytes(data, "it")),
 ]
 
 

@@ -75,7 +75,7 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "frame": lambda data: from_frame(data, "it"),
     "leaf": lambda data: leaf_from_bytes(data, "it"),
     "node": lambda data: node_from_bytes(data, "it"),
-    "list": lambda data: list_from_bytes(data, "it"),
+    "list": lambda data: list(list_from_bytes(data, "it")),
     "json": lambda data: from_json(data, "it"),
 }
 

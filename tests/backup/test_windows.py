@@ -50,3 +50,26 @@ def test_a_file_of_many_windows_comes_back(
     assert site.restore("latest", tmp_path / "second").problems == ()
     restored = (tmp_path / "second" / "files" / name).read_bytes()
     assert restored == content[: len(content) // 2] + text(2 * MIB)
+
+
+def test_each_chunk_of_a_dump_has_a_frame_of_its_own_and_small_files_share_one(
+    site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "crm.sql").write_bytes(text(3 * MIB))
+    for number in range(5):
+        (tmp_path / "tree" / f"note-{number}").write_bytes(text(20_000 + number))
+    site.back_up(tmp_path / "tree")
+    repository = site.repository()
+    entries = {
+        entry.path: entry.blobs
+        for entry in repository.entries(repository.resolve("latest"))
+        if entry.kind == "file"
+    }
+    chunks = entries.pop(b"files/crm.sql")[:-1]  # the last may be small
+    assert len(chunks) > 20
+    assert {ref.inner for ref in chunks} == {0}
+    assert len({(ref.pack, ref.offset) for ref in chunks}) == len(chunks)
+    notes = [ref for blobs in entries.values() for ref in blobs]
+    assert len(notes) == 5
+    assert len({(ref.pack, ref.offset) for ref in notes}) == 1

@@ -1,0 +1,118 @@
+"""Reading ahead: what is read together, in which order it comes, and how much of it at a time."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from backup.errors import BackupError, Damaged
+from backup.format.manifest import BlobRef
+from backup.reading.blob_reader import Raw
+from backup.reading.fetching import fetch_ahead
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Packs:
+    """Stands in for a `BlobReader`: tells what it was asked for, and answers with it."""
+
+    def __init__(self, broken: Sequence[BlobRef] = ()) -> None:
+        self.batches: list[list[BlobRef]] = []
+        self.kept_frames: dict[bytes, bytes] = {}
+        self._broken = broken
+
+    def kept(self, ref: BlobRef) -> Raw | None:
+        return self.kept_frames.get(ref.id)
+
+    def frames(self, refs: Sequence[BlobRef]) -> list[Raw | BackupError]:
+        self.batches.append(list(refs))
+        return [Damaged("broken") if ref in self._broken else ref.id for ref in refs]
+
+    def checked(self, ref: BlobRef, raw: Raw) -> Raw:
+        assert raw == ref.id  # of the frame that was asked for
+        return raw
+
+    def healed(self, ref: BlobRef, error: BackupError) -> bytes:
+        raise error
+
+
+def chunk(pack: int, place: int, *, size: int = 64 * KIB, at: int | None = None) -> BlobRef:
+    """A chunk of a dump, alone in its frame, that takes half its size."""
+    stored = size // 2
+    return BlobRef(
+        pack=bytes([pack]) * 32,
+        offset=place * stored if at is None else at,
+        stored=stored,
+        inner=0,
+        length=size,
+        id=bytes([pack]) * 30 + place.to_bytes(2, "big"),
+        next=None,
+    )
+
+
+def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | None]:
+    with ThreadPoolExecutor(1) as pool:
+        return [raw for _, raw in fetch_ahead(packs, refs, lambda ref: ref, pool)]  # type: ignore[arg-type]
+
+
+def test_what_lies_in_the_packs_of_many_nights_is_read_pack_by_pack() -> None:
+    # Of each four chunks one is of the night before, and one of the night before that.
+    refs = [chunk(3 if n % 4 == 1 else 2 if n % 4 == 3 else 1, n // 2) for n in range(80)]
+    packs = Packs()
+    assert fetched(packs, refs) == [ref.id for ref in refs]
+    assert [{ref.pack for ref in batch} for batch in packs.batches] == [
+        {bytes([pack]) * 32} for pack in (1, 3, 2)
+    ]
+    assert all(
+        [ref.offset for ref in batch] == sorted(ref.offset for ref in batch)
+        for batch in packs.batches
+    )
+
+
+def test_what_lies_far_apart_in_a_pack_is_not_read_over() -> None:
+    near, far = chunk(1, 0), chunk(1, 1, at=10 * MIB)
+    packs = Packs()
+    assert fetched(packs, [far, near]) == [far.id, near.id]
+    assert packs.batches == [[near], [far]]
+
+
+def test_a_frame_is_read_once_for_all_that_need_it_soon() -> None:
+    one, other = chunk(1, 0), chunk(1, 1)
+    packs = Packs()
+    assert fetched(packs, [one, other, one, one]) == [one.id, other.id, one.id, one.id]
+    assert packs.batches == [[one, other]]
+
+
+def test_what_was_kept_is_not_read_again() -> None:
+    one, other = chunk(1, 0), chunk(1, 1)
+    packs = Packs()
+    packs.kept_frames[one.id] = one.id
+    assert fetched(packs, [one, other]) == [one.id, other.id]
+    assert packs.batches == [[other]]
+
+
+def test_what_is_broken_costs_itself_and_nothing_beside_it() -> None:
+    refs = [chunk(1, n) for n in range(3)]
+    before, broken, after = fetched(Packs(broken=refs[1:2]), refs)
+    assert (before, after) == (refs[0].id, refs[2].id)
+    assert isinstance(broken, Damaged)
+
+
+@pytest.mark.parametrize("size", [64 * KIB, 256 * KIB, 4 * MIB])
+def test_what_is_under_way_is_bounded_however_much_is_wanted(size: int) -> None:
+    asked = 0
+
+    def refs() -> Iterator[BlobRef]:
+        nonlocal asked
+        for number in range(400 * MIB // size):
+            asked += size
+            yield chunk(number % 5, number, size=size)
+
+    given = most = 0
+    with ThreadPoolExecutor(1) as pool:
+        for ref, _ in fetch_ahead(Packs(), refs(), lambda ref: ref, pool):  # type: ignore[arg-type]
+            most = max(most, asked - given)
+            given += ref.length
+    assert given == asked
+    assert 16 * MIB <= most <= 24 * MIB + 2 * 8 * MIB
