@@ -53,7 +53,7 @@ from standfast.operations.triggers import (
     receive,
     resolved,
 )
-from standfast.records import Json
+from standfast.records import Json, Mode
 from standfast.triggers.alertmanager import read_group
 from standfast.triggers.payload import LARGEST_BYTES, read_object
 from standfast.triggers.standard_webhooks import (
@@ -216,6 +216,15 @@ class App:
             "has_joined": opened.has_joined,
             "mode": trigger.mode.value,
         }
+        if opened.is_stopped and trigger.mode is Mode.LIVE:
+            log.warning(
+                "trigger %s: %s is stopped, so nothing is done about what the message brought; "
+                "`standfast incident resume %s` lets it go on",
+                trigger.name,
+                opened.incident,
+                opened.incident,
+            )
+            told["is_stopped"] = True
         if opened.lacking:
             log.warning(
                 "trigger %s: %s what triggers.%s.inputs reads, so nobody is in it for them; look "

@@ -85,6 +85,7 @@ class StepGlance:
     is_paused: bool
     untold: int  # people whom a notice of this step has not reached, each counted once
     held: int  # of them, those about whom a person has to decide
+    joined: int  # how many joined triggers its targets cover
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,7 @@ class IncidentGlance:
     steps: tuple[StepGlance, ...]
     facts: tuple[FactGlance, ...] = ()  # in the order in which they were stated
     kept: int = 0  # once an undo was begun: targets that still are as the incident left them
+    joined: int = 0  # how many triggers brought it more targets since it was opened
 
     @property
     def untold(self) -> int:
@@ -244,7 +246,7 @@ def _incidents(
         cursor,
         "SELECT step.incident, step.name, step.round, step.state, step.due_at, step.is_asked,"
         " step.is_accepted, step.needs_approvals, step.sealed_answer IS NOT NULL, step.rung,"
-        " step.escalates_at, step.runs_from, step.digest"
+        " step.escalates_at, step.runs_from, step.digest, step.joined"
         " FROM step JOIN incident ON incident.id = step.incident WHERE incident.state = 'open'"
         " ORDER BY step.started_at, step.name, step.round",
     ):
@@ -268,6 +270,7 @@ def _incidents(
                 is_paused=row[11] == _NEVER and row[3] == "running",
                 untold=untold.get(key, 0),
                 held=held.get(key, 0),
+                joined=row[13],
             )
         )
     kept = {incident: int(number) for incident, number in _rows(cursor, _KEPT)}
@@ -283,11 +286,12 @@ def _incidents(
             steps=tuple(_each_once(steps.get(row[0], ()))),
             facts=tuple(facts.get(row[0], ())),
             kept=kept.get(row[0], 0),
+            joined=row[7],
         )
         for row in _rows(
             cursor,
-            "SELECT id, scenario, mode, is_halted, opened_at, playbook, opened_by FROM incident"
-            " WHERE state = 'open' ORDER BY opened_at",
+            "SELECT id, scenario, mode, is_halted, opened_at, playbook, opened_by, joined"
+            " FROM incident WHERE state = 'open' ORDER BY opened_at",
         )
     )
 

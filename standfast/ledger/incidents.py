@@ -227,6 +227,11 @@ class Incidents:
         """Give one incident; UsageError names the open ones when there is none of that id."""
         return self._open(self._row(incident_id))
 
+    def is_stopped(self, incident_id: str) -> bool:
+        """Is it open, and stopped by a person? Opens nothing that is sealed."""
+        row = self._row(incident_id)
+        return row.state == "open" and bool(row.is_halted)
+
     def all(self, *, only_open: bool = False) -> list[IncidentRow]:
         """Give the incidents, oldest first."""
         statement = select(incident).order_by(incident.c.opened_at)

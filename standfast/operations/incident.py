@@ -64,6 +64,7 @@ class Opened:
     incident: str
     has_joined: bool  # it was open: the trigger is repeated, or about the same accounts
     lacking: int = 0  # items of the trigger's message that named nobody
+    is_stopped: bool = False  # it was open and somebody had stopped it: nothing is done for now
 
 
 def open_incident(
@@ -104,7 +105,12 @@ def open_incident(
         message=message,
     )
     lacking = 0 if message is None else message.lacking
-    return Opened(incident=incident_id, has_joined=has_joined, lacking=lacking)
+    return Opened(
+        incident=incident_id,
+        has_joined=has_joined,
+        lacking=lacking,
+        is_stopped=has_joined and place.ledger.incidents.is_stopped(incident_id),
+    )
 
 
 def stop(place: Place, incident_id: str) -> None:

@@ -211,6 +211,7 @@ def _incident_status(
         extra=tuple(view for view in views if view.step not in names),
         is_halted=seen.is_halted,
         kept=seen.kept,
+        joined=seen.joined,
         incident=seen.id,
         time_zone=zone,
     )
@@ -245,6 +246,7 @@ def _view(step: StepGlance) -> "StepView":
         due_at=step.due_at,
         asked=step.is_asked,
         rung=step.rung,
+        joined=step.joined,
         escalates_at=step.escalates_at,
         digest=step.digest,
         # A step that has enough approvals runs already: one that asks lacks some.

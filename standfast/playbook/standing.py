@@ -114,7 +114,7 @@ def _next_step(
         carry_out = f"`standfast incident carry-out {state.incident}`"
         return f"This is a plan: nothing was done. To carry it out: {carry_out}."
     if state.is_halted:
-        return f"Stopped. To go on: `standfast incident resume {state.incident}`."
+        return _when_stopped(state)
     if is_over:
         return _when_over(state, clocks)
     if causes:
@@ -128,6 +128,17 @@ def _next_step(
     for view in sorted(waits, key=lambda view: _urgency(state, view)):
         return asked_of_a_person(state, view)
     return _while_busy(state)
+
+
+def _when_stopped(state: State) -> str:
+    resume = f"`standfast incident resume {state.incident}`"
+    if not any(is_behind(step, state) for step in state.playbook.steps):
+        return f"Stopped. To go on: {resume}."
+    return (
+        "Stopped, and a trigger has brought it more targets, to which nothing is done. See them: "
+        f"`standfast incident status {state.incident} --targets`. To go on, with them too: "
+        f"{resume}."
+    )
 
 
 def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:

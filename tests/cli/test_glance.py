@@ -26,7 +26,7 @@ def compare(place: Place, seen: Glance) -> None:
         assert (one.scenario, one.mode, one.opened_at) == (row.scenario, row.mode, row.opened_at)
         assert (one.is_halted, one.playbook) == (row.is_halted, row.playbook)
         assert one.opened_by == row.opened_by
-        assert one.kept == state.kept
+        assert (one.kept, one.joined) == (state.kept, state.joined)
         facts = place.ledger.facts.of(one.id)
         assert [vars(fact) for fact in one.facts] == [
             {key: value for key, value in vars(fact).items() if key != "reference"}
@@ -35,7 +35,7 @@ def compare(place: Place, seen: Glance) -> None:
         for view in (*state.steps.values(), *state.extra):
             step = latest(one, view.step)
             assert step["state"] == view.state
-            assert step["round"] == view.round
+            assert (step["round"], step["joined"]) == (view.round, view.joined)
             assert step["counts"] == {
                 name: getattr(view.counts, name)
                 for name in ("planned", "submitting", "done", "refused", "failed", "unknown")
@@ -92,12 +92,20 @@ def test_every_answer_is_the_ledgers_own(quiet_place: Path) -> None:
             token = place.ledger.runs.start(kind, "main", "direct", "os:test", now)
             place.ledger.runs.finish(token, kind, state, {}, "os:test", now)
         place.ledger.runs.start("backup", "main", "direct", "os:test", now)
+        for account in ("bob", "carol", "dora"):
+            if account == "dora":
+                incident.advance(place, opened.incident, "direct")
+                incident.stop(place, opened.incident)
+            opened = incident.open_incident(
+                place, "lock", {"accounts": [account]}, mode=Mode.EXERCISE, trigger="an alert"
+            )
+            assert opened.has_joined is (account != "bob")
         compare(place, glance(url, None, now))
         incident.close(place, takeover)
         seen = glance(url, None, now)
         compare(place, seen)
     assert seen.signed_events == seen.events
-    assert len(seen.incidents) == 2
+    assert len(seen.incidents) == 3
     assert seen.closed == ()  # an exercise owes nothing
 
 

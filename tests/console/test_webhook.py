@@ -11,6 +11,7 @@ import pytest
 
 from standfast.console.keys import FRESH_SECONDS
 from standfast.errors import Unavailable
+from standfast.operations import incident
 from standfast.records import Mode
 from tests.console.places import (
     ENV,
@@ -67,6 +68,20 @@ def test_another_message_about_the_same_joins_and_about_another_opens(site: Site
     third = site.send(about("agent02"), "msg_3").json()
     assert (second["incident"], second["has_joined"]) == (first["incident"], True)
     assert third["incident"] != first["incident"]
+
+
+def test_a_message_that_joins_a_stopped_incident_says_that_nothing_is_done(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = site.send(about(), "msg_1").json()["incident"]
+    incident.stop(site.place, first)
+    answer = site.send(about(), "msg_2")
+    assert answer.status_code == 202
+    assert answer.json() == {
+        "incident": first, "has_joined": True, "mode": "live", "is_stopped": True
+    }  # fmt: skip
+    assert f"{first} is stopped, so nothing is done about what the message brought" in caplog.text
+    assert f"`standfast incident resume {first}` lets it go on" in caplog.text
 
 
 def test_a_key_of_the_configuration_says_what_is_the_same(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from standfast.accounts.memory import Fault, MemoryDirectory
+from standfast.ledger.glance import glance
 from standfast.ledger.vault import Vault
 from standfast.operations import decisions, incident, undoing
 from standfast.records import EffectState, JsonObject, Mode, StepState
@@ -84,6 +85,28 @@ def test_whether_another_spelling_is_another_account_is_its_directorys_to_say(
     assert place.ledger.incidents.state(case).steps["lock"].counts.refused == 0
     assert not incident.has_work(place, case)
     assert undoing.plan_undo(place, case).restores == 2
+
+
+def test_what_joins_a_stopped_incident_is_told_and_waits_until_it_goes_on(place: TwinPlace) -> None:
+    case = trigger(place, "alert 1", "agent01").incident
+    place.advance(case)
+    incident.stop(place, case)
+    assert trigger(place, "alert 1", "agent01").is_stopped
+    assert incident.look(place, case).standing.next_step.startswith("Stopped. To go on: ")
+    again = trigger(place, "alert 1", "agent02")
+    assert again == incident.Opened(incident=case, has_joined=True, is_stopped=True)
+    told = place.advance(case).standing.next_step
+    assert enabled(place, ["agent01", "agent02"]) == [False, True]
+    assert "a trigger has brought it more targets, to which nothing is done" in told
+    assert f"`standfast incident status {case} --targets`" in told
+    assert f"`standfast incident resume {case}`" in told
+    (seen,) = glance(place.config.ledger.url, None, place.clock()).incidents
+    assert seen.joined == 1
+    incident.resume(place, case)
+    place.advance(case)
+    assert enabled(place, ["agent01", "agent02"]) == [False, False]
+    assert not trigger(place, "alert 1", "agent01").is_stopped
+    incident.close(place, case)
 
 
 def test_what_brings_nothing_new_changes_nothing(place: TwinPlace) -> None:
