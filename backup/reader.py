@@ -3,7 +3,7 @@
 - Points are found without any key; their sealed details, entries and content need an identity.
 - Nothing is believed that is not signed, and no content is given whose keyed hash does not fit.
 - "latest" is the newest point of a run that came to its end; an interim one only when there is no
-  other.
+  other.  Among several sets nobody guesses: the set is named.
 - A restore never writes outside its target, never over something else than an earlier try of the
   same, and names what it could not bring back.
 - What is brought back may be healed from another point; a reader that `open_point` gives tells
@@ -114,10 +114,17 @@ class Repository:
 
         An expired point is found by its number, and what is left of it can be restored.
         `NotFound` names what there is, sets or points; `Damaged` when there is one by that number
-        that is not what was written; `UsageError` when a bare sequence fits several writers.
+        that is not what was written; `UsageError` when a bare sequence fits several writers, or
+        "latest" would choose among several sets.
         """
         points = self.points(set_name)
         if text == "latest":
+            sets = sorted({point.set_name for point in points})
+            if len(sets) > 1:
+                raise UsageError(
+                    "there are recovery points of several sets, and the latest of all may be of"
+                    f" another than you mean: say of which with --set: {', '.join(sets)}"
+                )
             ended = [point for point in points if not point.is_interim]
             if ended or points:
                 return (ended or points)[-1]

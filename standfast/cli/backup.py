@@ -71,8 +71,8 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "everything that was asked for is there, each hash compared",
             ExitStatus.FAILED: "the disk is full",
             ExitStatus.USAGE: (
-                "there is no such point or set, it has nothing of what is asked for, or the "
-                "identity opens nothing here"
+                "there is no such point or set, or several sets with a latest; it has nothing of "
+                "what is asked for; or the identity opens nothing here"
             ),
             ExitStatus.PARTIAL: (
                 "a file could not be written as it was, a server refused a part, or the point "
@@ -197,7 +197,7 @@ def restore(
     identity: IdentityOption = None,
     set_name: Annotated[
         str | None,
-        Option("--set", metavar="SET", help="The latest of this set."),
+        Option("--set", metavar="SET", help="Whose latest; needed where there are several sets."),
     ] = None,
     owner: Annotated[
         bool, Option("--owner", help="Owners, too, with set-id bits and capabilities (as root).")

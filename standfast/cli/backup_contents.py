@@ -29,7 +29,12 @@ _Set = Annotated[
     str | None,
     Option("--set", metavar="SET", help="Points of this set only."),
 ]
-_Point = Annotated[str, Argument(metavar="POINT", help="latest, or a name from `list`.")]
+_Point = Annotated[
+    str,
+    Argument(
+        metavar="POINT", help="latest (with --set where there are several), or a name from `list`."
+    ),
+]
 
 
 def add_to(backup: Group) -> None:

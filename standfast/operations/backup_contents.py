@@ -137,9 +137,15 @@ def compare_points(
     patterns: Sequence[str] = (),
     set_name: str | None = None,
 ) -> PointDiff:
-    """Say what is different in the later of two points of one host."""
+    """Say what is different in the later of two points of one host.
+
+    Beside a point that is named, "latest" is that of its set.
+    """
     with plain_errors(f"comparing {before} with {after}"):
         repository = opened_repository(place, identity_of(place, identity_file))
+        if set_name is None and "latest" in (before, after) and before != after:
+            named = before if after == "latest" else after
+            set_name = repository.resolve(named).set_name
         one, two = (repository.resolve(text, set_name) for text in (before, after))
         return PointDiff(
             before=one, after=two, differences=tuple(repository.diff(one, two, patterns))

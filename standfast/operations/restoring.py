@@ -36,8 +36,8 @@ def restore(
     """Restore a point, or what the patterns select of it, into an empty folder as `to/<source>/…`.
 
     `point` is "latest", "<writer>/<sequence>" or a sequence. A restore that was interrupted goes
-    on when it is asked for again. Raises `UsageError` for an unknown point or an identity that
-    opens nothing, `Refused` when `to` holds anything else.
+    on when it is asked for again. Raises `UsageError` for an unknown point, for the latest of
+    several sets or an identity that opens nothing, `Refused` when `to` holds anything else.
     """
     with plain_errors("restoring"):
         repository = opened_repository(place, identity_of(place, identity_file))

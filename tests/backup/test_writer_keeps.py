@@ -88,7 +88,7 @@ def needed_by(kept: KeptSite, sequence: int) -> set[PackId]:
 
 def check_latest(kept: KeptSite, result: BackupResult, out: Path) -> None:
     assert result.complete
-    assert kept.site.restore("latest", out).problems == ()
+    assert kept.site.restore(result.point, out).problems == ()
     assert describe(out / "files") == describe(kept.source)
 
 

@@ -23,6 +23,7 @@ from standfast.errors import (
     Unavailable,
     UsageError,
 )
+from standfast.operations.backup_contents import compare_points, give_file, list_folder
 from standfast.operations.backups import list_points, run_backup, set_age
 from standfast.operations.drill_comparison import compare
 from standfast.operations.local_sources import vaults_here
@@ -64,6 +65,26 @@ def test_an_earlier_night_comes_back_after_a_later_one(tmp_path: Path) -> None:
     assert notes.read_text() == "the customer rang twice\n"
     with closing(sqlite3.connect(tmp_path / "out" / "crm" / "crm.db")) as crm:
         assert crm.execute("SELECT count(*) FROM customers").fetchone() == (20,)
+
+
+def test_nobody_guesses_of_which_of_several_sets_the_latest_is_meant(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        first = run_backup(place, "main", "direct").result.point
+        run_backup(place, "main", "direct")
+        run_backup(place, "other", "direct")
+        key = identity(tmp_path)
+        with pytest.raises(UsageError, match="with --set: main, other"):
+            restore(place, "latest", tmp_path / "out", key)
+        with pytest.raises(UsageError, match="with --set: main, other"):
+            list_folder(place, "latest", "", key)
+        with pytest.raises(UsageError, match="with --set: main, other"):
+            give_file(place, "latest", "scripts/greeting.txt", key, bytes)
+        assert not (tmp_path / "out").exists()
+        restored = restore(place, "latest", tmp_path / "out", key, set_name="main")
+        assert restored.point.sequence == 2
+        # Beside a point of one set, the latest is that set's.
+        compared = compare_points(place, first, "latest", key)
+        assert (compared.before.sequence, compared.after.sequence) == (1, 2)
 
 
 def test_a_run_stands_in_the_ledger_with_its_counts_and_no_names(tmp_path: Path) -> None:
