@@ -101,6 +101,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     for alarm in seen.alarms:
         told = "" if alarm.is_told else "; nobody could be told"
         lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{told}).")
+    lines += [f"Little room: {room.sentence}." for room in seen.little_room]
     lines += [_sign(one, seen.at) for one in seen.custodians]
     lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
     return lines

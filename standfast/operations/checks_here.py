@@ -25,8 +25,8 @@ from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSo
 from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
-from standfast.operations.checks_disks import LITTLE_BYTES, free_at, nearest
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
+from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import source_of, vaults_here
 from standfast.operations.repository import open_vault
 from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok, warn

@@ -20,10 +20,12 @@ from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
 from standfast.ledger.glance import Glance, LastRun, glance
 from standfast.operations.custodian_answers import Standing, folder_of, standings
+from standfast.operations.free_space import Room, rooms
 from standfast.operations.incident_glances import IncidentStatus, incidents_of, zone_of
 from standfast.records import Json, JsonObject, timestamp
 
 _GOOD = ("done", "partial")
+_SQLITE = "sqlite:///"
 _TRIGGER = "trigger:"  # who opened it, where that was no person
 _JUMP_SHOWN = timedelta(days=7)  # nothing calls it over, so it goes when a week has passed
 
@@ -125,6 +127,7 @@ class Status:
     alarms: tuple[AlarmStatus, ...] = ()
     untold_triggers: tuple[UntoldTrigger, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+    little_room: tuple[Room, ...] = ()  # the disks under the ledger and the state that lack room
     time_zone: str = "UTC"  # that of the people who read it
 
     @property
@@ -134,7 +137,13 @@ class Status:
 
     @property
     def next_step(self) -> str:
-        """The one thing to do first, or nothing; an incident goes before a backup."""
+        """The one thing to do first, or nothing; an incident goes before a backup.
+
+        Room goes before all: without it nothing of an incident gets on.
+        """
+        for room in self.little_room:
+            if room.is_full:
+                return f"Make room now: {room.sentence}."
         for incident in self.incidents:
             return f"{incident.id}: {incident.next_step}"
         if self.verify_failed:
@@ -173,6 +182,10 @@ class Status:
             "alarms": [alarm.as_json() for alarm in self.alarms],
             "untold_triggers": [trigger.as_json() for trigger in self.untold_triggers],
             "set_aside": [one.as_json() for one in self.set_aside],
+            "little_room": [
+                {"for": list(room.names), "free_bytes": room.free_bytes, "is_full": room.is_full}
+                for room in self.little_room
+            ],
             "serve": self.has_serve,
             "next_step": self.next_step,
         }
@@ -205,6 +218,7 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
             for run in seen.last_runs
             if (run.kind, run.state) == ("alert", "failed") and now - run.started_at <= _JUMP_SHOWN
         ),
+        little_room=_little_room(url, raw, folder),
     )
 
 
@@ -246,12 +260,29 @@ def _alarms(seen: Glance, now: datetime) -> Iterator[AlarmStatus]:
 
 
 def _overdue(raw: Mapping[str, Any], folder: Path, now: datetime) -> tuple[Standing, ...]:
+    send_log = _send_log(raw, folder)
+    found = standings(folder_of(send_log)) if send_log else ()
+    return tuple(one for one in found if one.is_overdue(now))
+
+
+def _send_log(raw: Mapping[str, Any], folder: Path) -> Path | None:
+    """Give where the state is, where that is written plainly."""
     backup = raw.get("backup", {})
     send_log = backup.get("send_log", "state/send-log.db") if isinstance(backup, dict) else ""
     if not isinstance(send_log, str) or not send_log or send_log.startswith("~"):
-        return ()
-    found = standings(folder_of(folder / send_log))
-    return tuple(one for one in found if one.is_overdue(now))
+        return None
+    return folder / send_log
+
+
+def _little_room(url: str, raw: Mapping[str, Any], folder: Path) -> tuple[Room, ...]:
+    written = {"send-log": _send_log(raw, folder)}
+    if url.startswith(_SQLITE):
+        written = {"ledger": Path(url.removeprefix(_SQLITE)), **written}
+    try:
+        found = [*rooms({name: path for name, path in written.items() if path})]
+    except OSError:
+        return ()  # `standfast check` looks at all of it, and says what is wrong there
+    return tuple(room for room in found if room.is_little)
 
 
 def _read(config_file: Path) -> dict[str, Any]:
@@ -276,9 +307,9 @@ def _needed(raw: Mapping[str, Any], folder: Path) -> tuple[str, None, list[str]]
     url, sets = ledger.get("url", "sqlite:///ledger.db"), backup.get("sets", {})
     if not isinstance(url, str) or not isinstance(sets, dict) or "password" in ledger:
         return None
-    if url.startswith("sqlite:///"):
-        path = url.removeprefix("sqlite:///")
-        return None if path.startswith("~") else (f"sqlite:///{folder / path}", None, list(sets))
+    if url.startswith(_SQLITE):
+        path = url.removeprefix(_SQLITE)
+        return None if path.startswith("~") else (f"{_SQLITE}{folder / path}", None, list(sets))
     return (url, None, list(sets)) if url.startswith("postgresql") else None
 
 

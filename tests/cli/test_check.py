@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
-from standfast.operations import checks_disks
+from standfast.operations import free_space
 from standfast.operations.playbooks import SHIPPED
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
@@ -36,7 +36,7 @@ def test_a_fresh_place_has_nothing_to_mend(desk: Desk, place: Path) -> None:
 def test_a_disk_on_which_nothing_can_be_written_is_told_though_everything_reads(
     desk: Desk, place: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
 ) -> None:
-    monkeypatch.setattr(checks_disks, "free_at", lambda folder: free)
+    monkeypatch.setattr(free_space, "free_at", lambda folder: free)
     told = f"{free >> 20:,} MiB free for ledger, send-log, drills, evidence"
     ((found, said),) = verdicts(desk, "disks")
     assert found == verdict

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.operations import free_space
 from standfast.operations.place import open_place
 from standfast.operations.trigger_pages import due, send
 from standfast.operations.triggers import SignedTrigger, receive
@@ -58,6 +59,20 @@ def test_a_failed_drill_stands_beside_an_old_good_one(desk: Desk, place: Path) -
     assert desk.run(*drill).status == 0
     assert desk.json("status")["sets"][0]["drill_failed_since"] is None
     assert "Nothing to do now." in desk.run("status").out
+
+
+@pytest.mark.parametrize(("free", "is_full"), [(3 << 20, True), (700 << 20, False)])
+def test_a_disk_without_room_under_the_ledger_is_told_and_a_full_one_goes_first(
+    desk: Desk, quiet_place: Path, free: int, is_full: bool
+) -> None:
+    assert desk.json("status")["little_room"] == []
+    desk.json("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    desk.monkeypatch.setattr(free_space, "free_at", lambda folder: free)
+    seen, shown = desk.json("status"), desk.run("status").out
+    told = {"for": ["ledger", "send-log"], "free_bytes": free, "is_full": is_full}
+    assert seen["little_room"] == [told]
+    assert f"Little room: {free >> 20} MiB free for ledger, send-log" in shown
+    assert seen["next_step"].startswith("Make room now" if is_full else "inc-")
 
 
 def test_an_open_incident_is_named_with_the_next_step_that_its_status_says(
