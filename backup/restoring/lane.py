@@ -147,7 +147,7 @@ class Lane:
         first = path_key(entries[0].path)
         for step, content in work:
             self._apply(step, content, first)
-            self._report_when_due(step.entry.text)
+            self._report_when_due(step.entry)
         made, noted = self._tree.hand_over(entries[-1].path)
         self._report(entries[-1].text, made, noted)
 
@@ -177,7 +177,7 @@ class Lane:
             if content is not None:
                 yield content
                 self._bytes_done += len(content)
-            self._report_when_due(entry.text)
+            self._report_when_due(entry)
 
     def finish_files(self, entries: Iterable[Entry], lost: dict[str, Problem]) -> None:
         """Give the files that were put off their attributes, or remove what of them is lost."""
@@ -331,9 +331,9 @@ class Lane:
         elif not self._tree.link(entry.path, earlier):
             self.bring(entry)
 
-    def _report_when_due(self, path: str) -> None:
+    def _report_when_due(self, entry: Entry) -> None:
         if time.monotonic() - self._told_at > _REPORT_SECONDS:
-            self._report(path, [], [])
+            self._report(entry.text, [], [])
 
     def _report(self, path: str, made: list[Entry], noted: list[Entry]) -> None:
         tree = self._tree
