@@ -16,7 +16,7 @@ from standfast.cli.output import Line, Table, Tell
 from standfast.counted import counted
 from standfast.errors import ExitStatus
 from standfast.local_time import minute
-from standfast.records import Json, JsonObject, Mode, timestamp
+from standfast.records import Json, JsonObject, Mode, StepState, timestamp
 
 if TYPE_CHECKING:
     from standfast.operations.looks import Tally
@@ -31,7 +31,13 @@ _EXERCISE = "EXERCISE. Nothing live is touched: what is said to be done was done
 
 
 def carry_on(
-    call: Call, place: "Place", incident_id: str, *, told: JsonObject, before: list[Line]
+    call: Call,
+    place: "Place",
+    incident_id: str,
+    *,
+    told: JsonObject,
+    before: list[Line],
+    undo_came_to: StepState | None = None,
 ) -> ExitStatus:
     """Carry an incident on and print what came of it, after `told` and the lines `before`."""
     from standfast.operations.incident import advance
@@ -44,6 +50,7 @@ def carry_on(
         outcome = _followed(place, incident_id, tell)
         if outcome is None:
             outcome = advance(place, incident_id, "direct", show)
+    outcome = replace(outcome, undo_came_to=undo_came_to)
     return say_outcome(call, place, outcome, told=told, before=before)
 
 
@@ -247,8 +254,6 @@ def _missed_rows(one: "Tally") -> list[list[str]]:
 
 def _still_to_be_sent(outcome: "Outcome") -> list[str]:
     """Name the steps that are trying a message again later."""
-    from standfast.records import StepState
-
     is_sending = {s.name for s in outcome.state.playbook.steps if s.action == "notices.send"}
     return [
         view.step

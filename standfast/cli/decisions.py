@@ -17,7 +17,7 @@ from standfast.cli.passphrase import PassphraseFile, passphrase, signed_in
 from standfast.cli.signing import shown_and_agreed
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
-from standfast.records import Json
+from standfast.records import Json, StepState
 
 if TYPE_CHECKING:
     from standfast.operations.place import Place
@@ -268,9 +268,21 @@ def undo(
         if planned.kept and not planned.restores:
             # There is no step that would say so: what comes next is not that all is done.
             outcome = look(place, incident_id)
-            state = replace(outcome.state, kept=len(planned.kept))
-            return say_outcome(call, place, replace(outcome, state=state), told=told, before=before)
-        return _go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+            outcome = replace(
+                outcome,
+                state=replace(outcome.state, kept=len(planned.kept)),
+                undo_came_to=StepState.FAILED,
+            )
+            return say_outcome(call, place, outcome, told=told, before=before)
+        return _go_on(
+            call,
+            place,
+            incident_id,
+            no_wait=no_wait,
+            told=told,
+            before=before,
+            undo_came_to=StepState.PARTIAL if planned.kept else None,
+        )
 
 
 def _undo_lines(planned: "UndoPlan") -> list[Line]:
@@ -368,6 +380,7 @@ def _go_on(
     no_wait: bool,
     told: dict[str, Json] | None = None,
     before: list[Line] | None = None,
+    undo_came_to: StepState | None = None,
 ) -> ExitStatus:
     from standfast.operations.incident import look
 
@@ -375,4 +388,11 @@ def _go_on(
         outcome = look(place, incident_id)
         say_outcome(call, place, outcome, told=told or {}, before=before or [])
         return ExitStatus.DONE
-    return carry_on(call, place, incident_id, told=told or {}, before=before or [])
+    return carry_on(
+        call,
+        place,
+        incident_id,
+        told=told or {},
+        before=before or [],
+        undo_came_to=undo_came_to,
+    )

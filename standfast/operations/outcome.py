@@ -23,6 +23,9 @@ class Outcome:
     standing: Standing
     troubles: tuple[str, ...] = ()  # what stopped a lane: a rule, or a fault
     trouble_status: ExitStatus = ExitStatus.REFUSED  # the gravest of them, when there are any
+    undo_came_to: StepState | None = (
+        None  # PARTIAL or FAILED: the one just asked for kept some, all
+    )
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -33,8 +36,8 @@ class Outcome:
 
     @property
     def _has_failed(self) -> bool:
-        """Did a step reach no target, and did nobody say "go on" about it?"""
-        return any(
+        """Did a step reach no target, and did nobody say "go on" about it? Or an undo just now?"""
+        return self.undo_came_to is StepState.FAILED or any(
             standing_state(view) is StepState.FAILED and not view.is_accepted
             for view in (*self.state.steps.values(), *self.state.extra)
         )
@@ -47,9 +50,10 @@ class Outcome:
         if not self.standing.is_over:
             # That nothing was contained must not look like a question that is still open.
             return ExitStatus.FAILED if self._has_failed else ExitStatus.WAITS_FOR_PEOPLE
-        if self.standing.is_failed:
+        if self.standing.is_failed or self.undo_came_to is StepState.FAILED:
             return ExitStatus.FAILED
-        return ExitStatus.PARTIAL if self.standing.is_partial else ExitStatus.DONE
+        is_partial = self.standing.is_partial or self.undo_came_to is StepState.PARTIAL
+        return ExitStatus.PARTIAL if is_partial else ExitStatus.DONE
 
 
 def gravest(found: Iterable[ExitStatus]) -> ExitStatus:

@@ -46,11 +46,37 @@ def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
     first = desk.json("incident", "list")["incidents"][0]["incident"]
     desk.json("lock", "alice")
     answer = desk.run("incident", "undo", first, "--all")
+    assert answer.status == 1, "nothing was given back"
+    assert desk.json("incident", "undo", first, "--all")["exit_status"] == 1
     assert answer.out.startswith("0 to be given back, 1 kept.\n  1 kept: ")
     assert "holds it too" in answer.out
     assert "Next: Every step is done, but 1 target is still as this incident left it." in answer.out
     assert f"`standfast incident close {first}`" in answer.out
     assert not scim_server.is_active(alice)
+
+
+def test_an_undo_that_keeps_some_ends_as_partial(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    alice, bob = scim_server.create("alice"), scim_server.create("bob")
+    (live_place / "own").mkdir()
+    (live_place / "own/shut.yaml").write_text(
+        "playbook: shut\nversion: 1\ntitle: Shut\nuse_when: A test shuts.\n"
+        "inputs: {accounts: {type: accounts, required: true}}\nsteps:\n"
+        '  lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}}\n'
+        "  prove: {title: Prove, needs: [lock], do: accounts.prove_locked,"
+        ' with: {accounts: "{{ inputs.accounts }}"}}\n'
+    )
+    with (live_place / "standfast.toml").open("a") as file:
+        file.write('\n[playbooks]\nfolder = "own"\n')
+    both = ("-i", "accounts=agents:alice,agents:bob")
+    opened = desk.json("incident", "open", "shut", *both)
+    assert opened["exit_status"] == 0, opened
+    desk.json("lock", "alice")
+    undone = desk.json("incident", "undo", opened["incident"], "--all")
+    assert (undone["undo"]["restores"], len(undone["undo"]["kept"])) == (1, 1)
+    assert undone["exit_status"] == 3
+    assert (scim_server.is_active(alice), scim_server.is_active(bob)) == (False, True)
 
 
 def test_after_a_directory_was_renamed_an_incident_says_which_there_are_and_what_to_do(
