@@ -272,8 +272,9 @@ class BackupConfig(Section):
     )
     bandwidth: Bandwidth = setting(
         default={},
-        description="How fast a backup may send, by the hour of the organisation's time zone; "
-        "outside of these hours there is no limit. KB, MB and GB are powers of a thousand.",
+        description="How fast a backup, or its copy to a second site, may send, by the hour of the "
+        "organisation's time zone; outside of these hours there is no limit. KB, MB and GB are "
+        "powers of a thousand.",
         examples=[{"08:00-20:00": "20 MB/s"}],
     )
     sets: Mapping[Name, BackupSetConfig] = setting(

@@ -84,8 +84,12 @@ def vault_of(place: Place) -> Store:
 
 def writing_vault_of(place: Place) -> Store:
     """Give the same store as a backup uses it: what it puts keeps to the bandwidth."""
-    store = vault_of(place)
-    limits = place.config.backup.bandwidth
+    return throttled(vault_of(place), place.config, place.clock)
+
+
+def throttled(store: Store, config: Config, clock: Clock) -> Store:
+    """Give a store that is put into at no more than the bandwidth of the hour."""
+    limits = config.backup.bandwidth
     if not limits:
         return store
     from zoneinfo import ZoneInfo
@@ -99,8 +103,8 @@ def writing_vault_of(place: Place) -> Store:
         windows.append(
             Window(start_minute=start, end_minute=end, bytes_per_second=bytes_per_second(rate))
         )
-    zone = ZoneInfo(place.config.organisation.time_zone)
-    return ThrottledStore(store, Bandwidth(windows=windows, zone=zone), now=place.clock)
+    zone = ZoneInfo(config.organisation.time_zone)
+    return ThrottledStore(store, Bandwidth(windows=windows, zone=zone), now=clock)
 
 
 def open_vault(config: Config, resolver: Resolver, clock: Clock) -> Store:

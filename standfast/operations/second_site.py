@@ -10,7 +10,7 @@ from backup.stores import StoreTraits
 from backup.stores.directory import DirectoryStore
 from standfast.errors import ExitStatus, UsageError
 from standfast.operations.ownership import Stores
-from standfast.operations.repository import plain_errors
+from standfast.operations.repository import plain_errors, throttled
 from standfast.records import Json, JsonObject
 
 
@@ -54,10 +54,12 @@ def copy_to_second_site(
 ) -> CopyOutcome:
     """Copy what is new to a second site of the configuration; to run it again completes it.
 
+    It keeps to the bandwidth of backups, as both go over one line out of the house.
     Raises `UsageError` for an unknown site, for one that holds another repository, or for keys
     where no folder for them is set.
     """
-    settings, to = stores.copy(name)
+    settings, site = stores.copy(name)
+    to = throttled(site, stores.config, stores.clock)
     keys_to = None
     if with_keys:
         if settings.keys is None:
