@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from standfast.cli.amounts import size
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, Option, command
-from standfast.cli.output import Line, Table
+from standfast.cli.output import Line, Table, drop_rest
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
@@ -172,11 +172,22 @@ def to_standard_output(
 
     if len(patterns) != 1 or call.as_json:
         raise UsageError("--to - writes one file: name its path, as `backup ls` shows it")
+    if sys.__stdout__ is None:  # something that takes all stands in its place
+        raise UsageError(
+            "standard output is closed: send it to a file or a program, then run again"
+        )
     with call.place() as place:
-        out = sys.stdout.buffer
-        give_file(place, point, patterns[0], identity, out.write, set_name)
-        out.flush()
+        give_file(place, point, patterns[0], identity, _write, set_name)
     return ExitStatus.DONE
+
+
+def _write(piece: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()  # now, while a failure still counts as the restore's
+    except OSError:
+        drop_rest(sys.stdout)
+        raise
 
 
 def _sizes(one: "Difference") -> str:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,32 @@ def test_one_file_goes_to_standard_output_and_nothing_else(
         given = pipe(place, *words, *wrong)
         assert (given.returncode, given.stdout) == (2, b"")
         assert given.stderr
+
+
+@pytest.mark.parametrize("path", ["source/note.txt", "source/audio/call.wav"])
+@pytest.mark.parametrize(
+    ("where", "status", "says"),
+    [(">&-", 2, "standard output is closed"), (">/dev/full", 1, "No space left"), ("|true", 1, "")],
+)
+def test_a_file_that_standard_output_does_not_take_is_not_said_to_be_restored(
+    two_points: Path, place: Path, identity: Path, path: str, where: str, status: int, says: str
+) -> None:
+    words = ("backup", "restore", "latest", path, "--to", "-", "--identity", str(identity))
+    command = shlex.join((sys.executable, "-c", ENTRY, *words))
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} {where}"],
+        cwd=ROOT,
+        env=os.environ
+        | {"STANDFAST_CONFIG": str(place / "standfast.toml"), "PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status
+    assert done.stderr.count("\n") == bool(says)
+    assert says in done.stderr
+    assert "unexpected" not in done.stderr
 
 
 def test_damaged_content_does_not_go_to_standard_output(
