@@ -23,7 +23,7 @@ from standfast.ledger import doubts
 from standfast.ledger.claims import Lapsed, claimable
 from standfast.ledger.core import Core, new_token
 from standfast.ledger.doubts import MOST_TRIES, Doubts, run_again
-from standfast.ledger.effect_rules import PAGE, is_held
+from standfast.ledger.effect_rules import PAGE, is_held, is_made_up_for
 from standfast.ledger.effects import Batch, EffectRow, Effects, Lane, scope_of
 from standfast.ledger.tables import as_stored, attempt, effect, incident, step
 from standfast.records import (
@@ -236,7 +236,9 @@ class Attempts(Doubts):
             actor=actor, subject=incident_id, action="effects.retried", now=now
         ) as write:
             statement = select(effect.c.token, effect.c.step, effect.c.round, effect.c.verb).where(
-                effect.c.incident == incident_id, effect.c.state == "failed"
+                effect.c.incident == incident_id,
+                effect.c.state == "failed",
+                ~is_made_up_for(incident_id),
             )
             if step_name is not None:
                 statement = statement.where(effect.c.step == step_name)

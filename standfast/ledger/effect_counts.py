@@ -8,10 +8,10 @@ Rules
 from collections import Counter
 from typing import NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select
 
 from standfast.ledger.core import Core
-from standfast.ledger.effect_rules import with_step
+from standfast.ledger.effect_rules import is_made_up_for, with_step
 from standfast.ledger.effects import EffectRow, Effects, scope_of
 from standfast.ledger.tables import effect
 from standfast.records import EffectState
@@ -38,6 +38,7 @@ def first_not_done(
     """Open the first effects of a step that failed, were refused, or have no known end."""
     return effects.find(
         effect.c.incident == incident_id,
+        ~is_made_up_for(incident_id),
         effect.c.state.in_(_SHORT_OF_DONE),
         effect.c.verb == verb,
         effect.c.step == step_name,
@@ -46,22 +47,34 @@ def first_not_done(
 
 
 def count_kinds(core: Core, incident_id: str) -> Counter[Kind]:
-    """Count an incident's effects by kind, in the order of their steps and rounds."""
+    """Count an incident's effects by kind, in the order of their steps and rounds.
+
+    An undo that another one made up for counts as done.
+    """
     kinds = (effect.c.step, effect.c.round, effect.c.verb, effect.c.state)
     mine = effect.c.incident == incident_id
-    is_plain = or_(effect.c.state == "done", effect.c.sealed_reason.is_(None))
+    is_over = is_made_up_for(incident_id)
+    is_plain = and_(or_(effect.c.state == "done", effect.c.sealed_reason.is_(None)), ~is_over)
+    made_up_for = (
+        select(effect.c.step, effect.c.round, effect.c.verb, func.count())
+        .select_from(with_step())
+        .where(mine, is_over)
+        .group_by(effect.c.step, effect.c.round, effect.c.verb)
+    )
     plain = (
         select(*kinds, func.count()).select_from(with_step()).where(mine, is_plain).group_by(*kinds)
     )
     others = (
         select(*kinds, effect.c.token, effect.c.sealed_reason)
         .select_from(with_step())
-        .where(mine, ~is_plain)
+        .where(mine, ~is_plain, ~is_over)
     )
     found: Counter[Kind] = Counter()
     with core.reading() as connection:
         for step, round_, verb, state, number in connection.execute(plain):
             found[Kind(step, round_, verb, EffectState(state), "")] += number
+        for step, round_, verb, number in connection.execute(made_up_for):
+            found[Kind(step, round_, verb, EffectState.DONE, "")] += number
         for step, round_, verb, state, token, sealed in connection.execute(others):
             place = f"effect.reason {token}"
             reason = str(core.vault.open(scope_of(verb, incident_id), place, sealed)["text"])

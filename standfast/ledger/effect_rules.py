@@ -62,6 +62,22 @@ def still_held(connection: Connection, incident_id: str) -> int:
     return connection.scalar(statement) or 0
 
 
+def is_made_up_for(incident_id: str) -> ColumnElement[bool]:
+    """Is the effect an undo that did not come to be, of an act that another one has taken back?
+
+    Nothing of it is left to do: tried again, it could open what was locked anew since.
+    """
+    other = effect.alias("other")
+    taken_back = select(other.c.undoes).where(
+        other.c.incident == incident_id, other.c.undoes.is_not(None), other.c.state == "done"
+    )
+    return and_(
+        effect.c.undoes.is_not(None),
+        effect.c.state.in_(("failed", "refused")),
+        effect.c.undoes.in_(taken_back),
+    )
+
+
 def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
     """Give, by handle, which other open incident of the same mode holds these accounts.
 
@@ -125,20 +141,20 @@ def counts_by_step(
 ) -> Iterator[tuple[str, int, str, bool, int, int]]:
     """Give (step, round, state, parked, number, of them after a canary) of an incident's effects.
 
-    Pages do not count.
+    Pages do not count. An undo that another one made up for counts as done.
     """
     is_after_canary = and_(effect.c.not_before == NEVER, effect.c.state == "planned")
     statement = (
         select(
             effect.c.step,
             effect.c.round,
-            effect.c.state,
+            case((is_made_up_for(incident_id), "done"), else_=effect.c.state).label("reached"),
             effect.c.is_parked,
             func.count(),
             func.sum(case((is_after_canary, 1), else_=0)),
         )
         .where(effect.c.incident == incident_id, effect.c.verb != PAGE)
-        .group_by(effect.c.step, effect.c.round, effect.c.state, effect.c.is_parked)
+        .group_by(effect.c.step, effect.c.round, "reached", effect.c.is_parked)
     )
     for row in connection.execute(statement):
         yield tuple(row)

@@ -47,6 +47,12 @@ _KEPT = (
     " AND undo.undoes IS NOT NULL AND undo.state = 'done')"
     " GROUP BY effect.incident"
 )
+# The state of an effect; an undo that another one made up for is done (`is_made_up_for`).
+_REACHED = (
+    "CASE WHEN effect.undoes IS NOT NULL AND effect.state IN ('failed', 'refused')"
+    " AND effect.undoes IN (SELECT undo.undoes FROM effect AS undo"
+    " WHERE undo.undoes IS NOT NULL AND undo.state = 'done') THEN 'done' ELSE effect.state END"
+)
 _BUSY_SECONDS = 5
 _NEVER = "9999-12-31T00:00:00.000000Z"  # `effect_rules.NEVER`, as it is stored
 _NO_LEDGER = "`standfast init` makes one"
@@ -220,13 +226,13 @@ def _incidents(
     waiting: dict[tuple[str, str, int], int] = {}
     for incident, step, round_, verb, state, is_parked, number, after_canary in _rows(
         cursor,
-        "SELECT effect.incident, effect.step, effect.round, effect.verb, effect.state,"
+        f"SELECT effect.incident, effect.step, effect.round, effect.verb, {_REACHED} AS reached,"  # noqa: S608 - ours
         " effect.is_parked, COUNT(*),"
         " SUM(CASE WHEN effect.state = 'planned'"
         " AND effect.not_before = '9999-12-31T00:00:00.000000Z' THEN 1 ELSE 0 END)"
         " FROM effect JOIN incident ON incident.id = effect.incident"
         " WHERE incident.state = 'open' AND effect.verb <> 'people.page'"
-        " GROUP BY effect.incident, effect.step, effect.round, effect.verb, effect.state,"
+        " GROUP BY effect.incident, effect.step, effect.round, effect.verb, reached,"
         " effect.is_parked",
     ):
         key = (incident, step, round_)

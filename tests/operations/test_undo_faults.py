@@ -9,8 +9,10 @@ import pytest
 
 from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.errors import ExitStatus
-from standfast.operations import decisions, undoing, waiting
+from standfast.ledger.glance import glance
+from standfast.operations import decisions, looks, undoing, waiting
 from standfast.records import EffectState
+from tests.operations.places import PASSPHRASES
 from tests.operations.twins import TwinPlace
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
@@ -58,6 +60,36 @@ def test_an_undo_that_is_lost_each_time_is_given_up_by_name_and_tried_again_when
     assert decisions.retry(place, case).count == 1
     place.advance(case)
     assert place.is_enabled("agent01")
+
+
+@pytest.mark.parametrize("lost", [["agent01"], ["agent01", "agent02"]], ids=["one", "all"])
+def test_an_undo_that_another_one_made_up_for_is_neither_named_nor_tried_again(
+    place: TwinPlace, directory: MemoryDirectory, lost: list[str]
+) -> None:
+    case = place.run("lock", TWO)
+    for account in lost:
+        directory.script("undo", Fault.LOST_REQUEST, target=account, times=5)
+    for name in ("undo-1", "undo-2"):
+        undoing.undo(place, case)
+        for person in ("lee", "kim"):  # the playbook proves nothing
+            decisions.decide(place, case, name, person, PASSPHRASES[person])
+        outcome = place.advance(case)
+        if name == "undo-1":
+            assert f"retry {case} undo-1`" in outcome.standing.next_step
+            assert outcome.exit_status is (ExitStatus.FAILED if lost[1:] else ExitStatus.PARTIAL)
+    assert (place.is_enabled("agent01"), place.is_enabled("agent02")) == (True, True)
+    assert outcome.standing.next_step.startswith("Everything is done.")
+    assert outcome.exit_status is ExitStatus.DONE
+    told = {one.step: one.sentence for one in looks.tallies(place, case)}
+    assert told["undo-1"] == "2 given back"
+    (seen,) = glance(place.config.ledger.url, None, place.clock()).incidents
+    assert {one.name: one.counts for one in seen.steps} == {
+        "lock": {"done": 2}, "undo-1": {"done": 2}, "undo-2": {"done": len(lost)}
+    }  # fmt: skip
+    place.run("lock", TWO)
+    assert decisions.retry(place, case).count == 0
+    place.advance(case)
+    assert (place.is_enabled("agent01"), place.is_enabled("agent02")) == (False, False)
 
 
 def test_who_asked_for_an_undo_does_not_get_the_terminal_back_before_a_busy_directory_did_it(
