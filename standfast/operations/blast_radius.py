@@ -13,7 +13,7 @@ Rules
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 
 from backup.lazy_dataclass import dataclass
@@ -96,9 +96,7 @@ def over_limit(drafts: Sequence[Draft], locked: KeptOut, config: Config) -> str:
     limits, new = config.limits, _kept_out(drafts, config)
     if not new:
         return ""
-    both = {name: set(handles) for name, handles in locked.handles.items()}
-    for name, targets in new.items():
-        both.setdefault(name, set()).update(map(locked.handle_of, targets))
+    both = with_planned(locked, drafts, config).handles
     count, most = sum(map(len, both.values())), limits.accounts_without_second_person
     if count > most:
         return _said(count, "", most)
@@ -107,6 +105,14 @@ def over_limit(drafts: Sequence[Draft], locked: KeptOut, config: Config) -> str:
         if most_there is not None and len(both[name]) > most_there:
             return _said(len(both[name]), f" in {name}", most_there)
     return ""
+
+
+def with_planned(locked: KeptOut, drafts: Sequence[Draft], config: Config) -> KeptOut:
+    """Give what is `locked` once a step that asks nobody has carried these out too."""
+    both = {name: set(handles) for name, handles in locked.handles.items()}
+    for name, targets in _kept_out(drafts, config).items():
+        both.setdefault(name, set()).update(map(locked.handle_of, targets))
+    return replace(locked, handles=both)
 
 
 def keeps_out(drafts: Sequence[Draft], config: Config) -> bool:

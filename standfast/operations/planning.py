@@ -19,7 +19,12 @@ from standfast.ledger.effects import Draft, Lane
 from standfast.ledger.people import Person
 from standfast.operations import blast_radius, playbooks
 from standfast.operations.actions import expand, is_irreversible
-from standfast.operations.blast_radius import KeptOut, by_directory, locked_today
+from standfast.operations.blast_radius import (
+    KeptOut,
+    by_directory,
+    locked_today,
+    with_planned,
+)
 from standfast.operations.called import adapter_notes
 from standfast.operations.notice_plan import NoticePlan, Tally
 from standfast.operations.place import Place
@@ -135,14 +140,15 @@ def plan_incident(
         for number, step in enumerate(ordered):
             if progress:
                 progress(number, len(ordered))
-            planned.append(
-                _planned(
-                    *(playbook, step, state, outside),
-                    is_signed=is_signed,
-                    locked=locked,
-                    people=people,
-                )
+            one, drafts = _planned(
+                *(playbook, step, state, outside),
+                is_signed=is_signed,
+                locked=locked,
+                people=people,
             )
+            planned.append(one)
+            if not one.approvals:  # a live run counts it, too, when the next step begins
+                locked = with_planned(locked, drafts, place.config)
     steps = tuple(planned)
     body: JsonObject = {
         "playbook": playbook.digest,
@@ -183,7 +189,8 @@ def _planned(
     is_signed: bool,
     locked: KeptOut,
     people: Sequence[Person],
-) -> PlannedStep:
+) -> tuple[PlannedStep, tuple[Draft, ...]]:
+    """Give the step as it would go, and what it would do but for telling people."""
     drafts: tuple[Draft, ...] = ()
     tally = Tally()
     approvals, roles, impossible, reason = 0, step.roles, "", ""
@@ -220,7 +227,7 @@ def _planned(
         impossible = str(error)  # for one directory at least: its secret is missing, or the like
     if tally.refused and not by_adapter and not impossible:
         impossible = "every target would be refused"
-    return PlannedStep(
+    planned = PlannedStep(
         name=step.name,
         title=step.title,
         kind=step.kind,
@@ -239,6 +246,7 @@ def _planned(
         own=tuple(blast_radius.whose(drafts, people, outside.config)),
         impossible=impossible,
     )
+    return planned, drafts
 
 
 def _is_left_out(step: Step, state: State) -> bool:

@@ -112,6 +112,39 @@ def test_over_the_limit_of_one_directory_a_second_person_is_needed_and_told_why(
     assert place.is_enabled(ACCOUNTS[3])
 
 
+TWICE = """
+playbook: twice
+version: 1
+title: Lock some, then others
+use_when: A test locks in two steps.
+inputs:
+  first: {type: accounts, required: true}
+  second: {type: accounts, required: true}
+steps:
+  some: {title: Some, do: accounts.lock, with: {accounts: "{{ inputs.first }}"}}
+  others:
+    {title: Others, needs: [some], do: accounts.lock, with: {accounts: "{{ inputs.second }}"}}
+  third: {title: Some again, needs: [others], do: accounts.lock,
+     with: {accounts: "{{ inputs.first }}"}}
+"""
+
+
+def test_a_plan_adds_up_what_its_steps_lock_as_a_live_run_does(tmp_path: Path) -> None:
+    with twin_place(tmp_path, "sqlite:///ledger.db", playbooks=[TWICE]) as opened:
+        limits = LimitsConfig(accounts_by_directory={"agents": 3})
+        place = replace(opened, config=opened.config.replaced(limits=limits))
+        given = {"first": list(MANY[:2]), "second": list(MANY[2:4])}
+        plan = plan_incident(place, "twice", given, is_signed=True, opened_by="dana")
+        assert [step.approvals for step in plan.steps] == [0, 1, 0]
+        assert "4 accounts in agents within a day; more than 3 need" in plan.steps[1].notes[-1]
+        case = incident.open_incident(
+            place, "twice", given, mode=Mode.LIVE, opened_by="dana"
+        ).incident
+        steps = place.advance(case).state.steps
+        assert (steps["some"].state, steps["others"].state) == (StepState.DONE, StepState.ASKING)
+        assert steps["others"].approvals_needed == 1
+
+
 def test_incidents_that_were_opened_days_ago_and_lock_today_count_today(place: TwinPlace) -> None:
     cases = [place.open("lock", [account]) for account in MANY[:4]]
     later = replace(place, clock=lambda: place.clock() + timedelta(days=3))
