@@ -111,7 +111,13 @@ class App:
         if form is not None:
             from standfast.console.report_form import ReportForm
 
-            page = ReportForm(place=self.place, trigger=form, trusted=self.trusted, desk=self.desk)
+            page = ReportForm(
+                place=self.place,
+                trigger=form,
+                trusted=self.trusted,
+                desk=self.desk,
+                note=self._note,
+            )
             routes.append(Route("/report", _guarded(page.show), methods=["GET"]))
             routes.append(Route("/report", _guarded(page.take), methods=["POST"]))
         if any(getattr(one, "event_key", None) for one in self.place.config.senders.values()):
@@ -199,13 +205,12 @@ class App:
             log.warning("trigger %s: a message does not fit: %s", trigger.name, error)
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         except StandfastError as error:
-            if not isinstance(error, PlaybookLacking):
-                self._took_nothing_at = time.monotonic()
+            self._note(error)
             log.warning("trigger %s: %s", trigger.name, error)
             raise wait_and_try_again(
                 30, HTTPStatus.SERVICE_UNAVAILABLE, "it cannot be opened now; send it again"
             ) from None
-        self._took_nothing_at = float("-inf")
+        self._note()
         if opened is None:
             return JSONResponse({"incident": None}, headers=_NO_STORE)
         if not opened.has_joined:
@@ -239,6 +244,13 @@ class App:
             )
             told["lacking"] = opened.lacking
         return JSONResponse(told, status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
+
+    def _note(self, error: StandfastError | None = None) -> None:
+        """Remember for `/health` whether the ledger took what a message, or a report, wanted."""
+        if error is None:
+            self._took_nothing_at = float("-inf")
+        elif not isinstance(error, (PlaybookLacking, UsageError)):
+            self._took_nothing_at = time.monotonic()
 
     def _is_known(self, trigger: AlertTrigger, request: Request) -> bool:
         """Has it the token, or the certificate that a trusted proxy has verified?"""

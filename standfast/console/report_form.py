@@ -14,6 +14,7 @@ Rules
 import hmac
 import logging
 import secrets
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -51,8 +52,16 @@ class ReportForm:
     """The page, and what is sent with it."""
 
     def __init__(
-        self, *, place: Place, trigger: FormTrigger, trusted: tuple[Network, ...], desk: Desk
+        self,
+        *,
+        place: Place,
+        trigger: FormTrigger,
+        trusted: tuple[Network, ...],
+        desk: Desk,
+        note: Callable[[StandfastError | None], None],
     ) -> None:
+        """`note` is told of each report that was taken, and of an error that kept one from it."""
+        self._note = note
         self._place, self._trigger, self._trusted, self._desk = place, trigger, trusted, desk
         self._by_address = Allowance(per_minute=_PER_ADDRESS_PER_MINUTE, burst=_PER_ADDRESS_AT_ONCE)
         self._by_all = Allowance(
@@ -91,9 +100,12 @@ class ReportForm:
         try:
             reference, untold = await self._desk.do(partial(self._receive, payload, nonce))
         except (StandfastError, Problem, ValueError) as error:
+            if isinstance(error, StandfastError):
+                self._note(error)
             why = str(error) if isinstance(error, StandfastError) else type(error).__name__
             log.warning("trigger %s: a report could not be taken: %s", self._trigger.name, why)
             return self._page(request, given, words.failed, HTTPStatus.SERVICE_UNAVAILABLE)
+        self._note(None)
         log.info("trigger %s: %s", self._trigger.name, reference)
         if untold:
             log.warning("trigger %s: %s: %s", self._trigger.name, reference, untold)

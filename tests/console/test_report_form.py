@@ -254,12 +254,17 @@ def test_a_report_that_cannot_be_kept_says_to_call_and_keeps_its_words(
     def away(*given: object, **more: object) -> None:
         raise Unavailable("the ledger's PostgreSQL does not answer")
 
-    monkeypatch.setattr("standfast.console.report_form.receive", away)
-    answer = send(site, filled(site))
+    with monkeypatch.context() as patched:
+        patched.setattr("standfast.console.report_form.receive", away)
+        answer = send(site, filled(site))
     assert answer.status_code == 503
     assert "A caller asked for my code" in answer.text
     assert "020 7946 0000" in answer.text
     assert "PostgreSQL" not in answer.text
+    health = httpx.get(f"{site.url}/health", trust_env=False)
+    assert (health.status_code, "takes nothing" in health.text) == (503, True)
+    assert send(site, filled(site)).status_code == 200
+    assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 200
 
 
 def test_what_was_written_is_shown_as_text_only(site: Site) -> None:
