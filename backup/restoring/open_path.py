@@ -39,16 +39,19 @@ class OpenPath:
         is_resumed: bool,
         give: Callable[[int, Entry], None],
         count: Callable[[], None],
+        tell_merged: Callable[[bytes], None],
         find: Callable[[bytes], Entry | None] | None = None,
     ) -> None:
         """`give` a folder that is left its attributes; `count` one that was noted and is made.
 
+        `tell_merged` of one that the target takes for another, and what is in it goes there.
         With `find`, which gives the entry of one that has to be made, all that are there are left
         as they were found.
         """
         self._is_resumed = is_resumed
         self._give = give
         self._count = count
+        self._tell_merged = tell_merged
         self._find = find
         self._folders = [_Folder(path=b"", descriptor=os.dup(root), entry=None)]
         self._here = b""
@@ -94,15 +97,20 @@ class OpenPath:
             self._come_back_to(name, path, self._find)
             return
         folder = self._folders[-1].descriptor
-        # Another writer may have made it already, to have room for something behind it.
-        with suppress(FileExistsError):
+        is_there = False
+        try:
             os.mkdir(name, 0o700, dir_fd=folder)
+        except FileExistsError:
+            is_there = True
         try:
             descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
         except PermissionError:
             if not self._is_resumed:
                 raise
             descriptor = _opened_anew(folder, name)
+        # Another writer may have made it already, to have room for something behind it.
+        if is_there and not self._is_resumed and _is_other(folder, name):
+            self._tell_merged(path)
         self._folders.append(_Folder(path=path, descriptor=descriptor, entry=entry))
         self._here = path
         if self._is_resumed:
@@ -188,6 +196,18 @@ def _make_as_found(descriptor: int, found: os.stat_result) -> None:
     with suppress(OSError):
         os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
         os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _is_other(folder: int, name: bytes) -> bool:
+    """Whether what a folder finds by a name has another, since it does not tell case apart."""
+    swapped = name.swapcase()
+    if swapped == name:  # no letter of ASCII is in it
+        swapped = os.fsencode(os.fsdecode(name).swapcase())
+    try:
+        os.stat(swapped, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return name not in map(os.fsencode, os.listdir(folder))
 
 
 def _opened_anew(folder: int, name: bytes) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from backup.errors import NotWritable, UnsafePath
+from backup.format.canonical import to_path_text
 from backup.format.manifest import Entry
 from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import Raw
@@ -73,6 +74,7 @@ class TreeWriter:
             is_resumed=is_resumed,
             give=self._give_folder,
             count=self._count_folder,
+            tell_merged=self._tell_merged,
             find=find,
         )
         self._file: _File | None = None
@@ -375,6 +377,13 @@ class TreeWriter:
 
     def _count_folder(self) -> None:
         self.directories += 1
+
+    def _tell_merged(self, path: bytes) -> None:
+        reason = (
+            "is one folder with another whose name differs only in upper and lower case: the target"
+            " does not tell them apart"
+        )
+        self.problems.append(Problem(path=to_path_text(path), reason=reason))
 
     def _make_device(self, entry: Entry, folder: int, name: bytes) -> None:
         if not self._owner:
