@@ -4,6 +4,7 @@ Rules
 - Short lines; a number stands where a number says more than a word.
 - On a terminal, long work shows how far it is and for how long; elsewhere each piece is one line.
 - With `--json` nothing of it is on standard output.
+- A stream that takes no more ends the tour, which is there to be watched.
 """
 
 import sys
@@ -14,8 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from standfast.errors import StandfastError
+
 Counted = Callable[[], tuple[int, int]]  # how much is done, how much there is; 0 of 0 is not known
 _TICK_SECONDS = 0.2
+_LOST = (
+    "the tour, which cannot be told, is ended; make room there or send it elsewhere, then begin it "
+    "anew with --again"
+)
 _CLEAR = "\r\x1b[K"
 
 
@@ -78,4 +85,17 @@ class Teller:
             self.out.flush()
 
     def _print(self, line: str) -> None:
-        print(line, file=self.out, flush=True)
+        tell(line, self.out, _LOST)
+
+
+def tell(text: str, out: TextIO, lost: str) -> None:
+    """Print at once; where that is not possible, raise StandfastError with why and what is `lost`.
+
+    Whoever read us and has enough is a BrokenPipeError.
+    """
+    try:
+        print(text, file=out, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StandfastError(f"the output takes no more ({error.strerror}): {lost}") from None

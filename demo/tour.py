@@ -25,7 +25,7 @@ from demo.call_centre import Scale
 from demo.night import Night
 from demo.setting_up import made
 from demo.settings import DIRECTORY
-from demo.telling import Teller
+from demo.telling import Teller, tell
 from standfast.errors import ExitStatus, UsageError
 from standfast.operations.reports import write_incident_page
 from standfast.records import Json, JsonObject
@@ -60,9 +60,9 @@ def run(
             servers.stop(folder)
         raise
     seconds = time.monotonic() - began
+    _say_goodbye(night, incident, seconds)
     if as_json:
         _print_json(night, incident, seconds)
-    _say_goodbye(night, incident, seconds)
     return ExitStatus.DONE
 
 
@@ -170,4 +170,5 @@ def _print_json(night: Night, incident: str, seconds: float) -> None:
         "milliseconds": round(seconds * 1000),
         "exit_status": int(ExitStatus.DONE),
     }
-    print(json.dumps(document, ensure_ascii=False, indent=2))
+    lost = "the tour was played whole, and its answer is lost; its page of results is written"
+    tell(json.dumps(document, ensure_ascii=False, indent=2), sys.stdout, lost)

@@ -12,6 +12,7 @@ from demo import recovery, servers, setting_up, tour
 from demo.call_centre import Scale
 from demo.telling import Teller
 from flows.prefect_server import PrefectServer
+from standfast.cli.output import drop_rest
 from standfast.errors import StandfastError, UsageError
 from tests.servers import need
 
@@ -45,6 +46,14 @@ def test_a_file_is_no_place_for_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     with pytest.raises(UsageError, match="did not make"):
         tour.run(tmp_path / "file", teller=Teller(out=io.StringIO()))
+
+
+def test_a_tour_that_cannot_be_told_says_so_and_what_to_do(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        with pytest.raises(StandfastError, match="No space left on device") as told:
+            tour.run(tmp_path / "place", teller=Teller(out=full))
+        drop_rest(full)
+    assert "begin it anew with --again" in str(told.value)
 
 
 def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
