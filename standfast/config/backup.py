@@ -226,7 +226,7 @@ class BackupConfig(Section):
     )
     send_log: Place = setting(
         default=Path("state/send-log.db"),
-        description="What was sent already; losing it costs only sending again.",
+        description="What was sent already; losing it costs only sending again. No backup has it.",
         examples=["/var/lib/standfast/send-log.db"],
     )
     witness: Place = setting(

@@ -31,7 +31,7 @@ from standfast.operations.backup_outcomes import (
     PointList,
     SetAge,
 )
-from standfast.operations.local_sources import source_of, vaults_here
+from standfast.operations.local_sources import own_files, source_of
 from standfast.operations.place import Place
 from standfast.operations.repository import (
     identity_of,
@@ -70,7 +70,7 @@ def run_backup(
     settings = set_of(place, set_name)
     with recorded(place, "backup", set_name, way) as run, plain_errors(f"backing up {set_name}"):
         host = Host.load(place.config.backup.host)
-        left_out = settings.exclude, vaults_here(place.config.backup)
+        left_out = settings.exclude, own_files(place.config.backup)
         sources = [source_of(one, place.resolver, *left_out) for one in settings.sources]
         give_up_at = time.monotonic() + wait_for_another_set.total_seconds()
         left = list(pauses)

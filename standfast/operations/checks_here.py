@@ -27,7 +27,7 @@ from standfast.continuity.services import recovery_order
 from standfast.counted import counted
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
-from standfast.operations.local_sources import source_of, vaults_here
+from standfast.operations.local_sources import own_files, source_of
 from standfast.operations.repository import open_vault
 from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok, warn
 from standfast.outside.live import read_signing_key
@@ -165,8 +165,8 @@ def _missing(one: BackupSetConfig) -> list[str]:
 def _obstacles(ground: Ground, one: BackupSetConfig) -> Iterator[Check]:
     """Ask the servers: is the program there, does the server answer, may the role read all?"""
     for settings in one.sources:
-        vaults = vaults_here(ground.config.backup)
-        source = source_of(settings, ground.resolver, one.exclude, vaults)
+        own = own_files(ground.config.backup)
+        source = source_of(settings, ground.resolver, one.exclude, own)
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 found = source.obstacles(Path(scratch))
@@ -178,23 +178,20 @@ def _obstacles(ground: Ground, one: BackupSetConfig) -> Iterator[Check]:
 
 
 def _own_files_in(one: BackupSetConfig, config: Config) -> Iterator[Check]:
-    """Name what of this place should not be in its own backups, and is no vault."""
-    own = {
-        config.ledger.keys: "whoever is erased here could be read again with the keys in a backup",
-        config.backup.send_log: "it is another one after each backup, so each stores it anew",
-    }
+    """Name what of this place should not be in its own backups, and is not left out by itself."""
+    path = config.ledger.keys
     for source in one.sources:
         if not isinstance(source, FilesSourceConfig):
             continue
         exclusion = Exclusion([*one.exclude, *source.exclude])
-        for path, why in own.items():
-            below = _below(source.path, path)
-            if below is not None and not _is_left_out(exclusion, below, is_folder=path.is_dir()):
-                yield warn(
-                    "backup sets",
-                    f"{source.name}: {path} lies in it: {why}",
-                    f'exclude = ["/{below}*"] for that source',
-                )
+        below = _below(source.path, path)
+        if below is not None and not _is_left_out(exclusion, below, is_folder=path.is_dir()):
+            yield warn(
+                "backup sets",
+                f"{source.name}: {path} lies in it: whoever is erased here could be read again "
+                "with the keys in a backup",
+                f'exclude = ["/{below}*"] for that source',
+            )
 
 
 def _below(folder: Path, path: Path) -> Path | None:

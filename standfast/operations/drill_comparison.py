@@ -13,7 +13,7 @@ Rules
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from backup.sources import Found, OpenSource
 from backup.sources.files import FilesSource
 from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
 from standfast.operations.drill_checks import quoted, read_only
-from standfast.operations.local_sources import files_source
+from standfast.operations.local_sources import NONE, OwnFiles, files_source
 from standfast.records import Json
 
 _MOST_NAMED = 100
@@ -90,9 +90,9 @@ def compare(
     tree: Path,
     scratch: Path,
     clock: Callable[[], datetime],
-    vaults: Sequence[Path] = (),
+    own: OwnFiles = NONE,
 ) -> Comparison:
-    """Compare a restored tree with the sources of its set, but for `vaults`; changes neither."""
+    """Compare a restored tree with the sources of its set, but for `own`; changes neither."""
     tally = _Tally()
     named: list[str] = []
     left_out: list[str] = []
@@ -100,7 +100,7 @@ def compare(
         if isinstance(source, SqliteSourceConfig):
             found = _compare_database(source, tree, tally)
         elif isinstance(source, FilesSourceConfig):
-            reader = files_source(source, settings.exclude, vaults)
+            reader = files_source(source, settings.exclude, own)
             found = _compare_files(source, reader, tree, scratch, clock, tally)
         else:
             left_out.append(source.name)

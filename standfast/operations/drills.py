@@ -34,7 +34,7 @@ from standfast.operations.drill_checks import CheckResult, CheckState, run_check
 from standfast.operations.drill_comparison import Comparison, compare
 from standfast.operations.drill_outcome import DrillOutcome, Target
 from standfast.operations.drill_reports import ReportProblem, check_reports, file_report
-from standfast.operations.local_sources import vaults_here
+from standfast.operations.local_sources import own_files
 from standfast.operations.place import Place
 from standfast.operations.repository import (
     identity_of,
@@ -243,8 +243,8 @@ def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen)
     scratch = folder / "scratch"
     scratch.mkdir(mode=0o700)
     started = place.clock()
-    vaults = vaults_here(place.config.backup)
-    seen.comparison = compare(settings, folder / "tree", scratch, place.clock, vaults)
+    own = own_files(place.config.backup)
+    seen.comparison = compare(settings, folder / "tree", scratch, place.clock, own)
     is_equal = seen.comparison.is_equal
     seen.checks.append(
         CheckResult(

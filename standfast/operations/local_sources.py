@@ -3,9 +3,11 @@
 A night that backs up nothing but files ends in less time than importing the services takes.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from backup.lazy_dataclass import dataclass
 from backup.sources import Source
 from backup.sources.files import FilesSource
 from standfast.config.backup import (
@@ -18,19 +20,30 @@ from standfast.operations.repository import plain_errors
 from standfast.secrets import Resolver
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnFiles:
+    """What backups make here, and must not take up again."""
+
+    vaults: tuple[Path, ...] = ()  # folders that backups go to
+    send_log: Path | None = None  # a cache, which is another one after each backup
+
+
+NONE = OwnFiles()
+
+
 def source_of(
     config: BackupSourceConfig,
     resolver: Resolver,
     exclude: Sequence[str] = (),
-    vaults: Sequence[Path] = (),
+    own: OwnFiles = NONE,
 ) -> Source:
     """Give the reader of one configured source; nothing is reached and no secret read yet.
 
-    `exclude` is what the whole set leaves out of its files; `vaults`: see `vaults_here`.
+    `exclude` is what the whole set leaves out of its files; `own` is left out, too.
     """
     match config:
         case FilesSourceConfig():
-            return files_source(config, exclude, vaults)
+            return files_source(config, exclude, own)
         case SqliteSourceConfig():
             from backup.sources.sqlite import SqliteSource
 
@@ -41,22 +54,32 @@ def source_of(
             return service_source(config, resolver)
 
 
-def vaults_here(config: BackupConfig) -> tuple[Path, ...]:
-    """The folders that backups go to, which must not be in a backup."""
+def own_files(config: BackupConfig) -> OwnFiles:
+    """Give what backups make on this machine."""
     copies = [one.vault for one in config.copies.values() if one.vault is not None]
-    return (*copies, config.vault) if config.s3 is None else tuple(copies)
+    vaults = (*copies, config.vault) if config.s3 is None else tuple(copies)
+    return OwnFiles(vaults=vaults, send_log=config.send_log)
 
 
 def files_source(
-    config: FilesSourceConfig, exclude: Sequence[str] = (), vaults: Sequence[Path] = ()
+    config: FilesSourceConfig, exclude: Sequence[str] = (), own: OwnFiles = NONE
 ) -> FilesSource:
     """Give the reader of files; `UsageError` for a pattern that can match nothing."""
     with plain_errors(f"source {config.name}"):
         return FilesSource(
             config.name,
             config.path,
-            (*exclude, *config.exclude),
+            (*exclude, *config.exclude, *_patterns_of(own.send_log, config.path)),
             one_file_system=config.one_file_system,
             ignore_inode=config.ignore_inode,
-            not_entered=vaults,
+            not_entered=own.vaults,
         )
+
+
+def _patterns_of(send_log: Path | None, root: Path) -> list[str]:
+    """Leave out the send-log below a source's root, with the files that stand beside it."""
+    root = root.resolve()
+    if send_log is None or root not in (path := send_log.resolve()).parents:
+        return []
+    below = re.sub(r"([\\*?\[])", r"\\\1", str(path.relative_to(root)))
+    return [f"/{below}*"]

@@ -26,7 +26,7 @@ from standfast.errors import (
 from standfast.operations.backup_contents import compare_points, give_file, list_folder
 from standfast.operations.backups import list_points, run_backup, set_age
 from standfast.operations.drill_comparison import compare
-from standfast.operations.local_sources import vaults_here
+from standfast.operations.local_sources import own_files
 from standfast.operations.place import Place
 from standfast.operations.restoring import restore
 from standfast.operations.run_record import DIED, recorded
@@ -171,10 +171,25 @@ def test_a_vault_that_lies_in_what_is_backed_up_does_not_grow_by_itself(tmp_path
         assert not any((restored / "vault").iterdir())
         assert not any((restored / "copy").iterdir())
         (tmp_path / "scratch").mkdir()
-        vaults = vaults_here(place.config.backup)
+        own = own_files(place.config.backup)
         settings = place.config.backup.sets["other"]
-        found = compare(settings, tmp_path / "tree", tmp_path / "scratch", place.clock, vaults)
+        found = compare(settings, tmp_path / "tree", tmp_path / "scratch", place.clock, own)
         assert not any("vault/" in one or "copy/" in one for one in found.differences)
+
+
+def test_a_send_log_in_what_is_backed_up_is_left_out(tmp_path: Path) -> None:
+    """It is another one after each backup: each would store it anew, and it is only a cache."""
+    config = furnish(tmp_path, '[backup]\nsend_log = "scripts/sta*te [1]/send-log.db"\n')
+    with place_at(config) as place:
+        for _ in range(2):
+            assert run_backup(place, "other", "direct").exit_status is ExitStatus.DONE
+        assert len(list((tmp_path / "scripts/sta*te [1]").glob("send-log.db*"))) > 1
+        (tmp_path / "scripts/sta*te [1]/answers").write_text("kept")
+        run_backup(place, "other", "direct")
+        restore(place, "latest", tmp_path / "tree", identity(tmp_path))
+        restored = tmp_path / "tree" / "scripts"
+        assert (restored / "sta*te [1]" / "answers").read_text() == "kept"
+        assert not list(restored.rglob("send-log.db*"))
 
 
 def test_an_unknown_set_is_refused_and_the_known_ones_are_named(tmp_path: Path) -> None:
