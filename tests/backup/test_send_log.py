@@ -1,5 +1,8 @@
 """The send-log: a cache that never claims what the store did not say."""
 
+import hashlib
+import os
+import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -300,3 +303,49 @@ def test_a_pack_that_was_recalled_is_not_built_on_and_counts_as_it_did(tmp_path:
         assert row is not None
         assert row.blobs == 2
         assert log.find("aa" * 32) == place(new, "aa")
+
+
+MANY = 10_000  # blobs of a pack: what eight of them merge does not stay in SQLite's cache
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_a_kill_in_a_large_merge_costs_the_pack_it_came_with_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    packs = [
+        [
+            Place(pack, n, 10, 0, 9, hashlib.sha256(b"%d %d" % (pack, n)).hexdigest(), -1)
+            for n in range(MANY)
+        ]
+        for pack in range(1, 9)
+    ]
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        for blobs in packs[:7]:
+            acknowledge(log, *blobs)
+    died_at = max(1, int(share * 7 * MANY))
+    if (child := os.fork()) == 0:
+        looked = 0
+
+        def is_built_on(log: SendLog, pack: int) -> bool:
+            nonlocal looked
+            looked += 1
+            if looked == died_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return log.pack(pack) is not None
+
+        monkeypatch.setattr(SendLog, "_is_built_on", is_built_on)
+        try:
+            with open_send_log(tmp_path / "log", BINDING) as log:
+                acknowledge(log, *packs[7])
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        assert log.warnings == []
+        assert [row.number for row in log.packs()] == list(range(1, 8))
+        for blobs in packs[:7]:
+            assert [log.find(blob.id) for blob in blobs[::100]] == blobs[::100]
+        assert not any(log.find(blob.id) for blob in packs[7][::100])
+        acknowledge(log, *packs[7])
+        for blobs in packs:
+            assert [log.find(blob.id) for blob in blobs[::100]] == blobs[::100]
