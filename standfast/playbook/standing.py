@@ -216,7 +216,9 @@ def asked_of_a_person(state: State, view: StepView) -> str:
             options = " | ".join(step.options)
             return f"{step.question} Answer{who}: `{answer} {options}{speaker}`."
         told = f'`{answer} "what came of it"{speaker}`'
-        return f"By hand{who}: {step.title}. When it is done: {told}."
+        says = who if step.by else ""  # who does it, and who alone may say so, may be two
+        by = f" ({' or '.join(step.by)})" if step.by else who
+        return f"By hand{by}: {step.title}. When it is done{says}: {told}."
     who = " or ".join(step.approval.roles) if step and step.approval else ""
     paged = _who_is_next(state, view) if view.asked else ", who is being paged"
     exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""

@@ -127,6 +127,19 @@ def test_the_operator_reads_one_next_step(
     assert sentence in standing(state).next_step
 
 
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("by: [legal, duty-manager]", "By hand (legal or duty-manager): Look. When it is done: `"),
+        ("roles: [legal]", "By hand (legal): Look. When it is done: `"),
+        ("by: [carrier]\n  roles: [legal]", "By hand (carrier): Look. When it is done (legal): `"),
+    ],
+)
+def test_who_does_what_is_done_by_hand_is_named(named: str, told: str) -> None:
+    small = playbook_of(f"look:\n  title: Look\n  manual: Look.\n  {named}")
+    assert standing(state_of(small, view("look", S.PROMPTED))).next_step.startswith(told)
+
+
 def test_when_the_next_people_are_paged_is_told_to_the_minute(playbook: Playbook) -> None:
     asking = view("tell", S.ASKING, planned=3, asked=True)
     late = replace(asking, escalates_at=NOON.replace(microsecond=304913))
