@@ -117,6 +117,10 @@ def test_a_screen_reader_finds_headings_captions_and_labels() -> None:
     assert labelled == {found["id"] for _, found in page.tags if "id" in found}
 
 
+def test_what_waits_for_the_clock_is_not_said_to_wait_for_a_person() -> None:
+    assert "waits for a person or its time" in Page(incident_page(full())).text
+
+
 def test_an_incident_in_which_nothing_happened_yet_renders() -> None:
     text = Page(incident_page(empty())).text
     assert "No step has begun." in text
