@@ -64,14 +64,18 @@ class Repository:
 
     @staticmethod
     def open(
-        vault: Store, keys: Store | None = None, identity: Identity | None = None
+        vault: Store,
+        keys: Store | None = None,
+        identity: Identity | None = None,
+        owner: bytes | None = None,
     ) -> "Repository":
         """Open for listing, and with an identity for restoring.
 
+        `owner` is the public key that must have signed it, unless the identity names one.
         `NotFound` when the store holds no repository, `WrongKey` when the identity opens none of
         its domains.
         """
-        owner = None if identity is None else identity.owner
+        owner = (identity and identity.owner) or owner
         trust = load_trust(vault, owner=owner)
         domains = {} if identity is None else open_domains(trust.root, keys, identity)
         return Repository(vault, trust, domains)
@@ -140,10 +144,15 @@ class Repository:
             return fitting[0]
         if not fitting:
             self._refuse_damaged(text)
-        if set_name is not None and not self.points(set_name, with_expired=True):
-            sets = sorted({point.set_name for point in self.points(with_expired=True)})
+        sets = sorted({point.set_name for point in self.points(with_expired=True)})
+        if not sets:
             raise NotFound(
-                f"there is no set {set_name!r} in the vault; there are: {', '.join(sets) or 'none'}"
+                "there is no recovery point in the vault yet: make one with `backup run`, or see"
+                " that the right vault is named"
+            )
+        if set_name is not None and set_name not in sets:
+            raise NotFound(
+                f"there is no set {set_name!r} in the vault; there are: {', '.join(sets)}"
             )
         of_set = "" if set_name is None else f" of set {set_name}"
         if fitting:

@@ -82,7 +82,8 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
     if not roots:
         problem = problems[0][1].removesuffix("; verify the repository")
         raise Damaged(
-            f"the root record is not valid: {problem}. Take it from a copy of the repository"
+            f"the root record is not valid: {problem}. See that the place that is named is this"
+            " repository's; if it is, take the record from a copy"
         )
     return Trust(
         roots=tuple(roots),

@@ -192,7 +192,9 @@ def restore(
     ] = None,
     patterns: Annotated[
         list[str] | None,
-        Argument(metavar="PATTERN", help="What of it: main/2026/*, or main/**/*.pdf; all without."),
+        Argument(
+            metavar="PATTERN", help="What of it: SOURCE/2026/*, or SOURCE/**/*.pdf; all without."
+        ),
     ] = None,
     identity: IdentityOption = None,
     set_name: Annotated[

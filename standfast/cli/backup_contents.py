@@ -48,7 +48,7 @@ def add_to(backup: Group) -> None:
         backup,
         "ls",
         exits={ExitStatus.DONE: "what lies in the folder is listed"} | exits,
-        example="standfast backup ls latest main/2026 --identity identity.txt",
+        example="standfast backup ls latest recordings/2026 --identity identity.txt",
     )(ls)
     command(
         backup,
@@ -96,7 +96,7 @@ def find(
     patterns: Annotated[
         list[str],
         Argument(
-            metavar="PATTERN", help="A name in any folder (*.pdf), or a path (main/**/*.pdf)."
+            metavar="PATTERN", help="A name in any folder (*.pdf), or a path (SOURCE/**/*.pdf)."
         ),
     ],
     identity: _Identity = None,

@@ -182,7 +182,7 @@ def opened_repository(place: Place, identity: Identity | None) -> "Repository":
     keys = None if identity is None else keys_of(place)
     from backup.reader import Repository  # a backup reads nothing back
 
-    return Repository.open(vault_of(place), keys, identity)
+    return Repository.open(vault_of(place), keys, identity, known)
 
 
 def set_of(place: Place, set_name: str) -> BackupSetConfig:

@@ -177,6 +177,28 @@ def test_a_vault_that_lies_in_what_is_backed_up_does_not_grow_by_itself(tmp_path
         assert not any("vault/" in one or "copy/" in one for one in found.differences)
 
 
+def test_a_vault_without_a_point_says_so_and_not_that_the_latest_is_missing(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        for set_name in (None, "main", "mian"):
+            with pytest.raises(UsageError, match="no recovery point in the vault yet"):
+                restore(place, "latest", tmp_path / "out", identity(tmp_path), set_name=set_name)
+
+
+def test_a_vault_of_another_repository_is_not_listed_as_this_hosts_own(tmp_path: Path) -> None:
+    for name in ("one", "another"):
+        (tmp_path / name).mkdir()
+        with place_at(furnish(tmp_path / name)) as place:
+            run_backup(place, "other", "direct")
+    shutil.rmtree(tmp_path / "one" / "vault")
+    (tmp_path / "another" / "vault").rename(tmp_path / "one" / "vault")
+    with place_at(tmp_path / "one" / "standfast.toml") as place:
+        with pytest.raises(Damaged, match=r"another owner.* See that the place that is named"):
+            list_points(place)
+        # Without this host's own keys nobody knows whose it should be.
+        shutil.rmtree(place.config.backup.host)
+        assert len(list_points(place).points) == 1
+
+
 def test_a_send_log_in_what_is_backed_up_is_left_out(tmp_path: Path) -> None:
     """It is another one after each backup: each would store it anew, and it is only a cache."""
     config = furnish(tmp_path, '[backup]\nsend_log = "scripts/sta*te [1]/send-log.db"\n')
