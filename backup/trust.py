@@ -76,8 +76,8 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
         links.append(Link(number=number, sha256=hashlib.sha256(data).hexdigest()))
     if not roots and not problems:
         raise NotFound(
-            "there is no repository in this store: see that its disk, share or bucket is there, and"
-            " that the place that is named is the right one"
+            f"there is no repository in {vault.where}: see that its disk, share or bucket is there,"
+            " and that the place that is named is the right one"
         )
     if not roots:
         problem = problems[0][1].removesuffix("; verify the repository")

@@ -82,6 +82,11 @@ class StoreTraits:
 class Store(ABC):
     """A flat namespace of immutable objects; safe to call from several threads."""
 
+    @property
+    def where(self) -> str:
+        """Name the store for a person, who may have named another one than was meant."""
+        return "this store"
+
     def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         """Create the object, durably; `AlreadyThere` when the name is taken, whatever it holds.
 

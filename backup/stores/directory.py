@@ -42,6 +42,10 @@ class DirectoryStore(Store):
         self._is_swept = False
         self._lasting: set[Path] = set()  # folders whose own names were synced
 
+    @property
+    def where(self) -> str:
+        return f"{self.path}"
+
     def describe(self) -> StoreTraits:
         return StoreTraits(
             is_write_only=False,

@@ -124,6 +124,10 @@ class S3Store(Store):
         self._first: OrderedDict[str, FirstVersion] = OrderedDict()
         self._guard = Lock()
 
+    @property
+    def where(self) -> str:
+        return f"bucket {self._bucket}" + (f" below {self._prefix}" if self._prefix else "")
+
     def describe(self) -> StoreTraits:
         return self._traits
 

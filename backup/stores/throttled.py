@@ -74,6 +74,10 @@ class ThrottledStore(Store):
         self._allowed = 0.0  # bytes; below zero they are owed
         self._counted_at = monotonic()
 
+    @property
+    def where(self) -> str:
+        return self._store.where
+
     def describe(self) -> StoreTraits:
         return self._store.describe()
 

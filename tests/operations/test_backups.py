@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -182,6 +183,17 @@ def test_a_vault_without_a_point_says_so_and_not_that_the_latest_is_missing(tmp_
         for set_name in (None, "main", "mian"):
             with pytest.raises(UsageError, match="no recovery point in the vault yet"):
                 restore(place, "latest", tmp_path / "out", identity(tmp_path), set_name=set_name)
+
+
+def test_a_vault_that_is_not_there_is_named(tmp_path: Path) -> None:
+    config = furnish(tmp_path, '[backup.bandwidth]\n"08:00-20:00" = "20 MB/s"\n')
+    shutil.rmtree(tmp_path / "vault")
+    with place_at(config) as place:
+        told = f"no repository in {re.escape(str(tmp_path))}/vault: see that its disk"
+        with pytest.raises(UsageError, match=told):
+            run_backup(place, "main", "direct")
+        with pytest.raises(UsageError, match=told):
+            list_points(place)
 
 
 def test_a_vault_of_another_repository_is_not_listed_as_this_hosts_own(tmp_path: Path) -> None:
