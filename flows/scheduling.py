@@ -6,7 +6,8 @@ Rules
 - A server or a runner that died is started again, later each time. The thread that does so does
   nothing else: it carries no incident on, and waits for no flow.
 - Where Prefect does not come up, a missed night is run without it: a backup that never runs because
-  its scheduler is broken is the silent failure that nobody forgives.
+  its scheduler is broken is the silent failure that nobody forgives.  So is one, once, that Prefect
+  did not run though it is there: while a clock stands ahead it takes nights for done that are not.
 - A server that somebody else runs (`serve.prefect`) is used and never started or ended.
 """
 
@@ -16,9 +17,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,6 +50,8 @@ class Scheduling:
     _server: PrefectServer | None = None
     _runner: subprocess.Popen[bytes] | None = None
     _backups: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _missed: Mapping[str, datetime] = field(default_factory=dict)  # when it was last looked
+    _caught_up: dict[str, datetime] = field(default_factory=dict)  # though Prefect was there
     _thread: threading.Thread | None = None
     _last_there: float = field(default_factory=time.monotonic)
     _is_warm: bool = False
@@ -63,15 +67,24 @@ class Scheduling:
         server = self._server
         return self._is_warm and server is not None and is_healthy(server.url)
 
-    def catch_up_without_prefect(self, missed: Collection[str]) -> None:
-        """Run missed nights in processes of their own, once Prefect has been away for long."""
-        if time.monotonic() - self._last_there < PATIENCE_SECONDS:
-            return
-        for name in missed:
+    def catch_up(self, missed: Mapping[str, datetime]) -> None:
+        """Run nights that Prefect left out in processes of their own; `missed`: when each was due.
+
+        Where Prefect has been away for long, each time; where it is there, those that were missed
+        when it was last looked, too, and each once: one that failed was run.
+        """
+        is_away = time.monotonic() - self._last_there >= PATIENCE_SECONDS
+        before, self._missed = self._missed, missed
+        for name, due in missed.items():
+            is_left_out = before.get(name) == due and self._caught_up.get(name) != due
+            if not (is_away or is_left_out):
+                continue
             under_way = self._backups.get(name)
             if under_way is None or under_way.poll() is not None:
-                log.warning("Prefect is not there: the backup of %s is run without it", name)
+                why = "is not there" if is_away else "did not run it"
+                log.warning("Prefect %s: the backup of %s is run without it", why, name)
                 self._backups[name] = self._child("flows.back_up_without_prefect", name)
+            self._caught_up[name] = due
 
     def end(self) -> None:
         """End everything that was started here."""

@@ -192,7 +192,9 @@ class Serving:
             log.warning("the newest complete recovery point of %s is too old", name)
         self._stale = stale
         if self.scheduling is not None:
-            self.scheduling.catch_up_without_prefect(missed)
+            self.scheduling.catch_up(
+                {age.set_name: age.due_at for age in outcome.sets if age.is_missed}
+            )
 
     def _ring(self, place: Place, alarm: Alarm, way: str) -> bool:
         """Leave it to the thread that tells people; the next watch comes with what this one drops.

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,8 @@ from tests.operations.places import enrol_people
 from tests.operations.test_backups import damage_a_pack
 from tests.servers import free_port, wait_until
 from tests.servers.smtp import SmtpServer
+
+DUE = datetime(2026, 11, 26, 2, tzinfo=UTC)
 
 
 @contextmanager
@@ -134,11 +136,11 @@ def test_a_missed_night_is_run_without_a_prefect_that_stays_away(
         env=plain_environment(),
     )
     with place_at(config_file) as place:
-        scheduling.catch_up_without_prefect(["main"])
+        scheduling.catch_up({"main": DUE})
         assert place.ledger.runs.all("backup") == []  # it may yet come up
         monkeypatch.setattr(scheduling_module, "PATIENCE_SECONDS", 0.0)
-        scheduling.catch_up_without_prefect(["main"])
-        scheduling.catch_up_without_prefect(["main"])  # while the first is under way
+        scheduling.catch_up({"main": DUE})
+        scheduling.catch_up({"main": DUE})  # while the first is under way
         wait_until(
             lambda: any(run.ended_at for run in place.ledger.runs.all("backup")), "it was run"
         )
@@ -146,6 +148,31 @@ def test_a_missed_night_is_run_without_a_prefect_that_stays_away(
         assert [(run.subject, run.state, run.way) for run in place.ledger.runs.all("backup")] == [
             ("main", "done", "serve")
         ]
+
+
+def test_a_night_that_prefect_left_out_is_run_once(tmp_path: Path) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    scheduling = Scheduling(
+        config_file=config_file,
+        home=tmp_path / "prefect",
+        url=None,
+        env=plain_environment(),
+    )  # Prefect was there a moment ago
+    next_night = DUE + timedelta(days=1)
+    with place_at(config_file) as place:
+
+        def ended() -> list[str]:
+            return [run.subject for run in place.ledger.runs.all("backup") if run.ended_at]
+
+        scheduling.catch_up({"main": DUE})
+        scheduling.catch_up({"main": next_night})
+        assert place.ledger.runs.all("backup") == []  # Prefect may only be late
+        scheduling.catch_up({"main": next_night})
+        wait_until(lambda: ended() == ["main"], "it was run")
+        for _ in range(2):  # as if it had failed
+            scheduling.catch_up({"main": next_night})
+        scheduling.end()
+        assert len(place.ledger.runs.all("backup")) == 1
 
 
 STUCK = """
