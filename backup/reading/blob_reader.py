@@ -61,6 +61,7 @@ class BlobReader:
         heal: Heal | None = None,
     ) -> None:
         self._vault = vault
+        self.read_over_bytes = vault.read_over_bytes
         self._writer = writer
         self._belongs = (repository, writer, domain)
         self._identities = identities

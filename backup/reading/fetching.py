@@ -26,7 +26,6 @@ _BATCH_STORED = 4 * 1024 * 1024
 _SHARED_RAW = 1024 * 1024  # what a frame of several blobs has
 _SMALL_BYTES = 16 * 1024  # a blob below this is never alone in its frame
 _USUAL_RATIO = 3  # of the raw to the stored size
-_GAP = 64 * 1024  # less than a segment: decrypted anyway
 
 T = TypeVar("T")
 
@@ -41,14 +40,14 @@ class _Batch:
     read: Future[list[Raw | BackupError]] = field(default_factory=Future)
     frames: list[Raw | BackupError] | None = None  # once somebody waited for it
 
-    def takes(self, ref: BlobRef) -> bool:
-        """Whether the frame lies behind the last one, and there is room."""
+    def takes(self, ref: BlobRef, read_over_bytes: int) -> bool:
+        """Whether the frame lies close behind the last one, and there is room."""
         if not self.refs:
             return True
         first, last = self.refs[0], self.refs[-1]
         return (
             last.next is None
-            and 0 <= ref.offset - last.offset - last.stored < _GAP
+            and 0 <= ref.offset - last.offset - last.stored < read_over_bytes
             and ref.offset + ref.stored - first.offset <= _BATCH_STORED
         )
 
@@ -112,7 +111,7 @@ class _Ahead:
             frames.sort(key=lambda frame: frame.ref.offset)
             batch = _Batch()
             for frame in frames:
-                if not batch.takes(frame.ref):
+                if not batch.takes(frame.ref, self._reader.read_over_bytes):
                     self._submit(batch)
                     batch = _Batch()
                 frame.batch, frame.number = batch, batch.add(frame.ref)

@@ -18,7 +18,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from backup.errors import StoreUnavailable, UsageError
 from backup.lazy_dataclass import dataclass
@@ -81,6 +81,10 @@ class StoreTraits:
 
 class Store(ABC):
     """A flat namespace of immutable objects; safe to call from several threads."""
+
+    # What lies between two ranges and is read over rather than left out with another call: across a
+    # network a call takes as long as a megabyte.
+    read_over_bytes: ClassVar[int] = 1024 * 1024
 
     @property
     def where(self) -> str:

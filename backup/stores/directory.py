@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from backup.errors import AlreadyThere, NotFound
 from backup.local_files import link_new, sync_folder
@@ -35,6 +36,8 @@ _BLOCK_BYTES = 4096  # what the memory and the size must be multiples of
 
 class DirectoryStore(Store):
     """Objects as read-only files below `path`, which the first `put` makes when it is missing."""
+
+    read_over_bytes: ClassVar[int] = 64 * 1024  # less than a segment, which is decrypted whole
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)

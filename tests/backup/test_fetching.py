@@ -9,6 +9,8 @@ from backup.errors import BackupError, Damaged
 from backup.format.manifest import BlobRef
 from backup.reading.blob_reader import Raw
 from backup.reading.fetching import fetch_ahead
+from backup.stores.directory import DirectoryStore
+from backup.stores.s3 import S3Store
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -17,7 +19,12 @@ MIB = 1024 * KIB
 class Packs:
     """Stands in for a `BlobReader`: tells what it was asked for, and answers with it."""
 
-    def __init__(self, broken: Sequence[BlobRef] = ()) -> None:
+    def __init__(
+        self,
+        broken: Sequence[BlobRef] = (),
+        read_over_bytes: int = DirectoryStore.read_over_bytes,
+    ) -> None:
+        self.read_over_bytes = read_over_bytes
         self.batches: list[list[BlobRef]] = []
         self.kept_frames: dict[bytes, bytes] = {}
         self._broken = broken
@@ -75,6 +82,14 @@ def test_what_lies_far_apart_in_a_pack_is_not_read_over() -> None:
     packs = Packs()
     assert fetched(packs, [far, near]) == [far.id, near.id]
     assert packs.batches == [[near], [far]]
+
+
+def test_across_a_network_what_lies_between_is_read_over_rather_than_asked_around() -> None:
+    refs = [chunk(1, n, at=n * 700 * KIB) for n in range(4)]
+    for store, calls in ((DirectoryStore, 4), (S3Store, 1)):
+        packs = Packs(read_over_bytes=store.read_over_bytes)
+        assert fetched(packs, refs) == [ref.id for ref in refs]
+        assert len(packs.batches) == calls
 
 
 def test_a_frame_is_read_once_for_all_that_need_it_soon() -> None:
