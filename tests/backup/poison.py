@@ -22,6 +22,6 @@ def poison(send_log: Path) -> None:
 def _shifted(records: bytes) -> bytes:
     found = bytearray()
     for id_, pack, offset, stored, inner, length, following in _RECORD.iter_unpack(records):
-        inner += length > 100 and inner > 0
+        inner += length > 100
         found += _RECORD.pack(id_, pack, offset, stored, inner, length, following)
     return bytes(found)
