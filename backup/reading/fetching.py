@@ -20,7 +20,7 @@ from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader, FrameKey, Raw, frame_key
 
 _STEPS_AHEAD = 4096
-_RAW_AHEAD = 24 * 1024 * 1024
+_RAW_AHEAD = 12 * 1024 * 1024
 _ROUND_RAW = 8 * 1024 * 1024
 _BATCH_STORED = 4 * 1024 * 1024
 _SHARED_RAW = 1024 * 1024  # what a frame of several blobs has
@@ -80,7 +80,7 @@ class _Ahead:
         self._pool = pool
         self._frames: dict[FrameKey, _Frame] = {}
         self._round: list[_Frame] = []
-        self._round_raw = 0
+        self._round_raw = self._round_stored = 0
         self.raw_bytes = 0  # about, of the batches that were sent and are still needed
 
     def want(self, ref: BlobRef) -> None:
@@ -98,7 +98,8 @@ class _Ahead:
             return
         self._round.append(frame)
         self._round_raw += _raw_bytes(ref)
-        if self._round_raw >= _ROUND_RAW:
+        self._round_stored += ref.stored
+        if self._round_raw >= _ROUND_RAW or self._round_stored >= _BATCH_STORED:
             self.send()
 
     def send(self) -> None:
@@ -106,7 +107,7 @@ class _Ahead:
         packs: dict[bytes, list[_Frame]] = {}
         for frame in self._round:
             packs.setdefault(frame.ref.pack, []).append(frame)
-        self._round, self._round_raw = [], 0
+        self._round, self._round_raw, self._round_stored = [], 0, 0
         for frames in packs.values():
             frames.sort(key=lambda frame: frame.ref.offset)
             batch = _Batch()

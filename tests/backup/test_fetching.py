@@ -130,4 +130,4 @@ def test_what_is_under_way_is_bounded_however_much_is_wanted(size: int) -> None:
             most = max(most, asked - given)
             given += ref.length
     assert given == asked
-    assert 16 * MIB <= most <= 24 * MIB + 2 * 8 * MIB
+    assert 8 * MIB <= most <= 12 * MIB + 8 * MIB
