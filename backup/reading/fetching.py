@@ -24,7 +24,7 @@ _RAW_AHEAD = 12 * 1024 * 1024
 _ROUND_RAW = 8 * 1024 * 1024
 _BATCH_STORED = 4 * 1024 * 1024
 _SHARED_RAW = 1024 * 1024  # what a frame of several blobs has
-_SMALL_BYTES = 16 * 1024  # a blob below this is never alone in its frame
+_SMALL_BYTES = 16 * 1024  # a blob below this hardly ever has a frame of its own
 _USUAL_RATIO = 3  # of the raw to the stored size
 
 T = TypeVar("T")
@@ -51,12 +51,12 @@ class _Batch:
             and ref.offset + ref.stored - first.offset <= _BATCH_STORED
         )
 
-    def add(self, ref: BlobRef) -> int:
-        """Take a frame and give its number in the batch."""
-        self.refs.append(ref)
+    def add(self, frame: "_Frame") -> None:
+        """Take a frame, which is read with this batch."""
+        frame.batch, frame.number = self, len(self.refs)
+        self.refs.append(frame.ref)
         self.frames_needed += 1
-        self.raw_bytes += _raw_bytes(ref)
-        return len(self.refs) - 1
+        self.raw_bytes += frame.raw_bytes
 
 
 _UNSENT = _Batch()
@@ -67,6 +67,7 @@ class _Frame:
     """A frame that waiting steps need, and how many of them."""
 
     ref: BlobRef
+    raw_bytes: int  # about
     users: int = 1
     batch: _Batch = _UNSENT
     number: int = 0  # in the batch
@@ -90,14 +91,14 @@ class _Ahead:
         if known is not None:
             known.users += 1
             return
-        frame = self._frames[key] = _Frame(ref=ref)
+        frame = self._frames[key] = _Frame(ref=ref, raw_bytes=_raw_bytes(ref))
         kept = self._reader.kept(ref)
         if kept is not None:
             frame.batch = _Batch(frames=[kept], frames_needed=1, raw_bytes=len(kept))
             self.raw_bytes += len(kept)
             return
         self._round.append(frame)
-        self._round_raw += _raw_bytes(ref)
+        self._round_raw += frame.raw_bytes
         self._round_stored += ref.stored
         if self._round_raw >= _ROUND_RAW or self._round_stored >= _BATCH_STORED:
             self.send()
@@ -115,7 +116,7 @@ class _Ahead:
                 if not batch.takes(frame.ref, self._reader.read_over_bytes):
                     self._submit(batch)
                     batch = _Batch()
-                frame.batch, frame.number = batch, batch.add(frame.ref)
+                batch.add(frame)
             self._submit(batch)
 
     def _submit(self, batch: _Batch) -> None:

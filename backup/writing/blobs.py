@@ -56,7 +56,6 @@ class BlobSink:
         self._bundle_level = _BUNDLE_LEVEL  # or the least of what is in it
         self._bundled: list[PendingBlob] = []
         self._alone: list[Stretch] = []  # each for a frame of its own; compressed together
-        self._alone_frames: list[Frame] = []
         self._alone_bytes = 0
         self._pending: dict[str, PendingBlob] = {}
         self._under_way: dict[Frame, list[PendingBlob]] = {}  # of frames that have no place yet
@@ -161,8 +160,7 @@ class BlobSink:
             blob = PendingBlob(Frame(), 0, len(data), blob_id)
             self._pending[blob_id] = blob
             self._under_way[blob.frame] = [blob]
-            self._alone.append((data, packing.level))
-            self._alone_frames.append(blob.frame)
+            self._alone.append((blob.frame, data, packing.level))
             self._alone_bytes += len(data)
             if self._alone_bytes >= BUNDLE_BYTES:
                 self._send_alone()
@@ -182,14 +180,14 @@ class BlobSink:
             raw, blobs, level = b"".join(self._bundle), self._bundled, self._bundle_level
             self._bundle, self._bundled = [], []
             self._bundle_frame, self._bundle_bytes, self._bundle_level = Frame(), 0, _BUNDLE_LEVEL
-            self._under_way[blobs[0].frame] = blobs
-            self._tape.append([(raw, level)], [blobs[0].frame])
+            frame = blobs[0].frame
+            self._under_way[frame] = blobs
+            self._tape.append([(frame, raw, level)])
 
     def _send_alone(self) -> None:
         if self._alone:
-            stretches, frames = self._alone, self._alone_frames
-            self._alone, self._alone_frames, self._alone_bytes = [], [], 0
-            self._tape.append(stretches, frames)
+            stretches, self._alone, self._alone_bytes = self._alone, [], 0
+            self._tape.append(stretches)
 
     def _laid(self, frame: Frame) -> None:
         blobs = self._under_way[frame]

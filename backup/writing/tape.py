@@ -27,7 +27,8 @@ from backup.writing.places import UNPLACED, Frame
 _TASKS_UNDER_WAY = 6
 _PACKS_UNDER_WAY = 3  # one is sealed while others are written and synced
 
-Stretch = tuple[bytes | memoryview, int]  # at most 8 MiB, and zstd's level for it
+# Where its frame comes to lie, the stretch itself, of at most 8 MiB, and zstd's level for it.
+Stretch = tuple[Frame, bytes | memoryview, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,8 +94,9 @@ class Tape:
         self._number = UNPLACED
         self.acknowledged = 0  # every pack of this tape up to this number is in the store
 
-    def append(self, stretches: Sequence[Stretch], frames: list[Frame]) -> None:
+    def append(self, stretches: Sequence[Stretch]) -> None:
         """Take stretches, which one task compresses; each frame gets its place later."""
+        frames = [frame for frame, _, _ in stretches]  # the rest is let go of when it is compressed
         self._tasks.append((frames, self._outlet.pool.submit(_to_frames, stretches)))
         self._lay_frames(_TASKS_UNDER_WAY)
         # What the store has is noted while there is more to come: at the end others wait for it.
@@ -199,4 +201,4 @@ class Tape:
 
 
 def _to_frames(stretches: Sequence[Stretch]) -> list[tuple[bytes, bytes | memoryview]]:
-    return [to_frame(raw, level) for raw, level in stretches]
+    return [to_frame(raw, level) for _, raw, level in stretches]

@@ -27,7 +27,7 @@ from standfast.continuity.services import recovery_order
 from standfast.counted import counted
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
-from standfast.operations.local_sources import own_files, source_of
+from standfast.operations.local_sources import below, own_files, source_of
 from standfast.operations.repository import open_vault
 from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok, warn
 from standfast.outside.live import read_signing_key
@@ -184,25 +184,20 @@ def _own_files_in(one: BackupSetConfig, config: Config) -> Iterator[Check]:
         if not isinstance(source, FilesSourceConfig):
             continue
         exclusion = Exclusion([*one.exclude, *source.exclude])
-        below = _below(source.path, path)
-        if below is not None and not _is_left_out(exclusion, below, is_folder=path.is_dir()):
+        inner = below(source.path, path)
+        if inner is not None and not _is_left_out(exclusion, inner, is_folder=path.is_dir()):
             yield warn(
                 "backup sets",
                 f"{source.name}: {path} lies in it: whoever is erased here could be read again "
                 "with the keys in a backup",
-                f'exclude = ["/{below}*"] for that source',
+                f'exclude = ["/{inner}*"] for that source',
             )
 
 
-def _below(folder: Path, path: Path) -> Path | None:
-    folder, path = folder.resolve(), path.resolve()
-    return path.relative_to(folder) if path.is_relative_to(folder) else None
-
-
-def _is_left_out(exclusion: Exclusion, below: Path, *, is_folder: bool) -> bool:
+def _is_left_out(exclusion: Exclusion, inner: Path, *, is_folder: bool) -> bool:
     """Whether patterns leave out a path of a source, or a folder above it."""
     here = is_folder
-    for path in (below, *below.parents[:-1]):
+    for path in (inner, *inner.parents[:-1]):
         as_folder, as_other = exclusion.covers(os.fsencode(path), os.fsencode(path.name))
         if as_folder if here else as_other:
             return True

@@ -78,8 +78,14 @@ def files_source(
 
 def _patterns_of(send_log: Path | None, root: Path) -> list[str]:
     """Leave out the send-log below a source's root, with the files that stand beside it."""
-    root = root.resolve()
-    if send_log is None or root not in (path := send_log.resolve()).parents:
+    path = None if send_log is None else below(root, send_log)
+    if path is None or not path.parts:  # beside the source, or the source itself
         return []
-    below = re.sub(r"([\\*?\[])", r"\\\1", str(path.relative_to(root)))
-    return [f"/{below}*"]
+    plain = re.sub(r"([\\*?\[])", r"\\\1", str(path))
+    return [f"/{plain}*"]
+
+
+def below(folder: Path, path: Path) -> Path | None:
+    """Give a path as it is called from a folder that it lies in; None when it does not."""
+    folder, path = folder.resolve(), path.resolve()
+    return path.relative_to(folder) if path.is_relative_to(folder) else None

@@ -23,9 +23,8 @@ class Outcome:
     standing: Standing
     troubles: tuple[str, ...] = ()  # what stopped a lane: a rule, or a fault
     trouble_status: ExitStatus = ExitStatus.REFUSED  # the gravest of them, when there are any
-    undo_came_to: StepState | None = (
-        None  # PARTIAL or FAILED: the one just asked for kept some, all
-    )
+    # PARTIAL or FAILED: the undo just asked for kept some accounts as they were, or all.
+    undo_came_to: StepState | None = None
 
     @property
     def unfinished(self) -> tuple[str, ...]:

@@ -39,10 +39,10 @@ def test_what_the_store_has_is_noted_while_there_is_more_to_come(site: Site) -> 
         tape = Tape(outlet, count(1).__next__, lambda frame: None, noted.append)
         # The last six wait for more to come; those before them fill a pack and begin another.
         for number in range(12):
-            tape.append([(noise(4 * MIB, number), 1)], [Frame()])
+            tape.append([(Frame(), noise(4 * MIB, number), 1)])
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not noted and time.monotonic() < deadline:
-            tape.append([(b"more", 1)], [Frame()])
+            tape.append([(Frame(), b"more", 1)])
             time.sleep(0.01)
         assert noted
         tape.flush()
