@@ -194,12 +194,12 @@ def with_metadata(text: str, changes: dict[str, object]) -> str:
     return to_json(kept).decode()[1:]
 
 
-def entry_to_text(metadata: str, blobs: Iterable[str], lists: Sequence[str] = ()) -> str:
-    """Encode an entry: its metadata, and its references as `refs_to_texts` gave them."""
+def entry_to_text(metadata: str, blobs: str, lists: str = "") -> str:
+    """Encode an entry: its metadata, and its references, with commas between their texts."""
     if lists:
         # A quotation mark within a text is escaped, so this stands nowhere else.
-        metadata = metadata.replace(_NO_LISTS, f'"lists":[{",".join(lists)}]')
-    return f"{_BLOBS}[{','.join(blobs)}],{metadata}"
+        metadata = metadata.replace(_NO_LISTS, f'"lists":[{lists}]')
+    return f"{_BLOBS}[{blobs}],{metadata}"
 
 
 def entry_of_text(entry: str) -> tuple[list[Any], str]:

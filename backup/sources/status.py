@@ -7,7 +7,6 @@ import stat
 from array import array
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import chain
 from operator import attrgetter
 
 from backup.format.canonical import to_path_text
@@ -36,7 +35,7 @@ def vectors_to_bytes(vectors: Sequence[Vector]) -> bytes:
 
     `OverflowError`: a number of 64 bits, as an inode's or a time's in a far century may be.
     """
-    return array("q", chain.from_iterable(zip(*vectors, strict=True))).tobytes()
+    return b"".join([array("q", column).tobytes() for column in zip(*vectors, strict=True)])
 
 
 def vectors_from_bytes(data: bytes, width: int) -> list[Vector]:

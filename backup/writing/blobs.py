@@ -11,7 +11,8 @@
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
 from blake3 import blake3
 
@@ -45,7 +46,7 @@ class BlobSink:
         on_stored: Callable[[Stored], None],
     ) -> None:
         self._log = log
-        self._id_key = id_key
+        self._hasher = blake3(key=id_key)  # used again: a new one costs as much as 400 bytes
         self._set_name = set_name
         self._on_stored = on_stored
         self._tape = Tape(outlet, log.number_pack, self._laid, self._acknowledged)
@@ -71,20 +72,28 @@ class BlobSink:
 
     def add(self, data: bytes | memoryview) -> Ref:
         """Store a blob of at most 8 MiB, unless it is stored already."""
-        return self.add_all([data])[0]
+        blob_id = self.id_of(data)
+        return self._known(blob_id) or self._add_new(data, blob_id, self._packing)
 
-    def add_all(self, blobs: Sequence[bytes | memoryview]) -> list[Ref]:
-        """Store blobs that follow each other, as `add` stores one."""
-        key, pending, find, packing = self._id_key, self._pending, self._find, self._packing
-        ids = [blake3(data, key=key).hexdigest() for data in blobs]
+    def add_small(self, data: bytes, sizes: Sequence[int]) -> list[Ref]:
+        """Store small blobs that lie one behind the other, as `add` stores one."""
+        view = memoryview(data)
+        ends = list(accumulate(sizes))
+        ids = [self.id_of(view[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+        new = set(ids)
+        known = new & self._pending.keys() or any(map(self._find, self._log.may_have(new)))
+        if not known and len(new) == len(ids):
+            return [*self._add_new_together(data, sizes, ids)]
         return [
-            pending.get(blob_id) or find(blob_id) or self._add_new(data, blob_id, packing)
-            for data, blob_id in zip(blobs, ids, strict=True)
+            self._known(blob_id) or self._add_new(data[end - size : end], blob_id, self._packing)
+            for size, end, blob_id in zip(sizes, ends, ids, strict=True)
         ]
 
     def id_of(self, data: bytes | memoryview) -> str:
         """The id that a blob has."""
-        return blake3(data, key=self._id_key).hexdigest()
+        hasher = self._hasher
+        hasher.reset()
+        return hasher.update(data).digest().hex()
 
     def window(self, size: int) -> memoryview:
         """Memory of so many bytes to read into; what is not stored by the next call is lost."""
@@ -104,8 +113,8 @@ class BlobSink:
         for end in ends:
             part = window[begin:end]
             begin = end
-            blob_id = blake3(part, key=self._id_key).hexdigest()
-            known = self._pending.get(blob_id) or self._find(blob_id)
+            blob_id = self.id_of(part)
+            known = self._known(blob_id)
             if known is None and is_dense is None:
                 is_dense = self._is_dense = not compresses(window)
                 if not is_dense and self._is_in_pack:
@@ -148,6 +157,9 @@ class BlobSink:
         """Whether the store has every pack that this sink began, up to this number."""
         return number <= self._tape.acknowledged
 
+    def _known(self, blob_id: str) -> Ref | None:
+        return self._pending.get(blob_id) or self._find(blob_id)
+
     def _find(self, blob_id: str) -> Place | None:
         self._finds += 1
         if self._finds == _MANY_FINDS:
@@ -174,6 +186,24 @@ class BlobSink:
         if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
             self._close_bundle()
         return blob
+
+    def _add_new_together(
+        self, data: bytes, sizes: Sequence[int], ids: Sequence[str]
+    ) -> Iterator[Ref]:
+        """Add what is new and comes once: a bundle takes a piece of it, instead of one a blob."""
+        pending, begin, end = self._pending, 0, 0
+        for size, blob_id in zip(sizes, ids, strict=True):
+            blob = PendingBlob(self._bundle_frame, self._bundle_bytes, size, blob_id)
+            pending[blob_id] = blob
+            self._bundled.append(blob)
+            self._bundle_bytes += size
+            end += size
+            if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
+                self._bundle.append(data[begin:end])
+                self._close_bundle()
+                begin = end
+            yield blob
+        self._bundle.append(data[begin:])
 
     def _close_bundle(self) -> None:
         if self._bundled:

@@ -9,12 +9,17 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 import zstandard
 
 from backup.format.manifest import entry_of_text
 from backup.sources.status import vectors_from_bytes, vectors_to_bytes
 from backup.writing.places import NO_PACK, Outline, Place, Ref, Row, Vector
+
+_PACKS = attrgetter("pack", "next")
+_LENGTH = attrgetter("length")
 
 
 def rows_to_bytes(
@@ -118,19 +123,21 @@ def _paths_from_text(text: str) -> list[bytes]:
 def bytes_by_pack(places: Iterable[Place]) -> Counter[int]:
     """How much lies where; a blob that lies in two packs counts in both."""
     found: Counter[int] = Counter()
-    for pack, _, _, _, length, _, following in places:
+    for (pack, following), together in groupby(places, _PACKS):
+        length = sum(map(_LENGTH, together))
         found[pack] += length
         if following != NO_PACK:
             found[following] += length
     return found
 
 
-def uses_of(rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """What settled rows use of each pack, what two of them share counted once."""
-    refs = {ref.id: ref for row in rows for ref in row.blobs}
-    with_lists = [row for row in rows if row.lists]
-    refs.update((ref.id, ref) for row in with_lists for ref in row.lists)
-    uses = bytes_by_pack(ref for ref in refs.values() if isinstance(ref, Place))
-    for row in with_lists:
-        uses.update(row.list_packs)
+def uses_of(places: Iterable[Place], rows: Iterable[Row]) -> list[tuple[int, int]]:
+    """What settled rows use of each pack, what two of them share counted once.
+
+    `places` are those of their blobs and lists.
+    """
+    uses = bytes_by_pack({place.id: place for place in places}.values())
+    for row in rows:
+        if row.lists:
+            uses.update(row.list_packs)
     return list(uses.items())

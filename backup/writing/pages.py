@@ -11,7 +11,7 @@
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from backup.format.canonical import to_path_text
@@ -222,15 +222,14 @@ class ManifestBuilder:
         places = []
         for row in rows:
             row.blobs[:] = blobs = [ref.place for ref in row.blobs]
-            row.lists[:] = lists = [ref.place for ref in row.lists]
             places += blobs
-            places += lists
+            if row.lists:
+                row.lists[:] = lists = [ref.place for ref in row.lists]
+                places += lists
         table = _PackTable()
         texts = iter(refs_to_texts(places, table))
         entries = [
-            entry_to_text(
-                row.text, islice(texts, len(row.blobs)), list(islice(texts, len(row.lists)))
-            )
+            entry_to_text(row.text, _some(texts, len(row.blobs)), _some(texts, len(row.lists)))
             for row in rows
         ]
         # By the log, not by what is pending here: another name of a file comes with its places.
@@ -240,7 +239,7 @@ class ManifestBuilder:
         packs.update(*(row.list_packs for row in rows if row.lists))
         outline = None if page.is_open else outline_to_bytes(rows, packs)
         content = rows_to_bytes(rows, entries, table.numbers, has_outline=outline is not None)
-        text = PageText(content=content, outline=outline, uses=uses_of(rows))
+        text = PageText(content=content, outline=outline, uses=uses_of(places, rows))
         return _Written(entries=entries, table=table, text=text, packs=packs, last_pack=last_pack)
 
     def _store_leaf(self, page: _Page, written: _Written) -> None:
@@ -323,6 +322,13 @@ class _PackTable(dict[int, int]):
             (self[pack], offset, stored, inner, length, id_, self[following])
             for pack, offset, stored, inner, length, id_, following in places
         ]
+
+
+def _some(texts: Iterator[str], count: int) -> str:
+    """The next so many texts with commas between them: nearly always one, or none."""
+    if count == 1:
+        return next(texts)
+    return ",".join(islice(texts, count)) if count else ""
 
 
 def _groups(pages: list[_Page]) -> Iterable[list[_Page]]:

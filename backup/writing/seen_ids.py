@@ -4,7 +4,8 @@
   Of a million, one in seventy that was not seen looks as if it had been.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 _FEW = 100_000  # 17 MB
 _BYTES = 1 << 23
@@ -23,16 +24,19 @@ class SeenIds:
         if self._bits is not None:
             _mark(self._bits, ids)
             return
-        for blob_id in ids:
-            self._few.add(blob_id)
-            if len(self._few) > _FEW:
-                break
-        else:
-            return
-        self._bits = bytearray(_BYTES)
-        _mark(self._bits, self._few)
-        self._few = set()
-        _mark(self._bits, ids)
+        ids = iter(ids)
+        self._few.update(islice(ids, _FEW + 1 - len(self._few)))
+        if len(self._few) > _FEW:
+            self._bits = bytearray(_BYTES)
+            _mark(self._bits, self._few)
+            self._few = set()
+            self.update(ids)
+
+    def may_have(self, ids: Collection[str]) -> Collection[str]:
+        """Those that may have been seen."""
+        if self._bits is None:
+            return self._few.intersection(ids)
+        return [blob_id for blob_id in ids if blob_id in self]
 
     def __contains__(self, blob_id: str) -> bool:
         if self._bits is None:

@@ -16,7 +16,7 @@ import heapq
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +80,10 @@ class SendLog(LogDatabase):
             return None
         return place_index.find(self._database, blob_id, self._is_built_on)
 
+    def may_have(self, ids: Collection[str]) -> Collection[str]:
+        """Those of some blobs that `find` has to be asked about."""
+        return ids if self._ids is None else self._ids.may_have(ids)
+
     def look_up_in_memory(self) -> None:
         """Have in memory which blobs there are, if they are not too many: for who asks often."""
         if self._ids is None and place_index.count(self._database) <= _MOST_IDS:
@@ -117,7 +121,7 @@ class SendLog(LogDatabase):
                 ((length, pack) for pack, length in held.items()),
             )
         if self._ids is not None:
-            self._ids.update(b.id for b in blobs)
+            self._ids.update([b.id for b in blobs])
         self._packs[number] = PackRow(
             number=number,
             name=name,

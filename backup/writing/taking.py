@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import field, replace
 from datetime import datetime
-from itertools import accumulate
 from operator import itemgetter
 from stat import S_IFDIR, S_IFREG, S_ISDIR
 from typing import TYPE_CHECKING, Protocol
@@ -159,8 +158,7 @@ class Taker:
     def _take_batch(self, batch: "Batch") -> None:
         add, data = self._builder.add, batch.data
         sizes = [size for _, _, size, _ in batch.rows if size]
-        bounds = zip(accumulate(sizes), sizes, strict=True)
-        refs = iter(self._sink.add_all([data[end - size : end] for end, size in bounds]))
+        refs = iter(self._sink.add_small(data, sizes))
         for path, text, size, vector in batch.rows:
             add(Row(path, text, size, vector, [next(refs)] if size else []))
         counts = self.counts

@@ -279,7 +279,7 @@ def test_an_entry_that_is_written_as_text_is_canonical(
         path=path, kind="file", mode=0o644, uid=0, gid=0, user="root", group=group,
         modified_ns=modified_ns, size=10, rare=rare if holes else None,
     )  # fmt: skip
-    texts = refs_to_texts(lists, {0: 0, -1: -1})
+    texts = ",".join(refs_to_texts(lists, {0: 0, -1: -1}))
     whole = json.loads(entry_to_text(text, texts, texts))
     assert entry_to_text(text, texts, texts).encode() == to_json(whole)
     assert whole["blobs"] == whole["lists"] == [list(ref) for ref in lists]

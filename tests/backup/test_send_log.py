@@ -41,13 +41,13 @@ def page(rows: list[Row], *, has_outline: bool = False) -> PageText:
     packs = sorted({ref.place.pack for row in rows for ref in row.blobs})
     index = {-1: -1, **{number: at for at, number in enumerate(packs)}}
     entries = [
-        entry_to_text(one.text, refs_to_texts([ref.place for ref in one.blobs], index))
+        entry_to_text(one.text, ",".join(refs_to_texts([ref.place for ref in one.blobs], index)))
         for one in rows
     ]
     return PageText(
         content=rows_to_bytes(rows, entries, packs, has_outline=has_outline),
         outline=outline_to_bytes(rows, []) if has_outline else None,
-        uses=uses_of(rows),
+        uses=uses_of([ref.place for row in rows for ref in row.blobs], rows),
     )
 
 

@@ -1,14 +1,12 @@
 """Very many very small files: what waits for its pack is bounded by number, not by bytes alone."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from backup.verify import verify
 from backup.writing import blobs, seen_ids
 from backup.writing.blobs import BlobSink
-from backup.writing.places import PendingBlob
 from backup.writing.seen_ids import SeenIds
 from tests.backup.site import Site
 from tests.backup.trees import describe
@@ -36,15 +34,14 @@ def test_what_waits_for_its_pack_does_not_grow_with_the_files(
         (tmp_path / "before/note").write_text("what there was")
         site.back_up(tmp_path / "before")
     waiting = 0
-    add_new = BlobSink._add_new
+    close_bundle = BlobSink._close_bundle
 
-    def counted(sink: BlobSink, data: bytes | memoryview, *more: Any) -> PendingBlob:
+    def counted(sink: BlobSink) -> None:
         nonlocal waiting
-        blob = add_new(sink, data, *more)
         waiting = max(waiting, len(sink._pending))
-        return blob
+        close_bundle(sink)
 
-    monkeypatch.setattr(BlobSink, "_add_new", counted)
+    monkeypatch.setattr(BlobSink, "_close_bundle", counted)
     assert site.back_up(tiny).complete
     assert 64 <= waiting <= 300
     assert len(list(site.vault.list("w/desk-1/p/"))) > FILES // 100
@@ -65,5 +62,24 @@ def test_more_ids_than_are_kept_as_they_are_are_known_all_the_same(
     for begin in range(0, 2000, 50):
         seen.update(iter(ids[begin : begin + 50]))
         assert all(one in seen for one in ids[: begin + 50])
+        assert set(seen.may_have(ids[begin:])) >= set(ids[begin : begin + 50])
     assert not seen._few
     assert sum(one in seen for one in ids[2000:]) < 20
+    assert len(seen.may_have(ids[2000:])) < 20
+
+
+def test_small_files_with_one_content_are_stored_once_at_a_first_backup(
+    site: Site, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(3000):  # alike within a batch, from batch to batch, and from pack to pack
+        kind = number % 7
+        text = f"signature {kind}" * 40 if kind < 3 else f"ticket {number}" * 40
+        (source / f"{number:04}").write_text(text)
+    result = site.back_up(source)
+    alike = sum(len(f"signature {kind}") * 40 for kind in range(3))
+    others = sum(len(f"ticket {number}") * 40 for number in range(3000) if number % 7 >= 3)
+    assert result.bytes_changed == alike + others
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
