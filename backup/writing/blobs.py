@@ -16,7 +16,7 @@ from itertools import accumulate
 
 from blake3 import blake3
 
-from backup.format.frame import WORTHWHILE, compresses
+from backup.format.frame import WORTHWHILE, Effort, compresses
 from backup.read_buffers import Buffers
 from backup.writing.chunks import AS_USUAL, WINDOW_BYTES, Packing
 from backup.writing.places import UNPLACED, Frame, PendingBlob, Place, Ref, place_blobs
@@ -24,9 +24,7 @@ from backup.writing.send_log import SendLog
 from backup.writing.tape import Outlet, Stored, Stretch, Tape
 
 BUNDLE_BYTES = 1024 * 1024
-_BUNDLE_LEVEL = 2  # of zstd: a fifth less work than at 3, and of small files a hundredth larger
-# What repeats in a page is as long as an entry: at level 1 half the work of 3, and smaller.
-_PAGES = Packing(level=1, shares_below_bytes=0)
+_PAGES = Packing(effort=Effort.PAGE, shares_below_bytes=0)
 _MOST_IN_BUNDLE = 2048
 _MOST_IN_PACK = 32_768
 _MANY_FINDS = 256  # a night of few changes does without all ids in memory
@@ -54,7 +52,7 @@ class BlobSink:
         self._bundle: list[bytes | memoryview] = []
         self._bundle_bytes = 0
         self._bundle_frame = Frame()
-        self._bundle_level = _BUNDLE_LEVEL  # or the least of what is in it
+        self._bundle_effort = Effort.SMALL  # or the least of what is in it
         self._bundled: list[PendingBlob] = []
         self._alone: list[Stretch] = []  # each for a frame of its own; compressed together
         self._alone_bytes = 0
@@ -172,7 +170,7 @@ class BlobSink:
             blob = PendingBlob(Frame(), 0, len(data), blob_id)
             self._pending[blob_id] = blob
             self._under_way[blob.frame] = [blob]
-            self._alone.append((blob.frame, data, packing.level))
+            self._alone.append((blob.frame, data, packing.effort))
             self._alone_bytes += len(data)
             if self._alone_bytes >= BUNDLE_BYTES:
                 self._send_alone()
@@ -182,7 +180,7 @@ class BlobSink:
         self._bundled.append(blob)
         self._bundle.append(data)
         self._bundle_bytes += len(data)
-        self._bundle_level = min(self._bundle_level, packing.level)
+        self._bundle_effort = min(self._bundle_effort, packing.effort)
         if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
             self._close_bundle()
         return blob
@@ -207,12 +205,12 @@ class BlobSink:
 
     def _close_bundle(self) -> None:
         if self._bundled:
-            raw, blobs, level = b"".join(self._bundle), self._bundled, self._bundle_level
+            raw, blobs, effort = b"".join(self._bundle), self._bundled, self._bundle_effort
             self._bundle, self._bundled = [], []
-            self._bundle_frame, self._bundle_bytes, self._bundle_level = Frame(), 0, _BUNDLE_LEVEL
+            self._bundle_frame, self._bundle_bytes, self._bundle_effort = Frame(), 0, Effort.SMALL
             frame = blobs[0].frame
             self._under_way[frame] = blobs
-            self._tape.append([(frame, raw, level)])
+            self._tape.append([(frame, raw, effort)])
 
     def _send_alone(self) -> None:
         if self._alone:

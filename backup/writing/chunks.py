@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from backup.format.frame import LEVEL
+from backup.format.frame import Effort
 from backup.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -64,13 +64,12 @@ def chunk_bytes_for(name: bytes) -> int:
 class Packing:
     """How blobs that compress are packed."""
 
-    level: int  # of zstd
+    effort: Effort
     shares_below_bytes: int  # a smaller blob shares its frame with its neighbours
 
 
-AS_USUAL = Packing(level=LEVEL, shares_below_bytes=256 * 1024)
-# A dump is read anew every night, so it is compressed fast.
-_EDITED = Packing(level=1, shares_below_bytes=EDITED_CHUNK_BYTES // _LEAST_SHARE)
+AS_USUAL = Packing(effort=Effort.USUAL, shares_below_bytes=256 * 1024)
+_EDITED = Packing(effort=Effort.DUMP, shares_below_bytes=EDITED_CHUNK_BYTES // _LEAST_SHARE)
 
 
 def packing_for(average: int) -> Packing:

@@ -14,6 +14,7 @@ from operator import attrgetter
 
 import zstandard
 
+from backup.format.frame import Effort, compressed
 from backup.format.manifest import entry_of_text
 from backup.sources.status import vectors_from_bytes, vectors_to_bytes
 from backup.writing.places import NO_PACK, Outline, Place, Ref, Row, Vector
@@ -40,7 +41,7 @@ def rows_to_bytes(
         value["vectors"] = [row.vector for row in rows]
     # JSON has no newline in it, so the entries stand behind it as they are.
     lines = [json.dumps(value, separators=(",", ":")), *entries]
-    return zstandard.ZstdCompressor(level=1).compress("\n".join(lines).encode())
+    return compressed("\n".join(lines).encode(), Effort.PAGE)
 
 
 def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
@@ -91,7 +92,7 @@ def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
         numbers = json.dumps(columns, separators=(",", ":")).encode()
         value["is_json"] = True
     head = json.dumps(value, separators=(",", ":")).encode()
-    return zstandard.ZstdCompressor(level=1).compress(head + b"\n" + numbers)
+    return compressed(head + b"\n" + numbers, Effort.PAGE)
 
 
 def outline_from_bytes(data: bytes, leaf: str) -> Outline:

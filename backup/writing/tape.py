@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from backup.errors import AlreadyThere
-from backup.format.frame import AS_IS, to_frame
+from backup.format.frame import AS_IS, Effort, to_frame
 from backup.format.layout import pack_name
 from backup.format.pack import CAPACITY, Destination, padded_size, seal_pack
 from backup.lazy_dataclass import dataclass
@@ -27,8 +27,8 @@ from backup.writing.places import UNPLACED, Frame
 _TASKS_UNDER_WAY = 6
 _PACKS_UNDER_WAY = 3  # one is sealed while others are written and synced
 
-# Where its frame comes to lie, the stretch itself, of at most 8 MiB, and zstd's level for it.
-Stretch = tuple[Frame, bytes | memoryview, int]
+# Where its frame comes to lie, the stretch itself, of at most 8 MiB, and how hard to compress it.
+Stretch = tuple[Frame, bytes | memoryview, Effort]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,4 +201,4 @@ class Tape:
 
 
 def _to_frames(stretches: Sequence[Stretch]) -> list[tuple[bytes, bytes | memoryview]]:
-    return [to_frame(raw, level) for _, raw, level in stretches]
+    return [to_frame(raw, effort) for _, raw, effort in stretches]
