@@ -64,6 +64,8 @@ def to_path_text(path: bytes) -> str:
     What is not UTF-8, control characters and the percent sign become %XX, in upper case.
     """
     text = path.decode("utf-8", "surrogateescape")
+    if text.isascii() and text.isprintable() and "%" not in text:
+        return text  # most are
     return _UNPRINTABLE.sub(_percent, text) if _UNPRINTABLE.search(text) else text
 
 

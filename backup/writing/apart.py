@@ -149,15 +149,17 @@ class _Rows:
 
     def add(self, row: ReadRow, data: bytes, kind: Kind) -> None:
         """Gather a path that needs nothing more."""
-        path, text, *_ = row
+        path, text, _, _ = row
         size = len(path) + len(data) + len(text) * (1 if text.isascii() else 4)
         if self._bytes + size > second_process.BATCH_BYTES:
             self.flush()
         self._bytes += size
         self._rows.append(row)
         self._parts.append(data)
-        self._files += kind == "file"
-        self._directories += kind == "directory"
+        if kind == "file":
+            self._files += 1
+        elif kind == "directory":
+            self._directories += 1
 
     def flush(self) -> None:
         """Send what was gathered."""

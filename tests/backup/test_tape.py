@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
+from backup.format.frame import Effort
 from backup.format.pack import Destination
 from backup.stores.memory import MemoryStore
 from backup.writing.buffers import Buffers
@@ -39,10 +40,10 @@ def test_what_the_store_has_is_noted_while_there_is_more_to_come(site: Site) -> 
         tape = Tape(outlet, count(1).__next__, lambda frame: None, noted.append)
         # The last six wait for more to come; those before them fill a pack and begin another.
         for number in range(12):
-            tape.append([(Frame(), noise(4 * MIB, number), 1)])
+            tape.append([(Frame(), noise(4 * MIB, number), Effort.DUMP)])
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not noted and time.monotonic() < deadline:
-            tape.append([(Frame(), b"more", 1)])
+            tape.append([(Frame(), b"more", Effort.DUMP)])
             time.sleep(0.01)
         assert noted
         tape.flush()
