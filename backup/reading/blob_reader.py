@@ -110,10 +110,7 @@ class BlobReader:
     def frame(self, ref: BlobRef) -> Raw:
         """The raw bytes of the frame that a blob lies in."""
         raw = self.kept(ref)
-        if raw is None:
-            raw = self._frames_in([ref])[0]
-            self._keep([(ref, raw)])
-        return raw
+        return self.unpacked(ref, self._packed_in([ref])[0]) if raw is None else raw
 
     def kept(self, ref: BlobRef) -> Raw | None:
         """The frame that a blob lies in, if it was read lately."""
@@ -124,51 +121,53 @@ class BlobReader:
                 self._frames.move_to_end(key)
             return raw
 
-    def frames(self, refs: Sequence[BlobRef]) -> list[Raw | BackupError]:
-        """Read frames that lie one behind the other in one pack; an error is given, not raised.
+    def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
+        """The raw bytes of a frame that was read; `Damaged` when it does not decompress."""
+        raw = memoryview(from_frame(packed, self._name(ref.pack)))
+        if len(raw) > ref.length:  # of what holds one blob and no more, nothing else will be asked
+            self._keep(frame_key(ref), raw)
+        return raw
 
-        What ails one does not touch the others.  Only `StoreUnavailable` is raised.
+    def packed(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
+        """Read frames that lie one behind the other in one pack, as they were packed.
+
+        An error is given, not raised: what ails one does not touch the others.  Only
+        `StoreUnavailable` is raised.
         """
         try:
-            found = self._frames_in(refs)
+            return [*self._packed_in(refs)]
         except StoreUnavailable:
             raise
         except BackupError:
-            return [self._frame_or_error(ref) for ref in refs]
-        # Of what holds one blob and no more, nothing else will be asked.
-        self._keep([one for one in zip(refs, found, strict=True) if len(one[1]) > one[0].length])
-        return [*found]
+            return [self._packed_or_error(ref) for ref in refs]
 
-    def _frame_or_error(self, ref: BlobRef) -> Raw | BackupError:
+    def _packed_or_error(self, ref: BlobRef) -> memoryview | BackupError:
         try:
-            return self._frames_in([ref])[0]
+            return self._packed_in([ref])[0]
         except StoreUnavailable:
             raise
         except BackupError as error:
             return error
 
-    def _frames_in(self, refs: Sequence[BlobRef]) -> list[Raw]:
+    def _packed_in(self, refs: Sequence[BlobRef]) -> list[memoryview]:
         begin, last = refs[0].offset, refs[-1]
         end = min(last.offset + last.stored, CAPACITY)
         pack = refs[0].pack
         plain = self._read(pack, begin, end - begin)
-        where = self._name(pack)
-        found: list[Raw] = []
+        found: list[memoryview] = []
         for ref in refs:
             at = ref.offset - begin
             data = plain[at : at + min(ref.stored, CAPACITY - ref.offset)]
             if ref.next is not None:
                 data = memoryview(bytes(data) + self._read(ref.next, 0, ref.stored - len(data)))
-            found.append(memoryview(from_frame(data, where)))
+            found.append(data)
         return found
 
-    def _keep(self, found: Sequence[tuple[BlobRef, Raw]]) -> None:
+    def _keep(self, key: FrameKey, raw: Raw) -> None:
         with self._lock:
-            for ref, raw in found:
-                key = frame_key(ref)
-                if key not in self._frames:
-                    self._frames[key] = raw
-                    self._kept_bytes += len(raw)
+            if key not in self._frames:
+                self._frames[key] = raw
+                self._kept_bytes += len(raw)
             while self._kept_bytes > _KEPT_BYTES and len(self._frames) > 1:
                 _, dropped = self._frames.popitem(last=False)
                 self._kept_bytes -= len(dropped)

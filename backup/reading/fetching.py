@@ -1,5 +1,7 @@
-"""Reading ahead: frames are fetched, decrypted and unpacked in threads while the caller works.
+"""Reading ahead: frames are fetched and decrypted in threads while the caller works.
 
+- A frame is unpacked by who asks for it, when it does: so what comes out is still near the
+  processor when its id is checked and when it is written.
 - Results come in the caller's order, each blob checked against its id.
 - What the next steps need is read pack by pack, each in ranges as long as may be: a file that was
   changed night after night lies in the packs of many nights, a little here and a little there.
@@ -26,6 +28,7 @@ _BATCH_STORED = 4 * 1024 * 1024
 _SHARED_RAW = 1024 * 1024  # what a frame of several blobs has
 _SMALL_BYTES = 16 * 1024  # a blob below this hardly ever has a frame of its own
 _USUAL_RATIO = 3  # of the raw to the stored size
+_NOTHING = memoryview(b"")
 
 T = TypeVar("T")
 
@@ -37,8 +40,8 @@ class _Batch:
     refs: list[BlobRef] = field(default_factory=list)
     raw_bytes: int = 0
     frames_needed: int = 0
-    read: Future[list[Raw | BackupError]] = field(default_factory=Future)
-    frames: list[Raw | BackupError] | None = None  # once somebody waited for it
+    read: Future[list[memoryview | BackupError]] = field(default_factory=Future)
+    packed: list[memoryview | BackupError] | None = None  # once somebody waited for it
 
     def takes(self, ref: BlobRef, read_over_bytes: int) -> bool:
         """Whether the frame lies close behind the last one, and there is room."""
@@ -71,6 +74,7 @@ class _Frame:
     users: int = 1
     batch: _Batch = _UNSENT
     number: int = 0  # in the batch
+    raw: Raw | BackupError | None = None  # once somebody asked for it
 
 
 class _Ahead:
@@ -94,7 +98,8 @@ class _Ahead:
         frame = self._frames[key] = _Frame(ref=ref, raw_bytes=_raw_bytes(ref))
         kept = self._reader.kept(ref)
         if kept is not None:
-            frame.batch = _Batch(frames=[kept], frames_needed=1, raw_bytes=len(kept))
+            frame.raw = kept
+            frame.batch = _Batch(frames_needed=1, raw_bytes=len(kept))
             self.raw_bytes += len(kept)
             return
         self._round.append(frame)
@@ -127,19 +132,30 @@ class _Ahead:
         """The blob, once it is there."""
         key = frame_key(ref)
         frame = self._frames[key]
-        if frame.batch is _UNSENT:
-            self.send()
-        batch = frame.batch
-        if batch.frames is None:
-            batch.frames = batch.read.result()
-        raw = batch.frames[frame.number]
+        raw = self._unpacked(frame) if frame.raw is None else frame.raw
+        frame.raw = raw
         frame.users -= 1
         if not frame.users:
             del self._frames[key]
-            batch.frames_needed -= 1
-            if not batch.frames_needed:
-                self.raw_bytes -= batch.raw_bytes
+            frame.batch.frames_needed -= 1
+            if not frame.batch.frames_needed:
+                self.raw_bytes -= frame.batch.raw_bytes
         return self._checked(ref, raw)
+
+    def _unpacked(self, frame: _Frame) -> Raw | BackupError:
+        if frame.batch is _UNSENT:
+            self.send()
+        batch = frame.batch
+        if batch.packed is None:
+            batch.packed = batch.read.result()
+        packed = batch.packed[frame.number]
+        batch.packed[frame.number] = _NOTHING  # the buffer is free when this was the last of it
+        if isinstance(packed, BackupError):
+            return packed
+        try:
+            return self._reader.unpacked(frame.ref, packed)
+        except BackupError as error:
+            return error
 
     def _checked(self, ref: BlobRef, raw: Raw | BackupError) -> Raw | BackupError:
         try:
@@ -189,9 +205,9 @@ def _raw_bytes(ref: BlobRef) -> int:
 
 
 def _read_into(
-    read: Future[list[Raw | BackupError]], reader: BlobReader, refs: list[BlobRef]
+    read: Future[list[memoryview | BackupError]], reader: BlobReader, refs: list[BlobRef]
 ) -> None:
     try:
-        read.set_result(reader.frames(refs))
+        read.set_result(reader.packed(refs))
     except BaseException as error:
         read.set_exception(error)

@@ -1,5 +1,6 @@
 """Reading ahead: what is read together, in which order it comes, and how much of it at a time."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,20 +22,32 @@ class Packs:
 
     def __init__(
         self,
+        unread: Sequence[BlobRef] = (),
         broken: Sequence[BlobRef] = (),
         read_over_bytes: int = DirectoryStore.read_over_bytes,
     ) -> None:
         self.read_over_bytes = read_over_bytes
         self.batches: list[list[BlobRef]] = []
         self.kept_frames: dict[bytes, bytes] = {}
+        self._unread = unread
         self._broken = broken
+        self.unpackings: Counter[bytes] = Counter()
 
     def kept(self, ref: BlobRef) -> Raw | None:
         return self.kept_frames.get(ref.id)
 
-    def frames(self, refs: Sequence[BlobRef]) -> list[Raw | BackupError]:
+    def packed(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
         self.batches.append(list(refs))
-        return [Damaged("broken") if ref in self._broken else ref.id for ref in refs]
+        return [
+            Damaged("cannot be read") if ref in self._unread else memoryview(ref.id[::-1])
+            for ref in refs
+        ]
+
+    def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
+        self.unpackings[ref.id] += 1
+        if ref in self._broken:
+            raise Damaged("does not decompress")
+        return bytes(packed[::-1])
 
     def checked(self, ref: BlobRef, raw: Raw) -> Raw:
         assert raw == ref.id  # of the frame that was asked for
@@ -92,11 +105,12 @@ def test_across_a_network_what_lies_between_is_read_over_rather_than_asked_aroun
         assert len(packs.batches) == calls
 
 
-def test_a_frame_is_read_once_for_all_that_need_it_soon() -> None:
+def test_a_frame_is_read_and_unpacked_once_for_all_that_need_it_soon() -> None:
     one, other = chunk(1, 0), chunk(1, 1)
     packs = Packs()
     assert fetched(packs, [one, other, one, one]) == [one.id, other.id, one.id, one.id]
     assert packs.batches == [[one, other]]
+    assert set(packs.unpackings.values()) == {1}
 
 
 def test_what_was_kept_is_not_read_again() -> None:
@@ -108,10 +122,12 @@ def test_what_was_kept_is_not_read_again() -> None:
 
 
 def test_what_is_broken_costs_itself_and_nothing_beside_it() -> None:
-    refs = [chunk(1, n) for n in range(3)]
-    before, broken, after = fetched(Packs(broken=refs[1:2]), refs)
-    assert (before, after) == (refs[0].id, refs[2].id)
-    assert isinstance(broken, Damaged)
+    refs = [chunk(1, n) for n in range(5)]
+    packs = Packs(unread=refs[1:2], broken=refs[3:4])
+    before, unread, between, broken, after = fetched(packs, refs)
+    assert (before, between, after) == (refs[0].id, refs[2].id, refs[4].id)
+    assert "cannot be read" in str(unread)
+    assert "does not decompress" in str(broken)
 
 
 @pytest.mark.parametrize("size", [64 * KIB, 256 * KIB, 4 * MIB])
