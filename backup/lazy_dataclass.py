@@ -31,7 +31,7 @@ def _declared(
     own = {"__hash__"} if cls.__hash__ is not object.__hash__ else set()
     own |= vars(cls).keys()
     if cls.__doc__ is None:
-        cls.__doc__ = cls.__name__  # or its signature would be made, which takes longer than all
+        cls.__doc__ = cls.__name__  # or its signature would be made, which takes half of all
     without_methods = dataclasses.dataclass(
         init=False, repr=False, eq=False, kw_only=kw_only, slots=slots
     )
@@ -59,11 +59,13 @@ def _first_call(made: Any, name: str, frozen: bool) -> Any:
     def method(self: Any, *these: Any, **named: Any) -> Any:
         is_of_equality = name in ("__eq__", "__hash__")
         # A class for this alone, with the same fields and the same that comes after.
-        after = getattr(made, "__post_init__", None)
+        inner = {"__doc__": made.__doc__}
+        if hasattr(made, "__post_init__"):
+            inner["__post_init__"] = made.__post_init__
         complete = dataclasses.make_dataclass(
             made.__name__,
             [(one.name, one.type, _again(one)) for one in dataclasses.fields(made)],
-            namespace={} if after is None else {"__post_init__": after},
+            namespace=inner,
             init=name == "__init__",
             repr=name == "__repr__",
             eq=is_of_equality,
