@@ -37,7 +37,7 @@ _BLOCK_BYTES = 4096  # what the memory and the size must be multiples of
 class DirectoryStore(Store):
     """Objects as read-only files below `path`, which the first `put` makes when it is missing."""
 
-    read_over_bytes: ClassVar[int] = 64 * 1024  # less than a segment, which is decrypted whole
+    read_over_bytes: ClassVar[int] = 256 * 1024  # which takes as long as to ask once more
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
