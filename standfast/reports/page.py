@@ -65,8 +65,14 @@ def place_page(report: PlaceReport) -> str:
 
 
 def write_page(html: str, out: Path) -> Path:
-    """Write a page whole or not at all, for its owner's eyes; StandfastError says why not."""
+    """Write a page whole or not at all, for its owner's eyes; StandfastError says why not.
+
+    What is there and no file, as a pipe or /dev/stdout, is written into.
+    """
     try:
+        if out.exists() and not (out.is_file() or out.is_dir()):
+            out.write_text(html, encoding="utf-8")
+            return out
         out.parent.mkdir(parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
         try:

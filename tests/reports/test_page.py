@@ -1,5 +1,6 @@
 """Pages: safe whatever people wrote, whole in themselves, readable empty and huge."""
 
+import os
 import re
 from pathlib import Path
 
@@ -230,3 +231,16 @@ def test_a_page_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path
     with pytest.raises(StandfastError, match="cannot be written"):
         write_page("text", tmp_path / "there")
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_page_goes_into_a_pipe_that_is_there_and_does_not_take_its_place(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_page("a page", pipe)
+        assert os.read(reading, 100) == b"a page"
+    finally:
+        os.close(reading)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
