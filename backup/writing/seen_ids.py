@@ -21,16 +21,17 @@ class SeenIds:
 
     def update(self, ids: Iterable[str]) -> None:
         """Note ids."""
-        if self._bits is not None:
-            _mark(self._bits, ids)
-            return
         ids = iter(ids)
-        self._few.update(islice(ids, _FEW + 1 - len(self._few)))
-        if len(self._few) > _FEW:
-            self._bits = bytearray(_BYTES)
-            _mark(self._bits, self._few)
-            self._few = set()
-            self.update(ids)
+        while self._bits is None:
+            some = list(islice(ids, _FEW + 1 - len(self._few)))
+            if not some:
+                return
+            self._few.update(some)  # by less than so many, if some were seen before
+            if len(self._few) > _FEW:
+                self._bits = bytearray(_BYTES)
+                _mark(self._bits, self._few)
+                self._few = set()
+        _mark(self._bits, ids)
 
     def may_have(self, ids: Collection[str]) -> Collection[str]:
         """Those that may have been seen."""

@@ -68,6 +68,19 @@ def test_more_ids_than_are_kept_as_they_are_are_known_all_the_same(
     assert len(seen.may_have(ids[2000:])) < 20
 
 
+@pytest.mark.parametrize("known", [0, 90, 100])
+def test_ids_that_come_again_hide_none_that_come_after_them(
+    monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    """What a store lost and was sent again stands twice in the send-log for a while."""
+    monkeypatch.setattr(seen_ids, "_FEW", 100)
+    ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(150)]
+    seen = SeenIds()
+    seen.update(ids[:known])
+    seen.update(ids[:90] + ids[:90] + ids)
+    assert set(seen.may_have(ids)) == set(ids)
+
+
 def test_small_files_with_one_content_are_stored_once_at_a_first_backup(
     site: Site, tmp_path: Path
 ) -> None:
