@@ -9,12 +9,13 @@ Rules
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from backup.lazy_dataclass import dataclass
 from standfast.ledger.core import Core
-from standfast.ledger.tables import incident, trigger_message
+from standfast.ledger.tables import audit_event, incident, trigger_message
 from standfast.ledger.transaction import Write
+from standfast.records import Mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,16 @@ class TriggerMessage:
     source: str
     handle: str
     lacking: int = 0  # of its lists, the items that no input could be read from: nobody is in them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """That a source brought more to a live incident since it was stopped: nothing is done to it."""
+
+    incident: str
+    scenario: str
+    source: str  # who brought it, as the timeline has it
+    stop: int  # the sequence of the stop's event: the next stop is another
 
 
 def find(connection: Connection, message: TriggerMessage) -> str:
@@ -81,3 +92,35 @@ class Triggers:
                 write.subject = str(found)
                 keep(write, message, str(found))
         return str(found or "")
+
+    def waiting(self) -> list[Waiting]:
+        """Give what waits in stopped incidents, oldest incident first."""
+        stopped = (
+            select(incident.c.id, incident.c.scenario)
+            .where(
+                incident.c.state == "open",
+                incident.c.is_halted,
+                incident.c.mode == Mode.LIVE.value,
+                incident.c.joined > 0,
+            )
+            .order_by(incident.c.opened_at)
+        )
+        found: list[Waiting] = []
+        with self._core.reading() as connection:
+            for row in connection.execute(stopped).all():
+                of_incident = audit_event.c.subject == row.id
+                stop = connection.scalar(
+                    select(func.max(audit_event.c.sequence)).where(
+                        of_incident, audit_event.c.action == "incident.stopped"
+                    )
+                )
+                since = select(audit_event.c.actor).where(
+                    of_incident,
+                    audit_event.c.action == "trigger.joined",
+                    audit_event.c.sequence > stop,
+                )
+                found += [
+                    Waiting(incident=row.id, scenario=row.scenario, source=source, stop=stop)
+                    for source in connection.scalars(since.distinct().order_by(audit_event.c.actor))
+                ]
+        return found

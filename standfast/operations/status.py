@@ -223,10 +223,16 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
 
 
 def _untold_triggers(seen: Glance) -> Iterator[UntoldTrigger]:
-    """Give the triggers that opened what is still open, and whose newest page reached nobody."""
+    """Give the triggers whose newest page reached nobody, while what it told of may be open.
+
+    What one brought to a stopped incident may have been opened by anybody.
+    """
     pages = {(run.subject, run.state): run for run in seen.last_runs if run.kind == "page"}
     opened_by = dict.fromkeys(one.opened_by for one in seen.incidents)
-    for name in (who.removeprefix(_TRIGGER) for who in opened_by if who.startswith(_TRIGGER)):
+    names = {who.removeprefix(_TRIGGER): None for who in opened_by if who.startswith(_TRIGGER)}
+    if any(one.is_halted and one.joined for one in seen.incidents):
+        names |= dict.fromkeys(name for name, _ in pages)
+    for name in names:
         failed = pages.get((name, "failed"))
         if failed and _is_newer(failed, pages.get((name, "raised"))):
             yield UntoldTrigger(name=name, since=failed.started_at)

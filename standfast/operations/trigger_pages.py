@@ -1,10 +1,13 @@
 """Telling who is on call that a trigger opened an incident: what it would reach, and how to see it.
 
+And, once a stop, that it brought more to an incident which somebody stopped: that waits for people.
+
 Rules
 - The ledger says who was told: a run of kind `page`, written before the first message leaves. What
   nobody was told of is found again by any `serve`, so none is forgotten by a process that dies.
 - A trigger that opens many incidents sends one message about all, and at most one a minute.
 - The plan is made meanwhile, and the page does not wait for a directory that is silent.
+- What waits in a stopped incident is told first: that is one message, and a storm never ends.
 - A page that reached nobody is tried again after five minutes: told twice is better than never.
 - A page names no account: mail is read by others.
 """
@@ -21,6 +24,7 @@ from standfast.errors import ConfigurationError, StandfastError, UnderWay
 from standfast.ledger import Ledger
 from standfast.ledger.incidents import IncidentRow
 from standfast.ledger.run_row import RunRow
+from standfast.ledger.trigger_messages import Waiting
 from standfast.operations import playbooks
 from standfast.operations.place import Place
 from standfast.operations.planning import PlanReport, plan_incident
@@ -32,7 +36,7 @@ from standfast.records import EffectState, Json, JsonObject, Mode
 
 KIND = "page"
 TOLD, FAILED = "raised", "failed"
-_TEMPLATE = "incident-opened"
+_OPENED, _WAITS = "incident-opened", "incident-waits"
 _APART = timedelta(minutes=1)
 _AGAIN_AFTER = timedelta(minutes=5)
 _PLAN_SECONDS = 15.0
@@ -40,10 +44,21 @@ _PLAN_SECONDS = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What one trigger opened and nobody knows yet; never empty."""
+    """What nobody knows yet of one trigger: what it opened, or what waits; one of them is empty."""
 
     trigger: str
-    incidents: tuple[IncidentRow, ...]  # oldest first
+    incidents: tuple[IncidentRow, ...] = ()  # oldest first
+    waiting: tuple[Waiting, ...] = ()  # oldest incident first
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Letter:
+    """What people are told, and what the run keeps of it."""
+
+    template: str
+    incident: str  # the newest that it is about
+    values: JsonObject
+    summary: JsonObject
 
 
 def due(place: Place) -> list[Page]:
@@ -52,13 +67,24 @@ def due(place: Place) -> list[Page]:
     for row in place.ledger.incidents.all(only_open=True):
         if row.opened_by.startswith(ACTOR):
             opened.setdefault(row.opened_by.removeprefix(ACTOR), []).append(row)
+    waiting: dict[str, list[Waiting]] = {}
+    for one in place.ledger.triggers.waiting():
+        if one.source.startswith(ACTOR):
+            waiting.setdefault(one.source.removeprefix(ACTOR), []).append(one)
     now, found = place.clock(), []
-    for name, rows in opened.items():
+    for name in {**waiting, **opened}:
         runs = place.ledger.runs.all(KIND, name)  # newest first
-        news = _not_told(rows, runs)
+        page = _news(
+            Page(
+                trigger=name,
+                incidents=tuple(opened.get(name, ())),
+                waiting=tuple(waiting.get(name, ())),
+            ),
+            runs,
+        )
         pause = _AGAIN_AFTER if runs and runs[0].state == FAILED else _APART
-        if news and (not runs or now - runs[0].started_at >= pause):
-            found.append(Page(trigger=name, incidents=news))
+        if page and (not runs or now - runs[0].started_at >= pause):
+            found.append(page)
     return found
 
 
@@ -67,26 +93,25 @@ def send(place: Place, page: Page, triggers: Mapping[str, Trigger], way: str) ->
     trigger = triggers.get(page.trigger)
     try:
         with recorded(place, KIND, page.trigger, way) as run:
-            news = _not_told(page.incidents, place.ledger.runs.all(KIND, page.trigger))
-            if not news:
+            news = _news(page, place.ledger.runs.all(KIND, page.trigger))
+            if news is None:
                 run.ends(TOLD, {"incidents": []})
                 return "another process told people meanwhile"
-            plan = _plan(place, news[-1])
+            letter = _of_waiting(place, news) if news.waiting else _of_opened(place, news)
             people = place.ledger.people.all(trigger.page_roles if trigger else ())
-            values = _values(place, page.trigger, news, plan)
-            counts, problem = tell_each(place, _TEMPLATE, values, people, run.token)
+            counts, problem = tell_each(place, letter.template, letter.values, people, run.token)
             summary: dict[str, Json] = {
-                "incidents": [row.id for row in news],
+                **letter.summary,
                 "people": len(people),
                 **{outcome.value: count for outcome, count in sorted(counts.items())},
-                **({"plan": plan.digest, "targets": _most(plan)} if plan else {}),
                 **({"problem": problem} if problem else {}),
             }
             run.ends(TOLD if counts[EffectState.DONE] else FAILED, summary)
     except UnderWay:
         return "another process is telling people"
     told = counted(counts[EffectState.DONE], "person was", "people were")
-    return f"{told} told of {news[-1].id}" + (f"; {problem}" if problem else "")
+    what = f"what waits in {letter.incident}" if news.waiting else letter.incident
+    return f"{told} told of {what}" + (f"; {problem}" if problem else "")
 
 
 def why_untold(ledger: Ledger, outside: Outside, trigger: Trigger) -> str:
@@ -105,12 +130,51 @@ def why_untold(ledger: Ledger, outside: Outside, trigger: Trigger) -> str:
     return "its last page reached nobody" if runs and runs[0].state == FAILED else ""
 
 
-def _not_told(rows: Sequence[IncidentRow], runs: Sequence[RunRow]) -> tuple[IncidentRow, ...]:
+def _news(page: Page, runs: Sequence[RunRow]) -> Page | None:
+    """Leave of a page what nobody was told yet; what waits comes first, and alone."""
     told: set[Json] = set()
     for run in runs:
         if run.state == TOLD:
             told.update(cast("Sequence[str]", run.summary.get("incidents", ())))
-    return tuple(row for row in rows if row.id not in told)
+            told.update(cast("Sequence[str]", run.summary.get("waiting", ())))
+    if waiting := tuple(one for one in page.waiting if _name(one) not in told):
+        return Page(trigger=page.trigger, waiting=waiting)
+    incidents = tuple(row for row in page.incidents if row.id not in told)
+    return Page(trigger=page.trigger, incidents=incidents) if incidents else None
+
+
+def _name(one: Waiting) -> str:
+    return f"{one.incident} since {one.stop}"
+
+
+def _of_opened(place: Place, page: Page) -> _Letter:
+    plan = _plan(place, page.incidents[-1])
+    return _Letter(
+        template=_OPENED,
+        incident=page.incidents[-1].id,
+        values=_values(place, page.trigger, page.incidents, plan),
+        summary={
+            "incidents": [row.id for row in page.incidents],
+            **({"plan": plan.digest, "targets": _most(plan)} if plan else {}),
+        },
+    )
+
+
+def _of_waiting(place: Place, page: Page) -> _Letter:
+    newest = page.waiting[-1]
+    return _Letter(
+        template=_WAITS,
+        incident=newest.incident,
+        values={
+            "trigger": page.trigger,
+            "incident_id": newest.incident,
+            "incidents_count": len(page.waiting),
+            "has_more": len(page.waiting) > 1,
+            "what": _title(place, newest.scenario),
+            "command": f"standfast incident status {newest.incident}",
+        },
+        summary={"waiting": [_name(one) for one in page.waiting]},
+    )
 
 
 def _plan(place: Place, incident: IncidentRow) -> PlanReport | None:
@@ -138,16 +202,12 @@ def _values(
     place: Place, trigger: str, incidents: Sequence[IncidentRow], plan: PlanReport | None
 ) -> JsonObject:
     newest = incidents[-1]
-    try:
-        title = playbooks.find(place.config, newest.scenario).title
-    except StandfastError:
-        title = newest.scenario  # it was changed since; the page goes out all the same
     found: dict[str, Json] = {
         "trigger": trigger,
         "incident_id": newest.id,
         "incidents_count": len(incidents),
         "has_more": len(incidents) > 1,
-        "what": title,
+        "what": _title(place, newest.scenario),
         "is_plan": newest.mode is Mode.PLAN,
         "command": f"standfast incident status {newest.id}",
     }
@@ -159,3 +219,10 @@ def _values(
             "is_impossible": any(step.impossible for step in plan.steps),
         }
     return found
+
+
+def _title(place: Place, scenario: str) -> str:
+    try:
+        return playbooks.find(place.config, scenario).title
+    except StandfastError:
+        return scenario  # it was changed since; the page goes out all the same

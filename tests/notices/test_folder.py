@@ -38,6 +38,7 @@ def test_the_shipped_notices_are_these() -> None:
         "customers-service-outage",
         "deadline-reminder",
         "incident-opened",
+        "incident-waits",
         "partners",
         "press-line",
         "regulator-notice",

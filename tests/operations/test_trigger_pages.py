@@ -12,7 +12,7 @@ from standfast.config.schema import PlaybooksConfig
 from standfast.errors import Refused, UsageError
 from standfast.operations import carrying_out, trigger_pages
 from standfast.operations.carrying_out import ShowAnew, carry_out, shown
-from standfast.operations.incident import close, open_incident
+from standfast.operations.incident import close, open_incident, resume, stop
 from standfast.operations.place import Place
 from standfast.operations.playbooks import SHIPPED
 from standfast.operations.trigger_pages import due, send
@@ -157,6 +157,62 @@ def test_what_acts_by_itself_says_so_and_what_a_person_opened_pages_nobody(
     assert body is not None
     assert "containment has begun" in body.get_content()
     assert "carry-out" not in body.get_content()
+
+
+def test_what_joins_a_stopped_incident_is_told_once_a_stop(
+    place: Place, smtp_server: SmtpServer, clock: Clock
+) -> None:
+    acts = replace(SIEM, acts=True, key=parse("the same host"))
+    case = opened(place, "agent01", acts)
+    page(place)
+    stop(place, case)
+    clock.pass_by(minutes=2)
+    assert page(place) == []
+    opened(place, "agent01", acts)  # the very message again
+    assert page(place) == []
+    assert opened(place, "agent02", acts) == case
+    assert page(place) == [f"2 people were told of what waits in {case}"]
+    mail = smtp_server.delivered[-1].message
+    body = mail.get_body(("plain",))
+    assert body is not None
+    assert str(mail["subject"]) == f"Incident {case} is stopped, and siem brought more to it"
+    assert "Nothing is done about that" in body.get_content()
+    assert f"standfast incident resume {case}" in body.get_content()
+    assert "agent02" not in smtp_server.delivered[-1].raw.decode()
+    opened(place, "agent03", acts)
+    clock.pass_by(hours=1)
+    assert page(place) == []
+    resume(place, case)
+    opened(place, "agent04", acts)
+    clock.pass_by(hours=1)
+    assert page(place) == []
+    stop(place, case)
+    opened(place, "agent05", acts)
+    assert page(place) == [f"2 people were told of what waits in {case}"]
+    close(place, case)
+    clock.pass_by(hours=1)
+    assert page(place) == []
+
+
+def test_another_trigger_that_joins_a_stopped_incident_tells_its_own_people(
+    place: Place, smtp_server: SmtpServer
+) -> None:
+    case = opened(place, "agent01", replace(SIEM, acts=True))
+    page(place)
+    stop(place, case)
+    other = replace(
+        SIEM,
+        name="edr",
+        acts=True,
+        page_roles=("operator",),
+        inputs={"accounts": parse("agents:{/users/*}")},
+    )
+    said = {"users": ["agent01", "agent02"]}
+    assert receive(place, other, said, message_id="another", key="another").is_stopped
+    (due_now,) = due(place)
+    assert due_now.trigger == "edr"
+    send(place, due_now, {**TRIGGERS, "edr": other}, "serve")
+    assert told(smtp_server) == ["dana@example.com", "kim@example.com", "lee@example.com"]
 
 
 def test_a_closed_incident_is_no_news(place: Place) -> None:
