@@ -123,7 +123,9 @@ class App:
         if any(getattr(one, "event_key", None) for one in self.place.config.senders.values()):
             from standfast.console.delivery_events import DeliveryEvents
 
-            events = DeliveryEvents(place=self.place, keys=self._keys, desk=self.desk)
+            events = DeliveryEvents(
+                place=self.place, keys=self._keys, desk=self.desk, note=self._note
+            )
             routes.append(Route("/events/sendgrid", _guarded(events.take), methods=["POST"]))
         feed = DueFeed(place=self.place, desk=self.desk)
         routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
@@ -139,7 +141,7 @@ class App:
         return app
 
     async def health(self, request: Request) -> Response:
-        """Say whether the ledger answers, and took what the last message wanted of it."""
+        """Say whether the ledger answers, and took what came last."""
         looked_at, is_well = self._health
         if time.monotonic() - looked_at > _HEALTH_SECONDS:
             try:
@@ -246,7 +248,7 @@ class App:
         return JSONResponse(told, status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
 
     def _note(self, error: StandfastError | None = None) -> None:
-        """Remember for `/health` whether the ledger took what a message, or a report, wanted."""
+        """Remember for `/health` whether the ledger took what came last."""
         if error is None:
             self._took_nothing_at = float("-inf")
         elif not isinstance(error, (PlaybookLacking, UsageError)):

@@ -8,6 +8,7 @@ Rules
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import field
 from http import HTTPStatus
 
@@ -56,6 +57,7 @@ class DeliveryEvents:
     place: Place
     keys: Keys
     desk: Desk
+    note: Callable[[StandfastError | None], None]  # told what the ledger took, or why it did not
     _to_be_said: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
 
     async def take(self, request: Request) -> Response:
@@ -99,10 +101,13 @@ class DeliveryEvents:
         try:
             heard = await self.desk.do(hear)
         except StandfastError as error:
+            self.note(error)
             log.warning("events of SendGrid: %s", error)
             raise wait_and_try_again(
                 _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "not now; send it again"
             ) from None
+        if heard.changed or heard.settled:  # else nothing was written, and a full disk can be read
+            self.note(None)
         if heard.foreign:
             log.info("events of SendGrid: %d are about mails of others", heard.foreign)
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from standfast.errors import Unavailable
 from standfast.operations import incident
 from standfast.records import DeliveryState, EffectState, Mode
 from tests.console.places import ENV, Site, furnish_with, site_at
@@ -109,6 +110,28 @@ def test_what_became_of_each_mail_is_counted(site: Site, sendgrid_server: SendGr
     assert tell(site, sendgrid_server, [*late, *words]) == 204
     assert len(site.place.ledger.timeline()) == events
     assert site.place.ledger.audit.verify().is_whole
+
+
+def test_what_the_ledger_does_not_take_shows_in_health_until_it_takes_something(
+    site: Site, sendgrid_server: SendGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise Unavailable("the ledger cannot be written: its disk is full")
+
+    def health() -> int:
+        return httpx.get(f"{site.url}/health", trust_env=False).status_code
+
+    first = tokens(site, told(site))[0]
+    event = sendgrid_server.event(first, "delivered", int(time.time()))
+    with monkeypatch.context() as patched:
+        patched.setattr(type(site.place.ledger.deliveries), "hear", full)
+        assert tell(site, sendgrid_server, [event]) == 503
+    assert health() == 503
+    of_others = sendgrid_server.event("0" * 32, "delivered", int(time.time()))
+    assert tell(site, sendgrid_server, [of_others]) == 204
+    assert health() == 503, "nothing had to be written for it"
+    assert tell(site, sendgrid_server, [event]) == 204
+    assert health() == 200
 
 
 def test_an_event_settles_what_nobody_knew_and_nothing_is_sent_again(
