@@ -27,6 +27,11 @@ _SAID: dict[ExitStatus, str] = {
     ExitStatus.DONE: "it is in the ledger",
     ExitStatus.USAGE: "there is no such incident",
 }
+_OF_A_PLAN: dict[StepState | None, ExitStatus] = {  # as the undo itself would end, but for people
+    None: ExitStatus.DONE,
+    StepState.PARTIAL: ExitStatus.PARTIAL,
+    StepState.FAILED: ExitStatus.FAILED,
+}
 
 
 def add_to(incident: Group) -> None:
@@ -263,15 +268,19 @@ def undo(
         told: dict[str, Json] = {"undo": planned.as_json()}
         before = _undo_lines(planned)
         if only_plan:
-            call.say({"incident": incident_id, **told}, [*before, "Nothing was changed."])
-            return ExitStatus.DONE
-        if planned.kept and not planned.restores:
+            status = _OF_A_PLAN[planned.keeps]
+            document: dict[str, Json] = {
+                "incident": incident_id, **told, "exit_status": int(status)
+            }  # fmt: skip
+            call.say(document, [*before, "Nothing was changed."])
+            return status
+        if planned.keeps is StepState.FAILED:
             # There is no step that would say so: what comes next is not that all is done.
             outcome = look(place, incident_id)
             outcome = replace(
                 outcome,
                 state=replace(outcome.state, kept=len(planned.kept)),
-                undo_came_to=StepState.FAILED,
+                undo_came_to=planned.keeps,
             )
             return say_outcome(call, place, outcome, told=told, before=before)
         return _go_on(
@@ -281,7 +290,7 @@ def undo(
             no_wait=no_wait,
             told=told,
             before=before,
-            undo_came_to=StepState.PARTIAL if planned.kept else None,
+            undo_came_to=planned.keeps,
         )
 
 

@@ -45,6 +45,13 @@ class UndoPlan:
     unproven: int = 0  # of them, the accounts that were never proven shut
     stays: tuple[str, ...] = ()  # what no undo there restores, in words
 
+    @property
+    def keeps(self) -> StepState | None:
+        """PARTIAL where it keeps some of what is asked for, FAILED where it gives nothing back."""
+        if not self.kept:
+            return None
+        return StepState.PARTIAL if self.restores else StepState.FAILED
+
     def as_json(self) -> JsonObject:
         """Give it for `--json`."""
         return {

@@ -45,6 +45,8 @@ def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
     assert "Next: Everything is done." in desk.run("lock", "alice").out
     first = desk.json("incident", "list")["incidents"][0]["incident"]
     desk.json("lock", "alice")
+    shown = desk.json("incident", "undo", first, "--all", "--plan")
+    assert (shown["undo"]["restores"], shown["exit_status"]) == (0, 1)
     answer = desk.run("incident", "undo", first, "--all")
     assert answer.status == 1, "nothing was given back"
     assert desk.json("incident", "undo", first, "--all")["exit_status"] == 1
@@ -73,6 +75,7 @@ def test_an_undo_that_keeps_some_ends_as_partial(
     opened = desk.json("incident", "open", "shut", *both)
     assert opened["exit_status"] == 0, opened
     desk.json("lock", "alice")
+    assert desk.json("incident", "undo", opened["incident"], "--all", "--plan")["exit_status"] == 3
     undone = desk.json("incident", "undo", opened["incident"], "--all")
     assert (undone["undo"]["restores"], len(undone["undo"]["kept"])) == (1, 1)
     assert undone["exit_status"] == 3
