@@ -76,7 +76,7 @@ def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keep
         try:
             data = get_capped(vault, stat.name, LARGEST_KEEP)
             slots[number] = hashlib.sha256(data).hexdigest()
-            record = _signed_record(data, number, trust, stat.name)
+            record = _signed_record(data, number, trust, stat.name, vault.where)
         except (FormatUnknown, StoreUnavailable):
             # Who cannot read what was freed must not build on it.
             raise
@@ -111,8 +111,8 @@ def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keep
     )
 
 
-def _signed_record(data: bytes, number: int, trust: Trust, name: str) -> KeepRecord:
-    _check_signed(data, number, trust, name)
+def _signed_record(data: bytes, number: int, trust: Trust, name: str, where: str) -> KeepRecord:
+    _check_signed(data, number, trust, name, where)
     record = keep_from_bytes(data, name)
     if record.number != number:
         raise Damaged(f"{name} holds keep record {record.number}: it was moved")
@@ -123,7 +123,7 @@ def _signed_record(data: bytes, number: int, trust: Trust, name: str) -> KeepRec
     return record
 
 
-def _check_signed(data: bytes, number: int, trust: Trust, name: str) -> None:
+def _check_signed(data: bytes, number: int, trust: Trust, name: str, where: str) -> None:
     """Look who signed before anything is parsed: what a stranger put costs one signature."""
     later = format_of(data)
     for keeper in trust.root.keepers:
@@ -137,7 +137,10 @@ def _check_signed(data: bytes, number: int, trust: Trust, name: str) -> None:
         except Damaged:
             continue
         if later is not None:
-            raise FormatUnknown(f"{name} has format {later}; use a newer version of this program")
+            raise FormatUnknown(
+                f"the repository in {where} goes on in a later format: {name} has format {later}; "
+                "use a newer version of this program"
+            )
         is_pinned = number == keeper.trusted_through and keeper.trusted_sha256 is not None
         if is_pinned and hashlib.sha256(data).hexdigest() != keeper.trusted_sha256:
             raise Damaged(f"{name} is not the record with which the owner ended a keeper's trust")

@@ -55,7 +55,7 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
         known = roots[0].owner if roots else owner
         try:
             data = get_capped(vault, stat.name, LARGEST_ROOT)
-            _refuse_later_format(data, known, stat.name)
+            _refuse_later_format(data, known, stat.name, vault.where)
             if roots:
                 # The signature first: what a stranger put is not even parsed.
                 check_signature(ROOT_CONTEXT, data, roots[0].owner, stat.name)
@@ -94,13 +94,16 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
     )
 
 
-def _refuse_later_format(data: bytes, owner: bytes | None, name: str) -> None:
+def _refuse_later_format(data: bytes, owner: bytes | None, name: str, where: str) -> None:
     number = format_of(data)
     if number is None:
         return
     if owner is not None:
         check_stop_sign("root", number, data, owner, name)
-    raise FormatUnknown(f"{name} has format {number}; use a newer version of this program")
+    raise FormatUnknown(
+        f"the repository in {where} goes on in a later format: {name} has format {number}; use a "
+        "newer version of this program"
+    )
 
 
 def _misplaced(

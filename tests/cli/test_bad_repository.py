@@ -34,6 +34,7 @@ def test_a_repository_of_a_later_format_asks_for_a_newer_version(
     (place / "vault/pub/root/0000000001").write_bytes(later)
     answer = desk.run(*typed(desk, place, command))
     assert answer.status == 2, answer
+    assert f"the repository in {place / 'vault'} goes on in a later format" in answer.err
     assert "has format 2; use a newer version" in answer.err
     assert not (desk.folder / "out/source").exists()
 
