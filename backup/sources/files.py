@@ -12,6 +12,8 @@
 - `one_file_system`: what is mounted below the root is noted and not entered.
 - `not_entered`: folders that are noted and not entered, wherever they lie below the root: those of
   the backup itself, or each night would store the one before again.
+- `own_files`: what the backup itself writes each night.  It is left out, with every name in its
+  folder that begins like its own; nobody is asked about what lies elsewhere.
 - `ignore_inode`: for network mounts that number files anew each time; size, times, mode and owner
   tell a change then, and second names of a file are kept as files of their own.
 """
@@ -81,6 +83,7 @@ class FilesSource(Source):
         one_file_system: bool = False,
         ignore_inode: bool = False,
         not_entered: Sequence[Path] = (),
+        own_files: Sequence[Path] = (),
     ) -> None:
         super().__init__(name)
         self.path = Path(path)
@@ -88,6 +91,7 @@ class FilesSource(Source):
         self.one_file_system = one_file_system
         self.ignore_inode = ignore_inode
         self.not_entered = tuple(not_entered)
+        self.own_files = tuple(own_files)
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         del scratch
@@ -125,6 +129,7 @@ class _OpenFiles(OpenSource):
         self._reads_along = False
         self._survey: Survey | None = None
         self._not_entered = set(_numbers_of(source.not_entered))
+        self._own_names = _own_names(source.own_files, root)
         found = root.stat()
         if (found.st_dev, found.st_ino) in self._not_entered:
             raise SourceFailed(
@@ -249,17 +254,24 @@ class _OpenFiles(OpenSource):
     def _names(self, path: bytes) -> _Walk:
         """The names in the innermost folder, and which of them are files to be read at once."""
         length = len(path) + 1 if path else 0
+        own = self._own_names.get(path, ())
         surveyed = self._survey and self._survey.folder(path)
-        if surveyed:
+        if surveyed and not own:
             return _Walk(length=length, names=surveyed.names, surveyed=surveyed)
         folder = self._folders.current
         reads = self._reads_along
         if not reads and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
             # A name that is made anew meanwhile may come twice.
             names = sorted(set(map(as_bytes, os.listdir(folder))))  # noqa: PTH208 - an open one
+            if own:
+                names = [name for name in names if not name.startswith(own)]
             return _Walk(length=length, names=names)
         with os.scandir(folder) as scan:
-            found = ((as_bytes(entry.name), _is_file(entry)) for entry in scan)
+            found = (
+                (name, _is_file(entry))
+                for entry in scan
+                if not (name := as_bytes(entry.name)).startswith(own)
+            )
             first = list(islice(found, _MANY_NAMES))
             if len(first) == _MANY_NAMES:
                 many = ManyNames(chain(first, found), self._scratch)
@@ -464,6 +476,16 @@ def _numbers_of(folders: Sequence[Path]) -> Iterator[tuple[int, int]]:
         with suppress(OSError):  # it is not there yet, or not to be reached from here
             status = folder.stat()
             yield status.st_dev, status.st_ino
+
+
+def _own_names(files: Sequence[Path], root: Path) -> dict[bytes, tuple[bytes, ...]]:
+    """How names begin that are left out, by the path of their folder below the root."""
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    for path in map(Path.resolve, files):
+        if path != root and path.is_relative_to(root):
+            folder, _, name = os.fsencode(path.relative_to(root)).rpartition(b"/")
+            found[folder] = (*found.get(folder, ()), name)
+    return found
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

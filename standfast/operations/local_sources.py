@@ -3,7 +3,6 @@
 A night that backs up nothing but files ends in less time than importing the services takes.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,20 +68,12 @@ def files_source(
         return FilesSource(
             config.name,
             config.path,
-            (*exclude, *config.exclude, *_patterns_of(own.send_log, config.path)),
+            [*exclude, *config.exclude],
             one_file_system=config.one_file_system,
             ignore_inode=config.ignore_inode,
             not_entered=own.vaults,
+            own_files=() if own.send_log is None else (own.send_log,),
         )
-
-
-def _patterns_of(send_log: Path | None, root: Path) -> list[str]:
-    """Leave out the send-log below a source's root, with the files that stand beside it."""
-    path = None if send_log is None else below(root, send_log)
-    if path is None or not path.parts:  # beside the source, or the source itself
-        return []
-    plain = re.sub(r"([\\*?\[])", r"\\\1", str(path))
-    return [f"/{plain}*"]
 
 
 def below(folder: Path, path: Path) -> Path | None:

@@ -15,6 +15,7 @@ import pytest
 
 from backup.errors import NothingToBackUp
 from backup.records import BackupResult, Unread
+from backup.sources import files
 from backup.sources.files import FilesSource
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
@@ -265,6 +266,37 @@ def test_a_vault_below_the_root_is_not_backed_up_into_itself(tmp_path: Path) -> 
     itself = FilesSource("files", folders[0], not_entered=folders)
     with pytest.raises(NothingToBackUp, match="is where the backups themselves lie"):
         site.back_up(itself)
+
+
+@pytest.mark.parametrize("many_names", [50_000, 2])
+@pytest.mark.parametrize("folder", ["", "calls", "sta*te [1]\n\\\udcff"])
+def test_what_the_backup_itself_writes_is_left_out_with_what_is_named_like_it(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, many_names: int
+) -> None:
+    monkeypatch.setattr(files, "_MANY_NAMES", many_names)
+    monkeypatch.setattr(files, "_LARGE_FOLDER_BYTES", many_names)
+    tree = plain_tree(tmp_path / "tree")
+    own = tree / folder / "own-*log"
+    own.parent.mkdir(exist_ok=True)
+    for name in ("own-*log", "own-*log.lock", "own-log", "an own-*log"):
+        (own.parent / name).write_text(name)
+    (own.parent / "own-*log.d").mkdir()
+    (own.parent / "own-*log.d" / "within").write_text("like a cache of it")
+    (tree / "calls-old" / "own-*log").write_text("another's")
+    (tmp_path / "link").symlink_to(tree)
+    source = FilesSource("files", tmp_path / "link", own_files=(own, tree, tmp_path / "link"))
+    for night in range(3):
+        own.write_text(f"after night {night}")
+        result = site.back_up(source)
+        assert (result.complete, result.left_out) == (True, ())
+        out = tmp_path / f"out-{night}"
+        assert site.restore("latest", out).problems == ()
+        like_own = os.fsencode(own.relative_to(tree))
+        wanted = {
+            path: one for path, one in describe(tree).items() if not path.startswith(like_own)
+        }
+        assert describe(out / "files") == wanted
+        assert len(describe(tree)) == len(wanted) + 4
 
 
 def test_a_mount_that_numbers_files_anew_shows_no_change_where_told_so(

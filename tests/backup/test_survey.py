@@ -143,6 +143,26 @@ def test_a_folder_that_goes_after_it_was_told_of_is_not_in_the_point(
     check(site, tree, tmp_path / "out")
 
 
+def test_what_the_backup_itself_writes_in_a_tree_leaves_the_rest_of_it_surveyed(
+    site: Site, tree: Path, tmp_path: Path, forks: list[int]
+) -> None:
+    own = tree / "3" / "3" / "own"
+    own.write_text("before the first night")
+    source = FilesSource("files", tree, own_files=(own,))
+    with source.opened(tmp_path, site.clock) as opened:
+        told = {path for path, *_ in opened.survey()}
+    assert {b"", b"0", b"0/0", b"3", b"6/4"} < told
+    first = site.back_up(source)
+    own.write_text("after the first night")
+    again = site.back_up(source)
+    assert len(forks) == 2
+    assert (again.files, again.files_unchanged) == (first.files, first.files)
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    wanted = describe(tree)
+    del wanted[b"3/3/own"]
+    assert describe(tmp_path / "out" / "files") == wanted
+
+
 def test_what_is_too_large_to_be_told_is_left_to_the_walk(
     site: Site, tree: Path, tmp_path: Path, forks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
