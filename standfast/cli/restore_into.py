@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from standfast.cli.amounts import size
 from standfast.cli.output import Line, Table
-from standfast.cli.restored import WHERE_ELSE, lacking_lines, newer_lines
+from standfast.cli.restored import WHERE_ELSE, ahead_lines, lacking_lines, newer_lines
 from standfast.counted import counted
 from standfast.errors import ExitStatus
 
@@ -29,6 +29,7 @@ def lines_of(outcome: "IntoOutcome") -> list[Line]:
             lines.append(f"What stood there before is kept as {dump.taken.kept_as}.")
     lines += lacking_lines(outcome.lacking)
     lines += newer_lines(outcome.newer_damaged)
+    lines += ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
     lines += ["", _next(outcome)]
     return lines
 

@@ -9,7 +9,7 @@ from standfast.counted import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backup.records import RestoreResult
+    from backup.records import Point, RestoreResult
     from standfast.operations.backup_outcomes import RestoreOutcome
     from standfast.operations.lacking import Lacking
 
@@ -49,6 +49,7 @@ def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
         lines += [f"  … and {more:,} more; --json has them"] if more > 0 else []
     lines += lacking_lines(outcome.lacking)
     lines += newer_lines(outcome.newer_damaged)
+    lines += ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
     if outcome.is_damaged or result.healed or outcome.newer_damaged:
         lines.append("Next: `standfast backup verify --read` names what is damaged in the vault.")
     elif outcome.lacking.is_any:
@@ -78,6 +79,18 @@ def newer_lines(newer_damaged: "Sequence[str]") -> list[Line]:
         return []
     names = ", ".join(newer_damaged[:_SHOWN])
     return [f"It may not be the latest: what came after it is not what was written ({names})."]
+
+
+def ahead_lines(point: "Point", *, is_dated_ahead: bool) -> list[Line]:
+    """Say that the latest may be so by a wrong clock only."""
+    if not is_dated_ahead:
+        return []
+    told = (
+        f"The point is dated {point.time:%Y-%m-%d %H:%M} UTC, which is still to come: the clock of "
+        f"{point.writer} stood ahead, and a point of another host may be newer; `standfast backup "
+        "list` shows all, and a restore by name takes the one you mean."
+    )
+    return [told]
 
 
 def _amount(result: "RestoreResult") -> str:

@@ -22,6 +22,7 @@ from backup.records import Point, Progress
 from backup.sources.dumps import database_of
 from backup.targets import Taken, Target
 from standfast.config.fields import SecretReference
+from standfast.continuity.moments import is_to_come
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.operations.backup_sources import Address, address_from_secret, address_of
 from standfast.operations.damage import damaged_after
@@ -74,6 +75,7 @@ class IntoOutcome:
     dumps: tuple[DumpOutcome, ...]
     lacking: Lacking  # what the point itself has not, or not whole
     newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
+    is_dated_ahead: bool = False  # where the latest was asked for: its time is still to come
     started: datetime
     ended: datetime
 
@@ -115,6 +117,7 @@ class IntoOutcome:
             "dumps": [dump.as_json() for dump in self.dumps],
             "lacking": self.lacking.as_json(),
             "newer_damaged": list(self.newer_damaged),
+            "is_dated_ahead": self.is_dated_ahead,
             "started_at": timestamp(self.started),
             "ended_at": timestamp(self.ended),
             "exit_status": int(self.exit_status),
@@ -165,6 +168,8 @@ def restore_into(
                 dumps=tuple([restorer.restore(path) for path in paths]),
                 lacking=lacking(point, request.patterns or sources),
                 newer_damaged=damaged_after(repository, point, request.point),
+                is_dated_ahead=request.point.endswith("latest")
+                and is_to_come(point.time, place.clock()),
                 started=started,
                 ended=place.clock(),
             )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backup.records import Progress
+from standfast.continuity.moments import is_to_come
 from standfast.operations.backup_outcomes import RestoreOutcome
 from standfast.operations.damage import damaged_after, is_damage_behind
 from standfast.operations.lacking import lacking
@@ -57,6 +58,7 @@ def restore(
             is_damaged=is_damage_behind(result.problems),
             lacking=lacking(chosen, patterns),
             newer_damaged=damaged_after(repository, chosen, point),
+            is_dated_ahead=point.endswith("latest") and is_to_come(chosen.time, place.clock()),
         )
         is_whole = not (result.problems or outcome.lacking.is_any or outcome.newer_damaged)
         state = "failed" if outcome.is_damaged else "done" if is_whole else "partial"

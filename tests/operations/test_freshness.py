@@ -4,14 +4,17 @@ from datetime import timedelta
 
 import pytest
 
+from standfast.cli.restored import restored_lines
 from standfast.errors import ExitStatus, StandfastError
+from standfast.operations.backup_outcomes import RestoreOutcome
 from standfast.operations.backups import run_backup, set_age
 from standfast.operations.freshness import freshness
+from standfast.operations.restoring import restore
 from standfast.operations.run_record import recorded
 from standfast.operations.verification import verify
 from standfast.operations.watch import keep_watch
 from tests.operations.alarmed import Night, both
-from tests.operations.backup_place import place_at
+from tests.operations.backup_place import identity, place_at
 from tests.operations.test_backups import damage_a_pack
 
 
@@ -91,6 +94,29 @@ def test_a_clock_that_stood_ahead_once_hides_no_night_that_does_not_come(night: 
     assert freshness(night.place, "main").is_stale
     assert set_age(night.place, "main").is_missed
     assert [alarm.subject for alarm in keep_watch(night.place, "direct").told] == ["freshness.main"]
+
+
+def test_the_latest_by_a_clock_that_stood_ahead_is_restored_with_a_word_about_it(
+    night: Night,
+) -> None:
+    def restored(point: str, to: str) -> RestoreOutcome:
+        return restore(night.place, point, night.folder / to, identity(night.folder))
+
+    run_backup(night.place, "main", "direct")
+    assert not restored("latest", "right").is_dated_ahead
+    night.forward(days=400)
+    run_backup(night.place, "main", "direct")
+    night.forward(days=-400)
+    outcome = restored("latest", "ahead")
+    assert (outcome.point.sequence, outcome.exit_status) == (2, ExitStatus.DONE)
+    assert outcome.as_json()["is_dated_ahead"]
+    told = "\n".join(map(str, restored_lines(outcome)))
+    assert (
+        f"The point is dated {outcome.point.time:%Y-%m-%d %H:%M} UTC, which is still to come"
+        in told
+    )
+    assert "`standfast backup list` shows all" in told
+    assert not restored("2", "named").is_dated_ahead
 
 
 def test_what_was_told_while_the_clock_stood_ahead_is_told_over_once(night: Night) -> None:
