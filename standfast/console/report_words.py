@@ -76,7 +76,8 @@ WORDS: Mapping[str, ReportWords] = {
         "auch an: Die Nummer steht unten.",
         reference="Kennzeichen",
         then="Durch Ihre Meldung wurde nichts gesperrt oder geändert: Zuerst sieht sie sich ein "
-        "Mensch an. Fällt Ihnen mehr auf, melden Sie es noch einmal und nennen das Kennzeichen.",
+        "Mensch an. Fällt Ihnen mehr auf, melden Sie sich noch einmal und nennen Sie das "
+        "Kennzeichen.",
         empty="Bitte schreiben Sie, was geschehen ist.",
         again="Die Seite war zu lange offen oder wurde von anderswo abgesendet. Ihr Text ist noch "
         "da: Bitte senden Sie ihn noch einmal.",

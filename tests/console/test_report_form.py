@@ -82,6 +82,15 @@ def filled(site: Site, **more: str) -> dict[str, str]:
     return {"token": token_of(show(site)), "what": "A caller asked for my code", **more}
 
 
+def test_whom_to_call_stands_out_and_runs_over_no_edge(site: Site) -> None:
+    line = f"<strong>{html.escape(site.place.config.organisation.contact_line)}</strong>"
+    for page in (show(site), send(site, filled(site))):
+        assert line in page.text
+        assert (
+            "overflow-wrap: anywhere" in page.text
+        )  # an address may be longer than a phone is wide
+
+
 def test_a_report_opens_a_plan_and_says_its_reference(site: Site) -> None:
     answer = send(site, filled(site, account="agent01, agent02", contact="Ada, desk 7"))
     assert answer.status_code == 200
