@@ -3,7 +3,8 @@
 - Points are found without any key; their sealed details, entries and content need an identity.
 - Nothing is believed that is not signed, and no content is given whose keyed hash does not fit.
 - "latest" is the newest point of a run that came to its end; an interim one only when there is no
-  other.  Among several sets nobody guesses: the set is named.
+  other.  Among several sets nobody guesses: the set is named.  Nor among several hosts, but that
+  the host on which this runs means its own.
 - A restore never writes outside its target, never over something else than an earlier try of the
   same, and names what it could not bring back.
 - What is brought back may be healed from another point; a reader that `open_point` gives tells
@@ -56,9 +57,11 @@ class Repository:
         vault: Store,
         trust: Trust,
         domains: dict[tuple[str, int], pyrage.x25519.Identity],
+        own_writer: str | None = None,
     ) -> None:
         self._vault = vault
         self._domains = domains
+        self._own_writer = own_writer
         self.trust = trust
         self.damaged: dict[tuple[str, int], str] = {}
 
@@ -68,17 +71,19 @@ class Repository:
         keys: Store | None = None,
         identity: Identity | None = None,
         owner: bytes | None = None,
+        own_writer: str | None = None,
     ) -> "Repository":
         """Open for listing, and with an identity for restoring.
 
-        `owner` is the public key that must have signed it, unless the identity names one.
+        `owner` is the public key that must have signed it, unless the identity names one;
+        `own_writer` the host on which this runs.
         `NotFound` when the store holds no repository, `WrongKey` when the identity opens none of
         its domains.
         """
         owner = (identity and identity.owner) or owner
         trust = load_trust(vault, owner=owner)
         domains = {} if identity is None else open_domains(trust.root, keys, identity)
-        return Repository(vault, trust, domains)
+        return Repository(vault, trust, domains, own_writer)
 
     def points(self, set_name: str | None = None, *, with_expired: bool = False) -> list[Point]:
         """Every valid recovery point that has not expired, of one set or of all, newest last.
@@ -113,26 +118,22 @@ class Repository:
         found.sort(key=lambda one: (one[0], one[1].writer, one[1].sequence))
         return [point for _, point in found]
 
-    def resolve(self, text: str, set_name: str | None = None) -> Point:
-        """Find a point by "latest", "<writer>/<sequence>" or a bare sequence.
+    def resolve(
+        self, text: str, set_name: str | None = None, *, of_any_host: bool = False
+    ) -> Point:
+        """Find a point by "latest", "<writer>/latest", "<writer>/<sequence>" or a bare sequence.
 
         An expired point is found by its number, and what is left of it can be restored.
         `NotFound` names what there is, sets or points; `Damaged` when there is one by that number
         that is not what was written; `UsageError` when a bare sequence fits several writers, or
-        "latest" would choose among several sets.
+        "latest" would choose among several sets, or hosts unless it is `of_any_host`.
         """
         points = self.points(set_name)
-        if text == "latest":
-            sets = sorted({point.set_name for point in points})
-            if len(sets) > 1:
-                raise UsageError(
-                    "there are recovery points of several sets, and the latest of all may be of"
-                    f" another than you mean: say of which with --set: {', '.join(sets)}"
-                )
-            ended = [point for point in points if not point.is_interim]
-            if ended or points:
-                return (ended or points)[-1]
         writer, _, digits = text.rpartition("/")
+        if digits == "latest":
+            latest = self._latest(points, writer, of_any_host)
+            if latest is not None:
+                return latest
         fitting: list[Point] = []
         if digits.isascii() and digits.isdigit():
             fitting = [
@@ -164,10 +165,32 @@ class Repository:
             f" there are {len(points)}, the newest: {newest}"
         )
 
+    def _latest(self, points: list[Point], writer: str, of_any_host: bool) -> Point | None:
+        writers = sorted({point.writer for point in points})
+        if not (writer or of_any_host) and self._own_writer in writers:
+            writer = self._own_writer or ""
+        if writer:
+            points = [point for point in points if point.writer == writer]
+        sets = sorted({point.set_name for point in points})
+        if len(sets) > 1:
+            raise UsageError(
+                "there are recovery points of several sets, and the latest of all may be of"
+                f" another than you mean: say of which with --set: {', '.join(sets)}"
+            )
+        if len(writers) > 1 and not (writer or of_any_host):
+            names = ", ".join(f"{name}/latest" for name in writers)
+            raise UsageError(
+                "there are recovery points of several hosts, and the latest of all may be of"
+                f" another than you mean: name one of {names}"
+            )
+        ended = [point for point in points if not point.is_interim]
+        return (ended or points)[-1] if points else None
+
     def _refuse_damaged(self, text: str) -> None:
         writer, _, digits = text.rpartition("/")
         for (owner, sequence), problem in self.damaged.items():
-            if text == "latest" or (digits.lstrip("0"), writer or owner) == (f"{sequence}", owner):
+            asked = "latest" if digits == "latest" else digits.lstrip("0")
+            if asked in ("latest", f"{sequence}") and writer in ("", owner):
                 raise Damaged(
                     f"what was recovery point {owner}/{sequence:010d} cannot be used: {problem}."
                     " `verify` names what else is wrong"

@@ -71,8 +71,8 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "everything that was asked for is there, each hash compared",
             ExitStatus.FAILED: "the disk is full",
             ExitStatus.USAGE: (
-                "there is no such point or set, or several sets with a latest; it has nothing of "
-                "what is asked for; or the identity opens nothing here"
+                "there is no such point or set, or several sets or hosts with a latest; it has "
+                "nothing of what is asked for; or the identity opens nothing here"
             ),
             ExitStatus.PARTIAL: (
                 "a file could not be written as it was, a server refused a part, or the point "
@@ -180,7 +180,10 @@ def list_points(
 
 def restore(
     call: Call,
-    point: Annotated[str, Argument(metavar="POINT", help="latest, or a name from `backup list`.")],
+    point: Annotated[
+        str,
+        Argument(metavar="POINT", help="latest, HOST/latest, or a name from `backup list`."),
+    ],
     to: Annotated[
         Path | None,
         Option(

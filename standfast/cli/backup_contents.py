@@ -32,7 +32,8 @@ _Set = Annotated[
 _Point = Annotated[
     str,
     Argument(
-        metavar="POINT", help="latest (with --set where there are several), or a name from `list`."
+        metavar="POINT",
+        help="latest (with --set where there are several), HOST/latest, or a name from `list`.",
     ),
 ]
 

@@ -53,7 +53,9 @@ def run(
     call: Call,
     set_name: Annotated[str, Argument(metavar="SET")],
     identity: IdentityOption = None,
-    point: Annotated[str, Option(metavar="POINT", help="latest, or a name.")] = "latest",
+    point: Annotated[
+        str, Option(metavar="POINT", help="latest (of any host), HOST/latest, or a name.")
+    ] = "latest",
     keep: Annotated[bool, Option("--keep", help="Leave the restored tree.")] = False,
     compare: Annotated[
         bool,

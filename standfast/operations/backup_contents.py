@@ -139,13 +139,14 @@ def compare_points(
 ) -> PointDiff:
     """Say what is different in the later of two points of one host.
 
-    Beside a point that is named, "latest" is that of its set.
+    Beside a point that is named, "latest" is that of its set and host.
     """
     with plain_errors(f"comparing {before} with {after}"):
         repository = opened_repository(place, identity_of(place, identity_file))
-        if set_name is None and "latest" in (before, after) and before != after:
-            named = before if after == "latest" else after
-            set_name = repository.resolve(named).set_name
+        if "latest" in (before, after) and before != after:
+            named = repository.resolve(before if after == "latest" else after, set_name)
+            set_name, latest = named.set_name, f"{named.writer}/latest"
+            before, after = (latest if text == "latest" else text for text in (before, after))
         one, two = (repository.resolve(text, set_name) for text in (before, after))
         return PointDiff(
             before=one, after=two, differences=tuple(repository.diff(one, two, patterns))

@@ -31,5 +31,5 @@ def damaged_after(repository: "Repository", point: Point, asked: str) -> tuple[s
     return tuple(
         f"{writer}/{sequence:010d}"
         for writer, sequence in sorted(repository.damaged)
-        if asked == "latest" and writer == point.writer and sequence > point.sequence
+        if asked.endswith("latest") and writer == point.writer and sequence > point.sequence
     )

@@ -175,7 +175,7 @@ def _services_of(place: Place, set_name: str) -> dict[str, ServiceConfig]:
 def _found(place: Place, identity: Identity, point: str, set_name: str) -> tuple[Repository, Point]:
     with plain_errors("opening the repository"):
         repository = opened_repository(place, identity)
-        return repository, repository.resolve(point, set_name)
+        return repository, repository.resolve(point, set_name, of_any_host=True)
 
 
 def _restore(

@@ -152,9 +152,14 @@ def keys_of(place: Place) -> DirectoryStore:
 
 def owner_of(place: Place) -> bytes | None:
     """Give the owner's public key as this host knows it, or None where no host's keys lie."""
+    host = _host_of(place)
+    return None if host is None else host.owner
+
+
+def _host_of(place: Place) -> Host | None:
     with plain_errors("reading the host's keys"):
         folder = place.config.backup.host
-        return Host.load(folder).owner if folder.is_dir() else None
+        return Host.load(folder) if folder.is_dir() else None
 
 
 def identity_of(place: Place, identity_file: Path | None) -> Identity:
@@ -173,7 +178,8 @@ def identity_of(place: Place, identity_file: Path | None) -> Identity:
 
 def opened_repository(place: Place, identity: Identity | None) -> "Repository":
     """Open the repository for listing, and with an identity for restoring."""
-    known = owner_of(place)
+    host = _host_of(place)
+    known = None if host is None else host.owner
     if identity is not None and known is not None and identity.owner not in (None, known):
         # Said here: to `backup` alone this looks like a vault that somebody else signed.
         raise UsageError(
@@ -182,7 +188,8 @@ def opened_repository(place: Place, identity: Identity | None) -> "Repository":
     keys = None if identity is None else keys_of(place)
     from backup.reader import Repository  # a backup reads nothing back
 
-    return Repository.open(vault_of(place), keys, identity, known)
+    writer = None if host is None else host.writer
+    return Repository.open(vault_of(place), keys, identity, known, writer)
 
 
 def set_of(place: Place, set_name: str) -> BackupSetConfig:

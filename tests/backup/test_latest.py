@@ -1,0 +1,65 @@
+"""Whose latest is meant, where several hosts back the same set up into one vault."""
+
+from pathlib import Path
+
+import pytest
+
+from backup.errors import NotFound, UsageError
+from backup.owner.writers import add_writer
+from backup.reader import Repository
+from tests.backup.office import OwnedSite, owned_site
+from tests.backup.site import DOMAIN
+from tests.backup.trees import describe, plain_tree
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> OwnedSite:
+    """Two points of desk-1, and one between and one after them of desk-2."""
+    site = owned_site(tmp_path / "site")
+    source = plain_tree(tmp_path / "source")
+    add_writer(site.office, name="desk-2", domain=DOMAIN, host_dir=site.folder / "two")
+    for number, host in enumerate(("host", "two", "host", "two")):
+        (source / "note").write_text(f"as of run {number}")
+        site.back_up(source, host=site.host_of(host), send_log=site.folder / f"{host}.log")
+    return site
+
+
+def opened(site: OwnedSite, own_writer: str | None = None) -> Repository:
+    return Repository.open(site.vault, site.keys, site.identity, own_writer=own_writer)
+
+
+def test_a_host_means_its_own_latest(site: OwnedSite, tmp_path: Path) -> None:
+    repository = opened(site, "desk-1")
+    point = repository.resolve("latest")
+    assert point.name == "desk-1/0000000002"
+    assert repository.restore(point, tmp_path / "out").problems == ()
+    assert (tmp_path / "out/files/note").read_text() == "as of run 2"
+    assert opened(site, "desk-2").resolve("latest").name == "desk-2/0000000002"
+
+
+def test_the_latest_of_another_host_is_to_be_had_by_name(site: OwnedSite, tmp_path: Path) -> None:
+    repository = opened(site, "desk-1")
+    point = repository.resolve("desk-2/latest", "nightly")
+    assert point.name == "desk-2/0000000002"
+    assert repository.restore(point, tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tmp_path / "source")
+
+
+@pytest.mark.parametrize("own_writer", [None, "desk-3"])
+def test_elsewhere_nobody_guesses_of_which_of_several_hosts(
+    site: OwnedSite, own_writer: str | None
+) -> None:
+    with pytest.raises(UsageError, match="name one of desk-1/latest, desk-2/latest"):
+        opened(site, own_writer).resolve("latest")
+    assert opened(site).resolve("latest", of_any_host=True).name == "desk-2/0000000002"
+
+
+def test_a_host_that_has_no_point_of_the_set_means_the_only_other(site: OwnedSite) -> None:
+    source = site.folder.parent / "source"
+    site.back_up(source, host=site.host_of("two"), send_log=site.folder / "two.log", set_name="crm")
+    assert opened(site, "desk-1").resolve("latest", "crm").name == "desk-2/0000000003"
+
+
+def test_of_a_host_that_has_none_it_is_not_found(site: OwnedSite) -> None:
+    with pytest.raises(NotFound, match="no recovery point 'desk-9/latest'"):
+        opened(site).resolve("desk-9/latest")
