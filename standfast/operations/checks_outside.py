@@ -17,7 +17,7 @@ from standfast.config.rotation import RotationConfig
 from standfast.config.schema import OrganisationConfig
 from standfast.config.section import settings_of
 from standfast.counted import counted
-from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError
+from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError, Unavailable
 from standfast.operations import playbooks
 from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
 from standfast.outside.rotation import read_recipients
@@ -231,6 +231,10 @@ def _each(
     for name in names:
         try:
             yield from look(name)
+        except Unavailable as error:
+            # It may be down, or somewhere else than is written: nobody can tell from here.
+            what_to_do = f"see that what [{part}.{name}] names is right, up, and reached from here"
+            yield fail(part, f"{name}: {error}", what_to_do)
         except StandfastError as error:
             yield fail(part, f"{name}: {error}")
 

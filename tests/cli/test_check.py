@@ -92,11 +92,16 @@ def test_a_furnished_place_answers_in_every_part(
 
 
 def test_what_does_not_answer_fails_and_hides_nothing_else(desk: Desk, quiet_place: Path) -> None:
-    desk.monkeypatch.setenv("SCIM_TOKEN", "a token")
+    desk.monkeypatch.setenv("SCIM_TOKEN", "a-token")
     report = desk.json("check")
     assert report["exit_status"] == 2
     failed = {one["part"] for one in report["checks"] if one["verdict"] == "fail"}
     assert failed == {"accounts", "senders"}
+    advice = {one["what_to_do"] for one in report["checks"] if one["verdict"] == "fail"}
+    assert advice == {
+        f"see that what [{section}] names is right, up, and reached from here"
+        for section in ("accounts.agents", "senders.mail")
+    }
     assert ("ok", "staff: 1 person can be reached") in verdicts(desk, "audiences")
     assert "Next: mend the first line that says fail" in desk.run("check").out
 
