@@ -173,7 +173,7 @@ def test_a_killed_update_of_a_copy_never_costs_a_point_that_it_had(
             copy_vault(owned.vault, copy)
         copy.puts_left = None
         assert verify(copy, read=True).is_sound
-        point = Repository.open(copy, owned.keys, owned.identity).resolve("latest")
+        point = Repository.open(copy, owned.keys, owned.identity).resolve("desk-2/latest")
         repository = Repository.open(copy, owned.keys, owned.identity)
         assert repository.restore(point, tmp_path / f"out-{at}").problems == ()
         assert copy_vault(owned.vault, copy).is_whole
@@ -298,7 +298,7 @@ def test_keys_are_copied_only_where_a_store_for_them_is_named(
     assert report.counts["key records"].copied == 1
     assert keys.names() == owned.keys.names()
     opened = Repository.open(copy, keys, owned.identity)
-    assert opened.restore(opened.resolve("latest"), tmp_path / "out").problems == ()
+    assert opened.restore(opened.resolve("desk-1/latest"), tmp_path / "out").problems == ()
     lee, _ = new_person("Lee")
     add_custodian(owned.office, custodian=lee, identity=owned.identity)
     copy_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
