@@ -8,6 +8,7 @@ from standfast.cli.asking import agrees, ask, tell
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.output import Line, Table
+from standfast.config_file import DEFAULT_FILE
 from standfast.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "the place is set up",
             ExitStatus.FAILED: "the disk is full; the same command goes on once there is room",
             ExitStatus.USAGE: "the folder is set up already, or the source does not exist",
+            ExitStatus.REFUSED: "the ledger of a place that was set up is lost",
         },
         example="standfast init /srv/standfast --source /srv/recordings",
     )(init)
@@ -45,12 +47,24 @@ def init(
     """Make a place: configuration, keys, ledger, store.
 
     The configuration is written last. If something comes between, run the same command again: it
-    completes what it began.
+    completes what it began. Of a place that is set up it makes the ledger that ledger.url names,
+    where there was none yet, and nothing else.
     """
     from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
     from standfast.operations.place import system_clock
-    from standfast.operations.setup import refuse_unfit, set_up
+    from standfast.operations.setup import make_ledger, refuse_unfit, set_up
 
+    config_file = folder / DEFAULT_FILE
+    if config_file.is_file() and make_ledger(folder, call.env, system_clock()):
+        call.say(
+            {"config": str(config_file), "is_ledger_made": True},
+            [
+                f"The ledger that {config_file} names is made; nothing else was changed.",
+                "",
+                f"Next: standfast -c {config_file} check",
+            ],
+        )
+        return ExitStatus.DONE
     refuse_unfit(folder, source)
     asks = not yes and not call.as_json and sys.stdin.isatty()
     if organisation is None:

@@ -107,7 +107,8 @@ class LedgerConfig(Section):
 
     url: DatabaseUrl = setting(
         default="sqlite:///ledger.db",
-        description="The database. SQLite needs nothing more; PostgreSQL carries many runners.",
+        description="The database. SQLite needs nothing more; PostgreSQL carries many runners. "
+        "`standfast init` on the place's folder makes a ledger in a database that has none.",
         examples=["postgresql+psycopg://standfast@db.example.com/standfast"],
     )
     password: SecretReference | None = setting(

@@ -10,9 +10,9 @@ What is offered here is loaded when it is first asked for: SQLAlchemy takes a se
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from standfast.ledger.opening import Ledger, create, opened
+    from standfast.ledger.opening import Ledger, create, is_there, opened
 
-__all__ = ["Ledger", "create", "opened"]
+__all__ = ["Ledger", "create", "is_there", "opened"]
 
 
 def __getattr__(name: str) -> object:

@@ -22,7 +22,7 @@ from standfast.continuity.moments import horizon
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.ledger.postgresql_words import trouble
 from standfast.ledger.run_row import is_gone
-from standfast.ledger.sqlite_file import is_disk_full, refused, unavailable
+from standfast.ledger.sqlite_file import NO_LEDGER, is_disk_full, refused, unavailable
 from standfast.records import moment, timestamp
 
 HELD_STEP = "held-"  # begins the step that tells one person who was held
@@ -55,7 +55,6 @@ _REACHED = (
 )
 _BUSY_SECONDS = 5
 _NEVER = "9999-12-31T00:00:00.000000Z"  # `effect_rules.NEVER`, as it is stored
-_NO_LEDGER = "`standfast init` makes one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,7 +368,7 @@ def _cursor(url: str, password: str | None) -> Iterator[_Cursor]:
 @contextmanager
 def _sqlite(path: Path) -> Iterator[_Cursor]:
     if not path.is_file():
-        raise ConfigurationError(f"there is no ledger at {path}; {_NO_LEDGER}")
+        raise ConfigurationError(f"there is no ledger at {path}: {NO_LEDGER}")
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(path))}?mode=ro",
@@ -384,7 +383,7 @@ def _sqlite(path: Path) -> Iterator[_Cursor]:
             connection.close()
     except sqlite3.OperationalError as error:
         if "no such" in str(error):
-            raise ConfigurationError(f"{path} is no ledger of this version; {_NO_LEDGER}") from None
+            raise ConfigurationError(f"{path} is no ledger of this version: {NO_LEDGER}") from None
         if is_disk_full(str(error)):
             raise unavailable(str(path), str(error), type(error).__name__) from None
         raise Unavailable(
@@ -413,7 +412,7 @@ def _postgresql(url: str, password: str | None) -> Iterator[_Cursor]:
             yield cast("_Cursor", cursor)
     except psycopg.errors.UndefinedTable:
         raise ConfigurationError(
-            f"there is no ledger of this version in that database; {_NO_LEDGER}"
+            f"there is no ledger of this version in that database: {NO_LEDGER}"
         ) from None
     except psycopg.Error as error:
         raise Unavailable(trouble(error.sqlstate, str(error))) from None

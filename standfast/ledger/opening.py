@@ -19,7 +19,7 @@ from standfast.ledger.incidents import Incidents
 from standfast.ledger.notices import Notices
 from standfast.ledger.people import People
 from standfast.ledger.runs import Runners, Runs
-from standfast.ledger.schema import create_schema, refuse_other_schema
+from standfast.ledger.schema import create_schema, has_schema, refuse_other_schema
 from standfast.ledger.staff import Staff
 from standfast.ledger.steps import Steps
 from standfast.ledger.tables import installation
@@ -83,6 +83,15 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
             if write.connection.execute(installation.select()).first() is None:
                 write.insert(installation, {"id": new_token(), "initialised_at": now})
         Auditor(engine, vault, witness).sign_head(now)
+    finally:
+        engine.dispose()
+
+
+def is_there(url: str) -> bool:
+    """Is there a ledger, of whatever schema? Makes none, and no file."""
+    engine = open_engine(url)
+    try:
+        return has_schema(engine)
     finally:
         engine.dispose()
 

@@ -25,11 +25,18 @@ def create_schema(engine: Engine) -> None:
         command.upgrade(config, HEAD)
 
 
+def has_schema(engine: Engine) -> bool:
+    """Is the database a ledger, at HEAD or not?"""
+    if _is_missing(engine):
+        return False
+    with reading(engine) as connection:
+        return inspect(connection).has_table("alembic_version")
+
+
 def refuse_other_schema(engine: Engine) -> None:
     """Raise ConfigurationError unless the database is at HEAD."""
     place = engine.url.database or engine.url.render_as_string(hide_password=True)
-    if engine.dialect.name == "sqlite" and not Path(place).exists():
-        # Connecting would make an empty file where somebody mistyped a path.
+    if _is_missing(engine):
         raise no_ledger_at(place)
     with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
@@ -37,3 +44,8 @@ def refuse_other_schema(engine: Engine) -> None:
         version = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if version != HEAD:
         raise other_schema(place, version, HEAD)
+
+
+def _is_missing(engine: Engine) -> bool:
+    """Is there no file? Connecting would make an empty one where somebody mistyped a path."""
+    return engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists()

@@ -15,6 +15,10 @@ from standfast.ledger.long_waits import LONG_SECONDS, said_when_long, say
 
 BUSY_SECONDS = 30
 HEAD = "0001.1"  # the schema that this program needs
+NO_LEDGER = (
+    "see that its disk is there, and that ledger.url names the right one; where none was made yet, "
+    "`standfast init` on its folder makes it"
+)
 
 
 def configure(connection: sqlite3.Connection) -> None:
@@ -124,12 +128,12 @@ def refused(name: str) -> StandfastError:
 
 def no_ledger_at(path: str) -> ConfigurationError:
     """There is no such file."""
-    return ConfigurationError(f"there is no ledger at {path}; `standfast init` makes one")
+    return ConfigurationError(f"there is no ledger at {path}: {NO_LEDGER}")
 
 
 def no_ledger_in(path: str) -> ConfigurationError:
     """There is a database, but no ledger in it."""
-    return ConfigurationError(f"there is no ledger in {path}; `standfast init` makes one")
+    return ConfigurationError(f"there is no ledger in {path}: {NO_LEDGER}")
 
 
 def other_schema(path: str, version: str, needed: str) -> ConfigurationError:

@@ -5,13 +5,16 @@ Owns the order of it. Leaves each part to the room that makes it.
 Rules
 - `standfast.toml` is written last, in one piece: where it stands, everything that it names is
   there. Until then nothing takes the folder for a place, and the same command completes it.
-- A folder that has a `standfast.toml` is never set up again.
+- A folder that has a `standfast.toml` is never set up again. Only a ledger that it names and that
+  was never made is made: who changes over to PostgreSQL has none yet. Where the witness knows of
+  one, it was lost, and an empty one would hide that.
 - What opens backups goes into one folder of its own, to be carried away as it is.
 - The place must not lie inside of what it backs up: its own keys would be in the backup.
 """
 
 import os
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -24,14 +27,16 @@ from backup.local_files import create_file
 from backup.stores.directory import DirectoryStore
 from standfast.config import Config
 from standfast.config.default import render_default
-from standfast.config.load import parse
+from standfast.config.load import load, parse
 from standfast.config_file import DEFAULT_FILE
-from standfast.errors import StandfastError, UsageError
+from standfast.errors import Refused, StandfastError, UsageError
 from standfast.evidence.durable import write_whole
-from standfast.ledger import create
+from standfast.ledger import create, is_there
+from standfast.operations.place import ledger_url
 from standfast.operations.repository import plain_errors
 from standfast.outside.live import read_signing_key
 from standfast.records import JsonObject
+from standfast.secrets import SystemResolver
 
 SET = "main"
 OFFLINE = "offline"
@@ -103,6 +108,27 @@ def refuse_unfit(folder: Path, source: Path) -> None:
             f"{folder} lies inside of what it would back up, {source}: its own keys would be in "
             "the backup; name a folder elsewhere"
         )
+
+
+def make_ledger(folder: Path, env: Mapping[str, str], now: datetime) -> bool:
+    """Make the ledger that a place names and has not; give whether there was none.
+
+    Raises Refused where its witness tells of one that was there.
+    """
+    config_file = folder / DEFAULT_FILE
+    config = load(config_file)
+    url = ledger_url(config, SystemResolver(env=env, base_dir=config.folder))
+    if is_there(url):
+        return False
+    witness = config.ledger.witness
+    if witness.exists() and witness.stat().st_size:
+        raise Refused(
+            f"there is no ledger where ledger.url says, and {witness} tells of one that was: bring "
+            "it back from a backup; for a new and empty one, let ledger.witness name another file, "
+            "then run this again"
+        )
+    create(url, config.ledger.keys, witness, now)
+    return True
 
 
 def set_up(

@@ -213,3 +213,32 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         str(path): path.read_bytes() if path.is_file() else b""
         for path in sorted(folder.rglob("*"))
     }
+
+
+def test_a_ledger_that_a_place_names_and_never_had_is_made(
+    desk: Desk, source: Path, postgres_url: str
+) -> None:
+    again = ("init", "place", "--source", source, "--yes")
+    config = Path(desk.json(*again)["config"])
+    before = {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()}
+    named = f'[ledger]\nurl = "{postgres_url}"\nwitness = "another.jsonl"\n'
+    config.write_text(config.read_text().replace("[ledger]\n", named))
+    away = desk.run("-c", config, "backup", "run")
+    assert (away.status, "`standfast init` on its folder makes it" in away.err) == (2, True)
+    assert desk.json(*again) == {"config": "place/standfast.toml", "is_ledger_made": True}
+    for path, content in before.items():
+        assert path == config or path.read_bytes() == content, "nothing else was changed"
+    assert desk.run("-c", config, "backup", "run").status == 0
+    assert desk.run("-c", config, "audit", "verify").status == 0
+    assert desk.run(*again).status == 2
+
+
+def test_a_ledger_that_was_lost_is_not_covered_by_an_empty_one(desk: Desk, source: Path) -> None:
+    again = ("init", "place", "--source", source, "--yes")
+    place = Path(desk.json(*again)["config"]).parent
+    for file in place.glob("ledger.db*"):
+        file.unlink()
+    lost = desk.run(*again)
+    assert lost.status == 4
+    assert f"{place / 'witness.jsonl'} tells of one that was: bring it back" in lost.err
+    assert not (place / "ledger.db").exists()
