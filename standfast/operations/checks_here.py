@@ -11,10 +11,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from backup.errors import AlreadyThere, BackupError
+from backup.errors import AlreadyThere, BackupError, NotFound
+from backup.errors import Damaged as DamagedBackup
 from backup.errors import UsageError as BackupUsageError
 from backup.format.layout import snapshots_of
-from backup.keys import Host
+from backup.format.root import RootRecord
+from backup.keys import Host, read_key_record
 from backup.sources import Obstacle
 from backup.sources.exclusion import Exclusion
 from backup.stores import Store
@@ -25,6 +27,7 @@ from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSo
 from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
+from standfast.errors import ConfigurationError
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import below, own_files, source_of
@@ -83,6 +86,28 @@ def _vault(ground: Ground) -> Iterator[Check]:
     yield from (
         fail("backup", problem, "see `standfast backup verify`") for _, problem in trust.problems
     )
+    yield from _domain_keys(DirectoryStore(config.keys), trust.root)
+
+
+def _domain_keys(store: DirectoryStore, root: RootRecord) -> Iterator[Check]:
+    """Is each domain's key where it is named? A backup needs none, and every restore does."""
+    lacking: list[str] = []
+    for domain in root.domains:
+        if domain.erased is not None:
+            continue
+        try:
+            read_key_record(store, root, domain)
+        except NotFound:
+            lacking.append(f"{domain.id}/{domain.generation}")
+        except DamagedBackup as error:
+            yield fail("backup", f"in the key store {store.where}: {error}")
+    if lacking:
+        yield warn(
+            "backup",
+            f"the key store {store.where} has no key of {', '.join(lacking)}, without which nobody "
+            "opens what was backed up",
+            "see that its disk is there; where it is kept elsewhere on purpose, look at it there",
+        )
 
 
 def _folder(vault: Path) -> Iterator[Check]:
@@ -207,18 +232,24 @@ def _is_left_out(exclusion: Exclusion, inner: Path, *, is_folder: bool) -> bool:
 
 def _keys(ground: Ground) -> Iterator[Check]:
     config = ground.config
-    read_signing_key(config.custody.key)
+    try:
+        read_signing_key(config.custody.key)
+    except ConfigurationError as error:
+        yield fail("keys", str(error))
     private = [
         config.backup.host,
         *_inside(config.backup.host),
         config.ledger.keys,
         *_inside(config.ledger.keys),
-        config.custody.key,
+        *([config.custody.key] if config.custody.key.exists() else []),  # else it was told
     ]
-    loose = [path for path in private if path.stat().st_mode & _OPEN_TO_OTHERS]
+    missing = [path for path in private if not path.exists()]
+    for path in missing:
+        yield fail("keys", f"{path} is not there", "bring it back, or name where it lies")
+    loose = [path for path in private if path.exists() and path.stat().st_mode & _OPEN_TO_OTHERS]
     for path in loose:
         yield fail("keys", f"{path} is open to others", f"chmod go-rwx '{path}'")
-    if not loose:
+    if not loose and not missing:
         yield ok("keys", f"{counted(len(private), 'path')}, closed to others")
     offline = config.folder / "offline"
     if offline.exists():
@@ -310,7 +341,7 @@ def _is_beside(path: Path, config: Config) -> bool:
 
 
 def _inside(folder: Path) -> Sequence[Path]:
-    return sorted(folder.iterdir())
+    return sorted(folder.iterdir()) if folder.is_dir() else ()
 
 
 def _try_to_write(folder: Path) -> None:

@@ -106,7 +106,8 @@ def read_signing_key(path: Path) -> Ed25519PrivateKey:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise ConfigurationError(
-            f"the evidence key {path} cannot be read: {error.strerror}; `standfast init` makes it"
+            f"the evidence key {path} cannot be read: {error.strerror}; bring it back, or make a "
+            f"new one: openssl genpkey -algorithm ed25519 -out '{path}'"
         ) from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ConfigurationError(f"{path} is no private key in PEM") from None

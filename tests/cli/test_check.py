@@ -1,6 +1,9 @@
 """`standfast check`: each part tried, each verdict told with what to do."""
 
+import shlex
+import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -243,6 +246,39 @@ def test_a_places_own_keys_in_a_source_are_told_until_they_are_left_out(
     }
     assert any(name.endswith("source/note.txt") for name in back)
     assert not any("keys/ledger" in name or "send-log.db" in name for name in back)
+
+
+def test_a_key_store_without_the_key_that_opens_every_backup_is_told(
+    desk: Desk, place: Path
+) -> None:
+    def told() -> list[tuple[str, str]]:
+        found = verdicts(desk, "backup")
+        return [one for one in found if f"the key store {place / 'keys/store'}" in one[1]]
+
+    assert told() == []
+    (record,) = (place / "keys/store/k/main/0000000000").iterdir()
+    record.chmod(0o600)
+    whole = record.read_bytes()
+    record.write_bytes(whole[:-1])
+    ((verdict, _),) = told()
+    assert verdict == "fail"
+    record.unlink()
+    ((verdict, found),) = told()
+    assert (verdict, "has no key of main/0" in found) == ("warn", True)
+
+
+def test_each_key_of_this_machine_that_is_gone_is_named(desk: Desk, place: Path) -> None:
+    seal, keys = place / "keys/evidence-seal.key", place / "keys/ledger"
+    seal.unlink()
+    keys.rename(place / "elsewhere")
+    lost, gone = [found for verdict, found in verdicts(desk, "keys") if verdict == "fail"]
+    assert gone == f"{keys} is not there"
+    assert f"the evidence key {seal} cannot be read" in lost
+    (place / "elsewhere").rename(keys)
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here")
+    subprocess.run(shlex.split(lost.partition("new one: ")[2]), check=True)
+    assert {verdict for verdict, _ in verdicts(desk, "keys")} == {"ok", "warn"}
 
 
 def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_place: Path) -> None:
