@@ -59,8 +59,8 @@ class Host:
         data = read_file(
             path,
             f"the host's key file {path}",
-            missing=f"{host_dir} holds no host's keys; create the repository, or name the right"
-            " folder",
+            missing=f"{host_dir} holds no host's keys: name the right folder, bring them back from"
+            " a copy, or let the owner make new ones with `backup owner new-epoch`",
         )
         fields = read_record(data, "host", _HOST_FIELDS, str(path))
         return Host(

@@ -175,7 +175,7 @@ def spoil_schedule(place: Path) -> None:
         (spoil_source, "backup sets", "recordings is not there or cannot be read"),
         (spoil_logs, "evidence", "none of its paths exists"),
         (spoil_audience, "audiences", "staff: "),
-        (spoil_host_key, "backup", "holds no host's keys"),
+        (spoil_host_key, "backup", "or let the owner make new ones with `backup owner new-epoch`"),
         (spoil_evidence_key, "keys", "is no private key in PEM"),
         (spoil_playbook, "playbooks", "mine.yaml"),
     ],
