@@ -246,7 +246,7 @@ def restore(
             replaces=replaces,
             has_globals=has_globals,
         )
-        with call.place() as place, call.progress() as tell:
+        with call.place(needs_ledger=False) as place, call.progress() as tell:
             taken = restore_into(place, request, identity, _shown(tell, f"restoring {point}"))
         call.say(taken.as_json(), lines_of(taken))
         return taken.exit_status
@@ -256,7 +256,10 @@ def restore(
         return backup_contents.to_standard_output(call, point, patterns or [], identity, set_name)
     from standfast.operations import restoring
 
-    with call.place() as place, _shown_late(call, f"restoring {point}") as report:
+    with (
+        call.place(needs_ledger=False) as place,
+        _shown_late(call, f"restoring {point}") as report,
+    ):
         outcome = restoring.restore(
             place,
             point,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from standfast.cli.amounts import size
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, Option, command
-from standfast.cli.output import Line, Table, drop_rest
+from standfast.cli.output import Line, Table, drop_rest, print_error
+from standfast.cli.restored import unrecorded_lines
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
@@ -177,8 +178,10 @@ def to_standard_output(
         raise UsageError(
             "standard output is closed: send it to a file or a program, then run again"
         )
-    with call.place() as place:
-        give_file(place, point, patterns[0], identity, _write, set_name)
+    with call.place(needs_ledger=False) as place:
+        unrecorded = give_file(place, point, patterns[0], identity, _write, set_name)
+    for line in unrecorded_lines(unrecorded):
+        print_error(str(line))
     return ExitStatus.DONE
 
 

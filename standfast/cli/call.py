@@ -37,11 +37,11 @@ class Call:
         return find_config(self.config, self.env)
 
     @contextmanager
-    def place(self) -> Iterator["Place"]:
-        """Open the place that is meant."""
+    def place(self, *, needs_ledger: bool = True) -> Iterator["Place"]:
+        """Open the place that is meant; what needs no ledger meets what ails it only as it asks."""
         from standfast.operations.place import open_place
 
-        with open_place(self.config_file, env=self.env) as place:
+        with open_place(self.config_file, env=self.env, needs_ledger=needs_ledger) as place:
             yield place
 
     def config_if_any(self) -> "Config | None":

@@ -4,7 +4,13 @@ from typing import TYPE_CHECKING
 
 from standfast.cli.amounts import size
 from standfast.cli.output import Line, Table
-from standfast.cli.restored import WHERE_ELSE, ahead_lines, lacking_lines, newer_lines
+from standfast.cli.restored import (
+    WHERE_ELSE,
+    ahead_lines,
+    lacking_lines,
+    newer_lines,
+    unrecorded_lines,
+)
 from standfast.counted import counted
 from standfast.errors import ExitStatus
 
@@ -30,6 +36,7 @@ def lines_of(outcome: "IntoOutcome") -> list[Line]:
     lines += lacking_lines(outcome.lacking)
     lines += newer_lines(outcome.newer_damaged)
     lines += ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
+    lines += unrecorded_lines(outcome.unrecorded)
     lines += ["", _next(outcome)]
     return lines
 

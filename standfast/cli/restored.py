@@ -50,6 +50,7 @@ def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
     lines += lacking_lines(outcome.lacking)
     lines += newer_lines(outcome.newer_damaged)
     lines += ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
+    lines += unrecorded_lines(outcome.unrecorded)
     if outcome.is_damaged or result.healed or outcome.newer_damaged:
         lines.append("Next: `standfast backup verify --read` names what is damaged in the vault.")
     elif outcome.lacking.is_any:
@@ -91,6 +92,13 @@ def ahead_lines(point: "Point", *, is_dated_ahead: bool) -> list[Line]:
         "list` shows all, and a restore by name takes the one you mean."
     )
     return [told]
+
+
+def unrecorded_lines(unrecorded: str) -> list[Line]:
+    """Say that the ledger, and with it the timeline, has nothing of a restore."""
+    if not unrecorded:
+        return []
+    return [f"The ledger has not, or not to its end, that this was restored: {unrecorded}."]
 
 
 def _amount(result: "RestoreResult") -> str:

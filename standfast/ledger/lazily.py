@@ -47,18 +47,17 @@ class Runs(Protocol):
 class LazyLedger:
     """A place's ledger; to be used as a context manager."""
 
-    def __init__(self, url: str, keys: Path, witness: Path) -> None:
+    def __init__(self, url: str, keys: Path, witness: Path, *, opens_now: bool = True) -> None:
         self._where = url, keys, witness
+        self._opens_now = opens_now
         self._stack = ExitStack()
         self._lock = Lock()
         self._whole: Ledger | None = None
+        self._runs: Runs | None = None
 
     def __enter__(self) -> "LazyLedger":
-        url, keys, witness = self._where
-        path = url.removeprefix(_SQLITE)
-        self._book = RunBook(path, keys, witness) if url.startswith(_SQLITE) and path else None
-        if self._book is None:
-            self.whole  # noqa: B018 - opened now, so that what is wrong shows now
+        if self._opens_now:
+            self.runs  # noqa: B018 - so that what is wrong shows now
         return self
 
     def __exit__(
@@ -82,7 +81,12 @@ class LazyLedger:
     @property
     def runs(self) -> Runs:
         """What a run needs of it."""
-        return _Whole(self.whole) if self._book is None else self._book
+        if self._runs is None:
+            url, keys, witness = self._where
+            path = url.removeprefix(_SQLITE)
+            is_file = url.startswith(_SQLITE) and path
+            self._runs = RunBook(path, keys, witness) if is_file else _Whole(self.whole)
+        return self._runs
 
 
 class _Whole:

@@ -15,7 +15,7 @@ from backup.records import Difference, FoundPath, Point
 from standfast.errors import ExitStatus
 from standfast.operations.place import Place
 from standfast.operations.repository import identity_of, opened_repository, plain_errors
-from standfast.operations.run_record import recorded
+from standfast.operations.run_record import recorded_if_it_can_be
 from standfast.records import Json, timestamp
 
 
@@ -160,17 +160,18 @@ def give_file(
     identity_file: Path | None,
     write: Callable[[bytes], object],
     set_name: str | None = None,
-) -> int:
-    """Hand one file's content to `write`, piece by piece as proven; gives its size.
+) -> str:
+    """Hand one file's content to `write`, piece by piece as proven.
 
-    `Damaged` may come after some of it was written: that is then right, and not all of it.
+    Gives why the ledger has nothing of it, or "" when it has. `Damaged` may come after some of it
+    was written: that is then right, and not all of it.
     """
     with plain_errors("restoring"):
         repository = opened_repository(place, identity_of(place, identity_file))
         chosen = repository.resolve(point, set_name)
         pieces = repository.stream(chosen, path)
     with (
-        recorded(place, "restore", chosen.set_name, "direct", is_shared=True) as run,
+        recorded_if_it_can_be(place, "restore", chosen.set_name, "direct") as run,
         plain_errors(f"restoring out of {chosen.name}"),
     ):
         written = 0
@@ -178,7 +179,7 @@ def give_file(
             write(piece)
             written += len(piece)
         run.ends("done", {"point": chosen.name, "files": 1, "bytes": written, "problems": 0})
-    return written
+    return run.unrecorded
 
 
 def moment(nanoseconds: int) -> datetime:

@@ -123,6 +123,7 @@ class RestoreOutcome:
     lacking: "Lacking"  # what the point itself has not, or not whole
     newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
     is_dated_ahead: bool = False  # where the latest was asked for: its time is still to come
+    unrecorded: str = ""  # why the ledger has nothing of it
 
     @property
     def has_found_nothing(self) -> bool:
@@ -164,6 +165,7 @@ class RestoreOutcome:
             "lacking": self.lacking.as_json(),
             "newer_damaged": list(self.newer_damaged),
             "is_dated_ahead": self.is_dated_ahead,
+            "unrecorded": self.unrecorded,
             "healed": list(self.result.healed),
             "is_resumed": self.result.is_resumed,
             "is_on_disk": self.result.is_on_disk,

@@ -144,12 +144,17 @@ def open_place(
     clock: Clock = system_clock,
     actor: str | None = None,
     resolver: Resolver | None = None,
+    needs_ledger: bool = True,
 ) -> Iterator[Place]:
-    """Open the installation that a configuration file describes."""
+    """Open the installation that a configuration file describes.
+
+    Unless it `needs_ledger`, one that does not answer shows only when it is asked.
+    """
     config = load(config_file)
     resolver = resolver or SystemResolver(env=env, base_dir=config.folder)
     url = ledger_url(config, resolver)
-    with LazyLedger(url, config.ledger.keys, config.ledger.witness) as opened:
+    ledger = LazyLedger(url, config.ledger.keys, config.ledger.witness, opens_now=needs_ledger)
+    with ledger as opened:
         yield Place(
             config=config,
             opened=opened,

@@ -12,6 +12,7 @@ Rules
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from standfast.operations.damage import damaged_after
 from standfast.operations.lacking import Lacking, lacking
 from standfast.operations.place import Place
 from standfast.operations.repository import identity_of, opened_repository, plain_errors
-from standfast.operations.run_record import recorded
+from standfast.operations.run_record import recorded_if_it_can_be
 from standfast.records import Json, timestamp
 
 Report = Callable[[Progress], None]
@@ -76,6 +77,7 @@ class IntoOutcome:
     lacking: Lacking  # what the point itself has not, or not whole
     newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
     is_dated_ahead: bool = False  # where the latest was asked for: its time is still to come
+    unrecorded: str = ""  # why the ledger has nothing of it
     started: datetime
     ended: datetime
 
@@ -118,6 +120,7 @@ class IntoOutcome:
             "lacking": self.lacking.as_json(),
             "newer_damaged": list(self.newer_damaged),
             "is_dated_ahead": self.is_dated_ahead,
+            "unrecorded": self.unrecorded,
             "started_at": timestamp(self.started),
             "ended_at": timestamp(self.ended),
             "exit_status": int(self.exit_status),
@@ -157,7 +160,7 @@ def restore_into(
             target = address.target(place.clock, Path(scratch))
             sources = _sources(point, address, request)
             paths = _paths(repository, point, sources, address, target, request)
-        with recorded(place, "restore", point.set_name, way, is_shared=True) as run:
+        with recorded_if_it_can_be(place, "restore", point.set_name, way) as run:
             started = place.clock()
             restorer = _Restorer(repository, point, target, address.database, request, progress)
             outcome = IntoOutcome(
@@ -175,7 +178,7 @@ def restore_into(
             )
             states = {ExitStatus.DONE: "done", ExitStatus.PARTIAL: "partial"}
             run.ends(states.get(outcome.exit_status, "failed"), outcome.summary())
-    return outcome
+    return replace(outcome, unrecorded=run.unrecorded)
 
 
 def _address(place: Place, request: Request, point: Point) -> Address:

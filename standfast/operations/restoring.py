@@ -5,10 +5,12 @@ It stands alone so that a restore loads no source, no writer and no alarm: whoev
 Rules
 - Whatever could not be brought back is counted and named, and makes the outcome partial; so does
   what the point itself lacks of what is asked for.
-- The ledger gets counts, times and the point's name; names of files stay in the outcome.
+- The ledger gets counts, times and the point's name; names of files stay in the outcome.  One that
+  takes nothing keeps nothing from coming back.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from backup.records import Progress
@@ -18,7 +20,7 @@ from standfast.operations.damage import damaged_after, is_damage_behind
 from standfast.operations.lacking import lacking
 from standfast.operations.place import Place
 from standfast.operations.repository import identity_of, opened_repository, plain_errors
-from standfast.operations.run_record import recorded
+from standfast.operations.run_record import recorded_if_it_can_be
 
 
 def restore(
@@ -44,7 +46,7 @@ def restore(
         repository = opened_repository(place, identity_of(place, identity_file))
         chosen = repository.resolve(point, set_name)
     with (
-        recorded(place, "restore", chosen.set_name, way, is_shared=True) as run,
+        recorded_if_it_can_be(place, "restore", chosen.set_name, way) as run,
         plain_errors(f"restoring {chosen.name}"),
     ):
         result = repository.restore(
@@ -63,4 +65,4 @@ def restore(
         is_whole = not (result.problems or outcome.lacking.is_any or outcome.newer_damaged)
         state = "failed" if outcome.is_damaged else "done" if is_whole else "partial"
         run.ends(state, outcome.summary())
-    return outcome
+    return replace(outcome, unrecorded=run.unrecorded)

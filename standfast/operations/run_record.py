@@ -2,6 +2,8 @@
 
 Rules
 - A run is in the ledger as running before it touches anything, and ended whatever happens after.
+  A restore alone goes on when the ledger takes nothing, and says so: that night it may be what is
+  lost, or the disk that is full.
 - Two runs of one kind on one set never overlap on a host: a lock that the kernel gives back when
   the process dies, so that nobody ever has to remove one by hand. Restores share theirs.
 - Whoever holds the lock knows that an earlier run which is still `running` has died, and says so.
@@ -14,7 +16,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -37,6 +39,7 @@ class Run:
     died_before: tuple[str, ...]  # runs whose process had died, found at the start
     state: str = "failed"
     summary: dict[str, Json] = field(default_factory=dict)
+    unrecorded: str = ""  # why the ledger has not, or not to its end, what goes on all the same
 
     def ends(self, state: str, summary: JsonObject) -> None:
         """Say how the run ended: done, partial or failed, with counts and nothing personal."""
@@ -69,6 +72,24 @@ def recorded(
             raise
         _finish(place, run, kind, run.state, run.summary)
         place.runs.sign_head(place.clock())
+
+
+@contextmanager
+def recorded_if_it_can_be(place: Place, kind: str, subject: str, way: str) -> Iterator[Run]:
+    """As `recorded`, shared, for what no ledger may keep from happening; see `Run.unrecorded`.
+
+    `unrecorded` is to be looked at behind the block.
+    """
+    with ExitStack() as record:
+        try:
+            run = record.enter_context(recorded(place, kind, subject, way, is_shared=True))
+        except StandfastError as error:
+            run = Run(token="", died_before=(), unrecorded=str(error))
+        yield run
+        try:
+            record.close()
+        except StandfastError as error:
+            run.unrecorded = str(error)
 
 
 def bury_dead_runs(

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from standfast import ledger
-from standfast.operations.place import Place, open_place
+from standfast.operations.place import Place, open_place, system_clock
 from standfast.people.sign_in import Credential, enrol
 from standfast.secrets import Resolver
 
@@ -131,12 +131,11 @@ def place_at(
     *,
     token: str = "unused",
     resolver: Resolver | None = None,
-    clock: Callable[[], datetime] | None = None,
+    clock: Callable[[], datetime] = system_clock,
 ) -> Iterator[Place]:
     """Open the place with its secrets in the environment it is handed."""
     env: Mapping[str, str] = {"SCIM_TOKEN": token}
-    more = {"clock": clock} if clock else {}
-    with open_place(config_file, env=env, actor="os:test", resolver=resolver, **more) as place:
+    with open_place(config_file, env=env, actor="os:test", resolver=resolver, clock=clock) as place:
         yield place
 
 

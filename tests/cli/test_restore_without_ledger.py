@@ -1,0 +1,74 @@
+"""A restore on the night on which the ledger is what is lost: nothing waits for it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.backup.trees import describe
+from tests.cli.desk import Desk
+
+
+def lose(place: Path) -> None:
+    for file in place.glob("ledger.db*"):
+        file.unlink()
+
+
+def damage(place: Path) -> None:
+    (place / "ledger.db").write_bytes(b"no database" * 1000)
+
+
+def unplug(place: Path) -> None:
+    file = place / "standfast.toml"
+    url = "postgresql://standfast@127.0.0.1:9/ledger"
+    text = file.read_text()
+    assert '#url = "sqlite:///ledger.db"' in text
+    file.write_text(text.replace('#url = "sqlite:///ledger.db"', f'url = "{url}"'))
+
+
+ILLS = [
+    pytest.param(lose, "there is no ledger", id="it is gone"),
+    pytest.param(damage, "is no ledger|is damaged|not a database", id="it is damaged"),
+    pytest.param(unplug, "does not answer", id="its server is down"),
+]
+
+
+@pytest.mark.parametrize(("ail", "why"), ILLS)
+def test_everything_comes_back_and_the_answer_says_that_it_is_not_recorded(
+    desk: Desk, place: Path, ail: Callable[[Path], None], why: str
+) -> None:
+    desk.run("backup", "run", "main")
+    ail(place)
+    words = ("backup", "restore", "latest", "--identity", place / "offline/identity.txt")
+    answer = desk.run(*words, "--to", desk.folder / "out")
+    assert answer.status == 0, answer.err
+    assert "The ledger has not, or not to its end, that this was restored" in answer.out
+    assert describe(desk.folder / "out/source") == describe(desk.folder / "source")
+    document = desk.json(*words, "--to", desk.folder / "again")
+    assert document["run"] == ""
+    assert any(part in document["unrecorded"] for part in why.split("|"))
+
+
+def test_one_file_goes_to_standard_output_without_a_ledger(desk: Desk, place: Path) -> None:
+    desk.run("backup", "run", "main")
+    lose(place)
+    file = min((desk.folder / "source").iterdir())
+    words = ("backup", "restore", "latest", f"source/{file.name}", "--to", "-")
+    answer = desk.run(*words, "--identity", place / "offline/identity.txt")
+    assert answer.status == 0
+    assert answer.out == file.read_text()
+    assert "The ledger has not" in answer.err
+
+
+def test_with_a_ledger_nothing_is_said_of_it(desk: Desk, place: Path) -> None:
+    desk.run("backup", "run", "main")
+    words = ("backup", "restore", "latest", "--identity", place / "offline/identity.txt")
+    document = desk.json(*words, "--to", desk.folder / "out")
+    assert (document["unrecorded"], bool(document["run"])) == ("", True)
+
+
+def test_a_backup_is_not_made_without_a_ledger(desk: Desk, place: Path) -> None:
+    lose(place)
+    answer = desk.run("backup", "run", "main")
+    assert (answer.status, "there is no ledger" in answer.err) == (2, True)
+    assert not list((place / "vault").rglob("w/*/s/*"))
