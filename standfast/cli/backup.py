@@ -155,7 +155,7 @@ def list_points(
     """List the recovery points, newest last. With an identity also what is sealed in each."""
     from standfast.operations import backups
 
-    with call.place() as place:
+    with call.place(needs_ledger=False) as place:
         listed = backups.list_points(place, set_name, identity)
         zone = place.config.organisation.time_zone
     rows = [

@@ -76,7 +76,7 @@ def ls(
     """List a folder of a recovery point."""
     from standfast.operations import backup_contents as contents
 
-    with call.place() as place:
+    with call.place(needs_ledger=False) as place:
         listing = contents.list_folder(place, point, folder, identity, set_name)
         zone = place.config.organisation.time_zone
     rows = [
@@ -111,7 +111,7 @@ def find(
     """Find which recovery points hold a file, in which versions."""
     from standfast.operations import backup_contents as contents
 
-    with call.place() as place:
+    with call.place(needs_ledger=False) as place:
         findings = contents.find_paths(
             place, patterns, identity, set_name, in_all_points=in_all_points
         )
@@ -150,7 +150,7 @@ def diff(
     """Compare two recovery points: + added, - removed, M changed."""
     from standfast.operations import backup_contents as contents
 
-    with call.place() as place:
+    with call.place(needs_ledger=False) as place:
         compared = contents.compare_points(place, before, after, identity, patterns or (), set_name)
     rows = [
         [_SIGNS[one.change], _sizes(one), one.path, ", ".join(one.aspects)]

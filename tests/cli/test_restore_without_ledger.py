@@ -60,6 +60,16 @@ def test_one_file_goes_to_standard_output_without_a_ledger(desk: Desk, place: Pa
     assert "The ledger has not" in answer.err
 
 
+def test_what_there_is_can_be_listed_without_a_ledger(desk: Desk, place: Path) -> None:
+    desk.run("backup", "run", "main")
+    lose(place)
+    assert "host-1/0000000001" in desk.run("backup", "list").out
+    identity = place / "offline/identity.txt"
+    for words in (("ls", "latest"), ("find", "*"), ("diff", "1", "latest")):
+        answer = desk.run("backup", *words, "--identity", identity)
+        assert answer.status == 0, answer.err
+
+
 def test_with_a_ledger_nothing_is_said_of_it(desk: Desk, place: Path) -> None:
     desk.run("backup", "run", "main")
     words = ("backup", "restore", "latest", "--identity", place / "offline/identity.txt")
