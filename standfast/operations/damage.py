@@ -1,13 +1,16 @@
 """Telling a damaged vault from a disk that could not take what was restored.
 
 A restore names each file that it could not bring back, and has seen why. Whether the vault is at
-fault decides what a person does next.
+fault decides what a person does next. So does what makes the latest doubtful: a damaged one after
+it, or a clock that stood ahead.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from backup.records import Point, Problem
+from standfast.continuity.moments import is_to_come
 
 if TYPE_CHECKING:
     from backup.reader import Repository
@@ -31,5 +34,14 @@ def damaged_after(repository: "Repository", point: Point, asked: str) -> tuple[s
     return tuple(
         f"{writer}/{sequence:010d}"
         for writer, sequence in sorted(repository.damaged)
-        if asked.endswith("latest") and writer == point.writer and sequence > point.sequence
+        if _is_latest(asked) and writer == point.writer and sequence > point.sequence
     )
+
+
+def is_dated_ahead(point: Point, asked: str, now: datetime) -> bool:
+    """Is it taken for the latest by a time that is still to come?"""
+    return _is_latest(asked) and is_to_come(point.time, now)
+
+
+def _is_latest(asked: str) -> bool:
+    return asked.endswith("latest")  # of a host that is named, too

@@ -23,10 +23,9 @@ from backup.records import Point, Progress
 from backup.sources.dumps import database_of
 from backup.targets import Taken, Target
 from standfast.config.fields import SecretReference
-from standfast.continuity.moments import is_to_come
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.operations.backup_sources import Address, address_from_secret, address_of
-from standfast.operations.damage import damaged_after
+from standfast.operations.damage import damaged_after, is_dated_ahead
 from standfast.operations.lacking import Lacking, lacking
 from standfast.operations.place import Place
 from standfast.operations.repository import identity_of, opened_repository, plain_errors
@@ -171,8 +170,7 @@ def restore_into(
                 dumps=tuple([restorer.restore(path) for path in paths]),
                 lacking=lacking(point, request.patterns or sources),
                 newer_damaged=damaged_after(repository, point, request.point),
-                is_dated_ahead=request.point.endswith("latest")
-                and is_to_come(point.time, place.clock()),
+                is_dated_ahead=is_dated_ahead(point, request.point, place.clock()),
                 started=started,
                 ended=place.clock(),
             )

@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from backup.records import Progress
-from standfast.continuity.moments import is_to_come
 from standfast.operations.backup_outcomes import RestoreOutcome
-from standfast.operations.damage import damaged_after, is_damage_behind
+from standfast.operations.damage import damaged_after, is_damage_behind, is_dated_ahead
 from standfast.operations.lacking import lacking
 from standfast.operations.place import Place
 from standfast.operations.repository import identity_of, opened_repository, plain_errors
@@ -60,7 +59,7 @@ def restore(
             is_damaged=is_damage_behind(result.problems),
             lacking=lacking(chosen, patterns),
             newer_damaged=damaged_after(repository, chosen, point),
-            is_dated_ahead=point.endswith("latest") and is_to_come(chosen.time, place.clock()),
+            is_dated_ahead=is_dated_ahead(chosen, point, place.clock()),
         )
         is_whole = not (result.problems or outcome.lacking.is_any or outcome.newer_damaged)
         state = "failed" if outcome.is_damaged else "done" if is_whole else "partial"
