@@ -12,6 +12,11 @@ _LARGE_PAGE_BYTES = 2 * 1024 * 1024
 
 def large_memory(size: int) -> memoryview:
     """Fresh memory of this process alone."""
+    return memoryview(large_mapping(size))[:size]
+
+
+def large_mapping(size: int) -> mmap.mmap:
+    """The same as what holds it, so long or a little longer."""
     # The system puts it at a large page's beginning only where it is so many whole ones: else half
     # of it has small ones.  What is beyond the size is never touched, or lies in its last page.
     whole = -(-size // _LARGE_PAGE_BYTES) * _LARGE_PAGE_BYTES
@@ -19,4 +24,4 @@ def large_memory(size: int) -> memoryview:
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel that has no large pages
             memory.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(memory)[:size]
+    return memory

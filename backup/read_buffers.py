@@ -1,13 +1,14 @@
 """Memory for what is read: used again as soon as nobody looks at what lies in it.
 
 - Fresh memory costs a large read the most: the kernel clears each page, and takes it back after.
-- A buffer is free when no view of it is left.  Python says so: it refuses to change the size of a
-  bytearray that is being viewed.
+- A buffer is free when no view of it is left.  Python says so: it refuses to change the size of
+  what is being viewed.
 """
 
 import threading
+from mmap import mmap
 
-from backup.large_memory import large_memory
+from backup.large_memory import large_mapping, large_memory
 
 _MOST_KEPT = 16
 
@@ -18,7 +19,7 @@ class Buffers:
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._kept: list[bytearray] = []
+        self._kept: list[mmap] = []
 
     def take(self, length: int) -> memoryview:
         """Memory for so many bytes, with anything in it; it is ours as long as a view of it lives.
@@ -31,7 +32,7 @@ class Buffers:
             for buffer in self._kept:
                 if _is_free(buffer):
                     return memoryview(buffer)[:length]
-            buffer = bytearray(self._size)
+            buffer = large_mapping(self._size)
             if len(self._kept) < _MOST_KEPT:
                 self._kept.append(buffer)
             return memoryview(buffer)[:length]
@@ -48,10 +49,9 @@ class OwnBuffer(threading.local):
         return self._memory[:length] if length <= len(self._memory) else None
 
 
-def _is_free(buffer: bytearray) -> bool:
+def _is_free(buffer: mmap) -> bool:
     try:
-        buffer.append(0)
+        buffer.resize(len(buffer))
     except BufferError:
         return False
-    del buffer[-1:]
     return True

@@ -10,6 +10,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 import pyrage
@@ -32,7 +33,7 @@ from backup.stores import Store
 
 _KEPT_BYTES = 8 * 1024 * 1024
 _KEPT_PACKS = 512
-_BUFFER_BYTES = 4 * 1024 * 1024 + 4 * SEGMENT_BYTES  # what `fetching` reads at once
+_BUFFER_BYTES = 4 * 1024 * 1024  # a little more than `fetching` reads at once
 _MUCH_BYTES = 512 * 1024
 
 Raw = bytes | bytearray | memoryview
@@ -87,7 +88,7 @@ class BlobReader:
 
     def checked(self, ref: BlobRef, raw: Raw) -> Raw:
         """Cut a blob from its frame's raw bytes and check its id."""
-        content = raw[ref.inner : ref.inner + ref.length]
+        content = raw if len(raw) == ref.length else raw[ref.inner : ref.inner + ref.length]
         if len(content) != ref.length or blake3(content, key=self._id_key).digest() != ref.id:
             raise Damaged(
                 f"{self._name(ref.pack)} holds other content than its reference says;"
@@ -114,6 +115,8 @@ class BlobReader:
 
     def kept(self, ref: BlobRef) -> Raw | None:
         """The frame that a blob lies in, if it was read lately."""
+        if not self._frames:
+            return None
         key = frame_key(ref)
         with self._lock:
             raw = self._frames.get(key)
@@ -123,10 +126,12 @@ class BlobReader:
 
     def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
         """The raw bytes of a frame that was read; `Damaged` when it does not decompress."""
-        raw = memoryview(from_frame(packed, self._name(ref.pack)))
-        if len(raw) > ref.length:  # of what holds one blob and no more, nothing else will be asked
-            self._keep(frame_key(ref), raw)
-        return raw
+        raw = from_frame(packed, self._name(ref.pack))
+        if len(raw) == ref.length:  # of what holds one blob and no more, nothing else will be asked
+            return raw
+        view = memoryview(raw)
+        self._keep(frame_key(ref), view)
+        return view
 
     def packed(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
         """Read frames that lie one behind the other in one pack, as they were packed.
@@ -234,4 +239,9 @@ class BlobReader:
             ) from None
 
     def _name(self, sha256: bytes) -> str:
-        return pack_name(self._writer, sha256.hex())
+        return _pack_name(self._writer, sha256)
+
+
+@lru_cache(_KEPT_PACKS)  # it is asked for with each frame
+def _pack_name(writer: str, sha256: bytes) -> str:
+    return pack_name(writer, sha256.hex())

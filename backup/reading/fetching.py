@@ -10,8 +10,8 @@
 - What is damaged is given as an error beside its step; a store that does not answer is raised.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import field
 from typing import TypeVar
@@ -19,12 +19,12 @@ from typing import TypeVar
 from backup.errors import BackupError, StoreUnavailable
 from backup.format.manifest import BlobRef
 from backup.lazy_dataclass import dataclass
-from backup.reading.blob_reader import BlobReader, FrameKey, Raw, frame_key
+from backup.reading.blob_reader import BlobReader, FrameKey, Raw
 
 _STEPS_AHEAD = 4096
 _RAW_AHEAD = 12 * 1024 * 1024
 _ROUND_RAW = 8 * 1024 * 1024
-_BATCH_STORED = 4 * 1024 * 1024
+_BATCH_STORED = 15 * 256 * 1024  # with the segments that it begins and ends in, 4 MiB at most
 _SHARED_RAW = 1024 * 1024  # what a frame of several blobs has
 _SMALL_BYTES = 16 * 1024  # a blob below this hardly ever has a frame of its own
 _USUAL_RATIO = 3  # of the raw to the stored size
@@ -65,10 +65,11 @@ class _Batch:
 _UNSENT = _Batch()
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Frame:
     """A frame that waiting steps need, and how many of them."""
 
+    key: FrameKey
     ref: BlobRef
     raw_bytes: int  # about
     users: int = 1
@@ -86,33 +87,39 @@ class _Ahead:
         self._frames: dict[FrameKey, _Frame] = {}
         self._round: list[_Frame] = []
         self._round_raw = self._round_stored = 0
+        # Little of the first round, as a call goes, so that there is something to do soon; of each
+        # one after it twice as much.
+        self._most_raw = 2 * reader.read_over_bytes
         self.raw_bytes = 0  # about, of the batches that were sent and are still needed
 
-    def want(self, ref: BlobRef) -> None:
+    def want(self, ref: BlobRef) -> _Frame:
         """Have the blob's frame read."""
-        key = frame_key(ref)
-        known = self._frames.get(key)
-        if known is not None:
-            known.users += 1
-            return
-        frame = self._frames[key] = _Frame(ref=ref, raw_bytes=_raw_bytes(ref))
+        pack, offset, stored, inner, length, _, following = ref
+        key = (pack, offset, stored, following)  # as `frame_key`, of what is taken apart once
+        frame = self._frames.get(key)
+        if frame is not None:
+            frame.users += 1
+            return frame
+        frame = self._frames[key] = _Frame(key, ref, _raw_bytes(stored, inner, length))
         kept = self._reader.kept(ref)
         if kept is not None:
             frame.raw = kept
             frame.batch = _Batch(frames_needed=1, raw_bytes=len(kept))
             self.raw_bytes += len(kept)
-            return
+            return frame
         self._round.append(frame)
         self._round_raw += frame.raw_bytes
-        self._round_stored += ref.stored
-        if self._round_raw >= _ROUND_RAW or self._round_stored >= _BATCH_STORED:
+        self._round_stored += stored
+        if self._round_raw >= self._most_raw or self._round_stored >= _BATCH_STORED:
             self.send()
+            self._most_raw = min(2 * self._most_raw, _ROUND_RAW)
+        return frame
 
     def send(self) -> None:
         """Have read what was wanted so far: first the pack that is needed first."""
-        packs: dict[bytes, list[_Frame]] = {}
+        packs: defaultdict[bytes, list[_Frame]] = defaultdict(list)
         for frame in self._round:
-            packs.setdefault(frame.ref.pack, []).append(frame)
+            packs[frame.ref.pack].append(frame)
         self._round, self._round_raw, self._round_stored = [], 0, 0
         for frames in packs.values():
             frames.sort(key=lambda frame: frame.ref.offset)
@@ -128,18 +135,18 @@ class _Ahead:
         self.raw_bytes += batch.raw_bytes
         self._pool.submit(_read_into, batch.read, self._reader, batch.refs)
 
-    def get(self, ref: BlobRef) -> Raw | BackupError:
-        """The blob, once it is there."""
-        key = frame_key(ref)
-        frame = self._frames[key]
-        raw = self._unpacked(frame) if frame.raw is None else frame.raw
-        frame.raw = raw
+    def get(self, frame: _Frame, ref: BlobRef) -> Raw | BackupError:
+        """The blob that lies in a wanted frame, once it is there."""
+        raw = frame.raw
+        if raw is None:
+            raw = frame.raw = self._unpacked(frame)
         frame.users -= 1
         if not frame.users:
-            del self._frames[key]
-            frame.batch.frames_needed -= 1
-            if not frame.batch.frames_needed:
-                self.raw_bytes -= frame.batch.raw_bytes
+            del self._frames[frame.key]
+            batch = frame.batch
+            batch.frames_needed -= 1
+            if not batch.frames_needed:
+                self.raw_bytes -= batch.raw_bytes
         return self._checked(ref, raw)
 
     def _unpacked(self, frame: _Frame) -> Raw | BackupError:
@@ -173,35 +180,28 @@ class _Ahead:
 
 
 def fetch_ahead(
-    reader: BlobReader,
-    steps: Iterable[T],
-    ref_of: Callable[[T], BlobRef | None],
-    pool: ThreadPoolExecutor,
+    reader: BlobReader, steps: Iterable[tuple[T, BlobRef | None]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[T, Raw | BackupError | None]]:
     """Give each step with its blob, reading a little ahead; None for a step without one.
 
     What is given may be a view of a buffer, which lives as long as the view.
     """
-    waiting: deque[tuple[T, BlobRef | None]] = deque()
+    waiting: deque[tuple[T, tuple[_Frame, BlobRef] | None]] = deque()
     ahead = _Ahead(reader, pool)
-    for step in steps:
-        ref = ref_of(step)
-        if ref is not None:
-            ahead.want(ref)
-        waiting.append((step, ref))
+    for step, ref in steps:
+        waiting.append((step, None if ref is None else (ahead.want(ref), ref)))
         while ahead.raw_bytes > _RAW_AHEAD or len(waiting) > _STEPS_AHEAD:
-            step, ref = waiting.popleft()
-            yield step, None if ref is None else ahead.get(ref)
+            first, wanted = waiting.popleft()
+            yield first, None if wanted is None else ahead.get(*wanted)
     ahead.send()
-    for step, ref in waiting:
-        yield step, None if ref is None else ahead.get(ref)
+    for first, wanted in waiting:
+        yield first, None if wanted is None else ahead.get(*wanted)
 
 
-def _raw_bytes(ref: BlobRef) -> int:
+def _raw_bytes(stored: int, inner: int, length: int) -> int:
     """What a frame is taken for, by the first blob that is wanted of it."""
-    is_shared = ref.length < _SMALL_BYTES
-    guess = _SHARED_RAW if is_shared else min(_USUAL_RATIO * ref.stored, _SHARED_RAW)
-    return max(ref.inner + ref.length, guess)
+    guess = _SHARED_RAW if length < _SMALL_BYTES else min(_USUAL_RATIO * stored, _SHARED_RAW)
+    return max(inner + length, guess)
 
 
 def _read_into(

@@ -193,7 +193,8 @@ def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
     position = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            for _, piece in fetch_ahead(reader, blobs_of(reader, entry), lambda ref: ref, pool):
+            steps = ((None, ref) for ref in blobs_of(reader, entry))
+            for _, piece in fetch_ahead(reader, steps, pool):
                 if isinstance(piece, BackupError):
                     raise piece
                 rest = memoryview(piece or b"")

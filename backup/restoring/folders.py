@@ -14,6 +14,8 @@ _MOST_GATHERED = 256  # a call takes 1,024
 _KEEP_SIZE = 1  # as Linux's falloc.h has it
 _NO_NAMES = (b"", b".", b"..")
 
+_Part = bytes | bytearray | memoryview
+
 
 def check_name(name: bytes) -> None:
     """Refuse a component that is no name in its folder: `UnsafePath`."""
@@ -68,7 +70,7 @@ def write_at(descriptor: int, content: memoryview, start: int) -> None:
 
 def write_all_at(
     descriptor: int,
-    parts: Iterable[bytes | bytearray | memoryview],
+    parts: Iterable[_Part],
     start: int,
     turn: AbstractContextManager[None],
 ) -> None:
@@ -77,18 +79,19 @@ def write_all_at(
     Parts of a dump end anywhere in a page of the kernel's: written alone, each would go through
     its two pages once more, and lock the file for itself.  A call ends where a large page does.
     """
-    gathered: list[memoryview] = []
+    gathered: list[_Part] = []
     size = 0
     for part in parts:
-        rest = memoryview(part)
+        rest = part
         while rest:
             room = _GATHERED_BYTES - (start + size) % _GATHERED_BYTES
             if len(rest) < room and len(gathered) < _MOST_GATHERED - 1:
                 gathered.append(rest)
                 size += len(rest)
                 break
-            gathered.append(rest[:room])
-            rest = rest[room:]
+            view = memoryview(rest)
+            gathered.append(view[:room])
+            rest = view[room:]
             with turn:
                 start += _write_gathered(descriptor, gathered, start)
             gathered, size = [], 0
@@ -96,13 +99,13 @@ def write_all_at(
         _write_gathered(descriptor, gathered, start)
 
 
-def _write_gathered(descriptor: int, parts: list[memoryview], start: int) -> int:
+def _write_gathered(descriptor: int, parts: list[_Part], start: int) -> int:
     """Write all of them, and give how long they are together."""
     count = os.pwritev(descriptor, parts, start) if parts else 0
     size = sum(map(len, parts))
     if count < size:  # a disk that is nearly full takes less than all of it
         for part in parts:
-            write_at(descriptor, part[count:], start + count)
+            write_at(descriptor, memoryview(part)[count:], start + count)
             start += len(part)
             count = max(0, count - len(part))
     return size

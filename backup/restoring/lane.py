@@ -82,6 +82,10 @@ class _Step:
     proof: Proof | None = None
     reason: str = ""
 
+    @property
+    def fetched(self) -> BlobRef | None:
+        return self.ref if self.action in ("whole", "blob") else None
+
 
 _Fetched = tuple[_Step, Raw | BackupError | None]
 
@@ -123,7 +127,7 @@ class Lane:
 
         What the next one needs is read while the one before is written.
         """
-        work = fetch_ahead(self._reader, self._steps_of_all(units), _fetched_in, self._pool)
+        work = fetch_ahead(self._reader, self._steps_of_all(units), self._pool)
         for unit, of_unit in groupby(work, lambda one: one[0][0]):
             its = ((step, content) for (_, step), content in of_unit)
             if unit.piece is None:
@@ -132,16 +136,18 @@ class Lane:
                 self._fill(unit.piece, its)
         self._report("", [], [])
 
-    def _steps_of_all(self, units: Iterator[Stretch | Piece]) -> Iterator[tuple[_Unit, _Step]]:
+    def _steps_of_all(
+        self, units: Iterator[Stretch | Piece]
+    ) -> Iterator[tuple[tuple[_Unit, _Step], BlobRef | None]]:
         for unit in units:
             if isinstance(unit, Piece):
-                piece = _Unit(piece=unit)
+                one = (_Unit(piece=unit), _Step(action="blob", entry=unit.entry))
                 for ref in unit.refs:
-                    yield piece, _Step(action="blob", entry=unit.entry, ref=ref)
+                    yield one, ref
             else:
                 stretch = _Unit(piece=None, entries=self._entries_or_problem(unit))
                 for step in self._steps(stretch.entries):
-                    yield stretch, step
+                    yield (stretch, step), step.fetched
 
     def _bring_stretch(self, entries: Sequence[Entry], work: Iterator[_Fetched]) -> None:
         first = path_key(entries[0].path)
@@ -214,8 +220,8 @@ class Lane:
 
     def bring(self, entry: Entry) -> None:
         """Bring back one file by its own references."""
-        steps = self._steps_of(entry)
-        for step, content in fetch_ahead(self._reader, steps, _fetched, self._pool):
+        steps = ((step, step.fetched) for step in self._steps_of(entry))
+        for step, content in fetch_ahead(self._reader, steps, self._pool):
             self._apply(step, content, b"")
 
     def _entries_or_problem(self, stretch: Stretch) -> list[Entry]:
@@ -366,14 +372,6 @@ def lost_page(page: Page, error: BackupError) -> Problem:
     """That a page costs all that it lists."""
     reason = f"not restored: the list of it is lost: {error}"
     return Problem(path=page.extent, reason=reason, is_missing=True, is_damage=True)
-
-
-def _fetched(step: _Step) -> BlobRef | None:
-    return step.ref if step.action in ("whole", "blob") else None
-
-
-def _fetched_in(one: tuple[_Unit, _Step]) -> BlobRef | None:
-    return _fetched(one[1])
 
 
 def damaged(entry: Entry, reason: str) -> Problem:

@@ -143,8 +143,10 @@ class Restore:
                     for left, where in ((report.links, links), (report.put_off, put_off)):
                         for one in left:
                             pickle.dump(one, where)
-                for report in self._reports(target, self._pieces(_pickled(put_off))):
-                    self._take_note(report)
+                if put_off.tell():  # each is many pieces
+                    pieces = self._pieces(_pickled(put_off))
+                    for report in self._reports(target, pieces, are_many=True):
+                        self._take_note(report)
                 self._finish(target, _pickled(put_off), _pickled(links))
             is_whole = not any(problem.is_missing for problem in self._sum.problems)
             is_left = is_whole and not self._request.syncs and may_fork()
@@ -176,13 +178,20 @@ class Restore:
         self._sum.add(report)
         self._tell(report.path)
 
-    def _reports(self, target: Target, units: Iterator[Stretch | Piece]) -> Iterator[Report]:
-        first = list(islice(units, 2))
-        if not first:
-            return
-        units = chain(first, units)
+    def _reports(
+        self, target: Target, units: Iterator[Stretch | Piece], *, are_many: bool = False
+    ) -> Iterator[Report]:
+        """Have the units worked off; where it is known that they are many, they are not waited for.
+
+        So lanes get ready while the first ones are found.
+        """
+        if not are_many:
+            first = list(islice(units, 2))
+            if not first:
+                return
+            units, are_many = chain(first, units), len(first) > 1
         count = self._request.lanes or min(_MOST_LANES, len(os.sched_getaffinity(0)))
-        if count == 1 or len(first) == 1:
+        if count == 1 or not are_many:
             yield from self._alone(target, units)
             return
         forks = self._request.forks and may_fork()

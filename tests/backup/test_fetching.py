@@ -73,13 +73,14 @@ def chunk(pack: int, place: int, *, size: int = 64 * KIB, at: int | None = None)
 
 def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | None]:
     with ThreadPoolExecutor(1) as pool:
-        return [raw for _, raw in fetch_ahead(packs, refs, lambda ref: ref, pool)]  # type: ignore[arg-type]
+        steps = ((ref, ref) for ref in refs)
+        return [raw for _, raw in fetch_ahead(packs, steps, pool)]  # type: ignore[arg-type]
 
 
 def test_what_lies_in_the_packs_of_many_nights_is_read_pack_by_pack() -> None:
     # Of each four chunks one is of the night before, and one of the night before that.
     refs = [chunk(3 if n % 4 == 1 else 2 if n % 4 == 3 else 1, n // 2) for n in range(80)]
-    packs = Packs()
+    packs = Packs(read_over_bytes=4 * MIB)  # so that all of them are one round
     assert fetched(packs, refs) == [ref.id for ref in refs]
     assert [{ref.pack for ref in batch} for batch in packs.batches] == [
         {bytes([pack]) * 32} for pack in (1, 3, 2)
@@ -88,6 +89,13 @@ def test_what_lies_in_the_packs_of_many_nights_is_read_pack_by_pack() -> None:
         [ref.offset for ref in batch] == sorted(ref.offset for ref in batch)
         for batch in packs.batches
     )
+
+
+def test_little_is_read_at_first_and_twice_as_much_each_time_so_that_work_begins_soon() -> None:
+    refs = [chunk(1, n) for n in range(300)]  # each is taken for 96 KiB
+    packs = Packs(read_over_bytes=256 * KIB)
+    assert fetched(packs, refs) == [ref.id for ref in refs]
+    assert [len(batch) for batch in packs.batches] == [6, 11, 22, 43, 86, 86, 46]
 
 
 def test_what_lies_far_apart_in_a_pack_is_not_read_over() -> None:
@@ -142,7 +150,8 @@ def test_what_is_under_way_is_bounded_however_much_is_wanted(size: int) -> None:
 
     given = most = 0
     with ThreadPoolExecutor(1) as pool:
-        for ref, _ in fetch_ahead(Packs(), refs(), lambda ref: ref, pool):  # type: ignore[arg-type]
+        steps = ((ref, ref) for ref in refs())
+        for ref, _ in fetch_ahead(Packs(), steps, pool):  # type: ignore[arg-type]
             most = max(most, asked - given)
             given += ref.length
     assert given == asked
