@@ -31,9 +31,10 @@ def drill(config: str, set_name: str, compares: bool) -> State[None]:
         outcome = run_drill(place, set_name, None, way="prefect", compares=compares)
         files = outcome.restored.files if outcome.restored else 0
         usable = "never usable" if outcome.rto_ms is None else f"usable after {outcome.rto_ms} ms"
+        lost = "unknown" if outcome.rpo_ms is None else f"{outcome.rpo_ms} ms"
         return outcome.exit_status, (
             f"run {outcome.run}: {outcome.point.name}, {files} files, {usable}, "
-            f"RPO {outcome.rpo_ms} ms from {outcome.rpo_basis}, "
+            f"RPO {lost} from {outcome.rpo_basis}, "
             f"{len(outcome.skipped)} checks skipped"
         )
 

@@ -77,7 +77,7 @@ def run(
         outcome = run_drill(
             place, set_name, identity, point, "direct", shown, keep=keep, compares=compare
         )
-    call.say(outcome.as_json(), _lines(outcome))
+    call.say(outcome.as_json(), lines_of(outcome))
     return outcome.exit_status
 
 
@@ -97,7 +97,7 @@ def list_drills(
             run.subject,
             run.state,
             f"RTO {measured(run.summary.get('rto_ms'))}",
-            f"RPO {measured(run.summary.get('rpo_ms'))}",
+            f"RPO {_work_lost(run.summary.get('rpo_ms'))}",
         ]
         for run in listed.runs
     ]
@@ -107,7 +107,8 @@ def list_drills(
     return listed.exit_status
 
 
-def _lines(outcome: "DrillOutcome") -> list[Line]:
+def lines_of(outcome: "DrillOutcome") -> list[Line]:
+    """Say what came back, how long it took and how much was lost, and whether promises are kept."""
     files = outcome.restored.files if outcome.restored else 0
     size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
     basis = _BASIS[outcome.rpo_basis.value]
@@ -117,7 +118,7 @@ def _lines(outcome: "DrillOutcome") -> list[Line]:
             rows=[
                 ["restored", f"{counted(files, 'file')}, {size_}"],
                 ["RTO", f"{measured(outcome.rto_ms)} from the declaration until usable"],
-                ["RPO", f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"],
+                ["RPO", f"{_work_lost(outcome.rpo_ms)} of work lost, counted from {basis}"],
             ],
             indent=2,
         ),
@@ -131,8 +132,10 @@ def _lines(outcome: "DrillOutcome") -> list[Line]:
         lines.append(
             f"  {one.service}: promise {kept} "
             f"(RTO {measured(one.rto_actual_ms)} of {measured(one.rto_promised_ms)}, "
-            f"RPO {measured(one.rpo_actual_ms)} of {measured(one.rpo_promised_ms)})"
+            f"RPO {_work_lost(one.rpo_actual_ms)} of {measured(one.rpo_promised_ms)})"
         )
+    if outcome.rpo_ms is None:
+        lines.append(f"  RPO unknown: {basis} is dated ahead, by a clock that stood wrong.")
     if outcome.problem:
         lines.append(f"  {outcome.problem}")
     if outcome.problems:
@@ -146,3 +149,7 @@ def _lines(outcome: "DrillOutcome") -> list[Line]:
     if outcome.report:
         lines.append(f"Report: {outcome.report}")
     return lines
+
+
+def _work_lost(milliseconds: int | None) -> str:
+    return "unknown" if milliseconds is None else measured(milliseconds)

@@ -33,7 +33,8 @@ def verified_lines(outcome: "VerifyOutcome") -> list[Line]:
     if outcome.open_damage is not None:
         lines.append(f"error: {outcome.open_damage.sentence}.")
     if outcome.exit_status is ExitStatus.DONE:
-        lines.append("Everything agrees.")
+        agrees = "Everything agrees." if report.points else "There is nothing to verify yet."
+        lines.append(agrees)
     if not outcome.is_write_only:
         lines.append(f"Not write-only here: {outcome.why_write_only}.")
     if outcome.exit_status is ExitStatus.DONE and not outcome.is_read:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from backup.lazy_dataclass import dataclass
+from standfast.continuity.moments import is_to_come
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -48,6 +49,14 @@ class Judgement:
 def milliseconds(duration: timedelta) -> int:
     """Give whole milliseconds, rounded up; a clock that went backwards gives 0."""
     return max(0, -(-duration // _MILLISECOND))
+
+
+def lost(since: datetime, declared_at: datetime) -> int | None:
+    """Give the milliseconds of work that is lost since a moment.
+
+    None where that is still to come: a clock stood wrong, and nobody can say how much it is.
+    """
+    return None if is_to_come(since, declared_at) else milliseconds(declared_at - since)
 
 
 def minutes(count: int) -> int:

@@ -46,7 +46,7 @@ class DrillOutcome:
     comparison: Comparison | None
     services: tuple[Judgement, ...]
     rto_ms: int | None
-    rpo_ms: int
+    rpo_ms: int | None  # None: the moment it is counted from is still to come
     rpo_basis: RpoBasis
     target: Target
     report: Path | None = None
@@ -74,7 +74,7 @@ class DrillOutcome:
         if self.usable_at is None or is_left:
             return ExitStatus.FAILED
         is_short = bool(self.problems) or not self.point.complete
-        is_missed = not all(service.is_met for service in self.services)
+        is_missed = self.rpo_ms is None or not all(service.is_met for service in self.services)
         return ExitStatus.PARTIAL if is_short or is_missed else ExitStatus.DONE
 
     @property

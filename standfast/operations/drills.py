@@ -24,7 +24,14 @@ from backup.reader import Repository
 from backup.records import Point, Progress, RestoreResult
 from standfast.config.backup import BackupSetConfig
 from standfast.config.services import ServiceConfig
-from standfast.continuity.objectives import Judgement, RpoBasis, between, milliseconds, minutes
+from standfast.continuity.objectives import (
+    Judgement,
+    RpoBasis,
+    between,
+    lost,
+    milliseconds,
+    minutes,
+)
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
 from standfast.errors import Damaged, ExitStatus, StandfastError
@@ -232,7 +239,7 @@ def _check(
                 rto_promised_ms=minutes(service.rto_minutes),
                 rto_actual_ms=between(declared_at, back_at),
                 rpo_promised_ms=minutes(service.rpo_minutes),
-                rpo_actual_ms=milliseconds(declared_at - lost_since),
+                rpo_actual_ms=lost(lost_since, declared_at),
                 rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
             )
         )
@@ -281,12 +288,11 @@ def _outcome(
     """Put together what was seen; the drill's own RPO is that of the service that lost most."""
     worst = max(
         seen.services,
-        key=lambda service: service.rpo_actual_ms or 0,
+        key=lambda service: (service.rpo_actual_ms is None, service.rpo_actual_ms or 0),
         default=None,
     )
-    rpo_ms = milliseconds(declared_at - _consistent_at(point))
-    basis = RpoBasis.CONSISTENT_AT
-    if worst is not None and worst.rpo_actual_ms is not None:
+    rpo_ms, basis = lost(_consistent_at(point), declared_at), RpoBasis.CONSISTENT_AT
+    if worst is not None:
         rpo_ms, basis = worst.rpo_actual_ms, worst.rpo_basis
     return DrillOutcome(
         run=run,

@@ -146,6 +146,14 @@ def test_a_set_that_is_being_backed_up_is_refused(desk: Desk, place: Path) -> No
     assert "is under way" in answer.err
 
 
+@pytest.mark.usefixtures("place")
+def test_where_there_is_no_point_verify_does_not_say_that_all_agrees(desk: Desk) -> None:
+    answer = desk.run("backup", "verify")
+    assert answer.status == 0
+    assert "There is nothing to verify yet." in answer.out
+    assert "agrees" not in answer.out
+
+
 def test_a_damaged_vault_is_found_by_verify_restore_and_drill(
     desk: Desk, place: Path, identity: Path
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.records import Progress
+from standfast.cli.drill import lines_of
 from standfast.errors import ConfigurationError, ExitStatus, Refused, UsageError
 from standfast.operations.backups import run_backup
 from standfast.operations.drill_checks import CheckState
@@ -89,6 +90,26 @@ def test_without_a_query_rpo_is_measured_from_the_backup_and_says_so(tmp_path: P
     assert outcome.rpo_basis == "consistent_at"
     assert outcome.rpo_ms == 7_200_000
     assert outcome.services[0].rpo_basis == "consistent_at"
+
+
+@pytest.mark.parametrize("has_query", [True, False])
+def test_work_lost_since_a_moment_still_to_come_is_unknown_and_not_none(
+    tmp_path: Path, has_query: bool
+) -> None:
+    now = [NOW]
+    more = SERVICE
+    if not has_query:
+        more = "\n".join(line for line in SERVICE.splitlines() if "last_change" not in line)
+    with place_at(furnish(tmp_path, more), clock=lambda: now[0]) as place:
+        run_backup(place, "main", "direct")
+        now[0] = LAST_CHANGE - timedelta(days=1)  # the clock is put right
+        outcome = run_drill(place, "main", identity(tmp_path))
+        (row,) = place.ledger.runs.all("drill", "main")
+    assert outcome.exit_status is ExitStatus.PARTIAL
+    assert (outcome.rpo_ms, outcome.services[0].rpo_actual_ms) == (None, None)
+    assert not outcome.services[0].is_rpo_met
+    assert row.summary["rpo_ms"] is None
+    assert sum("is dated ahead" in str(line) for line in lines_of(outcome)) == 1
 
 
 def test_a_promise_that_was_not_kept_makes_the_drill_partial(tmp_path: Path) -> None:
