@@ -88,7 +88,8 @@ class BlobReader:
 
     def checked(self, ref: BlobRef, raw: Raw) -> Raw:
         """Cut a blob from its frame's raw bytes and check its id."""
-        content = raw if len(raw) == ref.length else raw[ref.inner : ref.inner + ref.length]
+        is_all = len(raw) == ref.length and not ref.inner
+        content = raw if is_all else raw[ref.inner : ref.inner + ref.length]
         if len(content) != ref.length or blake3(content, key=self._id_key).digest() != ref.id:
             raise Damaged(
                 f"{self._name(ref.pack)} holds other content than its reference says;"
@@ -127,7 +128,7 @@ class BlobReader:
     def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
         """The raw bytes of a frame that was read; `Damaged` when it does not decompress."""
         raw = from_frame(packed, self._name(ref.pack))
-        if len(raw) == ref.length:  # of what holds one blob and no more, nothing else will be asked
+        if len(raw) <= ref.length:  # of what holds one blob and no more, nothing else will be asked
             return raw
         view = memoryview(raw)
         self._keep(frame_key(ref), view)

@@ -139,6 +139,28 @@ def test_a_reference_that_tells_another_size_of_a_frame_is_found(
     assert [problem.path for problem in restored.problems] == wrong
 
 
+def test_a_reference_to_behind_the_beginning_of_what_it_means_is_found(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "calls"
+    source.mkdir()
+    (source / "one.sql").write_text("insert into customer values (1);\n" * 900)
+    site.back_up(source)
+    real = SendLog.find
+
+    def poisoned(log: SendLog, blob_id: str) -> Place | None:
+        place = real(log, blob_id)
+        return place and place._replace(inner=place.inner + 1)
+
+    monkeypatch.setattr(SendLog, "find", poisoned)
+    (source / "one.sql").rename(source / "two.sql")
+    result = site.back_up(source)
+    (problem,) = keyed(site, read=True).values()
+    assert "holds other content than its reference says" in problem
+    restored = site.restore(result.point, tmp_path / "out")
+    assert [problem.path for problem in restored.problems] == ["files/two.sql"]
+
+
 def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> None:
 
     for night in range(5):
