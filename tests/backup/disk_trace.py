@@ -168,7 +168,7 @@ class DiskTrace:
             self._syncing[stop.thread] = self._disk.read(descriptor)
         elif stop.call in _MAKING and not os.path.lexists(paths[-1]):
             self._fresh[stop.thread] = Path(paths[-1])
-        if self._death == Death(number, Phase.DURING):
+        if self._death == Death(number, Phase.DURING) and stop.call in _WRITES:
             self._torn = _what_stands(stop)
 
     def _ended(self, stop: Stop) -> None:
@@ -185,10 +185,11 @@ class DiskTrace:
             self._disk.made(fresh)
         if self._torn is not None and self._death == Death(number, Phase.DURING):
             _tear(self._torn, stop.result)
-        self._dies(number, Phase.AFTER, Phase.DURING)
+            self._dies(number, Phase.DURING)
+        self._dies(number, Phase.AFTER)
 
-    def _dies(self, number: int, *phases: Phase) -> bool:
-        if self._death is None or self._death.point != number or self._death.phase not in phases:
+    def _dies(self, number: int, phase: Phase) -> bool:
+        if self._death != Death(number, phase):
             return False
         self.died = True
         self._traced.kill()
@@ -290,8 +291,8 @@ def kill_everywhere(
     }
     killed = set()
     for number in sorted(points):
-        # Names of packs are left to chance: where two share a folder, the run is shorter, and is
-        # repeated.
+        # Names of packs are left to chance: where two share a folder, the run is shorter, or has
+        # another call there than a write, and is repeated.
         for _ in range(10):
             dead = DiskTrace(roots(), act, Death(number, phase))
             if dead.died:

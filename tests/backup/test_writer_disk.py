@@ -14,6 +14,7 @@ from backup.errors import AlreadyThere
 from backup.stores.directory import DirectoryStore
 from backup.verify import verify
 from tests.backup.disk_trace import (
+    Death,
     DiskTrace,
     Phase,
     folder_in_memory,
@@ -146,6 +147,26 @@ def _kill_creations(folder: Path, phase: Phase, names_survive: bool | None) -> N
         phase=phase,
         names_survive=names_survive,
     )
+
+
+def _die_during_each(folder: Path) -> None:
+    def act() -> None:
+        (folder / "made").mkdir()
+        with (folder / "file").open("wb", buffering=0) as file:
+            file.write(b"whole")
+
+    assert [one.call for one in DiskTrace([folder], act).operations] == ["mkdir", "openat", "write"]
+    for number, dies in ((1, False), (2, False), (3, True)):
+        (folder / "made").rmdir()
+        (folder / "file").unlink()
+        assert DiskTrace([folder], act, Death(number, Phase.DURING)).died == dies
+    assert (folder / "file").read_bytes() == b"wh"
+
+
+def test_a_death_in_the_middle_of_a_write_leaves_half_of_it_and_no_other_call_has_a_middle(
+    folder: Path,
+) -> None:
+    in_tracing_process(_die_during_each, folder)
 
 
 def test_the_trace_has_every_kind_of_operation(folder: Path) -> None:
