@@ -88,8 +88,7 @@ class BlobReader:
 
     def checked(self, ref: BlobRef, raw: Raw) -> Raw:
         """Cut a blob from its frame's raw bytes and check its id."""
-        is_all = len(raw) == ref.length and not ref.inner
-        content = raw if is_all else raw[ref.inner : ref.inner + ref.length]
+        content = raw[ref.inner : ref.inner + ref.length]
         if len(content) != ref.length or blake3(content, key=self._id_key).digest() != ref.id:
             raise Damaged(
                 f"{self._name(ref.pack)} holds other content than its reference says;"

@@ -19,7 +19,7 @@ from typing import TypeVar
 from backup.errors import BackupError, StoreUnavailable
 from backup.format.manifest import BlobRef
 from backup.lazy_dataclass import dataclass
-from backup.reading.blob_reader import BlobReader, FrameKey, Raw
+from backup.reading.blob_reader import BlobReader, FrameKey, Raw, frame_key
 
 _STEPS_AHEAD = 4096
 _RAW_AHEAD = 12 * 1024 * 1024
@@ -65,7 +65,7 @@ class _Batch:
 _UNSENT = _Batch()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(kw_only=True, slots=True, eq=False)
 class _Frame:
     """A frame that waiting steps need, and how many of them."""
 
@@ -94,13 +94,12 @@ class _Ahead:
 
     def want(self, ref: BlobRef) -> _Frame:
         """Have the blob's frame read."""
-        pack, offset, stored, inner, length, _, following = ref
-        key = (pack, offset, stored, following)  # as `frame_key`, of what is taken apart once
+        key = frame_key(ref)
         frame = self._frames.get(key)
         if frame is not None:
             frame.users += 1
             return frame
-        frame = self._frames[key] = _Frame(key, ref, _raw_bytes(stored, inner, length))
+        frame = self._frames[key] = _Frame(key=key, ref=ref, raw_bytes=_raw_bytes(ref))
         kept = self._reader.kept(ref)
         if kept is not None:
             frame.raw = kept
@@ -109,7 +108,7 @@ class _Ahead:
             return frame
         self._round.append(frame)
         self._round_raw += frame.raw_bytes
-        self._round_stored += stored
+        self._round_stored += ref.stored
         if self._round_raw >= self._most_raw or self._round_stored >= _BATCH_STORED:
             self.send()
             self._most_raw = min(2 * self._most_raw, _ROUND_RAW)
@@ -198,10 +197,11 @@ def fetch_ahead(
         yield first, None if wanted is None else ahead.get(*wanted)
 
 
-def _raw_bytes(stored: int, inner: int, length: int) -> int:
+def _raw_bytes(ref: BlobRef) -> int:
     """What a frame is taken for, by the first blob that is wanted of it."""
-    guess = _SHARED_RAW if length < _SMALL_BYTES else min(_USUAL_RATIO * stored, _SHARED_RAW)
-    return max(inner + length, guess)
+    is_shared = ref.length < _SMALL_BYTES
+    guess = _SHARED_RAW if is_shared else min(_USUAL_RATIO * ref.stored, _SHARED_RAW)
+    return max(ref.inner + ref.length, guess)
 
 
 def _read_into(

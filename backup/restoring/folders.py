@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from backup.errors import UnsafePath
+from backup.reading.blob_reader import Raw
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 JOURNAL = b".standfast-restore"  # stands beside the sources, whose names begin otherwise
@@ -13,8 +14,6 @@ _GATHERED_BYTES = 1024 * 1024
 _MOST_GATHERED = 256  # a call takes 1,024
 _KEEP_SIZE = 1  # as Linux's falloc.h has it
 _NO_NAMES = (b"", b".", b"..")
-
-_Part = bytes | bytearray | memoryview
 
 
 def check_name(name: bytes) -> None:
@@ -70,7 +69,7 @@ def write_at(descriptor: int, content: memoryview, start: int) -> None:
 
 def write_all_at(
     descriptor: int,
-    parts: Iterable[_Part],
+    parts: Iterable[Raw],
     start: int,
     turn: AbstractContextManager[None],
 ) -> None:
@@ -79,7 +78,7 @@ def write_all_at(
     Parts of a dump end anywhere in a page of the kernel's: written alone, each would go through
     its two pages once more, and lock the file for itself.  A call ends where a large page does.
     """
-    gathered: list[_Part] = []
+    gathered: list[Raw] = []
     size = 0
     for part in parts:
         rest = part
@@ -99,7 +98,7 @@ def write_all_at(
         _write_gathered(descriptor, gathered, start)
 
 
-def _write_gathered(descriptor: int, parts: list[_Part], start: int) -> int:
+def _write_gathered(descriptor: int, parts: list[Raw], start: int) -> int:
     """Write all of them, and give how long they are together."""
     count = os.pwritev(descriptor, parts, start) if parts else 0
     size = sum(map(len, parts))

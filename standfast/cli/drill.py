@@ -112,13 +112,16 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     files = outcome.restored.files if outcome.restored else 0
     size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
     basis = _BASIS[outcome.rpo_basis.value]
+    rpo = f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"
+    if outcome.rpo_ms is None:
+        rpo = f"unknown: {basis} is dated ahead, by a clock that stood wrong"
     lines: list[Line] = [
         f"Drill of {outcome.set_name} from {outcome.point.name}: {outcome.state}.",
         Table(
             rows=[
                 ["restored", f"{counted(files, 'file')}, {size_}"],
                 ["RTO", f"{measured(outcome.rto_ms)} from the declaration until usable"],
-                ["RPO", f"{_work_lost(outcome.rpo_ms)} of work lost, counted from {basis}"],
+                ["RPO", rpo],
             ],
             indent=2,
         ),
@@ -134,8 +137,6 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
             f"(RTO {measured(one.rto_actual_ms)} of {measured(one.rto_promised_ms)}, "
             f"RPO {_work_lost(one.rpo_actual_ms)} of {measured(one.rpo_promised_ms)})"
         )
-    if outcome.rpo_ms is None:
-        lines.append(f"  RPO unknown: {basis} is dated ahead, by a clock that stood wrong.")
     if outcome.problem:
         lines.append(f"  {outcome.problem}")
     if outcome.problems:
