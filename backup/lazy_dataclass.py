@@ -4,12 +4,16 @@ Python compiles up to six functions for a dataclass as its module is imported, 0
 one: a third of what a short command takes to start, for classes of which it then uses a few.  Here
 a class is declared with all its fields, and behaves the same from its first use on.
 
+- The first instances of a class do without a compiled `__init__`: most classes never have more.
 - For type checkers it is the standard library's own.
 - What inherits from another dataclass, or has an order, is declared as always.
 """
 
 import dataclasses
+from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any
+
+_FEW = 50  # instances; to compile takes as long as to do without a hundred times
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
@@ -44,6 +48,8 @@ def _declared(
         methods |= {"__eq__", "__hash__"} if frozen else {"__eq__"}
     for name in methods - own:
         setattr(made, name, _first_call(made, name, frozen))
+    if "__init__" not in own:
+        made.__init__ = _first_instances(made, made.__init__, frozen)
     if eq and not frozen and "__hash__" not in own:
         made.__hash__ = None
     if frozen:
@@ -77,6 +83,45 @@ def _first_call(made: Any, name: str, frozen: bool) -> Any:
         return compiled(self, *these, **named)
 
     return method
+
+
+def _first_instances(made: Any, compiled: Any, frozen: bool) -> Any:
+    """An `__init__` that puts the values of some instances one by one, and compiles then.
+
+    A call that does not fit is the compiled one's, too, so that it fails as always.
+    """
+    put = object.__setattr__ if frozen else setattr
+    left = _FEW
+    fields: tuple[dataclasses.Field[Any], ...] = ()
+    by_place: list[str] = []
+
+    def method(self: Any, *these: Any, **named: Any) -> None:
+        nonlocal left, fields, by_place
+        if not fields:
+            fields = dataclasses.fields(made)
+            by_place = [one.name for one in fields if not one.kw_only]
+        left -= 1
+        given = dict(zip(by_place, these, strict=False), **named)
+        fits = left >= 0 and len(given) == len(these) + len(named)
+        values = [_taken(given, one) for one in fields] if fits else [MISSING]
+        if given or any(value is MISSING for value in values):
+            compiled(self, *these, **named)
+            return
+        for one, value in zip(fields, values, strict=True):
+            put(self, one.name, value)
+        if hasattr(made, "__post_init__"):
+            self.__post_init__()
+
+    return method
+
+
+def _taken(given: dict[str, Any], one: "dataclasses.Field[Any]") -> Any:
+    """A field's value, taken out of what was given, or its default; MISSING when it has none."""
+    if not one.init:
+        return MISSING
+    if one.name in given:
+        return given.pop(one.name)
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
 def _again(one: "dataclasses.Field[Any]") -> Any:

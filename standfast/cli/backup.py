@@ -153,10 +153,10 @@ def list_points(
     identity: IdentityOption = None,
 ) -> ExitStatus:
     """List the recovery points, newest last. With an identity also what is sealed in each."""
-    from standfast.operations import backups
+    from standfast.operations import backup_contents as contents
 
     with call.place(needs_ledger=False) as place:
-        listed = backups.list_points(place, set_name, identity)
+        listed = contents.list_points(place, set_name, identity)
         zone = place.config.organisation.time_zone
     rows = [
         [

@@ -8,8 +8,9 @@ Rules
 - An option is written out: a shorter name may come to mean another one in the next version.
 """
 
-from argparse import SUPPRESS, ArgumentError, ArgumentParser
+from argparse import SUPPRESS, ArgumentError, ArgumentParser, HelpFormatter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from standfast.cli.declared import Command, Group, Option, Parameter
 from standfast.errors import UsageError
 
 HELP = "--help"
+# It writes nothing here, but would ask how wide the terminal is, with two milliseconds of imports.
+_NO_FORMATTER = partial(HelpFormatter, width=0)
 
 
 class Misused(UsageError):
@@ -70,7 +73,11 @@ def _nearest(word: str, known: Iterable[str]) -> list[str]:
 def _options(command: Command, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Separate the options, by the names of their parameters, from the arguments."""
     parser = ArgumentParser(
-        add_help=False, allow_abbrev=False, argument_default=SUPPRESS, exit_on_error=False
+        add_help=False,
+        allow_abbrev=False,
+        argument_default=SUPPRESS,
+        exit_on_error=False,
+        formatter_class=_NO_FORMATTER,
     )
     parser.add_argument(HELP, dest=HELP, action="store_true")
     for one in command.parameters:

@@ -25,7 +25,6 @@ import hashlib
 import os
 import re
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -137,7 +136,7 @@ class FilesEvidence(EvidenceSource):
             token=order.token,
             collector=custody.collector,
             reason=custody.reason,
-            host=socket.gethostname(),
+            host=os.uname().nodename,
             version=__version__,
             started=timestamp(started),
             ended=timestamp(ended),

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import socket
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +15,7 @@ def new_token() -> str:
 
 def is_gone(host: str, pid: int) -> bool:
     """Is the process no more? Of another host nobody can tell: it counts as there."""
-    if host != socket.gethostname():
+    if host != os.uname().nodename:
         return False
     try:
         os.kill(pid, 0)

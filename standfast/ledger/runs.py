@@ -9,7 +9,6 @@ Rules
 
 import json
 import os
-import socket
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -139,7 +138,7 @@ class Runners:
         ) as write:
             write.insert(
                 runner,
-                {"id": token, "incident": incident_id, "way": way, "host": socket.gethostname()}
+                {"id": token, "incident": incident_id, "way": way, "host": os.uname().nodename}
                 | {"pid": os.getpid(), "started_at": now, "alive_until": now + _lease(incident_id)}
                 | {"ended_at": None},
             )

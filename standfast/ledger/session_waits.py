@@ -10,7 +10,6 @@ Rules
 """
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -37,7 +36,7 @@ _HOLDERS = text(
 
 def session_name() -> str:
     """Give the name that our sessions have on the server."""
-    name = f"{_OURS}{os.getpid()}{_BETWEEN}{socket.gethostname()}"
+    name = f"{_OURS}{os.getpid()}{_BETWEEN}{os.uname().nodename}"
     return name.encode("ascii", "replace")[:_LONGEST_NAME].decode()
 
 

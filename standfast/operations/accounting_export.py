@@ -16,7 +16,6 @@ import hashlib
 import io
 import json
 import os
-import socket
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -169,7 +168,7 @@ def _give_name(draft: Path, file: Path) -> None:
 def _drop_of_the_dead(draft: Path) -> None:
     """Take away what an export left that died: it may have people's addresses."""
     pid = draft.suffixes[-2].removeprefix(".")
-    if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(socket.gethostname(), int(pid))):
+    if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(os.uname().nodename, int(pid))):
         draft.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Looking into recovery points: a folder's list, a search, a comparison, one file as a stream.
+"""Looking into recovery points: which there are, a folder's list, a search, a comparison, a file.
 
 Rules
 - Nothing here writes to a disk. What is read out of the vault goes to who asked, and its names are
@@ -13,8 +13,14 @@ from backup.format.manifest import Entry
 from backup.lazy_dataclass import dataclass
 from backup.records import Difference, FoundPath, Point
 from standfast.errors import ExitStatus
+from standfast.operations.backup_outcomes import PointList
 from standfast.operations.place import Place
-from standfast.operations.repository import identity_of, opened_repository, plain_errors
+from standfast.operations.repository import (
+    identity_of,
+    opened_repository,
+    plain_errors,
+    set_of,
+)
 from standfast.operations.run_record import recorded_if_it_can_be
 from standfast.records import Json, timestamp
 
@@ -94,6 +100,21 @@ class PointDiff:
             ],
             "exit_status": int(ExitStatus.DONE),
         }
+
+
+def list_points(
+    place: Place, set_name: str | None = None, identity: Path | None = None
+) -> PointList:
+    """List the recovery points of one set or of all; `identity` is a custodian's file."""
+    with plain_errors("listing recovery points"):
+        opened = None if identity is None else identity_of(place, identity)
+        repository = opened_repository(place, opened)
+        points = repository.points(set_name)
+    if set_name is not None and not points:
+        set_of(place, set_name)  # a set that was removed may have points; a typo has none
+    from standfast.operations.damage import damaged_points  # nothing else here needs it
+
+    return PointList(points=tuple(points), damaged=damaged_points(repository))
 
 
 def list_folder(

@@ -1,8 +1,8 @@
-"""Backups as use-cases: make a recovery point, list them.
+"""Backups as use-cases: make a recovery point, and how old the newest is.
 
 Owns what an operator or a schedule asks for and how it stands in the ledger. Leaves bytes, keys and
-formats to `backup/`, restoring to `restoring.py`, drills to `drills.py` and verifying to
-`verification.py`.
+formats to `backup/`, looking into points to `backup_contents.py`, restoring to `restoring.py`,
+drills to `drills.py` and verifying to `verification.py`.
 
 Rules
 - Whatever could not be read is counted and named, and makes the outcome partial, never a success.
@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 
 from backup.errors import Busy, StoreUnavailable
 from backup.keys import Host
@@ -26,16 +25,10 @@ from standfast.continuity.jumps import NIGHTS, Jump, Night, jumps
 from standfast.continuity.moments import is_to_come, newest, newest_first
 from standfast.errors import ExitStatus, StandfastError, Unavailable
 from standfast.ledger.run_row import RunRow
-from standfast.operations.backup_outcomes import (
-    BackupOutcome,
-    PointList,
-    SetAge,
-)
+from standfast.operations.backup_outcomes import BackupOutcome, SetAge
 from standfast.operations.local_sources import own_files, source_of
 from standfast.operations.place import Place
 from standfast.operations.repository import (
-    identity_of,
-    opened_repository,
     plain_errors,
     set_of,
     writing_vault_of,
@@ -157,21 +150,6 @@ def _let_go(sources: Sequence[Source], result: BackupResult) -> BackupResult:
                 f" {error.strerror or type(error).__name__}"
             )
     return dataclasses.replace(result, warnings=(*result.warnings, *warnings))
-
-
-def list_points(
-    place: Place, set_name: str | None = None, identity: Path | None = None
-) -> PointList:
-    """List the recovery points of one set or of all; `identity` is a custodian's file."""
-    with plain_errors("listing recovery points"):
-        opened = None if identity is None else identity_of(place, identity)
-        repository = opened_repository(place, opened)
-        points = repository.points(set_name)
-    if set_name is not None and not points:
-        set_of(place, set_name)  # a set that was removed may have points; a typo has none
-    from standfast.operations.damage import damaged_points  # no backup needs it
-
-    return PointList(points=tuple(points), damaged=damaged_points(repository))
 
 
 def set_age(place: Place, set_name: str, *, grace: timedelta = timedelta(0)) -> SetAge:

@@ -2,7 +2,6 @@
 
 import getpass
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -35,9 +34,9 @@ def system_clock() -> datetime:
 def os_user() -> str:
     """Name the operating system's user: who acted when nobody signed in."""
     try:
-        return f"os:{getpass.getuser()}@{socket.gethostname()}"
+        return f"os:{getpass.getuser()}@{os.uname().nodename}"
     except (KeyError, OSError):
-        return f"os:{os.getuid()}@{socket.gethostname()}"
+        return f"os:{os.getuid()}@{os.uname().nodename}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ Rules
 import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -176,7 +175,7 @@ def _lock_file(place: Place, kind: str, subject: str) -> Path:
 
 
 def _sign(descriptor: int, since: str) -> None:
-    note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+    note = json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "since": since})
     with suppress(OSError):  # a full disk keeps nobody from restoring: the lock holds without it
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, note.encode(), 0)

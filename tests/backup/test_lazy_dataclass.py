@@ -43,17 +43,24 @@ def outcome(act: Any) -> object:
         return type(error)
 
 
+@pytest.mark.parametrize("earlier", [0, 10, 100])
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_each_use_of_a_class_has_the_outcome_that_it_has_with_the_librarys_own(
-    options: dict[str, Any],
+    options: dict[str, Any], earlier: int
 ) -> None:
     def uses(decorator: Any) -> list[object]:
         point = declared(decorator, options)
+        for x in range(earlier):
+            point(x=x)
         return [
             outcome(use)
             for use in (
                 lambda: repr(point(x=1)),
                 lambda: repr(point(1)),
+                lambda: repr(point(1, 3, ["a"])),
+                lambda: point(1, 3, ["a"], 4),
+                lambda: point(1, x=1),
+                lambda: point(),
                 lambda: point(x=1) == point(x=1, names=["b"]),
                 lambda: point(x=1) == point(x=3),
                 lambda: point(x=1) != (1, 2),
@@ -75,6 +82,20 @@ def test_each_use_of_a_class_has_the_outcome_that_it_has_with_the_librarys_own(
         ]
 
     assert uses(lazy_dataclass.dataclass) == uses(dataclasses.dataclass)
+
+
+def test_a_field_that_only_the_class_itself_fills_is_no_parameter() -> None:
+    @lazy_dataclass.dataclass(kw_only=True)
+    class Marked:
+        text: str
+        mark: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            self.mark = len(self.text)
+
+    assert [Marked(text="abc").mark for _ in range(100)] == [3] * 100
+    with pytest.raises(TypeError):
+        Marked(text="abc", mark=3)  # type: ignore[call-arg]  # that is what is refused
 
 
 @lazy_dataclass.dataclass(frozen=True, kw_only=True, slots=True)

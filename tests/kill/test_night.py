@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus
-from standfast.operations.backups import list_points
+from standfast.operations.backup_contents import list_points
 from standfast.operations.restoring import restore
 from standfast.operations.setup import IDENTITY_FILE, OFFLINE, set_up
 from standfast.operations.verification import verify

@@ -180,7 +180,7 @@ def test_on_postgresql_a_suspended_process_is_named_with_its_session(
 def test_on_postgresql_a_session_from_elsewhere_is_named_by_its_host_and_how_to_end_it(
     postgres_ledger: Ledger, postgres_place: Place, told: Told
 ) -> None:
-    elsewhere = "import socket; socket.gethostname = lambda: 'host-9'"
+    elsewhere = "import os, types; os.uname = lambda: types.SimpleNamespace(nodename='host-9')"
     with session_holder(postgres_place, AT_WORK, elsewhere) as (process, session):
         writer = writing_beside(postgres_ledger)
         assert told.came.wait(60)

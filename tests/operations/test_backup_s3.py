@@ -13,7 +13,7 @@ from backup.stores import Stat
 from backup.stores.s3 import open_s3
 from standfast.cli.verified import verified_lines
 from standfast.errors import ExitStatus, SecretMissing, Unavailable, UsageError
-from standfast.operations import backups, restoring, verification
+from standfast.operations import backup_contents, backups, restoring, verification
 from standfast.operations.checks import check_place
 from standfast.operations.status import look
 from standfast.operations.verdicts import Verdict
@@ -75,7 +75,7 @@ def test_a_night_a_check_and_a_restore_each_with_its_own_identity(
         assert backups.run_backup(place, "main", "direct").exit_status is ExitStatus.DONE
         change(folder)
         assert backups.run_backup(place, "main", "direct").exit_status is ExitStatus.DONE
-        assert len(backups.list_points(place).points) == 2
+        assert len(backup_contents.list_points(place).points) == 2
     with place_at(as_role("verifier")) as place:
         checked = verification.verify(place, read=True)
     assert checked.exit_status is ExitStatus.DONE
@@ -277,14 +277,14 @@ def test_what_is_missing_or_wrong_is_told_without_the_secret(
     writer = as_role("writer")
     (folder / "writer.secret").unlink()
     with place_at(writer) as place, pytest.raises(SecretMissing, match=r"file:writer\.secret"):
-        backups.list_points(place)
+        backup_contents.list_points(place)
     as_role("writer")
     (folder / "writer.secret").write_text("mistyped\n")
     with (
         place_at(writer) as place,
         pytest.raises(UsageError, match="does not take these credentials") as refused,
     ):
-        backups.list_points(place)
+        backup_contents.list_points(place)
     assert "mistyped" not in str(refused.value)
     key = s3_bucket.key("writer", writer=WRITER)
     assert key.secret_key not in str(refused.value)

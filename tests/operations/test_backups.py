@@ -24,8 +24,8 @@ from standfast.errors import (
     Unavailable,
     UsageError,
 )
-from standfast.operations.backup_contents import compare_points, give_file, list_folder
-from standfast.operations.backups import list_points, run_backup, set_age
+from standfast.operations.backup_contents import compare_points, give_file, list_folder, list_points
+from standfast.operations.backups import run_backup, set_age
 from standfast.operations.drill_comparison import compare
 from standfast.operations.local_sources import own_files
 from standfast.operations.place import Place

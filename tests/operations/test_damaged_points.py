@@ -8,7 +8,8 @@ import pytest
 from backup.format.layout import snapshot_name
 from standfast.cli.restored import restored_lines
 from standfast.errors import Damaged, ExitStatus, UsageError
-from standfast.operations.backups import list_points, run_backup
+from standfast.operations.backup_contents import list_points
+from standfast.operations.backups import run_backup
 from standfast.operations.place import Place
 from standfast.operations.restoring import restore
 from tests.operations.backup_place import furnish, identity, place_at

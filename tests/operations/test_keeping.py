@@ -14,7 +14,7 @@ from backup.stores.directory import DirectoryStore
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from backup.stores.s3 import open_s3
 from standfast.errors import ConfigurationError, ExitStatus, Refused, UsageError
-from standfast.operations import backups, holds, keeping, restoring
+from standfast.operations import backup_contents, backups, holds, keeping, restoring
 from standfast.operations.own_acts import own_acts
 from standfast.operations.verification import verify
 from standfast.records import EffectState, Order
@@ -92,7 +92,12 @@ def test_a_point_expires_and_what_only_it_needed_is_freed_a_week_later(folder: P
         outcome.result.freed_bytes
     )
     with place_at(folder / "standfast.toml") as place:
-        assert [point.sequence for point in backups.list_points(place).points] == [3, 4, 5, 6]
+        assert [point.sequence for point in backup_contents.list_points(place).points] == [
+            3,
+            4,
+            5,
+            6,
+        ]
         for point in ("3", "latest"):
             restored = restoring.restore(place, point, folder / f"out-{point}", identity(folder))
             assert restored.exit_status is ExitStatus.DONE
@@ -112,7 +117,7 @@ def test_too_many_at_once_are_refused_and_a_person_can_allow_them(folder: Path) 
         assert "5 of 6" in str(planned.as_json()["refusal"])
         assert not (folder / "vault/pub/keep").exists()
         assert len(keeping.keep(place, most_percent=90).result.expired) == 5
-        assert len(backups.list_points(place).points) == 1
+        assert len(backup_contents.list_points(place).points) == 1
 
 
 def test_a_clock_that_is_an_hour_off_is_refused(folder: Path) -> None:

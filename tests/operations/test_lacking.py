@@ -11,7 +11,8 @@ from backup.targets import Taken
 from standfast.cli.restore_into import lines_of
 from standfast.cli.restored import restored_lines
 from standfast.errors import ExitStatus
-from standfast.operations.backups import list_points, run_backup
+from standfast.operations.backup_contents import list_points
+from standfast.operations.backups import run_backup
 from standfast.operations.lacking import lacking
 from standfast.operations.place import Place
 from standfast.operations.restore_into import DumpOutcome, IntoOutcome
