@@ -124,12 +124,12 @@ def from_base64(value: object, where: str) -> bytes:
 
 def from_hex(value: object, size: int, where: str) -> bytes:
     """Read exactly `size` bytes of lower-case hexadecimal."""
-    if isinstance(value, str) and len(value) == 2 * size and value == value.lower():
+    if isinstance(value, str):
         try:
             decoded = bytes.fromhex(value)
         except ValueError:
             decoded = b""
-        # fromhex skips white space, which would let two texts be one value.
-        if len(decoded) == size:
+        # fromhex takes upper case and white space, which would let two texts be one value.
+        if len(decoded) == size and decoded.hex() == value:
             return decoded
     raise Damaged(f"{where} holds no hexadecimal value where one belongs; verify the repository")

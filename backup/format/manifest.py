@@ -405,16 +405,15 @@ def _ref(value: Any, packs: list[bytes], where: str) -> BlobRef:
                 and goes_on == (following != NO_PACK)
                 and NO_PACK <= following < len(packs)
             ):
-                return BlobRef(
-                    pack=packs[pack],
-                    offset=offset,
-                    stored=stored,
-                    inner=inner,
-                    length=length,
-                    id=from_hex(id_, 32, where),
-                    next=packs[following] if goes_on else None,
-                )
+                values = (
+                    packs[pack], offset, stored, inner, length, from_hex(id_, 32, where),
+                    packs[following] if goes_on else None,
+                )  # fmt: skip
+                return _new_ref(BlobRef, values)  # as `BlobRef(...)` does, in half the time
     raise _wrong(where)
+
+
+_new_ref = tuple.__new__
 
 
 def _nanoseconds(value: object, where: str) -> int:
