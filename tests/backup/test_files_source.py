@@ -15,7 +15,7 @@ import pytest
 
 from backup.errors import NothingToBackUp
 from backup.records import BackupResult, Unread
-from backup.sources import files
+from backup.sources import folder_names
 from backup.sources.files import FilesSource
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
@@ -273,8 +273,8 @@ def test_a_vault_below_the_root_is_not_backed_up_into_itself(tmp_path: Path) -> 
 def test_what_the_backup_itself_writes_is_left_out_with_what_is_named_like_it(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, many_names: int
 ) -> None:
-    monkeypatch.setattr(files, "_MANY_NAMES", many_names)
-    monkeypatch.setattr(files, "_LARGE_FOLDER_BYTES", many_names)
+    monkeypatch.setattr(folder_names, "_MANY_NAMES", many_names)
+    monkeypatch.setattr(folder_names, "_LARGE_FOLDER_BYTES", many_names)
     tree = plain_tree(tmp_path / "tree")
     own = tree / folder / "own-*log"
     own.parent.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup.sources import files, many_names
+from backup.sources import folder_names, many_names
 from backup.sources.files import FilesSource
 from backup.sources.many_names import ManyNames
 from tests.backup.site import Site
@@ -42,8 +42,8 @@ def test_names_come_back_in_order_one_by_one_and_in_stretches(
 def test_a_folder_of_many_names_comes_back_night_after_night(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclude: list[str]
 ) -> None:
-    monkeypatch.setattr(files, "_MANY_NAMES", 50)
-    monkeypatch.setattr(files, "_LARGE_FOLDER_BYTES", 1)
+    monkeypatch.setattr(folder_names, "_MANY_NAMES", 50)
+    monkeypatch.setattr(folder_names, "_LARGE_FOLDER_BYTES", 1)
     monkeypatch.setattr(many_names, "_RUN", 30)
     monkeypatch.setattr(many_names, "_BLOCK", 16)
     source = tmp_path / "source"
@@ -76,7 +76,7 @@ def test_a_folder_that_a_full_disk_keeps_from_being_sorted_is_named(
     def no_room(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "_MANY_NAMES", 50)
+    monkeypatch.setattr(folder_names, "_MANY_NAMES", 50)
     monkeypatch.setattr(tempfile, "TemporaryFile", no_room)
     source = tmp_path / "source"
     (source / "many").mkdir(parents=True)

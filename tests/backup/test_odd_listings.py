@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backup.sources import files, many_names
+from backup.sources import folder_names, many_names
 from tests.backup.site import Site
 from tests.backup.trees import describe
 
@@ -68,7 +68,7 @@ _REAL_SCAN, _REAL_LIST = os.scandir, os.listdir
 def test_a_name_that_is_listed_twice_is_taken_once_and_no_other_is_lost(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    monkeypatch.setattr(files, "_MANY_NAMES", many)
+    monkeypatch.setattr(folder_names, "_MANY_NAMES", many)
     monkeypatch.setattr(many_names, "_RUN", 40)
     monkeypatch.setattr(os, "scandir", Twice)
     monkeypatch.setattr(os, "listdir", lambda folder: [*_REAL_LIST(folder), *_REAL_LIST(folder)])

@@ -10,8 +10,7 @@ import pytest
 
 from backup.errors import SourceFailed
 from backup.records import BackupResult
-from backup.sources import OpenSource
-from backup.sources import files as files_module
+from backup.sources import OpenSource, open_files
 from backup.sources import survey as survey_module
 from backup.sources.files import FilesSource
 from backup.sources.survey import Survey, Told
@@ -105,7 +104,7 @@ def meddle_in_the_survey(
             assert os.getpid() != here
             meddle(told)
 
-    patch.setattr(files_module, "survey", survey)
+    patch.setattr(open_files, "survey", survey)
 
 
 def test_a_run_goes_on_alone_when_the_other_process_is_killed(
