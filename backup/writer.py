@@ -42,9 +42,9 @@ from backup.stores import Store
 from backup.writing.admission import admit, check_not_rolled_back
 from backup.writing.avoidance import Avoidance
 from backup.writing.blobs import BlobSink
-from backup.writing.buffers import Buffers
 from backup.writing.commit import Committer
 from backup.writing.earlier import Earlier
+from backup.writing.pack_memory import PackMemory
 from backup.writing.pages import ManifestBuilder, PacksFreed
 from backup.writing.send_log import SendLog, open_send_log
 from backup.writing.send_log_file import SendLogDamaged
@@ -109,7 +109,7 @@ def back_up(
     with (
         _seldom_collecting(),
         open_send_log(send_log, binding) as log,
-        closing(Buffers()) as buffers,
+        closing(PackMemory()) as buffers,
         ThreadPoolExecutor(_THREADS) as pool,
     ):
         check_not_rolled_back(admission.trust, log)

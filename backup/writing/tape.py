@@ -21,7 +21,7 @@ from backup.format.layout import pack_name
 from backup.format.pack import CAPACITY, Destination, padded_size, seal_pack
 from backup.lazy_dataclass import dataclass
 from backup.stores import Store
-from backup.writing.buffers import Buffers
+from backup.writing.pack_memory import PackMemory
 from backup.writing.places import UNPLACED, Frame
 
 _TASKS_UNDER_WAY = 6
@@ -48,7 +48,7 @@ class Outlet:
     destination: Destination
     random: Callable[[int], bytes]
     pool: ThreadPoolExecutor
-    buffers: Buffers
+    buffers: PackMemory
 
     def send(self, payload: memoryview, size: int) -> tuple[bytes, int]:
         """Seal and store the first `size` bytes, and give the buffer back; runs in the pool.

@@ -8,7 +8,7 @@ from itertools import count
 from backup.format.frame import Effort
 from backup.format.pack import Destination
 from backup.stores.memory import MemoryStore
-from backup.writing.buffers import Buffers
+from backup.writing.pack_memory import PackMemory
 from backup.writing.places import Frame
 from backup.writing.tape import Outlet, Stored, Tape
 from tests.backup.site import Site
@@ -35,7 +35,7 @@ def test_what_the_store_has_is_noted_while_there_is_more_to_come(site: Site) -> 
             destination=destination,
             random=os.urandom,
             pool=pool,
-            buffers=Buffers(),
+            buffers=PackMemory(),
         )
         tape = Tape(outlet, count(1).__next__, lambda frame: None, noted.append)
         # The last six wait for more to come; those before them fill a pack and begin another.

@@ -10,7 +10,7 @@ from backup.format.pack import LARGEST_PACK
 from backup.large_memory import large_memory
 
 
-class Buffers:
+class PackMemory:
     """Gives buffers out; safe to call from several threads."""
 
     def __init__(self) -> None:
