@@ -23,5 +23,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     ends = [name for name in known if word and name.endswith(word)]
     if len(ends) == 1:  # 0007, for inc-2026-0007
         return f"; did you mean {ends[0]!r}?"
-    near = get_close_matches(word[:_LONGEST], known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    folded = {name.casefold(): name for name in known}  # us-ca is nearer to US-CA than to US-WI
+    near = get_close_matches(word[:_LONGEST].casefold(), folded, n=1)
+    return f"; did you mean {folded[near[0]]!r}?" if near else ""

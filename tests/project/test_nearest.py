@@ -6,6 +6,7 @@ from standfast.nearest import there_are
 def test_a_name_that_is_not_known_is_answered_with_those_there_are_and_the_nearest() -> None:
     assert there_are("mian", ["second", "main"]) == "there are: main, second; did you mean 'main'?"
     assert there_are("zzz", ["main"]) == "there are: main"
+    assert there_are("us-ca", ["US-CA", "US-WA"]).endswith("; did you mean 'US-CA'?")
     assert there_are("main", []) == "there are: none"
 
 
