@@ -22,6 +22,7 @@ JsonObject: TypeAlias = Mapping[str, Json]
 _WRITER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 )
+_YEARS_MEANT = range(1900, 3000)
 _LARGEST_EXACT_INTEGER = 2**53 - 1  # RFC 8785 3.2.2.3: what an IEEE 754 double still holds exactly
 
 
@@ -34,12 +35,23 @@ def utc(moment: datetime) -> datetime:
 
 def timestamp(moment: datetime) -> str:
     """Write a moment in UTC with microseconds and `Z`, so that text order is time order."""
-    return utc(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime, whose %Y has as many digits as the year: `moment` could not read it again.
+    return utc(moment).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def moment(text: str) -> datetime:
     """Read what `timestamp` wrote."""
     return utc(datetime.fromisoformat(text))
+
+
+def meant(moment: datetime) -> datetime:
+    """Give a moment that somebody typed back in UTC; raise ValueError when it is surely a slip.
+
+    From year 26 or 9999, a zone or a period soon leads off the calendar, where nothing is counted.
+    """
+    if moment.year not in _YEARS_MEANT:
+        raise ValueError(f"the year {moment.year} is surely not meant")
+    return utc(moment)
 
 
 def canonical(value: Json) -> bytes:

@@ -16,6 +16,7 @@ from standfast.records import JsonObject
 if TYPE_CHECKING:
     from standfast.ledger.facts import Statement
 
+_MOST_DIGITS = 10  # that many people there are
 _OF = "There is no such incident, duty or place"
 Duty = Annotated[str | None, Argument(metavar="DUTY", help="The duty's id.")]
 Because = Annotated[str, Option(help="How it is known, or where it is written; for the record.")]
@@ -261,7 +262,7 @@ def _state(
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
         raise UsageError("a number of people is a whole number: 1200")
     return int(text)
 

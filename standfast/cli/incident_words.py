@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from standfast.cli.declared import Argument
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
-from standfast.records import Mode
+from standfast.records import Mode, meant
 
 if TYPE_CHECKING:
     from standfast.operations.place import Place
@@ -64,7 +64,7 @@ def the_incident(
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Read a moment with its zone; None for none. UsageError for another form."""
+    """Read a moment with its zone; None for none. UsageError for another form or age."""
     if text is None:
         return None
     try:
@@ -73,7 +73,10 @@ def moment_of(text: str | None) -> datetime | None:
         raise UsageError("write a time as 2026-03-02T14:20+01:00") from None
     if moment.tzinfo is None:
         raise UsageError("a time needs its zone: 2026-03-02T14:20+01:00, or Z for UTC")
-    return moment
+    try:
+        return meant(moment)
+    except ValueError as error:
+        raise UsageError(f"{error}; write a time as 2026-03-02T14:20+01:00") from None
 
 
 def inputs_of(given: Sequence[str]) -> dict[str, str | list[str]]:

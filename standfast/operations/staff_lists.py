@@ -17,7 +17,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -37,6 +37,7 @@ from standfast.errors import (
 )
 from standfast.ledger.staff import Member
 from standfast.notices.addresses import parse_address
+from standfast.records import meant
 
 COLUMNS = ("key", "name", "mail", "phone", "accounts", "roles", "left")
 _REQUIRED = ("key", "name")
@@ -246,10 +247,10 @@ def _leaves_at(text: str, config: Config) -> datetime | None:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
             day = datetime.fromisoformat(text).date() + timedelta(days=1)
             zone = ZoneInfo(config.organisation.time_zone)
-            return datetime.combine(day, time(), zone).astimezone(UTC)
+            return meant(datetime.combine(day, time(), zone))
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+            return meant(moment)
     except (ValueError, OverflowError):
         pass
     raise ValueError("left: a day such as 2026-11-30, or a time with its zone")

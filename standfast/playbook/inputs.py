@@ -15,7 +15,7 @@ from datetime import datetime
 from standfast.errors import UsageError
 from standfast.playbook.fields import close_to
 from standfast.playbook.model import Input, InputType, Playbook, Step, StepKind
-from standfast.records import Json, timestamp
+from standfast.records import Json, meant, timestamp
 
 LONGEST_ACCOUNT = 320  # an e-mail address at its longest; longer names are mistakes
 LONGEST_TEXT = 2_000
@@ -140,9 +140,9 @@ def _time(value: str) -> str:
     if moment.tzinfo is None:
         raise ValueError("takes a time with its zone, such as 2026-03-01T02:30Z or …+01:00")
     try:
-        return timestamp(moment)
-    except OverflowError as error:
-        raise ValueError("takes a time within the calendar") from error
+        return timestamp(meant(moment))
+    except ValueError as error:
+        raise ValueError(f"takes a time such as 2026-03-01T02:30Z; {error}") from error
 
 
 def _has_controls(text: str) -> bool:

@@ -168,6 +168,7 @@ def test_every_line_that_does_not_fit_is_named_and_nothing_is_taken(
         "7,Guy Low,,,,Team Lead!,\n"
         "8,Hal Low,,,,,31.12.2026\n"
         "9,Too,Few\n"
+        "10,Ida Low,,,,,0226-12-31\n"
     )
     answer = desk.run("people", "import", listed(place, more=bad))
     assert answer.status == 2
@@ -179,6 +180,7 @@ def test_every_line_that_does_not_fit_is_named_and_nothing_is_taken(
         (9, "roles: a role is written like duty-manager"),
         (10, "left: a day such as 2026-11-30"),
         (11, "has not as many fields"),
+        (12, "left: a day such as 2026-11-30"),
     ):
         assert f"staff-list.csv:{line}: {why}" in answer.err, answer.err
     for personal in ("Eve", "Twice", "fay"):

@@ -87,6 +87,8 @@ def test_everything_that_does_not_fit_is_told_at_once(playbook: Playbook) -> Non
         ("since", "yesterday"),
         ("since", "2027-04-02T03:31"),
         ("since", "0001-01-01T00:00+14:00"),
+        ("since", "0226-03-01T02:30Z"),
+        ("since", "9999-12-31T23:59Z"),
     ],
 )
 def test_what_does_not_fit_is_refused_without_repeating_it(
