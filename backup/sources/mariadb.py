@@ -11,6 +11,7 @@
   as they are now, and the point says what it lacks.
 - A dump cut off between two statements would be read in without an error, so each has to end as
   `mariadb-dump` ends one.
+- MySQL's own servers are read from 5.7 on: an older one lacks what `mariadb-dump` asks it.
 - A right that lacks would leave out triggers without a word, so the grants are read first, and a
   database that cannot be dumped whole fails the source.
 """
@@ -46,6 +47,7 @@ _HOW = (
     "--max-allowed-packet=1G",
 )
 _HISTORY = "--dump-history"
+_OLDEST_MYSQL = (5, 7)
 _VERSIONED = """SELECT DISTINCT table_schema FROM information_schema.tables
 WHERE table_type = 'SYSTEM VERSIONED'"""
 _BY_TRANSACTION = """SELECT DISTINCT table_schema FROM information_schema.columns
@@ -77,6 +79,7 @@ class MariadbSource(Source):
         consistent_at = now()
         with self.server.reached(scratch) as programs:
             try:
+                _check_version(programs)
                 names = self._names(programs)
                 lacking = self._lacking(programs, names)
                 dumps = self._dumps(programs, names)
@@ -147,6 +150,7 @@ class MariadbSource(Source):
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         try:
             with self.server.reached(scratch) as programs:
+                _check_version(programs)
                 names = self._names(programs)
                 histories = [
                     f"{dump.file_name}: {dump.lacks}"
@@ -198,6 +202,17 @@ class MariadbSource(Source):
             " hold them still; convert them, or back up while nobody writes"
         )
         return [problem]
+
+
+def _check_version(programs: MariadbPrograms) -> None:
+    (version,) = programs.column("SELECT VERSION()")
+    found = re.match(r"(\d+)\.(\d+)", version)
+    is_mysql = "mariadb" not in version.lower()
+    if is_mysql and found and (int(found[1]), int(found[2])) < _OLDEST_MYSQL:
+        raise ProgramFailed(
+            f"the server is MySQL {version}, and mariadb-dump reads none before 5.7: upgrade it, or"
+            " have its own mysqldump write a file, and name that as a source of files"
+        )
 
 
 def _covers(where: str, database: str) -> bool:

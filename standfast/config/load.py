@@ -77,6 +77,8 @@ def _syntax_hint(message: str) -> str:
         return "this table stands above already; write below it"
     if message.startswith("Cannot overwrite a value"):
         return "this key stands above already; keep one of them"
+    if message.startswith("Cannot mutate immutable namespace"):
+        return "this stands above already as one value; write it in there: { key = value, … }"
     if message.startswith("Invalid value"):
         return "text needs quotation marks"
     return "a line is [table], or key = value with text in quotation marks"

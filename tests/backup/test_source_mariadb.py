@@ -319,6 +319,24 @@ def test_a_missing_program_database_or_server_is_named(
             pass
 
 
+def test_a_server_that_mariadb_dump_cannot_read_is_named_before_anything_is_dumped(
+    tmp_path: Path, site: Site, mariadb_server: Mariadb, shop: str, scratch: Path
+) -> None:
+    real = find_program("mariadb")
+    assert real is not None
+    # As MySQL's own server of that version says it.
+    script = 'case "$*" in *"VERSION()"*) echo 5.6.24;; *) exec "$REAL" "$@";; esac'
+    programs = wrapped(tmp_path / "bin", Path(real).parent, {"mariadb": script})
+    source = MariadbSource("shop", server(mariadb_server, programs=programs), [shop])
+    (obstacle,) = source.obstacles(scratch)
+    assert "MySQL 5.6.24, and mariadb-dump reads none before 5.7" in obstacle.problem
+    with (
+        pytest.raises(SourceFailed, match="upgrade it, or have its own mysqldump write a file"),
+        source.opened(scratch, site.clock),
+    ):
+        pytest.fail("it was opened")
+
+
 def test_a_database_that_holds_something_is_refused_or_replaced_whole(
     site: Site, mariadb_server: Mariadb, shop: str, scratch: Path
 ) -> None:

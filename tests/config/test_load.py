@@ -340,6 +340,10 @@ class TestRefusing:
             ("[organisation]\n", "this table stands above already; write below it"),
             ("[ledger]\nurl = ledger\n", "text needs quotation marks"),
             ('[ledger]\nurl = "a"\nurl = "b"\n', "this key stands above already; keep one of them"),
+            (
+                "[backup.sets.main]\nsources = []\n[[backup.sets.main.sources]]\n",
+                "this stands above already as one value; write it in there: { key = value, … }",
+            ),
             ("[ledger\n", "a line is [table], or key = value with text in quotation marks"),
         ],
     )
