@@ -2,7 +2,8 @@
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backup.errors import AlreadyThere, NotFound, NotWritable, UsageError
@@ -16,6 +17,26 @@ def create_file(path: Path, data: bytes) -> None:
 
     The data is complete before the name exists, so a crash never leaves half of a key.
     """
+    with _drafted(path, data) as draft:
+        link_new(draft, path)
+    sync_folder(path.parent)
+
+
+def check_creatable(path: Path) -> None:
+    """Raise what `create_file` would; nothing is left behind but the folder."""
+    probe = path.with_name(f".{path.name}.probe")
+    with _drafted(path, b"") as draft:
+        if os.path.lexists(path):
+            raise FileExistsError
+        with suppress(FileNotFoundError):
+            probe.unlink()
+        link_new(draft, probe)
+        probe.unlink()
+
+
+@contextmanager
+def _drafted(path: Path, data: bytes) -> Iterator[Path]:
+    """Give a synced draft of a file, beside where it is to be; what fails is told of the file."""
     draft = path.with_name(f".{path.name}.draft")
     try:
         make_private_folder(path.parent)
@@ -27,7 +48,7 @@ def create_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        link_new(draft, path)
+        yield draft
     except FileExistsError:
         raise AlreadyThere(f"{path} is already there; it was not changed") from None
     except OSError as error:
@@ -35,7 +56,6 @@ def create_file(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             draft.unlink()
-    sync_folder(path.parent)
 
 
 def link_new(draft: Path, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 - A plan is written to a private file first, so a deed that was cut off anywhere is completed by
   asking for it again: each step then finds itself done, or does exactly what was planned.
+- Where a file cannot be made (a stick with FAT, a mistyped folder), that is found before the plan
+  is fixed, and another place can be named.
 - A step creates an object or a file, or removes an object; it never replaces.  What stands in the
   way and is not the plan's own is named in `AlreadyThere`.
 - The file goes last.  While it is there no other deed is begun under this owner's key.
@@ -16,7 +18,7 @@ from backup.errors import AlreadyThere, BackupError, Damaged, NotWritable, Usage
 from backup.format.canonical import from_json, to_json
 from backup.format.fields import Fields
 from backup.lazy_dataclass import dataclass
-from backup.local_files import create_file, sync_folder
+from backup.local_files import check_creatable, create_file, sync_folder
 from backup.stores import Store
 from backup.stores.keeping import KeeperStore
 
@@ -82,6 +84,9 @@ def carried_out(
     plan = read_plan(plan_file)
     if plan is None:
         plan = make()
+        for step in plan.steps:  # one that can never be done would bar every other deed
+            if isinstance(step, Create):
+                check_creatable(step.path)
         create_file(plan_file, to_json(_plan_to_json(plan)))
     elif (plan.deed, dict(plan.request)) != (deed, dict(request)):
         asked = " ".join(f"{name}={value}" for name, value in sorted(plan.request.items()))

@@ -1,5 +1,7 @@
 """A deed of the owner, cut off where it writes files, met by another owner, or spoilt."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 import backup.local_files
 from backup.creation import create_repository
-from backup.errors import AlreadyThere, Damaged, WrongKey
+from backup.errors import AlreadyThere, Damaged, NotWritable, UsageError, WrongKey
 from backup.keys import Host, open_identity
 from backup.owner.custodian import custodian
 from backup.owner.custodians import add_custodian, retire_custodian
@@ -79,6 +81,31 @@ def test_a_deed_that_dies_at_any_file_is_completed_by_asking_again(
         site.back_up(source, host=site.host_of("new"))
         assert site.restore("latest", site.folder / "out").problems == ()
         assert describe(site.folder / "out/files") == describe(source)
+
+
+@pytest.mark.parametrize("why", ["no folder", "no hard links"])
+def test_a_place_that_takes_no_file_is_refused_and_another_one_can_be_named(
+    owned: OwnedSite, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Else the owner could do nothing more: the deed that cannot end would come before all."""
+    place = owned.folder / ("stick" if why == "no hard links" else "custodian.txt") / "two"
+    link = os.link
+
+    def as_fat(draft: Path, path: Path) -> None:
+        if path.is_relative_to(owned.folder / "stick"):
+            raise OSError(errno.EPERM, "Operation not permitted")
+        link(draft, path)
+
+    monkeypatch.setattr("os.link", as_fat)
+    with pytest.raises(
+        (UsageError, NotWritable), match=f"hard links|{place}/host.json cannot be written"
+    ):
+        add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=place)
+    assert len(load_trust(owned.vault).roots) == 1
+    assert not (owned.folder / "owner.json.unfinished").exists()
+    add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
+    assert owned.host_of("two").writer == "desk-2"
+    assert [path.name for path in (owned.folder / "two").iterdir()] == ["host.json"]
 
 
 def test_two_owners_at_once_do_not_sign_over_each_other(owned: OwnedSite) -> None:
