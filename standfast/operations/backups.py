@@ -16,7 +16,6 @@ from contextlib import suppress
 from datetime import timedelta
 
 from backup.errors import Busy, StoreUnavailable
-from backup.keys import Host
 from backup.records import BackupResult, Progress
 from backup.sources import Source
 from backup.stores import Store
@@ -29,6 +28,7 @@ from standfast.operations.backup_outcomes import BackupOutcome, SetAge
 from standfast.operations.local_sources import own_files, source_of
 from standfast.operations.place import Place
 from standfast.operations.repository import (
+    own_host,
     plain_errors,
     set_of,
     writing_vault_of,
@@ -62,7 +62,7 @@ def run_backup(
     """
     settings = set_of(place, set_name)
     with recorded(place, "backup", set_name, way) as run, plain_errors(f"backing up {set_name}"):
-        host = Host.load(place.config.backup.host)
+        host = own_host(place.config.backup)
         left_out = settings.exclude, own_files(place.config.backup)
         sources = [source_of(one, place.resolver, *left_out) for one in settings.sources]
         give_up_at = time.monotonic() + wait_for_another_set.total_seconds()

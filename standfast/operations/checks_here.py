@@ -16,22 +16,23 @@ from backup.errors import Damaged as DamagedBackup
 from backup.errors import UsageError as BackupUsageError
 from backup.format.layout import snapshots_of
 from backup.format.root import RootRecord
-from backup.keys import Host, read_key_record
+from backup.keys import read_key_record
 from backup.sources import Obstacle
 from backup.sources.exclusion import Exclusion
 from backup.stores import Store
 from backup.stores.directory import DirectoryStore
 from backup.trust import load_trust
+from backup.writing.admission import admit
 from standfast.config import Config
 from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
 from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
-from standfast.errors import ConfigurationError
+from standfast.errors import ConfigurationError, UsageError
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import below, own_files, source_of
-from standfast.operations.repository import open_vault
+from standfast.operations.repository import open_vault, own_host
 from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok, warn
 from standfast.outside.live import read_signing_key
 
@@ -58,16 +59,19 @@ def _ledger(ground: Ground) -> Iterator[Check]:
 def _vault(ground: Ground) -> Iterator[Check]:
     config = ground.config.backup
     store = open_vault(ground.config, ground.resolver, ground.clock)
-    host = Host.load(config.host)
-    trust = load_trust(store, owner=host.owner)
-    grant = next((one for one in trust.root.writers if one.id == host.writer), None)
-    if grant is None or grant.key != host.public_key:
-        yield fail(
-            "backup",
-            f"the vault does not know this host's key as writer {host.writer!r}",
-            "name the vault and the keys that belong together",
-        )
+    try:
+        host = own_host(config)
+        trust = admit(store, host).trust  # the very question that a backup asks
+    except (UsageError, BackupUsageError) as error:
+        yield fail("backup", str(error), "name the vault and the keys that belong together")
         return
+    if host.writer != config.writer:
+        yield warn(
+            "backup",
+            f"backup.writer is {config.writer!r}, and this host's keys are those of "
+            f"{host.writer!r}, after whom its points are named",
+            "set it to that, or carry the right host.json here",
+        )
     if config.s3 is None:
         yield from _folder(config.vault)
     else:

@@ -29,6 +29,7 @@ from backup.stores import ObjectLock, Store
 from backup.stores.directory import DirectoryStore
 from standfast.config import Config
 from standfast.config.backup import (
+    BackupConfig,
     BackupSetConfig,
     S3Config,
 )
@@ -162,6 +163,22 @@ def _host_of(place: Place) -> Host | None:
         return Host.load(folder) if folder.is_dir() else None
 
 
+def own_host(config: BackupConfig) -> Host:
+    """Read the keys that this host writes with.
+
+    `UsageError` when they write for another domain than is set: what is sealed to one can never be
+    moved, and would outlive the erasure of the domain that people think it is in.
+    """
+    host = Host.load(config.host)
+    if host.domain != config.domain:
+        raise UsageError(
+            f"backup.domain is {config.domain!r}, and the keys in {config.host} write for "
+            f"{host.domain!r}: set it to that, or carry the host.json here that `backup owner "
+            f"add-writer NAME --domain {config.domain}` makes"
+        )
+    return host
+
+
 def identity_of(place: Place, identity_file: Path | None) -> Identity:
     """Read a custodian's identity: from the file, or the one that `drills.identity` names."""
     with plain_errors("reading the identity"):
@@ -176,15 +193,22 @@ def identity_of(place: Place, identity_file: Path | None) -> Identity:
         return open_identity(place.resolver.resolve(reference).reveal().encode())
 
 
+def check_identity(identity: Identity | None, known: bytes | None) -> None:
+    """`UsageError` when an identity was made for another repository than the owner's `known` here.
+
+    Said here: to `backup` alone this looks like a vault that somebody else signed.
+    """
+    if identity is not None and known is not None and identity.owner not in (None, known):
+        raise UsageError(
+            "this identity was made for another repository; take the custodian's file of this one"
+        )
+
+
 def opened_repository(place: Place, identity: Identity | None) -> "Repository":
     """Open the repository for listing, and with an identity for restoring."""
     host = _host_of(place)
     known = None if host is None else host.owner
-    if identity is not None and known is not None and identity.owner not in (None, known):
-        # Said here: to `backup` alone this looks like a vault that somebody else signed.
-        raise UsageError(
-            "this identity was made for another repository; take the custodian's file of this one"
-        )
+    check_identity(identity, known)
     keys = None if identity is None else keys_of(place)
     from backup.reader import Repository  # a backup reads nothing back
 

@@ -27,6 +27,7 @@ from standfast.operations.backup_witness import append_heads, read_heads
 from standfast.operations.backups import Report
 from standfast.operations.place import Place
 from standfast.operations.repository import (
+    check_identity,
     identity_of,
     keys_of,
     owner_of,
@@ -184,24 +185,27 @@ def verify(
     `sample` opens so many random pieces of content in place of all; it takes an identity, the
     file's or the one that `drills.identity` names. What is wrong is in the findings, not raised; a
     sound history moves the witness on, also where a pack is damaged: or who damages one could roll
-    back the rest unseen.
+    back the rest unseen. `UsageError` for an identity of another repository, which is no damage.
     """
+    is_keyed = identity_file is not None or sample is not None
+    identity = identity_of(place, identity_file) if is_keyed else None
+    owner = owner_of(place)
+    check_identity(identity, owner)
     with (
         recorded(place, "verify", VAULT, way) as run,
         plain_errors("verifying the repository"),
     ):
         witness, torn = read_heads(place.config.backup.witness)
         vault = vault_of(place)
-        is_keyed = identity_file is not None or sample is not None
         runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
         report = verify_repository(
             vault,
             keys=keys_of(place),
-            identity=identity_of(place, identity_file) if is_keyed else None,
+            identity=identity,
             read=read,
             sample=sample,
             witness=witness,
-            owner=owner_of(place),
+            owner=owner,
             locks_right_at=locks_right_at(runs),
             progress=progress,
             now=place.clock,

@@ -97,6 +97,7 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     refused = desk.run("backup", "run")
     assert refused.status == 2
     assert "carry the host.json of its new epoch here" in refused.err
+    assert "carry the host.json of its new epoch here" in desk.run("check").out
     verified = desk.run("backup", "verify")
     assert verified.status == 6
     assert "host-1/s/0000000002: is newer than the owner's trust" in verified.out
@@ -107,6 +108,9 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     assert (new[1], new[3], new[4]) == ("1", "yes", "1,")
     shutil.rmtree(place / "keys/backup-host")
     shutil.copytree(desk.folder / "rebuilt", place / "keys/backup-host")
+    checked = [one for one in desk.json("check")["checks"] if one["part"] == "backup"]
+    assert checked
+    assert "fail" not in {one["verdict"] for one in checked}
     assert "host-1/0000000003" in desk.run("backup", "run").out
     rows = [line.split() for line in desk.run("backup", "owner", "show").out.splitlines()]
     old, new = (row for row in rows if row[:1] == ["host-1"])
@@ -114,6 +118,27 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     assert new[4] == "3,"
     assert restores(desk, "latest", identity)
     assert restores(desk, "1", identity)
+
+
+def test_nothing_goes_into_another_domain_than_is_set(
+    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+) -> None:
+    """Else it would outlive the erasure of the domain that people think it is in."""
+    assert desk.run("backup", "owner", "add-domain", "hr", *owner).status == 0
+    config = place / "standfast.toml"
+    config.write_text(config.read_text().replace('#domain = "main"', 'domain = "hr"', 1))
+    refused = desk.run("backup", "run")
+    assert refused.status == 2
+    assert "backup.domain is 'hr'" in refused.err
+    assert "backup.domain is 'hr'" in desk.run("check").out
+    words = ("backup", "owner", "add-writer", "desk-2", "--domain", "hr", "--host-dir", "two")
+    assert desk.run(*words, *owner).status == 0
+    config.write_text(
+        config.read_text().replace('#host = "keys/backup-host"', f'host = "{desk.folder}/two"', 1)
+    )
+    assert "desk-2/0000000001" in desk.run("backup", "run").out
+    assert "backup.writer is 'host-1'" in desk.run("check").out
+    assert restores(desk, "desk-2/1", identity)
 
 
 def test_a_removed_host_is_refused(desk: Desk, place: Path, owner: tuple[str, Path]) -> None:

@@ -283,6 +283,9 @@ def test_another_identity_opens_nothing(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="another repository") as caught:
             restore(place, "latest", tmp_path / "out", identity(tmp_path / "theirs"))
         assert caught.value.exit_status is ExitStatus.USAGE
+        with pytest.raises(UsageError, match="another repository"):  # and nothing is damaged
+            verify(place, identity_file=identity(tmp_path / "theirs"))
+        assert verify(place, identity_file=identity(tmp_path / "ours")).open_damage is None
     assert not (tmp_path / "out").exists()
 
 
