@@ -43,7 +43,7 @@ def add_to(backup: Group) -> None:
     """Add the commands to the group."""
     exits = {
         ExitStatus.FAILED: "the store does not answer",
-        ExitStatus.USAGE: "there is no such point or path, or the identity opens nothing here",
+        ExitStatus.USAGE: "there is no such point, set or path, or the identity opens nothing here",
         ExitStatus.DAMAGED: "a page of the point's list is not what was written",
     }
     command(
@@ -172,7 +172,9 @@ def to_standard_output(
     """Write one file of a point to standard output, and nothing else there."""
     from standfast.operations.backup_contents import give_file
 
-    if len(patterns) != 1 or call.as_json:
+    if call.as_json:
+        raise UsageError("--to - writes the file's content, and no JSON: leave one of the two out")
+    if len(patterns) != 1:
         raise UsageError("--to - writes one file: name its path, as `backup ls` shows it")
     if sys.__stdout__ is None:  # something that takes all stands in its place
         raise UsageError(

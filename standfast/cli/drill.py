@@ -42,7 +42,7 @@ def add_to(app: Group) -> None:
         "list",
         exits={
             ExitStatus.DONE: "the drills are listed, and their reports are whole",
-            ExitStatus.USAGE: "there is no ledger where the configuration says",
+            ExitStatus.USAGE: "there is no such set, or no ledger where the configuration says",
             ExitStatus.DAMAGED: "a report is missing, or is not what was signed",
         },
         example="standfast drill list",

@@ -110,11 +110,15 @@ def list_points(
         opened = None if identity is None else identity_of(place, identity)
         repository = opened_repository(place, opened)
         points = repository.points(set_name)
-    if set_name is not None and not points:
-        set_of(place, set_name)  # a set that was removed may have points; a typo has none
+    _check_set(place, set_name, points)
     from standfast.operations.damage import damaged_points  # nothing else here needs it
 
     return PointList(points=tuple(points), damaged=damaged_points(repository))
+
+
+def _check_set(place: Place, set_name: str | None, points: Sequence[Point]) -> None:
+    if set_name is not None and not points:
+        set_of(place, set_name)  # a set that was removed may have points; a typo has none
 
 
 def list_folder(
@@ -142,6 +146,7 @@ def find_paths(
     with plain_errors("searching the recovery points"):
         repository = opened_repository(place, identity_of(place, identity_file))
         points = repository.points(set_name)
+        _check_set(place, set_name, points)
         if not in_all_points:
             ended = [point for point in points if not point.is_interim]
             newest = {point.set_name: point for point in (*points, *ended)}

@@ -158,8 +158,13 @@ def run_drill(
 
 
 def list_drills(place: Place, set_name: str | None = None) -> DrillList:
-    """List the drills, and check that each report is there, signed and chained to the last."""
+    """List the drills, and check that each report is there, signed and chained to the last.
+
+    `UsageError` when there is no such set.
+    """
     runs = place.ledger.runs.all("drill", set_name)
+    if set_name is not None and not runs:
+        set_of(place, set_name)  # a set that was removed may have drills; a typo has none
     known = {
         run.id: str(run.summary["report"])
         for run in place.ledger.runs.all("drill")

@@ -68,6 +68,30 @@ def test_a_file_is_found_with_the_points_that_hold_it(
     assert (answer.status, "--all-points" in answer.out) == (0, True)
 
 
+def test_a_set_that_is_mistyped_is_not_searched_in_vain(
+    desk: Desk, two_points: Path, identity: Path
+) -> None:
+    """Else the answer would be that the file is in no backup."""
+    words = ("--set", "mian", "--identity", identity)
+    for looked in ("list", "find"):
+        what = ("*.wav",) if looked == "find" else ()
+        answer = desk.run("backup", looked, *what, *words)
+        assert answer.status == 2
+        assert "there is no backup set 'mian'" in answer.err
+    answer = desk.run("drill", "list", "--set", "mian")
+    assert answer.status == 2
+    assert "there is no backup set 'mian'" in answer.err
+
+
+def test_a_set_that_was_renamed_is_still_found_by_its_old_name(
+    desk: Desk, two_points: Path, place: Path, identity: Path
+) -> None:
+    config = place / "standfast.toml"
+    config.write_text(config.read_text().replace("[backup.sets.main]", "[backup.sets.files]"))
+    words = ("backup", "find", "*.wav", "--set", "main", "--identity", identity)
+    assert desk.json(*words)["searched"] == ["host-1/0000000002"]
+
+
 def test_two_points_are_compared(desk: Desk, two_points: Path, identity: Path) -> None:
     words = ("backup", "diff", "1", "latest", "--identity", identity)
     changes = {one["path"]: one["change"] for one in desk.json(*words)["differences"]}
@@ -90,6 +114,9 @@ def test_one_file_goes_to_standard_output_and_nothing_else(
         given = pipe(place, *words, *wrong)
         assert (given.returncode, given.stdout) == (2, b"")
         assert given.stderr
+    given = pipe(place, "--json", *words, "source/note.txt")
+    assert given.returncode == 2
+    assert b"no JSON" in given.stdout
 
 
 @pytest.mark.parametrize("path", ["source/note.txt", "source/audio/call.wav"])
