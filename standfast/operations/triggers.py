@@ -147,6 +147,7 @@ def receive(
 ) -> Opened:
     """Open the trigger's incident, or join it; a message that came before gives the same one.
 
+    It came before when one of its id gave the playbook the same.
     `key` says what the message is about where the trigger does not; empty: its inputs. Raises
     UsageError when the message does not fit the scenario, PlaybookLacking when the scenario cannot
     be opened now whatever the message says, Unavailable when nothing can.
@@ -158,14 +159,17 @@ def receive(
             f"its playbook cannot be opened ({type(error).__name__}); `standfast check` says why"
         ) from None
     inputs, lacking = _inputs(playbook, trigger, payload)
-    about = _about(trigger, payload) or key or digest(dict(inputs))
+    given = digest(dict(inputs))
+    about = _about(trigger, payload) or key or given
+    # A sender that gives one id to all that it sends would have an account taken for a repeat.
+    message = _message(place, trigger, f"{given} {message_id}")
     return open_incident(
         replace(place, actor=trigger.actor),
         trigger.scenario,
         inputs,
         mode=trigger.mode,
         trigger=_key(place, trigger, about),
-        message=replace(_message(place, trigger, message_id), lacking=lacking),
+        message=replace(message, lacking=lacking),
     )
 
 

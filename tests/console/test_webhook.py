@@ -70,6 +70,13 @@ def test_another_message_about_the_same_joins_and_about_another_opens(site: Site
     assert third["incident"] != first["incident"]
 
 
+def test_an_id_that_stands_on_another_message_takes_none_for_a_repeat(site: Site) -> None:
+    first = site.send(about(), "msg_1").json()
+    second = site.send(about("agent02"), "msg_1").json()
+    assert (second["incident"] != first["incident"], second["has_joined"]) == (True, False)
+    assert site.send(about("agent02"), "msg_1").json()["incident"] == second["incident"]
+
+
 def test_a_message_that_joins_a_stopped_incident_says_that_nothing_is_done(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
