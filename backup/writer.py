@@ -235,7 +235,8 @@ class _Run:
             problems = "; ".join(item.reason for item in counts.unread)
             raise NothingToBackUp(f"no source gave anything, so no point was made: {problems}")
         # A run in which a source failed prunes nothing: what is known of that source stays known.
-        sequence = self._commit(is_finished=True, prunes=not has_failed)
+        # Nor does one that met no file: a disk that is not mounted looks so.
+        sequence = self._commit(is_finished=True, prunes=not has_failed and counts.files > 0)
         warnings = []
         if counts.files:  # a set without any is told by whoever asked for it
             warnings += [

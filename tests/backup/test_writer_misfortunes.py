@@ -326,6 +326,25 @@ def test_a_run_that_dies_after_it_noticed_resumes_and_tells_again(
     assert site.back_up(source).warnings == ()
 
 
+def test_a_night_with_the_disk_not_mounted_does_not_have_all_of_it_sent_again(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    (source / "large.wav").write_bytes(noise(900 * KIB, 7))
+    tree = describe(source)
+    site.back_up(source)
+    for _ in range(2):
+        source.rename(tmp_path / "away")
+        source.mkdir()
+        assert site.back_up(source).files == 0
+        source.rmdir()
+        (tmp_path / "away").rename(source)
+    result = site.back_up(source)
+    assert result.bytes_new < 100 * KIB
+    assert (result.files_new, result.files_changed, result.bytes_read) == (0, 0, 0)
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == tree
+
+
 def test_junk_in_the_next_slots_before_and_during_the_run_costs_only_slots(
     site: Site, source: Path, tmp_path: Path, vault: HookedStore
 ) -> None:
