@@ -70,7 +70,7 @@ class BlobReader:
         self._heal = heal
         self._lock = threading.Lock()
         self._packs: OrderedDict[bytes, OpenPack] = OrderedDict()
-        self._frames: OrderedDict[FrameKey, Raw] = OrderedDict()
+        self._frames: OrderedDict[FrameKey, memoryview] = OrderedDict()
         self._kept_bytes = 0
         self._sealed = OwnBuffer(_BUFFER_BYTES)
         self._plain = Buffers(_BUFFER_BYTES)
@@ -168,14 +168,14 @@ class BlobReader:
             found.append(data)
         return found
 
-    def _keep(self, key: FrameKey, raw: Raw) -> None:
+    def _keep(self, key: FrameKey, raw: memoryview) -> None:
         with self._lock:
             if key not in self._frames:
                 self._frames[key] = raw
-                self._kept_bytes += len(raw)
+                self._kept_bytes += _held_bytes(raw)
             while self._kept_bytes > _KEPT_BYTES and len(self._frames) > 1:
                 _, dropped = self._frames.popitem(last=False)
-                self._kept_bytes -= len(dropped)
+                self._kept_bytes -= _held_bytes(dropped)
 
     def open_pack(self, sha256: bytes) -> OpenPack:
         """A pack's header, opened and checked to be this writer's and domain's."""
@@ -240,6 +240,14 @@ class BlobReader:
 
     def _name(self, sha256: bytes) -> str:
         return _pack_name(self._writer, sha256)
+
+
+def _held_bytes(view: memoryview) -> int:
+    """How much memory a view holds: of what was stored as it is, all of the buffer it was read to.
+
+    Else a few frames of a few hundred KB held 64 MiB, and were in nobody's way but by that.
+    """
+    return memoryview(view.obj).nbytes
 
 
 @lru_cache(_KEPT_PACKS)  # it is asked for with each frame

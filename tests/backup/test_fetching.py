@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,12 @@ from backup.errors import BackupError, Damaged
 from backup.format.manifest import BlobRef
 from backup.reading.blob_reader import Raw
 from backup.reading.fetching import fetch_ahead
+from backup.reading.looking import blobs_of, walk
+from backup.reading.selection import Selection
 from backup.stores.directory import DirectoryStore
 from backup.stores.s3 import S3Store
+from tests.backup.site import new_site
+from tests.backup.trees import noise
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -156,3 +161,20 @@ def test_what_is_under_way_is_bounded_however_much_is_wanted(size: int) -> None:
             given += ref.length
     assert given == asked
     assert 8 * MIB <= most <= 12 * MIB + 8 * MIB
+
+
+def test_files_that_do_not_compress_are_read_through_a_few_buffers(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(200):
+        (source / f"{number}.bin").write_bytes(noise(400 * KIB, number))
+    site = new_site(tmp_path / "site", DirectoryStore(tmp_path / "vault"))
+    site.back_up(source)
+    repository = site.repository()
+    _, body, reader = repository.open_point(repository.resolve("latest"))
+    entries = list(walk(reader, body, Selection(())))
+    steps = ((None, ref) for entry in entries for ref in blobs_of(reader, entry))
+    with ThreadPoolExecutor(2) as pool:
+        came = sum(len(raw) for _, raw in fetch_ahead(reader, steps, pool) if isinstance(raw, Raw))
+    assert came == 200 * 400 * KIB
+    assert len(reader._plain._kept) <= 8  # of 4 MiB each
