@@ -13,7 +13,7 @@ import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.capped import get_capped
-from backup.errors import BackupError, Damaged, NotFound, WrongKey
+from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
 from backup.format import FORMAT
 from backup.format.canonical import to_json
 from backup.format.fields import from_hex, read_record
@@ -156,7 +156,8 @@ def open_domains(
     """Unlock the private key of every domain and generation that the identity can open.
 
     Without a `keys` store the identity must be a domain's own key.  A domain that was erased is not
-    opened, whatever still lies somewhere.  `WrongKey` when nothing opens.
+    opened, whatever still lies somewhere.  `WrongKey` when nothing opens, but for `Damaged` or
+    `StoreUnavailable` when a key record could not be had.
     """
     if identity.repository not in (None, root.repository) or identity.owner not in (
         None,
@@ -180,9 +181,10 @@ def open_domains(
         except BackupError as error:
             problems.append(error)
     if not opened:
-        damage = next((error for error in problems if isinstance(error, Damaged)), None)
-        if damage is not None:
-            raise damage
+        for kind in (Damaged, StoreUnavailable):  # the identity may be right
+            for error in problems:
+                if isinstance(error, kind):
+                    raise error
         if all(domain.erased is not None for domain in root.domains):
             raise problems[0]
         if problems and all(isinstance(error, NotFound) for error in problems):

@@ -83,7 +83,7 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
         problem = problems[0][1].removesuffix("; verify the repository")
         raise Damaged(
             f"the root record is not valid: {problem}. See that the place that is named is this"
-            " repository's; if it is, take the record from a copy"
+            " repository's, and the identity, if one is; if they are, take the record from a copy"
         )
     return Trust(
         roots=tuple(roots),

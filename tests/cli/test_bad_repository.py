@@ -1,6 +1,7 @@
 """A repository that is not as it should be: what each command says of it, and its exit status."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyrage
@@ -103,3 +104,32 @@ def test_a_lost_key_store_is_told_from_a_wrong_key(desk: Desk, place: Path) -> N
     assert answer.status == 2, answer
     assert "this key store holds no key of any domain" in answer.err
     assert desk.run("backup", "verify").status == 6
+
+
+def test_a_key_store_that_cannot_be_read_is_told_from_a_wrong_key(desk: Desk, place: Path) -> None:
+    desk.run("backup", "run")
+    records = place / "keys/store/k/main/0000000000"
+    ours = records.with_name("ours")
+    records.rename(ours)
+    records.symlink_to(records)  # a loop, which root cannot read either
+    answer = desk.run(*typed(desk, place, "restore"))
+    assert answer.status == 1, answer
+    assert "Check that the store is reachable" in answer.err
+    records.unlink()
+    ours.rename(records)
+    assert desk.run(*typed(desk, place, "restore")).status == 0
+
+
+def test_an_identity_of_another_repository_is_thought_of_where_no_host_is(
+    desk: Desk, place: Path
+) -> None:
+    """As at a second site, where `init` has made an identity that opens nothing there."""
+    desk.run("backup", "run")
+    shutil.rmtree(place / "keys/backup-host")
+    identity = place / "offline/identity.txt"
+    lines = identity.read_text().splitlines()
+    lines[2] = "# owner: " + "00" * 32
+    identity.write_text("\n".join(lines))
+    answer = desk.run(*typed(desk, place, "restore"))
+    assert answer.status == 6, answer
+    assert "and the identity, if one is" in answer.err
