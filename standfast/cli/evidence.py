@@ -27,9 +27,9 @@ def add_to(app: Group) -> None:
         evidence,
         "verify",
         exits={
-            ExitStatus.DONE: "every copy, seal and chain of custody agrees",
+            ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is gone",
             ExitStatus.USAGE: "nothing was frozen for that incident",
-            ExitStatus.DAMAGED: "a copy is not what was sealed; it is named",
+            ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; it is named",
         },
         example="standfast evidence verify inc-2026-0001",
     )(verify)
@@ -63,11 +63,12 @@ def list_evidence(
 
 
 def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
-    """Hold every copy against its seal."""
-    from standfast.config import load
+    """Hold every copy against its seal, and the seals against the ledger."""
     from standfast.operations.frozen import verify_frozen
 
-    found = verify_frozen(load(call.config_file), incident)
+    with call.place(needs_ledger=False) as place:
+        verified = verify_frozen(place, incident)
+    found = verified.evidence
     damaged = [one for one in found if one.problems]
     status = ExitStatus.DAMAGED if damaged else ExitStatus.DONE
     lines: list[Line] = []
@@ -80,11 +81,14 @@ def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
         if damaged
         else f"Whole: {counted(len(found), 'sealed folder')}.",
     ]
+    if verified.unrecorded:
+        lines.append(f"Whether one is gone, nobody can say: {verified.unrecorded}")
     call.say(
         {
             "incident": incident,
             "is_whole": not damaged,
             "evidence": [one.as_json() for one in found],
+            "unrecorded": verified.unrecorded,
             "exit_status": int(status),
         },
         lines,

@@ -282,6 +282,11 @@ class Effects:
         )
         return [row.target for row in found]
 
+    def frozen(self, incident_id: str) -> list[EffectRow]:
+        """Give what this incident froze and sealed on disk: `folder` and `manifest` of `facts`."""
+        found = self.find(effect.c.incident == incident_id, effect.c.verb == "evidence.snapshot")
+        return [row for row in found if "folder" in row.facts]  # an exercise's twin has none
+
     def locked_lately(
         self,
         began: datetime,

@@ -1,20 +1,28 @@
 """Evidence that was frozen, found again on disk and held against its seals.
 
 Rules
-- Reads only, and needs no ledger: evidence must be checkable where nothing else is left.
+- Reads only, and needs no ledger: evidence must be checkable where nothing else is left. Where
+  there is one, it says what must be there: whoever deletes a folder deletes its seal with it, and
+  whoever has this host's key seals another.
 - A folder whose seal does not hold is listed all the same; verifying says what is wrong with it.
 """
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
 from standfast.config import Config
-from standfast.errors import Damaged, UsageError
+from standfast.errors import Damaged, StandfastError, UsageError
 from standfast.evidence.custody import verify_custody
-from standfast.evidence.seal import read_sealed, verify_seal
+from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
+from standfast.operations.place import Place
 from standfast.outside.live import read_signing_key
 from standfast.records import JsonObject
+
+_IS_GONE = "it is gone: the ledger has it as frozen and sealed"
+_IS_ANOTHER = "it is sealed, but is not what the ledger has as sealed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +65,28 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
     return found
 
 
-def verify_frozen(config: Config, incident: str) -> list[Frozen]:
-    """Read every copy of an incident again; `problems` has all that differs.
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What an incident's evidence came to when it was read again."""
+
+    evidence: tuple[Frozen, ...]
+    unrecorded: str  # why the ledger could not say what must be there; empty when it did
+
+
+def verify_frozen(place: Place, incident: str) -> Verified:
+    """Read every copy of an incident again; `problems` has all that differs, or is gone.
 
     Raises UsageError when nothing was frozen for it.
     """
+    config = place.config
+    recorded, unrecorded = {}, ""
+    try:
+        recorded = {
+            config.custody.folder / incident / str(row.facts["folder"]): str(row.facts["manifest"])
+            for row in place.ledger.effects.frozen(incident)
+        }
+    except StandfastError as error:
+        unrecorded = str(error)
     key = read_signing_key(config.custody.key).public_key()
     found = [
         _line(
@@ -73,11 +98,20 @@ def verify_frozen(config: Config, incident: str) -> list[Frozen]:
         )
         for one in frozen(config, incident)
     ]
+    found = [_as_recorded(one, recorded.pop(one.folder, "")) for one in found]
+    found += [_line(folder, "", 0, 0, (_IS_GONE,)) for folder in recorded]
     if not found:
         raise UsageError(
             f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
         )
-    return found
+    return Verified(evidence=tuple(found), unrecorded=unrecorded)
+
+
+def _as_recorded(one: Frozen, manifest: str) -> Frozen:
+    if one.problems or not manifest:
+        return one
+    there = hashlib.sha256((one.folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    return one if there == manifest else replace(one, problems=(_IS_ANOTHER,))
 
 
 def _line(

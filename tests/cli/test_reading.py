@@ -1,9 +1,12 @@
 """Playbooks, notices, evidence and the timeline, as they are read by people."""
 
+import shutil
 from pathlib import Path
 
 from markupsafe import escape
 
+from standfast.evidence import Custody
+from standfast.operations.place import open_place
 from tests.cli.desk import Desk
 
 
@@ -106,6 +109,30 @@ def test_evidence_is_listed_and_verified_and_damage_is_named(desk: Desk, live_pl
     (Path(one["folder"]) / "seal.dsse.json").unlink()
     assert desk.json("evidence", "verify", incident_id)["is_whole"] is False
     assert desk.run("evidence", "verify", "inc-2020-0001").status == 2
+
+
+def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
+    desk: Desk, live_place: Path
+) -> None:
+    incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
+    (one,) = desk.json("evidence", "list", incident_id)["evidence"]
+    shutil.rmtree(one["folder"])
+    answer = desk.run("evidence", "verify", incident_id)
+    assert answer.status == 6
+    assert f"{one['folder']}: DAMAGED\n  it is gone: the ledger has it" in answer.out
+    # Whoever is root here has the key, and freezes again, what nobody would find.
+    with open_place(live_place / "standfast.toml", env={}, actor="os:test") as place:
+        (row,) = place.ledger.effects.frozen(incident_id)
+        outside = place.outside(place.ledger.incidents.get(incident_id))
+        folder = live_place / "evidence" / incident_id
+        custody = Custody(incident=incident_id, collector="x", reason="x", folder=folder)
+        outside.source(row.connector).collect(row.as_order(), custody)
+    answer = desk.run("evidence", "verify", incident_id)
+    assert (answer.status, "not what the ledger has as sealed" in answer.out) == (6, True)
+    (live_place / "ledger.db").unlink()
+    answer = desk.run("evidence", "verify", incident_id)
+    assert answer.status == 0
+    assert "Whether one is gone, nobody can say: there is no ledger at" in answer.out
 
 
 def test_a_report_of_an_incident_or_of_the_place_is_one_page(desk: Desk, quiet_place: Path) -> None:
