@@ -182,9 +182,9 @@ def open_domains(
             problems.append(error)
     if not opened:
         for kind in (Damaged, StoreUnavailable):  # the identity may be right
-            for error in problems:
-                if isinstance(error, kind):
-                    raise error
+            for problem in problems:
+                if isinstance(problem, kind):
+                    raise problem
         if all(domain.erased is not None for domain in root.domains):
             raise problems[0]
         if problems and all(isinstance(error, NotFound) for error in problems):
