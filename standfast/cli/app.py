@@ -3,6 +3,8 @@
 Rules
 - A StandfastError ends with its own status, a mistyped command with 2, Ctrl-C with 130, anything
   else with 1 and one line; `STANDFAST_DEBUG=1` shows where it came from.
+- Who is told to end by `kill`, a shutdown or a line that was cut ends as by Ctrl-C: what a drill
+  restored is destroyed, and the ledger knows. The status is what a shell makes of such a death.
 - With `--json` the error is the one document on standard output.
 - What was done and could not be told ends with 1, never with 0; any other status stays.
 """
@@ -10,10 +12,13 @@ Rules
 import atexit
 import gc
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 from standfast import __version__
 from standfast.cli.call import Call, take_everywhere
@@ -23,7 +28,8 @@ from standfast.cli.words import find, values_of
 from standfast.errors import ExitStatus, FileInvalid, StandfastError, UsageError
 from standfast.records import Json
 
-INTERRUPTED = 130  # as a shell says it: 128 and the number of SIGINT
+_OF_A_SIGNAL = 128  # what a shell adds to the number of the signal that ended a command
+INTERRUPTED = _OF_A_SIGNAL + signal.SIGINT
 _INTERRUPTED_SAYS = "stopped; what was begun is in the ledger: `standfast status` says how to go on"
 _NOWHERE = (
     "the folder that this was started in is gone, and relative paths lead nowhere from it: "
@@ -75,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     _open_closed_streams()
     try:
-        status = _run(given)
+        with _ending_as_by_ctrl_c():
+            status = _run(given)
         lost = lost_answer()
     except BrokenPipeError:
         drop_rest(sys.stdout)  # whoever read us has enough
@@ -87,6 +94,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "and `standfast status` shows it"
     )
     return status or ExitStatus.FAILED
+
+
+@contextmanager
+def _ending_as_by_ctrl_c() -> Iterator[None]:
+    """Raise `KeyboardInterrupt`, with its number, for other signals that end a command.
+
+    Only the first counts: a shutdown and a closing terminal send several, and none may break off
+    the tidying that the first began.
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for one in taken:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt(number)
+
+    # One that is not as usual is so on purpose, as SIGHUP under `nohup`.
+    endings = (signal.SIGTERM, signal.SIGHUP)
+    taken = [one for one in endings if signal.getsignal(one) is signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _open_closed_streams() -> None:
@@ -105,7 +137,10 @@ def _run(given: Sequence[str]) -> int:
         call, words = take_everywhere(given, os.environ)
         is_json = call.as_json
         return int(_carried_out(call, words))
-    except (KeyboardInterrupt, EOFError):
+    except KeyboardInterrupt as error:
+        status = _OF_A_SIGNAL + error.args[0] if error.args else INTERRUPTED
+        return _failed(_INTERRUPTED_SAYS, status, is_json=is_json)
+    except EOFError:
         return _failed(_INTERRUPTED_SAYS, INTERRUPTED, is_json=is_json)
     except FileInvalid as error:
         problems: list[Json] = [

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,38 @@ def test_a_drill_measures_destroys_and_is_listed(desk: Desk, place: Path, identi
     assert "of work lost, counted from the moment of the backup" in kept.out
     Path(document["report"]).unlink()
     assert desk.run("drill", "list").status == 6
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_have_failed(
+    desk: Desk, place: Path, identity: Path, number: signal.Signals, status: int
+) -> None:
+    """Customers' plain text would lie there until somebody drills again."""
+    with (place / "standfast.toml").open("a") as file:
+        file.write(
+            "\n[services.notes]\nowner = 'Head'\nrto_minutes = 60\nrpo_minutes = 60\n"
+            "sets = ['main']\nchecks = [{ kind = 'command', command = ['true'] }]\n"
+        )
+    desk.run("backup", "run")
+    restored: list[Path] = []
+
+    def told_to_end(*_: object) -> None:
+        restored.extend((place / "drills").rglob("note.txt"))
+        os.kill(os.getpid(), number)
+
+    desk.monkeypatch.setattr("standfast.operations.drills.run_checks", told_to_end)
+    answer = desk.run("drill", "run", "main", "--identity", identity)
+    assert answer.status == status
+    assert answer.err.startswith("stopped; what was begun is in the ledger")
+    assert restored
+    assert not any(file.exists() for file in restored)
+    assert [one["state"] for one in desk.json("drill", "list")["drills"]] == ["failed"]
+    assert desk.json("drill", "run", "main", "--identity", identity) == {
+        "error": "stopped; what was begun is in the ledger: `standfast status` says how to go on",
+        "exit_status": status,
+    }
 
 
 def test_a_failed_check_fails_the_drill(desk: Desk, place: Path, identity: Path) -> None:
