@@ -55,10 +55,10 @@ class SetStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmStatus:
-    """An alarm about backups that is not over."""
+    """An alarm about backups that is not over, or a legal clock of which nobody could be told."""
 
-    what: str  # "freshness", "jump", "vault", "locks", "keep", "look", "read" or "drill"
-    set_name: str  # empty for the vault
+    what: str  # "freshness", "jump", "vault", "locks", "keep", "look", "read", "drill", "deadline"
+    set_name: str  # empty for the vault; of a legal clock INCIDENT.DUTY
     since: datetime
     is_told: bool  # it reached somebody
 
@@ -74,6 +74,7 @@ class AlarmStatus:
             "look": "the vault: the scheduled verification does not come",
             "read": "the vault: the verification that reads all of it does not come",
             "drill": f"{self.set_name}: the scheduled restore drill does not come, or fails",
+            "deadline": f"a legal clock runs: {self.set_name.replace('.', ', ', 1)}",
         }[self.what]
 
     def as_json(self) -> JsonObject:
@@ -257,11 +258,16 @@ def _alarms(seen: Glance, now: datetime) -> Iterator[AlarmStatus]:
             continue
         if what == "jump" and now - max(raised) > _JUMP_SHOWN:
             continue
+        if what == "deadline":
+            # The clock stands with its incident; here only a mark that reached nobody.
+            raised = [max(raised)]
+            if told.get("failed") not in raised:
+                continue
         yield AlarmStatus(
             what=what,
             set_name=set_name,
             since=min(one for one in raised if over is None or one > over),
-            is_told="raised" in told and (over is None or told["raised"] > over),
+            is_told=told.get("raised") in raised and (over is None or told["raised"] > over),
         )
 
 

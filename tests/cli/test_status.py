@@ -6,6 +6,7 @@ import pytest
 
 from standfast.operations import free_space
 from standfast.operations.place import open_place
+from standfast.operations.run_record import recorded
 from standfast.operations.trigger_pages import due, send
 from standfast.operations.triggers import SignedTrigger, receive
 from standfast.triggers.mapping import parse
@@ -204,6 +205,20 @@ def test_the_nearest_deadline_of_a_live_incident_stands_there(
     assert clocks == desk.json("incident", "status", live)["clocks"]
     assert clocks["next_due"]
     assert "next in 71 h" in desk.run("status").out
+
+
+def test_a_reminder_of_a_legal_clock_stands_there_only_when_it_reached_nobody(
+    desk: Desk, quiet_place: Path
+) -> None:
+    with open_place(quiet_place / "standfast.toml", env={}, actor="os:test") as place:
+        for state, alarms in (("raised", 0), ("failed", 1), ("raised", 0), ("over", 0)):
+            with recorded(place, "alarm", "deadline.inc-2026-0001.us-ca-ag", "direct") as run:
+                run.ends(state, {})
+            answer = desk.run("status")
+            assert (answer.status, answer.out.count("Alarm: ")) == (0, alarms)
+            if alarms:
+                assert "Alarm: a legal clock runs: inc-2026-0001, us-ca-ag (since " in answer.out
+                assert "nobody could be told" in answer.out
 
 
 def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
