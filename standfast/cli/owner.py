@@ -54,7 +54,7 @@ def add_to(backup: Group) -> None:
         exits={
             ExitStatus.DONE: "the key is in a new file, under the passphrase",
             ExitStatus.FAILED: "a file of that name is there, or the disk is full",
-            ExitStatus.USAGE: "that is no owner's key",
+            ExitStatus.USAGE: "that is no owner's key, or the passphrase is too short",
         },
         example="standfast backup owner lock-key --owner-key owner.json --to owner.age",
     )(lock_key)

@@ -32,6 +32,7 @@ from standfast.nearest import there_are
 from standfast.operations.backup_witness import read_heads
 from standfast.operations.place import Clock, system_clock
 from standfast.operations.repository import open_store, open_vault, plain_errors
+from standfast.people.sign_in import check_new
 from standfast.secrets import Resolver, SystemResolver
 
 AskPassphrase = Callable[[str], str]  # given what it is of
@@ -204,7 +205,9 @@ def documents_published(stores: Stores) -> tuple[str, ...]:
 
 
 def key_locked(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:
-    """Write the owner's key under a passphrase into a new file."""
+    """Write the owner's key under a passphrase into a new file; UsageError for a short one."""
     with plain_errors("locking the owner's key"):
         open_owner(owner_key)
-        lock_owner_file(owner_key, to, ask_new("the owner's key"))
+        passphrase = ask_new("the owner's key")
+        check_new(passphrase)
+        lock_owner_file(owner_key, to, passphrase)

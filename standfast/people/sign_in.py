@@ -26,10 +26,15 @@ class Credential:
     salt: str
 
 
-def enrol(passphrase: str) -> Credential:
-    """Make a credential; UsageError when the passphrase is too short."""
+def check_new(passphrase: str) -> None:
+    """UsageError when a passphrase is too short to guard what can be guessed at offline."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
         raise UsageError(f"a passphrase needs at least {SHORTEST_PASSPHRASE} characters")
+
+
+def enrol(passphrase: str) -> Credential:
+    """Make a credential; UsageError when the passphrase is too short."""
+    check_new(passphrase)
     salt = secrets.token_hex(_SALT_BYTES)
     return Credential(public_key=_public(_derive(passphrase, salt)), salt=salt)
 

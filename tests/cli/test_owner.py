@@ -178,6 +178,9 @@ def test_custodians_come_and_go(
 def test_an_identity_and_an_owners_key_may_be_locked(
     desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
+    desk.sign_in_with("too short")  # who finds the file can guess at it for as long as they like
+    refused = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
+    assert (refused.status, "at least 12 characters" in refused.err) == (2, True)
     desk.sign_in_with("a long enough phrase")
     locked = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
     assert locked.status == 0
