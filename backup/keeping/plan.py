@@ -60,7 +60,7 @@ class Plan:
 
 def check_clocks(store: datetime, here: datetime, last: datetime | None) -> None:
     """`KeepingStopped` when the store's clock is not to be believed; `last` is a keep record's."""
-    what_now = "find out which clock is right; if the store's is, say so and run again"
+    what_now = "find out which clock is right; if the store's is, run again with --clock-is-right"
     if abs(store - here) > _CLOCKS_DIFFER:
         raise KeepingStopped(
             f"the store's clock says {store:%Y-%m-%d %H:%M}Z and this machine's"
