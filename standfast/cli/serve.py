@@ -1,11 +1,17 @@
 """`standfast serve`: the warm process that schedules, watches and responds."""
 
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from standfast.cli.call import Call
 from standfast.cli.declared import Group, command
 from standfast.cli.output import lost_answer
 from standfast.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from flows.serve import BeginWork, Beside
+    from standfast.operations.place import Place
 
 
 def add_to(app: Group) -> None:
@@ -34,9 +40,14 @@ def serve(call: Call) -> ExitStatus:
     from standfast.console import beside
 
     config_file = call.config_file
-    call.say(
-        {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
-        [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
-    )
-    lost_answer()  # it ends the process itself, and serves also where nobody can be told
-    return ExitStatus(serve_until_told(config_file, env=call.env, beside=beside))
+
+    def told(place: "Place", begin_work: "BeginWork") -> "Sequence[Beside]":
+        found = beside(place, begin_work)  # what it may be refused for has been looked at by then
+        call.say(
+            {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
+            [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
+        )
+        lost_answer()  # it ends the process itself, and serves also where nobody can be told
+        return found
+
+    return ExitStatus(serve_until_told(config_file, env=call.env, beside=told))

@@ -71,3 +71,11 @@ def locks_by_serve(desk: Desk) -> bool:
 def test_a_place_that_is_not_there_is_not_served(desk: Desk) -> None:
     answer = desk.run("serve", "-c", "missing.toml")
     assert (answer.status, "there is no configuration file" in answer.err) == (2, True)
+
+
+def test_a_place_that_cannot_be_served_is_answered_by_one_document(desk: Desk, place: Path) -> None:
+    need("prefect", "serve runs its flows; install the requirements")
+    config_file = place / "standfast.toml"
+    config_file.write_text(config_file.read_text().replace("#port = 8350", "port = 99999"))
+    assert "serve.port" in desk.json("serve")["error"]
+    assert desk.run("serve").out == ""
