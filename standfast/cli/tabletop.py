@@ -231,6 +231,8 @@ def _numbers(met: str | None) -> tuple[int, ...]:
 def _lines(now: "Turn") -> list[Line]:
     """Show what is on the table as the facilitator needs it."""
     inject = now.inject
+    if not now.is_open:
+        return [f"It is ended. What came of it: standfast tabletop report {now.incident}"]
     if inject is None:
         return [f"All is answered. End it: standfast tabletop finish {now.incident}"]
     lines: list[Line] = [

@@ -42,6 +42,7 @@ class Turn:
     inject: Inject | None
     number: int  # of the inject, from 1
     elapsed_minutes: int
+    is_open: bool  # until it is finished
 
     def as_json(self) -> JsonObject:
         """Give it for `--json`; what each answer is worth is not told before it is given."""
@@ -129,6 +130,7 @@ def turn(place: Place, incident_id: str) -> Turn:
         inject=exercise.injects[here[0] - 1] if here else None,
         number=here[0] if here else len(views),
         elapsed_minutes=int((until - row.opened_at).total_seconds() // 60),
+        is_open=row.is_open,
     )
 
 

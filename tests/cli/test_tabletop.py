@@ -30,6 +30,10 @@ def test_an_exercise_from_its_start_to_its_report(desk: Desk, place: Path) -> No
     assert (ended["points"], ended["most"]) == (5, 3 + 5 + 4 + 3 + 5 + 4)
     assert [one["answered_at"] is not None for one in ended["injects"]] == [True] * 2 + [False] * 4
     assert desk.run("tabletop", "next").status == 2, "none is open any more"
+    shown_late = desk.run("tabletop", "next", ended["incident"]).out
+    assert shown_late == (
+        f"It is ended. What came of it: standfast tabletop report {ended['incident']}\n"
+    )
     report = desk.json("tabletop", "report", ended["incident"], "--to", "page.html")
     assert report["is_whole"] is True
     html = (desk.folder / "page.html").read_text()
