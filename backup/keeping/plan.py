@@ -118,7 +118,7 @@ def plan_keeping(
         refusal = (
             f"{len(leaving)} of {len(counted)} recovery points would expire in one run, more than"
             f" {most_percent} %. Look at the plan, the rules and the clocks; if it is right, allow"
-            " as many percent"
+            " as many percent with --most"
         )
     return Plan(
         clock=clock,
