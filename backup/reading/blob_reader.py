@@ -245,7 +245,7 @@ class BlobReader:
 def _held_bytes(view: memoryview) -> int:
     """How much memory a view holds: of what was stored as it is, all of the buffer it was read to.
 
-    Else a few frames of a few hundred KB held 64 MiB, and were in nobody's way but by that.
+    Counted by their own size, a few frames of a few hundred KB held 64 MiB.
     """
     return memoryview(view.obj).nbytes
 
