@@ -1,9 +1,10 @@
-"""`standfast incident close`: it ends the incident, and says what it does not end."""
+"""`standfast incident close`, which says what it does not end, and `reopen`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.call import Call
+from standfast.cli.declared import Argument
 from standfast.cli.incident_words import IncidentArgument, the_incident
 from standfast.cli.output import Line
 from standfast.counted import counted
@@ -47,7 +48,11 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
             f"{counted(len(clocks), 'clock')} {verb}: {told}; "
             f"`standfast deadline list {incident_id}`."
         )
-    lines.append(f"Next: `standfast audit show {incident_id}` is its timeline.")
+    again = f"; `standfast incident reopen {incident_id}` opens it again"
+    lines.append(
+        f"Next: `standfast audit show {incident_id}` is its timeline"
+        f"{again if mode is Mode.LIVE else ''}."
+    )
     running: list[Json] = [
         {"to": one.to, "standing": one.standing, "due": timestamp(one.due) if one.due else None}
         for one in clocks
@@ -62,6 +67,27 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         },
         lines,
     )
+    return ExitStatus.DONE
+
+
+def reopen(call: Call, incident: Annotated[str, Argument(metavar="ID")]) -> ExitStatus:
+    """Open a closed incident again, to undo or correct what it did.
+
+    It is as it was: what waited in it waits again, and what was stopped is stopped.
+    """
+    from standfast.operations.incident import look
+    from standfast.operations.incident import reopen as open_again
+
+    with call.place() as place:
+        open_again(place, incident)
+        outcome = look(place, incident)
+    next_step = outcome.standing.next_step
+    lines = [
+        f"{incident} is open again, as it was.",
+        f"To give accounts back: `standfast incident undo {incident}`.",
+        f"Next: {next_step}",
+    ]
+    call.say({"incident": incident, "state": "open", "next_step": next_step}, lines)
     return ExitStatus.DONE
 
 

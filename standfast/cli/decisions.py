@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from standfast.cli.asking import tell
 from standfast.cli.call import Call
 from standfast.cli.carrying import carry_on, say_outcome
-from standfast.cli.closing import close
+from standfast.cli.closing import close, reopen
 from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.incident_words import CARRIED, IncidentArgument, the_incident
 from standfast.cli.opening import NoWait
@@ -53,6 +53,16 @@ def add_to(incident: Group) -> None:
         exits={**_SAID, ExitStatus.REFUSED: "something is under way; stop it first"},
         example="standfast incident close inc-2026-0001",
     )(close)
+    command(
+        incident,
+        "reopen",
+        exits={
+            **_SAID,
+            ExitStatus.USAGE: "there is no such incident, or it is open",
+            ExitStatus.REFUSED: "it was a plan",
+        },
+        example="standfast incident reopen inc-2026-0001",
+    )(reopen)
 
 
 Speaker = Annotated[

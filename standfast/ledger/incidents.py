@@ -198,6 +198,8 @@ class Incidents:
     ) -> None:
         """Close an incident; its accounts stay as they are, and no longer count as held.
 
+        Until it is opened again, nothing gives them back.
+
         With `joined`, only while no more triggers than those have joined it.
         """
         row = self.get(incident_id)
@@ -222,6 +224,27 @@ class Incidents:
             if joined is not None:
                 as_it_is.append(incident.c.joined == joined)
             write.update(incident, (incident_id,), *as_it_is, state="closed", closed_at=now)
+
+    def reopen(self, incident_id: str, actor: str, now: datetime) -> None:
+        """Open a closed incident again, as it was: what waited waits, what was stopped is stopped.
+
+        Refused for a plan, whose place the incident has taken that carried it out.
+        """
+        row = self.get(incident_id)
+        if row.is_open:
+            raise UsageError(f"incident {incident_id} is open")
+        if row.mode is Mode.PLAN:
+            raise Refused(
+                f"{incident_id} was a plan, and one that is closed stays so; `standfast incident "
+                f"plan {row.scenario}` makes another"
+            )
+        with self._core.write(
+            actor=actor, subject=incident_id, action="incident.reopened", now=now
+        ) as write:
+            wait_for_turn(write.connection, incident_id, is_shared=False)
+            write.alone()
+            is_closed = incident.c.state == "closed"
+            write.update(incident, (incident_id,), is_closed, state="open", closed_at=None)
 
     def get(self, incident_id: str) -> IncidentRow:
         """Give one incident; UsageError names the open ones when there is none of that id."""

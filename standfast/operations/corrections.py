@@ -63,7 +63,10 @@ def correct(
     """
     incident = place.ledger.incidents.get(incident_id)
     if not incident.is_open:
-        raise Refused(f"incident {incident_id} is closed; open another one to correct a notice")
+        raise Refused(
+            f"incident {incident_id} is closed; `standfast incident reopen {incident_id}`, then "
+            "correct the notice"
+        )
     state = place.ledger.incidents.state(incident_id)
     try:
         step = state.playbook.step(step_name)

@@ -149,6 +149,12 @@ def close(place: Place, incident_id: str, *, joined: int | None = None) -> None:
     place.ledger.audit.sign_head(place.clock())
 
 
+def reopen(place: Place, incident_id: str) -> None:
+    """Open a closed incident again, so that what it did can be undone or corrected."""
+    place.ledger.incidents.reopen(incident_id, place.actor, place.clock())
+    place.ledger.audit.sign_head(place.clock())
+
+
 def look(place: Place, incident_id: str) -> Outcome:
     """Say where an incident stands, changing nothing."""
     state = replace(

@@ -38,6 +38,8 @@ def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return "let it go on"
         case "incident.closed":
             return "closed it"
+        case "incident.reopened":
+            return "opened it again"
         case "trigger.repeated":
             return "the same trigger came again and joined it"
         case "trigger.joined":

@@ -120,7 +120,10 @@ def _planned(
     """Give the undo step of this name, and its effects."""
     incident = place.ledger.incidents.get(incident_id)
     if not incident.is_open:
-        raise Refused(f"incident {incident_id} is closed; open another one to change accounts")
+        raise Refused(
+            f"incident {incident_id} is closed; `standfast incident reopen {incident_id}`, then "
+            "undo what it did"
+        )
     rows = place.ledger.effects.of_incident(incident_id)
     refused = {
         view.step

@@ -132,6 +132,8 @@ STORY: tuple[tuple[str, int], ...] = (
     ("incident handover", 0),
     ("incident after-action", 0),
     ("incident close", 0),
+    (f"incident reopen {THIRD}", 0),
+    (f"incident close {THIRD}", 0),
     ("evidence list", 0),
     ("evidence verify inc-2000-0001", 2),
     ("audit verify", 0),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.errors import ConfigurationError, UsageError
+from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.operations import incident, undoing
 from standfast.records import Mode
 from tests.operations.twins import TwinPlace, twin_place
@@ -85,3 +85,68 @@ def test_a_directory_that_is_not_configured_any_more_keeps_nobody_elsewhere_lock
     whole = both.advance(case).standing.next_step
     assert place.is_enabled("agent02")
     assert whole.startswith("Everything is done.")
+
+
+def test_what_a_closed_incident_locked_is_given_back_once_it_is_opened_again(
+    place: TwinPlace,
+) -> None:
+    inputs = {"staff": ["agents:agent01"], "suppliers": ["agents:agent02"]}
+    case = incident.open_incident(place, "two", inputs, mode=Mode.LIVE, opened_by="dana").incident
+    place.advance(case)
+    with pytest.raises(UsageError, match=f"incident {case} is open"):
+        incident.reopen(place, case)
+    incident.close(place, case)
+    with pytest.raises(Refused, match=f"`standfast incident reopen {case}`, then undo"):
+        undoing.undo(place, case)
+    assert not place.is_enabled("agent01")
+    incident.reopen(place, case)
+    assert undoing.undo(place, case).restores == 2
+    place.advance(case)
+    assert place.is_enabled("agent01")
+    assert place.is_enabled("agent02")
+    incident.close(place, case)
+    told = [event.action for event in place.ledger.timeline(case)]
+    assert [one for one in told if one in ("incident.closed", "incident.reopened")] == [
+        "incident.closed", "incident.reopened", "incident.closed"
+    ]  # fmt: skip
+    assert place.ledger.audit.verify().is_whole
+
+
+def test_who_locked_an_account_while_the_first_was_closed_keeps_it_shut_until_closed_too(
+    place: TwinPlace,
+) -> None:
+    inputs = {"staff": ["agents:agent01"], "suppliers": ["agents:agent02"]}
+    first = incident.open_incident(place, "two", inputs, mode=Mode.LIVE, opened_by="dana").incident
+    place.advance(first)
+    incident.close(place, first)
+    second = incident.open_incident(place, "two", inputs, mode=Mode.LIVE, opened_by="erin").incident
+    place.advance(second)
+    incident.reopen(place, first)
+    plan = undoing.undo(place, first)
+    assert (plan.restores, len(plan.kept)) == (0, 2)
+    assert all(second in reason for reason in plan.kept)
+    incident.close(place, second)
+    assert undoing.undo(place, first).restores == 2
+    place.advance(first)
+    assert place.is_enabled("agent01")
+
+
+def test_an_incident_that_was_stopped_is_stopped_when_it_is_opened_again(place: TwinPlace) -> None:
+    inputs = {"staff": ["agents:agent01"], "suppliers": ["agents:agent02"]}
+    case = incident.open_incident(place, "two", inputs, mode=Mode.LIVE, opened_by="dana").incident
+    incident.stop(place, case)
+    incident.close(place, case)
+    incident.reopen(place, case)
+    place.advance(case)
+    assert place.is_enabled("agent01")
+    incident.resume(place, case)
+    place.advance(case)
+    assert not place.is_enabled("agent01")
+
+
+def test_a_plan_that_is_closed_stays_so(place: TwinPlace) -> None:
+    inputs = {"staff": ["agents:agent01"], "suppliers": ["agents:agent02"]}
+    case = incident.open_incident(place, "two", inputs, mode=Mode.PLAN, opened_by="dana").incident
+    incident.close(place, case)
+    with pytest.raises(Refused, match="`standfast incident plan two` makes another"):
+        incident.reopen(place, case)

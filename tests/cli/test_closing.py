@@ -1,0 +1,40 @@
+"""An incident that was closed too soon is opened again, so that what it locked can be undone."""
+
+from pathlib import Path
+
+from tests.cli.desk import Desk
+from tests.servers.scim import ScimServer
+
+
+def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    alice = scim_server.create("alice")
+    desk.run("lock", "alice")
+    incident = desk.json("incident", "list")["incidents"][0]["incident"]
+    closed = desk.run("incident", "close")
+    assert closed.status == 0
+    assert f"`standfast incident reopen {incident}` opens it again" in closed.out
+    refused = desk.run("incident", "undo", incident, "--all")
+    assert refused.status == 4
+    assert f"`standfast incident reopen {incident}`" in refused.err
+    assert not scim_server.is_active(alice)
+    opened = desk.run("incident", "reopen", incident)
+    assert opened.status == 0
+    assert f"{incident} is open again, as it was." in opened.out
+    undone = desk.run("incident", "undo", incident, "--all")
+    assert undone.status == 5  # a lock that was not proven takes two approvals
+    assert undone.out.startswith("1 to be given back (1 through agents), 0 kept.")
+
+
+def test_what_cannot_be_opened_again_says_why(desk: Desk, quiet_place: Path) -> None:
+    opened = desk.json("lock", "alice", "--exercise")["incident"]
+    for incident, status, says in (
+        (opened, 2, f"incident {opened} is open"),
+        ("inc-2026-0099", 2, "inc-2026-0099"),
+    ):
+        answer = desk.run("incident", "reopen", incident)
+        assert (answer.status, says in answer.err) == (status, True), answer.err
+    desk.run("incident", "close")
+    document = desk.json("incident", "reopen", opened)
+    assert (document["incident"], document["state"]) == (opened, "open")
