@@ -47,7 +47,7 @@ def _let_end(caller: int) -> None:
 
 def _leave_all_but(target: Target) -> None:
     os.chdir("/")
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     # Who reads our output waits for its end.
     kept = (target.root, target.journal)

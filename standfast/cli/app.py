@@ -106,7 +106,7 @@ def _ending_as_by_ctrl_c() -> Iterator[None]:
 
     def end(number: int, _frame: FrameType | None) -> None:
         for one in taken:
-            signal.signal(one, signal.SIG_IGN)
+            signal.signal(one, _pass)  # not SIG_IGN, which a program started from here would keep
         raise KeyboardInterrupt(number)
 
     # One that is not as usual is so on purpose, as SIGHUP under `nohup`.
@@ -119,6 +119,10 @@ def _ending_as_by_ctrl_c() -> Iterator[None]:
     finally:
         for one in taken:
             signal.signal(one, signal.SIG_DFL)
+
+
+def _pass(_number: int, _frame: FrameType | None) -> None:
+    """Hear a signal and do nothing."""
 
 
 def _open_closed_streams() -> None:
