@@ -4,7 +4,9 @@ import errno
 import fcntl
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,6 +188,21 @@ def test_a_drill_measures_destroys_and_is_listed(desk: Desk, place: Path, identi
     assert desk.run("drill", "list").status == 6
 
 
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Have the signals that end a command as usual, though whoever started us ignores some."""
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 )
