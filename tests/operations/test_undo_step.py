@@ -87,11 +87,15 @@ def test_a_directory_that_is_not_configured_any_more_keeps_nobody_elsewhere_lock
     assert whole.startswith("Everything is done.")
 
 
+def opened(place: TwinPlace, mode: Mode = Mode.LIVE) -> str:
+    inputs = {"staff": ["agents:agent01"], "suppliers": ["agents:agent02"]}
+    return incident.open_incident(place, "two", inputs, mode=mode, opened_by="dana").incident
+
+
 def test_what_a_closed_incident_locked_is_given_back_once_it_is_opened_again(
     place: TwinPlace,
 ) -> None:
-    inputs = {"staff": ["agents:agent01"], "suppliers": ["agents:agent02"]}
-    case = incident.open_incident(place, "two", inputs, mode=Mode.LIVE, opened_by="dana").incident
+    case = opened(place)
     place.advance(case)
     with pytest.raises(UsageError, match=f"incident {case} is open"):
         incident.reopen(place, case)
@@ -115,11 +119,10 @@ def test_what_a_closed_incident_locked_is_given_back_once_it_is_opened_again(
 def test_who_locked_an_account_while_the_first_was_closed_keeps_it_shut_until_closed_too(
     place: TwinPlace,
 ) -> None:
-    inputs = {"staff": ["agents:agent01"], "suppliers": ["agents:agent02"]}
-    first = incident.open_incident(place, "two", inputs, mode=Mode.LIVE, opened_by="dana").incident
+    first = opened(place)
     place.advance(first)
     incident.close(place, first)
-    second = incident.open_incident(place, "two", inputs, mode=Mode.LIVE, opened_by="erin").incident
+    second = opened(place)
     place.advance(second)
     incident.reopen(place, first)
     plan = undoing.undo(place, first)
@@ -132,8 +135,7 @@ def test_who_locked_an_account_while_the_first_was_closed_keeps_it_shut_until_cl
 
 
 def test_an_incident_that_was_stopped_is_stopped_when_it_is_opened_again(place: TwinPlace) -> None:
-    inputs = {"staff": ["agents:agent01"], "suppliers": ["agents:agent02"]}
-    case = incident.open_incident(place, "two", inputs, mode=Mode.LIVE, opened_by="dana").incident
+    case = opened(place)
     incident.stop(place, case)
     incident.close(place, case)
     incident.reopen(place, case)
@@ -145,8 +147,7 @@ def test_an_incident_that_was_stopped_is_stopped_when_it_is_opened_again(place: 
 
 
 def test_a_plan_that_is_closed_stays_so(place: TwinPlace) -> None:
-    inputs = {"staff": ["agents:agent01"], "suppliers": ["agents:agent02"]}
-    case = incident.open_incident(place, "two", inputs, mode=Mode.PLAN, opened_by="dana").incident
+    case = opened(place, Mode.PLAN)
     incident.close(place, case)
     with pytest.raises(Refused, match="`standfast incident plan two` makes another"):
         incident.reopen(place, case)
