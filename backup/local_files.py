@@ -28,8 +28,7 @@ def check_creatable(path: Path) -> None:
     with _drafted(path, b"") as draft:
         if os.path.lexists(path):
             raise FileExistsError
-        with suppress(FileNotFoundError):
-            probe.unlink()
+        probe.unlink(missing_ok=True)
         link_new(draft, probe)
         probe.unlink()
 

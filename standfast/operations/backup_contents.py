@@ -16,10 +16,10 @@ from standfast.errors import ExitStatus
 from standfast.operations.backup_outcomes import PointList
 from standfast.operations.place import Place
 from standfast.operations.repository import (
+    check_set,
     identity_of,
     opened_repository,
     plain_errors,
-    set_of,
 )
 from standfast.operations.run_record import recorded_if_it_can_be
 from standfast.records import Json, timestamp
@@ -110,15 +110,10 @@ def list_points(
         opened = None if identity is None else identity_of(place, identity)
         repository = opened_repository(place, opened)
         points = repository.points(set_name)
-    _check_set(place, set_name, points)
+    check_set(place, set_name, points)
     from standfast.operations.damage import damaged_points  # nothing else here needs it
 
     return PointList(points=tuple(points), damaged=damaged_points(repository))
-
-
-def _check_set(place: Place, set_name: str | None, points: Sequence[Point]) -> None:
-    if set_name is not None and not points:
-        set_of(place, set_name)  # a set that was removed may have points; a typo has none
 
 
 def list_folder(
@@ -146,7 +141,7 @@ def find_paths(
     with plain_errors("searching the recovery points"):
         repository = opened_repository(place, identity_of(place, identity_file))
         points = repository.points(set_name)
-        _check_set(place, set_name, points)
+        check_set(place, set_name, points)
         if not in_all_points:
             ended = [point for point in points if not point.is_interim]
             newest = {point.set_name: point for point in (*points, *ended)}

@@ -44,6 +44,7 @@ from standfast.operations.drill_reports import ReportProblem, check_reports, fil
 from standfast.operations.local_sources import own_files
 from standfast.operations.place import Place
 from standfast.operations.repository import (
+    check_set,
     identity_of,
     opened_repository,
     plain_errors,
@@ -163,8 +164,7 @@ def list_drills(place: Place, set_name: str | None = None) -> DrillList:
     `UsageError` when there is no such set.
     """
     runs = place.ledger.runs.all("drill", set_name)
-    if set_name is not None and not runs:
-        set_of(place, set_name)  # a set that was removed may have drills; a typo has none
+    check_set(place, set_name, runs)
     known = {
         run.id: str(run.summary["report"])
         for run in place.ledger.runs.all("drill")

@@ -9,7 +9,7 @@ Rules
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -214,6 +214,15 @@ def opened_repository(place: Place, identity: Identity | None) -> "Repository":
 
     writer = None if host is None else host.writer
     return Repository.open(vault_of(place), keys, identity, known, writer)
+
+
+def check_set(place: Place, set_name: str | None, found: Sized) -> None:
+    """`UsageError` when nothing was found of a set that is not configured: a typo, then.
+
+    One that was removed may still have points and drills.
+    """
+    if set_name is not None and not found:
+        set_of(place, set_name)
 
 
 def set_of(place: Place, set_name: str) -> BackupSetConfig:
