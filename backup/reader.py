@@ -236,9 +236,10 @@ class Repository:
         """Give what was added, removed and changed between two points, in path order.
 
         Reads only the pages that are not in both.  `UsageError` when the points have different id
-        keys, as those of two writers do.
+        keys, as those of two writers do; in the end `NotFound` for a pattern that selects nothing
+        in either.
         """
-        _, old, _ = self.open_point(before)
+        _, old, old_reader = self.open_point(before)
         _, new, reader = self._open_healing(after)
         places = {(point.writer, point.domain) for point in (before, after)}
         if old.id_key != new.id_key or len(places) > 1:
@@ -253,6 +254,12 @@ class Repository:
                 found = difference(reader, a, b)
                 if found is not None:
                     yield found
+        for pattern in selection.unmatched():
+            if not (_holds(old_reader, old, pattern) or _holds(reader, new, pattern)):
+                raise NotFound(
+                    f"neither {before.name} nor {after.name} holds {pattern}; `ls` lists what"
+                    " there is"
+                )
 
     def stream(self, point: Point, path: bytes | str) -> Iterator[bytes]:
         """Give the content of one file from its first byte to its last, holes as zeros.
@@ -425,6 +432,11 @@ class Repository:
             sha256=slot.sha256,
             details=details,
         )
+
+
+def _holds(reader: BlobReader, body: Body, pattern: str) -> bool:
+    selection = Selection([pattern])
+    return any(selection.takes(entry.path) for entry in walk(reader, body, selection))
 
 
 def _as_path(path: bytes | str) -> bytes:

@@ -53,8 +53,9 @@ def add_to(backup: Group) -> None:
         "lock-key",
         exits={
             ExitStatus.DONE: "the key is in a new file, under the passphrase",
-            ExitStatus.FAILED: "a file of that name is there, or the disk is full",
-            ExitStatus.USAGE: "that is no owner's key, or the passphrase is too short",
+            ExitStatus.FAILED: "the disk is full, or may not be written to",
+            ExitStatus.USAGE: "that is no owner's key, a file of that name is there, or the "
+            "passphrase is too short",
         },
         example="standfast backup owner lock-key --owner-key owner.json --to owner.age",
     )(lock_key)

@@ -32,7 +32,7 @@ from standfast.operations.custodian_answers import (
     note_answered,
     note_asked,
 )
-from standfast.operations.ownership import Stores
+from standfast.operations.ownership import Stores, check_new_file
 from standfast.operations.repository import plain_errors
 
 
@@ -48,7 +48,7 @@ class Asked:
 def ask_custodians(stores: Stores, to: Path) -> Asked:
     """Make a challenge for every custodian; the same file goes to each of them."""
     with plain_errors("making a challenge"):
-        _refuse_what_is_there(to)
+        check_new_file(to)
         trust = load_trust(stores.vault, owner=stores.known_owner)
         data, people = make_challenge(trust, stores.keys, now=stores.clock(), random=os.urandom)
         sha256 = paper_hash(data)
@@ -62,7 +62,7 @@ def ask_custodians(stores: Stores, to: Path) -> Asked:
 def answer(challenge: Path, identity: Identity, to: Path, now: datetime) -> tuple[Answer, ...]:
     """Open a challenge and write what is sent back."""
     with plain_errors("answering the challenge"):
-        _refuse_what_is_there(to)
+        check_new_file(to)
         data, answers = answer_challenge(
             read_file(challenge), identity, now=now, where=str(challenge)
         )
@@ -110,7 +110,7 @@ def attested(
         paths = [to.absolute()]
         paths += [to.absolute().with_name(f"{to.name}.{n}") for n in range(2, len(papers) + 1)]
         for path in paths:
-            _refuse_what_is_there(path)
+            check_new_file(path)
         for path, data in zip(paths, papers, strict=True):
             create_file(path, data)
     return tuple(paths)
@@ -120,8 +120,3 @@ def key_text(generation: Generation) -> str:
     """Name a domain's key: `main/0`."""
     domain, number = generation
     return f"{domain}/{number}"
-
-
-def _refuse_what_is_there(path: Path) -> None:
-    if path.exists():
-        raise UsageError(f"{path} is there already; name a new file with --to")

@@ -9,6 +9,7 @@ from backup.owner.erasure_order import Order, read_attestation, read_order
 from backup.owner.plans import Told
 from backup.ownership import Office
 from standfast.errors import UsageError
+from standfast.operations.ownership import check_new_file
 from standfast.operations.repository import plain_errors
 
 
@@ -17,8 +18,7 @@ def erasure_ordered(
 ) -> Order:
     """Write a signed order into a new file; nothing is erased by it."""
     with plain_errors("ordering the erasure"):
-        if to.exists():
-            raise UsageError(f"{to} is there already; name a new file with --to")
+        check_new_file(to)
         data = order_erasure(office, domain=domain, ordered_by=ordered_by, reason=reason)
         create_file(to.absolute(), data)
         return read_order(data, str(to))

@@ -9,6 +9,7 @@ Rules
 - Everything is public that comes out: names, public keys, numbers.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -116,6 +117,12 @@ def open_custodian(path: Path, ask: AskPassphrase) -> Identity:
             return open_identity(path, passphrase=ask("the identity"))
 
 
+def check_new_file(to: Path) -> None:
+    """`UsageError` when something stands where a paper or a key is to be written."""
+    if os.path.lexists(to):
+        raise UsageError(f"{to} is there already; name a new file with --to")
+
+
 def roster(stores: Stores) -> Roster:
     """Say who may do what; takes no key."""
     with plain_errors("reading who may do what"):
@@ -206,6 +213,7 @@ def documents_published(stores: Stores) -> tuple[str, ...]:
 
 def key_locked(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:
     """Write the owner's key under a passphrase into a new file; UsageError for a short one."""
+    check_new_file(to)
     with plain_errors("locking the owner's key"):
         open_owner(owner_key)
         passphrase = ask_new("the owner's key")

@@ -64,9 +64,22 @@ def test_a_writer_that_cannot_be_is_refused_and_nothing_is_written(
 
 def test_a_hosts_keys_are_never_overwritten(owned: OwnedSite) -> None:
     before = (owned.folder / "host/host.json").read_bytes()
-    with pytest.raises(UsageError, match="never overwritten"):
+    with pytest.raises(UsageError, match="is not empty"):
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "host")
     assert (owned.folder / "host/host.json").read_bytes() == before
+
+
+def test_a_hosts_keys_go_into_a_folder_of_their_own(owned: OwnedSite) -> None:
+    """Whoever carries the folder away must not carry something else with it, or delete it."""
+    folder = owned.folder / "two"
+    folder.mkdir()
+    (folder / "diary.txt").write_text("of somebody")
+    with pytest.raises(UsageError, match="is not empty"):
+        add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=folder)
+    assert [one.name for one in folder.iterdir()] == ["diary.txt"]
+    (folder / "diary.txt").unlink()
+    add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=folder)
+    assert [one.name for one in folder.iterdir()] == ["host.json"]
 
 
 def test_after_a_new_epoch_the_old_host_is_refused_and_everything_is_sent_anew(

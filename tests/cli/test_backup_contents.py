@@ -104,6 +104,17 @@ def test_two_points_are_compared(desk: Desk, two_points: Path, identity: Path) -
     assert desk.run("backup", "diff", "1", "7", "--identity", identity).status == 2
 
 
+def test_a_pattern_that_fits_nothing_is_not_called_unchanged(
+    desk: Desk, two_points: Path, identity: Path
+) -> None:
+    words = ("backup", "diff", "1", "latest", "--identity", identity)
+    typo = desk.run(*words, "source/audio/*", "source/adio")
+    assert typo.status == 2
+    assert "neither host-1/0000000001 nor host-1/0000000002 holds source/adio" in typo.err
+    same = desk.run(*words, "source/audio/call.wav")
+    assert (same.status, "0 added, 0 removed, 0 changed" in same.out) == (0, True)
+
+
 def test_one_file_goes_to_standard_output_and_nothing_else(
     two_points: Path, place: Path, identity: Path
 ) -> None:

@@ -184,6 +184,10 @@ def test_an_identity_and_an_owners_key_may_be_locked(
     desk.sign_in_with("a long enough phrase")
     locked = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
     assert locked.status == 0
+    was = (desk.folder / "owner.age").read_bytes()
+    again = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
+    assert (again.status, "owner.age is there already" in again.err) == (2, True)
+    assert (desk.folder / "owner.age").read_bytes() == was
     (desk.folder / "id.age").write_bytes(
         pyrage.passphrase.encrypt(identity.read_bytes(), "a long enough phrase")
     )
