@@ -23,6 +23,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     ends = [name for name in known if word and name.endswith(word)]
     if len(ends) == 1:  # 0007, for inc-2026-0007
         return f"; did you mean {ends[0]!r}?"
-    folded = {name.casefold(): name for name in known}  # us-ca is nearer to US-CA than to US-WI
-    near = get_close_matches(word[:_LONGEST].casefold(), folded, n=1)
+    # us-ca is nearer to US-CA than to US-WI, and eu-gdpr-33 to what begins so than to uk-gdpr.
+    folded = {name.casefold(): name for name in known}
+    meant = word[:_LONGEST].casefold()
+    begun = [name for name in folded if meant and name.startswith(meant)]
+    near = get_close_matches(meant, begun or folded, n=1, cutoff=0.3 if begun else 0.6)
     return f"; did you mean {folded[near[0]]!r}?" if near else ""

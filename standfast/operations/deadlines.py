@@ -119,7 +119,21 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
     }[statement.kind]
     if statement.name not in fitting:
         maybe = did_you_mean(statement.name, fitting)
-        raise UsageError(f"nothing is known as {statement.name!r} here{maybe}")
+        raise UsageError(
+            f"nothing is known as {statement.name!r} here; {_where_named(statement.kind)}{maybe}"
+        )
+
+
+def _where_named(kind: FactKind) -> str:
+    """Say which command names what a fact of this kind may be about."""
+    duties = "`standfast deadline list --all` names the duties"
+    places = "`standfast deadline places` lists the places"
+    return {
+        FactKind.TIME: "`standfast deadline places` lists the facts",
+        FactKind.AFFECTED: places,
+        FactKind.DELAY: f"{places}, {duties}",
+        FactKind.CONTENT: "`standfast deadline places` lists the topics",
+    }.get(kind, duties)
 
 
 def _refuse_unreasoned(statement: Statement) -> None:

@@ -168,7 +168,11 @@ def test_the_missed_stand_first_and_then_what_is_due_next(office: Office) -> Non
     [
         (FactKind.TIME, "awarness", {}, "did you mean 'awareness'"),
         (FactKind.TOLD, "eu-gdpr-99", {}, "nothing is known as 'eu-gdpr-99'"),
+        (FactKind.TOLD, "eu-gdpr-99", {}, "`standfast deadline list --all` names the duties"),
         (FactKind.AFFECTED, "US-XX", {"count": 1}, "nothing is known as 'US-XX'"),
+        (FactKind.AFFECTED, "Mars", {"count": 1}, "`standfast deadline places` lists the places"),
+        (FactKind.TIME, "landing", {}, "`standfast deadline places` lists the facts"),
+        (FactKind.CONTENT, "weather", {}, "`standfast deadline places` lists the topics"),
         (FactKind.AFFECTED, "US-CA", {"count": -1}, "not negative"),
         (FactKind.DELAY, "US-FL", {}, "needs the document"),
         (FactKind.CONTENT, "what_happened", {}, "needs its text"),

@@ -16,6 +16,11 @@ def test_the_end_of_a_name_is_enough_to_say_which_was_meant() -> None:
     assert "did you mean" not in there_are("", known)
 
 
+def test_what_begins_as_was_typed_is_nearer_than_what_only_looks_like_it() -> None:
+    known = ["eu-gdpr-33-authority", "eu-gdpr-34-individuals", "uk-gdpr-33-ico"]
+    assert there_are("eu-gdpr-33", known).endswith("; did you mean 'eu-gdpr-33-authority'?")
+
+
 def test_a_thousand_names_are_not_all_listed_and_the_nearest_still_is() -> None:
     told = there_are("inc-2026-0999x", [f"inc-2026-{number:04}" for number in range(1, 1001)])
     assert "and 970 more" in told
