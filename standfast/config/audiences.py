@@ -80,7 +80,8 @@ class CsvAudienceConfig(_Audience):
     """People listed in a file."""
 
     kind: Literal["csv"] = setting(
-        description="A CSV file with a heading line, in UTF-8.", examples=["csv"]
+        description='A CSV file with a heading line, in UTF-8 or as Excel\'s "Unicode text".',
+        examples=["csv"],
     )
     path: Place = setting(description="The file, comma or semicolon.", examples=["staff.csv"])
     columns: Mapping[str, str] = setting(

@@ -27,8 +27,7 @@ from standfast.notices.audience import (
     check_columns,
     gather,
 )
-
-LARGEST_FIELD = 64 * 1024 * 1024  # characters; beyond it a CSV file is refused
+from standfast.spreadsheet_csv import CsvRows
 
 Done = TypeVar("Done")
 # Not `address`, which in other people's files is mostly a postal one.
@@ -48,10 +47,9 @@ def csv_audience(
 ) -> Audience:
     """Read a CSV file with a header; `columns` maps our names to the file's.
 
-    UTF-8, with commas, semicolons or tabs, whichever the header has most of. Unless strict, only an
-    address has to be among the columns, and what the header calls by our own names (`is_minor`,
-    `postal_1`) is read as well. Raises ConfigurationError when the file, a column or a closing
-    quote is missing.
+    Encodings and separators as `spreadsheet_csv` says. Unless strict, only an address has to be
+    among the columns, and what the header calls by our own names (`is_minor`, `postal_1`) is read
+    as well. Raises ConfigurationError when the file, a column or a closing quote is missing.
     """
     check_columns(columns)
     with _csv(path) as (reader, header):
@@ -134,23 +132,16 @@ def _text(value: object) -> str:
 @contextmanager
 def _csv(path: Path) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
     """Open a CSV file; give its rows after the header, and the header."""
-    # The limit is the process's; ours is only ever higher, so nobody else's reading breaks.
-    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
-    line = 0
+    rows: CsvRows | None = None
     try:
         # A byte that is no UTF-8 becomes half a surrogate pair, and rejects its own row only.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            header_line = stream.readline(LARGEST_FIELD)
-            stream.seek(0)
-            delimiter = max(",;\t", key=header_line.count)
-            reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            try:
-                yield reader, next(reader, [])
-            finally:
-                line = reader.line_num
+        with path.open("rb") as file:
+            rows = CsvRows(file, errors="surrogateescape")
+            yield rows, next(rows, [])
     except OSError as error:
         raise ConfigurationError(f"the audience {path} cannot be read: {error.strerror}") from error
     except csv.Error as error:
+        line = rows.line if rows else 1
         raise ConfigurationError(
             f"{path} cannot be told apart into rows near line {line}: a quote is not closed or "
             "not doubled; export it again"

@@ -14,6 +14,7 @@ Rules
 """
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -38,9 +39,11 @@ from standfast.errors import (
 from standfast.ledger.staff import Member
 from standfast.notices.addresses import parse_address
 from standfast.records import meant
+from standfast.spreadsheet_csv import CsvRows
 
 COLUMNS = ("key", "name", "mail", "phone", "accounts", "roles", "left")
 _REQUIRED = ("key", "name")
+_LISTS = ("accounts", "roles")
 _LARGEST_FILE_BYTES = 64 * 1024 * 1024
 _MOST_PROBLEMS = 50
 _LONGEST = 320
@@ -62,28 +65,26 @@ class Listed:
 def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Listed]:
     """Read a CSV file with a header; `names` maps our columns to the file's where they differ.
 
-    UTF-8, with commas, semicolons or tabs. Several accounts or roles in one field stand with `;` or
-    spaces between. `left` is a day, whose end in the organisation's time zone counts, or a time
-    with its zone. Raises FileInvalid with every line that does not fit.
+    Encodings and separators as `spreadsheet_csv` says. Several accounts or roles in one field stand
+    with `;`, spaces or line ends between. `left` is a day, whose end in the organisation's time
+    zone counts, or a time with its zone. Raises FileInvalid with every line that does not fit.
     """
     try:
         if path.stat().st_size > _LARGEST_FILE_BYTES:
             raise UsageError(f"{path} is larger than 64 MiB; is it the right file?")
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8; save it as UTF-8") from None
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
     problems: list[Problem] = []
     found: list[Listed] = []
     seen: dict[str, int] = {}
+    rows: CsvRows | None = None
     try:
-        places = _places(path, next(reader, []), names)
-        for row in reader:
-            line = reader.line_num
+        rows = CsvRows(io.BytesIO(content))
+        places = _places(path, next(rows, []), names)
+        before = rows.line
+        for row in rows:
+            line, before = before + 1, rows.line  # a field may hold line ends
             if not any(row):
                 continue
             if len(row) != places["width"]:
@@ -99,8 +100,13 @@ def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Liste
             if earlier != line:
                 problems.append(_problem(path, line, f"key: stands on line {earlier} already"))
             found.append(one)
+    except UnicodeError:
+        raise UsageError(
+            f"{path} is neither UTF-8 nor UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from None
     except csv.Error:
-        problems.append(_problem(path, reader.line_num, "a quote is not closed or not doubled"))
+        line = rows.line if rows else 1
+        problems.append(_problem(path, line, "a quote is not closed or not doubled"))
     if problems:
         raise FileInvalid(problems[:_MOST_PROBLEMS])
     return found
@@ -204,9 +210,9 @@ def _places(path: Path, header: Sequence[str], names: Mapping[str, str]) -> dict
 
 def _member(given: Mapping[str, str], config: Config) -> Listed:
     for column, value in given.items():
-        if len(value) > _LONGEST * (10 if column in ("accounts", "roles") else 1):
+        if len(value) > _LONGEST * (10 if column in _LISTS else 1):
             raise ValueError(f"{column}: is too long")
-        if not value.isprintable():
+        if not (" ".join(value.split()) if column in _LISTS else value).isprintable():
             raise ValueError(f"{column}: holds control characters")
     for column in _REQUIRED:
         if not given[column]:

@@ -205,6 +205,56 @@ def test_the_files_own_names_of_columns_are_told(
 
 
 @pytest.mark.parametrize(
+    ("encoding", "first", "mark"),
+    [
+        ("utf-8", "", ","),
+        ("utf-8-sig", "", ";"),
+        ("utf-16", "", "\t"),  # Excel's "Unicode text"
+        ("utf-8", "sep=;\r\n", ";"),
+        ("utf-8-sig", '"SEP=,"\r\n', ","),
+        ("utf-16", "sep=\t\r\n", "\t"),
+    ],
+)
+def test_a_list_is_read_as_a_spreadsheet_wrote_it(
+    desk: Desk, staffed: ScimServer, place: Path, encoding: str, first: str, mark: str
+) -> None:
+    file = place / "export.csv"
+    with file.open("w", newline="", encoding=encoding) as stream:
+        stream.write(first)
+        rows = csv.writer(stream, delimiter=mark)
+        rows.writerow(["key", "name", "accounts", "roles"])
+        rows.writerow(["1", "Zoë\u2028Quill", "agents:ada", ""])
+        rows.writerow(["2", "Böse; Ben, Stone", "agents:ben\r\nagents:ben.admin", "a\nb"])
+        rows.writerow(["3", "", "", ""])
+    answer = desk.run("people", "import", file)
+    lines = first.count("\n") + 1
+    assert f"{file}:{lines + 1}: name: holds control characters" in answer.err, answer
+    assert f"{file}:{lines + 5}: name: is empty" in answer.err
+    assert answer.err.count(str(file)) == 2
+    file.write_bytes(
+        file.read_bytes()
+        .decode(encoding)
+        .replace("\u2028", " ")
+        .replace(f"3{mark}", f"3{mark}Cat")
+        .encode(encoding)
+    )
+    with open_place(place / "standfast.toml", env={}) as opened:
+        ada, ben, _ = (one.member for one in read_csv(file, opened.config, {}))
+    assert (ada.full_name, ben.full_name) == ("Zoë Quill", "Böse; Ben, Stone")
+    assert (ben.accounts, ben.roles) == (("agents:ben", "agents:ben.admin"), ("a", "b"))
+
+
+def test_a_list_that_is_no_text_is_refused_with_what_to_save_it_as(
+    desk: Desk, staffed: ScimServer, place: Path
+) -> None:
+    file = place / "export.csv"
+    for content in (HEADER.encode() + b"1,Zo\xeb,,,,,\n", b"\xff\xfek\0e\0y"):
+        file.write_bytes(content)
+        answer = desk.run("people", "import", file)
+        assert (answer.status, "neither UTF-8 nor UTF-16" in answer.err) == (2, True), answer
+
+
+@pytest.mark.parametrize(
     "words",
     [
         (),

@@ -150,9 +150,11 @@ def test_spreadsheets_separators_and_byte_order_marks_are_read(
     lines = [("email", "name", "lang"), ("ana@shop.test", "García, Ana; x", "es")]
     text = io.StringIO()
     csv.writer(text, delimiter=separator).writerows(lines)
-    file.write_text(mark + text.getvalue(), encoding="utf-8")
-    (person,) = read(file).recipients
-    assert person.name == "García, Ana; x"
+    for first in ("", f"sep={separator}\r\n"):
+        for encoding in ("utf-8", "utf-16"):
+            file.write_text(f"{mark * (encoding == 'utf-8')}{first}{text.getvalue()}", encoding)
+            (person,) = read(file).recipients
+            assert person.name == "García, Ana; x"
 
 
 def test_a_row_that_is_no_utf8_is_rejected_alone(file: Path) -> None:

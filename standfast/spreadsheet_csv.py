@@ -1,0 +1,56 @@
+"""CSV as spreadsheets write it: which encoding, and what stands between the fields.
+
+Owns how a file is told apart into rows. Leaves what its columns mean to whoever reads them.
+
+Rules
+- UTF-8 with or without a byte order mark; UTF-16 with one, as Excel's "Unicode text" has.
+- A first line `sep=;`, which Excel writes and reads, is no header: it names the separator.
+- Without it, the separator is what the header has most of: comma, semicolon or tab.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+LARGEST_FIELD = 64 * 1024 * 1024  # characters; beyond it, csv.Error
+_SEPARATOR = re.compile(r'"?sep=(?P<mark>[,;\t])"?[\r\n]*', re.IGNORECASE)
+
+
+class CsvRows:
+    """The rows of a file that can be sought in, its header first; csv.Error as `csv` raises it.
+
+    A byte that does not fit the encoding raises UnicodeDecodeError, unless `errors` says otherwise.
+    """
+
+    def __init__(self, file: BinaryIO, *, errors: str = "strict") -> None:
+        # The limit is the process's; ours is only ever higher, so nobody else's reading breaks.
+        csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
+        is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        file.seek(0)
+        encoding = "utf-16" if is_utf16 else "utf-8-sig"
+        stream = io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
+        first = stream.readline(LARGEST_FIELD)
+        named = _SEPARATOR.fullmatch(first)
+        self._lines_before = 1 if named else 0
+        if not named:
+            stream.seek(0)
+        self._reader: Reader = csv.reader(
+            stream, delimiter=named["mark"] if named else max(",;\t", key=first.count), strict=True
+        )
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self
+
+    def __next__(self) -> list[str]:
+        return next(self._reader)
+
+    @property
+    def line(self) -> int:
+        """The number of the line that was read last, from 1."""
+        return self._lines_before + self._reader.line_num
