@@ -175,6 +175,9 @@ def settle(
     incident: IncidentArgument = None,
     effect: Annotated[str | None, Argument(metavar="EFFECT")] = None,
     happened: Annotated[str | None, Argument(metavar="yes|no")] = None,
+    step: Annotated[
+        str | None, Option(metavar="STEP", help="All unknown effects of a step, instead of one.")
+    ] = None,
     as_person: Speaker = None,
     no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
@@ -184,16 +187,28 @@ def settle(
     Nobody could look it up. EFFECT is its name, or how it begins, from `incident status --targets`.
     """
     from standfast.operations.decisions import settle as keep_settled
+    from standfast.operations.decisions import settle_step
 
+    words = 1 if step else 2
     with call.place() as place:
-        incident_id, (token, said) = the_incident(
-            place, incident, effect, happened, least=2, most=2
+        incident_id, (*named, said) = the_incident(
+            place, incident, effect, happened, least=words, most=words
         )
         if said not in ("yes", "no"):
             raise UsageError("say yes when it happened, or no when it did not")
+        did = said == "yes"
         by = signed_in(call, place, as_person, passphrase_file)
-        keep_settled(place, incident_id, token, happened=said == "yes", by=by)
-        return _go_on(call, place, incident_id, no_wait=no_wait, before=["Settled."])
+        if step is None:
+            keep_settled(place, incident_id, named[0], happened=did, by=by)
+            return _go_on(call, place, incident_id, no_wait=no_wait, before=["Settled."])
+        settled = settle_step(place, incident_id, step, happened=did, by=by)
+        before: list[Line] = [f"{step}: {settled.count} settled."]
+        if settled.left:
+            before.append(
+                f"{counted(settled.left, 'other')} may still happen, and will be looked up again."
+            )
+        told: dict[str, Json] = {"settled": settled.count, "left": settled.left}
+        return _go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def retry(

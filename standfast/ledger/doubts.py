@@ -30,11 +30,17 @@ _LOST = "the runner died or the call took too long; it may have happened"
 
 def in_doubt(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:
     """Give the effects of unknown end whose token begins with `name`."""
-    return effects.find(
-        effect.c.incident == incident_id,
-        effect.c.state == EffectState.UNKNOWN.value,
-        effect.c.token.startswith(name, autoescape=True),
-    )
+    return _unknown(effects, incident_id, effect.c.token.startswith(name, autoescape=True))
+
+
+def in_doubt_of_step(effects: Effects, incident_id: str, step_name: str) -> list[EffectRow]:
+    """Give the effects of unknown end that a step began, in all of its rounds."""
+    return _unknown(effects, incident_id, effect.c.step == step_name)
+
+
+def _unknown(effects: Effects, incident_id: str, condition: Any) -> list[EffectRow]:
+    is_unknown = effect.c.state == EffectState.UNKNOWN.value
+    return effects.find(effect.c.incident == incident_id, is_unknown, condition)
 
 
 class Doubts:

@@ -20,7 +20,8 @@ from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question
-from standfast.ledger.doubts import in_doubt
+from standfast.ledger.doubts import in_doubt, in_doubt_of_step
+from standfast.ledger.effects import EffectRow
 from standfast.nearest import did_you_mean
 from standfast.operations.extra_steps import extra_title, extra_verb
 from standfast.operations.incident import expand_step, refuse_closed
@@ -33,6 +34,7 @@ from standfast.playbook.inputs import read_answer
 from standfast.records import Observed, StepState
 
 _PROOFS = "accounts.prove_locked"
+_SETTLED_AT_ONCE = 1000
 _FEWEST_SHOWN = 8  # characters of a digest: fewer are met by chance, and name nothing
 
 
@@ -42,6 +44,14 @@ class Retried:
 
     count: int  # effects, and steps that had come to none
     left: tuple[str, ...]  # steps that somebody else must speak for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """What a person settled at once."""
+
+    count: int  # effects
+    left: int  # of the same step, that may still happen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,24 +247,50 @@ def settle(
 ) -> None:
     """Say about an effect that nobody could look up whether it happened; it takes a person."""
     rows = in_doubt(place.ledger.effects, incident_id, token)
-    if len(rows) == 1 and not happened and not rows[0].is_parked:
-        raise Refused(
-            f"effect {rows[0].token[:8]} of {incident_id} may still happen; it is looked up again "
-            "by itself, and only what nobody can look up takes a person's no"
-        )
     if len(rows) != 1:
         raise UsageError(
             f"{counted(len(rows), 'unknown effect')} of {incident_id} with a name that begins with "
             f"{token!r}; "
             f"`standfast incident status {incident_id} --targets` lists them"
         )
+    if not (happened or rows[0].is_parked):
+        raise Refused(
+            f"effect {rows[0].token[:8]} of {incident_id} may still happen; it is looked up again "
+            "by itself, and only what nobody can look up takes a person's no"
+        )
+    _settle(place, incident_id, rows, happened=happened, by=by)
+
+
+def settle_step(
+    place: Place, incident_id: str, step: str, *, happened: bool, by: str | None = None
+) -> Settled:
+    """Say it about all effects of a step that nobody could look up."""
+    state = place.ledger.incidents.state(incident_id)
+    _refuse_unknown(step, _all_steps(state), incident_id)
+    there = in_doubt_of_step(place.ledger.effects, incident_id, step)
+    if not there:
+        raise UsageError(f"step {step!r} of {incident_id} has no unknown effect; nothing to settle")
+    rows = [row for row in there if happened or row.is_parked]
+    if not rows:
+        raise Refused(
+            f"{counted(len(there), 'unknown effect')} of step {step!r} of {incident_id} may still "
+            "happen; they are looked up again by themselves, and only what nobody can look up "
+            "takes a person's no"
+        )
+    _settle(place, incident_id, rows, happened=happened, by=by)
+    return Settled(count=len(rows), left=len(there) - len(rows))
+
+
+def _settle(
+    place: Place, incident_id: str, rows: Sequence[EffectRow], *, happened: bool, by: str | None
+) -> None:
+    """Write what a person says of effects of one step."""
     who = speaker(place, place.ledger.incidents.state(incident_id), rows[0].step, by)
-    seen = Observed(
-        target=rows[0].target,
-        happened=happened,
-        reason=f"settled by a person: it {'happened' if happened else 'did not happen'}",
-    )
-    place.ledger.attempts.settle(incident_id, [(rows[0], seen)], who, place.clock())
+    reason = f"settled by a person: it {'happened' if happened else 'did not happen'}"
+    seen = [(row, Observed(target=row.target, happened=happened, reason=reason)) for row in rows]
+    for start in range(0, len(seen), _SETTLED_AT_ONCE):
+        page = seen[start : start + _SETTLED_AT_ONCE]
+        place.ledger.attempts.settle(incident_id, page, who, place.clock())
 
 
 def _asked_of(place: Place, incident_id: str, step: str | None) -> str:

@@ -251,7 +251,7 @@ def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) ->
         case EffectState.UNKNOWN:
             return (
                 f"look there, then `standfast incident settle {incident_id} EFFECT yes|no`; "
-                "`incident status --targets` lists each EFFECT"
+                f"`incident status --targets` lists each EFFECT, `--step {step}` means all"
             )
         case EffectState.REFUSED:
             return "not retried; mend the reason, or do it by hand"

@@ -109,6 +109,8 @@ def _mend(view: StepView, state: State) -> str:
     show = f"`standfast incident status {state.incident} --targets`"
     if view.counts.unknown:
         settle = f"`standfast incident settle {state.incident} EFFECT yes|no{speaker}`"
+        if view.counts.unknown > 1:
+            settle += f", all at once with `--step {view.step}` in the place of EFFECT"
         see = f"See what may have happened: {show}, and settle it: {settle}; "
         return f"{post_letters(state, view)}{see}or go on with what is done: {go_on}."
     if view.counts.refused and not view.counts.failed:

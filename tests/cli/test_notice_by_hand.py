@@ -89,6 +89,17 @@ def test_a_letter_is_noted_as_posted_and_as_having_come_back(
     assert desk.json("notice", "status")["notices"][0]["heard"]["bounced"] == 1
 
 
+def test_what_is_in_doubt_of_a_step_is_settled_with_one_command(desk: Desk, case: str) -> None:
+    settle = ("incident", "settle", case, "--step")
+    assert desk.run(*settle, "people", "perhaps").status == ExitStatus.USAGE
+    assert "has no step 'poeple'" in desk.run(*settle, "poeple", "yes").err
+    settled = desk.json(*settle, "people", "yes")
+    assert (settled["settled"], settled["left"], settled["steps"][0]["unknown"]) == (1, 0, 0)
+    again = desk.run(*settle, "people", "yes")
+    assert (again.status, again.out) == (ExitStatus.USAGE, "")
+    assert "has no unknown effect" in again.err
+
+
 def test_a_report_of_the_relay_makes_its_reader_untold_once(
     desk: Desk, case: str, smtp_server: SmtpServer
 ) -> None:

@@ -14,15 +14,15 @@ import psycopg
 import pytest
 
 from standfast.accounts.memory import Fault
-from standfast.errors import ExitStatus, Refused, StandfastError
+from standfast.errors import ExitStatus, Refused, StandfastError, UsageError
 from standfast.ledger import attempts
-from standfast.ledger.effects import Lane
+from standfast.ledger.effects import EffectRow, Lane
 from standfast.notices.senders import Message, smtp
 from standfast.notices.senders.memory import TAKEN, Answer
 from standfast.operations import decisions, incident, lanes
 from standfast.operations.actions import expand
 from standfast.operations.pages import page
-from standfast.playbook.engine import State
+from standfast.playbook.engine import State, standing_state
 from standfast.records import EffectState, Limits, Mode, Result, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES, furnish, place_at
@@ -215,32 +215,64 @@ def test_who_decides_between_the_look_and_the_page_stops_no_runner(place: TwinPl
 
 def test_a_persons_no_is_refused_while_the_message_may_still_be_taken(place: TwinPlace) -> None:
     """Or it would be sent a second time beside the first."""
-    place.twins.mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN, is_taken=True)
-    place.twins.mail.limits = Limits(batch=2, workers=1, timeout_seconds=600)
-    case = place.run("account-takeover")
-    unknown = [
-        row for row in place.ledger.effects.of_incident(case) if row.state is EffectState.UNKNOWN
-    ]
-    assert len(unknown) == 2
+    case = _nobody_can_tell_of_the_staff(place, is_taken=True)
     with pytest.raises(Refused, match="may still happen"):
-        decisions.settle(place, case, unknown[0].token, happened=False)
+        decisions.settle(place, case, _unknown(place, case)[0].token, happened=False)
 
 
 def test_what_a_person_says_did_not_leave_is_sent_though_its_step_had_ended(
     place: TwinPlace,
 ) -> None:
-    mail = place.twins.mail
-    mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN)
-    mail.find = lambda tokens: [None for _ in tokens]  # type: ignore[method-assign]
-    case = place.run("account-takeover")
-    assert place.ledger.incidents.state(case).steps["tell_staff"].state is StepState.PARTIAL
-    mail._answer = lambda _message: TAKEN
-    for row in place.ledger.effects.of_incident(case):
-        if row.state is EffectState.UNKNOWN:
-            decisions.settle(place, case, row.token, happened=False)
+    case = _nobody_can_tell_of_the_staff(place)
+    for row in _unknown(place, case):
+        decisions.settle(place, case, row.token, happened=False)
     place.advance(case)
     assert [place.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
     assert place.ledger.incidents.state(case).steps["tell_staff"].state is StepState.DONE
+
+
+@pytest.mark.parametrize(("happened", "told"), [(True, 0), (False, 1)])
+def test_a_person_settles_all_of_a_step_at_once(
+    place: TwinPlace, happened: bool, told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "_SETTLED_AT_ONCE", 1)
+    case = _nobody_can_tell_of_the_staff(place)
+    settled = decisions.settle_step(place, case, "tell_staff", happened=happened)
+    assert (settled.count, settled.left, _unknown(place, case)) == (2, 0, [])
+    place.advance(case)
+    assert [place.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [told, told]
+    assert standing_state(place.ledger.incidents.state(case).steps["tell_staff"]) is StepState.DONE
+    with pytest.raises(UsageError, match="has no unknown effect"):
+        decisions.settle_step(place, case, "tell_staff", happened=happened)
+    with pytest.raises(UsageError, match=r"has no step 'tell_stuff'.*; did you mean"):
+        decisions.settle_step(place, case, "tell_stuff", happened=happened)
+
+
+def test_of_a_step_only_what_can_no_longer_happen_takes_a_persons_no(place: TwinPlace) -> None:
+    case = _nobody_can_tell_of_the_staff(place, is_taken=True)
+    with pytest.raises(Refused, match=r"2 unknown effects of step 'tell_staff'.*may still happen"):
+        decisions.settle_step(place, case, "tell_staff", happened=False)
+    assert len(_unknown(place, case)) == 2
+    assert decisions.settle_step(place, case, "tell_staff", happened=True).count == 2
+
+
+def _unknown(place: TwinPlace, case: str) -> list[EffectRow]:
+    rows = place.ledger.effects.of_incident(case)
+    return [row for row in rows if row.state is EffectState.UNKNOWN]
+
+
+def _nobody_can_tell_of_the_staff(place: TwinPlace, *, is_taken: bool = False) -> str:
+    """An incident that does not know of two mails whether they left; from then on mails leave."""
+    mail = place.twins.mail
+    mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN, is_taken=is_taken)
+    if is_taken:
+        mail.limits = Limits(batch=2, workers=1, timeout_seconds=600)
+    else:
+        mail.find = lambda tokens: [None for _ in tokens]  # type: ignore[method-assign]
+    case = place.run("account-takeover")
+    assert len(_unknown(place, case)) == 2
+    mail._answer = lambda _message: TAKEN
+    return case
 
 
 # One lane and another
