@@ -21,6 +21,7 @@ from backup.checking.findings import (
     LOOK_AT_THE_HOST,
     MORE_OPENERS,
     NO_LONGER_TRUSTED,
+    PASSED_OVER,
     Findings,
 )
 from backup.errors import BackupError, Damaged
@@ -212,10 +213,13 @@ class History:
         burnt = {number for snapshot in self.snapshots.values() for number in snapshot.burnt}
         for sequence, problem in self._junk.items():
             name = snapshot_name(self.writer, sequence)
-            if sequence in burnt:
+            is_distrusted = sequence in self._distrusted
+            if sequence in burnt and is_distrusted:
+                problem = "is newer than the owner's trust in its writer, who passed over it"
+                found.warning(name, problem, PASSED_OVER)
+            elif sequence in burnt:
                 found.warning(name, "holds junk, which the writer passed over", LOOK)
             else:
-                is_distrusted = sequence in self._distrusted
                 what_to_do = NO_LONGER_TRUSTED if is_distrusted else FROM_A_COPY
                 found.error(name, problem, what_to_do, kind=f"no snapshot: {what_to_do}")
         if self._more_junk:

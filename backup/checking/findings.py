@@ -11,10 +11,12 @@ from backup.records import Depth, Finding
 
 BACK_UP_AGAIN = "back its content up again, and look at who else holds the writer's key"
 FROM_A_COPY = "restore this object from a copy of the repository"
+_OLD_KEYS = "if not, somebody has the old keys: see that their identity at the store is revoked"
 NO_LONGER_TRUSTED = (
     "nothing when it was made before the owner ended the trust: the writer's next run passes over"
-    " it; if not, somebody has the old keys: see that their identity at the store is revoked"
+    f" it; {_OLD_KEYS}"
 )
+PASSED_OVER = f"nothing when it was made before the owner ended the trust; {_OLD_KEYS}"
 LOOK_AT_THE_HOST = (
     "set the host's clock right; if nobody changed it, treat the host as taken over: a new epoch"
 )

@@ -186,14 +186,23 @@ class Committer:
         numbers = [number_in(stat.name, prefix) for stat in self._vault.list(prefix)]
         taken = sorted((n for n in numbers if n is not None), reverse=True)
         head: Link | None = None
+        is_first = True  # of its epoch
+        distrusted: list[int] = []
         for number in taken:
             name = snapshot_name(self._host.writer, number)
             slot = read_slot(self._vault, self._trust, self._host.writer, name)
             if slot.snapshot is not None:
                 head = Link(number=number, sha256=slot.sha256)
+                is_first = slot.snapshot.epoch < self._host.epoch
                 self._newest = slot.snapshot.time
                 break
-            self._burn(number)
+            if slot.is_distrusted:
+                distrusted.insert(0, number)
+                self._burnt = (*self._burnt, number)
+            else:
+                self._burn(number)
+        if distrusted:
+            self._tell_distrusted(distrusted, is_first)
         self._burnt = tuple(sorted(self._burnt))
         self._previous = head
         self._sequence = max(taken, default=0) + 1
@@ -245,6 +254,20 @@ class Committer:
         self._previous = head
         self._sequence = head.number + 1
         self._burnt = ()
+
+    def _tell_distrusted(self, numbers: list[int], is_first: bool) -> None:
+        """Say what the writer's old keys wrote that the owner does not believe."""
+        some = f"snapshot {numbers[0]}"
+        if numbers[1:]:
+            some = f"{len(numbers)} snapshots, {numbers[0]} to {numbers[-1]},"
+        passed_over = f"passed over {some} of writer {self._host.writer}, signed with its old keys:"
+        self.warnings.append(
+            f"{passed_over} the owner's new epoch does not believe them so far. That is as it"
+            " should be"
+            if is_first
+            else f"{passed_over} somebody has them since the new epoch. Nothing is built on that;"
+            " see that the old identity at the store is revoked"
+        )
 
     def _burn(self, sequence: int) -> None:
         self.warnings.append(

@@ -186,7 +186,8 @@ def _try_open(path: Path, binding: str) -> tuple[sqlite3.Connection | None, str]
             why = "the send-log was of another version of this program"
         elif found is not None:
             why = (
-                "the domain, its key or this host's keys are other ones than those of the last run"
+                "this host or its domain has other keys than at the last run, as after a new epoch"
+                " or generation"
             )
     except sqlite3.DatabaseError:
         pass

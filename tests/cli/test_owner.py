@@ -111,11 +111,20 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     checked = [one for one in desk.json("check")["checks"] if one["part"] == "backup"]
     assert checked
     assert "fail" not in {one["verdict"] for one in checked}
-    assert "host-1/0000000003" in desk.run("backup", "run").out
+    first = desk.run("backup", "run").out
+    assert "host-1/0000000003" in first
+    assert "other keys than at the last run, as after a new epoch" in first
+    assert "passed over snapshot 2 of writer host-1, signed with its old keys" in first
+    assert "That is as it should be" in first
+    assert "Verify" not in first
+    assert "warning" not in desk.run("backup", "run").out
+    verified = desk.run("backup", "verify")
+    assert verified.status == 0
+    assert "is newer than the owner's trust in its writer, who passed over it" in verified.out
     rows = [line.split() for line in desk.run("backup", "owner", "show").out.splitlines()]
     old, new = (row for row in rows if row[:1] == ["host-1"])
     assert old[3:] == ["through", "1"]
-    assert new[4] == "3,"
+    assert new[4] == "4,"
     assert restores(desk, "latest", identity)
     assert restores(desk, "1", identity)
 
