@@ -10,10 +10,10 @@
 
 import os
 import select
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+from backup.forking import fork
 from backup.restoring.journal import Target
 
 _PATIENCE_SECONDS = 2.0
@@ -22,14 +22,14 @@ _PATIENCE_SECONDS = 2.0
 def complete_behind(target: Target, sync: Callable[[int], None]) -> None:
     """Leave a process that syncs a target, then completes it; only where `may_fork`."""
     caller = os.getpid()
-    between = os.fork()
+    between = fork()
     if between:
         os.waitpid(between, 0)
         return
-    # Nothing of the caller's may run here, neither its clean-up nor its handlers.
+    # Nothing of the caller's clean-up may run here.
     try:
         os.setsid()
-        if not os.fork():
+        if not fork():
             _leave_all_but(target)
             _let_end(caller)
             sync(target.root)
@@ -47,8 +47,6 @@ def _let_end(caller: int) -> None:
 
 def _leave_all_but(target: Target) -> None:
     os.chdir("/")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
     # Who reads our output waits for its end.
     kept = (target.root, target.journal)
     with os.scandir("/proc/self/fd") as opened:

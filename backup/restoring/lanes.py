@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, TypeVar
 
 from backup.errors import BackupError
+from backup.forking import fork
 
 _AHEAD = 1  # units that lie ready for a worker, so that it never waits for us
 
@@ -40,7 +41,7 @@ def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterato
     try:
         for _ in range(lanes):
             ours, theirs = Pipe()
-            pid = os.fork()
+            pid = fork()
             if not pid:
                 _child(make, theirs, [ours, *pipes])
             theirs.close()

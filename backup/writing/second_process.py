@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from backup.errors import BackupError
-from backup.forking import may_fork
+from backup.forking import fork, may_fork
 from backup.sources import OpenSource, Source
 
 _SLOTS = 12
@@ -46,7 +46,7 @@ def second_process(
         return
     ours, theirs = socket.socketpair()
     memory = memoryview(mmap.mmap(-1, _SLOTS * _SLOT_BYTES))
-    pid = os.fork()
+    pid = fork()
     if not pid:
         _serve(work, Far(theirs, memory), sources, scratch, now)
     theirs.close()

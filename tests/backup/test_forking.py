@@ -1,0 +1,75 @@
+"""What a process that is forked takes over of its parent's signals, and what it does not."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytest
+
+from backup.errors import BackupError
+from backup.forking import fork
+from backup.restoring.lanes import Emit, Worker, in_processes
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+def unwind(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
+@pytest.fixture
+def handled() -> Iterator[None]:
+    """A command's handlers, which unwind it."""
+    before = {number: signal.signal(number, unwind) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_a_forked_process_and_unwinds_nothing_of_its_parents(
+    number: signal.Signals,
+) -> None:
+    child = fork()
+    if not child:
+        try:
+            signal.pause()
+        finally:
+            os._exit(0)
+    os.kill(child, number)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -number
+    assert signal.getsignal(number) is unwind
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {*ENDING}
+
+
+def test_what_a_process_ignores_its_child_ignores_too() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        child = fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("handled")
+def test_a_lane_that_is_ended_is_named_and_its_command_not_taken_for_ended() -> None:
+    @contextmanager
+    def lane(emit: Emit) -> Iterator[Worker[int]]:
+        def work(units: Iterator[int]) -> None:
+            for _ in units:
+                emit(os.getpid())
+                signal.pause()
+
+        yield work
+
+    told = in_processes(lane, [1], 1)
+    os.kill(next(told), signal.SIGTERM)
+    with pytest.raises(BackupError, match="was killed; run the same command again"):
+        next(told)
