@@ -115,10 +115,11 @@ def plan_keeping(
     leaving = counted & going.keys()
     refusal = None
     if len(leaving) * 100 > most_percent * len(counted):
+        enough = -(-len(leaving) * 100 // len(counted))
         refusal = (
             f"{len(leaving)} of {len(counted)} recovery points would expire in one run, more than"
-            f" {most_percent} %. Look at the plan, the rules and the clocks; if it is right, allow"
-            " as many percent with --most"
+            f" {most_percent} %, and none goes before a person has looked. See the plan, the rules"
+            f" and the clocks; if it is right, as after a long hold, run once with --most {enough}"
         )
     return Plan(
         clock=clock,

@@ -49,7 +49,7 @@ def test_a_plan_says_what_would_go_and_a_run_does_it(
         answer = desk.run("backup", "keep", *words)
         assert answer.status == 4
         assert "1 of 2 recovery points would expire in one run" in answer.out
-        assert "if it is right, allow as many percent with --most" in answer.out
+        assert "if it is right, as after a long hold, run once with --most 50" in answer.out
         assert "host-1/0000000001" in answer.out
     assert sorted((kept / "vault").rglob("*")) == before
     refused = desk.run("backup", "keep")
