@@ -77,6 +77,21 @@ class AlarmStatus:
             "deadline": f"a legal clock runs: {self.set_name.replace('.', ', ', 1)}",
         }[self.what]
 
+    @property
+    def command(self) -> str:
+        """What a person runs to see to it."""
+        return {
+            "freshness": f"standfast backup run {self.set_name}",
+            "jump": f"standfast backup list --set {self.set_name}",
+            "vault": "standfast backup verify --read",
+            "locks": "standfast backup verify",
+            "keep": "standfast backup keep",
+            "look": "standfast backup verify",
+            "read": "standfast backup verify --read",
+            "drill": f"standfast drill run {self.set_name} --identity FILE",
+            "deadline": "standfast deadline list",
+        }[self.what]
+
     def as_json(self) -> JsonObject:
         """Give the alarm for `--json`."""
         return {
@@ -151,8 +166,7 @@ class Status:
             return "`standfast backup verify --read`: the last verification did not end well."
         for alarm in self.alarms:
             if alarm.what == "jump":
-                name = alarm.set_name
-                return f"`standfast backup list --set {name}`: {alarm.sentence}."
+                return f"`{alarm.command}`: {alarm.sentence}."
         for one in self.sets:
             if one.last_backup is None:
                 return f"`standfast backup run {one.name}`: it has never been backed up."
@@ -162,6 +176,19 @@ class Status:
                 return f"`standfast drill run {one.name} --identity FILE`: the last one failed."
             if one.last_drill is None:
                 return f"`standfast drill run {one.name} --identity FILE`: does it come back?"
+        for alarm in self.alarms:
+            return f"`{alarm.command}`: {alarm.sentence}."
+        for one in self.sets:
+            if _is_partial(one.last_backup):
+                return (
+                    f"`standfast backup run {one.name}`: the last one names what it lacks; mend "
+                    "that first."
+                )
+            if _is_partial(one.last_drill):
+                return (
+                    f"`standfast drill run {one.name} --identity FILE`: the last one fell short, "
+                    "and says of what."
+                )
         if self.custodians:
             return "`standfast backup custodian challenge new --to FILE`: do their keys still open?"
         return ""
@@ -368,6 +395,10 @@ def _is(run: LastRun, kind: str, name: str) -> bool:
 
 def _is_newer(run: LastRun, than: LastRun | None) -> bool:
     return than is None or run.started_at > than.started_at
+
+
+def _is_partial(run: LastRun | None) -> bool:
+    return run is not None and run.state == "partial"
 
 
 def _run_json(run: LastRun | None, now: datetime) -> Json:

@@ -43,6 +43,25 @@ def test_a_failed_backup_goes_before_an_old_good_one(desk: Desk, place: Path) ->
     assert seen["next_step"] == "`standfast backup run main`: the last one failed."
 
 
+def test_what_a_backup_or_a_drill_lacked_is_to_be_done(desk: Desk, place: Path) -> None:
+    drill = ("drill", "run", "main", "--identity", place / "offline/identity.txt")
+    config = place / "standfast.toml"
+    text = config.read_text()
+    absent = '{ kind = "files", name = "absent", path = "/nowhere" },\n]'
+    config.write_text(text.replace("\n]\n", f"\n{absent}\n", 1))
+    assert (desk.run("backup", "run").status, desk.run(*drill).status) == (3, 3)
+    assert desk.json("status")["next_step"] == (
+        "`standfast backup run main`: the last one names what it lacks; mend that first."
+    )
+    config.write_text(text)
+    assert desk.run("backup", "run").status == 0
+    assert desk.json("status")["next_step"] == (
+        "`standfast drill run main --identity FILE`: the last one fell short, and says of what."
+    )
+    assert desk.run(*drill).status == 0
+    assert "Nothing to do now." in desk.run("status").out
+
+
 def test_a_failed_drill_stands_beside_an_old_good_one(desk: Desk, place: Path) -> None:
     drill = ("drill", "run", "main", "--identity", place / "offline/identity.txt")
     assert desk.run("backup", "run").status == 0

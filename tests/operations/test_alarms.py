@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,8 @@ def test_locks_that_are_wrong_are_told_once_and_once_when_they_are_right(night: 
     assert "found damage" not in night.newest_text
     (alarm,) = night.status().alarms
     assert "not locked" in alarm.sentence
+    drilled = replace(night.status(), sets=())
+    assert drilled.next_step == f"`standfast backup verify`: {alarm.sentence}."
     verify(night.place)  # where nothing is locked it says nothing of locks
     assert seen(unknown=3) == [], "unknown is neither wrong nor over"
     assert seen(wrong=1) == []
