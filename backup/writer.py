@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
+_AWAY_AT_MOST = timedelta(days=30)  # a source without a file; then it is meant to be empty
 _MOST_WALKS = 3  # of the sources in one run, when the keeper frees what it builds on
 _PROGRESS_EVERY = timedelta(milliseconds=250)
 _THREADS = 5
@@ -235,8 +236,9 @@ class _Run:
             problems = "; ".join(item.reason for item in counts.unread)
             raise NothingToBackUp(f"no source gave anything, so no point was made: {problems}")
         # A run in which a source failed prunes nothing: what is known of that source stays known.
-        # Nor does one that met no file: a disk that is not mounted looks so.
-        sequence = self._commit(is_finished=True, prunes=not has_failed and counts.files > 0)
+        # Nor does one that met no file where some were lately: a disk not mounted looks so.
+        lacks = has_failed or not counts.files or self._has_emptied_source()
+        sequence = self._commit(is_finished=True, prunes=not lacks)
         warnings = []
         if counts.files:  # a set without any is told by whoever asked for it
             warnings += [
@@ -276,6 +278,11 @@ class _Run:
             ended=self._now(),
             warnings=tuple(warnings),
         )
+
+    def _has_emptied_source(self) -> bool:
+        since = _nanoseconds(self._started - _AWAY_AT_MOST)
+        lately = self._log.filled(self._set_name, self._number, since)
+        return any(one.name in lately and not one.files for one in self._outcomes)
 
     def _reading(
         self, sources: Sequence[Source], scratch: Path
@@ -382,6 +389,7 @@ class _Run:
             time=ended,
             state=state,
             prunes=prunes,
+            filled=[one.name for one in self._outcomes if one.files],
         )
         self.bytes_new += committed.size_bytes
         self._since_commit.clear()

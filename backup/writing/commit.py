@@ -14,6 +14,7 @@
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -85,10 +86,12 @@ class Committer:
         time: datetime,
         state: State,
         prunes: bool,
+        filled: Sequence[str] = (),
     ) -> Committed:
         """Put the snapshot of a finished tree; afterwards the recovery point exists.
 
-        `prunes`: the send-log may forget what only earlier runs of the set needed.
+        `prunes`: the send-log may forget what only earlier runs of the set needed.  `filled` are
+        the sources that held files.
         `PacksFreed`: nothing was put; walk the sources again.  `UsageError`: the owner ended the
         trust in this writer.
         """
@@ -138,6 +141,8 @@ class Committer:
                 is_finished=prunes,
                 new_packs=tuple(row.number for row in new),
                 live_packs=tree.packs,
+                has_ended=state != "interim",
+                filled=tuple(filled),
             )
             if self._put(commit, data):
                 break

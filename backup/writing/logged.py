@@ -44,3 +44,5 @@ class Commit:
     is_finished: bool  # the walk came to its end: what the set needs no more may be pruned
     new_packs: tuple[int, ...]  # in the order that the snapshot lists them
     live_packs: frozenset[int]  # all that it needs
+    has_ended: bool = False  # the walk came to its end, though what is known may be needed still
+    filled: tuple[str, ...] = ()  # the sources that held files

@@ -7,6 +7,7 @@ One SQLite file on the host.  It is a cache and nothing else:
 - It is bound to one repository and writer; it is readable by this user only, since it tells what
   is stored.
 - It keeps what the latest snapshot of each set needs; the rest is pruned when a run is finished.
+  While none can be, for want of a source, it keeps the last finished one and the newest few.
 - One run at a time: `open` takes a lock that ends with the process.
 - Every change goes through `_change`, one transaction each.  A power cut may take back the newest
   ones, but none before an intention or a root record that was noted.
@@ -42,6 +43,7 @@ from backup.writing.send_log_file import (
     put_aside,
 )
 
+_MOST_UNFINISHED = 3  # in which different sources may have failed
 _MOST_IDS = 4_000_000  # to be read from the disk, in some seconds
 
 
@@ -234,6 +236,13 @@ class SendLog(LogDatabase):
             return self._kept_pages(number, started_ns) if is_finished else None
         return None
 
+    def filled(self, set_name: str, run: int, since_ns: int) -> frozenset[str]:
+        """The sources that held files in the last finished run, if that began since a moment."""
+        for _, started_ns, is_finished in self._earlier_runs(set_name, run):
+            if is_finished and started_ns >= since_ns:
+                return frozenset(json.loads(self._about(f"filled {set_name}") or "[]"))
+        return frozenset()
+
     def count_pages(self, set_name: str, run: int) -> int:
         """How many pages the run before has."""
         for number, _, _ in self._earlier_runs(set_name, run):
@@ -283,6 +292,7 @@ class SendLog(LogDatabase):
         fields = json.loads(value)
         fields["new_packs"] = tuple(fields["new_packs"])
         fields["live_packs"] = frozenset(fields["live_packs"])
+        fields["filled"] = tuple(fields.get("filled", ()))
         return Commit(**fields)
 
     def intend(self, commit: Commit) -> None:
@@ -313,6 +323,8 @@ class SendLog(LogDatabase):
             database.execute("DELETE FROM about WHERE key IN ('pending', 'forgot')")
             if commit.is_finished:
                 self._prune(database, commit)
+            elif commit.has_ended:
+                _drop_between(database, commit)
         for at, number in enumerate(commit.new_packs):
             row = self._packs[number]
             self._packs[number] = replace(row, sequence=commit.sequence, ordinal=at)
@@ -405,14 +417,10 @@ class SendLog(LogDatabase):
             )
 
     def _prune(self, database: sqlite3.Connection, commit: Commit) -> None:
-        others = "SELECT number FROM run WHERE set_name = ? AND number <> ?"
         of_set = (commit.set_name, commit.run)
-        database.execute(f"DELETE FROM page WHERE run IN ({others})", of_set)  # noqa: S608 - above
-        for table, column in (("kept", "number"), ("outline", "kept")):
-            database.execute(
-                f"DELETE FROM {table} WHERE {column} NOT IN (SELECT kept FROM page)"  # noqa: S608 - above
-            )
-        database.execute("DELETE FROM run WHERE set_name = ? AND number <> ?", of_set)
+        _drop_runs(database, "set_name = ? AND number <> ?", of_set)
+        about = (f"filled {commit.set_name}", json.dumps(commit.filled))
+        database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", about)
         # Packs that another set sent and has not named yet are its unfinished work: they stay.
         dead = database.execute(
             "SELECT number FROM pack WHERE number NOT IN (SELECT pack FROM live)"
@@ -432,6 +440,31 @@ class SendLog(LogDatabase):
             database.executemany(statement, rows)
         for number in numbers:
             self._packs.pop(number, None)
+
+
+def _drop_between(database: sqlite3.Connection, commit: Commit) -> None:
+    """Drop runs that did not finish but the newest, so that the log does not grow by each night.
+
+    What only a dropped one had seen is read again, and not sent.
+    """
+    finished = "SELECT COALESCE(MAX(number), 0) FROM run WHERE set_name = ? AND is_finished"
+    newest = "SELECT number FROM run WHERE set_name = ? ORDER BY number DESC LIMIT ?"
+    _drop_runs(
+        database,
+        f"set_name = ? AND number > ({finished}) AND number NOT IN ({newest})",
+        (commit.set_name, commit.set_name, commit.set_name, _MOST_UNFINISHED),
+    )
+
+
+def _drop_runs(database: sqlite3.Connection, which: str, values: tuple[object, ...]) -> None:
+    """Drop runs, and what they alone kept; `which` is a condition of ours."""
+    runs = f"SELECT number FROM run WHERE {which}"  # noqa: S608 - no value is in it
+    database.execute(f"DELETE FROM page WHERE run IN ({runs})", values)  # noqa: S608 - above
+    for table, column in (("kept", "number"), ("outline", "kept")):
+        database.execute(
+            f"DELETE FROM {table} WHERE {column} NOT IN (SELECT kept FROM page)"  # noqa: S608 - above
+        )
+    database.execute(f"DELETE FROM run WHERE {which}", values)  # noqa: S608 - above
 
 
 def _write_head(database: sqlite3.Connection, head: LoggedHead) -> None:

@@ -5,8 +5,10 @@ Each ends in a restore that equals its source, of the point before as of the one
 
 import hashlib
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -343,6 +345,67 @@ def test_a_night_with_the_disk_not_mounted_does_not_have_all_of_it_sent_again(
     assert (result.files_new, result.files_changed, result.bytes_read) == (0, 0, 0)
     assert site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == tree
+
+
+def test_a_night_with_one_of_several_disks_not_mounted_has_nothing_sent_again(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "large.wav").write_bytes(noise(900 * KIB, 7))
+    site.back_up(source, other)
+    for night in range(5):
+        other.rename(tmp_path / "away")
+        other.mkdir()
+        (source / f"of-night-{night}").write_bytes(noise(90 * KIB, night))
+        assert site.back_up(source, other).files_new == 1
+        assert len(runs(site)) <= 4, "the log does not grow with each such night"
+        other.rmdir()
+        (tmp_path / "away").rename(other)
+    result = site.back_up(source, other)
+    assert (result.files_new, result.files_changed, result.bytes_read) == (0, 0, 0)
+    assert len(runs(site)) == 1
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+    assert describe(tmp_path / "out/files1") == describe(other)
+
+
+def test_a_source_that_stays_empty_for_a_month_is_meant_to_be_so(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "note.txt").write_text("a note")
+    site.back_up(source, other)
+    (other / "note.txt").unlink()
+    site.back_up(source, other)
+    assert len(runs(site)) == 2
+    site.clock.forward(days=31)
+    site.back_up(source, other)
+    assert len(runs(site)) == 1
+
+
+def test_a_source_that_fails_night_after_night_does_not_let_the_log_grow(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "large.wav").write_bytes(noise(900 * KIB, 7))
+    site.back_up(source, other)
+    other.rename(tmp_path / "away")
+    for _ in range(6):
+        assert not site.back_up(source, other).complete
+        assert len(runs(site)) <= 4
+    (tmp_path / "away").rename(other)
+    assert site.back_up(source, other).bytes_read == 0
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files1") == describe(other)
+
+
+def runs(site: Site) -> list[object]:
+    """What the send-log has of runs."""
+    with closing(sqlite3.connect(site.send_log)) as log:
+        return log.execute("SELECT number FROM run").fetchall()
 
 
 def test_junk_in_the_next_slots_before_and_during_the_run_costs_only_slots(
