@@ -175,13 +175,10 @@ class BlobSink:
             if self._alone_bytes >= BUNDLE_BYTES:
                 self._send_alone()
             return blob
-        blob = PendingBlob(self._bundle_frame, self._bundle_bytes, len(data), blob_id)
-        self._pending[blob_id] = blob
-        self._bundled.append(blob)
+        blob = self._bundled_blob(len(data), blob_id)
         self._bundle.append(data)
-        self._bundle_bytes += len(data)
         self._bundle_effort = min(self._bundle_effort, packing.effort)
-        if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
+        if self._is_bundle_full():
             self._close_bundle()
         return blob
 
@@ -189,19 +186,27 @@ class BlobSink:
         self, data: bytes, sizes: Sequence[int], ids: Sequence[str]
     ) -> Iterator[Ref]:
         """Add what is new and comes once: a bundle takes a piece of it, instead of one a blob."""
-        pending, begin, end = self._pending, 0, 0
+        begin = end = 0
         for size, blob_id in zip(sizes, ids, strict=True):
-            blob = PendingBlob(self._bundle_frame, self._bundle_bytes, size, blob_id)
-            pending[blob_id] = blob
-            self._bundled.append(blob)
-            self._bundle_bytes += size
+            blob = self._bundled_blob(size, blob_id)
             end += size
-            if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
+            if self._is_bundle_full():
                 self._bundle.append(data[begin:end])
                 self._close_bundle()
                 begin = end
             yield blob
         self._bundle.append(data[begin:])
+
+    def _bundled_blob(self, size: int, blob_id: str) -> PendingBlob:
+        """Give a blob its place in the open bundle; its bytes are for the caller to add."""
+        blob = PendingBlob(self._bundle_frame, self._bundle_bytes, size, blob_id)
+        self._pending[blob_id] = blob
+        self._bundled.append(blob)
+        self._bundle_bytes += size
+        return blob
+
+    def _is_bundle_full(self) -> bool:
+        return self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE
 
     def _close_bundle(self) -> None:
         if self._bundled:
