@@ -17,6 +17,7 @@ def add_to(app: Group) -> None:
             ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
         },
         example="standfast check -c /srv/standfast/standfast.toml",
+        needs_ledger=False,
     )(check)
 
 

@@ -84,7 +84,7 @@ def reopen(call: Call, incident: Annotated[str, Argument(metavar="ID")]) -> Exit
     next_step = outcome.standing.next_step
     lines = [
         f"{incident} is open again, as it was.",
-        f"To give accounts back: `standfast incident undo {incident}`.",
+        f"To give accounts back: `standfast incident undo {incident} --all`, or --target ACCOUNT.",
         f"Next: {next_step}",
     ]
     call.say({"incident": incident, "state": "open", "next_step": next_step}, lines)

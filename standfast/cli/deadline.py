@@ -57,12 +57,14 @@ def add_to(app: Group) -> None:
             ExitStatus.USAGE: "there is no such duty",
         },
         example="standfast deadline show eu-gdpr-33-authority",
+        needs_ledger=False,
     )(show)
     command(
         deadline,
         "places",
         exits={ExitStatus.DONE: "the places and facts that clocks know are listed"},
         example="standfast deadline places",
+        needs_ledger=False,
     )(places)
 
 

@@ -46,7 +46,12 @@ def add_to(incident: Group) -> None:
         ("undo", undo, "standfast incident undo --target agents:alice"),
     ):
         command(incident, name, exits=CARRIED, example=example)(function)
-    command(incident, "stop", exits=_SAID, example="standfast incident stop")(stop)
+    command(
+        incident,
+        "stop",
+        exits={**_SAID, ExitStatus.REFUSED: "it is closed"},
+        example="standfast incident stop",
+    )(stop)
     command(
         incident,
         "close",

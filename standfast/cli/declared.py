@@ -19,6 +19,12 @@ from typing import Any, get_args, get_origin
 from backup.lazy_dataclass import dataclass
 from standfast.errors import ExitStatus
 
+_OF_ANY = {ExitStatus.USAGE: "a word is mistyped, or the configuration is not right"}
+_OF_A_LEDGER = {
+    ExitStatus.FAILED: "the ledger does not answer",
+    ExitStatus.DAMAGED: "the ledger is damaged",
+}
+
 
 class Argument:
     """What stands by its place: a word, or several where the type is a list."""
@@ -115,16 +121,25 @@ def group(parent: Group, name: str, about: str) -> Group:
 
 
 def command(
-    parent: Group, name: str, *, exits: Mapping[ExitStatus, str], example: str
+    parent: Group,
+    name: str,
+    *,
+    exits: Mapping[ExitStatus, str],
+    example: str,
+    needs_ledger: bool = True,
 ) -> Callable[[Callable[..., ExitStatus]], None]:
     """Declare a command. `exits` gives, for each status that it can end with, when it does.
 
-    The function is called with the `Call` and then its own parameters by name.
+    What any command can end with, or any that needs the ledger, is added to them. The function is
+    called with the `Call` and then its own parameters by name.
     """
 
     def declare(function: Callable[..., ExitStatus]) -> None:
         parent.parts[name] = Command(
-            words=(*parent.words, name), function=function, exits=exits, example=example
+            words=(*parent.words, name),
+            function=function,
+            exits={**_OF_ANY, **(_OF_A_LEDGER if needs_ledger else {}), **exits},
+            example=example,
         )
 
     return declare

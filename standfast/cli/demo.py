@@ -23,6 +23,7 @@ def add_to(app: Group) -> None:
             ),
         },
         example="standfast demo",
+        needs_ledger=False,
     )(demo)
 
 

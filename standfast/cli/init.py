@@ -27,6 +27,7 @@ def add_to(app: Group) -> None:
             ExitStatus.REFUSED: "the ledger of a place that was set up is lost",
         },
         example="standfast init /srv/standfast --source /srv/recordings",
+        needs_ledger=False,
     )(init)
 
 

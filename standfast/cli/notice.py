@@ -27,6 +27,7 @@ def add_to(app: Group) -> None:
             ExitStatus.USAGE: "a notice names a value that it does not declare",
         },
         example="standfast notice list",
+        needs_ledger=False,
     )(list_notices)
     command(
         notice,
@@ -37,6 +38,7 @@ def add_to(app: Group) -> None:
             ExitStatus.USAGE: "there is no such notice, or the extra `readability` is missing",
         },
         example="standfast notice check customers-data-theft",
+        needs_ledger=False,
     )(check)
     command(
         notice,

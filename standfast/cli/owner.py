@@ -58,6 +58,7 @@ def add_to(backup: Group) -> None:
             "passphrase is too short",
         },
         example="standfast backup owner lock-key --owner-key owner.json --to owner.age",
+        needs_ledger=False,
     )(lock_key)
 
 

@@ -24,6 +24,7 @@ def add_to(app: Group) -> None:
             ExitStatus.USAGE: "a playbook is not readable; it is named with its line",
         },
         example="standfast playbook list",
+        needs_ledger=False,
     )(list_playbooks)
     command(
         playbook,
@@ -34,6 +35,7 @@ def add_to(app: Group) -> None:
             ExitStatus.USAGE: _NO_PLAYBOOK,
         },
         example="standfast playbook show account-takeover --svg takeover.svg",
+        needs_ledger=False,
     )(show)
     command(
         playbook,
@@ -44,6 +46,7 @@ def add_to(app: Group) -> None:
             "has its line",
         },
         example="standfast playbook check ./mine.yaml ransomware",
+        needs_ledger=False,
     )(check)
     command(
         playbook,
@@ -55,6 +58,7 @@ def add_to(app: Group) -> None:
             ExitStatus.PARTIAL: "it is written, and names what this place does not have yet",
         },
         example="standfast playbook import shared.json --to shared.yaml",
+        needs_ledger=False,
     )(import_)
     command(
         playbook,
@@ -65,6 +69,7 @@ def add_to(app: Group) -> None:
             ExitStatus.USAGE: _NO_PLAYBOOK,
         },
         example="standfast playbook export ransomware --to ransomware.json",
+        needs_ledger=False,
     )(export)
     command(
         playbook,
@@ -75,6 +80,7 @@ def add_to(app: Group) -> None:
             ExitStatus.USAGE: _NO_PLAYBOOK,
         },
         example="standfast playbook page ransomware --to on-paper",
+        needs_ledger=False,
     )(page)
 
 

@@ -26,6 +26,7 @@ def add_to(app: Group) -> None:
         "list",
         exits={ExitStatus.DONE: "the exercises are listed"},
         example="standfast tabletop list",
+        needs_ledger=False,
     )(list_exercises)
     command(
         tabletop,

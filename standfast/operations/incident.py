@@ -137,7 +137,10 @@ def resume(place: Place, incident_id: str) -> None:
 def refuse_closed(place: Place, incident_id: str) -> None:
     """Raise Refused where nothing can be said or done any more."""
     if not place.ledger.incidents.get(incident_id).is_open:
-        raise Refused(f"{incident_id} is closed: nothing of it goes on, and nothing is to stop")
+        raise Refused(
+            f"{incident_id} is closed: nothing of it goes on, and nothing is to stop; "
+            f"`standfast incident reopen {incident_id}` opens it again"
+        )
 
 
 def close(place: Place, incident_id: str, *, joined: int | None = None) -> None:

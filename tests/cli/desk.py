@@ -13,8 +13,14 @@ from typing import Any
 import pytest
 
 from standfast.cli import main
+from standfast.cli.app import tree
+from standfast.cli.call import take_everywhere
+from standfast.cli.declared import Command
+from standfast.cli.words import find
+from standfast.errors import ExitStatus, UsageError
 
 ROOT = Path(__file__).parents[2]
+_OF_A_SIGNAL = 128
 ENTRY = "import sys; from standfast.cli import main; sys.exit(main())"
 
 
@@ -45,6 +51,7 @@ class Desk:
         self.capture.readouterr()
         status = main([str(word) for word in words])
         said = self.capture.readouterr()
+        assert _may_end([str(word) for word in words], status), (status, words, said.err)
         return Answer(status=status, out=said.out, err=said.err)
 
     def json(self, *words: str | Path) -> Any:
@@ -68,6 +75,17 @@ class Desk:
     def sign_in_with(self, passphrase: str) -> None:
         """Let every further command find this passphrase."""
         self.monkeypatch.setenv("STANDFAST_PASSPHRASE", passphrase)
+
+
+def _may_end(words: list[str], status: int) -> bool:
+    """Say whether a command's help lists the status that it ended with; a signal's it need not."""
+    if status > _OF_A_SIGNAL or "--version" in words:
+        return True
+    try:
+        at, _ = find(tree(rest := take_everywhere(words, {})[1]), rest)
+    except UsageError:
+        return status == ExitStatus.USAGE
+    return not isinstance(at, Command) or status in at.exits
 
 
 def run_apart(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path) -> Answer:

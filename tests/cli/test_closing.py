@@ -18,10 +18,14 @@ def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
     refused = desk.run("incident", "undo", incident, "--all")
     assert refused.status == 4
     assert f"`standfast incident reopen {incident}`" in refused.err
+    for word in ("stop", "resume", "retry"):
+        answer = desk.run("incident", word, incident)
+        assert (answer.status, f"incident reopen {incident}" in answer.err) == (4, True)
     assert not scim_server.is_active(alice)
     opened = desk.run("incident", "reopen", incident)
     assert opened.status == 0
     assert f"{incident} is open again, as it was." in opened.out
+    assert f"`standfast incident undo {incident} --all`, or --target" in opened.out
     undone = desk.run("incident", "undo", incident, "--all")
     assert undone.status == 5  # a lock that was not proven takes two approvals
     assert undone.out.startswith("1 to be given back (1 through agents), 0 kept.")

@@ -64,6 +64,17 @@ def test_no_command_takes_a_passphrase_as_an_argument(words: tuple[str, ...], de
     assert "--passphrase " not in desk.run(*words, "--help").out
 
 
+def test_a_command_that_needs_the_ledger_says_how_it_ends_without_one(desk: Desk) -> None:
+    for words, statuses in (
+        (("incident", "list"), "0126"),
+        (("deadline", "told"), "0126"),
+        (("deadline", "places"), "02"),
+        (("playbook", "show"), "012"),
+    ):
+        listed = desk.run(*words, "--help").out.partition("Exit statuses:\n")[2]
+        assert "".join(line[2] for line in listed.splitlines() if line[2:3].isdigit()) == statuses
+
+
 def test_every_exit_status_stands_in_some_help(desk: Desk) -> None:
     listed = "".join(desk.run(*words, "--help").out for words in COMMANDS)
     for status, meaning in EXIT_STATUS_MEANING.items():
