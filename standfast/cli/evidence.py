@@ -19,7 +19,8 @@ def add_to(app: Group) -> None:
         "list",
         exits={
             ExitStatus.DONE: "the sealed folders are listed; there may be none",
-            ExitStatus.USAGE: "the evidence key is not where the configuration says",
+            ExitStatus.USAGE: "there is no such incident, or the evidence key is not where the "
+            "configuration says",
         },
         example="standfast evidence list inc-2026-0001",
     )(list_evidence)
@@ -28,10 +29,13 @@ def add_to(app: Group) -> None:
         "verify",
         exits={
             ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is gone",
+            ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
             ExitStatus.USAGE: "nothing was frozen for that incident",
+            ExitStatus.PARTIAL: "what is here is whole; the ledger cannot say whether some is gone",
             ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; it is named",
         },
         example="standfast evidence verify inc-2026-0001",
+        needs_ledger=False,
     )(verify)
 
 
@@ -45,6 +49,9 @@ def list_evidence(
 
     config = load(call.config_file)
     found, zone = frozen(config, incident), config.organisation.time_zone
+    if incident and not found:
+        with call.place() as place:
+            place.ledger.incidents.get(incident)  # one that was mistyped says so
     rows = [
         [
             one.incident,
@@ -55,9 +62,10 @@ def list_evidence(
         ]
         for one in found
     ]
+    of = f"for {incident} " if incident else ""
     call.say(
         {"evidence": [one.as_json() for one in found]},
-        [Table(rows=rows)] if rows else ["Nothing was frozen yet."],
+        [Table(rows=rows)] if rows else [f"Nothing was frozen {of}yet."],
     )
     return ExitStatus.DONE
 
@@ -70,7 +78,7 @@ def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
         verified = verify_frozen(place, incident)
     found = verified.evidence
     damaged = [one for one in found if one.problems]
-    status = ExitStatus.DAMAGED if damaged else ExitStatus.DONE
+    status = verified.exit_status
     lines: list[Line] = []
     for one in found:
         lines.append(f"{one.folder}: {'DAMAGED' if one.problems else 'whole'}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
 from standfast.config import Config
-from standfast.errors import Damaged, StandfastError, UsageError
+from standfast.errors import Damaged, ExitStatus, StandfastError, UsageError
 from standfast.evidence.custody import verify_custody
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
 from standfast.operations.place import Place
@@ -72,21 +72,30 @@ class Verified:
     evidence: tuple[Frozen, ...]
     unrecorded: str  # why the ledger could not say what must be there; empty when it did
 
+    @property
+    def exit_status(self) -> ExitStatus:
+        """PARTIAL where all that is here is whole, and nobody can say whether some is gone."""
+        if any(one.problems for one in self.evidence):
+            return ExitStatus.DAMAGED
+        return ExitStatus.PARTIAL if self.unrecorded else ExitStatus.DONE
+
 
 def verify_frozen(place: Place, incident: str) -> Verified:
     """Read every copy of an incident again; `problems` has all that differs, or is gone.
 
-    Raises UsageError when nothing was frozen for it.
+    Raises UsageError when nothing was frozen for it, and the ledger's own error when nothing is
+    here and the ledger cannot say whether that is right.
     """
     config = place.config
-    recorded, unrecorded = {}, ""
+    recorded: dict[Path, str] = {}
+    no_ledger: StandfastError | None = None
     try:
         recorded = {
             config.custody.folder / incident / str(row.facts["folder"]): str(row.facts["manifest"])
             for row in place.ledger.effects.frozen(incident)
         }
     except StandfastError as error:
-        unrecorded = str(error)
+        no_ledger = error
     key = read_signing_key(config.custody.key).public_key()
     found = [
         _line(
@@ -100,11 +109,13 @@ def verify_frozen(place: Place, incident: str) -> Verified:
     ]
     found = [_as_recorded(one, recorded.pop(one.folder, "")) for one in found]
     found += [_line(folder, "", 0, 0, (_IS_GONE,)) for folder in recorded]
+    if not found and no_ledger:
+        raise no_ledger
     if not found:
         raise UsageError(
             f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
         )
-    return Verified(evidence=tuple(found), unrecorded=unrecorded)
+    return Verified(evidence=tuple(found), unrecorded=str(no_ledger or ""))
 
 
 def _as_recorded(one: Frozen, manifest: str) -> Frozen:

@@ -111,6 +111,33 @@ def test_evidence_is_listed_and_verified_and_damage_is_named(desk: Desk, live_pl
     assert desk.run("evidence", "verify", "inc-2020-0001").status == 2
 
 
+def test_evidence_of_an_incident_that_is_none_is_a_mistyped_word(
+    desk: Desk, live_place: Path
+) -> None:
+    incident_id = desk.json("lock", "alice", "--exercise")["incident"]
+    assert (
+        desk.run("evidence", "list", incident_id).out
+        == f"Nothing was frozen for {incident_id} yet.\n"
+    )
+    answer = desk.run("evidence", "list", "inc-2020-0001")
+    assert (answer.status, "there is no incident 'inc-2020-0001'" in answer.err) == (2, True)
+
+
+def test_evidence_that_nobody_can_count_is_not_said_to_be_all_there(
+    desk: Desk, live_place: Path
+) -> None:
+    incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
+    (one,) = desk.json("evidence", "list", incident_id)["evidence"]
+    (live_place / "ledger.db").rename(live_place / "away.db")
+    answer = desk.run("evidence", "verify", incident_id)
+    assert answer.status == 3
+    assert "Whether one is gone, nobody can say: there is no ledger at" in answer.out
+    assert desk.json("evidence", "verify", incident_id)["exit_status"] == 3
+    shutil.rmtree(one["folder"])
+    gone = desk.run("evidence", "verify", incident_id)
+    assert (gone.status, "there is no ledger at" in gone.err) == (2, True)
+
+
 def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
     desk: Desk, live_place: Path
 ) -> None:
@@ -131,7 +158,7 @@ def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
     assert (answer.status, "not what the ledger has as sealed" in answer.out) == (6, True)
     (live_place / "ledger.db").unlink()
     answer = desk.run("evidence", "verify", incident_id)
-    assert answer.status == 0
+    assert answer.status == 3
     assert "Whether one is gone, nobody can say: there is no ledger at" in answer.out
 
 
