@@ -153,12 +153,14 @@ def _show(tell: Tell, state: "State") -> None:
 
 
 def _views(state: "State") -> list["StepView"]:
-    in_order = (state.steps.get(step.name) for step in state.playbook.steps)
-    return [*(view for view in in_order if view is not None), *state.extra]
+    from standfast.playbook.engine import is_pending
+
+    begun = [state.steps[s.name] for s in state.playbook.steps if not is_pending(s, state)]
+    return [*begun, *state.extra]
 
 
 def _document(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str]) -> dict[str, Json]:
-    from standfast.playbook.engine import standing_state
+    from standfast.playbook.engine import is_pending, standing_state
 
     state, standing = outcome.state, outcome.standing
     steps: list[Json] = []
@@ -182,7 +184,7 @@ def _document(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str])
                 "results": [one.as_json() for one in found if one.step == view.step],
             }
         )
-    pending: list[Json] = [s.name for s in state.playbook.steps if s.name not in state.steps]
+    pending: list[Json] = [s.name for s in state.playbook.steps if is_pending(s, state)]
     return {
         "incident": outcome.incident,
         "scenario": state.playbook.name,
@@ -202,7 +204,7 @@ def _lines(
     outcome: "Outcome", found: list["Tally"], reasons: dict[str, str], warned: list[str]
 ) -> list[Line]:
     from standfast.operations.extra_steps import extra_title
-    from standfast.playbook.engine import standing_state
+    from standfast.playbook.engine import is_pending, standing_state
 
     state = outcome.state
     titles = {step.name: step.title for step in state.playbook.steps}
@@ -223,7 +225,7 @@ def _lines(
     rows += [
         [step.name, "pending", "", step.title]
         for step in state.playbook.steps
-        if step.name not in state.steps
+        if is_pending(step, state)
     ]
     lines.append(Table(rows=rows, indent=2))
     for one in found:

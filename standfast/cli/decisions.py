@@ -136,21 +136,33 @@ def answer(
     incident: IncidentArgument = None,
     step: Annotated[str | None, Argument(metavar="STEP")] = None,
     text: Annotated[str | None, Argument(metavar="TEXT")] = None,
+    again: Annotated[
+        bool,
+        Option("--again", help="Correct an earlier answer; what began by it is not taken back."),
+    ] = False,
     as_person: Speaker = None,
     no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Answer a question, or report on a step.
 
-    A step that is done by hand takes any text: what came of it.
+    A step that is done by hand takes any text: what came of it. With --again, steps that the
+    earlier answer had left out are looked at again.
     """
     from standfast.operations.decisions import answer as keep_answer
 
     with call.place() as place:
         incident_id, (asked, said) = the_incident(place, incident, step, text, least=2, most=2)
         by = signed_in(call, place, as_person, passphrase_file)
-        keep_answer(place, incident_id, asked, said, by=by)
-        return _go_on(call, place, incident_id, no_wait=no_wait, before=[f"{asked}: noted."])
+        begun = keep_answer(place, incident_id, asked, said, by=by, again=again)
+        before: list[Line] = [f"{asked}: {'corrected' if again else 'noted'}."]
+        if begun:
+            before.append(
+                f"Begun by the earlier answer, and not taken back: {', '.join(begun)}. Stop, undo "
+                "or correct them if they should not be."
+            )
+        told: dict[str, Json] = {"begun_by_the_earlier_answer": [*begun]} if again else {}
+        return _go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def accept(

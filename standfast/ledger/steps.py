@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from standfast.errors import StandfastError
+from standfast.errors import StandfastError, UsageError
 from standfast.ledger import approvals
 from standfast.ledger.approvals import seal_of_step
 from standfast.ledger.effect_rules import PAGE
@@ -26,7 +26,7 @@ from standfast.ledger.incidents import Expansion, FrozenNotice, Telling
 from standfast.ledger.locked_lately import LockedLately, refuse_outdated
 from standfast.ledger.plans import Plan, drawn_up, drop_unbegun, write_down
 from standfast.ledger.tables import effect, notice, step
-from standfast.ledger.words import Words, hold
+from standfast.ledger.words import Words, hold, latest
 from standfast.records import StepState, canonical, digest
 
 
@@ -224,6 +224,26 @@ class Steps(Words):
     def prompt(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
         """Put a step before a person."""
         return self._begin(incident_id, step_name, round_, StepState.PROMPTED, "step.prompted", now)
+
+    def answer_again(
+        self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
+    ) -> None:
+        """Keep a person's correction of an answer, as a round of its own; the earlier one stays."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="step.answered", now=now
+        ) as write:
+            hold(write.connection, incident_id, step_name)
+            found = latest(write.connection, incident_id, step_name)
+            if found is None or found.sealed_answer is None:
+                raise UsageError(
+                    f"step {step_name!r} of {incident_id} has no answer to be corrected"
+                )
+            round_ = found.round + 1
+            row = self._new_step(incident_id, step_name, round_, StepState.PROMPTED, now)
+            row["sealed_answer"] = self._sealed_answer(incident_id, step_name, round_, text)
+            row["seal"] = seal_of_step(self._core, row)
+            write.insert(step, row)
+            write.tell(step=step_name, round=round_, again=True)
 
     def wait_until(
         self, incident_id: str, step_name: str, round_: int, due_at: datetime, now: datetime

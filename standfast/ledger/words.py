@@ -40,7 +40,7 @@ class Words:
     def roles(self, incident_id: str, step_name: str) -> tuple[str, ...]:
         """Give who may approve the newest round of a step; nobody is named where all may."""
         with self._core.reading() as connection:
-            found = _latest(connection, incident_id, step_name)
+            found = latest(connection, incident_id, step_name)
         return tuple(json.loads(found.roles)) if found else ()
 
     def reject(
@@ -135,23 +135,26 @@ class Words:
         with self._core.write(
             actor=actor, subject=incident_id, action="step.answered", now=now
         ) as write:
-            found = _latest(write.connection, incident_id, step_name)
+            found = latest(write.connection, incident_id, step_name)
             if found is None or not write.update(
                 step,
                 (incident_id, step_name, found.round),
                 step.c.state == StepState.PROMPTED.value,
                 step.c.sealed_answer.is_(None),
-                sealed_answer=self._core.vault.seal(
-                    INSTALLATION,
-                    answer_place(incident_id, step_name, found.round),
-                    {"text": text},
-                ),
+                sealed_answer=self._sealed_answer(incident_id, step_name, found.round, text),
             ):
                 state = found.state if found else "not reached yet"
+                is_answered = found is not None and found.sealed_answer is not None
+                correct = "; with --again the answer is corrected" if is_answered else ""
                 raise UsageError(
                     f"step {step_name!r} of {incident_id} waits for no answer (it is {state})"
+                    f"{correct}"
                 )
             write.tell(step=step_name, round=found.round)
+
+    def _sealed_answer(self, incident_id: str, step_name: str, round_: int, text: str) -> bytes:
+        place = answer_place(incident_id, step_name, round_)
+        return self._core.vault.seal(INSTALLATION, place, {"text": text})
 
     def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
         """Let a step that was not wholly done go on as it is, because a person says so.
@@ -162,7 +165,7 @@ class Words:
         with self._core.write(
             actor=actor, subject=incident_id, action="step.accepted", now=now
         ) as write:
-            found = _latest(write.connection, incident_id, step_name)
+            found = latest(write.connection, incident_id, step_name)
             key = (incident_id, step_name, found.round if found else 0)
             # Whoever looks these up has them: what comes of it is seen below, or sees this.
             write.connection.execute(
@@ -192,7 +195,7 @@ class Words:
             write.tell(step=step_name, round=found.round)
 
 
-def _latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:
+def latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:
     """Give the newest round of a step, if it was ever begun."""
     return connection.execute(
         select(step)

@@ -28,6 +28,7 @@ from standfast.operations.incident import expand_step, refuse_closed
 from standfast.operations.place import Place
 from standfast.operations.rehearsing import is_played
 from standfast.people.sign_in import Credential, sign_in
+from standfast.playbook.answers import answers_behind
 from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.engine import State, StepView
 from standfast.playbook.inputs import read_answer
@@ -140,18 +141,41 @@ def to_sign(place: Place, incident_id: str, step: str | None) -> ToSign:
     )
 
 
-def answer(place: Place, incident_id: str, step: str, text: str, *, by: str | None = None) -> None:
-    """Answer a decision or report on a manual step.
+def answer(
+    place: Place,
+    incident_id: str,
+    step: str,
+    text: str,
+    *,
+    by: str | None = None,
+    again: bool = False,
+) -> tuple[str, ...]:
+    """Answer a decision or report on a manual step; with `again`, correct what was said.
 
-    `by`, here and below, is the name of a person who signed in (`known_person`). ApprovalRefused
-    where the step names roles and they have none of them, or nobody signed in.
+    Gives the steps that had begun by an answer that is corrected, and are not taken back. `by`,
+    here and below, is the name of a person who signed in (`known_person`). ApprovalRefused where
+    the step names roles and they have none of them, or nobody signed in.
     """
     refuse_closed(place, incident_id)
     state = place.ledger.incidents.state(incident_id)
     _refuse_unknown(step, [one.name for one in state.playbook.steps], incident_id)
     asked = state.playbook.step(step)
     who = speaker(place, state, step, by)
-    place.ledger.steps.answer(incident_id, step, read_answer(asked, text), who, place.clock())
+    said, steps = read_answer(asked, text), place.ledger.steps
+    if not again:
+        steps.answer(incident_id, step, said, who, place.clock())
+        return ()
+    if step in state.steps and state.steps[step].answer == said:
+        raise UsageError(f"step {step!r} of {incident_id} is answered so already")
+    steps.answer_again(incident_id, step, said, who, place.clock())
+    after = place.ledger.incidents.state(incident_id)  # what began meanwhile is named, too
+    return tuple(
+        one.name
+        for one in after.playbook.steps
+        if step in answers_behind(after.playbook, one)
+        and one.name in after.steps
+        and after.steps[one.name].state is not StepState.SKIPPED
+    )
 
 
 def accept(place: Place, incident_id: str, step: str, *, by: str | None = None) -> None:

@@ -18,7 +18,7 @@ from standfast.ledger.audit import AuditEvent
 from standfast.operations.place import Place
 from standfast.operations.report_timeline import titles_of
 from standfast.operations.reports import incident_report
-from standfast.playbook.engine import State, standing_state, tally
+from standfast.playbook.engine import State, is_pending, standing_state, tally
 from standfast.playbook.obstacles import blocked, came_to
 from standfast.playbook.standing import asked_of_a_person, waits_for_a_person
 from standfast.records import EffectState, StepState
@@ -100,7 +100,10 @@ def write_after_action(draft: AfterAction, out: Path) -> Path:
 
 def _open_steps(state: State) -> Iterator[OpenStep]:
     causes = {cause.step: cause for cause in reversed(blocked(state))}
-    views = [*((step.name, state.steps.get(step.name)) for step in state.playbook.steps)]
+    views = [
+        (step.name, None if is_pending(step, state) else state.steps[step.name])
+        for step in state.playbook.steps
+    ]
     titles = titles_of(state)
     for name, view in [*views, *((view.step, view) for view in state.extra)]:
         if view is not None and view.state.is_final and not view.counts.under_way:
@@ -187,7 +190,7 @@ def _otherwise(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
         elif not view.state.is_final:
             yield f"“{titles[view.step]}” is not at its end ({view.state})"
     for step in state.playbook.steps:
-        if step.name not in state.steps:
+        if is_pending(step, state):
             yield f"“{step.title}” was not reached"
     told = {
         "approval.rejected": "an approval did not count",

@@ -56,7 +56,7 @@ def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "step.waits":
             return f"waits: {step}"
         case "step.answered":
-            return f"answered {step}"
+            return f"{'corrected the answer to' if detail.get('again') else 'answered'} {step}"
         case "step.accepted":
             return f"let {step} go on as it was"
         case "step.finished":
@@ -105,5 +105,7 @@ def decisions(state: State, events: Sequence[AuditEvent]) -> Iterator[Decision]:
             view = state.steps.get(step)
             is_choice = kinds.get(step) is StepKind.DECIDE and view and view.answer
             what = f"answered {view.answer} to" if view and is_choice else "reported on"
+            if view and int(event.detail.get("round", 1)) < view.round:
+                what = "gave an answer, corrected since, to"
         if what:
             yield Decision(step=titles.get(step, step), person=event.actor, what=what, at=event.at)

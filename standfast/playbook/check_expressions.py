@@ -8,11 +8,11 @@ Rules
 - An argument's expression must come to the type that the action takes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from backup.lazy_dataclass import dataclass
 from standfast.playbook.catalogue import ArgumentSpec, ArgumentType
-from standfast.playbook.expression import Expression, Path, embedded, parse
+from standfast.playbook.expression import Expression, Path, embedded, parse, texts_in
 from standfast.playbook.fields import Notes, close_to
 from standfast.playbook.graph import behind
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
@@ -62,7 +62,7 @@ def judge_argument(
     judge = _Judge(playbook=playbook, step=step, line=step.line_of(f"with.{key}"), notes=notes)
     value = step.arguments[key]
     is_sound = True
-    for text in _texts(value):
+    for text in texts_in(value):
         try:
             found = embedded(text)
         except ValueError as error:
@@ -84,17 +84,6 @@ def judge_argument(
         ):
             is_sound = False
     return is_sound
-
-
-def _texts(value: Json) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ Rules
 - An effect that is unknown and will be looked up again (`settling`) keeps its step running. One
   that nobody can tell makes the step partial, never failed: it may have happened.
 - A condition that cannot be evaluated blocks its step. It is neither skipped nor carried out.
+- An answer that a person corrected is a round of its own. What was skipped by the earlier one is
+  looked at again, as a round as late as there were corrections; what had begun goes on.
 - Halted, or in plan mode: no moves at all.
 """
 
@@ -25,6 +27,8 @@ from typing import TypeAlias
 
 from backup.lazy_dataclass import dataclass
 from standfast.playbook import expression
+from standfast.playbook.answers import ASKS, answers_behind
+from standfast.playbook.graph import behind
 from standfast.playbook.model import OnPartial, Playbook, Step, StepKind
 from standfast.playbook.wording import condition
 from standfast.records import Json, JsonObject, Mode, StepState, utc
@@ -174,7 +178,9 @@ def next_moves(state: State, now: datetime) -> list[Move]:
     for step in state.playbook.steps:
         view = state.steps.get(step.name)
         if view is None:
-            moves.append(_begin(step, state, now))
+            moves.append(_begin(step, state, now, round_=1))
+        elif is_overtaken(step, state):
+            moves.append(_begin_again(step, state, now))
         elif is_behind(step, state) and _may_widen(step, state, now):
             moves.append(Expand(step=step.name, round=view.round + 1))
         else:
@@ -223,6 +229,39 @@ def is_behind(step: Step, state: State) -> bool:
     )
 
 
+def is_pending(step: Step, state: State) -> bool:
+    """Is it still to be begun, or to be left out?"""
+    return step.name not in state.steps or is_overtaken(step, state)
+
+
+def is_overtaken(step: Step, state: State) -> bool:
+    """Was it skipped by an answer that was corrected since?"""
+    view = state.steps.get(step.name)
+    is_skipped = view is not None and view.state is StepState.SKIPPED
+    return is_skipped and state.steps[step.name].round < _round_by_answers(step, state)
+
+
+def _round_by_answers(step: Step, state: State) -> int:
+    """Give the round in which a step that was skipped heeds every correction that there was."""
+    asked = (state.steps.get(name) for name in answers_behind(state.playbook, step))
+    return 1 + sum(view.round - 1 for view in asked if view is not None)
+
+
+def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
+    """Look again at a step that was skipped, once all that hangs on answers before it is through.
+
+    What hangs on none keeps it waiting as far as it ever did.
+    """
+    asked = answers_behind(state.playbook, step)
+    for name in behind(state.playbook)[step.name]:
+        needed = state.playbook.step(name)
+        hangs_on_answers = name in asked or answers_behind(state.playbook, needed)
+        is_through = not is_pending(needed, state) and state.steps[name].state.is_final
+        if hangs_on_answers and not is_through:
+            return None
+    return _begin(step, state, now, round_=_round_by_answers(step, state))
+
+
 def _may_widen(step: Step, state: State, now: datetime) -> bool:
     """May a further round begin? Not before the steps that it needs have had theirs.
 
@@ -252,7 +291,7 @@ def namespace(state: State) -> JsonObject:
             "unknown": counts.unknown,
             "refused": counts.refused,
         }
-        if view and view.state.is_final and step.kind in (StepKind.MANUAL, StepKind.DECIDE):
+        if view and view.state.is_final and step.kind in ASKS:
             answers[step.name] = view.answer
     return {"inputs": state.inputs, "answers": answers, "steps": steps}
 
@@ -274,11 +313,11 @@ def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool
     Without `now`, what is stuck is waited for like everything that runs.
     """
     for need in step.needs:
-        view = state.steps.get(need)
-        if view is None:
+        needed = state.playbook.step(need)
+        if is_pending(needed, state):
             return False
-        whatever = need in step.after
-        is_waited_for = not is_met(state.playbook.step(need), view, whatever=whatever)
+        view, whatever = state.steps[need], need in step.after
+        is_waited_for = not is_met(needed, view, whatever=whatever)
         if is_waited_for and not (whatever and now is not None and _is_stuck(view, now)):
             return False
     return True
@@ -344,7 +383,7 @@ def tally(counts: Counts) -> str:
     return ", ".join([f"{counts.done} of {counts.total} done", *told])
 
 
-def _begin(step: Step, state: State, now: datetime) -> Move | None:
+def _begin(step: Step, state: State, now: datetime, *, round_: int) -> Move | None:
     if not are_needs_met(step, state, now):
         return None
     try:
@@ -353,15 +392,15 @@ def _begin(step: Step, state: State, now: datetime) -> Move | None:
         return None  # `obstacles` says so
     if not wanted:
         reason = f"not needed: only if {condition(step.when or '')}"
-        return Finish(step=step.name, round=1, state=StepState.SKIPPED, reason=reason)
+        return Finish(step=step.name, round=round_, state=StepState.SKIPPED, reason=reason)
     match step.kind:
         case StepKind.DO:
-            return Expand(step=step.name, round=1)
+            return Expand(step=step.name, round=round_)
         case StepKind.MANUAL | StepKind.DECIDE:
-            return Prompt(step=step.name, round=1)
+            return Prompt(step=step.name, round=round_)
         case StepKind.WAIT:
             due_at = now + timedelta(seconds=step.wait_seconds)
-            return Wake(step=step.name, round=1, due_at=due_at)
+            return Wake(step=step.name, round=round_, due_at=due_at)
 
 
 def _carry_on(step: Step | None, view: StepView, now: datetime) -> Move | None:

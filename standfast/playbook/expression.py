@@ -134,6 +134,18 @@ def embedded(value: Json) -> Expression | None:
     raise ValueError("`{{ … }}` must be the whole value; it cannot stand inside a text")
 
 
+def texts_in(value: Json) -> Iterator[str]:
+    """Give every text in a value, where an expression may stand."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from texts_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from texts_in(inner)
+
+
 def _near(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.offset:
         return f" (near character {error.offset})"

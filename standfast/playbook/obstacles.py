@@ -16,6 +16,7 @@ from standfast.playbook.engine import (
     StepView,
     are_needs_met,
     is_met,
+    is_pending,
     is_wanted,
     standing_state,
     tally,
@@ -38,17 +39,17 @@ def blocked(state: State) -> list[Blocked]:
     """Give the pending steps that wait in vain, each with every step that is the cause."""
     causes: dict[str, list[Blocked]] = {}
     for step in in_order(state.playbook):
-        if step.name in state.steps:
+        if not is_pending(step, state):
             continue
         found: dict[str, Blocked] = {}
         for need in step.needs:
-            view = state.steps.get(need)
-            if view is None:
+            needed = state.playbook.step(need)
+            if is_pending(needed, state):
                 for cause in causes.get(need, []):
                     found[cause.by] = replace(cause, step=step.name)
-            elif view.state.is_final and not is_met(
-                state.playbook.step(need), view, whatever=need in step.after
-            ):
+                continue
+            view = state.steps[need]
+            if view.state.is_final and not is_met(needed, view, whatever=need in step.after):
                 found[need] = Blocked(
                     step=step.name, by=need, why=came_to(view), what_to_do=_mend(view, state)
                 )

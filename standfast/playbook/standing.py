@@ -21,6 +21,7 @@ from standfast.playbook.engine import (
     are_needs_met,
     is_approved,
     is_behind,
+    is_pending,
     standing_state,
     tally,
 )
@@ -64,7 +65,7 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     reached = [standing_state(view) for view in views]
     causes = blocked(state)
     is_over = (
-        all(step.name in state.steps for step in state.playbook.steps)
+        not any(is_pending(step, state) for step in state.playbook.steps)
         and all(view.state.is_final for view in views)
         and not any(_is_under_way(view) for view in views)
         and not any(is_behind(step, state) for step in state.playbook.steps)
@@ -75,7 +76,7 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
         any(_is_moving(state, view) for view in views)
         or any(is_behind(step, state) for step in state.playbook.steps)
         or any(
-            step.name not in state.steps and are_needs_met(step, state)
+            is_pending(step, state) and are_needs_met(step, state)
             for step in state.playbook.steps
             if step.name not in {cause.by for cause in causes}
         )

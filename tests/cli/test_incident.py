@@ -248,6 +248,23 @@ def test_a_refusal_closes_the_step_and_fails_nothing_in_silence(
     assert {one["step"]: one["state"] for one in refused["steps"]}["tell_customers"] == "refused"
 
 
+def test_a_wrong_answer_is_corrected_and_what_it_began_is_named(
+    desk: Desk, quiet_place: Path
+) -> None:
+    desk.run("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    desk.sign_in_with(PASSPHRASES["lee"])
+    answer = ("incident", "answer", "customers_affected")
+    desk.run(*answer, "no", "--as", "lee")
+    refused = desk.run(*answer, "yes", "--as", "lee")
+    assert refused.status == 2
+    assert "with --again the answer is corrected" in refused.err
+    corrected = desk.run(*answer, "yes", "--again", "--as", "lee")
+    assert corrected.status == 5
+    assert "customers_affected: corrected." in corrected.out
+    back = desk.json(*answer, "no", "--again", "--as", "lee")
+    assert set(back["begun_by_the_earlier_answer"]) == {"start_clocks", "clocks", "tell_customers"}
+
+
 def test_the_one_who_opened_it_cannot_approve_it(desk: Desk, quiet_place: Path) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")

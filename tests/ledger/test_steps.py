@@ -37,6 +37,29 @@ def test_a_prompt_is_put_once_and_answered_once(ledger: Ledger, incident: str) -
     assert ledger.incidents.state(incident).steps[PLAYBOOK_STEP].answer == "yes"
 
 
+def test_an_answer_is_corrected_as_a_round_of_its_own_and_the_earlier_one_stays(
+    ledger: Ledger, incident: str
+) -> None:
+    with pytest.raises(UsageError, match="has no answer to be corrected"):
+        ledger.steps.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
+    ledger.steps.prompt(incident, PLAYBOOK_STEP, 1, NOW)
+    with pytest.raises(UsageError, match="has no answer to be corrected"):
+        ledger.steps.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
+    ledger.steps.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)
+    ledger.steps.finish(incident, PLAYBOOK_STEP, 1, StepState.DONE, "answered", NOW)
+    with pytest.raises(UsageError, match="with --again the answer is corrected"):
+        ledger.steps.answer(incident, PLAYBOOK_STEP, "no", "otto", NOW)
+    ledger.steps.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
+    view = ledger.incidents.state(incident).steps[PLAYBOOK_STEP]
+    assert (view.round, view.state, view.answer) == (2, StepState.PROMPTED, "no")
+    said = [one for one in ledger.timeline(incident) if one.action == "step.answered"]
+    assert [(one.actor, one.detail["round"], one.detail.get("again")) for one in said] == [
+        ("olga", 1, None),
+        ("otto", 2, True),
+    ]
+    assert ledger.audit.verify().findings == ()
+
+
 def test_a_step_that_was_not_reached_waits_for_no_answer(ledger: Ledger, incident: str) -> None:
     with pytest.raises(UsageError, match="not reached yet"):
         ledger.steps.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)

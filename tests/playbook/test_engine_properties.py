@@ -17,6 +17,7 @@ from standfast.playbook.engine import (
     State,
     StepView,
     Wake,
+    is_wanted,
     next_moves,
 )
 from standfast.playbook.model import OnPartial, Playbook, Step, StepKind
@@ -69,6 +70,7 @@ class MemoryLedger:
     playbook: Playbook
     chance: random.Random
     people_help: bool
+    corrections: int = 0  # how many answers people still correct
     now: datetime = NOON
     views: dict[str, StepView] = field(default_factory=dict)
 
@@ -82,26 +84,27 @@ class MemoryLedger:
 
     def apply(self, move: Move) -> None:
         view = self.views.get(move.step)
+        is_new = view is None or view.round < move.round
         match move:
-            case Expand() if view is None:
+            case Expand() if is_new:
                 targets = self.chance.randint(0, 4)
                 needs_approval = self.playbook.step(move.step).approval is not None
                 state = StepState.ASKING if needs_approval else StepState.RUNNING
-                self.put(move.step, state, counts=Counts(planned=targets))
-            case Prompt() if view is None:
-                self.put(move.step, StepState.PROMPTED)
-            case Wake() if view is None:
-                self.put(move.step, StepState.WAITING, due_at=move.due_at)
+                self.put(move, state, counts=Counts(planned=targets))
+            case Prompt() if is_new:
+                self.put(move, StepState.PROMPTED)
+            case Wake() if is_new:
+                self.put(move, StepState.WAITING, due_at=move.due_at)
             case Ask() if view and view.round == move.round:
                 self.views[move.step] = replace(view, asked=True)
-            case Finish() if view is None:
-                self.put(move.step, move.state)
+            case Finish() if is_new:
+                self.put(move, move.state)
             case Finish() if view and view.round == move.round and not view.state.is_final:
                 self.views[move.step] = replace(view, state=move.state)
 
-    def put(self, step: str, state: StepState, **facts: object) -> None:
-        made: dict[str, object] = {"step": step, "round": 1, "state": state}
-        self.views[step] = StepView(**(made | facts))  # type: ignore[arg-type]  # named above
+    def put(self, move: Move, state: StepState, **facts: object) -> None:
+        made: dict[str, object] = {"step": move.step, "round": move.round, "state": state}
+        self.views[move.step] = StepView(**(made | facts))  # type: ignore[arg-type]  # named above
 
     def the_world_moves(self) -> bool:
         """Change one fact that is not the engine's to change; False when none is left."""
@@ -141,6 +144,10 @@ class MemoryLedger:
             if self.chance.random() < 0.2:
                 return replace(view, is_refused=True)
             return replace(view, approvals=view.approvals + 1)
+        if view.state is StepState.DONE and view.answer and self.corrections:
+            self.corrections -= 1
+            answer = "b" if view.answer == "a" else "a"
+            return replace(view, round=view.round + 1, state=StepState.PROMPTED, answer=answer)
         step = self.playbook.step(view.step)
         if view.state.is_final and not may_follow(step, view):
             if view.round < MOST_ROUNDS and step.kind is StepKind.DO and self.chance.random() < 0.7:
@@ -194,14 +201,15 @@ def drive(ledger: MemoryLedger) -> None:
 
 def assert_is_allowed(move: Move, state: State) -> None:
     step = state.playbook.step(move.step)
-    if move.step not in state.steps:
+    view = state.steps.get(move.step)
+    if view is None or (view.state is StepState.SKIPPED and move.round > view.round):
         for need in step.needs:
             assert need in state.steps, f"{move} before {need} began"
             assert may_follow(state.playbook.step(need), state.steps[need]), f"{move} too early"
     else:
-        assert move.round == state.steps[move.step].round
+        assert move.round == view.round
     if isinstance(move, Finish) and move.state is StepState.DONE and step.approval:
-        view = state.steps[move.step]
+        assert view is not None
         assert not view.is_refused
         assert view.approvals >= step.approval.count or not view.counts.total
 
@@ -217,6 +225,22 @@ def test_with_people_who_answer_every_playbook_comes_to_its_end(
     found = standing(ledger.state())
     assert (found.is_over, found.is_busy, found.waits_for_people) == (True, False, False)
     assert blocked(ledger.state()) == []
+
+
+@given(playbooks(), st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_corrected_answers_come_to_an_end_in_which_each_step_heeds_them_or_had_begun(
+    playbook: Playbook, chance: random.Random
+) -> None:
+    ledger = MemoryLedger(playbook=playbook, chance=chance, people_help=True, corrections=3)
+    drive(ledger)
+    state = ledger.state()
+    assert standing(state).is_over
+    for step in playbook.steps:
+        view = ledger.views[step.name]
+        assert view.state.is_final
+        if view.state is StepState.SKIPPED:
+            assert not is_wanted(step, state)
 
 
 @given(playbooks(), st.randoms(use_true_random=False))
