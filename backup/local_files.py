@@ -22,10 +22,10 @@ def create_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def check_creatable(path: Path) -> None:
+def check_creatable(path: Path, size_bytes: int) -> None:
     """Raise what `create_file` would; nothing is left behind but the folder."""
     probe = path.with_name(f".{path.name}.probe")
-    with _drafted(path, b"") as draft:
+    with _drafted(path, bytes(size_bytes)) as draft:
         if os.path.lexists(path):
             raise FileExistsError
         probe.unlink(missing_ok=True)
@@ -86,6 +86,8 @@ def read_file(path: Path, what: str = "", *, missing: str = "") -> bytes:
             data = file.read(_LARGEST_BYTES + 1)
     except FileNotFoundError:
         raise NotFound(missing or f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{what} is a folder: name the file") from None
     except OSError as error:
         raise UsageError(
             f"{what} cannot be read: {error.strerror}; run as the user who owns it"

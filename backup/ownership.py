@@ -104,9 +104,18 @@ class Office:
 
     def standing(self) -> Trust:
         """The root records, whole and not rolled back; `Damaged` says what to look at otherwise."""
-        trust = load_trust(self.vault, owner=self.owner.public)
+        wrong = WrongKey(
+            f"the owner's key {self.owner_file} is of another repository than the one in"
+            f" {self.vault.where}; take the owner.json of this one"
+        )
+        try:
+            trust = load_trust(self.vault, owner=self.owner.public)
+        except Damaged:
+            if load_trust(self.vault).root.repository != self.owner.repository:
+                raise wrong from None  # nothing is damaged, and nothing was believed
+            raise
         if trust.root.repository != self.owner.repository:
-            raise WrongKey("this owner's key is of another repository; take the one of this")
+            raise wrong
         # Junk that somebody else put is passed over, or one object would end all revocation.
         if trust.unlinked:
             raise Damaged(

@@ -166,6 +166,8 @@ def _superseded(office: Office, record: KeyRecord) -> Forget:
 
 
 def _find(which: str, there: Sequence[Custodian]) -> Custodian:
+    if not which.strip():  # it would fit whoever has no name
+        raise UsageError("say which custodian, by name or public key")
     found = {
         one.recipient: one
         for one in there

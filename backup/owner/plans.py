@@ -86,7 +86,7 @@ def carried_out(
         plan = make()
         for step in plan.steps:  # one that can never be done would bar every other deed
             if isinstance(step, Create):
-                check_creatable(step.path)
+                check_creatable(step.path, len(step.data))
         create_file(plan_file, to_json(_plan_to_json(plan)))
     elif (plan.deed, dict(plan.request)) != (deed, dict(request)):
         asked = " ".join(f"{name}={value}" for name, value in sorted(plan.request.items()))

@@ -192,9 +192,9 @@ def _host(
     """A host's new keys: the public one for the root record, and the step that makes its file."""
     signing_seed, id_key = office.random(32), office.random(32)
     path = host_dir.absolute() / HOST_FILE
-    if host_dir.is_dir() and any(host_dir.iterdir()):
+    if host_dir.exists() and not (host_dir.is_dir() and not any(host_dir.iterdir())):
         raise UsageError(
-            f"{host_dir} is not empty: the host's keys go into a folder of their own, that is"
+            f"{host_dir} is no empty folder: the host's keys go into a folder of their own, that is"
             " carried away; name a new or empty one with --host-dir"
         )
     host = Host(

@@ -77,6 +77,8 @@ def _open_root(path: Path) -> int:
 
 
 def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
+    if os.listdir(root) and not _is_there(root, JOURNAL):
+        raise _not_empty(path)  # and not even its time is changed
     journal = _open_locked(path, root)
     try:
         found = os.pread(journal, _LARGEST, 0)
@@ -131,7 +133,11 @@ def _refuse(path: Path, root: int, *, is_restore: bool) -> NoReturn:
             " folder"
         )
     os.unlink(JOURNAL, dir_fd=root)
-    raise UnsafePath(
+    raise _not_empty(path)
+
+
+def _not_empty(path: Path) -> UnsafePath:
+    return UnsafePath(
         f"{path} is not empty; restore into an empty or new folder, so that nothing is overwritten"
     )
 

@@ -9,6 +9,7 @@ from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
+from standfast.nearest import there_are
 
 if TYPE_CHECKING:
     from backup.keeper import KeepResult
@@ -111,8 +112,11 @@ def _hold(call: Call, place: "Place", action: str, name: str) -> ExitStatus:
 
     if action == _HOLD:
         holds.put_hold(place, name)
-    else:
+    elif holds.stands(place.config, name):
         holds.release_hold(place, name)
+    else:
+        standing = [one.name for one in holds.holds(place.config)]
+        raise UsageError(f"there is no hold {name}; {there_are(name, standing)}")
     standing = [one.name for one in holds.holds(place.config)]
     told = f"Held for {', '.join(standing)}: nothing expires." if standing else "Nothing is held."
     call.say({"holds": list(standing)}, [told])

@@ -209,6 +209,10 @@ def set_keeper(
     """Say who frees what is no longer needed."""
     from standfast.operations.ownership import keeper_set
 
+    if (keeper_file is None) == (key is None):
+        raise UsageError(
+            "give either --keeper-file FILE, for a new keeper's key, or --key HEX of one who is"
+        )
     told = keeper_set(office(call, owner_key, passphrase_file), keeper_file, key)
     steps = [
         "Give the keeper an identity at the store of its own: deploy/s3, keeper.",

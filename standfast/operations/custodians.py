@@ -54,8 +54,8 @@ def ask_custodians(stores: Stores, to: Path) -> Asked:
         sha256 = paper_hash(data)
         folder = folder_of(stores.config.backup.send_log)
         create_file(challenge_file(folder, sha256), data)
-        note_asked(folder, sha256, [(one.fingerprint, one.name) for one in people], stores.clock())
         create_file(to.absolute(), data)
+        note_asked(folder, sha256, [(one.fingerprint, one.name) for one in people], stores.clock())
     return Asked(file=to, challenge=sha256, custodians=people)
 
 

@@ -64,7 +64,7 @@ def test_a_writer_that_cannot_be_is_refused_and_nothing_is_written(
 
 def test_a_hosts_keys_are_never_overwritten(owned: OwnedSite) -> None:
     before = (owned.folder / "host/host.json").read_bytes()
-    with pytest.raises(UsageError, match="is not empty"):
+    with pytest.raises(UsageError, match="is no empty folder"):
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "host")
     assert (owned.folder / "host/host.json").read_bytes() == before
 
@@ -74,8 +74,10 @@ def test_a_hosts_keys_go_into_a_folder_of_their_own(owned: OwnedSite) -> None:
     folder = owned.folder / "two"
     folder.mkdir()
     (folder / "diary.txt").write_text("of somebody")
-    with pytest.raises(UsageError, match="is not empty"):
+    with pytest.raises(UsageError, match="is no empty folder"):
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=folder)
+    with pytest.raises(UsageError, match="is no empty folder"):
+        add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=folder / "diary.txt")
     assert [one.name for one in folder.iterdir()] == ["diary.txt"]
     (folder / "diary.txt").unlink()
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=folder)

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,24 +84,37 @@ def test_a_deed_that_dies_at_any_file_is_completed_by_asking_again(
         assert describe(site.folder / "out/files") == describe(source)
 
 
-@pytest.mark.parametrize("why", ["no folder", "no hard links"])
+@pytest.mark.parametrize("why", ["no folder", "no hard links", "no room"])
 def test_a_place_that_takes_no_file_is_refused_and_another_one_can_be_named(
     owned: OwnedSite, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """Else the owner could do nothing more: the deed that cannot end would come before all."""
-    place = owned.folder / ("stick" if why == "no hard links" else "custodian.txt") / "two"
-    link = os.link
+    place = owned.folder / ("custodian.txt" if why == "no folder" else "stick") / "two"
+    link, fsync = os.link, os.fsync
 
     def as_fat(draft: Path, path: Path) -> None:
         if path.is_relative_to(owned.folder / "stick"):
             raise OSError(errno.EPERM, "Operation not permitted")
         link(draft, path)
 
-    monkeypatch.setattr("os.link", as_fat)
-    with pytest.raises(
-        (UsageError, NotWritable), match=f"hard links|{place}/host.json cannot be written"
-    ):
-        add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=place)
+    def as_full(descriptor: int) -> None:
+        there = Path(f"/proc/self/fd/{descriptor}").readlink()
+        is_key = stat.S_ISREG(os.fstat(descriptor).st_mode) and os.fstat(descriptor).st_size > 0
+        if is_key and there.is_relative_to(owned.folder / "stick"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        if why == "no hard links":
+            patch.setattr("os.link", as_fat)
+        if why == "no room":
+            patch.setattr("os.fsync", as_full)
+        with pytest.raises(
+            (UsageError, NotWritable),
+            match=f"hard links|{place} is no empty|{place}/host.json cannot be written",
+        ):
+            add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=place)
+    assert not place.exists() or not list(place.iterdir())
     assert len(load_trust(owned.vault).roots) == 1
     assert not (owned.folder / "owner.json.unfinished").exists()
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")

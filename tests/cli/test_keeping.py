@@ -111,6 +111,14 @@ def test_what_makes_no_sense_is_told(desk: Desk, kept: Path, words: tuple[str, .
     assert desk.run("backup", "keep", *words).status == 2
 
 
+def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: Path) -> None:
+    assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
+    mistyped = desk.run("backup", "keep", "release", "inc-2026-0010")
+    assert mistyped.status == 2
+    assert "there is no hold inc-2026-0010; there are: inc-2026-0001" in mistyped.err
+    assert desk.run("backup", "keep", "release", "inc-2026-0001").out == "Nothing is held.\n"
+
+
 def test_a_place_without_a_keeper_says_who_makes_one(desk: Desk, place: Path) -> None:
     answer = desk.run("backup", "keep")
     assert answer.status == 2

@@ -235,6 +235,25 @@ def test_domains_generations_and_keepers(
     assert restores(desk, "latest", identity)
 
 
+def test_another_repositorys_owner_and_an_unnamed_custodian_are_no_damage_and_nobody(
+    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+) -> None:
+    desk.run("init", "another", "--source", "source", "--yes")
+    theirs = ("--owner-key", desk.folder / "another/offline/owner.json")
+    refused = desk.run("backup", "owner", "new-generation", "main", *theirs)
+    assert refused.status == 2
+    assert "is of another repository than the one in" in refused.err
+    lee, lees = new_identity(desk.folder, "lee")
+    words = ("backup", "owner", "add-custodian", "--recipient", lee, "--name", "Lee Moss")
+    assert desk.run(*words, "--identity", identity, *owner).status == 0
+    nobody = desk.run("backup", "owner", "retire-custodian", "", "--identity", lees, *owner)
+    assert (nobody.status, "say which custodian" in nobody.err) == (2, True)
+    both = desk.run("backup", "owner", "set-keeper", *owner)
+    assert (both.status, "--keeper-file FILE" in both.err) == (2, True)
+    folder = desk.run("backup", "list", "--identity", place)
+    assert (folder.status, "is a folder: name the file" in folder.err) == (2, True)
+
+
 def test_a_domain_is_erased_by_two_persons(
     desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
@@ -319,6 +338,9 @@ def test_the_card_is_a_page_and_the_copy_comes_back(
     page = (desk.folder / "card.html").read_text()
     assert "Example Contact Centres" in page
     assert "paris" in page
+    assert desk.run("backup", "card", "--html", "card.html").status == 0
+    mistyped = desk.run("backup", "card", "--html", place / "standfast.toml")
+    assert (mistyped.status, "is no recovery card" in mistyped.err) == (2, True)
     assert "RECOVERY CARD" in desk.run("backup", "card").out
     copied = desk.run("backup", "copy", "--to", "paris", "--keys")
     assert copied.status == 0, copied
