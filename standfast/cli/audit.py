@@ -5,6 +5,7 @@ from typing import Annotated
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, command, group
 from standfast.cli.output import Line, Table
+from standfast.counted import counted
 from standfast.errors import ExitStatus
 from standfast.local_time import second
 from standfast.records import Json, timestamp
@@ -19,6 +20,7 @@ def add_to(app: Group) -> None:
         exits={
             ExitStatus.DONE: "every event, row, head and witness line agrees",
             ExitStatus.USAGE: "there is no ledger where the configuration says",
+            ExitStatus.PARTIAL: "all of it agrees, but the witness lacks signed heads",
             ExitStatus.DAMAGED: "a row was changed outside the ledger; it is named",
         },
         example="standfast audit verify",
@@ -38,12 +40,16 @@ def verify(call: Call) -> ExitStatus:
     """Verify every link, row, head and witness line."""
     with call.place() as place, call.progress() as tell:
         report = place.ledger.audit.verify(lambda events: tell("verifying events", events, 0))
-    status = ExitStatus.DONE if report.is_whole else ExitStatus.DAMAGED
+        witness = place.config.ledger.witness
+    status = ExitStatus.PARTIAL if report.untold else ExitStatus.DONE
+    if not report.is_whole:
+        status = ExitStatus.DAMAGED
     counts: dict[str, Json] = {
         "events": report.events,
         "rows": report.rows,
         "heads": report.heads,
         "witnessed": report.witnessed,
+        "untold": report.untold,
     }
     findings = [{"where": one.where, "problem": one.problem} for one in report.findings]
     told = (
@@ -51,6 +57,12 @@ def verify(call: Call) -> ExitStatus:
         f"{report.witnessed} of them confirmed by the witness"
     )
     lines: list[Line] = [f"Whole: {told}."]
+    if report.untold:
+        lines.append(
+            f"{witness} says nothing of {counted(report.untold, 'signed head')}: it was cut, or it "
+            "could not be written. Find out which; `standfast check` tells it again what is missing "
+            "at its end."
+        )
     if not report.is_whole:
         lines = [
             Table(rows=[[one.where, one.problem] for one in report.findings]),

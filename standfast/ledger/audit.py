@@ -55,12 +55,16 @@ class AuditFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
-    """What verifying found; whole when `findings` is empty."""
+    """What verifying found; whole when `findings` is empty.
+
+    A head of which the witness says nothing is no finding: perhaps it could not be told.
+    """
 
     events: int
     rows: int
     heads: int
     witnessed: int  # heads that the witness outside the ledger confirms
+    untold: int  # heads of which it says nothing
     findings: tuple[AuditFinding, ...]
 
     @property
@@ -108,11 +112,14 @@ class Auditor:
             heads = self._check_heads(connection, hashes, findings)
             witnessed = self._check_witness(lines, hashes, heads, findings)
             rows = _check_rows(connection, expected, findings)
+        # Once more, and last: what was signed since the first look was told since, too.
+        untold = heads.keys() - self._chain.witnessed_sequences()
         return AuditReport(
             events=len(hashes),
             rows=rows,
             heads=len(heads),
             witnessed=witnessed,
+            untold=len(untold),
             findings=tuple(findings),
         )
 

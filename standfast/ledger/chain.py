@@ -181,6 +181,10 @@ class Chain:
                 f"the witness {self._witness} cannot be read: {error.strerror}"
             ) from None
 
+    def witnessed_sequences(self) -> set[int]:
+        """Give the numbers of the heads that the witness tells of, right or wrong."""
+        return {_sequence_of(line) for line in self.witness_lines()}
+
     def tell_witness(self, heads_after: Callable[[int], Sequence[JsonObject]]) -> None:
         """Append the heads that the witness does not have yet."""
         try:
@@ -195,7 +199,7 @@ class Chain:
             # Another process may be half-way through a line, which is not to be cut off.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             lines = self.witness_lines()
-            known = max((_sequence_of(line) for line in lines), default=0)
+            known = max(map(_sequence_of, lines), default=0)
             news = heads_after(known)
             os.ftruncate(descriptor, sum(len(line) + 1 for line in lines))
             os.lseek(descriptor, 0, os.SEEK_END)

@@ -302,6 +302,18 @@ def test_a_history_that_was_rewritten_is_damage(desk: Desk, place: Path) -> None
     assert desk.json("audit", "verify")["is_whole"] is False
 
 
+def test_a_witness_that_was_cut_is_told_until_it_knows_all_again(desk: Desk, place: Path) -> None:
+    desk.run("lock", "alice", "--exercise", "--no-wait")
+    assert desk.run("audit", "verify").status == 0
+    (place / "witness.jsonl").write_bytes(b"")
+    answer = desk.run("audit", "verify")
+    assert answer.status == 3
+    assert "witness.jsonl says nothing of " in answer.out
+    assert desk.json("audit", "verify")["untold"] > 0
+    desk.run("check")
+    assert desk.run("audit", "verify").status == 0
+
+
 def test_without_a_ledger_the_rest_is_tried_all_the_same(desk: Desk, quiet_place: Path) -> None:
     for file in quiet_place.glob("ledger.db*"):
         file.unlink()

@@ -3,11 +3,13 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from standfast.errors import ConfigurationError
 from standfast.ledger import Ledger
+from standfast.ledger.audit import Auditor
 from tests.ledger.place import NOW, Place
 from tests.ledger.stage import open_incident
 
@@ -45,7 +47,7 @@ def test_every_head_goes_to_the_witness_in_order(ledger: Ledger, place: Place) -
     expected = [1, _signed(ledger), _signed(ledger)]
     assert _sequences(place.witness) == expected
     report = ledger.audit.verify()
-    assert (report.heads, report.witnessed, report.findings) == (3, 3, ())
+    assert (report.heads, report.witnessed, report.untold, report.findings) == (3, 3, 0, ())
 
 
 def test_a_torn_last_line_is_no_alarm_and_is_written_again(ledger: Ledger, place: Place) -> None:
@@ -54,7 +56,7 @@ def test_a_torn_last_line_is_no_alarm_and_is_written_again(ledger: Ledger, place
     for cut in range(1, len(whole.splitlines()[-1]) + 1, 20):
         place.witness.write_bytes(whole[:-cut])
         report = ledger.audit.verify()
-        assert (report.findings, report.heads, report.witnessed) == ((), 2, 1)
+        assert (report.findings, report.heads, report.witnessed, report.untold) == ((), 2, 1, 1)
         assert ledger.audit.sign_head(NOW) == newest
         assert place.witness.read_bytes() == whole
 
@@ -81,9 +83,27 @@ def test_a_witness_that_was_lost_is_told_everything_again(ledger: Ledger, place:
     _signed(ledger)
     whole = place.witness.read_bytes()
     place.witness.unlink()
-    assert ledger.audit.verify().witnessed == 0
+    report = ledger.audit.verify()
+    assert (report.witnessed, report.untold) == (0, 2)
     ledger.audit.sign_head(NOW)
     assert place.witness.read_bytes() == whole
+
+
+def test_a_head_that_is_signed_while_the_ledger_is_verified_counts_as_told(
+    ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _signed(ledger)
+    whole = place.witness.read_bytes()
+    place.witness.write_bytes(b"")
+    check = Auditor._check_heads
+
+    def told_meanwhile(*given: Any) -> Any:
+        place.witness.write_bytes(whole)
+        return check(*given)
+
+    monkeypatch.setattr(Auditor, "_check_heads", told_meanwhile)
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, report.untold) == (2, 0, 0)
 
 
 @pytest.mark.parametrize(
