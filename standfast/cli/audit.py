@@ -60,8 +60,8 @@ def verify(call: Call) -> ExitStatus:
     if report.untold:
         lines.append(
             f"{witness} says nothing of {counted(report.untold, 'signed head')}: it was cut, or it "
-            "could not be written. Find out which; `standfast check` tells it again what is missing "
-            "at its end."
+            "could not be written. Find out which; `standfast check` tells it again what its "
+            "end lacks."
         )
     if not report.is_whole:
         lines = [
