@@ -9,7 +9,7 @@ Rules
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -121,6 +121,7 @@ class IncidentGlance:
     facts: tuple[FactGlance, ...] = ()  # in the order in which they were stated
     kept: int = 0  # once an undo was begun: targets that still are as the incident left them
     joined: int = 0  # how many triggers brought it more targets since it was opened
+    is_carried: bool = True  # a runner works on it, or a `serve` looks for what is to be done
 
     @property
     def untold(self) -> int:
@@ -181,7 +182,14 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
             )
         )
         facts = _facts(cursor)
-        incidents = _incidents(cursor, facts)
+        runners = [
+            incident
+            for incident, alive_until, host, pid in _rows(
+                cursor, "SELECT incident, alive_until, host, pid FROM runner WHERE ended_at IS NULL"
+            )
+            if alive_until >= timestamp(now) and not is_gone(host, pid)
+        ]
+        incidents = _incidents(cursor, facts, runners)
         closed = tuple(
             ClosedGlance(
                 id=row[0], scenario=row[1], opened_at=moment(row[2]), facts=tuple(facts[row[0]])
@@ -197,10 +205,6 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
         heads = _rows(
             cursor, "SELECT sequence, signed_at FROM audit_head ORDER BY sequence DESC LIMIT 1"
         )
-        leases = _rows(
-            cursor,
-            "SELECT alive_until, host, pid FROM runner WHERE incident IS NULL AND ended_at IS NULL",
-        )
     return Glance(
         last_runs=last_runs,
         incidents=incidents,
@@ -208,15 +212,14 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
         events=events[0],
         signed_events=heads[0][0] if heads else 0,
         signed_at=moment(heads[0][1]) if heads else None,
-        serves=sum(
-            alive_until >= timestamp(now) and not is_gone(host, pid)
-            for alive_until, host, pid in leases
-        ),
+        serves=runners.count(None),
     )
 
 
 def _incidents(
-    cursor: "_Cursor", facts: Mapping[str, Sequence[FactGlance]]
+    cursor: "_Cursor",
+    facts: Mapping[str, Sequence[FactGlance]],
+    runners: Collection[str | None],
 ) -> tuple[IncidentGlance, ...]:
     counts: dict[tuple[str, str, int], dict[str, int]] = {}
     settling: dict[tuple[str, str, int], int] = {}
@@ -292,6 +295,7 @@ def _incidents(
             facts=tuple(facts.get(row[0], ())),
             kept=kept.get(row[0], 0),
             joined=row[7],
+            is_carried=None in runners or row[0] in runners,
         )
         for row in _rows(
             cursor,

@@ -160,8 +160,11 @@ def reopen(place: Place, incident_id: str) -> None:
 
 def look(place: Place, incident_id: str) -> Outcome:
     """Say where an incident stands, changing nothing."""
+    runners, now = place.ledger.runners, place.clock()
     state = replace(
-        place.ledger.incidents.state(incident_id), time_zone=place.config.organisation.time_zone
+        place.ledger.incidents.state(incident_id),
+        time_zone=place.config.organisation.time_zone,
+        is_carried=bool(runners.alive(incident_id, now) or runners.alive(None, now)),
     )
     return Outcome(incident=incident_id, state=state, standing=standing(state))
 

@@ -212,6 +212,7 @@ def _incident_status(
         is_halted=seen.is_halted,
         kept=seen.kept,
         joined=seen.joined,
+        is_carried=seen.is_carried,
         incident=seen.id,
         time_zone=zone,
     )

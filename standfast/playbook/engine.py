@@ -106,6 +106,7 @@ class State:
     is_closed: bool = False
     joined: int = 0  # how many triggers brought more targets since it was opened
     kept: int = 0  # once an undo was begun: targets that still are as this incident left them
+    is_carried: bool = True  # a runner works on it, or a `serve` looks for what is to be done
     incident: str = "INCIDENT"  # its name in the commands that `standing` tells to type
     time_zone: str = "UTC"  # that of the people who read what `standing` says
 

@@ -249,16 +249,28 @@ def _while_busy(state: State) -> str:
                 f"go {state.incident} {view.step}`."
             )
     for view in views:
+        if _is_under_way(view) and not state.is_carried:
+            done = f"{view.counts.done:,} of {view.counts.total:,} done"
+            return f"`{view.step}` is not at its end ({done}), and {_nobody(state)}."
         if _is_under_way(view):
             running = f"Nothing to do now: `{view.step}` is running, {tally(view.counts)}."
             return running if view.counts.under_way else f"{running} {_looked_up(state, view)}"
     for view in views:
         if view.state is StepState.WAITING and view.due_at:
             until = minute(view.due_at, state.time_zone)
-            return f"Nothing to do now: `{view.step}` waits until {until}."
+            waits = f"Nothing to do now: `{view.step}` waits until {until}."
+            return waits if state.is_carried else f"{waits} Until now {_nobody(state)}."
     return (
         f"The next step begins when a runner picks up {state.incident}: a `standfast serve`, or "
         f"`standfast incident resume {state.incident}`."
+    )
+
+
+def _nobody(state: State) -> str:
+    """Say that no runner lives, and how to go on."""
+    return (
+        f"nobody carries it on: `standfast incident resume {state.incident}` does, or a "
+        "`standfast serve`"
     )
 
 

@@ -27,6 +27,7 @@ def compare(place: Place, seen: Glance) -> None:
         assert (one.is_halted, one.playbook) == (row.is_halted, row.playbook)
         assert one.opened_by == row.opened_by
         assert (one.kept, one.joined) == (state.kept, state.joined)
+        assert one.is_carried == incident.look(place, one.id).state.is_carried
         facts = place.ledger.facts.of(one.id)
         assert [vars(fact) for fact in one.facts] == [
             {key: value for key, value in vars(fact).items() if key != "reference"}

@@ -127,6 +127,21 @@ def test_the_operator_reads_one_next_step(
     assert sentence in standing(state).next_step
 
 
+def test_what_nobody_carries_on_is_not_said_to_run(playbook: Playbook) -> None:
+    """The terminal of whoever opened it was cut, and no `serve` runs."""
+    running = state_of(playbook, view("lock", S.RUNNING, done=2, planned=3))
+    running = replace(running, is_carried=False)
+    assert standing(running).next_step == (
+        "`lock` is not at its end (2 of 5 done), and nobody carries it on: "
+        "`standfast incident resume 7` does, or a `standfast serve`."
+    )
+    views = (LOCKED, ANSWERED, TOLD, LOOKED, view("rest", S.WAITING, due_at=NOON))
+    assert standing(replace(state_of(playbook, *views), is_carried=False)).next_step.endswith(
+        "Until now nobody carries it on: `standfast incident resume 7` does, or a "
+        "`standfast serve`."
+    )
+
+
 @pytest.mark.parametrize(
     ("named", "told"),
     [
