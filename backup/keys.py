@@ -62,16 +62,23 @@ class Host:
             missing=f"{host_dir} holds no host's keys: name the right folder, bring them back from"
             " a copy, or let the owner make new ones with `backup owner new-epoch`",
         )
-        fields = read_record(data, "host", _HOST_FIELDS, str(path))
-        return Host(
-            repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
-            owner=fields.hexadecimal("owner", PUBLIC_KEY_BYTES),
-            writer=fields.name("writer"),
-            epoch=fields.integer("epoch"),
-            domain=fields.name("domain"),
-            signing_key=Ed25519PrivateKey.from_private_bytes(fields.hexadecimal("signing_key", 32)),
-            id_key=fields.hexadecimal("id_key", 32),
-        )
+        try:
+            fields = read_record(data, "host", _HOST_FIELDS, str(path))
+            seed = fields.hexadecimal("signing_key", 32)
+            return Host(
+                repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
+                owner=fields.hexadecimal("owner", PUBLIC_KEY_BYTES),
+                writer=fields.name("writer"),
+                epoch=fields.integer("epoch"),
+                domain=fields.name("domain"),
+                signing_key=Ed25519PrivateKey.from_private_bytes(seed),
+                id_key=fields.hexadecimal("id_key", 32),
+            )
+        except Damaged:
+            raise Damaged(
+                f"{path} does not hold a host's keys as they were made: bring it back from a copy,"
+                " or let the owner make new ones with `backup owner new-epoch`"
+            ) from None
 
     def to_bytes(self) -> bytes:
         """The content of the host's file."""

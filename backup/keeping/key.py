@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from backup.errors import Damaged
 from backup.format import FORMAT
 from backup.format.canonical import to_json
 from backup.format.fields import read_record
@@ -35,12 +36,18 @@ class Keeper:
             missing=f"there is no keeper's key {path}; the owner makes one with"
             " `standfast backup owner set-keeper`",
         )
-        fields = read_record(data, "keeper", ("repository", "owner", "keeper_key"), str(path))
-        return Keeper(
-            repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
-            owner=fields.hexadecimal("owner", PUBLIC_KEY_BYTES),
-            key=Ed25519PrivateKey.from_private_bytes(fields.hexadecimal("keeper_key", 32)),
-        )
+        try:
+            fields = read_record(data, "keeper", ("repository", "owner", "keeper_key"), str(path))
+            return Keeper(
+                repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
+                owner=fields.hexadecimal("owner", PUBLIC_KEY_BYTES),
+                key=Ed25519PrivateKey.from_private_bytes(fields.hexadecimal("keeper_key", 32)),
+            )
+        except Damaged:
+            raise Damaged(
+                f"{path} does not hold a keeper's key as it was made: bring it back from a copy, or"
+                " let the owner retire this keeper and grant another"
+            ) from None
 
     def to_bytes(self) -> bytes:
         """The content of the keeper's file."""

@@ -52,7 +52,10 @@ def admit(
             " the owner must sign a record that does"
         )
     if current.erased is not None:
-        raise UsageError(f"{erased_text(current)}. Nothing is backed up into it any more")
+        raise UsageError(
+            f"{erased_text(current)}. Nothing is backed up into it any more: the owner lets a host"
+            " write for another one"
+        )
     if log is not None:
         check_not_rolled_back(trust, log)
     return Admission(trust=trust, domain=domain or current)

@@ -139,6 +139,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         )
     if outcome.problem:
         lines.append(f"  {outcome.problem}")
+    lines += [f"  {shortfall}" for shortfall in outcome.shortfalls]
     if outcome.problems:
         lines.append(Table(rows=[[one.path, one.reason] for one in outcome.problems[:20]]))
     if outcome.target.is_kept:

@@ -67,13 +67,23 @@ class DrillOutcome:
         )
 
     @property
+    def shortfalls(self) -> tuple[str, ...]:
+        """Why it proves less than it should, besides what is named by path and by promise."""
+        found = []
+        if not self.point.complete:
+            found.append("the point itself lacks something, which its backup could not read")
+        if self.restored is not None and not self.restored.files:
+            found.append("no file came back: see that what the set names is there, and mounted")
+        return tuple(found)
+
+    @property
     def exit_status(self) -> ExitStatus:
         if self.is_damaged:
             return ExitStatus.DAMAGED
         is_left = not self.target.is_kept and not self.target.is_gone
         if self.usable_at is None or is_left:
             return ExitStatus.FAILED
-        is_short = bool(self.problems) or not self.point.complete
+        is_short = bool(self.problems or self.shortfalls)
         is_missed = self.rpo_ms is None or not all(service.is_met for service in self.services)
         return ExitStatus.PARTIAL if is_short or is_missed else ExitStatus.DONE
 
@@ -143,6 +153,7 @@ class DrillOutcome:
         return {
             **self.measures(),
             "problems": [{"path": item.path, "reason": item.reason} for item in self.problems],
+            "shortfalls": list(self.shortfalls),
             "differences": list(self.comparison.differences) if self.comparison else [],
             "target": str(self.target.folder) if self.target.is_kept else None,
             "report": str(self.report) if self.report else None,

@@ -27,7 +27,7 @@ from backup.ownership import Office, is_locked, lock_owner_file, open_owner
 from backup.stores import Store
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from standfast.config import Config, load
-from standfast.config.backup import CopyConfig
+from standfast.config.backup import CopyConfig, S3Config
 from standfast.errors import UsageError
 from standfast.nearest import there_are
 from standfast.operations.backup_witness import read_heads
@@ -64,14 +64,24 @@ class Stores:
         return tuple(DirectoryKeeperStore(folder) for folder in folders if folder is not None)
 
     def copy(self, name: str) -> tuple[CopyConfig, Store]:
-        """A second site by name; UsageError names those that there are."""
-        copies = self.config.backup.copies
+        """A second site by name; UsageError names those that there are, or that it is the first."""
+        backup = self.config.backup
+        copies = backup.copies
         if name not in copies:
             raise UsageError(
                 f"there is no copy {name!r} in the configuration: add [backup.copies.{name}]; "
                 f"{there_are(name, copies)}"
             )
         one = copies[name]
+        if (
+            _is_same(one.keys, backup.keys)
+            or (one.s3 is None and backup.s3 is None and _is_same(one.vault, backup.vault))
+            or (one.s3 is not None and backup.s3 is not None and _at(one.s3) == _at(backup.s3))
+        ):
+            raise UsageError(
+                f"backup.copies.{name} is the very place that it should be a copy of: set a vault "
+                "and keys of a second site"
+            )
         folder = one.vault or self.config.backup.vault  # the bucket goes first where it is set
         return one, open_store(folder, one.s3, self.resolver, self.clock)
 
@@ -80,6 +90,14 @@ class Stores:
         """The owner's public key as this machine's host file knows it."""
         folder = self.config.backup.host
         return Host.load(folder).owner if folder.is_dir() else None
+
+
+def _is_same(one: Path | None, other: Path) -> bool:
+    return one is not None and os.path.realpath(one) == os.path.realpath(other)
+
+
+def _at(bucket: S3Config) -> tuple[object, ...]:
+    return bucket.endpoint_url, bucket.bucket, bucket.prefix
 
 
 def open_stores(config_file: Path, env: Mapping[str, str], clock: Clock = system_clock) -> Stores:

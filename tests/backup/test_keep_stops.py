@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import AlreadyThere, KeepingStopped, NotFound, UsageError
+from backup.errors import AlreadyThere, Damaged, KeepingStopped, NotFound, UsageError
 from backup.format.layout import KEEPS, keep_name
 from backup.format.root import KeeperGrant
 from backup.keeping.key import Keeper
@@ -104,6 +104,11 @@ def test_junk_in_the_keep_chain_is_passed_over(kept: KeptSite) -> None:
 
 
 class TestWhoMayKeep:
+    def test_a_damaged_key_is_named_with_how_to_have_another(self, tmp_path: Path) -> None:
+        (tmp_path / "keeper.json").write_text("{}")
+        with pytest.raises(Damaged, match="grant another"):
+            Keeper.load(tmp_path / "keeper.json")
+
     def test_a_keeper_that_the_owner_did_not_name_is_refused(self, kept: KeptSite) -> None:
         stranger = replace(kept.keeper, key=new_keeper(kept.site, file="other.json").key)
         sign_root(

@@ -237,6 +237,24 @@ def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_h
     }
 
 
+def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
+    desk: Desk, place: Path, identity: Path
+) -> None:
+    drill = ("drill", "run", "main", "--identity", identity)
+    (desk.folder / "source/note.txt").rename(desk.folder / "note.txt")
+    assert desk.run("backup", "run").status == 3
+    empty = desk.run(*drill)
+    assert (empty.status, "no file came back: see that" in empty.out) == (3, True)
+    (desk.folder / "note.txt").rename(desk.folder / "source/note.txt")
+    config = place / "standfast.toml"
+    absent = '{ kind = "files", name = "absent", path = "/nowhere" },\n]'
+    config.write_text(config.read_text().replace("\n]\n", f"\n{absent}\n", 1))
+    assert desk.run("backup", "run").status == 3
+    partial = desk.run(*drill)
+    assert (partial.status, "the point itself lacks something" in partial.out) == (3, True)
+    assert desk.json(*drill)["shortfalls"]
+
+
 def test_a_failed_check_fails_the_drill(desk: Desk, place: Path, identity: Path) -> None:
     with (place / "standfast.toml").open("a") as file:
         file.write(

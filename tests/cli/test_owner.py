@@ -356,6 +356,10 @@ def test_the_card_is_a_page_and_the_copy_comes_back(
     missing = desk.run("backup", "copy", "--to", "rome")
     assert missing.status == 2
     assert "there are: paris" in missing.err
+    with (place / "standfast.toml").open("a") as file:
+        file.write('[backup.copies.itself]\nvault = "../place/vault"\n')
+    itself = desk.run("backup", "copy", "--to", "itself")
+    assert (itself.status, "the very place that it should be a copy of" in itself.err) == (2, True)
 
 
 def test_what_is_damaged_is_not_copied_and_named(desk: Desk, place: Path) -> None:
