@@ -128,8 +128,8 @@ def _who(state: State, name: str) -> str:
     step = next((step for step in state.playbook.steps if step.name == name), None)
     if step is None:
         return ""
-    roles = step.roles or (step.approval.roles if step.approval else ())
-    return " or ".join(roles)
+    approvers = step.approval.roles if step.approval else ()
+    return " or ".join(step.by or step.roles or approvers)
 
 
 def _clocks(place: Place, state: State, titles: dict[str, str]) -> Iterator[ClockLine]:

@@ -106,6 +106,9 @@ class Clock:
         local = moment.astimezone(self._zone)
         return f"{local.day} {local:%b %Y}, {local:%H:%M}"
 
+    def second(self, moment: datetime) -> str:
+        return f"{self.day(moment)}:{moment.astimezone(self._zone):%S}"
+
 
 def render(template: str, clock: Clock, **values: object) -> str:
     """Give one of our templates filled; each name in it must be among the values."""
@@ -121,6 +124,7 @@ def render(template: str, clock: Clock, **values: object) -> str:
         "long": clock.long,
         "time": clock.time,
         "day": clock.day,
+        "second": clock.second,
         "iso": lambda moment: moment.isoformat(timespec="seconds"),
         "duration": wording.duration,
         "size": wording.size,

@@ -53,6 +53,7 @@ def test_it_names_what_is_open_whose_it_is_and_when_the_next_people_are_paged(
     handed = handing_over.hand_over(place, case)
     by_name = {one.step: one for one in handed.open_steps}
     assert by_name["tell_customers"].who == "duty-manager"
+    assert by_name["clocks"].who == "legal or duty-manager", "who does it by hand"
     assert f"incident approve {case} tell_customers" in by_name["tell_customers"].what_to_do
     assert by_name["watch"].state == "prompted"
     assert "lock" not in by_name
@@ -137,6 +138,9 @@ def test_the_draft_says_how_long_it_took_and_what_went_otherwise(
     assert any("not at its end" in line for line in draft.otherwise)
     html = handing_over.write_after_action(draft, tmp_path / "draft.html").read_text()
     assert "To be talked over" in Page(html).text
+    assert f":{draft.report.events[0].at:%S}</td>" in html, (
+        "what follows within a minute is told apart"
+    )
     assert handing_over.hand_over(place, case).open_steps == ()
 
 
