@@ -342,6 +342,8 @@ def _undo_lines(planned: "UndoPlan") -> list[Line]:
     lines: list[Line] = [
         f"{planned.restores} to be given back{through}, {len(planned.kept)} kept.",
     ]
+    if not (planned.restores or planned.kept):
+        lines = ["Nothing is to be given back: nothing was locked, or all of it is given back."]
     lines += [f"  {count} kept: {reason}" for reason, count in Counter(planned.kept).items()]
     lines += [f"  not restored: {what}" for what in planned.stays]
     if planned.needs_approvals:

@@ -2,8 +2,8 @@
 
 Rules
 - An undo restores the recorded prior state and nothing else. It is refused where the effect is
-  unknown, kept where another open incident holds the account, and asks for an approval of the
-  remaining risk where the lock was never proven: it could let the intruder back in.
+  unknown or has yet to begin, kept where another open incident holds the account, and asks for an
+  approval of the remaining risk where the lock was never proven: it could let the intruder back in.
 - What is not configured any more keeps nothing elsewhere from being given back: it is kept, and an
   undo gives it back once it is configured again.
 - Two incidents that hold one account: whichever is undone first gives nothing back and says so; the
@@ -125,12 +125,10 @@ def _planned(
             "undo what it did"
         )
     rows = place.ledger.effects.of_incident(incident_id)
-    refused = {
-        view.step
-        for view in place.ledger.incidents.state(incident_id).extra
-        if view.state is StepState.REFUSED
-    }
-    acts = _undoable(rows, refused, step, targets)
+    state = place.ledger.incidents.state(incident_id)
+    refused = {view.step for view in state.extra if view.state is StepState.REFUSED}
+    running = {view.step for view in state.steps.values() if view.state is StepState.RUNNING}
+    acts = _undoable(rows, refused, running, step, targets)
     holders = place.ledger.effects.holders(acts)
     proven = _proof_by_handle(rows)
     drafts: list[Draft] = []
@@ -182,11 +180,16 @@ def _needs(incident: IncidentRow, requested_by: str | None) -> int:
 
 
 def _undoable(
-    rows: Sequence[EffectRow], refused: Set[str], step: str | None, targets: Sequence[str]
+    rows: Sequence[EffectRow],
+    refused: Set[str],
+    running: Set[str],
+    step: str | None,
+    targets: Sequence[str],
 ) -> list[EffectRow]:
     """Give the acts that are meant and not yet undone; UsageError names what was not done.
 
-    `refused` names the undo steps that an approver refused: what they planned never happens.
+    `refused` names the undo steps that an approver refused: what they planned never happens. What
+    those in `running` planned does, and is given too.
     """
     undone = {
         row.undoes
@@ -200,7 +203,10 @@ def _undoable(
         for row in rows
         if row.verb in _UNDO_OF
         and row.token not in undone
-        and row.state in (EffectState.DONE, EffectState.UNKNOWN, EffectState.SUBMITTING)
+        and (
+            row.state in (EffectState.DONE, EffectState.UNKNOWN, EffectState.SUBMITTING)
+            or (row.state is EffectState.PLANNED and row.step in running)
+        )
         and step in (None, row.step)
     ]
     if step is not None and step not in {row.step for row in rows}:
@@ -220,7 +226,7 @@ def _undoable(
     if missing:
         raise UsageError(
             f"{counted(len(missing), 'account that you name is', 'accounts that you name are')} "
-            "not locked by this incident, the first is number "
+            "not locked by this incident, or given back already; the first is number "
             f"{list(targets).index(missing[0]) + 1} in your list"
         )
     meant = {row.token for name in targets for row in by_name[name]}
@@ -228,6 +234,9 @@ def _undoable(
 
 
 def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
+    if row.state is EffectState.PLANNED:
+        what = "its lock" if row.verb == _LOCK else "what is done there"
+        return f"{what} is still to be carried out; undo it after that"
     if row.state is not EffectState.DONE:
         what = "it was locked" if row.verb == _LOCK else "it was done"
         return f"nobody knows yet whether {what}; settle that first"

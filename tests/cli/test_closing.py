@@ -31,6 +31,13 @@ def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
     assert undone.out.startswith("1 to be given back (1 through agents), 0 kept.")
 
 
+def test_an_undo_of_nothing_says_so(desk: Desk, live_place: Path) -> None:
+    assert desk.run("lock", "nobody").status == 1
+    answer = desk.run("incident", "undo", "--all")
+    assert answer.status == 1, "the lock is still failed"
+    assert answer.out.startswith("Nothing is to be given back: nothing was locked")
+
+
 def test_what_cannot_be_opened_again_says_why(desk: Desk, quiet_place: Path) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
     for incident, status, says in (

@@ -1,13 +1,14 @@
 """What an incident gave back is no failure of its second proof; what it holds again is proven."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from standfast.errors import ExitStatus
-from standfast.operations import decisions, undoing
-from standfast.records import EffectState
+from standfast.operations import decisions, incident, undoing
+from standfast.records import EffectState, StepState
 from tests.operations.twins import TwinPlace, twin_place
 
 PLAYBOOK = """
@@ -43,6 +44,19 @@ def proofs(place: TwinPlace, case: str) -> dict[str, EffectState]:
     """What the second proof came to, by account."""
     rows = place.ledger.effects.of_incident(case)
     return {row.target: row.state for row in rows if (row.step, row.round) == ("still_shut", 1)}
+
+
+def test_a_lock_that_is_still_to_be_carried_out_is_not_said_to_be_undone(place: TwinPlace) -> None:
+    """The runner died before it: whoever carries the undo on carries out the lock as well."""
+    case = place.open("shut")
+    state = place.ledger.incidents.state(case)
+    with closing(place.outside(place.ledger.incidents.get(case))) as outside:
+        incident.expand_step(place, state, outside, "lock", 1)
+    plan = undoing.undo(place, case)
+    assert (plan.restores, plan.keeps) == (0, StepState.FAILED)
+    assert plan.kept == ("its lock is still to be carried out; undo it after that",)
+    place.advance(case)
+    assert undoing.undo(place, case).restores == 1
 
 
 @pytest.mark.parametrize("back", [BOTH[:1], BOTH], ids=["one", "all"])
