@@ -23,6 +23,17 @@ from backup.writing import place_index
 
 PUT_ASIDE = "the send-log was put aside, and everything is sent again"
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# Who has not the right, or whose disk is full, must not lose what is right.
+_NO_DAMAGE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_AUTH,
+}
 _PRIMARY_CODE = 0xFF  # of SQLite's extended codes
 _VERSION = 7
 _SCHEMA = """
@@ -175,12 +186,13 @@ def is_damage(error: BaseException | None) -> bool:
 
 def _try_open(path: Path, binding: str) -> tuple[sqlite3.Connection | None, str]:
     """Open it, or say why it is of no use."""
-    database, why = None, "the send-log was damaged"
+    database, is_open, why = None, False, "the send-log was damaged"
     try:
         database = _configured(path)
         (version,) = database.execute("PRAGMA user_version").fetchone()
         found = database.execute("SELECT value FROM about WHERE key = 'binding'").fetchone()
         if version == _VERSION and found == (binding,):
+            is_open = True
             return database, ""
         if version != _VERSION:
             why = "the send-log was of another version of this program"
@@ -189,10 +201,15 @@ def _try_open(path: Path, binding: str) -> tuple[sqlite3.Connection | None, str]
                 "this host or its domain has other keys than at the last run, as after a new epoch"
                 " or generation"
             )
-    except sqlite3.DatabaseError:
-        pass
-    if database is not None:
-        database.close()
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _NO_DAMAGE:
+            raise NotWritable(
+                f"the send-log {path} cannot be opened: SQLite says {error}. Run as the user who"
+                " owns it, and see that its disk has room and may be written"
+            ) from error
+    finally:
+        if database is not None and not is_open:
+            database.close()
     return None, why
 
 

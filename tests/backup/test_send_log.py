@@ -281,6 +281,18 @@ def test_a_log_that_is_damaged_in_its_midst_stops_no_backup(
     assert (again.warnings, again.files_unchanged, again.is_fork) == ((), 1501, False)
 
 
+def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    """Everything would be sent again because somebody ran it as another user."""
+    (tmp_path / "log").mkdir()
+    with (
+        pytest.raises(NotWritable, match="Run as the user who owns it"),
+        open_send_log(tmp_path / "log", BINDING),
+    ):
+        pass
+    assert (tmp_path / "log").is_dir()
+    assert not (tmp_path / "log.put-aside").exists()
+
+
 def test_an_error_that_is_no_damage_puts_nothing_aside(tmp_path: Path) -> None:
     with pytest.raises(NotWritable), open_send_log(tmp_path / "log", BINDING):
         raise NotWritable("the disk is full") from sqlite3.OperationalError("disk is full")
