@@ -218,7 +218,8 @@ def _meant(place: "Place", named: str | None) -> str:
     ]
     if len(there) != 1:
         known = f": {', '.join(there)}" if there else "; start one: `standfast tabletop start NAME`"
-        raise UsageError(f"{len(there) or 'no'} exercises are open{known}")
+        many = "; name the one that you mean, with `answer` as --incident ID" if there else ""
+        raise UsageError(f"{len(there) or 'no'} exercises are open{known}{many}")
     return there[0]
 
 

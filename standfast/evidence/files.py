@@ -34,6 +34,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast import __version__
+from standfast.counted import counted
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.evidence import Custody, EvidenceSource
 from standfast.evidence.custody import Act, append_custody
@@ -198,7 +199,9 @@ def _claimed(partial: Path) -> Iterator[Path]:
 
 def _result(order: Order, folder: str, manifest: Manifest) -> Result:
     counts = manifest.counts
-    reason = f"{counts.files} files frozen" + (f", {counts.unread} not" if counts.unread else "")
+    reason = f"{counted(counts.files, 'file')} frozen" + (
+        f", {counts.unread} not" if counts.unread else ""
+    )
     return Result(
         target=order.target,
         state=EffectState.DONE,

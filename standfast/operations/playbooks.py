@@ -16,6 +16,8 @@ from standfast.playbook.model import Playbook
 
 SHIPPED = Path(__file__).parents[2] / "playbooks"  # beside the package, in a wheel too
 
+_ENDINGS = (".yaml", ".yml", ".json")
+
 
 def files(config: Config | None) -> Mapping[str, Path]:
     """Give every playbook's file by its name; the place's own replace shipped ones."""
@@ -23,7 +25,7 @@ def files(config: Config | None) -> Mapping[str, Path]:
     if own is not None and not own.is_dir():
         raise ConfigurationError(f"there is no playbook folder {own}; create it or name another")
     found = {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
-    found |= {path.stem: path for path in sorted(own.glob("*.yaml"))} if own else {}
+    found |= {path.stem: path for path in sorted(own.glob("*.y*ml"))} if own else {}
     return found
 
 
@@ -34,7 +36,11 @@ def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) ->
     """
     there = files(config)
     if scenario not in there:
-        raise UsageError(f"there is no playbook {scenario!r}; {there_are(scenario, there)}")
+        is_file = "/" in scenario or scenario.endswith(_ENDINGS)
+        hint = " (a file is carried out by its name, once `playbooks.folder` holds it)"
+        raise UsageError(
+            f"there is no playbook {scenario!r}{hint * is_file}; {there_are(scenario, there)}"
+        )
     playbook = read(there[scenario])
     here = known(config)
     if is_rehearsed:
@@ -60,7 +66,7 @@ def _read(text: str, file: str) -> Playbook:
 
 def named(config: Config | None, name: str) -> Path:
     """Give the file of a playbook that is named, or is the path of one; UsageError for neither."""
-    if name.endswith((".yaml", ".yml", ".json")) or "/" in name:
+    if name.endswith(_ENDINGS) or "/" in name:
         return Path(name)
     there = files(config)
     if name not in there:
@@ -82,7 +88,8 @@ def check_files(config: Config | None, names: Sequence[str]) -> list[Playbook]:
         except PlaybookInvalid as error:
             playbook, found = None, list(error.problems)
         except UsageError as error:
-            playbook, found = None, [Problem(file=str(path), line=0, message=str(error))]
+            why = str(error).removeprefix(f"{path} ")
+            playbook, found = None, [Problem(file=str(path), line=0, message=why)]
         problems += found
         if playbook is not None and not found:
             sound.append(playbook)

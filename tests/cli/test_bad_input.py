@@ -69,6 +69,11 @@ def cyclic(place: Path, patch: pytest.MonkeyPatch) -> None:
     append('\n[playbooks]\nfolder = "own"\n')(place, patch)
 
 
+def other_ending(place: Path, patch: pytest.MonkeyPatch) -> None:
+    cyclic(place, patch)
+    (place / "own/cycle.yaml").rename(place / "own/cycle.yml")
+
+
 def undefined(place: Path, patch: pytest.MonkeyPatch) -> None:
     notice = place / "own/hello"
     (notice / "en").mkdir(parents=True)
@@ -136,6 +141,18 @@ CASES = {
         words=("incident", "open", "acount-takeover"),
         status=2,
         says=("there is no playbook 'acount-takeover'", "; did you mean 'account-takeover'?"),
+    ),
+    "a playbook's file": Case(
+        spoil=nothing,
+        words=("incident", "plan", "./mine.yaml"),
+        status=2,
+        says=("carried out by its name, once `playbooks.folder` holds it", "there are: account-"),
+    ),
+    "a playbook with the other ending": Case(
+        spoil=other_ending,
+        words=("incident", "open", "cycle"),
+        status=2,
+        says=("cycle.yml:6: these steps wait for each other",),
     ),
     "unknown incident": Case(
         spoil=nothing,

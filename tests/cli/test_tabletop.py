@@ -61,6 +61,15 @@ def test_all_answered_it_asks_to_be_ended(desk: Desk, place: Path) -> None:
     assert "1 of 1 points, 1 of 1 inject answered." in desk.run("tabletop", "finish").out
 
 
+def test_of_two_open_exercises_one_is_to_be_named(desk: Desk, quiet_place: Path) -> None:
+    for _ in range(2):
+        desk.json("tabletop", "start", "ransomware")
+    answer = desk.run("tabletop", "answer", "B")
+    assert answer.status == 2
+    assert "2 exercises are open: inc-" in answer.err
+    assert "; name the one that you mean, with `answer` as --incident ID" in answer.err
+
+
 def test_what_is_no_exercise_is_not_taken_for_one(desk: Desk, quiet_place: Path) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
     for word in ("next", "finish", "report"):
