@@ -24,7 +24,10 @@ def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
         return [
             f"Nothing is restored: {outcome.point.name} ({outcome.point.set_name}) has nothing of",
             Table(rows=[[problem.path] for problem in result.problems[:_SHOWN]], indent=2),
-            f"Next: `standfast backup ls {outcome.point.name}` shows what it has.",
+            *lacking_lines(outcome.lacking),
+            WHERE_ELSE
+            if outcome.lacking.is_any
+            else f"Next: `standfast backup ls {outcome.point.name}` shows what it has.",
         ]
     lines: list[Line] = [
         f"Restored {outcome.point.name} ({outcome.point.set_name}) to {outcome.to}:",

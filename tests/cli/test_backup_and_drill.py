@@ -102,7 +102,9 @@ def test_a_folder_that_is_not_empty_is_not_restored_into(
     assert [path.name for path in (desk.folder / "source").iterdir()] == ["note.txt"]
 
 
-def test_a_source_that_is_gone_makes_it_partial_and_is_named(desk: Desk, place: Path) -> None:
+def test_a_source_that_is_gone_makes_it_partial_and_is_named(
+    desk: Desk, place: Path, identity: Path
+) -> None:
     text = (place / "standfast.toml").read_text()
     (place / "standfast.toml").write_text(
         text.replace(
@@ -114,6 +116,10 @@ def test_a_source_that_is_gone_makes_it_partial_and_is_named(desk: Desk, place: 
     assert "gone" in answer.out
     document = desk.json("backup", "run")
     assert document["backups"][0]["exit_status"] == 3
+    nothing = desk.run("backup", "restore", "latest", "gone", "--to", "o", "--identity", identity)
+    assert "Nothing is restored" in nothing.out
+    assert "The backup could not read 1 path whole" in nothing.out
+    assert "they may have what lacks" in nothing.out
 
 
 def test_a_set_without_a_file_is_never_called_done(desk: Desk, place: Path) -> None:
