@@ -1,7 +1,7 @@
 """Backup and restore beside restic and borg: whole processes, on the same corpora, in turn.
 
 `python -m benchmarks.backup_vs_peers [--rounds N] [--corpus NAME|all] [--scale F] [--json FILE]`
-prints a table with what we aim at beside each figure. A run at full size takes an hour and 40 GB.
+prints a table with what we aim at beside each figure. A run at full size takes an hour and 50 GB.
 
 - In each round, each program gets an empty repository, and they take turns at each step: first
   backup, again unchanged, the next day's version, restore of that. Who goes first changes.
@@ -118,6 +118,8 @@ def rows(setting: Setting) -> list[Row]:
 def main(arguments: Sequence[str]) -> int:
     """Measure what was asked for, print the table; give the exit status."""
     asked = _parser().parse_args(arguments)
+    if asked.folder is not None:
+        asked.folder.mkdir(parents=True, exist_ok=True)
     names = corpora.NAMES if asked.corpus == "all" else (asked.corpus,)
     others = asked.beside or [program.name for program in PROGRAMS]
     programs = [one for one in PROGRAMS if one is PROGRAMS[0] or one.name in others]
@@ -304,7 +306,7 @@ def _tell(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.backup_vs_peers",
-        description="Back up and restore three corpora, beside restic and borg.",
+        description="Back up and restore four corpora, beside restic and borg.",
         epilog="exit statuses: 0 measured, 1 a program failed or restored wrongly, 2 usage",
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")

@@ -1,7 +1,9 @@
-"""What is backed up: three corpora and the next day's version of each, the same in every run.
+"""What is backed up: four corpora and the next day's version of each, the same in every run.
 
 - `recordings`: calls as a codec leaves them, in a folder a day; nothing in them compresses. The
   next day brings a folder of new calls and takes the oldest folder.
+- `scans`: letters as a scanner leaves them, in the same way: neither small nor large, and of these
+  sizes a restore has the most in memory.
 - `files`: small files of four kinds, as a help desk keeps them: mails, tickets, pages and notes.
   Of the next day's, one in a hundred is edited, one in a hundred is new, one in two hundred gone.
 - `dump`: one SQL dump of customers and their contacts. The next day's has other values in one row
@@ -24,9 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SEED = 1860
-_RECORDING_BYTES = (64 * 1024, 4 * 1024 * 1024)
-_CALLS_A_DAY = 40
-_RECORDINGS_BYTES = 1 << 30
+_FILES_A_DAY = 40
 _FILES = 60_000
 _FILES_A_FOLDER = 60
 _DUMP_BYTES = 1 << 30
@@ -35,7 +35,25 @@ _ROWS_TO_ONE_CHANGED = 1600
 _WORDS = 12_000
 _PROSE_BYTES = 32 << 20
 
-NAMES = ("recordings", "files", "dump")
+NAMES = ("recordings", "scans", "files", "dump")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dense:
+    """Files that do not compress, a folder a day."""
+
+    name: str
+    magic: bytes
+    sizes: tuple[int, int]
+    all_bytes: int
+
+
+_CALLS = _Dense(
+    name="call-{:06}.opus", magic=b"OggS", sizes=(64 * 1024, 4 * 1024 * 1024), all_bytes=1 << 30
+)
+_SCANS = _Dense(
+    name="letter-{:06}.pdf", magic=b"%PDF", sizes=(16 * 1024, 576 * 1024), all_bytes=600 << 20
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +110,7 @@ def main(name: str, folder: Path, scale: float) -> None:
     """Write a corpus."""
     for part in ("source", "next"):
         (folder / part).mkdir(parents=True)
-    makers = {"recordings": _recordings, "files": _small_files, "dump": _dump}
+    makers = {"recordings": _recordings, "scans": _scans, "files": _small_files, "dump": _dump}
     gone = makers[name](folder, scale, random.Random(_SEED))
     (folder / "gone.txt").write_text("".join(f"{name}\n" for name in gone))
     names = [str(path.relative_to(folder / "next")) for path in _files(folder / "next")]
@@ -100,16 +118,27 @@ def main(name: str, folder: Path, scale: float) -> None:
 
 
 def _recordings(folder: Path, scale: float, chance: random.Random) -> list[str]:
-    today = _write_calls(folder / "source", int(_RECORDINGS_BYTES * scale), 0, chance)
-    _write_calls(folder / "next", int(_RECORDINGS_BYTES * scale / 20), len(today), chance)
+    return _by_day(folder, _CALLS, scale, chance)
+
+
+def _scans(folder: Path, scale: float, chance: random.Random) -> list[str]:
+    return _by_day(folder, _SCANS, scale, chance)
+
+
+def _by_day(folder: Path, kind: _Dense, scale: float, chance: random.Random) -> list[str]:
+    size = int(kind.all_bytes * scale)
+    today = _write_dense(folder / "source", kind, size, 0, chance)
+    _write_dense(folder / "next", kind, size // 20, len(today), chance)
     return [name for name in today if name.startswith(_day(0))]
 
 
-def _write_calls(folder: Path, size: int, number: int, chance: random.Random) -> list[str]:
+def _write_dense(
+    folder: Path, kind: _Dense, size: int, number: int, chance: random.Random
+) -> list[str]:
     names = []
     while size > 0:
-        name = f"{_day(number)}/call-{number:06}.opus"
-        content = b"OggS" + chance.randbytes(chance.randint(*_RECORDING_BYTES))
+        name = f"{_day(number)}/{kind.name.format(number)}"
+        content = kind.magic + chance.randbytes(chance.randint(*kind.sizes))
         _write(folder / name, content)
         names.append(name)
         size -= len(content)
@@ -118,7 +147,7 @@ def _write_calls(folder: Path, size: int, number: int, chance: random.Random) ->
 
 
 def _day(number: int) -> str:
-    month, day = divmod(number // _CALLS_A_DAY, 28)
+    month, day = divmod(number // _FILES_A_DAY, 28)
     return f"2026-{1 + month:02}-{1 + day:02}"
 
 
