@@ -68,7 +68,7 @@ def moment_of(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())  # RFC 3339 takes a small t and z as well
     except ValueError:
         raise UsageError("write a time as 2026-03-02T14:20+01:00") from None
     if moment.tzinfo is None:
