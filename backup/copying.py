@@ -134,7 +134,9 @@ class _Copying:
         trust = load_trust(self._vault, owner=owner)
         for _ in range(_LOOKS):
             histories = {
-                writer: History(writer, read_history(self._vault, trust, writer))
+                writer: History(
+                    writer, read_history(self._vault, trust, writer), trust.removed(writer)
+                )
                 for writer in trust.root.writer_ids
             }
             # After the snapshots, so that every record which one of them saw is among these.

@@ -153,14 +153,16 @@ def _check_signed(data: bytes, trust: Trust, writer: str, name: str) -> None:
 class History:
     """A writer's slots, judged as a whole."""
 
-    def __init__(self, writer: str, slots: Iterable[Slot]) -> None:
+    def __init__(self, writer: str, slots: Iterable[Slot], removed: datetime | None = None) -> None:
+        """`removed` is when the owner ended all trust in the writer."""
         self.writer = writer
+        self._removed = removed
         self.snapshots: dict[int, Snapshot] = {}
         self._sha256: dict[int, str] = {}
         self._stored: dict[int, datetime | None] = {}
         self._junk: dict[int, str] = {}
         self._more_junk = 0
-        self._distrusted: set[int] = set()
+        self._distrusted: dict[int, datetime | None] = {}  # when it was stored
         self._more_openers: set[int] = set()
         for slot in slots:
             if slot.snapshot is not None:
@@ -171,7 +173,7 @@ class History:
             elif len(self._junk) < _MOST_JUNK:
                 self._junk[slot.sequence] = slot.problem or ""
                 if slot.is_distrusted:
-                    self._distrusted.add(slot.sequence)
+                    self._distrusted[slot.sequence] = slot.stored
             else:
                 self._more_junk += 1
                 continue
@@ -217,6 +219,9 @@ class History:
             if sequence in burnt and is_distrusted:
                 problem = "is newer than the owner's trust in its writer, who passed over it"
                 found.warning(name, problem, PASSED_OVER)
+            elif is_distrusted and self._was_given_up(sequence):
+                problem = "is newer than the owner's trust in its writer, who was removed"
+                found.warning(name, problem, PASSED_OVER)
             elif sequence in burnt:
                 found.warning(name, "holds junk, which the writer passed over", LOOK)
             else:
@@ -240,6 +245,11 @@ class History:
                 self.packs_of(sequence)
             except Damaged as error:
                 found.error(snapshot_name(self.writer, sequence), str(error), FROM_A_COPY)
+
+    def _was_given_up(self, sequence: int) -> bool:
+        """Whether it lay there when its writer was removed: nobody will pass over it any more."""
+        stored = self._distrusted[sequence]
+        return self._removed is not None and stored is not None and stored <= self._removed
 
     def check_witness(self, witness: Sequence[Head], found: Findings) -> None:
         """Compare with heads that were kept elsewhere: this shows a rollback."""

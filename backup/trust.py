@@ -9,6 +9,7 @@
 """
 
 import hashlib
+from datetime import datetime
 
 from backup.capped import get_capped
 from backup.errors import BackupError, Damaged, FormatUnknown, NotFound, StoreUnavailable
@@ -34,6 +35,16 @@ class Trust:
     def root(self) -> RootRecord:
         """The newest record."""
         return self.roots[-1]
+
+    def removed(self, writer: str) -> datetime | None:
+        """When the owner ended all trust in a writer; None while one of its grants holds."""
+        ended = None
+        for root in reversed(self.roots):
+            grants = [one for one in root.writers if one.id == writer]
+            if not grants or any(one.trusted_through is None for one in grants):
+                break
+            ended = root.created
+        return ended
 
 
 def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:

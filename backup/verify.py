@@ -126,7 +126,7 @@ class _Check:
         if self._keys is not None:
             self._check_keys(trust, self._keys)
         histories = {
-            writer: History(writer, read_history(self._vault, trust, writer))
+            writer: History(writer, read_history(self._vault, trust, writer), trust.removed(writer))
             for writer in trust.root.writer_ids
         }
         packs = {

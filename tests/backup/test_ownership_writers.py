@@ -191,6 +191,23 @@ def test_a_removed_writer_is_refused_and_its_points_restore(
         remove_writer(owned.office, writer=WRITER, trusted_through=1)
 
 
+def test_what_a_removed_writer_had_stored_is_no_damage_for_ever_and_what_comes_later_is(
+    owned: OwnedSite, tmp_path: Path
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    for _ in range(2):
+        owned.back_up(source)
+    before, stolen = owned.vault.copy(), owned.host
+    remove_writer(owned.office, writer=WRITER, trusted_through=1)
+    report = verify(owned.vault)
+    assert report.is_sound
+    assert "w/desk-1/s/0000000002" in {finding.object for finding in report.findings}
+    owned.back_up(source, host=stolen, vault=before, send_log=tmp_path / "stolen.log")
+    owned.vault.put("w/desk-1/s/0000000003", before.get("w/desk-1/s/0000000003"))
+    named = {one.object for one in verify(owned.vault).findings if one.severity == "error"}
+    assert named == {"w/desk-1/s/0000000003"}
+
+
 def test_the_witness_says_how_far_a_writer_is_believed(owned: OwnedSite, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     owned.back_up(source)
