@@ -51,7 +51,7 @@ def add_to(app: Group) -> None:
 
 def run(
     call: Call,
-    set_name: Annotated[str, Argument(metavar="SET")],
+    set_name: Annotated[str, Argument(metavar="SET", help="Whose point is restored.")],
     identity: IdentityOption = None,
     point: Annotated[
         str, Option(metavar="POINT", help="latest (of any host), HOST/latest, or a name.")
