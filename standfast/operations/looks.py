@@ -124,7 +124,14 @@ def tallies(place: Place, incident_id: str) -> list[Tally]:
             found = grouped.setdefault((kind.step, kind.verb), Counter())
             found[kind.state, kind.reason] += number
     return [
-        _tally(incident_id, step, verb, found, _who(place, incident_id, step, verb, found))
+        _tally(
+            incident_id,
+            step,
+            verb,
+            found,
+            _who(place, incident_id, step, verb, found),
+            is_refused=(step, latest[step]) in refused,
+        )
         for (step, verb), found in grouped.items()
     ]
 
@@ -217,6 +224,8 @@ def _tally(
     verb: str,
     counts: Counter[tuple[EffectState, str]],
     who: Mapping[tuple[EffectState, str], Sequence[str]],
+    *,
+    is_refused: bool,
 ) -> Tally:
     missed = Counter(
         {kind: number for kind, number in counts.items() if kind[0] is not EffectState.DONE}
@@ -230,12 +239,17 @@ def _tally(
                 state=state,
                 reason=reason,
                 count=number,
-                what_to_do=_what_to_do(incident_id, step, state, reason),
+                what_to_do=_SAID_NO
+                if is_refused and state is EffectState.PLANNED
+                else _what_to_do(incident_id, step, state, reason),
                 who=tuple(who.get((state, reason), ())),
             )
             for (state, reason), number in missed.most_common()
         ),
     )
+
+
+_SAID_NO = "an approver said no: nothing of it is done"
 
 
 def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) -> str:

@@ -221,7 +221,12 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         by = f" ({' or '.join(step.by)})" if step.by else who
         return f"By hand{by}: {step.title}. When it is done{says}: {told}."
     who = " or ".join(step.approval.roles) if step and step.approval else ""
-    paged = _who_is_next(state, view) if view.asked else ", who is being paged"
+    if view.asked:
+        paged = _who_is_next(state, view)
+    elif state.is_carried:
+        paged = ", who is being paged"
+    else:
+        paged = f" (not paged yet: `standfast incident resume {state.incident}` does that)"
     exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""
     approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"
     return (

@@ -245,7 +245,10 @@ def test_a_refusal_closes_the_step_and_fails_nothing_in_silence(
     desk.run("incident", "answer", "customers_affected", "yes", "--as", "lee")
     refused = desk.json("incident", "approve", "--as", "lee", "--refuse")
     assert refused["approval"]["decision"] == "refuse"
-    assert {one["step"]: one["state"] for one in refused["steps"]}["tell_customers"] == "refused"
+    (tell,) = [one for one in refused["steps"] if one["step"] == "tell_customers"]
+    assert tell["state"] == "refused"
+    (planned,) = tell["results"][0]["not_done"]
+    assert planned["what_to_do"] == "an approver said no: nothing of it is done"
 
 
 def test_a_wrong_answer_is_corrected_and_what_it_began_is_named(

@@ -135,6 +135,10 @@ def test_what_nobody_carries_on_is_not_said_to_run(playbook: Playbook) -> None:
         "`lock` is not at its end (2 of 5 done), and nobody carries it on: "
         "`standfast incident resume 7` does, or a `standfast serve`."
     )
+    asking = state_of(playbook, LOCKED, ANSWERED, LOOKED, view("tell", S.ASKING, planned=3))
+    assert "duty-manager (not paged yet: `standfast incident resume 7` does that); they" in (
+        standing(replace(asking, is_carried=False)).next_step
+    )
     views = (LOCKED, ANSWERED, TOLD, LOOKED, view("rest", S.WAITING, due_at=NOON))
     assert standing(replace(state_of(playbook, *views), is_carried=False)).next_step.endswith(
         "Until now nobody carries it on: `standfast incident resume 7` does, or a "
