@@ -236,8 +236,8 @@ def read_spec(text: str, file: str) -> Spec:
             file=file,
             line=0,
             message=f"{key_text(finding.key) or 'the file'}: {finding.message}",
-            hint="a variable has type, description, example, default, labels, follows; "
-            "a slot has description, example, when_empty",
+            hint="the file has description, [variables.NAME] and [slots.NAME]; a variable has "
+            "type, description, example, default, labels, follows; a slot has description, example, when_empty",
         )
         for finding in spec
     ]

@@ -238,6 +238,10 @@ def test_markup_behind_a_condition_is_refused_when_the_condition_comes_true() ->
         ({k: v for k, v in files_of().items() if k != "de/body.html"}, "body.html: is missing"),
         (files_of("a = 1\nx y"), "small/context.toml:2: no TOML"),
         (files_of("description = 'x'\nextra = 1"), "extra: unknown key"),
+        (
+            files_of("description = 'x'\n[values.city]"),
+            "the file has description, [variables.NAME]",
+        ),
         (files_of(SPEC.replace('"Lisbon"', "5")), "'city' must be one line"),
         (files_of(SPEC.replace('"Lisbon"', '"a\\nb"')), "'city' must be one line"),
         (files_of(SPEC.replace("variables.city", "variables.recipient")), "reserved"),
