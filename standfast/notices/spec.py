@@ -237,7 +237,8 @@ def read_spec(text: str, file: str) -> Spec:
             line=0,
             message=f"{key_text(finding.key) or 'the file'}: {finding.message}",
             hint="the file has description, [variables.NAME] and [slots.NAME]; a variable has "
-            "type, description, example, default, labels, follows; a slot has description, example, when_empty",
+            "type, description, example, default, labels, follows; a slot has description, "
+            "example, when_empty",
         )
         for finding in spec
     ]
