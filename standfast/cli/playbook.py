@@ -1,14 +1,17 @@
 """`standfast playbook`: what there is, what it says, and whether it can be carried out here."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Table
 from standfast.counted import counted
-from standfast.errors import ExitStatus
+from standfast.errors import ExitStatus, PlaybookInvalid, Problem
 from standfast.records import Json
+
+if TYPE_CHECKING:
+    from standfast.playbook.model import Playbook
 
 _NO_PLAYBOOK = "there is no playbook of that name"
 
@@ -21,7 +24,7 @@ def add_to(app: Group) -> None:
         "list",
         exits={
             ExitStatus.DONE: "the playbooks are listed",
-            ExitStatus.USAGE: "a playbook is not readable; it is named with its line",
+            ExitStatus.USAGE: "a playbook is not sound: named by line, after the others",
         },
         example="standfast playbook list",
         needs_ledger=False,
@@ -85,21 +88,31 @@ def add_to(app: Group) -> None:
 
 
 def list_playbooks(call: Call) -> ExitStatus:
-    """List the playbooks: the shipped ones, and your own."""
+    """List the playbooks: the shipped ones, and your own, by the names that open them."""
     from standfast.operations import playbooks
 
-    found = [playbooks.read(path) for path in playbooks.files(call.config_if_any()).values()]
+    found: dict[str, Playbook] = {}
+    problems: list[Problem] = []
+    for name, path in playbooks.files(call.config_if_any()).items():
+        try:
+            found[name] = playbooks.read(path)
+        except PlaybookInvalid as error:  # one that is broken hides no other
+            problems += error.problems
     document: list[Json] = [
         {
-            "playbook": one.name,
+            "playbook": name,
             "title": one.title,
             "version": one.version,
             "use_when": one.use_when,
             "digest": one.digest,
         }
-        for one in found
+        for name, one in found.items()
     ]
-    call.say({"playbooks": document}, [Table(rows=[[one.name, one.use_when] for one in found])])
+    rows = [[name, one.use_when] for name, one in found.items()]
+    if not (problems and call.as_json):
+        call.say({"playbooks": document}, [Table(rows=rows)])
+    if problems:
+        raise PlaybookInvalid(problems)
     return ExitStatus.DONE
 
 

@@ -68,6 +68,25 @@ def test_a_playbook_is_checked_by_its_file(desk: Desk) -> None:
     assert "named with its ending" in desk.run("playbook", "show", "mine").err
 
 
+def test_a_playbook_that_is_broken_hides_no_other_and_each_has_the_name_that_opens_it(
+    desk: Desk, quiet_place: Path
+) -> None:
+    (quiet_place / "own").mkdir()
+    own = (
+        "playbook: mine\nversion: 1\ntitle: T\nuse_when: Now.\nsteps: {a: {title: A, manual: A}}\n"
+    )
+    (quiet_place / "own/ours.yaml").write_text(own)
+    (quiet_place / "own/broken.yaml").write_text("playbook: [\n")
+    config_file = quiet_place / "standfast.toml"
+    config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "own"\n')
+    answer = desk.run("playbook", "list")
+    assert answer.status == 2
+    listed = {line.split()[0] for line in answer.out.splitlines()}
+    assert {"ours", "ransomware"} <= listed
+    assert "broken.yaml:2: this is not YAML" in answer.err
+    assert desk.json("playbook", "list")["problems"][0]["line"] == 2
+
+
 def test_a_preview_shows_what_one_person_would_get(desk: Desk) -> None:
     english = desk.json("notice", "preview", "staff-heads-up")
     spanish = desk.json("notice", "preview", "staff-heads-up", "--lang", "es")
