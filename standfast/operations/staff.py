@@ -3,7 +3,8 @@
 Rules
 - Taking a list changes the ledger and nothing outside. A leaver whose accounts still let anybody in
   is planned for the `leaver` playbook: a person carries it out.
-- A list that would make most people leavers is refused unless it is meant: half a file looks so.
+- A list that would make most people leavers is refused unless it is meant: half a file looks so,
+  and so does one that is empty.
 - Whether somebody still gets in is asked of every directory, also for names that the list does not
   give: the account that nobody wrote down is the one that stays.
 - A directory that cannot be read is said; it is never taken for "no access".
@@ -29,7 +30,7 @@ from standfast.records import JsonObject, Mode, timestamp
 from standfast.reports.masking import mask_word
 
 LEAVER = "leaver"
-_FEW = 5  # so many may be gone from any list without a question
+_FEW = 5  # so many may be gone without a question, from any list that names somebody
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,8 @@ def take(
     members = [_settled(one, there.get(one.member.key), now) for one in listed]
     changes = place.ledger.staff.compare(source, members)
     known = sum(row.gone_at is None for row in there.values())
-    if len(changes.gone) > max(_FEW, known // 2) and not (is_meant or is_dry):
+    is_odd = len(changes.gone) > max(_FEW, known // 2) or (changes.gone and not listed)
+    if is_odd and not (is_meant or is_dry):
         raise Refused(
             f"{len(changes.gone)} of {known} people would be gone from the list {source}: is it "
             "whole? Look with --dry-run; --yes takes it all the same"

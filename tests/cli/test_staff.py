@@ -113,6 +113,17 @@ def test_who_is_gone_from_the_list_has_left_and_half_a_list_is_not_believed(
     assert len(desk.json("people", "leavers")["leavers"]) == 22
 
 
+def test_an_empty_list_is_not_believed_however_few_there_were(
+    desk: Desk, staffed: ScimServer, place: Path
+) -> None:
+    assert desk.run("people", "import", listed(place)).status == 0
+    empty = place / "empty.csv"
+    empty.write_text(HEADER)
+    answer = desk.run("people", "import", empty)
+    assert (answer.status, "3 of 3 people would be gone" in answer.err) == (4, True), answer
+    assert desk.json("people", "import", empty, "--yes")["gone"]["count"] == 3
+
+
 def test_a_directory_that_is_away_is_unclear_and_never_taken_for_no_access(
     desk: Desk, quiet_place: Path
 ) -> None:
