@@ -89,21 +89,25 @@ def inputs_of(given: Sequence[str]) -> dict[str, str | list[str]]:
             raise UsageError(f"--input number {number} is not of the form NAME=VALUE or NAME=@FILE")
         if name in inputs:
             raise UsageError(f"--input {name} is given twice; put commas between, or use @FILE")
-        inputs[name] = _lines_of(name, Path(value[1:])) if value.startswith("@") else value
+        if value.startswith("@"):
+            inputs[name] = lines_of(Path(value[1:]), f"--input {name}: ")
+        else:
+            inputs[name] = value
     return inputs
 
 
-def _lines_of(name: str, file: Path) -> list[str]:
+def lines_of(file: Path, said_of: str = "") -> list[str]:
+    """Read a file with one a line; UsageError, which begins with `said_of`, when it is none."""
     try:
         with file.open("rb") as lines:  # a pipe as well, which has no size
             content = lines.read(_LARGEST_FILE_BYTES + 1)
         if len(content) > _LARGEST_FILE_BYTES:
-            raise UsageError(f"--input {name}: {file} is larger than 16 MiB; is it the right file?")
+            raise UsageError(f"{said_of}{file} is larger than 16 MiB; is it the right file?")
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(
-            f"--input {name}: {file} cannot be read: {error.strerror}; name a file with one a line"
+            f"{said_of}{file} cannot be read: {error.strerror}; name a file with one a line"
         ) from None
     except UnicodeDecodeError:
-        raise UsageError(f"--input {name}: {file} is not UTF-8; save it as UTF-8") from None
+        raise UsageError(f"{said_of}{file} is not UTF-8; save it as UTF-8") from None
     return [line.strip() for line in text.splitlines() if line.strip()]

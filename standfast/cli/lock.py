@@ -6,7 +6,7 @@ from typing import Annotated
 
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, Option, command
-from standfast.cli.incident_words import CARRIED, inputs_of
+from standfast.cli.incident_words import CARRIED, lines_of
 from standfast.cli.opening import AsPerson, Exercise, NoWait, open_and_carry_on
 from standfast.cli.passphrase import PassphraseFile
 from standfast.errors import ExitStatus, UsageError
@@ -47,7 +47,7 @@ def lock(
     names: list[str] = []
     for word in accounts:
         if word.startswith("@"):
-            names += inputs_of([f"accounts={word}"])["accounts"]
+            names += lines_of(Path(word[1:]))
         else:
             names.append(word)
     if not names:

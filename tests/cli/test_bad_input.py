@@ -468,3 +468,12 @@ def test_a_file_of_accounts_that_has_no_end_is_not_read_to_it(
     answer = desk.run("lock", f"@{file}", "--exercise")
     assert answer.status == 2
     assert "is larger than 16 MiB; is it the right file?" in answer.err
+
+
+def test_a_file_of_accounts_that_is_not_there_is_named_as_it_was_typed(
+    desk: Desk, quiet_place: Path
+) -> None:
+    said = "none.txt cannot be read: No such file or directory; name a file with one a line\n"
+    assert desk.run("lock", "@none.txt").err == said
+    answer = desk.run("incident", "plan", "lock", "-i", "accounts=@none.txt")
+    assert answer.err == f"--input accounts: {said}"
