@@ -10,7 +10,7 @@ from standfast.ledger.effects import EffectRow
 from standfast.operations import decisions, undoing
 from standfast.operations.incident import look, open_incident
 from standfast.operations.planning import plan_incident
-from standfast.playbook.engine import State
+from standfast.playbook.state import State
 from standfast.records import EffectState, Mode, Proof, StepState
 from standfast.reports.wording import duration
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from standfast.operations.looks import Tally
     from standfast.operations.outcome import Outcome
     from standfast.operations.place import Place
-    from standfast.playbook.engine import State, StepView
+    from standfast.playbook.state import State, StepView
     from standfast.reports.contents import Duties
 
 _PICKED_UP_SECONDS = 1.0

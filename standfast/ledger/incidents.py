@@ -31,8 +31,9 @@ from standfast.ledger.tables import effect, incident, notice, step
 from standfast.ledger.trigger_messages import TriggerMessage
 from standfast.ledger.vault import INSTALLATION
 from standfast.nearest import there_are
-from standfast.playbook.engine import Counts, State, StepView, merged
+from standfast.playbook.engine import merged
 from standfast.playbook.model import Playbook
+from standfast.playbook.state import Counts, State, StepView
 from standfast.records import (
     EffectState,
     JsonObject,

@@ -38,8 +38,8 @@ from standfast.operations.waves import left_out, with_canary
 from standfast.outside import Outside
 from standfast.playbook.arguments import arguments_of
 from standfast.playbook.catalogue import CATALOGUE
-from standfast.playbook.engine import State
 from standfast.playbook.model import Step
+from standfast.playbook.state import State
 from standfast.records import EffectState, Json, JsonObject, Mode
 
 # Gives the token that the effect for a target will have; a plan has none to give.

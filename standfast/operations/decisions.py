@@ -30,8 +30,8 @@ from standfast.operations.rehearsing import is_played
 from standfast.people.sign_in import Credential, sign_in
 from standfast.playbook.answers import answers_behind
 from standfast.playbook.catalogue import CATALOGUE
-from standfast.playbook.engine import State, StepView
 from standfast.playbook.inputs import read_answer
+from standfast.playbook.state import State, StepView
 from standfast.records import Observed, StepState
 
 _PROOFS = "accounts.prove_locked"

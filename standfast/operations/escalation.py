@@ -27,8 +27,9 @@ from standfast.ledger.people import Person
 from standfast.operations.pages import page, target_of
 from standfast.operations.place import Place
 from standfast.outside import Outside
-from standfast.playbook.engine import Ask, Escalate, State, StepView
+from standfast.playbook.engine import Ask, Escalate
 from standfast.playbook.model import Approval, InputType
+from standfast.playbook.state import State, StepView
 
 _OF_AN_UNDO = Approval(count=1)  # which no playbook describes
 

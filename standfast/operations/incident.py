@@ -36,20 +36,11 @@ from standfast.operations.waiting import is_soon, is_worth_waiting, longest_wait
 from standfast.operations.waves import due_notices, release_due
 from standfast.outside import Outside
 from standfast.playbook.arguments import arguments_of
-from standfast.playbook.engine import (
-    Ask,
-    Escalate,
-    Expand,
-    Finish,
-    Move,
-    Prompt,
-    State,
-    Wake,
-    next_moves,
-)
+from standfast.playbook.engine import Ask, Escalate, Expand, Finish, Move, Prompt, Wake, next_moves
 from standfast.playbook.inputs import load_inputs
 from standfast.playbook.model import Step
 from standfast.playbook.standing import standing
+from standfast.playbook.state import State
 from standfast.records import Mode, StepState
 
 _TELLS = frozenset({"notices.send", "notices.prepare"})

@@ -25,8 +25,8 @@ from standfast.records import Json, JsonObject, timestamp
 if TYPE_CHECKING:
     from standfast.config import Config
     from standfast.deadlines.facts import Fact
-    from standfast.playbook.engine import StepView
     from standfast.playbook.standing import LegalClocks
+    from standfast.playbook.state import StepView
 
 LIVE, PLAN, EXERCISE = "live", "plan", "exercise"
 _ORDER = (LIVE, PLAN, EXERCISE)
@@ -193,9 +193,10 @@ def _incident_status(
     seen: IncidentGlance, clocks: ClocksGlance | None, zone: str
 ) -> IncidentStatus:
     # Half of what status may take, so it waits until there is an incident.
-    from standfast.playbook.engine import State, StepView, merged
+    from standfast.playbook.engine import merged
     from standfast.playbook.load import load
     from standfast.playbook.standing import standing
+    from standfast.playbook.state import State, StepView
     from standfast.records import Mode
 
     playbook = load(seen.playbook, seen.scenario)
@@ -231,7 +232,7 @@ def _incident_status(
 
 
 def _view(step: StepGlance) -> "StepView":
-    from standfast.playbook.engine import Counts, StepView
+    from standfast.playbook.state import Counts, StepView
     from standfast.records import StepState
 
     return StepView(

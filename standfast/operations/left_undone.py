@@ -8,7 +8,7 @@ from standfast.counted import counted
 from standfast.operations.held import held
 from standfast.operations.letters import waiting_letters
 from standfast.operations.place import Place
-from standfast.playbook.engine import State
+from standfast.playbook.state import State
 from standfast.records import JsonObject, StepState
 
 _TELLS = "notices.send"

@@ -22,7 +22,7 @@ from standfast.notices.senders.letters import WRITTEN, mark_of
 from standfast.operations.decisions import speaker
 from standfast.operations.place import Place
 from standfast.operations.targets import POST
-from standfast.playbook.engine import State, StepView
+from standfast.playbook.state import State, StepView
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from standfast.notices.senders.letters import WRITTEN
 from standfast.operations.accounting import APART, LEFT_OUT
 from standfast.operations.actions import DECIDES
 from standfast.operations.place import Place
-from standfast.playbook.engine import State
+from standfast.playbook.state import State
 from standfast.records import EffectState, JsonObject, Mode, StepState
 from standfast.reports.masking import mask_target
 

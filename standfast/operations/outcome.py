@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import ExitStatus
-from standfast.playbook.engine import State, standing_state
+from standfast.playbook.engine import standing_state
 from standfast.playbook.standing import Standing
+from standfast.playbook.state import State
 from standfast.records import StepState
 
 

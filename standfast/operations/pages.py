@@ -10,8 +10,8 @@ from standfast.operations.actions import is_irreversible
 from standfast.operations.place import Place
 from standfast.operations.targets import MAIL
 from standfast.outside import Outside
-from standfast.playbook.engine import State
 from standfast.playbook.standing import SHOWN
+from standfast.playbook.state import State
 from standfast.records import Mode
 
 _TEMPLATE = "approval-request"

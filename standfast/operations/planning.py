@@ -29,11 +29,12 @@ from standfast.operations.called import adapter_notes
 from standfast.operations.notice_plan import NoticePlan, Tally
 from standfast.operations.place import Place
 from standfast.outside import SECTIONS, Outside
-from standfast.playbook.engine import State, is_wanted
+from standfast.playbook.engine import is_wanted
 from standfast.playbook.expression import parse
 from standfast.playbook.graph import in_order
 from standfast.playbook.inputs import load_inputs
 from standfast.playbook.model import Playbook, Step, StepKind
+from standfast.playbook.state import State
 from standfast.playbook.wording import condition, length
 from standfast.records import JsonObject, Mode, digest
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from standfast.counted import counted
 from standfast.ledger.audit import AuditEvent
 from standfast.operations.extra_steps import extra_title
-from standfast.playbook.engine import State
 from standfast.playbook.model import StepKind
+from standfast.playbook.state import State
 from standfast.reports.contents import Decision, EventLine
 
 

@@ -28,9 +28,9 @@ from standfast.operations.place import Place
 from standfast.operations.report_duties import duties_of
 from standfast.operations.report_recovery import backup_lines, drill_lines
 from standfast.operations.report_timeline import decisions, event_lines
-from standfast.playbook.engine import State, StepView
 from standfast.playbook.load import load
 from standfast.playbook.model import StepKind
+from standfast.playbook.state import State, StepView
 from standfast.records import EffectState, Proof, StepState
 from standfast.reports.contents import (
     AccountLine,

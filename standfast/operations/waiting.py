@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from standfast.operations.extra_steps import extra_verb
-from standfast.playbook.engine import State
 from standfast.playbook.standing import standing
+from standfast.playbook.state import State
 from standfast.records import StepState
 
 DIRECT = "direct"  # the way of a runner that a person waits for

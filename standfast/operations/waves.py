@@ -24,7 +24,7 @@ from standfast.ledger.notices import NoticeRow
 from standfast.notices.audience import Audience
 from standfast.operations.place import Place
 from standfast.operations.targets import POST
-from standfast.playbook.engine import State
+from standfast.playbook.state import State
 from standfast.records import DeliveryState, EffectState, StepState
 
 SEND = "notices.send"

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from standfast.errors import UsageError
 from standfast.playbook.catalogue import CATALOGUE, ArgumentType
-from standfast.playbook.engine import State, namespace
+from standfast.playbook.engine import namespace
 from standfast.playbook.expression import embedded
 from standfast.playbook.model import Step
+from standfast.playbook.state import State
 from standfast.records import Json, JsonObject, moment
 
 _WANTED = {

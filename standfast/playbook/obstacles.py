@@ -12,8 +12,6 @@ from dataclasses import replace
 from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.playbook.engine import (
-    State,
-    StepView,
     are_needs_met,
     is_met,
     is_pending,
@@ -22,6 +20,7 @@ from standfast.playbook.engine import (
     tally,
 )
 from standfast.playbook.graph import in_order
+from standfast.playbook.state import State, StepView
 from standfast.records import StepState
 
 

@@ -16,8 +16,6 @@ from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.local_time import minute
 from standfast.playbook.engine import (
-    State,
-    StepView,
     are_needs_met,
     is_approved,
     is_behind,
@@ -27,6 +25,7 @@ from standfast.playbook.engine import (
 )
 from standfast.playbook.model import Playbook, Step, StepKind
 from standfast.playbook.obstacles import Blocked, as_whom, blocked, came_to, post_letters
+from standfast.playbook.state import State, StepView
 from standfast.records import Mode, StepState
 
 
@@ -254,12 +253,15 @@ def _while_busy(state: State) -> str:
                 f"go {state.incident} {view.step}`."
             )
     for view in views:
-        if _is_under_way(view) and not state.is_carried:
-            done = f"{view.counts.done:,} of {view.counts.total:,} done"
-            return f"`{view.step}` is not at its end ({done}), and {_nobody(state)}."
-        if _is_under_way(view):
-            running = f"Nothing to do now: `{view.step}` is running, {tally(view.counts)}."
-            return running if view.counts.under_way else f"{running} {_looked_up(state, view)}"
+        if not _is_under_way(view):
+            continue
+        counts = view.counts
+        looks = "" if counts.under_way else f" {_looked_up(state, view)}"
+        if state.is_carried:
+            return f"Nothing to do now: `{view.step}` is running, {tally(counts)}.{looks}"
+        unknown = f", {counts.unknown:,} unknown" if counts.unknown else ""
+        so_far = f"{counts.done:,} of {counts.total:,} done{unknown}"
+        return f"`{view.step}` is not at its end ({so_far}), and {_nobody(state)}.{looks}"
     for view in views:
         if view.state is StepState.WAITING and view.due_at:
             until = minute(view.due_at, state.time_zone)
@@ -281,10 +283,11 @@ def _nobody(state: State) -> str:
 
 def _looked_up(state: State, view: StepView) -> str:
     """Say how to go on where a directory that may have done something says nothing any more."""
+    looked_up = f"What is unknown is looked up again {'by itself' if state.is_carried else 'then'}"
     if view.state is not StepState.RUNNING:
-        return "What is unknown is looked up again by itself."
+        return f"{looked_up}."
     accept = f"`standfast incident accept {state.incident} {view.step}{as_whom(state, view.step)}`"
-    return f"What is unknown is looked up again by itself; to go on meanwhile: {accept}."
+    return f"{looked_up}; to go on meanwhile: {accept}."
 
 
 def _in_playbook(state: State) -> list[StepView]:

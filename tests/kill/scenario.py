@@ -12,7 +12,7 @@ from pathlib import Path
 from standfast.operations import decisions, incident, undoing
 from standfast.operations.place import Place, open_place
 from standfast.operations.watch import resume_incidents
-from standfast.playbook.engine import State
+from standfast.playbook.state import State
 from standfast.records import Mode, StepState
 from tests.kill.enrolled import PASSPHRASES
 from tests.kill.tracing import (

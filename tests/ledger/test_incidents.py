@@ -8,7 +8,8 @@ import pytest
 from standfast.errors import Refused, UsageError
 from standfast.ledger import Ledger
 from standfast.ledger.tables import incident as incidents
-from standfast.playbook.engine import Counts, Expand, Finish, next_moves
+from standfast.playbook.engine import Expand, Finish, next_moves
+from standfast.playbook.state import Counts
 from standfast.records import JsonObject, Mode, StepState
 from tests.ledger import story
 from tests.ledger.intruder import Intruder

@@ -22,7 +22,8 @@ from standfast.notices.senders.memory import TAKEN, Answer
 from standfast.operations import decisions, incident, lanes
 from standfast.operations.actions import expand
 from standfast.operations.pages import page
-from standfast.playbook.engine import State, standing_state
+from standfast.playbook.engine import standing_state
+from standfast.playbook.state import State
 from standfast.records import EffectState, Limits, Mode, Result, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES, furnish, place_at

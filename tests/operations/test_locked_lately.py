@@ -8,7 +8,7 @@ import pytest
 
 from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.operations import decisions, incident
-from standfast.playbook.engine import StepView
+from standfast.playbook.state import StepView
 from standfast.records import Mode, StepState
 from tests.operations.places import PASSPHRASES
 from tests.operations.test_concurrency import at_once

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from textwrap import dedent, indent
 
 from standfast.errors import PlaybookInvalid
-from standfast.playbook.engine import Counts, State, StepView
 from standfast.playbook.load import load
 from standfast.playbook.model import Playbook
+from standfast.playbook.state import Counts, State, StepView
 from standfast.records import Json, Mode, StepState
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

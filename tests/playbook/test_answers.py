@@ -3,8 +3,9 @@
 import pytest
 
 from standfast.playbook.answers import answers_behind
-from standfast.playbook.engine import Expand, Finish, Move, Prompt, StepView, next_moves
+from standfast.playbook.engine import Expand, Finish, Move, Prompt, next_moves
 from standfast.playbook.model import Playbook
+from standfast.playbook.state import StepView
 from standfast.records import StepState
 from tests.playbook.build import NOON, playbook_of, state_of, view
 

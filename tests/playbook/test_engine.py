@@ -5,13 +5,11 @@ import pytest
 
 from standfast.playbook.engine import (
     Ask,
-    Counts,
     Escalate,
     Expand,
     Finish,
     Move,
     Prompt,
-    StepView,
     Wake,
     merged,
     namespace,
@@ -19,6 +17,7 @@ from standfast.playbook.engine import (
 )
 from standfast.playbook.model import Playbook
 from standfast.playbook.obstacles import blocked
+from standfast.playbook.state import Counts, StepView
 from standfast.records import Mode, StepState
 from tests.playbook.build import NOON, playbook_of, state_of, view
 

@@ -7,22 +7,11 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from standfast.playbook.engine import (
-    Ask,
-    Counts,
-    Expand,
-    Finish,
-    Move,
-    Prompt,
-    State,
-    StepView,
-    Wake,
-    is_wanted,
-    next_moves,
-)
+from standfast.playbook.engine import Ask, Expand, Finish, Move, Prompt, Wake, is_wanted, next_moves
 from standfast.playbook.model import OnPartial, Playbook, Step, StepKind
 from standfast.playbook.obstacles import blocked
 from standfast.playbook.standing import standing
+from standfast.playbook.state import Counts, State, StepView
 from standfast.records import Mode, StepState
 from tests.playbook.build import NOON, playbook_of
 

@@ -8,20 +8,12 @@ import pytest
 
 from standfast.playbook.catalogue import CATALOGUE, Use
 from standfast.playbook.check import Known, check
-from standfast.playbook.engine import (
-    Ask,
-    Expand,
-    Finish,
-    Move,
-    Prompt,
-    State,
-    StepView,
-    next_moves,
-)
+from standfast.playbook.engine import Ask, Expand, Finish, Move, Prompt, next_moves
 from standfast.playbook.graph import behind
 from standfast.playbook.load import load, load_inputs
 from standfast.playbook.model import OnPartial, Playbook, StepKind
 from standfast.playbook.show import as_text
+from standfast.playbook.state import State, StepView
 from standfast.records import StepState
 from tests.cli.test_help import COMMANDS
 from tests.playbook.build import NOON, state_of, view

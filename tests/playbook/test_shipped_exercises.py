@@ -15,8 +15,8 @@ from standfast.operations.place import Place
 from standfast.operations.planning import plan_incident
 from standfast.operations.playbooks import SHIPPED, read
 from standfast.people.sign_in import Credential, enrol, sign_in
-from standfast.playbook.engine import State
 from standfast.playbook.model import InputType, Playbook, StepKind
+from standfast.playbook.state import State
 from standfast.records import Mode, StepState
 from tests.operations.places import furnish, place_at
 

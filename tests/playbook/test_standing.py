@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.playbook.engine import State, StepView
 from standfast.playbook.model import Playbook
 from standfast.playbook.standing import LegalClocks, standing
+from standfast.playbook.state import State, StepView
 from standfast.records import Mode, StepState
 from tests.playbook.build import NOON, playbook_of, state_of, view
 
@@ -134,6 +134,12 @@ def test_what_nobody_carries_on_is_not_said_to_run(playbook: Playbook) -> None:
     assert standing(running).next_step == (
         "`lock` is not at its end (2 of 5 done), and nobody carries it on: "
         "`standfast incident resume 7` does, or a `standfast serve`."
+    )
+    unknown = state_of(playbook, view("lock", S.RUNNING, done=1, unknown=1, settling=1))
+    assert standing(replace(unknown, is_carried=False)).next_step == (
+        "`lock` is not at its end (1 of 2 done, 1 unknown), and nobody carries it on: "
+        "`standfast incident resume 7` does, or a `standfast serve`. What is unknown is looked up "
+        "again then; to go on meanwhile: `standfast incident accept 7 lock`."
     )
     asking = state_of(playbook, LOCKED, ANSWERED, LOOKED, view("tell", S.ASKING, planned=3))
     assert "duty-manager (not paged yet: `standfast incident resume 7` does that); they" in (
