@@ -6,6 +6,7 @@ renderer, and what happens after the relay took a message on (bounces) to whoeve
 Rules
 - One connection a call, with all its messages; a message that was turned away is followed by RSET.
   It is kept for the next call while it is fresh, and asked whether it is alive before it is used.
+  One that breaks once it carried some is followed by another: many relays cut it after so many.
 - Where the relay offers PIPELINING, MAIL, RCPT and DATA go in one flight (RFC 2920); the message
   itself never before the relay asked for it. Where it offers DSN, it is asked to tell of failures,
   with our token as the envelope's id and the headers only (RFC 3461).
@@ -56,13 +57,22 @@ class _Answer:
     is_last: bool = False  # the connection is of no more use
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """A connection, and how many messages went over it in earlier calls."""
+@dataclass(kw_only=True)
+class _Line:
+    """A connection, and how many messages it carried so far."""
 
     connection: smtplib.SMTP
     messages: int = 0
     fresh_until: float = 0.0
+
+
+@dataclass(kw_only=True)
+class _Call:
+    """How far a call has come."""
+
+    deadline: float
+    line: _Line | None  # none before the first message, and after a break
+    rest: _Answer | None = None  # what holds for each message not begun
 
 
 class _NoConnection(Exception):
@@ -121,11 +131,12 @@ class SmtpSender(Sender):
         self._clock = clock
         self._monotonic = monotonic
         self._guard = threading.Lock()
-        self._kept: list[_Kept] = []
+        self._kept: list[_Line] = []
 
     def reach(self) -> None:
         try:
-            connection = self._connect(self._monotonic() + self.limits.timeout_seconds)
+            seconds = self.limits.timeout_seconds
+            connection = self._connect(self._monotonic() + seconds, seconds)
         except _NoConnection as nothing:
             raise Unavailable(f"sender {self.name!r}: {nothing}") from None
         _say_goodbye(connection)
@@ -138,35 +149,40 @@ class SmtpSender(Sender):
 
     def _send(self, messages: Sequence[Message]) -> list[Result]:
         deadline = self._monotonic() + self.limits.timeout_seconds
+        call = _Call(deadline=deadline, line=self._take_kept())
+        is_whole = False
         try:
-            found = self._take_kept() or _Kept(connection=self._connect(deadline))
-        except _NoConnection as nothing:
-            return [_result(message, nothing.answer) for message in messages]
-        connection = found.connection
-        results: list[Result] = []
-        rest: _Answer | None = None  # once set, what holds for each message not begun
-        try:
-            for message in messages:
-                seconds_left = deadline - self._monotonic()
-                if rest is None and seconds_left <= 0:
-                    rest = _failed("not begun when the call's time was over", RELAY_AWAY_SECONDS)
-                if rest is None:
-                    _allow(connection, seconds_left)
-                    answer = self._hand_over(connection, message)
-                    if answer.is_last:
-                        rest = _failed("not begun when the relay went away", RELAY_AWAY_SECONDS)
-                else:
-                    answer = rest
-                results.append(_result(message, answer))
+            results = [_result(message, self._answer_to(message, call)) for message in messages]
+            is_whole = call.rest is None
         finally:
-            is_whole = rest is None and len(results) == len(messages)
-            if is_whole and found.messages + len(messages) < MOST_MESSAGES:
-                self._keep(connection, found.messages + len(messages))
-            else:
-                _say_goodbye(connection)
+            if call.line is not None and is_whole:
+                self._keep(call.line)
+            elif call.line is not None:
+                _say_goodbye(call.line.connection)
         return results
 
-    def _take_kept(self) -> "_Kept | None":
+    def _answer_to(self, message: Message, call: _Call) -> _Answer:
+        """Give what came of a message, on this call's connection or a new one."""
+        seconds_left = call.deadline - self._monotonic()
+        if call.rest is None and seconds_left <= 0:
+            call.rest = _failed("not begun when the call's time was over", RELAY_AWAY_SECONDS)
+        if call.rest is not None:
+            return call.rest
+        try:
+            line = call.line or _Line(connection=self._connect(call.deadline, seconds_left))
+        except _NoConnection as nothing:
+            call.rest = nothing.answer
+            return call.rest
+        call.line = line
+        answer = self._hand_over(line, message, seconds_left)
+        if answer.is_last:
+            _say_goodbye(line.connection)
+            call.line = None
+            if not line.messages:  # else it was only cut, and another carries the rest
+                call.rest = _failed("not begun when the relay went away", RELAY_AWAY_SECONDS)
+        return answer
+
+    def _take_kept(self) -> "_Line | None":
         """Give a connection of an earlier call that still answers."""
         while True:
             with self._guard:
@@ -177,15 +193,18 @@ class SmtpSender(Sender):
                 return found
             _say_goodbye(found.connection)
 
-    def _keep(self, connection: smtplib.SMTP, messages: int) -> None:
-        fresh_until = self._monotonic() + FRESH_SECONDS
-        kept = _Kept(connection=connection, messages=messages, fresh_until=fresh_until)
+    def _keep(self, line: _Line) -> None:
+        """Keep a connection for the next call, unless it carried as many as a relay may like."""
+        if line.messages >= MOST_MESSAGES:
+            _say_goodbye(line.connection)
+            return
+        line.fresh_until = self._monotonic() + FRESH_SECONDS
         with self._guard:
-            self._kept.append(kept)
+            self._kept.append(line)
 
-    def _connect(self, deadline: float) -> smtplib.SMTP:
+    def _connect(self, deadline: float, seconds_left: float) -> smtplib.SMTP:
         try:
-            connection = self._open()
+            connection = self._open(seconds_left)
         except smtplib.SMTPResponseException as error:
             raise _of_status("the greeting", error.smtp_code) from error
         except ssl.SSLError as error:
@@ -212,7 +231,7 @@ class SmtpSender(Sender):
             raise
         return connection
 
-    def _open(self) -> smtplib.SMTP:
+    def _open(self, seconds_left: float) -> smtplib.SMTP:
         # EHLO with the sender's domain: asking for this machine's own name can hang on DNS, and
         # tells the relay more than the mail needs.
         if self._security == "tls":
@@ -220,14 +239,14 @@ class SmtpSender(Sender):
                 self._host,
                 self._port,
                 local_hostname=self._sender.domain,
-                timeout=self.limits.timeout_seconds,
+                timeout=seconds_left,
                 context=self._trust(),
             )
         return smtplib.SMTP(
             self._host,
             self._port,
             local_hostname=self._sender.domain,
-            timeout=self.limits.timeout_seconds,
+            timeout=seconds_left,
         )
 
     def _trust(self) -> ssl.SSLContext:
@@ -236,7 +255,15 @@ class SmtpSender(Sender):
         except OSError as error:
             raise _NoConnection(f"ca_file of sender {self.name!r} cannot be read") from error
 
-    def _hand_over(self, connection: smtplib.SMTP, message: Message) -> _Answer:
+    def _hand_over(self, line: _Line, message: Message, seconds: float) -> _Answer:
+        """Give a message to the relay, and count it if the connection carried it."""
+        _allow(line.connection, seconds)
+        answer = self._handed_over(line.connection, message)
+        if not answer.is_last or answer.state is EffectState.REFUSED:
+            line.messages += 1
+        return answer
+
+    def _handed_over(self, connection: smtplib.SMTP, message: Message) -> _Answer:
         address = parse_address(message.address)
         if address.needs_smtputf8 and not connection.has_extn("smtputf8"):
             return _Answer(
