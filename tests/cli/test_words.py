@@ -190,6 +190,7 @@ Options:
 Everywhere:
 """
     )
-    assert text.endswith("  0  done\n     e.g. it is taken\n\nExample:\n  standfast …")
+    assert "  0  done\n     e.g. it is taken\n  1  failed\n     e.g. the ledger" in text
+    assert text.endswith("     e.g. the ledger is damaged\n\nExample:\n  standfast …")
     assert "\n  take  Take a point.\n" in help_of(declared().parts["backup"])
     assert max(map(len, text.splitlines())) <= 90
