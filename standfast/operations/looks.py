@@ -137,12 +137,14 @@ def tallies(place: Place, incident_id: str) -> list[Tally]:
 
 
 def step_reasons(place: Place, incident_id: str) -> dict[str, str]:
-    """Say of each step that ended why it ended as it did, as the timeline has it."""
-    return {
-        str(event.detail["step"]): str(event.detail["reason"])
-        for event in place.ledger.timeline(incident_id)
-        if event.action == "step.finished" and event.detail.get("reason")
-    }
+    """Say of each step that ended, and has not begun again, why it ended as it did."""
+    reasons: dict[str, str] = {}
+    for event in place.ledger.timeline(incident_id):
+        if event.action in ("step.begun", "step.prompted", "step.waits"):
+            reasons.pop(str(event.detail["step"]), None)
+        elif event.action == "step.finished" and event.detail.get("reason"):
+            reasons[str(event.detail["step"])] = str(event.detail["reason"])
+    return reasons
 
 
 def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str]:

@@ -28,6 +28,7 @@ from standfast.operations.place import Place
 from standfast.operations.report_duties import duties_of
 from standfast.operations.report_recovery import backup_lines, drill_lines
 from standfast.operations.report_timeline import decisions, event_lines
+from standfast.playbook.engine import is_pending
 from standfast.playbook.load import load
 from standfast.playbook.model import StepKind
 from standfast.playbook.state import State, StepView
@@ -179,10 +180,10 @@ def _steps(
         return {view.round} if view.state is StepState.REFUSED else before | {view.round}
 
     for step in state.playbook.steps:
-        view = state.steps.get(step.name)
-        if view is None:
+        if is_pending(step, state):
             yield StepLine(name=step.name, title=step.title, state=None, does=step.action or "")
         else:
+            view = state.steps[step.name]
             decides = step.kind is StepKind.DECIDE and view.answer is not None
             outcome = f"answered {view.answer}" if decides else ""
             yield _step(step.title, step.action or "", view, rounds(view), effects, events, outcome)
@@ -220,7 +221,7 @@ def _step(
         running_from = min(began, default=None)
     else:
         running_from = min(claims, default=None)
-    if not outcome and finished and view.state is not StepState.DONE:
+    if not outcome and finished and is_over and view.state is not StepState.DONE:
         outcome = str(finished[-1].detail.get("reason", ""))
     return StepLine(
         name=view.step,

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ApprovalRefused, Refused, UsageError
-from standfast.operations import decisions, incident
+from standfast.operations import decisions, incident, looks
 from standfast.operations.report_timeline import decisions as decided
+from standfast.operations.reports import incident_report
 from standfast.playbook.engine import is_pending
 from standfast.records import Mode, StepState
 from tests.operations.places import PASSPHRASES
@@ -39,8 +40,12 @@ def test_customers_whom_a_wrong_no_left_out_are_told_once_it_is_corrected(
     assert [left_out[name].state for name in (TELL, "start_clocks", "clocks")] == [
         StepState.SKIPPED
     ] * 3
+    assert looks.step_reasons(place, case)[TELL].startswith("not needed")
     assert decisions.answer(place, case, ASKED, "yes", by="lee", again=True) == ()
     place.advance(case)
+    assert not {TELL, "clocks"} & looks.step_reasons(place, case).keys(), "they have begun since"
+    by_name = {one.name: one for one in incident_report(place, case).steps}
+    assert (by_name["clocks"].state, by_name["clocks"].outcome) == (StepState.PROMPTED, "")
     decisions.decide(place, case, TELL, "lee", PASSPHRASES["lee"])
     place.advance(case)
     assert _told(place) == [1, 1, 1, 1]
