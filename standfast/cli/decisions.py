@@ -1,7 +1,7 @@
 """What people say about an incident: approve, answer, accept, settle, retry, stop, undo, close."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -22,6 +22,7 @@ from standfast.records import Json, StepState
 if TYPE_CHECKING:
     from standfast.operations.place import Place
     from standfast.operations.undoing import UndoPlan
+    from standfast.playbook.state import StepView
 
 _SAID: dict[ExitStatus, str] = {
     ExitStatus.DONE: "it is in the ledger",
@@ -156,13 +157,28 @@ def answer(
         by = signed_in(call, place, as_person, passphrase_file)
         begun = keep_answer(place, incident_id, asked, said, by=by, again=again)
         before: list[Line] = [f"{asked}: {'corrected' if again else 'noted'}."]
-        if begun:
-            before.append(
-                f"Begun by the earlier answer, and not taken back: {', '.join(begun)}. Stop, undo "
-                "or correct them if they should not be."
-            )
-        told: dict[str, Json] = {"begun_by_the_earlier_answer": [*begun]} if again else {}
+        before += _begun_before(incident_id, begun)
+        told: dict[str, Json] = (
+            {"begun_by_the_earlier_answer": [view.step for view in begun]} if again else {}
+        )
         return _go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+
+
+def _begun_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
+    """Say what had begun by an answer that is corrected, and what to do if it should not be."""
+    asking = [view.step for view in views if view.state is StepState.ASKING]
+    others = [view.step for view in views if view.step not in asking]
+    lines: list[Line] = [
+        f"{step} still asks for approval, by the earlier answer; if it should not be done: "
+        f"`standfast incident approve {incident_id} {step} --refuse --as PERSON`."
+        for step in asking
+    ]
+    if others:
+        lines.append(
+            f"Begun by the earlier answer, and not taken back: {', '.join(others)}. Undo or "
+            "correct what should not be."
+        )
+    return lines
 
 
 def accept(

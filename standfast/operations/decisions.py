@@ -149,7 +149,7 @@ def answer(
     *,
     by: str | None = None,
     again: bool = False,
-) -> tuple[str, ...]:
+) -> tuple[StepView, ...]:
     """Answer a decision or report on a manual step; with `again`, correct what was said.
 
     Gives the steps that had begun by an answer that is corrected, and are not taken back. `by`,
@@ -169,13 +169,12 @@ def answer(
         raise UsageError(f"step {step!r} of {incident_id} is answered so already")
     steps.answer_again(incident_id, step, said, who, place.clock())
     after = place.ledger.incidents.state(incident_id)  # what began meanwhile is named, too
-    return tuple(
-        one.name
+    views = (
+        after.steps.get(one.name)
         for one in after.playbook.steps
         if step in answers_behind(after.playbook, one)
-        and one.name in after.steps
-        and after.steps[one.name].state is not StepState.SKIPPED
     )
+    return tuple(view for view in views if view and view.state is not StepState.SKIPPED)
 
 
 def accept(place: Place, incident_id: str, step: str, *, by: str | None = None) -> None:

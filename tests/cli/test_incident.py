@@ -264,8 +264,11 @@ def test_a_wrong_answer_is_corrected_and_what_it_began_is_named(
     corrected = desk.run(*answer, "yes", "--again", "--as", "lee")
     assert corrected.status == 5
     assert "customers_affected: corrected." in corrected.out
-    back = desk.json(*answer, "no", "--again", "--as", "lee")
-    assert set(back["begun_by_the_earlier_answer"]) == {"start_clocks", "clocks", "tell_customers"}
+    back = desk.run(*answer, "no", "--again", "--as", "lee").out
+    assert "Begun by the earlier answer, and not taken back: start_clocks, clocks." in back
+    assert "tell_customers still asks for approval, by the earlier answer; if it" in back
+    forth = desk.json(*answer, "yes", "--again", "--as", "lee")
+    assert forth["begun_by_the_earlier_answer"] == ["start_clocks", "clocks", "tell_customers"]
 
 
 def test_the_one_who_opened_it_cannot_approve_it(desk: Desk, quiet_place: Path) -> None:

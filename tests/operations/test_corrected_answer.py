@@ -62,7 +62,11 @@ def test_what_a_wrong_yes_had_begun_is_named_and_goes_on(place: TwinPlace) -> No
     decisions.answer(place, case, ASKED, "yes", by="lee")
     place.advance(case)
     begun = decisions.answer(place, case, ASKED, "no", by="lee", again=True)
-    assert set(begun) == {TELL, "start_clocks", "clocks"}
+    assert {view.step: view.state for view in begun} == {
+        TELL: StepState.ASKING,
+        "start_clocks": StepState.DONE,
+        "clocks": StepState.PROMPTED,
+    }
     place.advance(case)
     assert place.ledger.incidents.state(case).steps[TELL].state is StepState.ASKING
     assert _told(place) == [0, 0, 0, 0]
