@@ -281,7 +281,7 @@ def settle(
             f"effect {rows[0].token[:8]} of {incident_id} may still happen; it is looked up again "
             "by itself, and only what nobody can look up takes a person's no"
         )
-    _settle(place, incident_id, rows, happened=happened, by=by)
+    _settle(place, place.ledger.incidents.state(incident_id), rows, happened=happened, by=by)
 
 
 def settle_step(
@@ -300,20 +300,20 @@ def settle_step(
             "happen; they are looked up again by themselves, and only what nobody can look up "
             "takes a person's no"
         )
-    _settle(place, incident_id, rows, happened=happened, by=by)
+    _settle(place, state, rows, happened=happened, by=by)
     return Settled(count=len(rows), left=len(there) - len(rows))
 
 
 def _settle(
-    place: Place, incident_id: str, rows: Sequence[EffectRow], *, happened: bool, by: str | None
+    place: Place, state: State, rows: Sequence[EffectRow], *, happened: bool, by: str | None
 ) -> None:
     """Write what a person says of effects of one step."""
-    who = speaker(place, place.ledger.incidents.state(incident_id), rows[0].step, by)
+    who = speaker(place, state, rows[0].step, by)
     reason = f"settled by a person: it {'happened' if happened else 'did not happen'}"
     seen = [(row, Observed(target=row.target, happened=happened, reason=reason)) for row in rows]
     for start in range(0, len(seen), _SETTLED_AT_ONCE):
         page = seen[start : start + _SETTLED_AT_ONCE]
-        place.ledger.attempts.settle(incident_id, page, who, place.clock())
+        place.ledger.attempts.settle(state.incident, page, who, place.clock())
 
 
 def _asked_of(place: Place, incident_id: str, step: str | None) -> str:

@@ -53,11 +53,45 @@ class SetStatus:
         }
 
 
+_ALARMS = {  # what is said of each to people, and what a person runs to see to it
+    "freshness": (
+        "{set}: the newest complete recovery point is too old",
+        "standfast backup run {set}",
+    ),
+    "jump": (
+        "{set}: a night changed far more than usual; ask who did it",
+        "standfast backup list --set {set}",
+    ),
+    "vault": ("the vault: a verification found damage", "standfast backup verify --read"),
+    "locks": (
+        "the vault: objects in it are not locked as they must be",
+        "standfast backup verify",
+    ),
+    "keep": (
+        "the keeper's run does not come; without it locks run out",
+        "standfast backup keep",
+    ),
+    "look": (
+        "the vault: the scheduled verification does not come",
+        "standfast backup verify",
+    ),
+    "read": (
+        "the vault: the verification that reads all of it does not come",
+        "standfast backup verify --read",
+    ),
+    "drill": (
+        "{set}: the scheduled restore drill does not come, or fails",
+        "standfast drill run {set} --identity FILE",
+    ),
+    "deadline": ("a legal clock runs: {duty}", "standfast deadline list"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class AlarmStatus:
     """An alarm about backups that is not over, or a legal clock of which nobody could be told."""
 
-    what: str  # "freshness", "jump", "vault", "locks", "keep", "look", "read", "drill", "deadline"
+    what: str  # a key of _ALARMS
     set_name: str  # empty for the vault; of a legal clock INCIDENT.DUTY
     since: datetime
     is_told: bool  # it reached somebody
@@ -65,32 +99,15 @@ class AlarmStatus:
     @property
     def sentence(self) -> str:
         """Say it for people."""
-        return {
-            "freshness": f"{self.set_name}: the newest complete recovery point is too old",
-            "jump": f"{self.set_name}: a night changed far more than usual; ask who did it",
-            "vault": "the vault: a verification found damage",
-            "locks": "the vault: objects in it are not locked as they must be",
-            "keep": "the keeper's run does not come; without it locks run out",
-            "look": "the vault: the scheduled verification does not come",
-            "read": "the vault: the verification that reads all of it does not come",
-            "drill": f"{self.set_name}: the scheduled restore drill does not come, or fails",
-            "deadline": f"a legal clock runs: {self.set_name.replace('.', ', ', 1)}",
-        }[self.what]
+        return self._filled(_ALARMS[self.what][0])
 
     @property
     def command(self) -> str:
         """What a person runs to see to it."""
-        return {
-            "freshness": f"standfast backup run {self.set_name}",
-            "jump": f"standfast backup list --set {self.set_name}",
-            "vault": "standfast backup verify --read",
-            "locks": "standfast backup verify",
-            "keep": "standfast backup keep",
-            "look": "standfast backup verify",
-            "read": "standfast backup verify --read",
-            "drill": f"standfast drill run {self.set_name} --identity FILE",
-            "deadline": "standfast deadline list",
-        }[self.what]
+        return self._filled(_ALARMS[self.what][1])
+
+    def _filled(self, text: str) -> str:
+        return text.format(set=self.set_name, duty=self.set_name.replace(".", ", ", 1))
 
     def as_json(self) -> JsonObject:
         """Give the alarm for `--json`."""

@@ -164,8 +164,9 @@ def is_pending(step: Step, state: State) -> bool:
 def is_overtaken(step: Step, state: State) -> bool:
     """Was it skipped by an answer that was corrected since?"""
     view = state.steps.get(step.name)
-    is_skipped = view is not None and view.state is StepState.SKIPPED
-    return is_skipped and state.steps[step.name].round < _round_by_answers(step, state)
+    if view is None or view.state is not StepState.SKIPPED:
+        return False
+    return view.round < _round_by_answers(step, state)
 
 
 def _round_by_answers(step: Step, state: State) -> int:
