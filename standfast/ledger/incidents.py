@@ -237,7 +237,7 @@ class Incidents:
         if row.mode is Mode.PLAN:
             raise Refused(
                 f"{incident_id} was a plan, and one that is closed stays so; `standfast incident "
-                f"plan {row.scenario}` makes another"
+                f"carry-out {incident_id}` does what it planned"
             )
         with self._core.write(
             actor=actor, subject=incident_id, action="incident.reopened", now=now

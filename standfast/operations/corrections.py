@@ -24,6 +24,7 @@ from standfast.notices.render import prepare
 from standfast.operations.actions import with_approvals
 from standfast.operations.blast_radius import NOBODY
 from standfast.operations.extra_steps import CORRECTS
+from standfast.operations.incident import refuse_closed
 from standfast.operations.notice_plan import NoticePlan, refuse_placeholders
 from standfast.operations.place import Place
 from standfast.records import DeliveryState, EffectState, Json, Mode
@@ -62,11 +63,7 @@ def correct(
     UsageError when nobody got it.
     """
     incident = place.ledger.incidents.get(incident_id)
-    if not incident.is_open:
-        raise Refused(
-            f"incident {incident_id} is closed; `standfast incident reopen {incident_id}`, then "
-            "correct the notice"
-        )
+    refuse_closed(place, incident_id, then="correct the notice")
     state = place.ledger.incidents.state(incident_id)
     try:
         step = state.playbook.step(step_name)

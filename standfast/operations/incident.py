@@ -125,13 +125,20 @@ def resume(place: Place, incident_id: str) -> None:
     place.ledger.incidents.set_halted(incident_id, False, place.actor, place.clock())
 
 
-def refuse_closed(place: Place, incident_id: str) -> None:
-    """Raise Refused where nothing can be said or done any more."""
-    if not place.ledger.incidents.get(incident_id).is_open:
+def refuse_closed(place: Place, incident_id: str, *, then: str = "") -> None:
+    """Raise Refused where nothing can be said or done any more; once reopened, `then` can be."""
+    row = place.ledger.incidents.get(incident_id)
+    if row.is_open:
+        return
+    if row.mode is Mode.PLAN:  # it is not reopened
         raise Refused(
-            f"{incident_id} is closed: nothing of it goes on, and nothing is to stop; "
-            f"`standfast incident reopen {incident_id}` opens it again"
+            f"{incident_id} was a plan, and is closed: it did nothing, and nothing of it goes on; "
+            f"`standfast incident carry-out {incident_id}` does what it planned"
         )
+    raise Refused(
+        f"{incident_id} is closed: nothing of it goes on, and nothing is to stop; "
+        f"`standfast incident reopen {incident_id}` opens it again{then and f', then {then}'}"
+    )
 
 
 def close(place: Place, incident_id: str, *, joined: int | None = None) -> None:

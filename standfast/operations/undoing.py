@@ -19,10 +19,11 @@ from dataclasses import field
 
 from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
-from standfast.errors import ConfigurationError, Refused, UsageError
+from standfast.errors import ConfigurationError, UsageError
 from standfast.ledger.approvals import folded
 from standfast.ledger.effects import Draft, EffectRow
 from standfast.ledger.incidents import Expansion, IncidentRow
+from standfast.operations.incident import refuse_closed
 from standfast.operations.place import Place
 from standfast.outside import Outside
 from standfast.playbook.catalogue import CATALOGUE
@@ -119,11 +120,7 @@ def _planned(
 ) -> tuple[UndoPlan, tuple[Draft, ...]]:
     """Give the undo step of this name, and its effects."""
     incident = place.ledger.incidents.get(incident_id)
-    if not incident.is_open:
-        raise Refused(
-            f"incident {incident_id} is closed; `standfast incident reopen {incident_id}`, then "
-            "undo what it did"
-        )
+    refuse_closed(place, incident_id, then="undo what it did")
     rows = place.ledger.effects.of_incident(incident_id)
     state = place.ledger.incidents.state(incident_id)
     refused = {view.step for view in state.extra if view.state is StepState.REFUSED}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ConfigurationError, Refused, UsageError
-from standfast.operations import incident, undoing
+from standfast.operations import carrying_out, corrections, incident, undoing
 from standfast.records import Mode
 from tests.operations.twins import TwinPlace, twin_place
 
@@ -100,7 +100,7 @@ def test_what_a_closed_incident_locked_is_given_back_once_it_is_opened_again(
     with pytest.raises(UsageError, match=f"incident {case} is open"):
         incident.reopen(place, case)
     incident.close(place, case)
-    with pytest.raises(Refused, match=f"`standfast incident reopen {case}`, then undo"):
+    with pytest.raises(Refused, match=f"reopen {case}` opens it again, then undo"):
         undoing.undo(place, case)
     assert not place.is_enabled("agent01")
     incident.reopen(place, case)
@@ -149,5 +149,20 @@ def test_an_incident_that_was_stopped_is_stopped_when_it_is_opened_again(place: 
 def test_a_plan_that_is_closed_stays_so(place: TwinPlace) -> None:
     case = opened(place, Mode.PLAN)
     incident.close(place, case)
-    with pytest.raises(Refused, match="`standfast incident plan two` makes another"):
-        incident.reopen(place, case)
+    carry_out = f"`standfast incident carry-out {case}` does what it planned"
+    for say in (
+        lambda: incident.reopen(place, case),
+        lambda: incident.resume(place, case),
+        lambda: incident.stop(place, case),
+        lambda: undoing.undo(place, case),
+        lambda: corrections.correct(place, case, "tell", {}),
+    ):
+        with pytest.raises(Refused, match=carry_out) as refused:
+            say()
+        assert "incident reopen" not in str(refused.value)
+    opened_by_it = carrying_out.carry_out(place, case, "dana").incident
+    place.advance(opened_by_it)
+    assert not place.is_enabled("agent01")
+    undoing.undo(place, opened_by_it)
+    place.advance(opened_by_it)
+    assert place.is_enabled("agent01")
