@@ -160,7 +160,11 @@ def back_up(
                     *log.warnings, *committer.warnings, *avoidance.warnings, *problems,
                     *result.warnings,
                 )  # fmt: skip
-                return dataclasses.replace(result, warnings=tuple(dict.fromkeys(warnings)))
+                return dataclasses.replace(
+                    result,
+                    is_store_damaged=committer.is_store_damaged or avoidance.is_store_damaged,
+                    warnings=tuple(dict.fromkeys(warnings)),
+                )
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -257,6 +261,7 @@ class _Run:
             set_name=self._set_name,
             complete=counts.unread_total == 0,
             is_fork=self._committer.is_fork,
+            is_store_damaged=False,  # whoever holds what was compared with the store says it
             files=counts.files,
             directories=counts.directories,
             bytes_read=counts.bytes_read,

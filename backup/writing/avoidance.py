@@ -35,6 +35,7 @@ class Avoidance:
         self._writer = writer
         self._log = log
         self.warnings: list[str] = []
+        self.is_store_damaged = False  # it lacks what this host had put or seen
 
     @property
     def keep(self) -> Link | None:
@@ -44,11 +45,11 @@ class Avoidance:
 
     def begin(self, trust: Trust, set_name: str, now: Callable[[], datetime]) -> None:
         """Forget, before anything is read, what the set's next point must not or need not use."""
+        self.heed_keeper(trust)  # what it dropped is not lost
         listed = {
             stat.name.rpartition("/")[2]: stat for stat in self._vault.list(packs_of(self._writer))
         }
         self._forget_lost(listed)
-        self.heed_keeper(trust)
         self._forget_sparse(listed, set_name, now())
 
     def heed_keeper(self, trust: Trust) -> None:
@@ -56,6 +57,7 @@ class Avoidance:
         seen = self._log.seen_keep()
         keeps, is_whole = self._what_was_said(trust, seen)
         if seen is not None and not is_whole:
+            self.is_store_damaged = True
             self._warn(
                 f"{keep_name(seen.link.number)}, which this host has seen, is gone or is another"
                 " one: the store was rolled back. What it said is heeded all the same; verify the"
@@ -93,6 +95,7 @@ class Avoidance:
             if row.name.hex() not in listed or listed[row.name.hex()].size_bytes != row.size
         ]
         if lost:
+            self.is_store_damaged = True
             self._log.forget_packs(lost)
             self._warn(
                 f"of the packs that this host had stored, {len(lost)} {_are(lost)} gone from"

@@ -67,6 +67,7 @@ class Committer:
         self._host = host
         self._log = log
         self.is_fork = False
+        self.is_store_damaged = False  # it lacks a snapshot that this host had put
         self._must_forget = False
         self._is_clock_told = False
         self.warnings: list[str] = []
@@ -239,6 +240,7 @@ class Committer:
         if head is not None and head.number >= logged.sequence:
             self._go_behind(head)
             return
+        self.is_store_damaged = True
         self.warnings.append(
             f"the store lacks snapshot {logged.sequence} of writer {self._host.writer}, which this"
             " host had put: it was removed or the store was rolled back."

@@ -49,7 +49,10 @@ def add_to(app: Group) -> None:
                 "a file could not be read, the point has all others; or a set has no file"
             ),
             ExitStatus.REFUSED: "a backup of this set is under way",
-            ExitStatus.DAMAGED: "what the vault trusts is not what was written",
+            ExitStatus.DAMAGED: (
+                "what the vault trusts is not what was written; or what this host had stored is "
+                "gone from it, and the new point is there all the same"
+            ),
         },
         example="standfast backup run main",
     )(run)
@@ -141,7 +144,9 @@ def run(
             lines += _backup_lines(outcome)
     status = together(statuses)
     next_step = "Next: `standfast status` shows how old each is."
-    if status is not ExitStatus.DONE:
+    if status is ExitStatus.DAMAGED:
+        next_step = "Next: `standfast backup verify` names what is gone from the vault, or wrong."
+    elif status is not ExitStatus.DONE:
         next_step = "Next: mend what is named, then run this again; what is stored is kept."
     call.say({"backups": documents, "exit_status": int(status)}, [*lines, "", next_step])
     return status

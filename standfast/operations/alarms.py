@@ -85,7 +85,7 @@ def jumped(set_name: str, run: str, found: Sequence[Jump]) -> Alarm:
 
 
 def damaged(*, is_damaged: bool) -> Alarm:
-    """The alarm of a vault in which a verification found damage."""
+    """The alarm of a vault in which a verification, or a backup, found damage."""
     return Alarm(
         subject=VAULT_DAMAGED,
         shown="vault",

@@ -37,6 +37,8 @@ class BackupOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
+        if self.result.is_store_damaged:
+            return ExitStatus.DAMAGED  # of earlier nights; the point of this one is made
         is_whole = self.result.complete and not self.result.is_fork and not self.is_empty
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
@@ -47,6 +49,7 @@ class BackupOutcome:
             "point": result.point,
             "is_complete": result.complete,
             "is_fork": result.is_fork,
+            "is_store_damaged": result.is_store_damaged,
             "files": result.files,
             "directories": result.directories,
             "files_new": result.files_new,

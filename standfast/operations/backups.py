@@ -101,11 +101,14 @@ def run_backup(
         )
         is_whole = outcome.exit_status is ExitStatus.DONE
         run.ends("done" if is_whole else "partial", outcome.summary())
-    if outcome.jumps:
-        with suppress(StandfastError):  # the point is made; the watch tells what this could not
-            from standfast.operations.alarms import jumped, tell  # messages: most nights need none
+    if outcome.jumps or result.is_store_damaged:
+        from standfast.operations.alarms import damaged, jumped, tell  # most nights need none
 
-            tell(place, jumped(set_name, outcome.run, outcome.jumps), way)
+        with suppress(StandfastError):  # the point is made; the watch tells what this could not
+            if outcome.jumps:
+                tell(place, jumped(set_name, outcome.run, outcome.jumps), way)
+            if result.is_store_damaged:
+                tell(place, damaged(is_damaged=True), way)
     return outcome
 
 

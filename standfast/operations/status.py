@@ -62,7 +62,7 @@ _ALARMS = {  # what is said of each to people, and what a person runs to see to 
         "{set}: a night changed far more than usual; ask who did it",
         "standfast backup list --set {set}",
     ),
-    "vault": ("the vault: a verification found damage", "standfast backup verify --read"),
+    "vault": ("the vault: damage was found in it", "standfast backup verify --read"),
     "locks": (
         "the vault: objects in it are not locked as they must be",
         "standfast backup verify",

@@ -243,6 +243,18 @@ def are_locks_wrong(runs: Sequence[RunRow]) -> bool:
     return next((bool(one["wrong"]) for one in seen if one["wrong"] or one["is_right"]), False)
 
 
+def is_vault_damaged(place: Place) -> bool:
+    """Is damage open that a verification found, or a backup since the newest one that looked?"""
+    runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
+    if open_damage(runs) is not None:
+        return True
+    looked_at = next((run.started_at for run in runs if run.summary.get("saw")), None)
+    return any(
+        run.summary.get("is_store_damaged") and (looked_at is None or run.started_at > looked_at)
+        for run in place.ledger.runs.all("backup", states=["partial"])
+    )
+
+
 def open_damage(runs: Sequence[RunRow], cleared: Sequence[str] = ()) -> OpenDamage | None:
     """Give the newest damage of the verifications, newest first, that none after them cleared.
 

@@ -27,7 +27,7 @@ from standfast.operations.place import Place
 from standfast.operations.reminders import reminders
 from standfast.operations.run_record import bury_dead_runs
 from standfast.operations.upkeep import lateness
-from standfast.operations.verification import VAULT, are_locks_wrong, open_damage
+from standfast.operations.verification import VAULT, are_locks_wrong, is_vault_damaged
 from standfast.records import Json
 
 # A nightly run that has not begun an hour after its time has not merely queued.
@@ -128,7 +128,7 @@ def _alarms(place: Place, fresh: Sequence[Freshness]) -> Iterator[Alarm]:
         if found is not None:
             yield jumped(name, *found)
     runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
-    yield damaged(is_damaged=open_damage(runs) is not None)
+    yield damaged(is_damaged=is_vault_damaged(place))
     yield unlocked(is_unlocked=are_locks_wrong(runs))
     yield from reminders(place)
 

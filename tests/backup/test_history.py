@@ -92,12 +92,14 @@ def test_the_host_notices_a_rollback_and_leaves_the_gap_visible(
     site.vault = early
     result = site.back_up(source)
     assert any("rolled back" in warning for warning in result.warnings)
+    assert result.is_store_damaged
     assert result.sequence == 5
     assert (snapshot_name(WRITER, 4), "is missing although the one after it names it") in problems(
         verify(early)
     )
     assert site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
+    assert not site.back_up(source).is_store_damaged, "it is told once; a verification goes on"
 
 
 def test_a_clone_collides_and_both_histories_stay_restorable(

@@ -104,7 +104,22 @@ def test_what_the_keeper_avoids_is_sent_again_at_the_next_run(
     assert any("freed or distrusted" in warning for warning in result.warnings)
     drop(kept, avoided)
     check_latest(kept, result, tmp_path / "out")
-    assert kept.night().warnings == ()
+    following = kept.night()
+    assert (following.warnings, following.is_store_damaged) == ((), False)
+
+
+def test_what_the_keeper_dropped_while_the_host_was_off_is_not_called_lost(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    kept.night()
+    gone = kept.packs()
+    say(kept, dropped=tuple(gone))
+    drop(kept, gone)
+    result = kept.night()
+    assert not result.is_store_damaged
+    (told,) = result.warnings
+    assert "freed or distrusted by the keeper" in told
+    check_latest(kept, result, tmp_path / "out")
 
 
 def test_what_the_store_lost_without_a_word_is_sent_again_too(
@@ -115,6 +130,7 @@ def test_what_the_store_lost_without_a_word_is_sent_again_too(
     drop(kept, lost)
     result = kept.night()
     assert any("gone from the store" in warning for warning in result.warnings)
+    assert result.is_store_damaged
     assert not needed_by(kept, 2) & lost
     check_latest(kept, result, tmp_path / "out")
 
@@ -231,6 +247,7 @@ def test_a_record_that_is_hidden_later_does_not_bring_a_marked_pack_back(
     vault_of(kept).lose(keep_name(hidden.number))
     result = kept.night()
     assert any("rolled back" in warning for warning in result.warnings)
+    assert result.is_store_damaged
     assert not needed_by(kept, 3) & marked
     assert named_by(kept, 3).keep == hidden, "the gap stays visible"
     assert any(

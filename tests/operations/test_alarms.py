@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from standfast.errors import ExitStatus, StandfastError
 from standfast.operations.alarms import Alarm, damaged, jumped, tell
 from standfast.operations.backups import newest_jumps, run_backup
 from standfast.operations.place import Place
+from standfast.operations.restoring import restore
 from standfast.operations.run_record import bury_dead_runs, recorded
 from standfast.operations.verification import VAULT, verify
 from standfast.operations.watch import keep_watch
+from tests.backup.trees import describe
 from tests.operations.alarmed import Night, both
-from tests.operations.backup_place import furnish, place_at
+from tests.operations.backup_place import furnish, identity, place_at
 from tests.operations.places import enrol_people
 from tests.operations.test_backups import damage_a_pack
 from tests.servers.smtp import SmtpServer
@@ -40,6 +43,29 @@ def test_damage_is_told_once_and_once_when_it_is_gone(night: Night) -> None:
     verify(night.place, read=True)
     keep_watch(night.place, "direct")
     assert night.mails[2:] == both("Backup alarm over: vault")
+
+
+def test_a_backup_that_finds_its_store_rolled_back_ends_as_damage_and_tells_at_once(
+    night: Night, tmp_path: Path
+) -> None:
+    shutil.copytree(night.folder / "vault", tmp_path / "earlier")
+    run_backup(night.place, "main", "direct")
+    assert verify(night.place).exit_status is ExitStatus.DONE
+    shutil.rmtree(night.folder / "vault")
+    shutil.copytree(tmp_path / "earlier", night.folder / "vault")
+    night.forward(minutes=1)
+    outcome = run_backup(night.place, "main", "direct")
+    assert (outcome.exit_status, outcome.result.complete) == (ExitStatus.DAMAGED, True)
+    assert night.mails == both("Backup alarm: vault")
+    assert "backup, found damage in the vault" in night.newest_text
+    assert keep_watch(night.place, "direct").told == (), "nobody has looked since"
+    (alarm,) = night.status().alarms
+    assert (alarm.command, alarm.set_name) == ("standfast backup verify --read", "")
+    night.forward(minutes=1)
+    assert verify(night.place).exit_status is ExitStatus.DAMAGED
+    assert keep_watch(night.place, "direct").told == ()
+    restore(night.place, "latest", tmp_path / "out", identity(night.folder))
+    assert describe(tmp_path / "out/recordings/2026") == describe(night.folder / "recordings/2026")
 
 
 def test_locks_that_are_wrong_are_told_once_and_once_when_they_are_right(night: Night) -> None:
