@@ -5,7 +5,7 @@ of the module.
 """
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from standfast.config.fields import (
     Line,
@@ -20,6 +20,17 @@ from standfast.config.fields import (
     within,
 )
 from standfast.config.section import Section, setting
+
+_FROM_NAME: Any = setting(
+    default=None,
+    description="The name beside that address; the organisation's without it.",
+    examples=["Example Ltd, security"],
+)
+_REPLY_TO: Any = setting(
+    default=None,
+    description="Where answers go, when not to `sender_address`.",
+    examples=["service@example.com"],
+)
 
 
 class _Sender(Section):
@@ -54,16 +65,8 @@ class SmtpSenderConfig(_Sender):
         description="The address in From, and the domain of every Message-ID.",
         examples=["security@example.com"],
     )
-    from_name: Line | None = setting(
-        default=None,
-        description="The name beside that address; the organisation's without it.",
-        examples=["Example Ltd, security"],
-    )
-    reply_to: Line | None = setting(
-        default=None,
-        description="Where answers go, when not to `sender_address`.",
-        examples=["service@example.com"],
-    )
+    from_name: Line | None = _FROM_NAME
+    reply_to: Line | None = _REPLY_TO
     username: Line | None = setting(
         default=None,
         description="Sign-in at the relay, when it asks for one.",
@@ -110,16 +113,8 @@ class SendgridSenderConfig(_Sender):
         description="The address in From, which SendGrid must have verified.",
         examples=["security@example.com"],
     )
-    from_name: Line | None = setting(
-        default=None,
-        description="The name beside that address; the organisation's without it.",
-        examples=["Example Ltd, security"],
-    )
-    reply_to: Line | None = setting(
-        default=None,
-        description="Where answers go, when not to `sender_address`.",
-        examples=["service@example.com"],
-    )
+    from_name: Line | None = _FROM_NAME
+    reply_to: Line | None = _REPLY_TO
     region: Literal["eu", "global"] = setting(
         default="eu",
         description="Where SendGrid keeps the mails: `eu` needs a subuser of the EU region.",
@@ -166,16 +161,8 @@ class SesSenderConfig(_Sender):
         description="The address in From, which SES must have verified.",
         examples=["security@example.com"],
     )
-    from_name: Line | None = setting(
-        default=None,
-        description="The name beside that address; the organisation's without it.",
-        examples=["Example Ltd, security"],
-    )
-    reply_to: Line | None = setting(
-        default=None,
-        description="Where answers go, when not to `sender_address`.",
-        examples=["service@example.com"],
-    )
+    from_name: Line | None = _FROM_NAME
+    reply_to: Line | None = _REPLY_TO
     access_key_id: SecretReference | None = setting(
         default=None,
         description="Left out, the machine's own identity is used.",

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from standfast.notices.addresses import Address, parse_address
 from standfast.notices.plain import begins_encoded_word, one_line
 from standfast.notices.senders import Message
+from standfast.notices.senders.letterhead import letterhead
 from standfast.notices.senders.mime import written
 
 NOW = datetime(2026, 11, 25, 2, 13, tzinfo=UTC)
@@ -46,9 +47,12 @@ def mail(
     return written(
         message,
         to,
-        sender=parse_address("security@example.com"),
-        from_name=from_name,
-        reply_to=parse_address("answers@example.com"),
+        letterhead=letterhead(
+            "relay",
+            address="security@example.com",
+            name=from_name,
+            reply_to="answers@example.com",
+        ),
         now=NOW,
     )
 

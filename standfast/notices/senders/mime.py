@@ -26,6 +26,7 @@ from functools import lru_cache
 
 from standfast.notices.addresses import Address
 from standfast.notices.senders import Message
+from standfast.notices.senders.letterhead import Letterhead
 from standfast.records import utc
 
 _LONGEST_LINE = 76  # RFC 2047 2, for a line with an encoded word; others may have 78
@@ -35,20 +36,19 @@ def written(
     message: Message,
     to: Address,
     *,
-    sender: Address,
-    from_name: str,
-    reply_to: Address | None,
+    letterhead: Letterhead,
     now: datetime,
 ) -> bytes:
     """Write one mail, with CRLF at every line's end and no dot doubled."""
     boundary = f"=_{hashlib.sha256(message.token.encode()).hexdigest()[:32]}"
+    answers = letterhead.reply_to
     headers = [
-        _from(sender, from_name),
+        _from(letterhead.address, letterhead.name),
         _mailbox("To", to),
-        *([] if reply_to is None else [_mailbox("Reply-To", reply_to)]),
+        *([] if answers is None else [_mailbox("Reply-To", answers)]),
         _subject(message.subject),
         f"Date: {format_datetime(utc(now))}\r\n",
-        f"Message-ID: <{message.token}@{sender.domain}>\r\n",
+        f"Message-ID: <{message.token}@{letterhead.address.domain}>\r\n",
         "Auto-Submitted: auto-generated\r\n",
         "MIME-Version: 1.0\r\n",
         f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n',

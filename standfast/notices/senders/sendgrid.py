@@ -38,10 +38,10 @@ from standfast.bounded_http import (
     fits_a_header,
 )
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
-from standfast.notices.addresses import Address, parse_address
-from standfast.notices.plain import begins_encoded_word, is_one_line
+from standfast.notices.addresses import parse_address
 from standfast.notices.prepared import Piece, PreparedParts
 from standfast.notices.senders import Message, Sender
+from standfast.notices.senders.letterhead import letterhead, misfit
 from standfast.records import EffectState, JsonObject, Limits, Result
 
 MOST_RECIPIENTS = 1000
@@ -85,17 +85,16 @@ class SendGridSender(Sender):
         self.name = name
         self.limits = options.limits
         if not fits_a_header(key):
-            raise self._misfit("key", "is no API key: one word of visible ASCII")
-        if not is_one_line(options.from_name) or begins_encoded_word(options.from_name):
-            raise self._misfit("from_name", "must be one visible line and have no =? in it")
+            raise misfit(name, "key", "is no API key: one word of visible ASCII")
+        self._from = letterhead(
+            name,
+            address=options.sender_address,
+            name=options.from_name,
+            reply_to=options.reply_to,
+        )
         self._client = self._make_client(key, options.region)
         self._host = options.url or str(self._client.host)
         self._headers: Mapping[str, str] = self._client.client.request_headers
-        self._from_name = options.from_name
-        self._sender = self._own_address("sender_address", options.sender_address)
-        self._reply_to = (
-            None if options.reply_to is None else self._own_address("reply_to", options.reply_to)
-        )
         self._clock = clock
         self._new_mark = new_mark
         self._monotonic = monotonic
@@ -152,9 +151,9 @@ class SendGridSender(Sender):
         """What every request has: who writes, and that nothing is added or followed."""
         from sendgrid.helpers import mail as parts
 
-        mail = parts.Mail(from_email=parts.From(self._sender.text, self._from_name or None))
-        if self._reply_to is not None:
-            mail.reply_to = parts.ReplyTo(self._reply_to.text)
+        mail = parts.Mail(from_email=parts.From(self._from.address.text, self._from.name or None))
+        if self._from.reply_to is not None:
+            mail.reply_to = parts.ReplyTo(self._from.reply_to.text)
         mail.tracking_settings = parts.TrackingSettings(
             click_tracking=parts.ClickTracking(enable=False, enable_text=False),
             open_tracking=parts.OpenTracking(enable=False),
@@ -167,18 +166,6 @@ class SendGridSender(Sender):
         )
         frame: JsonObject = mail.get()
         return frame
-
-    def _own_address(self, key: str, text: str) -> Address:
-        try:
-            address = parse_address(text)
-        except ValueError as error:
-            raise self._misfit(key, f"does not fit: {error}") from error
-        if address.needs_smtputf8:
-            raise self._misfit(key, "must be ASCII before the @")
-        return address
-
-    def _misfit(self, key: str, why: str) -> ConfigurationError:
-        return ConfigurationError(f"sender {self.name!r}: {key} {why}")
 
 
 class _Call:

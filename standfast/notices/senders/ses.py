@@ -20,11 +20,11 @@ from typing import Any
 
 from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import Deadline
-from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
+from standfast.errors import ExtraMissing, Unavailable
 from standfast.notices.addresses import Address, parse_address
-from standfast.notices.plain import begins_encoded_word, is_one_line
 from standfast.notices.senders import Message, Sender
 from standfast.notices.senders.bounded_call import within
+from standfast.notices.senders.letterhead import letterhead, misfit
 from standfast.records import EffectState, Limits, Result
 
 COME_BACK_SECONDS = 30.0
@@ -63,12 +63,12 @@ class SesSender(Sender):
         self.name = name
         self.limits = options.limits
         self._options = options
-        self._sender = self._own_address("sender_address", options.sender_address)
-        self._reply_to = (
-            None if options.reply_to is None else self._own_address("reply_to", options.reply_to)
+        self._from = letterhead(
+            name,
+            address=options.sender_address,
+            name=options.from_name,
+            reply_to=options.reply_to,
         )
-        if not is_one_line(options.from_name) or begins_encoded_word(options.from_name):
-            raise self._misfit("from_name", "must be one visible line and have no =? in it")
         self._client = self._make_client()
 
     def reach(self) -> None:
@@ -121,9 +121,9 @@ class SesSender(Sender):
             ],
         }
         answer = self._client.send_email(
-            FromEmailAddress=_mailbox(self._options.from_name, self._sender),
+            FromEmailAddress=_mailbox(self._from.name, self._from.address),
             Destination={"ToAddresses": [address.text]},
-            ReplyToAddresses=[] if self._reply_to is None else [self._reply_to.text],
+            ReplyToAddresses=[] if self._from.reply_to is None else [self._from.reply_to.text],
             Content={"Simple": content},
             EmailTags=[{"Name": TOKEN_TAG, "Value": message.token}],
         )
@@ -169,19 +169,7 @@ class SesSender(Sender):
                 ),
             )
         except (BotoCoreError, ValueError) as error:
-            raise self._misfit("region", f"does not fit ({type(error).__name__})") from None
-
-    def _own_address(self, key: str, text: str) -> Address:
-        try:
-            address = parse_address(text)
-        except ValueError as error:
-            raise self._misfit(key, f"does not fit: {error}") from error
-        if address.needs_smtputf8:
-            raise self._misfit(key, "must be ASCII before the @")
-        return address
-
-    def _misfit(self, key: str, why: str) -> ConfigurationError:
-        return ConfigurationError(f"sender {self.name!r}: {key} {why}")
+            raise misfit(self.name, "region", f"does not fit ({type(error).__name__})") from None
 
 
 def _judge(error: Exception) -> _Answer:

@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import Literal
 
 from backup.lazy_dataclass import dataclass
-from standfast.errors import ConfigurationError, Unavailable
+from standfast.errors import Unavailable
 from standfast.notices.addresses import Address, parse_address
-from standfast.notices.plain import begins_encoded_word, is_one_line
 from standfast.notices.senders import Message, Sender
+from standfast.notices.senders.letterhead import letterhead, misfit
 from standfast.notices.senders.mime import written
 from standfast.records import EffectState, Limits, Result
 
@@ -115,14 +115,10 @@ class SmtpSender(Sender):
             batch=batch, workers=workers, per_second=per_second, timeout_seconds=timeout_seconds
         )
         if username is not None and security == "none":
-            raise self._misfit("username", "is not sent without TLS; set security")
+            raise misfit(name, "username", "is not sent without TLS; set security")
         if (username is None) != (password is None):
-            raise self._misfit("username", "and password go together; give both or neither")
-        if not is_one_line(from_name) or begins_encoded_word(from_name):
-            raise self._misfit("from_name", "must be one visible line and have no =? in it")
-        self._sender = self._own_address("sender_address", sender_address)
-        self._reply_to = None if reply_to is None else self._own_address("reply_to", reply_to)
-        self._from_name = from_name
+            raise misfit(name, "username", "and password go together; give both or neither")
+        self._from = letterhead(name, address=sender_address, name=from_name, reply_to=reply_to)
         self._host = host
         self._port = port
         self._security = security
@@ -238,14 +234,14 @@ class SmtpSender(Sender):
             return smtplib.SMTP_SSL(
                 self._host,
                 self._port,
-                local_hostname=self._sender.domain,
+                local_hostname=self._from.address.domain,
                 timeout=seconds_left,
                 context=self._trust(),
             )
         return smtplib.SMTP(
             self._host,
             self._port,
-            local_hostname=self._sender.domain,
+            local_hostname=self._from.address.domain,
             timeout=seconds_left,
         )
 
@@ -290,7 +286,7 @@ class SmtpSender(Sender):
         self, connection: smtplib.SMTP, message: Message, address: Address
     ) -> _Answer | None:
         """Say who writes to whom; None once the relay asks for the message's bytes."""
-        mail, rcpt = f"MAIL FROM:<{self._sender.text}>", f"RCPT TO:<{address.text}>"
+        mail, rcpt = f"MAIL FROM:<{self._from.address.text}>", f"RCPT TO:<{address.text}>"
         if address.needs_smtputf8:
             mail += " SMTPUTF8 BODY=8BITMIME"
         if connection.has_extn("dsn"):
@@ -323,27 +319,8 @@ class SmtpSender(Sender):
         return found
 
     def _payload(self, message: Message, address: Address) -> bytes:
-        mail = written(
-            message,
-            address,
-            sender=self._sender,
-            from_name=self._from_name,
-            reply_to=self._reply_to,
-            now=self._clock(),
-        )
+        mail = written(message, address, letterhead=self._from, now=self._clock())
         return mail.replace(b"\n.", b"\n..") + b".\r\n"  # RFC 5321 4.5.2
-
-    def _own_address(self, key: str, text: str) -> Address:
-        try:
-            address = parse_address(text)
-        except ValueError as error:
-            raise self._misfit(key, f"does not fit: {error}") from error
-        if address.needs_smtputf8:
-            raise self._misfit(key, "must be ASCII before the @, or some relays refuse every mail")
-        return address
-
-    def _misfit(self, key: str, why: str) -> ConfigurationError:
-        return ConfigurationError(f"sender {self.name!r}: {key} {why}")
 
 
 def _judge(command: str, status: int, good: tuple[int, ...] = _WELL) -> _Answer | None:
