@@ -78,10 +78,17 @@ class Repository:
         `owner` is the public key that must have signed it, unless the identity names one;
         `own_writer` the host on which this runs.
         `NotFound` when the store holds no repository, `WrongKey` when the identity opens none of
-        its domains.
+        its domains or is of another repository; where `owner` knows better, that is `Damaged`.
         """
-        owner = (identity and identity.owner) or owner
-        trust = load_trust(vault, owner=owner)
+        try:
+            trust = load_trust(vault, owner=(identity and identity.owner) or owner)
+        except Damaged:
+            if owner is None and identity is not None and _is_of_another(vault, identity):
+                raise WrongKey(
+                    f"{vault.where} holds another repository than this identity was made for: take"
+                    " the custodian's file of that one, or name the vault of this"
+                ) from None
+            raise
         domains = {} if identity is None else open_domains(trust.root, keys, identity)
         return Repository(vault, trust, domains, own_writer)
 
@@ -462,3 +469,10 @@ def _details(body: Body) -> PointDetails:
         unread_total=body.unread_total,
         sources=body.sources,
     )
+
+
+def _is_of_another(vault: Store, identity: Identity) -> bool:
+    """Whether the store holds a whole repository, and not the one that the identity names."""
+    with suppress(BackupError):
+        return load_trust(vault).root.repository != identity.repository
+    return False

@@ -1,6 +1,7 @@
 """Making a repository, and the keys that come of it."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -119,8 +120,15 @@ def test_a_wrong_identity_opens_nothing(site: Site, tmp_path: Path) -> None:
     with pytest.raises(WrongKey, match="opens no domain"):
         Repository.open(site.vault, site.keys, open_identity(stranger))
     other = new_site(tmp_path / "other")
-    with pytest.raises(BackupError, match="another owner"):
+    with pytest.raises(WrongKey, match="holds another repository than this identity"):
         Repository.open(site.vault, site.keys, other.identity)
+    with pytest.raises(WrongKey, match="holds another repository than this identity"):
+        verify(site.vault, keys=site.keys, identity=other.identity)
+    with pytest.raises(Damaged, match="another owner"):  # who knows the owner was shown a forgery
+        Repository.open(other.vault, other.keys, site.identity, site.host.owner)
+    forged = replace(other.identity, repository=site.host.repository)
+    with pytest.raises(Damaged, match="another owner"):  # one that says it is this one, and is not
+        Repository.open(site.vault, site.keys, forged)
     with pytest.raises(WrongKey):
         verify(site.vault, keys=site.keys, identity=open_identity(stranger))
 

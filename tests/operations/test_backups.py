@@ -286,6 +286,16 @@ def test_another_identity_opens_nothing(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="another repository"):  # and nothing is damaged
             verify(place, identity_file=identity(tmp_path / "theirs"))
         assert verify(place, identity_file=identity(tmp_path / "ours")).open_damage is None
+        shutil.rmtree(place.config.backup.host)  # as on the machine that restores after a disaster
+        with pytest.raises(UsageError, match="another repository"):
+            list_folder(place, "latest", "", identity(tmp_path / "theirs"))
+        with pytest.raises(UsageError, match="another repository"):
+            restore(place, "latest", tmp_path / "out", identity(tmp_path / "theirs"))
+        with pytest.raises(UsageError, match="another repository"):
+            verify(place, identity_file=identity(tmp_path / "theirs"))
+        restored = restore(place, "latest", tmp_path / "back", identity(tmp_path / "ours"))
+        assert restored.exit_status is ExitStatus.DONE
+        assert_equals_the_source(place, tmp_path / "back", tmp_path / "scratch")
     assert not (tmp_path / "out").exists()
 
 
