@@ -54,10 +54,48 @@ def carry_on(
     return say_outcome(call, place, outcome, told=told, before=before)
 
 
-def say_outcome(
-    call: Call, place: "Place", outcome: "Outcome", *, told: JsonObject, before: list[Line]
+def go_on(
+    call: Call,
+    place: "Place",
+    incident_id: str,
+    *,
+    no_wait: bool,
+    told: dict[str, Json] | None = None,
+    before: list[Line] | None = None,
+    undo_came_to: StepState | None = None,
 ) -> ExitStatus:
-    """Print where an incident stands, and give that as an exit status."""
+    """Carry on what somebody's word has moved; with `no_wait`, only say where it stands."""
+    from standfast.operations.incident import look
+
+    if no_wait:
+        return say_outcome(
+            call,
+            place,
+            look(place, incident_id),
+            told=told or {},
+            before=before or [],
+            status=ExitStatus.DONE,  # it is noted, whatever the incident waits for
+        )
+    return carry_on(
+        call,
+        place,
+        incident_id,
+        told=told or {},
+        before=before or [],
+        undo_came_to=undo_came_to,
+    )
+
+
+def say_outcome(
+    call: Call,
+    place: "Place",
+    outcome: "Outcome",
+    *,
+    told: JsonObject,
+    before: list[Line],
+    status: ExitStatus | None = None,
+) -> ExitStatus:
+    """Print where an incident stands, and give that as an exit status, unless it is another one."""
     from standfast.operations.letters import with_letters
     from standfast.operations.looks import short_of_approvers, step_reasons, tallies
     from standfast.operations.rehearsing import stood_in_for
@@ -68,6 +106,7 @@ def say_outcome(
     reasons = step_reasons(place, outcome.incident)
     short = short_of_approvers(place, outcome.incident, outcome.state)
     state = outcome.state
+    status = outcome.exit_status if status is None else status
     is_exercise = state.mode is Mode.EXERCISE
     lacking = stood_in_for(place, state.playbook) if is_exercise else []
     owed = duties_of(place, outcome.incident, outcome.state.mode)
@@ -82,7 +121,7 @@ def say_outcome(
         "clocks": _clocks_document(owed),
         "warnings": [*short],
         "stood_in_for": [*lacking],
-        "exit_status": int(outcome.exit_status),
+        "exit_status": int(status),
     }
     warned = [
         *_clocks_lines(outcome.incident, owed, place.config.organisation.time_zone),
@@ -91,7 +130,7 @@ def say_outcome(
     ]
     played = [_EXERCISE] if is_exercise else []
     call.say(document, [*played, *before, *_lines(outcome, found, reasons, warned)])
-    return outcome.exit_status
+    return status
 
 
 def _clocks_document(owed: "Duties | None") -> Json:

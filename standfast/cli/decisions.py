@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from standfast.cli.asking import tell
 from standfast.cli.call import Call
-from standfast.cli.carrying import carry_on, say_outcome
+from standfast.cli.carrying import go_on, say_outcome
 from standfast.cli.closing import close, reopen
 from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.incident_words import CARRIED, IncidentArgument, the_incident
@@ -129,7 +129,7 @@ def approve(
                 "hold_seconds": asked.hold_seconds,
             }
         }
-        return _go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def answer(
@@ -161,7 +161,7 @@ def answer(
         told: dict[str, Json] = (
             {"begun_by_the_earlier_answer": [view.step for view in begun]} if again else {}
         )
-        return _go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def _begun_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
@@ -200,7 +200,7 @@ def accept(
         incident_id, (wanted,) = the_incident(place, incident, step, least=1, most=1)
         by = signed_in(call, place, as_person, passphrase_file)
         keep_accepted(place, incident_id, wanted, by=by)
-        return _go_on(call, place, incident_id, no_wait=no_wait, before=[f"{wanted}: accepted."])
+        return go_on(call, place, incident_id, no_wait=no_wait, before=[f"{wanted}: accepted."])
 
 
 def settle(
@@ -233,7 +233,7 @@ def settle(
         by = signed_in(call, place, as_person, passphrase_file)
         if step is None:
             keep_settled(place, incident_id, named[0], happened=did, by=by)
-            return _go_on(call, place, incident_id, no_wait=no_wait, before=["Settled."])
+            return go_on(call, place, incident_id, no_wait=no_wait, before=["Settled."])
         settled = settle_step(place, incident_id, step, happened=did, by=by)
         before: list[Line] = [f"{step}: {settled.count} settled."]
         if settled.left:
@@ -241,7 +241,7 @@ def settle(
                 f"{counted(settled.left, 'other')} may still happen, and will be looked up again."
             )
         told: dict[str, Json] = {"settled": settled.count, "left": settled.left}
-        return _go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def retry(
@@ -262,7 +262,7 @@ def retry(
         before: list[Line] = [f"{again.count} to be tried again."]
         if again.left:
             before.append(f"Left to who may say so (--as PERSON): {', '.join(again.left)}.")
-        return _go_on(
+        return go_on(
             call,
             place,
             incident_id,
@@ -282,7 +282,7 @@ def resume(call: Call, incident: IncidentArgument = None, no_wait: NoWait = Fals
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
         let_go_on(place, incident_id)
-        return _go_on(call, place, incident_id, no_wait=no_wait)
+        return go_on(call, place, incident_id, no_wait=no_wait)
 
 
 def undo(
@@ -341,7 +341,7 @@ def undo(
                 undo_came_to=planned.keeps,
             )
             return say_outcome(call, place, outcome, told=told, before=before)
-        return _go_on(
+        return go_on(
             call,
             place,
             incident_id,
@@ -439,29 +439,3 @@ def _still_ends(left: Mapping[str, int]) -> str:
     if left["unknown"]:
         told.append(f"{left['unknown']:,} that nobody can tell: `incident status --targets`")
     return ", ".join(told)
-
-
-def _go_on(
-    call: Call,
-    place: "Place",
-    incident_id: str,
-    *,
-    no_wait: bool,
-    told: dict[str, Json] | None = None,
-    before: list[Line] | None = None,
-    undo_came_to: StepState | None = None,
-) -> ExitStatus:
-    from standfast.operations.incident import look
-
-    if no_wait:
-        outcome = look(place, incident_id)
-        say_outcome(call, place, outcome, told=told or {}, before=before or [])
-        return ExitStatus.DONE
-    return carry_on(
-        call,
-        place,
-        incident_id,
-        told=told or {},
-        before=before or [],
-        undo_came_to=undo_came_to,
-    )

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.call import Call
+from standfast.cli.carrying import go_on
 from standfast.cli.declared import Argument, Group, Option, command
-from standfast.cli.incident_words import IncidentArgument, moment_of, the_incident
+from standfast.cli.incident_words import CARRIED, IncidentArgument, moment_of, the_incident
 from standfast.cli.notice_waves import StepArgument
+from standfast.cli.opening import NoWait
 from standfast.cli.output import Line, Table
 from standfast.cli.passphrase import PassphraseFile, signed_in
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
+from standfast.records import Json
 
 if TYPE_CHECKING:
     from standfast.operations.held import Held
@@ -51,7 +54,12 @@ def add_to(notice: Group) -> None:
     command(
         notice,
         "tell",
-        exits=_SAID,
+        exits={
+            **CARRIED,
+            ExitStatus.USAGE: "there is no such incident or mark, or they are told already",
+            ExitStatus.REFUSED: "a rule forbids telling them yet, or the step names roles, and you "
+            "have none of them",
+        },
         example="standfast notice tell 3f9c12ab --to maria@example.net --name 'Maria Silva' "
         "--because 'her guardian' --as lee",
     )(tell)
@@ -186,11 +194,12 @@ def tell(
     name: Annotated[str, Option(metavar="NAME", help="Who is greeted; the held one without.")] = "",
     because: Because = "",
     as_person: Speaker = None,
+    no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Tell somebody who was held, or whom no mail reached, at an address that you name.
 
-    It leaves once it is approved.
+    Whoever is to approve it is asked at once; it leaves once it is approved.
     """
     from standfast.operations.held import tell as plan_to_tell
 
@@ -202,22 +211,16 @@ def tell(
         planned = plan_to_tell(
             place, incident_id, who, to=to or [], name=name, because=because, by=by
         )
-    needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
-    next_ = (
-        f"approve {incident_id} {planned.step} --as PERSON"
-        if planned.needs_approvals
-        else f"resume {incident_id}"
-    )
-    call.say(
-        {
-            "incident": incident_id,
-            "mark": who,
-            "step": planned.step,
-            "needs_approvals": planned.needs_approvals,
-        },
-        [f"{planned.step} is planned; {needs}.", f"Next: `standfast incident {next_}`."],
-    )
-    return ExitStatus.DONE
+        needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
+        told: dict[str, Json] = {
+            "told_apart": {
+                "mark": who,
+                "step": planned.step,
+                "needs_approvals": planned.needs_approvals,
+            }
+        }
+        before: list[Line] = [f"{planned.step} is planned; {needs}."]
+        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def leave_out(

@@ -3,12 +3,16 @@
 from typing import Annotated
 
 from standfast.cli.call import Call
+from standfast.cli.carrying import go_on
 from standfast.cli.declared import Group, Option, command
-from standfast.cli.incident_words import IncidentArgument, the_incident
+from standfast.cli.incident_words import CARRIED, IncidentArgument, the_incident
 from standfast.cli.notice_waves import StepArgument
+from standfast.cli.opening import NoWait
+from standfast.cli.output import Line
 from standfast.cli.passphrase import PassphraseFile, signed_in
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
+from standfast.records import Json
 
 
 def add_to(notice: Group) -> None:
@@ -17,7 +21,7 @@ def add_to(notice: Group) -> None:
         notice,
         "correct",
         exits={
-            ExitStatus.DONE: "the correction is planned; it leaves once it is approved",
+            **CARRIED,
             ExitStatus.USAGE: "there is no such step or value, or nobody got the notice",
             ExitStatus.REFUSED: "some of the wrong notice may still leave, or it is corrected "
             "already",
@@ -40,9 +44,13 @@ def correct(
     as_person: Annotated[
         str | None, Option("--as", metavar="PERSON", help="Who asks for it, signed in.")
     ] = None,
+    no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
-    """Plan a correction to exactly those who got a notice, or may have."""
+    """Correct a notice, to exactly those who got it, or may have.
+
+    Whoever is to approve it is asked at once; it leaves once it is approved.
+    """
     from standfast.operations.corrections import correct as plan_correction
 
     values: dict[str, str] = {}
@@ -57,27 +65,20 @@ def correct(
         planned = plan_correction(
             place, incident_id, wrong, values, requested_by=by, is_another=another
         )
-    people = counted(planned.recipients, "person", "people")
-    needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
-    next_ = (
-        f"approve {incident_id} {planned.step} --as PERSON"
-        if planned.needs_approvals
-        else f"resume {incident_id}"
-    )
-    call.say(
-        {
-            "incident": incident_id,
-            "step": planned.step,
-            "corrects": wrong,
-            "recipients": planned.recipients,
-            "refused": planned.refused,
-            "needs_approvals": planned.needs_approvals,
-            "warnings": [*planned.warnings],
-        },
-        [
-            f"{planned.step} is planned: to the {people} who got {wrong}; {needs}.",
+        people = counted(planned.recipients, "person", "people")
+        needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
+        told: dict[str, Json] = {
+            "correction": {
+                "step": planned.step,
+                "corrects": wrong,
+                "recipients": planned.recipients,
+                "refused": planned.refused,
+                "needs_approvals": planned.needs_approvals,
+                "warnings": [*planned.warnings],
+            }
+        }
+        before: list[Line] = [
+            f"{planned.step} is planned: to the {people} who got `{wrong}`; {needs}.",
             *(f"Warning: {warning}." for warning in planned.warnings),
-            f"Next: `standfast incident {next_}`.",
-        ],
-    )
-    return ExitStatus.DONE
+        ]
+        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)

@@ -3,8 +3,10 @@
 from typing import Annotated
 
 from standfast.cli.call import Call
+from standfast.cli.carrying import go_on
 from standfast.cli.declared import Argument, Group, Option, command
-from standfast.cli.incident_words import IncidentArgument, the_incident
+from standfast.cli.incident_words import CARRIED, IncidentArgument, the_incident
+from standfast.cli.opening import NoWait
 from standfast.cli.output import Line
 from standfast.counted import counted
 from standfast.errors import ExitStatus
@@ -18,6 +20,8 @@ _SAID: dict[ExitStatus, str] = {
     ExitStatus.USAGE: "there is no such incident or step, or nothing of it goes out now",
 }
 
+_MOVED: dict[ExitStatus, str] = {**CARRIED, ExitStatus.USAGE: _SAID[ExitStatus.USAGE]}
+
 
 def add_to(notice: Group) -> None:
     """Add the commands to the group of notices."""
@@ -30,11 +34,15 @@ def add_to(notice: Group) -> None:
         },
         example="standfast notice status inc-2026-0001",
     )(status)
-    for name, function in (("pause", pause), ("resume", resume), ("go", go)):
+    for name, function, exits in (
+        ("pause", pause, _SAID),
+        ("resume", resume, _MOVED),
+        ("go", go, _MOVED),
+    ):
         command(
             notice,
             name,
-            exits=_SAID,
+            exits=exits,
             example=f"standfast notice {name} inc-2026-0001 tell_customers",
         )(function)
     command(
@@ -129,35 +137,40 @@ def pause(call: Call, incident: IncidentArgument = None, step: StepArgument = No
     return ExitStatus.DONE
 
 
-def resume(call: Call, incident: IncidentArgument = None, step: StepArgument = None) -> ExitStatus:
+def resume(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: StepArgument = None,
+    no_wait: NoWait = False,
+) -> ExitStatus:
     """Let a paused notice go on; one of which nothing left has its abort window anew."""
     from standfast.operations import waves
 
     with call.place() as place:
         incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
         waves.resume(place, incident_id, name)
-    call.say(
-        {"incident": incident_id, "step": name, "is_paused": False},
-        [f"{name} goes on.", f"Next: `standfast incident resume {incident_id}` carries it out."],
-    )
-    return ExitStatus.DONE
+        told: dict[str, Json] = {"step": name, "is_paused": False}
+        before: list[Line] = [f"{name} goes on."]
+        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 
-def go(call: Call, incident: IncidentArgument = None, step: StepArgument = None) -> ExitStatus:
+def go(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: StepArgument = None,
+    no_wait: NoWait = False,
+) -> ExitStatus:
     """Write to those after the canary now."""
     from standfast.operations import waves
 
     with call.place() as place:
         incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
         number = waves.go(place, incident_id, name)
-    call.say(
-        {"incident": incident_id, "step": name, "released": number},
-        [
-            f"{counted(number, 'more recipient')} of {name} may be written to now.",
-            f"Next: `standfast incident resume {incident_id}` carries it out.",
-        ],
-    )
-    return ExitStatus.DONE
+        told: dict[str, Json] = {"step": name, "released": number}
+        before: list[Line] = [
+            f"{counted(number, 'more recipient')} of {name} may be written to now."
+        ]
+        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def stop(

@@ -8,6 +8,7 @@ import pytest
 from standfast.errors import ExitStatus
 from tests.cli.desk import Desk
 from tests.notices.test_smtp_reports import report
+from tests.operations.places import PASSPHRASES
 from tests.servers.smtp import SmtpServer
 
 TELL = """
@@ -122,8 +123,9 @@ def test_a_report_of_the_relay_makes_its_reader_untold_once(
     assert "a letter would, or another address" in listed
     assert "d@example.net" not in listed
     to = ("--to", "D", "--to", "2 Road", "--because", "it bounced")
-    step = desk.json("notice", "tell", lost["mark"], *to)["step"]
-    assert desk.run("incident", "resume").status == ExitStatus.PARTIAL
+    told = desk.json("notice", "tell", lost["mark"], *to)
+    step, status = told["told_apart"]["step"], told["exit_status"]
+    assert status == ExitStatus.PARTIAL
     (lost,) = desk.json("notice", "held")["not_reached"]
     assert lost["decision"] == f"told by step {step}"
     assert desk.json("status")["untold"] == 4
@@ -141,10 +143,41 @@ def test_what_is_told_to_type_names_its_incident_while_another_one_is_open(
     assert f"`standfast notice leave-out {case} MARK --because" in listed
     wrong = ("--value", "what_happened=not-concerned")
     corrected = desk.run("notice", "correct", case, "people", *wrong).out
-    assert f"Next: `standfast incident resume {case}`." in corrected
+    assert f"standfast notice held {case}" in corrected
     apart = ("--to", "heir@example.net", "--because", "heir")
     told = desk.run("notice", "tell", case, marks[0], *apart).out
-    assert f"Next: `standfast incident resume {case}`." in told
+    assert f"standfast notice held {case}" in told
+
+
+def test_who_is_to_approve_a_correction_is_asked_at_once_and_not_only_by_the_next_command(
+    desk: Desk, case: str, live_place: Path, smtp_server: SmtpServer
+) -> None:
+    asks = TELL.replace("playbook: tell", "playbook: tell-approved").replace(
+        "{none_because: a test}", "{count: 1, roles: [duty-manager]}"
+    )
+    (live_place / "playbooks/tell-approved.yaml").write_text(asks)
+    desk.sign_in_with(PASSPHRASES["dana"])
+    opened = desk.json("incident", "open", "tell-approved", "--as", "dana")
+    incident = opened["incident"]
+    desk.sign_in_with(PASSPHRASES["lee"])
+    approve = ("incident", "approve", incident, "--as", "lee", "--digest")
+    desk.run(*approve, opened["steps"][0]["digest"])
+    wrong = ("notice", "correct", incident, "people", "--value", "what_happened=not-concerned")
+    asked = len(_mails_to(smtp_server, "lee@example.com"))
+    quietly = desk.json(*wrong, "--no-wait")
+    assert quietly["correction"]["needs_approvals"] == 2
+    assert len(_mails_to(smtp_server, "lee@example.com")) == asked
+    told = len(_mails_to(smtp_server, "d@example.net"))
+    answer = desk.run(*wrong, "--another")
+    assert answer.status == ExitStatus.WAITS_FOR_PEOPLE
+    assert "correction-2 is planned: to the" in answer.out
+    assert f"standfast incident approve {incident} correction-" in answer.out
+    assert len(_mails_to(smtp_server, "lee@example.com")) == asked + 2
+    assert len(_mails_to(smtp_server, "d@example.net")) == told, "nothing leaves unapproved"
+
+
+def _mails_to(server: SmtpServer, address: str) -> list[object]:
+    return [one for one in server.delivered if address in one.recipients]
 
 
 def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
@@ -178,8 +211,8 @@ def test_the_held_are_listed_told_and_left_out(
     assert desk.run("notice", "leave-out", first).status == ExitStatus.USAGE
     assert desk.run("notice", "leave-out", first, "--because", "no heir").status == 0
     planned = desk.json("notice", "tell", second, "--to", "heir@example.net", "--because", "heir")
-    assert planned["needs_approvals"] == 0
-    carried = desk.run("incident", "resume").out
+    assert planned["told_apart"]["needs_approvals"] == 0
+    carried = desk.run("incident", "status").out
     assert "Tell somebody who was held" in carried
     assert "decided; nothing more is to be done" in carried
     assert [m for m in smtp_server.delivered if m.recipients == ("heir@example.net",)]
