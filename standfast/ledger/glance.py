@@ -10,7 +10,7 @@ Rules
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -374,14 +374,8 @@ def _sqlite(path: Path) -> Iterator[_Cursor]:
     if not path.is_file():
         raise ConfigurationError(f"there is no ledger at {path}: {NO_LEDGER}")
     try:
-        connection = sqlite3.connect(
-            f"file:{quote(str(path))}?mode=ro",
-            uri=True,
-            timeout=_BUSY_SECONDS,
-            isolation_level=None,
-        )
+        connection = _view(path)
         try:
-            connection.execute("BEGIN")
             yield connection.cursor()
         finally:
             connection.close()
@@ -395,6 +389,32 @@ def _sqlite(path: Path) -> Iterator[_Cursor]:
         ) from None
     except sqlite3.DatabaseError as error:
         raise refused(getattr(error, "sqlite_errorname", type(error).__name__)) from None
+
+
+def _view(path: Path) -> sqlite3.Connection:
+    """Begin to read; where SQLite lacks room, or the right, to share it, as a file at rest."""
+    try:
+        return _begun(path, "mode=ro")
+    except sqlite3.OperationalError:
+        wal = path.with_name(f"{path.name}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise  # the file alone would be behind, and between two states
+        with suppress(sqlite3.Error):
+            return _begun(path, "mode=ro&immutable=1")
+        raise
+
+
+def _begun(path: Path, how: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{how}", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+    )
+    try:
+        connection.execute("BEGIN")
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # only this touches the file
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """`standfast status`."""
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from standfast.operations.trigger_pages import due, send
 from standfast.operations.triggers import SignedTrigger, receive
 from standfast.triggers.mapping import parse
 from tests.cli.desk import Desk
+from tests.operations.backup_place import full_disk
 
 
 def test_a_fresh_place_says_to_back_up(desk: Desk, place: Path) -> None:
@@ -93,6 +96,29 @@ def test_a_disk_without_room_under_the_ledger_is_told_and_a_full_one_goes_first(
     assert seen["little_room"] == [told]
     assert f"Little room: {free >> 20} MiB free for ledger, send-log" in shown
     assert seen["next_step"].startswith("Make room now" if is_full else "inc-")
+
+
+def test_a_disk_too_full_for_sqlite_to_share_the_ledger_keeps_nothing_from_being_shown(
+    desk: Desk, place: Path
+) -> None:
+    assert desk.run("backup", "run").status == 0
+    (before,) = desk.json("status")["sets"]
+    with full_disk(place / "small", "1m") as is_mounted:
+        if not is_mounted:
+            pytest.skip("no file system may be mounted here")
+        shutil.copy(place / "ledger.db", place / "small")
+        config = place / "standfast.toml"
+        text = config.read_text()
+        url = '#url = "sqlite:///ledger.db"'
+        assert url in text
+        config.write_text(text.replace(url, 'url = "sqlite:///small/ledger.db"'))
+        with (place / "small/rest").open("wb", buffering=0) as rest, suppress(OSError):
+            while True:
+                rest.write(bytes(4096))
+        seen = desk.json("status")
+        assert seen["next_step"].startswith("Make room now")
+        (one,) = seen["sets"]
+        assert one["last_backup"]["started_at"] == before["last_backup"]["started_at"]
 
 
 def test_an_open_incident_is_named_with_the_next_step_that_its_status_says(
