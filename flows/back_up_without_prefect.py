@@ -12,8 +12,10 @@ from standfast.operations.place import open_place
 def main(config: str, set_name: str) -> int:
     """Back one set up; give its exit status."""
     try:
-        with open_place(Path(config), env=os.environ) as place:
+        with open_place(Path(config), env=os.environ, needs_ledger=False) as place:
             outcome = run_backup(place, set_name, "serve", pauses=NIGHTLY_PAUSES)
+            if outcome.unrecorded:
+                sys.stderr.write(f"{set_name}: not in the ledger: {outcome.unrecorded}\n")
             return int(outcome.exit_status)
     except StandfastError as error:
         sys.stderr.write(f"{error}\n")

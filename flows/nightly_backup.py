@@ -33,10 +33,11 @@ def back_up(config: str, set_name: str) -> State[None]:
         with progress_shown(set_name, expected_files(place, set_name)) as progress:
             outcome = run_backup(place, set_name, "prefect", progress, pauses=NIGHTLY_PAUSES)
         result = outcome.result
+        unrecorded = f"; not in the ledger: {outcome.unrecorded}" if outcome.unrecorded else ""
         return outcome.exit_status, (
             f"run {outcome.run}: {result.point}, {result.files} files, "
             f"{result.bytes_new} new bytes, {result.unread_total} not read, "
-            f"{len(outcome.jumps)} far more than usual"
+            f"{len(outcome.jumps)} far more than usual{unrecorded}"
         )
 
-    return told(config, work)
+    return told(config, work, needs_ledger=False)

@@ -25,11 +25,11 @@ class FlowUnderWay(FlowFailed):
     """What was asked for is being done already: nothing is wrong."""
 
 
-def in_place(config: str, work: Callable[[Place], T]) -> T:
+def in_place(config: str, work: Callable[[Place], T], *, needs_ledger: bool = True) -> T:
     """Do `work` in the installation that a configuration describes; raise only `FlowFailed`."""
     leaving = FlowFailed
     try:
-        with open_place(Path(config), env=os.environ) as place:
+        with open_place(Path(config), env=os.environ, needs_ledger=needs_ledger) as place:
             return work(place)
     except UnderWay as error:
         problem, leaving = str(error), FlowUnderWay

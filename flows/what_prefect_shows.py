@@ -18,13 +18,15 @@ from standfast.operations.place import Place
 _NOT_A_FAILURE = frozenset({ExitStatus.PARTIAL, ExitStatus.WAITS_FOR_PEOPLE})
 
 
-def told(config: str, work: Callable[[Place], tuple[ExitStatus, str]]) -> State[None]:
+def told(
+    config: str, work: Callable[[Place], tuple[ExitStatus, str]], *, needs_ledger: bool = True
+) -> State[None]:
     """Do `work` and give the state that Prefect shows for its outcome; raises nothing.
 
     `work` gives the exit status and a line with ids and counts only, which is logged as well.
     """
     try:
-        status, line = in_place(config, work)
+        status, line = in_place(config, work, needs_ledger=needs_ledger)
     except FlowUnderWay as error:
         return Completed(message=str(error), name="Under way")
     except FlowFailed as error:

@@ -46,7 +46,8 @@ def add_to(app: Group) -> None:
             ExitStatus.FAILED: "the store cannot be written",
             ExitStatus.USAGE: "there is no set of that name",
             ExitStatus.PARTIAL: (
-                "a file could not be read, the point has all others; or a set has no file"
+                "a file could not be read, the point has all others; or a set has no file; or the "
+                "ledger could not take that it was made"
             ),
             ExitStatus.REFUSED: "a backup of this set is under way",
             ExitStatus.DAMAGED: (
@@ -96,7 +97,10 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "signatures, sequence, sizes and the witness agree",
             ExitStatus.FAILED: "the store does not answer",
             ExitStatus.USAGE: "the identity opens nothing here",
-            ExitStatus.PARTIAL: "all is whole, and an object's lock is missing, short or weak",
+            ExitStatus.PARTIAL: (
+                "all is whole, and an object's lock is missing, short or weak; or the ledger could "
+                "not take or say what was found"
+            ),
             ExitStatus.REFUSED: "a verification is under way",
             ExitStatus.DAMAGED: "a pack is missing or was changed; it is named",
         },
@@ -122,7 +126,7 @@ def run(
     documents: list[Json] = []
     lines: list[Line] = []
     statuses: list[ExitStatus] = []
-    with call.place() as place:
+    with call.place(needs_ledger=False) as place:
         names = [set_name] if set_name else list(place.config.backup.sets)
         if not names:
             raise UsageError("nothing is backed up: add [backup.sets.NAME] to the configuration")
@@ -320,7 +324,7 @@ def verify(
     from standfast.operations import verification
 
     chosen = verification.sample_of(sample, confidence, damage)
-    with call.place() as place, call.progress() as tell:
+    with call.place(needs_ledger=False) as place, call.progress() as tell:
         outcome = verification.verify(
             place, read, identity, _shown(tell, "verifying"), sample=chosen
         )
@@ -380,6 +384,12 @@ def _backup_lines(outcome: "BackupOutcome") -> list[Line]:
         lines.append("  All was sent anew, so tonight cannot be compared with the nights before.")
     lines += [f"  Far more than usual: {jump.sentence}." for jump in outcome.jumps]
     lines += [f"  {warning}" for warning in result.warnings]
+    if outcome.unrecorded:
+        lines += [
+            "  The ledger has not, or not to its end, that this was backed up: "
+            f"{outcome.unrecorded}.",
+            "  So it may not be compared with the nights before, and nobody is told of it.",
+        ]
     return lines
 
 

@@ -32,6 +32,11 @@ def verified_lines(outcome: "VerifyOutcome") -> list[Line]:
         lines.append(f"{sentence[0].upper()}{sentence[1:]}.")
     if outcome.open_damage is not None:
         lines.append(f"error: {outcome.open_damage.sentence}.")
+    if outcome.unrecorded:
+        lines += [
+            f"It is not recorded, or not to its end, that this was verified: {outcome.unrecorded}.",
+            "What an earlier verification found may not be known here either.",
+        ]
     if outcome.exit_status is ExitStatus.DONE:
         agrees = "Everything agrees." if report.points else "There is nothing to verify yet."
         lines.append(agrees)

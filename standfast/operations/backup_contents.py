@@ -192,7 +192,7 @@ def give_file(
         chosen = repository.resolve(point, set_name)
         pieces = repository.stream(chosen, path)
     with (
-        recorded_if_it_can_be(place, "restore", chosen.set_name, "direct") as run,
+        recorded_if_it_can_be(place, "restore", chosen.set_name, "direct", is_shared=True) as run,
         plain_errors(f"restoring out of {chosen.name}"),
     ):
         written = 0

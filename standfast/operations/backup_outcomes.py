@@ -29,6 +29,8 @@ class BackupOutcome:
     died_before: tuple[str, ...]  # earlier runs of the set whose process had died
     jumps: tuple[Jump, ...] = ()  # what is far more than in the nights before
     is_incomparable: bool = False  # everything was sent anew: no jump could be seen
+    unrecorded: str = ""  # why the ledger has nothing of it, or could not be asked
+    is_ledger_damaged: bool = False  # that is why
 
     @property
     def is_empty(self) -> bool:
@@ -37,9 +39,10 @@ class BackupOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        if self.result.is_store_damaged:
-            return ExitStatus.DAMAGED  # of earlier nights; the point of this one is made
+        if self.result.is_store_damaged or self.is_ledger_damaged:
+            return ExitStatus.DAMAGED  # what is so is older; the point of this night is made
         is_whole = self.result.complete and not self.result.is_fork and not self.is_empty
+        is_whole = is_whole and not self.unrecorded
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
@@ -89,6 +92,7 @@ class BackupOutcome:
             "left_out_total": self.result.left_out_total,
             "warnings": list(self.result.warnings),
             "died_before": list(self.died_before),
+            "unrecorded": self.unrecorded,
             "started_at": timestamp(self.result.started),
             "ended_at": timestamp(self.result.ended),
             "exit_status": int(self.exit_status),

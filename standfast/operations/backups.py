@@ -7,6 +7,8 @@ drills to `drills.py` and verifying to `verification.py`.
 Rules
 - Whatever could not be read is counted and named, and makes the outcome partial, never a success.
 - The ledger gets counts, times and the point's name; names of files stay in the outcome.
+- A ledger that is lost, damaged or away keeps no backup from being made; the outcome says so, and
+  is partial at best: nobody is told of what does not stand there.
 """
 
 import dataclasses
@@ -33,7 +35,7 @@ from standfast.operations.repository import (
     set_of,
     writing_vault_of,
 )
-from standfast.operations.run_record import recorded
+from standfast.operations.run_record import recorded_if_it_can_be
 
 Report = Callable[[Progress], None]
 
@@ -61,7 +63,10 @@ def run_backup(
     while this set is being backed up, `Unavailable` when the store does not answer.
     """
     settings = set_of(place, set_name)
-    with recorded(place, "backup", set_name, way) as run, plain_errors(f"backing up {set_name}"):
+    with (
+        recorded_if_it_can_be(place, "backup", set_name, way) as run,
+        plain_errors(f"backing up {set_name}"),
+    ):
         host = own_host(place.config.backup)
         left_out = settings.exclude, own_files(place.config.backup)
         sources = [source_of(one, place.resolver, *left_out) for one in settings.sources]
@@ -93,14 +98,21 @@ def run_backup(
         outcome = BackupOutcome(
             run=run.token, set_name=set_name, result=result, died_before=run.died_before
         )
-        before = _good_runs(place, set_name, NIGHTS)
-        outcome = dataclasses.replace(
-            outcome,
-            jumps=_jumps(before, outcome, sheds=any(one.sheds for one in sources)),
-            is_incomparable=result.sent_anew and bool(before),
-        )
+        try:
+            before = _good_runs(place, set_name, NIGHTS)
+        except StandfastError as error:
+            run.goes_on_without(error)
+        else:
+            outcome = dataclasses.replace(
+                outcome,
+                jumps=_jumps(before, outcome, sheds=any(one.sheds for one in sources)),
+                is_incomparable=result.sent_anew and bool(before),
+            )
         is_whole = outcome.exit_status is ExitStatus.DONE
         run.ends("done" if is_whole else "partial", outcome.summary())
+    outcome = dataclasses.replace(
+        outcome, unrecorded=run.unrecorded, is_ledger_damaged=run.is_ledger_damaged
+    )
     if outcome.jumps or result.is_store_damaged:
         from standfast.operations.alarms import damaged, jumped, tell  # most nights need none
 
@@ -113,8 +125,12 @@ def run_backup(
 
 
 def expected_files(place: Place, set_name: str) -> int:
-    """Give how many files the newest good run of a set had; 0 where there is none."""
-    return next((int(run.summary.get("files", 0)) for run in _good_runs(place, set_name, 1)), 0)
+    """Give how many files the newest good run of a set had; 0 where none is known."""
+    try:
+        runs = _good_runs(place, set_name, 1)
+    except StandfastError:
+        return 0  # the backup goes on without the ledger, and says so
+    return next((int(run.summary.get("files", 0)) for run in runs), 0)
 
 
 def newest_jumps(place: Place, set_name: str) -> tuple[str, tuple[Jump, ...]] | None:

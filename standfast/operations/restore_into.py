@@ -159,7 +159,7 @@ def restore_into(
             target = address.target(place.clock, Path(scratch))
             sources = _sources(point, address, request)
             paths = _paths(repository, point, sources, address, target, request)
-        with recorded_if_it_can_be(place, "restore", point.set_name, way) as run:
+        with recorded_if_it_can_be(place, "restore", point.set_name, way, is_shared=True) as run:
             started = place.clock()
             restorer = _Restorer(repository, point, target, address.database, request, progress)
             outcome = IntoOutcome(

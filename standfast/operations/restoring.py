@@ -45,7 +45,7 @@ def restore(
         repository = opened_repository(place, identity_of(place, identity_file))
         chosen = repository.resolve(point, set_name)
     with (
-        recorded_if_it_can_be(place, "restore", chosen.set_name, way) as run,
+        recorded_if_it_can_be(place, "restore", chosen.set_name, way, is_shared=True) as run,
         plain_errors(f"restoring {chosen.name}"),
     ):
         result = repository.restore(

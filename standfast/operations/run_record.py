@@ -2,8 +2,8 @@
 
 Rules
 - A run is in the ledger as running before it touches anything, and ended whatever happens after.
-  A restore alone goes on when the ledger takes nothing, and says so: that night it may be what is
-  lost, or the disk that is full.
+  A restore, a backup and a verification go on when the ledger takes nothing, and say so: that night
+  it may be what is lost, or the disk that is full.
 - Two runs of one kind on one set never overlap on a host: a lock that the kernel gives back when
   the process dies, so that nobody ever has to remove one by hand. Restores share theirs.
 - Whoever holds the lock knows that an earlier run which is still `running` has died, and says so.
@@ -20,7 +20,7 @@ from dataclasses import field
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
-from standfast.errors import StandfastError, UnderWay
+from standfast.errors import Damaged, StandfastError, UnderWay
 from standfast.operations.place import Place
 from standfast.records import Json, JsonObject, moment, timestamp
 
@@ -39,10 +39,16 @@ class Run:
     state: str = "failed"
     summary: dict[str, Json] = field(default_factory=dict)
     unrecorded: str = ""  # why the ledger has not, or not to its end, what goes on all the same
+    is_ledger_damaged: bool = False  # that is why
 
     def ends(self, state: str, summary: JsonObject) -> None:
         """Say how the run ended: done, partial or failed, with counts and nothing personal."""
         self.state, self.summary = state, dict(summary)
+
+    def goes_on_without(self, error: StandfastError) -> None:
+        """Note why the ledger, or the witness, does not take it or cannot be asked."""
+        self.unrecorded = self.unrecorded or str(error)
+        self.is_ledger_damaged |= isinstance(error, Damaged)
 
 
 @contextmanager
@@ -74,21 +80,28 @@ def recorded(
 
 
 @contextmanager
-def recorded_if_it_can_be(place: Place, kind: str, subject: str, way: str) -> Iterator[Run]:
-    """As `recorded`, shared, for what no ledger may keep from happening; see `Run.unrecorded`.
+def recorded_if_it_can_be(
+    place: Place, kind: str, subject: str, way: str, *, is_shared: bool = False
+) -> Iterator[Run]:
+    """As `recorded`, for what no ledger may keep from happening; see `Run.unrecorded`.
 
-    `unrecorded` is to be looked at behind the block.
+    `unrecorded` is to be looked at behind the block. A shared one goes on without a lock as well.
     """
     with ExitStack() as record:
         try:
-            run = record.enter_context(recorded(place, kind, subject, way, is_shared=True))
+            run = record.enter_context(recorded(place, kind, subject, way, is_shared=is_shared))
+        except UnderWay:
+            raise
         except StandfastError as error:
-            run = Run(token="", died_before=(), unrecorded=str(error))
+            if not is_shared:
+                record.enter_context(_held(place, kind, subject, is_shared=False))
+            run = Run(token="", died_before=())
+            run.goes_on_without(error)
         yield run
         try:
             record.close()
         except StandfastError as error:
-            run.unrecorded = str(error)
+            run.goes_on_without(error)
 
 
 def bury_dead_runs(

@@ -9,10 +9,13 @@ Rules
   nothing about bytes that an earlier check read, and a sample nothing about what it did not draw.
 - A look at the objects' locks begins where the last one did, if that found all of them right, and
   otherwise looks at all. The ledger remembers that; nothing in the vault is asked.
+- Without a ledger it looks all the same, and is partial at best: nobody knows what was found
+  before.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from backup.lazy_dataclass import dataclass
 from backup.records import Finding, VerifyReport
 from backup.verify import verify as verify_repository
 from standfast.continuity.moments import newest_first
-from standfast.errors import ExitStatus, UsageError
+from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.ledger.run_row import RunRow
 from standfast.operations.backup_witness import append_heads, read_heads
 from standfast.operations.backups import Report
@@ -34,7 +37,7 @@ from standfast.operations.repository import (
     plain_errors,
     vault_of,
 )
-from standfast.operations.run_record import recorded
+from standfast.operations.run_record import recorded_if_it_can_be
 from standfast.records import Json, timestamp
 
 VAULT = "vault"  # what a verification's run row names as its subject
@@ -81,6 +84,8 @@ class VerifyOutcome:
     is_keyed: bool  # and opened with an identity
     is_write_only: bool  # can this host only add to the vault?
     why_write_only: str
+    unrecorded: str = ""  # why the ledger or the witness did not take it, or could not be asked
+    is_ledger_damaged: bool = False  # that is why
 
     @property
     def is_sound(self) -> bool:
@@ -99,10 +104,11 @@ class VerifyOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        if not self.is_sound or self.open_damage is not None:
+        if not self.is_sound or self.open_damage is not None or self.is_ledger_damaged:
             return ExitStatus.DAMAGED
         locks = self.report.locks
-        return ExitStatus.PARTIAL if locks is not None and locks.wrong else ExitStatus.DONE
+        is_short = bool(self.unrecorded) or (locks is not None and locks.wrong)
+        return ExitStatus.PARTIAL if is_short else ExitStatus.DONE
 
     def summary(self) -> dict[str, Json]:
         """What the ledger keeps."""
@@ -154,6 +160,7 @@ class VerifyOutcome:
                 {"writer": head.writer, "sequence": head.sequence, "sha256": head.sha256}
                 for head in self.report.heads
             ],
+            "unrecorded": self.unrecorded,
             "exit_status": int(self.exit_status),
         }
 
@@ -192,12 +199,16 @@ def verify(
     owner = owner_of(place)
     check_identity(identity, owner)
     with (
-        recorded(place, "verify", VAULT, way) as run,
+        recorded_if_it_can_be(place, "verify", VAULT, way) as run,
         plain_errors("verifying the repository"),
     ):
         witness, torn = read_heads(place.config.backup.witness)
         vault = vault_of(place)
-        runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
+        runs: Sequence[RunRow] = ()
+        try:
+            runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
+        except StandfastError as error:
+            run.goes_on_without(error)
         report = verify_repository(
             vault,
             keys=keys_of(place),
@@ -222,10 +233,13 @@ def verify(
             why_write_only=traits.why,
         )
         if outcome.is_history_sound:
-            append_heads(place.config.backup.witness, report.heads, witness, place.clock())
+            try:
+                append_heads(place.config.backup.witness, report.heads, witness, place.clock())
+            except StandfastError as error:  # a full disk: what was found is told all the same
+                run.goes_on_without(error)
         is_damaged = outcome.exit_status is ExitStatus.DAMAGED
         run.ends("failed" if is_damaged else "done", outcome.summary())
-    return outcome
+    return replace(outcome, unrecorded=run.unrecorded, is_ledger_damaged=run.is_ledger_damaged)
 
 
 def locks_right_at(runs: Sequence[RunRow]) -> datetime | None:

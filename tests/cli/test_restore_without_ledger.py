@@ -75,10 +75,3 @@ def test_with_a_ledger_nothing_is_said_of_it(desk: Desk, place: Path) -> None:
     words = ("backup", "restore", "latest", "--identity", place / "offline/identity.txt")
     document = desk.json(*words, "--to", desk.folder / "out")
     assert (document["unrecorded"], bool(document["run"])) == ("", True)
-
-
-def test_a_backup_is_not_made_without_a_ledger(desk: Desk, place: Path) -> None:
-    lose(place)
-    answer = desk.run("backup", "run", "main")
-    assert (answer.status, "there is no ledger" in answer.err) == (2, True)
-    assert not list((place / "vault").rglob("w/*/s/*"))

@@ -65,6 +65,11 @@ states["partial"] = seen(nightly_backup(config, "main", return_state=True))
 states["unknown set"] = seen(nightly_backup(config, "mian", return_state=True))
 states["watch"] = seen(keep_watch(config, return_state=True))
 states["keep"] = seen(keep_repository(config, return_state=True))
+ledger = Path(config).parent / "ledger.db"
+ledger.rename(ledger.with_suffix(".away"))
+states["without ledger"] = seen(nightly_backup(config, "main", return_state=True))
+states["verify without ledger"] = seen(daily_verification(config, return_state=True))
+ledger.with_suffix(".away").rename(ledger)
 registered = [
     [one.flow_name, one.name, one.entrypoint, [str(s.schedule.cron) for s in one.schedules or []],
      one.parameters, str(one.concurrency_options)]
@@ -171,6 +176,16 @@ def test_a_verification_shows_what_it_looked_at(ran: Ran) -> None:
     assert " 0 bytes read" not in ran.states["read"][2]
     with place_at(ran.config_file) as place:
         assert [run.way for run in place.ledger.runs.all("verify")] == ["prefect", "prefect"]
+
+
+def test_a_backup_and_a_verification_go_on_without_a_ledger_and_say_so(ran: Ran) -> None:
+    for name, counted in (
+        ("without ledger", "host-1/0000000003"),
+        ("verify without ledger", "3 points"),
+    ):
+        assert ran.states[name][:2] == ["COMPLETED", "Partial"]
+        assert counted in ran.states[name][2]
+        assert "not in the ledger: there is no ledger at" in ran.states[name][2]
 
 
 def test_progress_is_an_artifact_of_counts(ran: Ran) -> None:
