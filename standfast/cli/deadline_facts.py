@@ -157,7 +157,7 @@ def told(
     from standfast.deadlines.facts import FactKind
     from standfast.ledger.facts import Statement
 
-    if not receipt:
+    if receipt is None or not receipt.strip():
         raise UsageError("only a receipt ends a clock: say what proves it with --receipt TEXT")
     return _state(
         call,
@@ -183,20 +183,45 @@ def delay(
         str, Option(help="The document in which they asked for it. It must be there.")
     ] = "",
     until: Annotated[
-        str | None, Option(metavar="TIME", help="Until when; without it, until they say so.")
+        str | None,
+        Option(
+            metavar="TIME",
+            help="Until when; without it, until they say so. A time that is over ends one that "
+            "lasts.",
+        ),
     ] = None,
+    because: Annotated[
+        str,
+        Option(
+            metavar="TEXT",
+            help="Who holds that it does, and why, where the duty's own rule knows no such delay.",
+        ),
+    ] = "",
+    mistaken: Annotated[
+        bool, Option("--mistaken", help="They did not ask, after all: the clock runs on.")
+    ] = False,
 ) -> ExitStatus:
-    """State that law enforcement asked to wait. Only its document stops a clock."""
+    """State that law enforcement asked to wait. Only its document stops a clock.
+
+    And only of a duty whose own rule lets it; `standfast deadline show DUTY` has what it says.
+    """
     from standfast.deadlines.facts import FactKind
     from standfast.ledger.facts import Statement
 
-    if not document:
+    if not document.strip():
         raise UsageError("only their document stops a clock: say which with --document TEXT")
+    if mistaken and (until or because):
+        raise UsageError("what nobody asked for has no end and no reason: --mistaken stands alone")
+    is_judged = True if because.strip() else None
     return _state(
         call,
         (incident, what),
         lambda now, words: Statement(
-            kind=FactKind.DELAY, name=words[0], at=moment_of(until), reference=document
+            kind=FactKind.DELAY,
+            name=words[0],
+            at=moment_of(until),
+            is_so=False if mistaken else is_judged,
+            reference=f"{document}; {because}" if is_judged else document,
         ),
     )
 

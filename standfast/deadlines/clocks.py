@@ -9,13 +9,13 @@ Rules
 - A delay by law enforcement stops a clock only with its document, and only while it lasts. A clock
   that the delay outlasts is due when the delay ends. One that is stated of a whole place stops only
   the duties there whose own rule gives way to it, and lengthens every hold. Stated after the strict
-  end it moves only the lenient one: it may have been asked for too late.
+  end, as it was by then, it moves only the lenient one: it may have been asked for too late.
 - A place where somebody is known to be affected is within reach, whatever was configured.
 - A day ends where the law is, or where the organisation sits: strict is whichever ends first.
 - A notice is blocked while a hold runs, or while another notice that must go first has not gone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -144,14 +144,11 @@ class _Run:
         start = start_of(obligation, self.by_id)
         begun = _begun(start, facts)
         due = None if begun is None else self._due(obligation, start, begun.at)
-        delay = _delay(obligation, facts, self.now)
-        is_hold = obligation.limit.kind is Kind.NOT_BEFORE
-        if due is not None and delay is not None and delay.at is not None:
-            is_too_late = delay.recorded_at > due.strict and not is_hold
-            due = Reading(
-                strict=due.strict if is_too_late else max(due.strict, delay.at),
-                lenient=max(due.lenient, delay.at),
-            )
+        delays = _delays(obligation, facts)
+        delay = delays[-1] if delays else None
+        if due is not None and delays:
+            is_hold = obligation.limit.kind is Kind.NOT_BEFORE
+            due = _put_off(due, delays, is_hold=is_hold)
         standing, because = self._standing(obligation, begun, due, delay, told)
         return Clock(
             obligation=obligation,
@@ -162,7 +159,7 @@ class _Run:
             because=because,
             questions=tuple(_questions(obligation, start, begun, facts)),
             was=tuple(self._was(obligation, start, facts)),
-            blocks=tuple(self._blocks(obligation, facts)) if told is None else (),
+            blocks=tuple(self._blocks(obligation, facts, due, delay)) if told is None else (),
             told=told,
             open_delay=delay
             if standing is Standing.HELD and delay is not None and delay.at is None
@@ -250,17 +247,19 @@ class _Run:
             if due is not None:
                 yield Was(due=due, replaced_by=fact)
 
-    def _blocks(self, obligation: Obligation, facts: Facts) -> Iterator[Block]:
+    def _blocks(
+        self, obligation: Obligation, facts: Facts, due: Reading | None, delay: Fact | None
+    ) -> Iterator[Block]:
+        """Give what forbids to tell: `due` is the end of a hold, with the `delay` of it."""
         limit = obligation.limit
         if limit.kind is Kind.NOT_BEFORE:
-            start = start_of(obligation, self.by_id)
-            begun = _begun(start, facts)
-            if begun is None:
+            held = f"held by {obligation.citation}"
+            if due is None:
                 yield Block(reason=f"not before {limit.start}, which has not happened")
-            else:
-                due = self._due(obligation, start, begun.at)
-                if due is not None and self.now < due.strict:
-                    yield Block(reason=f"held by {obligation.citation}", until=due.strict)
+            elif delay is not None and delay.at is None:
+                yield Block(reason=f"{held}, until who asked to wait says otherwise")
+            elif self.now < due.strict:
+                yield Block(reason=held, until=due.strict)
         if obligation.recipient is not Recipient.INDIVIDUALS:
             return
         for other in self.by_id.values():
@@ -347,14 +346,35 @@ def _questions(
         )
 
 
-def _delay(obligation: Obligation, facts: Facts, now: datetime) -> Fact | None:
-    """Give law enforcement's request that concerns this duty, if there is one."""
+def _delays(obligation: Obligation, facts: Facts) -> list[Fact]:
+    """Give law enforcement's requests that concern this duty, the one that holds now last."""
     names = [obligation.id]
-    if obligation.yields_to_law_enforcement or obligation.limit.kind is Kind.NOT_BEFORE:
+    if obligation.may_be_delayed:
         names.append(obligation.jurisdiction)
-    found = [facts.latest(FactKind.DELAY, name) for name in names]
-    lasting = [fact for fact in found if fact is not None]
-    return max(lasting, key=lambda fact: fact.recorded_at) if lasting else None
+    found: list[Fact] = []
+    for fact in facts:
+        if fact.kind is FactKind.DELAY and fact.name in names:
+            if fact.is_so is False:  # nobody asked, after all
+                found = [one for one in found if one.name != fact.name]
+            else:
+                found.append(fact)
+    return found
+
+
+def _put_off(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
+    """Give the end with the delays: the strict one moves by what was stated before it was over.
+
+    Over as it was by then: a delay that lasts may be ended, or made longer, when the first end has
+    long gone by.
+    """
+    strict: datetime | None = due.strict  # None while nobody knows until when
+    for delay in delays:
+        if is_hold or strict is None or delay.recorded_at <= strict:
+            strict = None if delay.at is None else max(due.strict, delay.at)
+    until = delays[-1].at
+    if until is None:
+        return due  # it has no date, and is not shown by one
+    return Reading(strict=strict or due.strict, lenient=max(due.lenient, until))
 
 
 def _receipt(facts: Facts, name: str) -> Fact | None:

@@ -24,7 +24,8 @@ class FactKind(StrEnum):
     TOLD = "told"  # the recipient was told `at`; name: an obligation, reference: the receipt;
     # without `at` and not `is_so`: it was not, after all, and the reference says why
     DELAY = "delay"  # law enforcement asked to wait until `at`, open when None; name: an obligation
-    # or a jurisdiction, reference: the document
+    # or a jurisdiction, reference: the document; `is_so`: somebody holds that it does, though the
+    # rule itself knows no such delay; not `is_so`: they did not ask, after all
     CONTENT = "content"  # what a notice says; name: a topic of `forms`, reference: the text
 
 

@@ -121,6 +121,11 @@ class Obligation:
         return "law enforcement" in self.delay.replace("-", " ")
 
     @property
+    def may_be_delayed(self) -> bool:
+        """Does law enforcement's letter do it, with nobody judging that? A hold it lengthens."""
+        return self.yields_to_law_enforcement or self.limit.kind is Kind.NOT_BEFORE
+
+    @property
     def is_law(self) -> bool:
         """Does it bind today, as far as the sources say?"""
         return self.status is Status.IN_FORCE

@@ -8,6 +8,8 @@ Rules
   receipt that the person brings back is stated as a fact.
 - A fact is checked before it is kept: a clock that nobody has cannot be told, a place where nobody
   counts cannot have people affected, and a duty without a test cannot be judged away.
+- A letter of law enforcement stops a clock whose own rule says so. For any other, a person has to
+  say why it does: who is told too late by mistake cannot be told in time any more.
 """
 
 from collections.abc import Sequence
@@ -56,7 +58,11 @@ def state(place: Place, incident_id: str, statement: Statement, author: str | No
     _refuse_unknown(statement, known)
     _refuse_untested(statement, known)
     _refuse_unreasoned(statement)
+    _refuse_never_stated(place, incident_id, statement)
     now = place.clock()
+    if statement.kind is FactKind.DELAY:
+        _refuse_powerless(statement, known)
+        _refuse_over(place, incident_id, statement, now)
     if statement.kind is FactKind.TIME and statement.at is None:
         statement = _happened_now(place, incident_id, statement, now)
     if statement.kind in (FactKind.TIME, FactKind.TOLD) and statement.at and statement.at > now:
@@ -144,6 +150,58 @@ def _refuse_unreasoned(statement: Statement) -> None:
         raise UsageError(
             "a no ends the duty, and an authority asks why: give the reason with --because TEXT"
         )
+
+
+def _refuse_never_stated(place: Place, incident_id: str, statement: Statement) -> None:
+    """Raise UsageError where what is taken back was never stated: it is another one's."""
+    if statement.kind not in (FactKind.TOLD, FactKind.DELAY) or statement.is_so is not False:
+        return
+    if place.ledger.facts.of(incident_id).latest(statement.kind, statement.name) is None:
+        what = "told" if statement.kind is FactKind.TOLD else "to wait"
+        raise UsageError(
+            f"{incident_id} has no statement that {statement.name} was {what}: nothing is taken "
+            f"back; `standfast audit show {incident_id}` names what was stated"
+        )
+
+
+def _refuse_powerless(statement: Statement, known: Sequence[Obligation]) -> None:
+    """Raise UsageError for a delay that no rule knows, unless somebody says why it holds."""
+    if statement.is_so is False:
+        return
+    duty = next((one for one in known if one.id == statement.name), None)
+    if duty is None:
+        if not any(one.may_be_delayed for one in known if one.jurisdiction == statement.name):
+            raise UsageError(
+                f"no rule of {statement.name} lets law enforcement put a duty off: nothing was "
+                "stated, and every clock there runs on. Name the duty that the document is about"
+            )
+        return
+    if duty.may_be_delayed or statement.is_so:
+        return
+    rule = f"says {duty.delay!r}" if duty.delay else "says nothing"
+    raise UsageError(
+        f"the rule of {duty.id} does not say that law enforcement may put it off; of a delay it "
+        f"{rule}. Nothing was stated, and its clock runs on. Where that document puts it off "
+        "all the same, say who holds so, and why: --because TEXT"
+    )
+
+
+def _refuse_over(place: Place, incident_id: str, statement: Statement, now: datetime) -> None:
+    """Raise UsageError for a delay until a time that is over, unless it ends one that lasts."""
+    if statement.at is None or statement.at > now:
+        return
+    there = place.ledger.facts.of(incident_id).latest(FactKind.DELAY, statement.name)
+    lasts = there is not None and there.is_so is not False and (there.at is None or there.at > now)
+    if there is not None and lasts and statement.at >= there.recorded_at:
+        return
+    zone = place.config.organisation.time_zone
+    since = (
+        f"; the delay was stated at {minute(there.recorded_at, zone)}" if there and lasts else ""
+    )
+    raise UsageError(
+        f"{minute(statement.at, zone)} is over: it would stop nothing now{since}. Give --until the "
+        "time that they named, or leave it out while they have named none"
+    )
 
 
 def _happened_now(place: Place, incident_id: str, statement: Statement, now: datetime) -> Statement:

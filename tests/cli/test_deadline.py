@@ -95,6 +95,9 @@ def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_place: Pa
         (["affected", "EU/EEA"], "needs 2 words"),
         (["told", "eu-gdpr-33-2-processor"], "--receipt TEXT"),
         (["delay", "eu-gdpr-33-2-processor"], "--document TEXT"),
+        (["delay", "eu-gdpr-33-2-processor", "--document", " "], "--document TEXT"),
+        (["told", "eu-gdpr-33-2-processor", "--receipt", " "], "--receipt TEXT"),
+        (["told", "eu-gdpr-33-2-processor", "--receipt", "x", "--mistaken"], "was told: nothing"),
     ],
 )
 def test_a_mistake_is_answered_with_what_would_fit(
@@ -156,7 +159,12 @@ def test_the_incident_may_be_left_out_while_one_is_open(desk: Desk, incident: st
     assert desk.json("deadline", "list")["clocks"][0]["standing"] == "running"
     assert desk.json("deadline", "affected", "EU/EEA", "12")["is_news"]
     assert desk.json("deadline", "content", "what_happened", "A laptop was stolen.")["is_news"]
-    assert desk.json("deadline", "delay", duty, "--document", "letter 7")["is_news"]
+    refused = desk.run("deadline", "delay", duty, "--document", "letter 7")
+    assert (refused.status, "--because TEXT" in refused.err) == (ExitStatus.USAGE, True)
+    why = ("--because", "Counsel: the client's agreement, 12.4")
+    assert desk.json("deadline", "delay", duty, "--document", "letter 7", *why)["is_news"]
+    mistaken = desk.run("deadline", "delay", duty, "--document", "x", "--mistaken", *why)
+    assert mistaken.status == ExitStatus.USAGE
     assert "once law enforcement says" in desk.run("deadline", "list").out
     assert desk.json("deadline", "told", duty, "--receipt", "call 9")["is_news"]
     assert desk.run("deadline", "form", duty).status == ExitStatus.DONE

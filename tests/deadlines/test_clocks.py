@@ -305,16 +305,22 @@ def test_a_delay_of_a_place_stops_only_what_gives_way_to_law_enforcement() -> No
         assert found[name].standing is Standing.HELD
     for name in ("eu-gdpr-33-authority", "us-sec-8k-105", "us-bank-36h"):
         assert found[name].standing is Standing.RUNNING
-    # Who names the duty itself has the document for it.
+    # Who names the duty itself has said why the document does it (`operations/deadlines`).
     found = all_clocks(*facts, delay("us-sec-8k-105", at(30)), now=at(9))
     assert found["us-sec-8k-105"].standing is Standing.HELD
 
 
 def test_a_delay_of_a_place_lengthens_a_hold_whatever_its_rule_says() -> None:
     agencies = told("us-fcc-2011-2007-authority")
-    clock = all_clocks(agencies, delay("US federal", at(40)))["us-fcc-2011-2007-customers"]
+    name, longer = "us-fcc-2011-2007-customers", delay("US federal", at(40))
+    clock = all_clocks(agencies, longer)[name]
     assert clock.due is not None
     assert clock.due.strict == at(40)
+    (block,) = all_clocks(agencies, longer, now=at(39))[name].blocks
+    assert block.until == at(40)
+    assert not all_clocks(agencies, longer, now=at(41))[name].blocks
+    (block,) = all_clocks(agencies, delay("US federal", None), now=at(99))[name].blocks
+    assert "until who asked to wait says otherwise" in block.reason
 
 
 def test_a_place_where_somebody_is_affected_is_within_reach() -> None:
@@ -340,6 +346,28 @@ def test_a_receipt_that_was_a_mistake_ends_no_clock_and_lifts_no_block() -> None
     assert "must be told first" in found["us-md-residents"].blocks[0].reason
     with pytest.raises(ValueError, match="lacks what it states"):
         Fact(kind=FactKind.TOLD, name="us-md-ag", author="ada", recorded_at=NOW)
+
+
+def test_a_delay_that_lasts_is_made_longer_or_ended_after_the_first_end() -> None:
+    def asked(day: int, until: datetime | None, *, is_so: bool | None = None) -> Fact:
+        return Fact(
+            kind=FactKind.DELAY, name="us-fl-residents", at=until, is_so=is_so,
+            reference=f"letter {day}", author="ada", recorded_at=at(day),
+        )  # fmt: skip
+
+    def strict(*delays: Fact) -> datetime | None:
+        found = all_clocks(time_of("determination"), *delays, now=at(70))["us-fl-residents"]
+        return None if found.due is None else found.due.strict
+
+    first = strict()
+    assert first is not None
+    assert first < at(35)
+    assert strict(asked(3, at(40)), asked(35, at(60))) == at(60)
+    assert strict(asked(3, at(60)), asked(35, at(40))) == at(40)
+    assert strict(asked(3, None), asked(50, at(49))) == at(49)
+    assert strict(asked(3, at(40)), asked(41, at(60))) == at(40), "the second came too late"
+    assert strict(asked(3, at(40)), asked(4, None, is_so=False)) == first
+    assert strict(asked(3, None), asked(4, None, is_so=False), asked(50, at(60))) == first
 
 
 def test_a_delay_that_is_stated_after_the_end_excuses_nothing_in_the_strict_reading() -> None:

@@ -270,6 +270,56 @@ def test_a_delay_without_an_end_reminds_each_week_to_ask_again(office: Office) -
     assert asks() == []
 
 
+def test_a_letter_stops_no_clock_whose_rule_knows_no_delay_unless_somebody_says_why(
+    office: Office,
+) -> None:
+    incident = office.open_incident()
+    office.state(incident, FactKind.TIME, "awareness")
+    due = office.clock(incident, AUTHORITY).due
+    until = NOW + timedelta(days=20)
+    with pytest.raises(UsageError, match="of a delay it says 'later notice allowed but must carry"):
+        office.state(incident, FactKind.DELAY, AUTHORITY, reference="letter 7", at=until)
+    with pytest.raises(UsageError, match="of a delay it says nothing"):
+        office.state(incident, FactKind.DELAY, "contract-acme", reference="letter 7")
+    with pytest.raises(UsageError, match=r"no rule of EU/EEA lets .* Name the duty"):
+        office.state(incident, FactKind.DELAY, "EU/EEA", reference="letter 7", is_so=True)
+    clock = office.clock(incident, AUTHORITY)
+    assert (clock.standing, clock.due) == (Standing.RUNNING, due)
+    said = {"reference": "letter 7; counsel: § 4 of our law", "at": until, "is_so": True}
+    office.state(incident, FactKind.DELAY, AUTHORITY, **said)
+    clock = office.clock(incident, AUTHORITY)
+    assert (clock.standing, clock.because) == (Standing.HELD, said["reference"])
+    mistaken = {"reference": "it was about another incident", "is_so": False}
+    office.state(incident, FactKind.DELAY, AUTHORITY, **mistaken)
+    clock = office.clock(incident, AUTHORITY)
+    assert (clock.standing, clock.due) == (Standing.RUNNING, due)
+    for kind in (FactKind.DELAY, FactKind.TOLD):
+        with pytest.raises(UsageError, match=r"contract-acme was .*: nothing is taken back"):
+            office.state(incident, kind, "contract-acme", **mistaken)
+
+
+def test_a_delay_until_a_time_that_is_over_is_refused_unless_it_ends_one_that_lasts(
+    office: Office,
+) -> None:
+    incident, residents = office.open_incident(), "us-md-residents"
+    office.state(incident, FactKind.TIME, "investigation_concluded")
+    letter = {"reference": "letter of 2 March"}
+    year_ago = NOW - timedelta(days=365)
+    with pytest.raises(UsageError, match="2025-03-02 12:30 UTC is over"):
+        office.state(incident, FactKind.DELAY, residents, **letter, at=year_ago)
+    assert office.clock(incident, residents).standing is Standing.RUNNING
+    office.state(incident, FactKind.DELAY, residents, **letter)
+    office.forward(days=60)
+    with pytest.raises(UsageError, match="the delay was stated at 2026-03-02 12:30 UTC"):
+        office.state(incident, FactKind.DELAY, residents, **letter, at=year_ago)
+    assert office.clock(incident, residents).standing is Standing.HELD
+    yesterday = office.now[0] - timedelta(days=1)
+    office.state(incident, FactKind.DELAY, residents, reference="they called", at=yesterday)
+    clock = office.clock(incident, residents)
+    assert clock.due is not None
+    assert (clock.standing, clock.due.strict) == (Standing.MISSED, yesterday)
+
+
 @pytest.mark.parametrize("is_so", [True, False])
 def test_a_duty_without_a_test_is_not_judged_away(office: Office, is_so: bool) -> None:
     incident = office.open_incident()
