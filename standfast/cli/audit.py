@@ -4,10 +4,12 @@ from typing import Annotated
 
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, command, group
+from standfast.cli.incident_words import is_incident_id
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
-from standfast.errors import ExitStatus
+from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
+from standfast.nearest import did_you_mean
 from standfast.records import Json, timestamp
 
 
@@ -29,8 +31,9 @@ def add_to(app: Group) -> None:
         audit,
         "show",
         exits={
-            ExitStatus.DONE: "the events are shown; there may be none of that subject",
-            ExitStatus.USAGE: "there is no ledger where the configuration says",
+            ExitStatus.DONE: "the events are shown",
+            ExitStatus.USAGE: "no event is of that subject, or by that person; or there is no "
+            "ledger where the configuration says",
         },
         example="standfast audit show inc-2026-0001",
     )(show)
@@ -81,12 +84,20 @@ def show(
     call: Call,
     subject: Annotated[
         str | None,
-        Argument(help="An incident, a run or a person; all without."),
+        Argument(help="An incident, a run or a person, with what they did; all without."),
     ] = None,
 ) -> ExitStatus:
     """Show the timeline: who did what, and when. It holds no personal data."""
     with call.place() as place:
-        events, zone = place.ledger.timeline(subject), place.config.organisation.time_zone
+        zone = place.config.organisation.time_zone
+        is_incident = subject is not None and is_incident_id(subject)
+        events = place.ledger.timeline(subject, or_by=None if is_incident else subject)
+        if subject is not None and not events:
+            known = {name for one in place.ledger.timeline() for name in (one.subject, one.actor)}
+            raise UsageError(
+                f"the timeline has no event of {subject!r}{did_you_mean(subject, known)}; without "
+                "a subject `standfast audit show` shows all"
+            )
     document: list[Json] = [
         {
             "sequence": event.sequence,
@@ -111,6 +122,6 @@ def show(
     ]
     call.say(
         {"events": document},
-        [Table(rows=rows)] if rows else ["No event tells of that; `audit show` shows all."],
+        [Table(rows=rows)],
     )
     return ExitStatus.DONE

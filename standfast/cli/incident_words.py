@@ -41,7 +41,7 @@ def the_incident(
     words.
     """
     rest = [word for word in words if word is not None]
-    named = rest.pop(0) if rest and (_ID.fullmatch(rest[0]) or len(rest) > most) else None
+    named = rest.pop(0) if rest and (is_incident_id(rest[0]) or len(rest) > most) else None
     if not least <= len(rest) <= most:
         wanted = least if len(rest) < least else most
         raise UsageError(
@@ -61,6 +61,11 @@ def the_incident(
             f"{count}{known}; name the one that you mean, `standfast incident list` shows them all"
         )
     return there[0].id, rest
+
+
+def is_incident_id(word: str) -> bool:
+    """Is it of the form of an incident's id, whether there is such an incident or not?"""
+    return _ID.fullmatch(word) is not None
 
 
 def moment_of(text: str | None) -> datetime | None:

@@ -72,11 +72,16 @@ class AuditReport:
         return not self.findings
 
 
-def timeline(connection: Connection, subject: str | None = None) -> Iterator[AuditEvent]:
-    """Give the events in order, of one subject or of all."""
+def timeline(
+    connection: Connection, subject: str | None = None, *, or_by: str | None = None
+) -> Iterator[AuditEvent]:
+    """Give the events in order, of one subject or of all; with `or_by`, what that actor did too."""
     statement = select(audit_event).order_by(audit_event.c.sequence)
     if subject is not None:
-        statement = statement.where(audit_event.c.subject == subject)
+        is_of = audit_event.c.subject == subject
+        if or_by is not None:
+            is_of |= audit_event.c.actor == or_by
+        statement = statement.where(is_of)
     for row in connection.execute(statement):
         yield AuditEvent(
             sequence=row.sequence,

@@ -54,10 +54,13 @@ class Ledger:
     def vault(self) -> Vault:
         return self.core.vault
 
-    def timeline(self, subject: str | None = None) -> list[AuditEvent]:
-        """Give the events of one subject, or all, in order."""
+    def timeline(self, subject: str | None = None, *, or_by: str | None = None) -> list[AuditEvent]:
+        """Give the events of one subject, or all, in order; with `or_by`, what that actor did too.
+
+        `or_by` reads every event.
+        """
         with self.core.reading() as connection:
-            return list(timeline(connection, subject))
+            return list(timeline(connection, subject, or_by=or_by))
 
     def newest_event(self) -> int:
         """Give the sequence of the newest event, 0 before the first; reads one row."""

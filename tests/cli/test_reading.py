@@ -8,6 +8,7 @@ from markupsafe import escape
 from standfast.evidence import Custody
 from standfast.operations.place import open_place
 from tests.cli.desk import Desk
+from tests.operations.places import PASSPHRASES
 
 
 def test_playbooks_and_notices_are_read_without_any_place(desk: Desk) -> None:
@@ -202,7 +203,28 @@ def test_the_timeline_is_shown_whole_or_of_one_subject(desk: Desk, quiet_place: 
     assert [one["sequence"] for one in events] == list(range(1, len(events) + 1))
     assert own == [one for one in events if one["subject"] == incident_id]
     assert "alice" not in desk.run("audit", "show").out
-    assert "No event tells of that" in desk.run("audit", "show", "nothing").out
+
+
+def test_a_subject_of_which_the_timeline_has_nothing_is_refused_with_the_nearest(
+    desk: Desk, quiet_place: Path
+) -> None:
+    opened = desk.json("lock", "alice", "--exercise")["incident"]
+    for mistyped in (opened.replace("-000", "-00"), opened.removeprefix("inc-"), opened[:-1]):
+        answer = desk.run("audit", "show", mistyped)
+        assert (answer.status, answer.out) == (2, ""), mistyped
+        assert f"has no event of {mistyped!r}" in answer.err
+        assert f"did you mean {opened!r}?" in answer.err
+    assert "shows all" in desk.run("audit", "show", "nothing-like-it").err
+
+
+def test_what_a_person_did_is_in_what_is_shown_of_them(desk: Desk, quiet_place: Path) -> None:
+    desk.sign_in_with(PASSPHRASES["dana"])
+    opened = desk.json("incident", "open", "lock", "-i", "accounts=a", "--exercise", "--as", "dana")
+    shown = desk.json("audit", "show", "dana")["events"]
+    told = [(one["actor"], one["subject"], one["action"]) for one in shown]
+    assert ("os:test", "dana", "person.enrolled") in told
+    assert ("dana", opened["incident"], "incident.opened") in told
+    assert all("dana" in (actor, subject) for actor, subject, _ in told)
 
 
 def test_the_demo_says_where_it_comes_from_when_it_is_not_there(desk: Desk) -> None:
