@@ -385,9 +385,9 @@ def _backup_lines(outcome: "BackupOutcome") -> list[Line]:
     lines += [f"  Far more than usual: {jump.sentence}." for jump in outcome.jumps]
     lines += [f"  {warning}" for warning in result.warnings]
     if outcome.unrecorded:
+        why = outcome.unrecorded
         lines += [
-            "  The ledger has not, or not to its end, that this was backed up: "
-            f"{outcome.unrecorded}.",
+            f"  The ledger has not, or not to its end, that this was backed up: {why}.",
             "  So it may not be compared with the nights before, and nobody is told of it.",
         ]
     return lines

@@ -66,6 +66,13 @@ def lacking_lines(lacking: "Lacking") -> list[Line]:
     lines: list[Line] = []
     if lacking.is_interim:
         lines.append("The point is interim: what came later in its backup is not in it.")
+    if lacking.is_empty:
+        lines.append("The point holds no file: perhaps a disk was not mounted when it was made.")
+    elif lacking.emptied:
+        lines.append(
+            f"Of {', '.join(lacking.emptied)} the point holds no file: perhaps a disk was not "
+            "mounted when it was made."
+        )
     if lacking.total:
         paths = counted(lacking.total, "path")
         lines += [

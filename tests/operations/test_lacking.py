@@ -17,6 +17,7 @@ from standfast.operations.lacking import lacking
 from standfast.operations.place import Place
 from standfast.operations.restore_into import DumpOutcome, IntoOutcome
 from standfast.operations.restoring import restore
+from tests.backup.trees import describe
 from tests.operations.backup_place import NOW, furnish, identity, place_at
 
 
@@ -99,3 +100,33 @@ def test_dumps_that_went_in_whole_are_partial_where_another_one_lacks(
     assert outcome.exit_status is ExitStatus.PARTIAL
     assert "may have what lacks" in str(lines_of(outcome)[-1])
     assert replace(outcome, lacking=lacking(point, ["recordings"])).exit_status is ExitStatus.DONE
+
+
+def test_a_point_without_a_file_is_no_success_to_who_restores_it(
+    place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "scripts/greeting.txt").unlink()
+    assert run_backup(place, "other", "direct").exit_status is ExitStatus.PARTIAL
+    outcome = restore(place, "3", tmp_path / "out", identity(tmp_path))
+    assert (outcome.exit_status, outcome.result.files) == (ExitStatus.PARTIAL, 0)
+    text = "\n".join(map(str, restored_lines(outcome)))
+    assert "The point holds no file" in text
+    assert "shows the points before" in text
+    assert place.runs.all("restore", "other")[0].state == "partial"
+    earlier = restore(place, "1", tmp_path / "earlier", identity(tmp_path))
+    assert earlier.exit_status is ExitStatus.DONE
+    here, there = tmp_path / "recordings/2026", tmp_path / "earlier/recordings/2026"
+    assert describe(there) == describe(here)
+
+
+def test_a_source_without_a_file_is_named_to_who_restores_it(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "gone.db").rename(tmp_path / "crm.db")
+    (tmp_path / "recordings").rename(tmp_path / "away")
+    (tmp_path / "recordings").mkdir()
+    run_backup(place, "main", "direct")
+    outcome = restore(place, "latest", tmp_path / "out", identity(tmp_path))
+    assert outcome.exit_status is ExitStatus.DONE, "it may be meant so"
+    assert "Of recordings the point holds no file" in "\n".join(map(str, restored_lines(outcome)))
+    assert (tmp_path / "out/crm/crm.db").exists()
+    other = restore(place, "latest", tmp_path / "other", identity(tmp_path), ["crm"])
+    assert "holds no file" not in "\n".join(map(str, restored_lines(other)))
