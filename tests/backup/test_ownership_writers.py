@@ -110,6 +110,45 @@ def test_after_a_new_epoch_the_old_host_is_refused_and_everything_is_sent_anew(
     assert verify(owned.vault, keys=owned.keys, identity=owned.identity, read=True).is_sound
 
 
+def test_a_vault_that_comes_back_from_an_older_copy_is_whole_again_under_a_new_epoch(
+    owned: OwnedSite, tmp_path: Path
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    owned.back_up(source)
+    tree, copy = describe(source), dict(owned.vault._objects)
+    (source / "note.txt").write_text("since the copy")
+    owned.back_up(source)
+    owned.vault._objects = copy
+    new_epoch(owned.office, writer=WRITER, trusted_through=1, host_dir=owned.folder / "new")
+    result = owned.back_up(source, host=owned.host_of("new"))
+    assert (result.sequence, result.is_store_damaged) == (2, False)
+    assert verify(owned.vault, keys=owned.keys, identity=owned.identity, read=True).is_sound
+    for point, expected in (("1", tree), ("2", describe(source))):
+        assert owned.restore(point, tmp_path / point).problems == ()
+        assert describe(tmp_path / point / "files") == expected
+
+
+def test_a_gap_in_a_hosts_points_is_closed_by_removing_the_host(
+    owned: OwnedSite, tmp_path: Path
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    owned.back_up(source)
+    copy = dict(owned.vault._objects)
+    owned.back_up(source)
+    owned.vault._objects = copy
+    assert owned.back_up(source).is_store_damaged
+    assert not verify(owned.vault).is_sound
+    remove_writer(owned.office, writer=WRITER, trusted_through=1)
+    assert verify(owned.vault).is_sound
+    add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "desk-2")
+    owned.back_up(source, host=owned.host_of("desk-2"), send_log=tmp_path / "desk-2.log")
+    assert verify(owned.vault, keys=owned.keys, identity=owned.identity, read=True).is_sound
+    for point in ("desk-1/1", "desk-2/1"):
+        out = tmp_path / point.replace("/", "-")
+        assert owned.restore(point, out).problems == ()
+        assert describe(out / "files") == describe(source)
+
+
 def test_what_the_old_keys_sign_later_is_not_believed_and_is_named(
     owned: OwnedSite, tmp_path: Path
 ) -> None:
