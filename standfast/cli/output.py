@@ -17,13 +17,15 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TextIO
 
 from backup.lazy_dataclass import dataclass
 from standfast.records import JsonObject
 
 _WIDEST = 60  # a cell beyond that is a sentence: it pushes its own row, and not every other
-_NARROWEST = 20  # columns; below that folding is worse than a long line
+_NARROWEST = 20  # columns; with less room the last cell stands on lines of its own
+_BELOW = 4  # columns that it is indented by there
 _TURNS_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _COLOURS = {  # SGR codes, for the first word of a row that is one of these
     "ok": "32",
@@ -158,11 +160,17 @@ def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]
     import shutil
     import textwrap
 
-    room = shutil.get_terminal_size().columns - len(before)
-    if room < _NARROWEST:
+    width = shutil.get_terminal_size().columns
+    room = width - len(before)
+    # No word is broken, nor at its hyphens: an incident's id is copied out of here.
+    wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
+    if room >= _NARROWEST:
+        first, *more = wrap(last, room) or [""]
+        return [(before + first).rstrip(), *(" " * len(before) + line for line in more)]
+    below = " " * (indent + _BELOW)
+    if len(whole[0]) <= width or width - len(below) < _NARROWEST:
         return whole
-    first, *more = textwrap.wrap(last, room) or [""]
-    return [(before + first).rstrip(), *(" " * len(before) + line for line in more)]
+    return [before.rstrip(), *(below + line for line in wrap(last, width - len(below)))]
 
 
 def _styled(line: str, row: Sequence[str], *, is_heading: bool) -> str:

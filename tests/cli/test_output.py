@@ -33,6 +33,26 @@ def test_a_terminal_folds_the_last_column_under_itself_and_colours_the_state(
     assert all(line.startswith(" " * 14 + w) for line, w in zip(lines[1:], ("below",), strict=True))
 
 
+def test_a_last_column_without_room_stands_below_its_row_and_no_id_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "50")
+    told = "1,998 told, 2 not (the mailbox is full)"
+    mend = "see `standfast notice held inc-2026-000001`, or let it be"
+    print_lines([Table(rows=[["customers", told, mend], ["lock", "x", "y"]], indent=2)])
+    print_lines([Table(rows=[["lock", mend.replace("see", "see also")]])])
+    assert capsys.readouterr().out.splitlines() == [
+        f"  customers  {told}",
+        "      see `standfast notice held inc-2026-000001`,",
+        "      or let it be",
+        "  lock       x",
+        "      y",
+        "lock  see also `standfast notice held",
+        "      inc-2026-000001`, or let it be",
+    ]
+
+
 def test_what_came_from_outside_cannot_steer_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
