@@ -35,9 +35,13 @@ def init(
     call: Call,
     folder: Annotated[Path, Argument(metavar="DIR")],
     source: Annotated[
-        Path,
-        Option(metavar="PATH", help="What is backed up: a folder, or a SQLite database."),
-    ],
+        Path | None,
+        Option(
+            metavar="PATH",
+            help="What is backed up: a folder, or a SQLite database. Only of a place that is set "
+            "up it may be left out.",
+        ),
+    ] = None,
     yes: Annotated[bool, Option("--yes", help="Ask nothing; take what is usual.")] = False,
     organisation: Annotated[str | None, Option(help="Your name, as notices say it.")] = None,
     contact_line: Annotated[
@@ -66,6 +70,9 @@ def init(
             ],
         )
         return ExitStatus.DONE
+    if source is None and not config_file.exists():
+        raise UsageError("say what is backed up: --source PATH, a folder or a SQLite database")
+    source = source or folder  # of what is set up already, nothing is asked of it
     refuse_unfit(folder, source)
     asks = not yes and not call.as_json and sys.stdin.isatty()
     if organisation is None:

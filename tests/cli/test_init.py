@@ -223,14 +223,19 @@ def test_a_ledger_that_a_place_names_and_never_had_is_made(
     before = {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()}
     named = f'[ledger]\nurl = "{postgres_url}"\nwitness = "another.jsonl"\n'
     config.write_text(config.read_text().replace("[ledger]\n", named))
-    away = desk.run("-c", config, "backup", "run")
+    away = desk.run("-c", config, "audit", "verify")
     assert (away.status, "`standfast init` on its folder makes it" in away.err) == (2, True)
-    assert desk.json(*again) == {"config": "place/standfast.toml", "is_ledger_made": True}
+    made = desk.json("init", "place")  # as it was told, and no more
+    assert made == {"config": "place/standfast.toml", "is_ledger_made": True}
     for path, content in before.items():
         assert path == config or path.read_bytes() == content, "nothing else was changed"
     assert desk.run("-c", config, "backup", "run").status == 0
     assert desk.run("-c", config, "audit", "verify").status == 0
-    assert desk.run(*again).status == 2
+    for words in (again, ("init", "place")):
+        answer = desk.run(*words)
+        assert (answer.status, "this place is set up" in answer.err) == (2, True)
+    nowhere = desk.run("init", "elsewhere")
+    assert (nowhere.status, "--source PATH" in nowhere.err) == (2, True)
 
 
 def test_a_ledger_that_was_lost_is_not_covered_by_an_empty_one(desk: Desk, source: Path) -> None:
