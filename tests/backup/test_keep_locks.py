@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import KeepingStopped, UsageError
+from backup.errors import KeepingStopped, Locked, NotFound, UsageError
 from backup.format.layout import pack_name
-from backup.stores import ObjectLock
+from backup.stores import ObjectLock, Retention
 from tests.backup.keep_site import (
     WEEKS,
     KeptSite,
     kept_site,
     vault_of,
 )
+from tests.backup.site import WRITER
 
 
 class TestLocks:
@@ -86,4 +87,54 @@ class TestLocks:
         result = locked.keep()
         assert result.problems == (f"extending the lock of {one} was refused",)
         assert set(result.extended) == set(vault.names()) - {one}
+        locked.check()
+
+    def test_what_is_needed_and_has_no_lock_is_given_one(self, locked: KeptSite) -> None:
+        """Whoever may loosen locks could else delete it unhindered from then on."""
+        bare = {pack_name(*sorted(locked.packs())[0]), f"w/{WRITER}/s/0000000001"}
+        vault_of(locked)._locks |= dict.fromkeys(bare, None)
+        locked.days(11)
+        assert bare <= set(locked.keep().extended)
+        for name in bare:
+            until = locked.vault.lock_until(name)
+            assert until is not None
+            assert until > locked.clock() + timedelta(days=19)
+        locked.check()
+
+    def test_what_goes_while_its_lock_is_looked_at_stops_no_other(self, locked: KeptSite) -> None:
+        vault = vault_of(locked)
+        lock_of, gone = vault._lock_of, pack_name(*sorted(locked.packs())[0])
+
+        def missing(name: str) -> Retention | None:
+            if name == gone:
+                raise NotFound(f"{name} is not there")
+            return lock_of(name)
+
+        vault._lock_of = missing  # type: ignore[method-assign]
+        locked.days(11)
+        result = locked.keep()
+        assert set(result.extended) == set(vault.names()) - {gone}
+        assert result.problems == ()
+
+    def test_what_is_locked_at_the_last_moment_stays_is_told_and_goes_later(
+        self, locked: KeptSite
+    ) -> None:
+        for _ in range(8):
+            locked.night(days=6)
+        locked.keep(most_percent=50)
+        locked.days(30)
+        vault = vault_of(locked)
+        remove = vault._remove
+
+        def refuses(name: str) -> None:
+            raise Locked(f"{name} is locked")
+
+        vault._remove = refuses  # type: ignore[method-assign]
+        result = locked.keep(most_percent=100)
+        dropped = {one.pack for one in result.dropped}
+        assert dropped
+        assert {one.pack for one in result.locked} == dropped <= locked.packs()
+        assert (result.removed, result.freed_bytes) == ((), 0)
+        vault._remove = remove  # type: ignore[method-assign]
+        assert dropped <= {one.pack for one in locked.keep(most_percent=100).removed}
         locked.check()

@@ -1,7 +1,7 @@
 """What stops keeping before anything goes: clocks, another keeper, and who is none."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -52,6 +52,16 @@ class TestClocks:
         result = kept.keep(is_clock_right=True, most_percent=100)
         assert result.removed
         kept.check()
+
+    def test_a_plan_says_of_which_clock_a_run_would_stop(self, kept: KeptSite) -> None:
+        def off() -> datetime:
+            return kept.clock() + timedelta(minutes=61)
+
+        plan, _ = kept.plan(now=off, most_percent=50)
+        assert "this machine's" in str(plan.refusal)
+        plan, _ = kept.plan(now=off, most_percent=50, is_clock_right=True)
+        assert plan.refusal is None
+        assert len(plan.expired) == 4
 
 
 class TestTwoKeepers:

@@ -87,6 +87,15 @@ def test_what_is_lost_is_distrusted_by_a_verification_and_sent_again(kept: KeptS
     assert kept.site.restore(after.point, out).problems == ()
 
 
+def test_what_is_lost_is_put_on_record_though_nothing_else_changes(kept: KeptSite) -> None:
+    expired_and_marked(kept)
+    lost = sorted(kept.packs() - kept.keeps().marked.keys())[0]
+    vault_of(kept).lose(pack_name(*lost))
+    result = kept.keep(distrust=(lost,))
+    assert (result.distrusted, len(result.records)) == ((lost,), 1)
+    assert kept.keeps().distrusted == {lost}
+
+
 def test_a_pack_of_nobody_is_never_touched(kept: KeptSite) -> None:
     stranger = f"w/stranger/p/ab/{'ab' * 32}"
     odd = f"w/{WRITER}/p/ab/notes"

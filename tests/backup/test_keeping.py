@@ -14,6 +14,7 @@ from backup.format.layout import KEEPS, pack_name, snapshot_name, snapshots_of
 from backup.format.link import Link
 from backup.format.snapshot import bitmap_of, snapshot_from_bytes, snapshot_to_bytes
 from backup.keeping.retention import Rules
+from backup.stores import ObjectLock, Retention
 from tests.backup.keep_site import (
     WEEKS,
     KeptSite,
@@ -117,6 +118,19 @@ def test_a_snapshot_between_mark_and_drop_that_uses_a_marked_pack_unmarks_it(
     assert set(result.unmarked) == used
     assert {one.pack for one in result.removed} == marked - used
     assert used <= kept.packs()
+    assert not used & kept.keeps().marked.keys()
+    kept.check()
+
+
+def test_a_pack_that_is_needed_again_is_unmarked_though_nothing_else_changes(
+    kept: KeptSite,
+) -> None:
+    """While it is marked, its writer sends again what is in it, night after night."""
+    expired_and_marked(kept)
+    used = commit_using(kept, 3)
+    result = kept.keep()
+    assert set(result.unmarked) == used
+    assert len(result.records) == 1
     assert not used & kept.keeps().marked.keys()
     kept.check()
 
@@ -261,3 +275,58 @@ def test_a_plan_changes_nothing_and_says_what_a_run_would_do(kept: KeptSite) -> 
     kept.check()
     _, stock = kept.plan()
     assert stock.marked.packs == len(result.marked)
+
+
+def test_what_comes_free_is_told_for_the_month_in_which_it_can_go(tmp_path: Path) -> None:
+    """Expired, marked and locked: the latest of these ends decides."""
+    kept = kept_site(tmp_path, lock=ObjectLock(mode="COMPLIANCE", days=70))
+    kept.rules = WEEKS
+    day = timedelta(days=1)
+    kept.night()
+    first, old = kept.clock(), kept.packs()
+    kept.night()
+    _, stock = kept.plan()
+    ((month, freed),) = stock.free_by
+    assert month in {f"{first + more * day:%Y-%m}" for more in (40 + 70, 40 + 70 + 1)}
+    assert (stock.locked_until, stock.locked.packs) == (None, 0)
+
+    kept.days(45)
+    result = kept.keep(most_percent=50)
+    assert len(result.expired) == 1
+    assert result.marked
+    marked = {pack_name(*pack) for pack in kept.keeps().marked}
+    assert marked < {pack_name(*pack) for pack in old}
+    # Of runs that broke off: one whose lock is over, and one that is locked for longest.
+    loose, fast = (pack_name(WRITER, 64 * digit) for digit in "ab")
+    for name, more in ((loose, -1), (fast, 100)):
+        kept.vault.put(name, noise(1000))
+        until = kept.clock() + more * day
+        vault_of(kept)._locks[name] = Retention(mode="COMPLIANCE", until=until)
+    _, stock = kept.plan()
+    sizes = {stat.name: stat.size_bytes for stat in kept.vault.list("w/")}
+    ends = {name: kept.vault.lock_until(name) for name in (*marked, fast)}
+    assert stock.locked_until == ends[fast]
+    assert stock.locked.packs == len(marked) + 1
+    assert (stock.marked.packs, stock.unnamed.packs) == (len(marked), 2)
+    free: dict[str, int] = {}
+    for name in (*marked, fast):
+        free[f"{ends[name]:%Y-%m}"] = free.get(f"{ends[name]:%Y-%m}", 0) + sizes[name]
+    month = f"{kept.clock() + (30 + 7) * day:%Y-%m}"
+    free[month] = free.get(month, 0) + sizes[loose]
+    assert stock.free_by == tuple(sorted(free.items()))
+    assert freed == sum(sizes[name] for name in marked)
+
+
+def test_where_nothing_is_locked_what_expires_comes_free_a_week_later(tmp_path: Path) -> None:
+    kept = kept_site(tmp_path)
+    kept.rules = WEEKS
+    while (kept.clock() + timedelta(days=1 + 40)).day != 27:  # so that the week ends in the next
+        kept.days(1)
+    kept.night()
+    first, old = kept.clock(), kept.packs()
+    kept.night()
+    _, stock = kept.plan()
+    ((month, freed),) = stock.free_by
+    assert f"{first + timedelta(days=40):%Y-%m}" < month
+    assert month == f"{first + timedelta(days=40 + 7):%Y-%m}"
+    assert 0 < freed < sum(kept.vault.stat(pack_name(*pack)).size_bytes for pack in old)

@@ -242,6 +242,13 @@ def test_a_late_receipt_betters_a_step_that_had_ended() -> None:
     assert next_moves(state_of(playbook, again), NOON) == []
 
 
+def test_a_step_that_failed_before_it_had_a_target_lets_nothing_begin_that_needs_it() -> None:
+    playbook = playbook_of(HOLDING.replace("HOW", "go_on"))
+    failed = state_of(playbook, view("tell", S.FAILED))
+    assert next_moves(failed, NOON) == []
+    assert [(one.step, one.by) for one in blocked(failed)] == [("next", "tell"), ("last", "tell")]
+
+
 def test_a_condition_that_cannot_be_evaluated_blocks_and_neither_runs_nor_skips() -> None:
     playbook = playbook_of(
         "a: {title: A, manual: x}\nb: {title: B, needs: [a], manual: x, when: answers.a}\n"
@@ -310,7 +317,9 @@ def test_added_targets_become_a_further_round_in_the_order_of_needs_and_once(
     assert next_moves(state, NOON)[0] == Expand(step="lock", round=2)
     assert [move.step for move in next_moves(state, NOON)] == ["lock", "ask"]
     wide = replace(state, steps={**state.steps, "lock": replace(lock, joined=1)})
-    assert [move.step for move in next_moves(wide, NOON)] == ["ask"], "what asks is not overtaken"
+    assert [move.step for move in next_moves(wide, NOON)] == ["ask"]
+    ready = replace(wide, steps={**wide.steps, "ask": SAID_YES})
+    assert next_moves(ready, NOON) == [], "what asks is not overtaken: what is signed is the newest"
 
 
 def test_rounds_are_counted_together_but_for_what_was_refused() -> None:
