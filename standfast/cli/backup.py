@@ -82,7 +82,10 @@ def add_to(app: Group) -> None:
                 "a file could not be written as it was, a server refused a part, or the point "
                 "itself lacks some of what is asked for"
             ),
-            ExitStatus.REFUSED: "a path would lead out of the folder, or a database is not empty",
+            ExitStatus.REFUSED: (
+                "the folder is not empty, or lies in the vault; a path would lead out of it; or a "
+                "database is not empty"
+            ),
             ExitStatus.DAMAGED: (
                 "a file of the point, or a point after the latest that can be used, is not what "
                 "was written; the others are there"

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backup.records import Progress
+from standfast.errors import Refused
 from standfast.operations.backup_outcomes import RestoreOutcome
 from standfast.operations.damage import damaged_after, is_damage_behind, is_dated_ahead
 from standfast.operations.lacking import lacking
@@ -39,8 +40,10 @@ def restore(
 
     `point` is "latest", "<writer>/<sequence>" or a sequence. A restore that was interrupted goes
     on when it is asked for again. Raises `UsageError` for an unknown point, for the latest of
-    several sets or an identity that opens nothing, `Refused` when `to` holds anything else.
+    several sets or an identity that opens nothing, `Refused` when `to` holds anything else or lies
+    in a store.
     """
+    _refuse_stores(place, to)
     with plain_errors("restoring"):
         repository = opened_repository(place, identity_of(place, identity_file))
         chosen = repository.resolve(point, set_name)
@@ -65,3 +68,13 @@ def restore(
         state = "failed" if outcome.is_damaged else "done" if is_whole else "partial"
         run.ends(state, outcome.summary())
     return replace(outcome, unrecorded=run.unrecorded)
+
+
+def _refuse_stores(place: Place, to: Path) -> None:
+    """What is restored lies there in clear, and a copy or an archive of the store may take it."""
+    backup = place.config.backup
+    stores = [None if backup.s3 else backup.vault, backup.keys]
+    stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]
+    for store in stores:
+        if store is not None and to.resolve().is_relative_to(store.resolve()):
+            raise Refused(f"{to} lies in {store}, a store of the backups: name a folder outside")

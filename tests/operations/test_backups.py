@@ -299,6 +299,19 @@ def test_another_identity_opens_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("inside", ["vault", "vault/restored", "keys/store/../store/restored"])
+def test_nothing_is_restored_into_the_vault_or_the_key_store(tmp_path: Path, inside: str) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        with pytest.raises(Refused, match="a store of the backups"):
+            restore(place, "latest", tmp_path / inside, identity(tmp_path))
+        assert not (tmp_path / inside / "recordings").exists()
+        assert verify(place).findings == ()
+        restored = restore(place, "latest", tmp_path / "vault-2", identity(tmp_path))
+        assert restored.exit_status is ExitStatus.DONE
+        assert_equals_the_source(place, tmp_path / "vault-2", tmp_path / "scratch")
+
+
 def test_a_restore_needs_an_identity(tmp_path: Path) -> None:
     with place_at(furnish(tmp_path)) as place:
         run_backup(place, "main", "direct")
