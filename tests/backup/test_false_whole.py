@@ -1,0 +1,219 @@
+"""What looks whole and is not: a verification names it, and calls nothing sound for want of it."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.format.keep import KeepRecord, keep_to_bytes
+from backup.format.layout import keep_name, key_name, pack_name, snapshot_name
+from backup.format.link import Link
+from backup.format.manifest import leaf_to_bytes
+from backup.format.snapshot import Body, seal_body, snapshot_from_bytes, snapshot_to_bytes
+from backup.keeps import load_keeps
+from backup.owner.domains import add_domain
+from backup.owner.writers import add_writer
+from backup.records import Head, VerifyReport
+from backup.trust import load_trust
+from backup.verify import verify
+from tests.backup.keep_site import KeptSite, kept_site, vault_of
+from tests.backup.office import new_person, owned_site
+from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore
+from tests.backup.trees import plain_tree
+
+
+def errors(report: VerifyReport) -> dict[str, str]:
+    assert report.is_sound is not any(one.severity == "error" for one in report.findings)
+    return {one.object: one.problem for one in report.findings if one.severity == "error"}
+
+
+def keyed(site: Site) -> dict[str, str]:
+    return errors(verify(site.vault, keys=site.keys, identity=site.identity, read=True))
+
+
+def store_of(site: Site) -> TamperedStore:
+    assert isinstance(site.vault, TamperedStore)
+    return site.vault
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return plain_tree(tmp_path / "source")
+
+
+def test_a_writer_that_only_the_witness_knows_is_an_error(site: Site, source: Path) -> None:
+    """Root records that were rolled back take a whole writer with them, without a hole."""
+    site.back_up(source)
+    witness = (*verify(site.vault).heads, Head(writer="desk-9", sequence=4, sha256="ab" * 32))
+    found = errors(verify(site.vault, witness=witness))
+    assert found.keys() == {snapshot_name("desk-9", 4)}
+    assert "no root record" in found[snapshot_name("desk-9", 4)]
+
+
+@pytest.mark.parametrize("kind", ["reader", "format"])
+def test_a_copy_of_what_restores_without_us_that_was_changed_is_an_error(
+    site: Site, kind: str
+) -> None:
+    """Whoever has nothing else runs the one and believes the other."""
+    (name,) = store_of(site).names(f"pub/{kind}/")
+    assert errors(verify(site.vault)) == {}
+    store_of(site).replace(name, site.vault.get(name) + b"\n# and something more\n")
+    assert errors(verify(site.vault)).keys() == {name}
+
+
+def test_a_domain_without_its_key_is_an_error_and_so_is_a_key_that_is_none(
+    site: Site, source: Path
+) -> None:
+    site.back_up(source)
+    drawer = site.keys
+    name = key_name(DOMAIN, 0, 0)
+    data = drawer.get(name)
+    site.keys = TamperedStore()
+    (problem,) = errors(verify(site.vault, keys=site.keys)).values()
+    assert "can ever be restored" in problem
+    site.keys.put(name, data[:-1] + bytes([data[-1] ^ 1]))
+    assert errors(verify(site.vault, keys=site.keys)).keys() == {name}
+    assert errors(verify(site.vault, keys=drawer)) == {}
+
+
+def test_a_point_on_a_root_record_that_is_not_there_is_an_error_and_no_point(
+    site: Site, source: Path
+) -> None:
+    site.back_up(source)
+    name = snapshot_name(WRITER, 1)
+    data = site.vault.get(name)
+    snapshot, sealed = snapshot_from_bytes(data, name)
+    link = Link(number=1, sha256=hashlib.sha256(data).hexdigest())
+    gone = Link(number=1, sha256="cd" * 32)
+    forged = replace(snapshot, sequence=2, previous=link, root=gone)
+    site.vault.put(
+        snapshot_name(WRITER, 2), snapshot_to_bytes(forged, sealed, site.host.signing_key)
+    )
+    found = errors(verify(site.vault))
+    assert found.keys() == {snapshot_name(WRITER, 2)}
+    assert "root record" in found[snapshot_name(WRITER, 2)]
+    assert [point.sequence for point in site.repository().points()] == [1]
+
+
+def test_a_point_that_does_not_open_or_counts_wrongly_is_an_error(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.back_up(source)
+
+    def too_many(body: Body, recipient: str) -> bytes:
+        return seal_body(replace(body, files=body.files + 1), recipient)
+
+    def none(body: Body, recipient: str) -> bytes:
+        return seal_body(body, recipient)[:-1] + b"?"
+
+    for way in (too_many, none):
+        monkeypatch.setattr("backup.writing.commit.seal_body", way)
+        site.back_up(source)
+    assert errors(verify(site.vault, keys=site.keys, read=True)) == {}, "only a key shows it"
+    found = keyed(site)
+    assert found.keys() == {snapshot_name(WRITER, 2), snapshot_name(WRITER, 3)}
+    assert "counts 6 files and holds 5" in found[snapshot_name(WRITER, 2)]
+
+
+def test_a_file_with_less_content_than_it_says_is_an_error(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lying(packs: Sequence[str], entries: Sequence[str]) -> bytes:
+        return leaf_to_bytes(
+            packs, [entry.replace('"size":2050', '"size":2051') for entry in entries]
+        )
+
+    (source / "note.txt").write_text("a note that is long enough to be told of\n" * 50)
+    monkeypatch.setattr("backup.writing.pages.leaf_to_bytes", lying)
+    site.back_up(source)
+    assert errors(verify(site.vault, keys=site.keys, read=True)) == {}, "only a key shows it"
+    (problem,) = keyed(site).values()
+    assert "note.txt has 2050 bytes of content where 2051 belong" in problem
+
+
+def test_junk_that_a_point_names_as_a_pack_is_an_error_though_nothing_reaches_it(
+    site: Site, source: Path
+) -> None:
+    """Where one reference is wrong, others may be, and the bytes themselves are as named."""
+    site.back_up(source)
+    name = snapshot_name(WRITER, 1)
+    data = site.vault.get(name)
+    snapshot, sealed = snapshot_from_bytes(data, name)
+    junk = b"junk" * 2000
+    pack = hashlib.sha256(junk).hexdigest()
+    site.vault.put(pack_name(WRITER, pack), junk)
+    link = Link(number=1, sha256=hashlib.sha256(data).hexdigest())
+    uses = {1: bytes([2 ** len(snapshot.packs) - 1])}
+    forged = replace(snapshot, sequence=2, previous=link, packs=((pack, len(junk)),), uses=uses)
+    site.vault.put(
+        snapshot_name(WRITER, 2), snapshot_to_bytes(forged, sealed, site.host.signing_key)
+    )
+    assert errors(verify(site.vault, keys=site.keys, read=True)) == {}, "only a key shows it"
+    assert keyed(site).keys() == {pack_name(WRITER, pack)}
+
+
+def test_a_check_with_a_key_that_opens_a_part_does_not_say_that_it_opened_all(
+    tmp_path: Path, source: Path
+) -> None:
+    owned = owned_site(tmp_path / "site")
+    lee, identity = new_person("Lee")
+    add_domain(owned.office, name="staff", custodians=(lee,))
+    add_writer(owned.office, name="desk-2", domain="staff", host_dir=owned.folder / "two")
+    owned.back_up(source)
+    assert "opening" in verify(owned.vault, keys=owned.keys, identity=owned.identity).saw
+    owned.back_up(source, host=owned.host_of("two"), send_log=owned.folder / "two/send.log")
+    for who, closed in ((owned.identity, "desk-2"), (identity, WRITER)):
+        report = verify(owned.vault, keys=owned.keys, identity=who)
+        assert "opening" not in report.saw
+        (note,) = report.findings
+        assert (note.severity, note.object) == ("note", snapshot_name(closed, 1))
+        assert "was not read" in note.problem
+
+
+class TestWhatTheKeeperIsSaidToHaveSaid:
+    @pytest.fixture
+    def kept(self, tmp_path: Path) -> KeptSite:
+        kept = kept_site(tmp_path)
+        kept.night()
+        return kept
+
+    def record(self, kept: KeptSite, **changes: Any) -> bytes:
+        trust = load_trust(kept.vault)
+        record = KeepRecord(
+            repository=trust.root.repository,
+            number=0,
+            previous=None,
+            root=trust.links[-1],
+            created=kept.clock(),
+            dropped=tuple(sorted(kept.packs())),
+        )
+        return keep_to_bytes(replace(record, **changes), kept.keeper.key)
+
+    @pytest.mark.parametrize(
+        ("changes", "why"),
+        [
+            ({"number": 1}, "it was moved"),
+            ({"repository": bytes(16)}, "of another repository"),
+            ({"root": Link(number=0, sha256="cd" * 32)}, "root record that is not the one"),
+        ],
+    )
+    def test_a_record_of_another_place_frees_nothing_and_is_an_error(
+        self, kept: KeptSite, changes: dict[str, Any], why: str
+    ) -> None:
+        kept.vault.put(keep_name(0), self.record(kept, **changes))
+        keeps = load_keeps(kept.vault, load_trust(kept.vault))
+        assert (keeps.head, keeps.dropped, keeps.avoided) == (None, frozenset(), frozenset())
+        found = errors(verify(kept.vault))
+        assert found.keys() == {keep_name(0)}
+        assert why in found[keep_name(0)]
+
+    def test_an_object_beside_the_records_that_is_none_frees_nothing_and_is_an_error(
+        self, kept: KeptSite
+    ) -> None:
+        kept.vault.put("pub/keep/newest", self.record(kept))
+        assert load_keeps(kept.vault, load_trust(kept.vault)).dropped == frozenset()
+        assert errors(verify(kept.vault)).keys() == {"pub/keep/newest"}
+        assert len(vault_of(kept).names("pub/keep/")) == 1
