@@ -62,6 +62,7 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         rows, now = place.ledger.notices.of_incident(incident_id), place.clock()
         heard = place.ledger.deliveries.counts(incident_id)
         short = tallies(place, incident_id)
+        newest = {row.step: row.round for row in rows}
         is_exercise = place.ledger.incidents.get(incident_id).mode is Mode.EXERCISE
     document: list[Json] = []
     lines: list[Line] = ["EXERCISE. Nobody outside is written to."] if is_exercise else []
@@ -91,7 +92,7 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         lines += [
             f"    {missed.count:,} {missed.state.value}, {missed.reason}: {missed.named}"
             for tally in short
-            if tally.step == row.step
+            if (tally.step, row.round) == (row.step, newest[row.step])
             for missed in tally.missed
             if missed.named
         ]

@@ -6,6 +6,7 @@ Rules
 """
 
 from collections import Counter
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import and_, func, or_, select
@@ -33,7 +34,13 @@ _SHORT_OF_DONE = tuple(
 
 
 def first_not_done(
-    effects: Effects, incident_id: str, step_name: str, verb: str, most: int
+    effects: Effects,
+    incident_id: str,
+    step_name: str,
+    verb: str,
+    most: int,
+    *,
+    rounds: Collection[int],
 ) -> list[EffectRow]:
     """Open the first effects of a step that failed, were refused, or have no known end."""
     return effects.find(
@@ -42,6 +49,7 @@ def first_not_done(
         effect.c.state.in_(_SHORT_OF_DONE),
         effect.c.verb == verb,
         effect.c.step == step_name,
+        effect.c.round.in_(rounds),
         most=most,
     )
 

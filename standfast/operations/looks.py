@@ -8,7 +8,7 @@ Rules
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
 from backup.lazy_dataclass import dataclass
@@ -119,8 +119,10 @@ def tallies(place: Place, incident_id: str) -> list[Tally]:
     for kind in kinds:
         latest[kind.step] = max(latest.get(kind.step, 0), kind.round)
     grouped: dict[tuple[str, str], Counter[tuple[EffectState, str]]] = {}
+    rounds: dict[str, set[int]] = {}
     for kind, number in kinds.items():
         if kind.round == latest[kind.step] or (kind.step, kind.round) not in refused:
+            rounds.setdefault(kind.step, set()).add(kind.round)
             found = grouped.setdefault((kind.step, kind.verb), Counter())
             found[kind.state, kind.reason] += number
     return [
@@ -129,7 +131,7 @@ def tallies(place: Place, incident_id: str) -> list[Tally]:
             step,
             verb,
             found,
-            _who(place, incident_id, step, verb, found),
+            _who(place, incident_id, step, verb, found, rounds[step]),
             is_refused=(step, latest[step]) in refused,
         )
         for (step, verb), found in grouped.items()
@@ -205,14 +207,19 @@ def _note(place: Place, subject: str, action: str, number: int) -> None:
 
 
 def _who(
-    place: Place, incident_id: str, step: str, verb: str, counts: Counter[tuple[EffectState, str]]
+    place: Place,
+    incident_id: str,
+    step: str,
+    verb: str,
+    counts: Counter[tuple[EffectState, str]],
+    rounds: Collection[int],
 ) -> Mapping[tuple[EffectState, str], Sequence[str]]:
     """Name the first of those that were not done, masked, by why they were not."""
     if all(state in _NOT_SHORT for state, _ in counts):
         return {}
     found: dict[tuple[EffectState, str], list[str]] = {}
     effects = place.ledger.effects
-    for row in first_not_done(effects, incident_id, step, verb, _MOST_OPENED):
+    for row in first_not_done(effects, incident_id, step, verb, _MOST_OPENED, rounds=rounds):
         shown = row.target if verb.startswith(_NOBODYS) else mask_target(row.target)
         names = found.setdefault((row.state, row.reason), [])
         if len(names) < _MOST_NAMED:

@@ -59,7 +59,7 @@ def left_out(audience: Audience) -> Iterator[str]:
     for rows, what in (
         (audience.held, "held: a person decides"),
         (audience.suppressed, "never to be written to"),
-        (audience.repeated, "repeat a person or an address"),
+        (audience.repeated, "with a person or an address that another row has"),
     ):
         if rows:
             yield f"{counted(len(rows), 'row')} {what}"

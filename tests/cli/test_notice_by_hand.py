@@ -26,6 +26,9 @@ steps:
       context: {what_happened: account-takeover}
     approval: {none_because: a test}
 """
+ASKS = TELL.replace("playbook: tell", "playbook: tell-approved").replace(
+    "{none_because: a test}", "{count: 1, roles: [duty-manager]}"
+)
 MORE = """
 [senders.post]
 kind = "letters"
@@ -152,10 +155,7 @@ def test_what_is_told_to_type_names_its_incident_while_another_one_is_open(
 def test_who_is_to_approve_a_correction_is_asked_at_once_and_not_only_by_the_next_command(
     desk: Desk, case: str, live_place: Path, smtp_server: SmtpServer
 ) -> None:
-    asks = TELL.replace("playbook: tell", "playbook: tell-approved").replace(
-        "{none_because: a test}", "{count: 1, roles: [duty-manager]}"
-    )
-    (live_place / "playbooks/tell-approved.yaml").write_text(asks)
+    (live_place / "playbooks/tell-approved.yaml").write_text(ASKS)
     desk.sign_in_with(PASSPHRASES["dana"])
     opened = desk.json("incident", "open", "tell-approved", "--as", "dana")
     incident = opened["incident"]
@@ -174,6 +174,25 @@ def test_who_is_to_approve_a_correction_is_asked_at_once_and_not_only_by_the_nex
     assert f"standfast incident approve {incident} correction-" in answer.out
     assert len(_mails_to(smtp_server, "lee@example.com")) == asked + 2
     assert len(_mails_to(smtp_server, "d@example.net")) == told, "nothing leaves unapproved"
+
+
+def test_whom_a_notice_cannot_reach_is_named_once_although_it_was_refused_and_asked_again(
+    desk: Desk, case: str, live_place: Path
+) -> None:
+    (live_place / "playbooks/tell-approved.yaml").write_text(ASKS)
+    with sqlite3.connect(live_place / "crm.db") as crm:
+        crm.execute("UPDATE customers SET email = 'no address' WHERE id = 4")
+    crm.close()
+    incident = desk.json("incident", "open", "tell-approved")["incident"]
+    desk.sign_in_with(PASSPHRASES["lee"])
+    desk.run("incident", "approve", incident, "people", "--refuse", "--as", "lee")
+    (step,) = desk.json("incident", "retry", incident, "people", "--as", "lee")["steps"]
+    missed = [one for told in step["results"] for one in told["not_done"]]
+    named = [one["who"] for one in missed if one["state"] == "refused"]
+    assert named == [["held:c***", "held:c***"], ["row 4"]]
+    shown = desk.run("notice", "status", incident).out
+    assert shown.count("people: customers-account-takeover to customers") == 2
+    assert shown.count("row 4") == 1
 
 
 def _mails_to(server: SmtpServer, address: str) -> list[object]:
