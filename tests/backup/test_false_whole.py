@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backup.errors import Damaged, NotFound, StoreUnavailable
 from backup.format.keep import KeepRecord, keep_to_bytes
 from backup.format.layout import keep_name, key_name, pack_name, snapshot_name
 from backup.format.link import Link
@@ -16,6 +17,7 @@ from backup.format.snapshot import Body, seal_body, snapshot_from_bytes, snapsho
 from backup.keeps import load_keeps
 from backup.owner.domains import add_domain
 from backup.owner.writers import add_writer
+from backup.reader import Repository
 from backup.records import Head, VerifyReport
 from backup.trust import load_trust
 from backup.verify import verify
@@ -153,6 +155,62 @@ def test_junk_that_a_point_names_as_a_pack_is_an_error_though_nothing_reaches_it
     )
     assert errors(verify(site.vault, keys=site.keys, read=True)) == {}, "only a key shows it"
     assert keyed(site).keys() == {pack_name(WRITER, pack)}
+
+
+def test_a_pack_that_goes_or_cannot_be_read_at_its_turn_is_an_error_and_stops_no_other(
+    site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.back_up(source)
+    (source / "more.txt").write_text("the second night")
+    site.back_up(source)
+    vault = store_of(site)
+    packs = vault.names(f"w/{WRITER}/p/")
+    gone, unreadable, rotten = packs[:3]
+    vault.replace(rotten, bytes(len(vault.get(rotten))))
+    read = vault._get_range
+
+    def failing(name: str, start: int, length: int | None) -> bytes:
+        if name == gone:
+            raise NotFound(f"{name} is not there")
+        if name == unreadable:
+            raise Damaged(f"{name} cannot be read: the disk has a bad sector")
+        return read(name, start, length)
+
+    monkeypatch.setattr(vault, "_get_range", failing)
+    report = verify(vault, read=True)
+    found = errors(report)
+    assert found.keys() == {gone, unreadable, rotten}
+    assert found[gone].startswith("is missing")
+    assert "bad sector" in found[unreadable]
+    whole = (set(packs) | {rotten}) - {gone, unreadable}
+    assert report.bytes_read == sum(len(vault.get(name)) for name in whole)
+
+
+def test_a_store_that_stops_answering_while_packs_are_opened_is_not_damage(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.back_up(source)
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("the network is gone; try again")
+
+    monkeypatch.setattr(Repository, "open_whole_pack", away)
+    with pytest.raises(StoreUnavailable):
+        verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+
+
+def test_what_lies_beside_the_packs_is_told_and_is_no_damage(site: Site, source: Path) -> None:
+    site.back_up(source)
+    site.vault.put(f"w/{WRITER}/p/ab/notes", b"not a pack")
+    site.vault.put(pack_name(WRITER, "ab" * 32), b"of a run that broke off")
+    report = verify(site.vault, read=True)
+    assert errors(report) == {}
+    told = {one.object: (one.severity, one.problem) for one in report.findings}
+    assert told.keys() == {f"w/{WRITER}/p/", f"w/{WRITER}/p/ab/notes"}
+    assert told[f"w/{WRITER}/p/ab/notes"][0] == "warning"
+    severity, problem = told[f"w/{WRITER}/p/"]
+    assert severity == "note"
+    assert "named by no snapshot" in problem
 
 
 def test_a_check_with_a_key_that_opens_a_part_does_not_say_that_it_opened_all(
