@@ -117,7 +117,8 @@ def _next_step(
         return _when_stopped(state)
     if is_over:
         return _when_over(state, clocks)
-    if causes:
+    by_hand = [view for view in state.extra if view.state is StepState.ASKING]
+    if causes and not by_hand:  # what somebody has just asked for is not hidden by what was there
         cause = causes[0]
         held_up = [other.step for other in causes if other.by == cause.by]
         return (
@@ -125,7 +126,7 @@ def _next_step(
             if held_up != [cause.by]
             else f"`{cause.by}` cannot begin: {cause.why}. {cause.what_to_do}"
         )
-    for view in sorted(waits, key=lambda view: _urgency(state, view)):
+    for view in sorted(by_hand if causes else waits, key=lambda view: _urgency(state, view)):
         return asked_of_a_person(state, view)
     return _while_busy(state)
 

@@ -270,6 +270,18 @@ def test_what_failed_is_tried_again_before_anybody_closes(playbook: Playbook) ->
     assert "then close it: `standfast incident close 7`" in refused.next_step
 
 
+def test_what_somebody_has_just_asked_for_is_not_hidden_by_what_holds_up_the_rest(
+    playbook: Playbook,
+) -> None:
+    partial = view("lock", S.PARTIAL, done=4, failed=1)
+    asking = view("correction-1", S.ASKING, planned=3, asked=True, digest="3f9c" * 16)
+    told = standing(state_of(playbook, partial, extra=(asking,))).next_step
+    assert "`standfast incident approve 7 correction-1 --digest 3f9c" in told
+    corrected = view("correction-1", S.DONE, done=3)
+    told = standing(state_of(playbook, partial, extra=(corrected,))).next_step
+    assert told.startswith("`lock` holds up")
+
+
 def test_it_is_not_over_while_an_undo_runs_or_an_effect_came_back(playbook: Playbook) -> None:
     done = (LOCKED, ANSWERED, TOLD, LOOKED, RESTED)
     undoing = state_of(playbook, *done, extra=(view("undo:lock", S.RUNNING, planned=2),))
