@@ -9,7 +9,7 @@
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -89,10 +89,10 @@ def read_history(vault: Store, trust: Trust, writer: str) -> Iterator[Slot]:
         if number_in(stat.name, snapshots_of(writer)) is None:
             continue
         if stat.size_bytes > LARGEST_SNAPSHOT:
-            yield _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
+            slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
         else:
             slot = read_slot(vault, trust, writer, stat.name)
-            yield replace(slot, stored=stat.modified)
+        yield replace(slot, stored=stat.modified)
 
 
 def _no_snapshot(writer: str, name: str, problem: str) -> Slot:
@@ -150,6 +150,23 @@ def _check_signed(data: bytes, trust: Trust, writer: str, name: str) -> None:
     raise problem
 
 
+def left_behind(
+    junk: Mapping[int, datetime | None], newest: int, made: datetime | None
+) -> set[int]:
+    """Which slots above the newest snapshot are older than it, by when the store had each.
+
+    Its writer takes the lowest free sequence and may never come to them, so that no snapshot calls
+    them burnt.  A newest snapshot that was damaged was put after all others: it is not among them.
+    """
+    if made is None:
+        return set()
+    return {
+        number
+        for number, stored in junk.items()
+        if number > newest and stored is not None and stored < made
+    }
+
+
 class History:
     """A writer's slots, judged as a whole."""
 
@@ -162,22 +179,22 @@ class History:
         self._stored: dict[int, datetime | None] = {}
         self._junk: dict[int, str] = {}
         self._more_junk = 0
-        self._distrusted: dict[int, datetime | None] = {}  # when it was stored
+        self._distrusted: set[int] = set()
         self._more_openers: set[int] = set()
         for slot in slots:
             if slot.snapshot is not None:
                 if openers(slot.sealed) > 1:
                     self._more_openers.add(slot.sequence)
                 self.snapshots[slot.sequence] = slot.snapshot
-                self._stored[slot.sequence] = slot.stored
             elif len(self._junk) < _MOST_JUNK:
                 self._junk[slot.sequence] = slot.problem or ""
                 if slot.is_distrusted:
-                    self._distrusted[slot.sequence] = slot.stored
+                    self._distrusted.add(slot.sequence)
             else:
                 self._more_junk += 1
                 continue
             self._sha256[slot.sequence] = slot.sha256
+            self._stored[slot.sequence] = slot.stored
         self.packs = {
             sha256: size for snapshot in self.snapshots.values() for sha256, size in snapshot.packs
         }
@@ -210,19 +227,26 @@ class History:
         except Damaged:
             return {sha256 for sha256, _ in self.snapshots[sequence].packs}
 
+    def passed_over(self) -> set[int]:
+        """The slots without a snapshot that a later snapshot's writer saw, and left behind."""
+        burnt = {number for snapshot in self.snapshots.values() for number in snapshot.burnt}
+        newest = max(self.snapshots, default=0)
+        junk = {number: self._stored[number] for number in self._junk}
+        return burnt | left_behind(junk, newest, self._stored.get(newest))
+
     def check(self, found: Findings) -> None:
         """Find holes, replaced snapshots, forks, junk, and packs named from nowhere."""
-        burnt = {number for snapshot in self.snapshots.values() for number in snapshot.burnt}
+        passed_over = self.passed_over()
         for sequence, problem in self._junk.items():
             name = snapshot_name(self.writer, sequence)
             is_distrusted = sequence in self._distrusted
-            if sequence in burnt and is_distrusted:
+            if sequence in passed_over and is_distrusted:
                 problem = "is newer than the owner's trust in its writer, who passed over it"
                 found.warning(name, problem, PASSED_OVER)
             elif is_distrusted and self._was_given_up(sequence):
                 problem = "is newer than the owner's trust in its writer, who was removed"
                 found.warning(name, problem, PASSED_OVER)
-            elif sequence in burnt:
+            elif sequence in passed_over:
                 found.warning(name, "holds junk, which the writer passed over", LOOK)
             else:
                 what_to_do = NO_LONGER_TRUSTED if is_distrusted else FROM_A_COPY
@@ -248,7 +272,7 @@ class History:
 
     def _was_given_up(self, sequence: int) -> bool:
         """Whether it lay there when its writer was removed: nobody will pass over it any more."""
-        stored = self._distrusted[sequence]
+        stored = self._stored[sequence]
         return self._removed is not None and stored is not None and stored <= self._removed
 
     def check_witness(self, witness: Sequence[Head], found: Findings) -> None:

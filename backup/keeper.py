@@ -22,7 +22,7 @@ from datetime import datetime
 
 from backup.errors import AlreadyThere, KeepingStopped, Locked, UsageError
 from backup.format.keep import KeepRecord, PackId, SnapshotId, keep_to_bytes
-from backup.format.layout import LARGEST_NUMBER, keep_name, pack_name
+from backup.format.layout import keep_name, pack_name
 from backup.keeping.key import Keeper
 from backup.keeping.locks import extend, locked_until, to_extend
 from backup.keeping.plan import MOST_PERCENT, Plan, check_clocks, plan_keeping
@@ -260,12 +260,7 @@ class _Run:
         distrusted: Collection[PackId] = (),
         dropped: Collection[PackId] = (),
     ) -> None:
-        number = view.keeps.highest + 1
-        if number > LARGEST_NUMBER:
-            raise UsageError(
-                f"{keep_name(LARGEST_NUMBER)} is taken, so no keep record can follow;"
-                " find out who put it there"
-            )
+        number = view.keeps.next_number
         record = KeepRecord(
             repository=self._keeper.repository,
             number=number,

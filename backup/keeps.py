@@ -22,7 +22,7 @@ from backup.format.keep import (
     check_keep_signature,
     keep_from_bytes,
 )
-from backup.format.layout import KEEPS, LARGEST_KEEP, number_in
+from backup.format.layout import KEEPS, LARGEST_KEEP, next_number, number_in
 from backup.format.link import Link
 from backup.format.signed import check_stop_sign, format_of
 from backup.lazy_dataclass import dataclass
@@ -36,7 +36,8 @@ class Keeps:
 
     head: Link | None  # the last record that counts
     links: tuple[Link, ...]  # every record that was read and counts
-    highest: int  # the highest number in use, junk included; -1 when there is none
+    taken: frozenset[int]  # the numbers in use, junk included
+    signed: int  # the highest that a keeper signed, in the chain or not; -1 when none did
     created: datetime | None  # of the last record that counts, by the store's clock
     expired: frozenset[SnapshotId]
     marked: Mapping[PackId, datetime]  # and since when; neither unmarked nor dropped since
@@ -45,6 +46,11 @@ class Keeps:
     avoided: frozenset[PackId]  # what no new snapshot may be built on
     slots: Mapping[int, str]  # SHA-256 of what lies in each slot, whether it counts or not
     problems: tuple[tuple[str, str], ...]
+
+    @property
+    def next_number(self) -> int:
+        """What the next record takes: the lowest free number behind all that a keeper signed."""
+        return next_number(KEEPS, self.signed, self.taken)
 
 
 def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keeps:
@@ -55,7 +61,8 @@ def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keep
     `FormatUnknown` when a keeper signed a record of a later format.
     """
     head = after
-    highest = -1
+    signed = -1 if after is None else after.number
+    taken: set[int] = set()
     links: list[Link] = []
     created: datetime | None = None
     expired: set[SnapshotId] = set()
@@ -70,7 +77,7 @@ def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keep
         if number is None:
             problems.append((stat.name, f"{stat.name} is not named as a keep record is"))
             continue
-        highest = number
+        taken.add(number)
         if after is not None and number <= after.number:
             continue
         try:
@@ -83,6 +90,7 @@ def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keep
         except BackupError as error:
             problems.append((stat.name, str(error)))
             continue
+        signed = number
         if record.previous != head:
             problems.append((stat.name, f"{stat.name} does not follow the keep record before it"))
             beside.update(record.marked, record.dropped, record.distrusted)
@@ -99,7 +107,8 @@ def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keep
     return Keeps(
         head=head,
         links=tuple(links),
-        highest=highest,
+        taken=frozenset(taken),
+        signed=signed,
         created=created,
         expired=frozenset(expired),
         marked=marked,

@@ -185,7 +185,7 @@ def next_root(
     office: Office, trust: Trust, moment: datetime, **changes: Any
 ) -> tuple[RootRecord, Put]:
     """The record after the one in force, with these fields changed, and the step that puts it."""
-    number = trust.highest + 1
+    number = trust.next_number
     record: RootRecord = replace(
         trust.root,
         number=number,

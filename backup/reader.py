@@ -25,7 +25,7 @@ from backup.format.layout import snapshot_name
 from backup.format.manifest import Entry
 from backup.format.pack import HEADER_BYTES, OpenPack, parse_header
 from backup.format.snapshot import Body, Snapshot, open_body
-from backup.history import Slot, read_history, read_slot
+from backup.history import Slot, left_behind, read_history, read_slot
 from backup.keeps import load_keeps
 from backup.keys import Identity, erased_text, open_domains
 from backup.reading.blob_reader import BlobReader, Heal
@@ -108,13 +108,20 @@ class Repository:
         found: list[tuple[datetime, Point]] = []
         for writer in sorted({writer.id for writer in self.trust.root.writers}):
             points = []
+            junk: dict[int, datetime | None] = {}
+            made: datetime | None = None
             for slot in read_history(self._vault, self.trust, writer):
                 if slot.snapshot is not None:
                     points.append(self._point(slot))
+                    made = slot.stored
                     for sequence in slot.snapshot.burnt:
                         self.damaged.pop((writer, sequence), None)
                 elif not slot.is_distrusted:
+                    junk[slot.sequence] = slot.stored
                     self.damaged[writer, slot.sequence] = slot.problem or ""
+            newest = points[-1].sequence if points else 0
+            for sequence in left_behind(junk, newest, made):
+                del self.damaged[writer, sequence]
             latest = datetime.max.replace(tzinfo=UTC)
             for point in reversed(points):
                 latest = min(latest, point.time)

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from backup.capped import get_capped
 from backup.errors import BackupError, Damaged, FormatUnknown, NotFound, StoreUnavailable
-from backup.format.layout import LARGEST_ROOT, ROOTS, number_in, root_name
+from backup.format.layout import LARGEST_ROOT, ROOTS, next_number, number_in, root_name
 from backup.format.link import Link
 from backup.format.root import RootRecord, root_from_bytes
 from backup.format.signed import ROOT_CONTEXT, check_signature, check_stop_sign, format_of
@@ -27,9 +27,17 @@ class Trust:
 
     roots: tuple[RootRecord, ...]  # in their order; the last is in force
     links: tuple[Link, ...]  # the same, as other records name them
-    highest: int  # the highest number in use, junk included: the next record takes the one behind
+    taken: frozenset[int]  # the numbers in use, junk included
     problems: tuple[tuple[str, str], ...]
     unlinked: tuple[str, ...] = ()  # records that the owner signed and that no longer fit: rollback
+
+    @property
+    def next_number(self) -> int:
+        """What the next record takes: the lowest free number behind all that the owner signed."""
+        signed = (
+            number for name in self.unlinked if (number := number_in(name, ROOTS)) is not None
+        )
+        return next_number(ROOTS, max([self.links[-1].number, *signed]), self.taken)
 
     @property
     def root(self) -> RootRecord:
@@ -56,13 +64,13 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
     links: list[Link] = []
     problems: list[tuple[str, str]] = []
     unlinked: list[str] = []
-    highest = -1
+    taken: set[int] = set()
     for stat in vault.list(ROOTS):
         number = number_in(stat.name, ROOTS)
         if number is None:
             problems.append((stat.name, f"{stat.name} is not named as a root record is"))
             continue
-        highest = number
+        taken.add(number)
         known = roots[0].owner if roots else owner
         try:
             data = get_capped(vault, stat.name, LARGEST_ROOT)
@@ -99,7 +107,7 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
     return Trust(
         roots=tuple(roots),
         links=tuple(links),
-        highest=highest,
+        taken=frozenset(taken),
         problems=tuple(problems),
         unlinked=tuple(unlinked),
     )

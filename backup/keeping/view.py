@@ -73,7 +73,7 @@ class Reader:
                 if (number := number_in(stat.name, snapshots_of(writer))) is not None
             }
             snapshots += stats.values()
-            history = History(writer, [self._slot(trust, writer, s.name) for s in stats.values()])
+            history = History(writer, [self._slot(trust, writer, stat) for stat in stats.values()])
             named.update((writer, sha256) for sha256 in history.packs)
             problem = _problem(history, keeps)
             if problem is not None:
@@ -101,12 +101,12 @@ class Reader:
             blocked=blocked,
         )
 
-    def _slot(self, trust: Trust, writer: str, name: str) -> Slot:
-        known = self._slots.get(name)
+    def _slot(self, trust: Trust, writer: str, stat: Stat) -> Slot:
+        known = self._slots.get(stat.name)
         # What is not valid may become so by a root record that came meanwhile.
         if known is None or known.snapshot is None:
-            known = replace(read_slot(self.vault, trust, writer, name), sealed=b"")
-            self._slots[name] = known
+            slot = read_slot(self.vault, trust, writer, stat.name)
+            known = self._slots[stat.name] = replace(slot, sealed=b"", stored=stat.modified)
         return known
 
 
@@ -122,8 +122,8 @@ def _problem(history: History, keeps: Keeps) -> str | None:
 
 
 def _unread(history: History, stats: Mapping[int, Stat]) -> Sequence[int]:
-    burnt = {number for snapshot in history.snapshots.values() for number in snapshot.burnt}
-    return [number for number in stats if number not in history.snapshots and number not in burnt]
+    passed_over = history.passed_over()
+    return [n for n in stats if n not in history.snapshots and n not in passed_over]
 
 
 def _points(

@@ -14,7 +14,7 @@ from dataclasses import replace
 import pyrage
 
 from backup.errors import NotFound, UsageError, WrongKey
-from backup.format.layout import key_name, keys_of
+from backup.format.layout import key_name, keys_of, next_number
 from backup.format.root import DomainGrant, KeyRecord, RootRecord
 from backup.keys import Identity, open_domains
 from backup.owner.custodian import Custodian, wrap
@@ -150,7 +150,7 @@ def _wrapped_again(
         office,
         replace(
             record,
-            number=max(numbers) + 1,
+            number=next_number(keys_of(record.domain, record.generation), record.number, numbers),
             custodians=tuple(one.text for one in holders),
             wrapped=wrap(str(key).encode(), holders),
         ),

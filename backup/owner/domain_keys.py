@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pyrage
 
-from backup.format.layout import key_name, keys_of, number_in
+from backup.format.layout import key_name, keys_of, next_number, number_in
 from backup.format.root import DomainGrant, KeyRecord, RootRecord, key_to_bytes
 from backup.keys import read_key_record
 from backup.owner.custodian import Custodian, named_in, wrap
@@ -48,15 +48,15 @@ def numbers_in_use(keys: Store, domain: str, generation: int) -> list[int]:
 
 
 def free_generation(office: Office, root: RootRecord, domain: str) -> int:
-    """The next generation of a domain: above all that are granted, and all that lie there."""
+    """The next generation of a domain: the lowest above all that are granted where nothing lies."""
     granted = [one.generation for one in root.domains if one.id == domain]
     prefix = f"k/{domain}/"
-    lying = [
-        int(part)
+    lying = {
+        number
         for stat in office.key_store().list(prefix)
-        if (part := stat.name.removeprefix(prefix).partition("/")[0]).isdigit()
-    ]
-    return max([*granted, *lying], default=-1) + 1
+        if (number := number_in(stat.name.rpartition("/")[0], prefix)) is not None
+    }
+    return next_number(prefix, max(granted, default=-1), lying)
 
 
 def new_key(
@@ -70,7 +70,7 @@ def new_key(
         repository=office.owner.repository,
         domain=domain,
         generation=generation,
-        number=max(numbers, default=-1) + 1,
+        number=next_number(keys_of(domain, generation), -1, numbers),
         recipient=recipient,
         custodians=tuple(one.text for one in custodians),
         wrapped=wrap(str(private).encode(), custodians),

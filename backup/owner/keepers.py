@@ -79,8 +79,8 @@ def retire_keeper(office: Office, *, trusted_through: int | None) -> Told:
         told = {
             "keys": [one.key.hex() for one in trusted],
             "trusted_through": trusted_through,
-            "no_longer_believed": max(
-                0, keeps.highest - (-1 if trusted_through is None else trusted_through)
+            "no_longer_believed": sum(
+                trusted_through is None or link.number > trusted_through for link in keeps.links
             ),
             "root": record.number,
         }

@@ -82,7 +82,7 @@ class Avoidance:
         """The records, and whether the last one that was seen is still among them."""
         if seen is not None and seen.root == trust.root.number:
             later = load_keeps(self._vault, trust, after=seen.link)
-            if not later.problems and later.highest >= seen.link.number:
+            if not later.problems and max(later.taken, default=-1) >= seen.link.number:
                 return later, True
         keeps = load_keeps(self._vault, trust)
         is_whole = seen is None or keeps.slots.get(seen.link.number) == seen.link.sha256

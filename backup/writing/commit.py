@@ -7,6 +7,8 @@
 - The send-log records the intention before the put: a crash in between is told from a clone by it.
 - A store that lacks what this host knows it put was rolled back: the gap stays visible in the
   sequence.
+- The next sequence is the lowest free one: junk far behind the head, which whoever has the writer's
+  rights at the store may put, takes no number from us but its own.
 - A point bears the time that the clock shows, right or wrong: the sequence says what is newer.
 - Just before the commit the owner's and the keeper's records are read again.  A writer whom the
   owner no longer lets write puts nothing; packs that the tree needs and the keeper freed meanwhile
@@ -18,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from backup.errors import AlreadyThere
-from backup.format.layout import number_in, snapshot_name, snapshots_of
+from backup.errors import AlreadyThere, NotFound, StoreUnavailable
+from backup.format.layout import next_number, number_in, snapshot_name, snapshots_of
 from backup.format.link import Link
 from backup.format.snapshot import (
     Body,
@@ -29,7 +31,7 @@ from backup.format.snapshot import (
     seal_body,
     snapshot_to_bytes,
 )
-from backup.history import read_slot
+from backup.history import Slot, read_slot
 from backup.keys import Host
 from backup.lazy_dataclass import dataclass
 from backup.stores import Store
@@ -38,6 +40,8 @@ from backup.writing.avoidance import Avoidance
 from backup.writing.logged import Commit, LoggedHead
 from backup.writing.pages import PacksFreed, Tree
 from backup.writing.send_log import SendLog
+
+_MOST_COLLISIONS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +76,8 @@ class Committer:
         self._is_clock_told = False
         self.warnings: list[str] = []
         self._previous: Link | None = None
-        self._burnt: tuple[int, ...] = ()
+        self._taken: set[int] = set()  # slots that hold something
+        self._burnt: tuple[int, ...] = ()  # those between `_previous` and `_sequence`
         self._sequence = 1
         self._newest: datetime | None = None  # the time of the snapshot before
         self._find_head()
@@ -126,7 +131,7 @@ class Committer:
             packs=tuple((row.name.hex(), row.size) for row in new),
             uses={sequence: bitmap_of(ordinals) for sequence, ordinals in uses.items()},
         )
-        while True:
+        for _ in range(_MOST_COLLISIONS):
             snapshot = replace(
                 snapshot,
                 sequence=self._sequence,
@@ -147,11 +152,15 @@ class Committer:
             )
             if self._put(commit, data):
                 break
+        else:
+            raise AlreadyThere(
+                f"{_MOST_COLLISIONS} slots of writer {self._host.writer} were taken while this run"
+                " tried them one by one: let only one machine write under this name, and see who"
+                " else has its rights at the store"
+            )
         self._log.settle(commit)
-        self._previous = Link(number=commit.sequence, sha256=commit.sha256)
         self._newest = snapshot.time
-        self._burnt = ()
-        self._sequence += 1
+        self._go_on_behind(Link(number=commit.sequence, sha256=commit.sha256))
         return Committed(sequence=commit.sequence, size_bytes=len(data))
 
     def close(self) -> None:
@@ -166,11 +175,13 @@ class Committer:
         try:
             self._vault.put(name, data)
         except AlreadyThere:
-            slot = read_slot(self._vault, self._trust, self._host.writer, name)
+            self._taken.add(commit.sequence)
+            slot = self._slot_that_is_there(name)
             if slot.sha256 == commit.sha256:
                 return True
             if slot.snapshot is None:
-                self._burn(commit.sequence)
+                self._tell_junk([commit.sequence])
+                self._go_on_behind(self._previous)
             else:
                 self._newest = slot.snapshot.time
                 self._go_behind(Link(number=commit.sequence, sha256=slot.sha256), " next time")
@@ -190,29 +201,40 @@ class Committer:
     def _find_head(self) -> None:
         prefix = snapshots_of(self._host.writer)
         numbers = [number_in(stat.name, prefix) for stat in self._vault.list(prefix)]
-        taken = sorted((n for n in numbers if n is not None), reverse=True)
+        self._taken = {number for number in numbers if number is not None}
         head: Link | None = None
         is_first = True  # of its epoch
         distrusted: list[int] = []
-        for number in taken:
-            name = snapshot_name(self._host.writer, number)
-            slot = read_slot(self._vault, self._trust, self._host.writer, name)
+        junk: list[int] = []
+        for number in sorted(self._taken, reverse=True):
+            slot = self._slot_that_is_there(snapshot_name(self._host.writer, number))
             if slot.snapshot is not None:
                 head = Link(number=number, sha256=slot.sha256)
                 is_first = slot.snapshot.epoch < self._host.epoch
                 self._newest = slot.snapshot.time
                 break
-            if slot.is_distrusted:
-                distrusted.insert(0, number)
-                self._burnt = (*self._burnt, number)
-            else:
-                self._burn(number)
+            (distrusted if slot.is_distrusted else junk).insert(0, number)
         if distrusted:
             self._tell_distrusted(distrusted, is_first)
-        self._burnt = tuple(sorted(self._burnt))
-        self._previous = head
-        self._sequence = max(taken, default=0) + 1
+        if junk:
+            self._tell_junk(junk)
+        self._go_on_behind(head)
         self._compare(head, self._logged_head(head))
+
+    def _slot_that_is_there(self, name: str) -> Slot:
+        try:
+            return read_slot(self._vault, self._trust, self._host.writer, name)
+        except NotFound:
+            raise StoreUnavailable(
+                f"the store says that {name} is there, and does not give it; try again"
+            ) from None
+
+    def _go_on_behind(self, previous: Link | None) -> None:
+        """Take the lowest free sequence behind a snapshot; what is between them is burnt."""
+        last = 0 if previous is None else previous.number
+        self._previous = previous
+        self._sequence = next_number(snapshots_of(self._host.writer), last, self._taken)
+        self._burnt = tuple(range(last + 1, self._sequence))
 
     def _logged_head(self, head: Link | None) -> LoggedHead | None:
         intended = self._log.intended()
@@ -247,9 +269,7 @@ class Committer:
             " Everything is sent again; verify the repository against its witness"
         )
         # The gap is left open: every later check shows it.
-        self._previous = Link(number=logged.sequence, sha256=logged.sha256)
-        self._sequence = max(self._sequence, logged.sequence + 1)
-        self._burnt = tuple(number for number in self._burnt if number > logged.sequence)
+        self._go_on_behind(Link(number=logged.sequence, sha256=logged.sha256))
 
     def _go_behind(self, head: Link, when: str = "") -> None:
         self.is_fork = True
@@ -258,9 +278,7 @@ class Committer:
             " does not know: the machine was cloned or rolled back."
             f" Everything is sent again{when}; let only one machine write under this name"
         )
-        self._previous = head
-        self._sequence = head.number + 1
-        self._burnt = ()
+        self._go_on_behind(head)
 
     def _tell_distrusted(self, numbers: list[int], is_first: bool) -> None:
         """Say what the writer's old keys wrote that the owner does not believe."""
@@ -276,10 +294,15 @@ class Committer:
             " see that the old identity at the store is revoked"
         )
 
-    def _burn(self, sequence: int) -> None:
+    def _tell_junk(self, numbers: list[int]) -> None:
+        """Say of slots behind the head that nobody could have put a snapshot there."""
+        slots = f"slot {numbers[0]} of writer {self._host.writer} holds"
+        if numbers[1:]:
+            slots = (
+                f"{len(numbers)} slots of writer {self._host.writer}, {numbers[0]} to"
+                f" {numbers[-1]}, hold"
+            )
         self.warnings.append(
-            f"slot {sequence} of writer {self._host.writer} holds something that is no valid"
-            " snapshot; it was passed over. Verify the repository"
+            f"{slots} something that is no valid snapshot; it was passed over. Verify the"
+            " repository, and see who else has this host's rights at the store"
         )
-        self._burnt = (*self._burnt, sequence)
-        self._sequence = sequence + 1

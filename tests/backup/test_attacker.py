@@ -7,6 +7,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.errors import BackupError, UsageError, WrongKey
-from backup.format.layout import key_name, pack_name, packs_of, root_name, snapshot_name
+from backup.format.layout import (
+    LARGEST_NUMBER,
+    key_name,
+    pack_name,
+    packs_of,
+    root_name,
+    snapshot_name,
+)
 from backup.format.root import (
     WriterGrant,
     key_from_bytes,
@@ -200,6 +208,29 @@ class TestOnAStoreThatLocks:
         assert made.point == f"{WRITER}/0000000004"
         captured.site.restore(made.point, tmp_path / "new")
         assert describe(tmp_path / "new" / "files") == describe(captured.source)
+
+    def test_junk_under_the_last_number_there_is_stops_no_backup(
+        self, bucket: Bucketed, s3_bucket: Bucket, tmp_path: Path
+    ) -> None:
+        captured = bucket.captured
+        last = snapshot_name(WRITER, LARGEST_NUMBER)
+        bucket.put(last, b"rubbish")
+        assert set(captured.named()) == {last}
+        time.sleep(1.1)  # the store's clock has seconds
+        reading = captured.site.vault
+        for night in (3, 4):
+            (captured.source / "note.txt").write_text(f"night {night}\n")
+            captured.site.vault = open_s3(options(s3_bucket, s3_bucket.key("writer")))
+            made = captured.site.back_up(captured.source)
+            captured.site.vault = reading
+            assert made.point == f"{WRITER}/{night:010d}"
+            assert not made.is_store_damaged
+            assert any(f"slot {LARGEST_NUMBER} of" in one for one in made.warnings)
+            captured.site.restore("latest", tmp_path / f"new-{night}")
+            assert describe(tmp_path / f"new-{night}" / "files") == describe(captured.source)
+        assert captured.named() == {last: "holds junk, which the writer passed over"}
+        assert captured.site.repository().points()
+        captured.assert_every_earlier_point_comes_back(tmp_path)
 
 
 def test_no_key_on_the_host_opens_anything(folder: Captured, tmp_path: Path) -> None:

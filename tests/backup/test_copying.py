@@ -55,7 +55,7 @@ def expire(site: OwnedSite, sequence: int) -> None:
         {"dropped": packs},
     ):
         keeps = load_keeps(site.vault, trust)
-        number = keeps.highest + 1
+        number = keeps.next_number
         record = KeepRecord(
             repository=trust.root.repository,
             number=number,

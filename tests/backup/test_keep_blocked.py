@@ -33,7 +33,7 @@ def say_dropped(kept: KeptSite, packs: set[PackId]) -> None:
     keeps = load_keeps(kept.vault, trust)
     record = KeepRecord(
         repository=trust.root.repository,
-        number=keeps.highest + 1,
+        number=keeps.next_number,
         previous=keeps.head,
         root=trust.links[-1],
         created=kept.clock(),

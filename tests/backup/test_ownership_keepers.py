@@ -33,7 +33,7 @@ def let_expire(site: OwnedSite, file: str, sequence: int) -> None:
     keeps = load_keeps(site.vault, trust)
     record = KeepRecord(
         repository=trust.root.repository,
-        number=keeps.highest + 1,
+        number=keeps.next_number,
         previous=keeps.head,
         root=trust.links[-1],
         created=site.clock(),

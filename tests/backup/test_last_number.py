@@ -1,0 +1,172 @@
+"""The last number there is: whoever puts something under it takes it from nobody but itself.
+
+Names end at ten digits. A writer, an owner or a keeper that went on behind the highest number in
+use could be stopped for good by one object.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backup.errors import AlreadyThere, Damaged, UsageError
+from backup.format.layout import (
+    LARGEST_NUMBER,
+    keep_name,
+    key_name,
+    next_number,
+    root_name,
+    snapshot_name,
+)
+from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
+from backup.owner.custodians import add_custodian
+from backup.owner.domains import new_generation
+from backup.owner.writers import new_epoch
+from backup.reader import Repository
+from backup.trust import load_trust
+from backup.verify import verify
+from tests.backup.keep_site import expired_and_marked, ten_weeks, vault_of
+from tests.backup.office import OwnedSite, new_person, owned_site
+from tests.backup.site import DOMAIN, WRITER
+from tests.backup.trees import describe, plain_tree
+
+LAST = snapshot_name(WRITER, LARGEST_NUMBER)
+
+
+@pytest.fixture
+def owned(tmp_path: Path) -> OwnedSite:
+    return owned_site(tmp_path / "site")
+
+
+@pytest.fixture
+def source(tmp_path: Path, owned: OwnedSite) -> Path:
+    """What two nights have backed up."""
+    source = plain_tree(tmp_path / "source")
+    for night in (1, 2):
+        (source / "note.txt").write_text(f"night {night}\n")
+        owned.back_up(source)
+    return source
+
+
+def forge_the_last(owned: OwnedSite) -> None:
+    """Sign, as who has the host's keys, a snapshot behind which there is no number."""
+    name = snapshot_name(WRITER, 2)
+    data = owned.vault.get(name)
+    snapshot, sealed = snapshot_from_bytes(data, name)
+    link = replace(snapshot.root, number=2, sha256=hashlib.sha256(data).hexdigest())
+    forged = replace(snapshot, sequence=LARGEST_NUMBER, previous=link, burnt=())
+    owned.vault.put(LAST, snapshot_to_bytes(forged, sealed, owned.host.signing_key))
+
+
+def errors_of(owned: OwnedSite) -> list[str]:
+    report = verify(owned.vault, keys=owned.keys, identity=owned.identity, read=True)
+    return [one.object for one in report.findings if one.severity == "error"]
+
+
+def test_the_next_number_is_the_lowest_free_one_behind_what_counts() -> None:
+    assert next_number("w/a/s/", 7, {1, 5, 8, 9, 11, LARGEST_NUMBER}) == 10
+    with pytest.raises(Damaged, match="w/a/s/9999999999 is signed by whom"):
+        next_number("w/a/s/", LARGEST_NUMBER, set())
+    with pytest.raises(ValueError, match="numbers no object"):
+        snapshot_name(WRITER, LARGEST_NUMBER + 1)
+
+
+def test_junk_there_is_named_until_a_point_was_made_beside_it(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    owned.vault.put(LAST, b"junk")
+    assert errors_of(owned) == [LAST]
+    made = owned.back_up(source)
+    assert made.point == f"{WRITER}/0000000003"
+    assert errors_of(owned) == []
+    repository = owned.repository()
+    assert repository.resolve("latest").sequence == 3
+    assert repository.damaged == {}
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_forged_point_there_ends_with_a_new_epoch_that_makes_points_again(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    forge_the_last(owned)
+    with pytest.raises(Damaged, match="The owner has to end the trust"):
+        owned.back_up(source)
+    new_epoch(owned.office, writer=WRITER, trusted_through=2, host_dir=owned.folder / "rebuilt")
+    (source / "note.txt").write_text("after the forger\n")
+    rebuilt = {"host": owned.host_of("rebuilt"), "send_log": owned.folder / "rebuilt/send.log"}
+    for sequence in (3, 4):
+        made = owned.back_up(source, **rebuilt)
+        assert made.point == f"{WRITER}/{sequence:010d}"
+    assert errors_of(owned) == []
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_root_record_goes_before_junk_there_and_stolen_keys_are_refused(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    owned.vault.put(root_name(LARGEST_NUMBER), b"junk")
+    told = new_epoch(
+        owned.office, writer=WRITER, trusted_through=2, host_dir=owned.folder / "rebuilt"
+    )
+    assert told["root"] == load_trust(owned.vault).root.number == 1
+    with pytest.raises(UsageError, match="does not let these keys"):
+        owned.back_up(source)
+    owned.back_up(source, host=owned.host_of("rebuilt"), send_log=owned.folder / "rebuilt/send.log")
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_keys_are_wrapped_again_beside_junk_there(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    owned.keys.put(key_name(DOMAIN, 0, LARGEST_NUMBER), b"junk")
+    owned.keys.put(key_name(DOMAIN, LARGEST_NUMBER, 0), b"junk")
+    lee, lees = new_person("Lee")
+    add_custodian(owned.office, custodian=lee, identity=owned.identity)
+    new_generation(owned.office, domain=DOMAIN)
+    assert load_trust(owned.vault).root.domains[-1].generation == 1
+    owned.back_up(source)
+    for identity in (owned.identity, lees):
+        repository = Repository.open(owned.vault, owned.keys, identity)
+        out = tmp_path / f"out-{identity is lees}"
+        for point in (f"{WRITER}/2", f"{WRITER}/3"):
+            result = repository.restore(repository.resolve(point), out / point)
+            assert result.problems == ()
+            assert describe(out / point / "files") == describe(source)
+
+
+def test_a_keeper_goes_on_beside_junk_in_its_last_slot_and_in_a_writers(tmp_path: Path) -> None:
+    kept = ten_weeks(tmp_path / "site")
+    kept.vault.put(keep_name(LARGEST_NUMBER), b"junk")
+    kept.vault.put(LAST, b"junk")
+    kept.night()
+    expired_and_marked(kept)
+    kept.days(8)
+    assert kept.keep().removed
+    vault = vault_of(kept)
+    vault.lose(keep_name(LARGEST_NUMBER))  # `check` wants no finding at all
+    kept.check()
+
+
+def test_whoever_takes_each_slot_as_it_is_tried_ends_the_run_and_not_the_host(
+    owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put = owned.vault._put
+
+    def burn_first(name: str, data: bytes | bytearray | memoryview) -> None:
+        if "/s/" in name:
+            put(name, b"junk")
+        put(name, data)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(owned.vault, "_put", burn_first)
+        with pytest.raises(AlreadyThere, match="100 slots of writer desk-1 were taken"):
+            owned.back_up(source)
+    made = owned.back_up(source)
+    assert made.point == f"{WRITER}/0000000103"
+    assert errors_of(owned) == []
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
