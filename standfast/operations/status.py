@@ -189,8 +189,10 @@ class Status:
                 return f"`standfast backup run {one.name}`: it has never been backed up."
             if one.last_failed:
                 return f"`standfast backup run {one.name}`: the last one failed."
+        for one in self.sets:
             if one.drill_failed:
                 return f"`standfast drill run {one.name} --identity FILE`: the last one failed."
+        for one in self.sets:
             if one.last_drill is None:
                 return f"`standfast drill run {one.name} --identity FILE`: does it come back?"
         for alarm in self.alarms:

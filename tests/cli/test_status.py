@@ -46,6 +46,21 @@ def test_a_failed_backup_goes_before_an_old_good_one(desk: Desk, place: Path) ->
     assert seen["next_step"] == "`standfast backup run main`: the last one failed."
 
 
+def test_a_set_that_failed_goes_before_another_that_was_never_drilled(
+    desk: Desk, place: Path
+) -> None:
+    config = place / "standfast.toml"
+    there = f'[{{ kind = "files", name = "more", path = "{place / "offline"}" }}]'
+    gone = there.replace("offline", "gone")
+    text = config.read_text()
+    config.write_text(f"{text}\n[backup.sets.more]\nsources = {there}\n")
+    assert desk.run("backup", "run").status == 0
+    config.write_text(f"{text}\n[backup.sets.more]\nsources = {gone}\n")
+    assert desk.run("backup", "run").status == 3
+    seen = desk.json("status")
+    assert seen["next_step"] == "`standfast backup run more`: the last one failed."
+
+
 def test_what_a_backup_or_a_drill_lacked_is_to_be_done(desk: Desk, place: Path) -> None:
     drill = ("drill", "run", "main", "--identity", place / "offline/identity.txt")
     config = place / "standfast.toml"
