@@ -4,6 +4,7 @@ from standfast.cli import (
     notice_accounting,
     notice_by_hand,
     notice_correct,
+    notice_read,
     notice_reports,
     notice_waves,
 )
@@ -50,6 +51,7 @@ def add_to(app: Group) -> None:
         },
         example="standfast notice preview customers-data-theft --audience customers",
     )(preview)
+    notice_read.add_to(notice)
     notice_waves.add_to(notice)
     notice_correct.add_to(notice)
     notice_by_hand.add_to(notice)

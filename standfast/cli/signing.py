@@ -35,10 +35,11 @@ def shown_and_agreed(
     shown = to_sign(place, incident_id, step)
     last = ", and cannot be taken back" if shown.is_irreversible else ""
     left_out = f" {counted(shown.left_out, 'target')} left out." if shown.left_out else ""
+    words = f"standfast notice read {incident_id} {shown.step}"
     lines = [
         f"{shown.step}: {shown.title}",
         f"It would reach {counted(shown.planned, 'target')}{last}.{left_out}",
-        *([f"The notice {shown.tells}; `standfast notice preview` shows it."] * bool(shown.tells)),
+        *([f"The notice {shown.tells}; its words: `{words}`."] * bool(shown.tells)),
         f"Read whom it names: `standfast incident status {incident_id} --targets`.",
         f"Digest {shown.digest}.",
     ]

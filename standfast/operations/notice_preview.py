@@ -21,6 +21,7 @@ from standfast.notices.banned import said_by_values
 from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import Template, prepare
 from standfast.operations.place import Place
+from standfast.operations.waves import its_notice
 from standfast.records import Json, JsonObject
 from standfast.reports.contents import Heading
 from standfast.reports.masking import mask_address, mask_word
@@ -96,6 +97,48 @@ def draft(
     ]
     warnings += [*prepared.warnings, *said_by_values(context, prepared.languages)]
     return Draft(template=template, prepared=prepared, warnings=tuple(warnings))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The words of a notice of an incident, as they are frozen: what an approval signs."""
+
+    step: str
+    round: int
+    template: str
+    audience: str
+    digest: str
+    messages: tuple[ShownMessage, ...]  # one a language; `[name]` stands for a reader's own
+
+
+def planned_words(place: Place, incident_id: str, step: str) -> Planned:
+    """Give what the latest round of a step tells, in every language; UsageError for another step.
+
+    It opens nobody's row, so the look is not noted.
+    """
+    newest = its_notice(place, incident_id, step)[-1]
+    frozen = place.ledger.incidents.notice(incident_id, step, newest.round)
+    prepared = Prepared.from_json(frozen.body)
+    return Planned(
+        step=step,
+        round=newest.round,
+        template=frozen.template,
+        audience=frozen.audience,
+        digest=frozen.digest,
+        messages=tuple(_planned(prepared, language) for language in sorted(prepared.languages)),
+    )
+
+
+def _planned(prepared: Prepared, language: str) -> ShownMessage:
+    own = {slot: f"[{slot}]" for slot in prepared.slots}
+    filled = prepared.fill(language, own, "shown", address="somebody@example.com")
+    return ShownMessage(
+        title=language,
+        language=language,
+        subject=filled.subject,
+        text=filled.text,
+        html=filled.html,
+    )
 
 
 def look_at_audience(

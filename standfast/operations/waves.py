@@ -21,6 +21,7 @@ from standfast.errors import UsageError
 from standfast.ledger.effect_rules import NEVER
 from standfast.ledger.effects import Draft
 from standfast.ledger.notices import NoticeRow
+from standfast.nearest import there_are
 from standfast.notices.audience import Audience
 from standfast.operations.place import Place
 from standfast.operations.targets import POST
@@ -112,35 +113,36 @@ def _may_follow(place: Place, incident_id: str, row: NoticeRow, now: datetime) -
 
 def pause(place: Place, incident_id: str, step: str) -> None:
     """Let nothing more of one notice leave; the rest of the incident goes on."""
-    _its_notice(place, incident_id, step)
+    its_notice(place, incident_id, step)
     place.ledger.notices.pause(incident_id, step, place.actor, place.clock())
 
 
 def resume(place: Place, incident_id: str, step: str) -> None:
     """Let a paused notice go on."""
-    _its_notice(place, incident_id, step)
+    its_notice(place, incident_id, step)
     place.ledger.notices.resume(incident_id, step, place.actor, place.clock())
 
 
 def go(place: Place, incident_id: str, step: str) -> int:
     """Let those after the canary be written to now; give their number."""
-    if not any(row.waiting for row in _its_notice(place, incident_id, step)):
+    if not any(row.waiting for row in its_notice(place, incident_id, step)):
         raise UsageError(f"nobody of step {step!r} of {incident_id} waits for the first ones")
     return place.ledger.notices.release(incident_id, step, place.actor, place.clock())
 
 
 def stop(place: Place, incident_id: str, step: str, why: str) -> int:
     """Give up what of a notice has not left, for good; give how many are not told."""
-    _its_notice(place, incident_id, step)
+    its_notice(place, incident_id, step)
     reason = f"{STOPPED} {place.actor} before it left: {why}"
     return place.ledger.notices.stop(incident_id, step, reason, place.actor, place.clock())
 
 
-def _its_notice(place: Place, incident_id: str, step: str) -> list[NoticeRow]:
+def its_notice(place: Place, incident_id: str, step: str) -> list[NoticeRow]:
+    """Give the rounds of what a step tells, the latest last; UsageError where it tells nobody."""
     place.ledger.incidents.get(incident_id)
     rows = place.ledger.notices.of_incident(incident_id)
     found = [row for row in rows if row.step == step]
     if not found:
-        names = ", ".join(dict.fromkeys(row.step for row in rows)) or "none"
-        raise UsageError(f"{incident_id} tells nobody in a step {step!r}; those that do: {names}")
+        known = there_are(step, {row.step for row in rows})
+        raise UsageError(f"{incident_id} tells nobody in a step {step!r}, so far; {known}")
     return found

@@ -44,6 +44,7 @@ def test_where_nobody_is_asked_an_approval_names_what_it_signs(desk: Desk, askin
     assert "nothing was signed, since nobody was shown what" in answer.err
     assert "It would reach 3 targets, and cannot be taken back." in answer.err
     assert "The notice customers-account-takeover to customers" in answer.err
+    assert f"its words: `standfast notice read {asking} tell_customers`" in answer.err
     digest = desk.asked()
     command = f"standfast incident approve {asking} tell_customers --digest {digest[:16]} --as lee"
     assert command in answer.err

@@ -118,6 +118,8 @@ STORY: tuple[tuple[str, int], ...] = (
     ("incident undo --all", 5),
     ("incident answer watch done", 5),
     ("notice status", 0),
+    ("notice read tell_customers", 0),
+    ("notice read tell_customers --lang xx", 2),
     ("notice accounting --export told.csv", 0),
     ("notice pause tell_customers", 2),  # all of it has left
     ("notice resume tell_customers", 2),

@@ -176,6 +176,29 @@ def test_who_is_to_approve_a_correction_is_asked_at_once_and_not_only_by_the_nex
     assert len(_mails_to(smtp_server, "d@example.net")) == told, "nothing leaves unapproved"
 
 
+def test_who_approves_a_correction_reads_its_own_words_and_no_examples(
+    desk: Desk, case: str, smtp_server: SmtpServer
+) -> None:
+    right = "what_is_right=Only names were seen."
+    wrong = ("notice", "correct", case, "people", "--value", "what_happened=Wrong name.")
+    desk.json(*wrong, "--value", right)
+    read = desk.run("notice", "read", case, "correction-1", "--lang", "en").out
+    assert "Only names were seen." in read
+    assert "Dear [name]," in read
+    (sent,) = [
+        one.message.get_body(("plain",))
+        for one in smtp_server.delivered
+        if "d@example.net" in one.recipients and "Correction" in str(one.message["Subject"])
+    ]
+    assert sent is not None
+    text = desk.json("notice", "read", case, "correction-1")["languages"]["en"]["text"]
+    assert sent.get_content().split() == text.replace("[name]", "D").split()
+    mistyped = desk.run("notice", "read", case, "corection-1")
+    assert (mistyped.status, "did you mean 'correction-1'?" in mistyped.err) == (2, True)
+    other = desk.run("notice", "read", case, "people", "--lang", "xx")
+    assert (other.status, "there are: de, en, es, fr" in other.err) == (2, True)
+
+
 def test_whom_a_notice_cannot_reach_is_named_once_although_it_was_refused_and_asked_again(
     desk: Desk, case: str, live_place: Path
 ) -> None:
