@@ -275,7 +275,7 @@ def _logging_to_stderr() -> Iterator[None]:
     """Say what we do, and only that: other libraries' lines may quote an address."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    ours = (log, logging.getLogger("standfast.ledger"))
+    ours = (log, *(logging.getLogger(f"standfast.{name}") for name in ("ledger", "backup")))
     for one in ours:
         one.addHandler(handler)
         one.setLevel(logging.INFO)

@@ -73,6 +73,7 @@ def run_backup(
         give_up_at = time.monotonic() + wait_for_another_set.total_seconds()
         left = list(pauses)
         vault: Store | None = None
+        has_waited = False
         while True:
             try:
                 vault = vault or writing_vault_of(place)
@@ -89,11 +90,16 @@ def run_backup(
             except Busy:
                 if time.monotonic() > give_up_at:
                     raise
+                if not has_waited:
+                    _say(f"{set_name} waits: another backup of this host is under way")
+                has_waited = True
                 sleep(_POLL_SECONDS)
-            except (StoreUnavailable, Unavailable):
+            except (StoreUnavailable, Unavailable) as error:
                 if not left:
                     raise
-                sleep(left.pop(0).total_seconds())
+                pause = left.pop(0)
+                _say(f"{set_name} is tried again in {pause // timedelta(minutes=1)} min: {error}")
+                sleep(pause.total_seconds())
         result = _let_go(sources, result)
         outcome = BackupOutcome(
             run=run.token, set_name=set_name, result=result, died_before=run.died_before
@@ -122,6 +128,13 @@ def run_backup(
             if result.is_store_damaged:
                 tell(place, damaged(is_damaged=True), way)
     return outcome
+
+
+def _say(told: str) -> None:
+    """Say on the log, which a command has on standard error, why nothing seems to happen."""
+    import logging  # most nights wait for nobody
+
+    logging.getLogger("standfast.backup").warning("%s", told)
 
 
 def expected_files(place: Place, set_name: str) -> int:

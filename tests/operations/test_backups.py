@@ -32,6 +32,7 @@ from standfast.operations.place import Place
 from standfast.operations.restoring import restore
 from standfast.operations.run_record import DIED, recorded
 from standfast.operations.verification import verify
+from tests.backup.trees import describe
 from tests.operations.backup_place import NOW, change, full_disk, furnish, identity, place_at
 from tests.servers import wait_until
 
@@ -357,7 +358,9 @@ def test_a_second_run_of_the_same_set_is_refused(tmp_path: Path) -> None:
         assert run.died_before == ()
 
 
-def test_another_set_waits_for_the_one_under_way(tmp_path: Path) -> None:
+def test_another_set_waits_for_the_one_under_way_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config_file = furnish(tmp_path)
     with place_at(config_file) as place:
         turn = multiprocessing.get_context("spawn").Event()
@@ -370,10 +373,16 @@ def test_another_set_waits_for_the_one_under_way(tmp_path: Path) -> None:
             assert turn.wait(30)
             with pytest.raises(Unavailable, match="another backup is running"):
                 run_backup(place, "other", "direct", wait_for_another_set=timedelta(0))
+            assert not caplog.messages
+            outcome = run_backup(place, "other", "direct", sleep=lambda _: done.set())
         finally:
             done.set()
             other.join(30)
-        assert run_backup(place, "other", "direct").exit_status is ExitStatus.DONE
+        told = [text for text in caplog.messages if "other waits" in text]
+        assert told == ["other waits: another backup of this host is under way"]
+        assert outcome.exit_status is ExitStatus.DONE
+        restore(place, outcome.result.point, tmp_path / "out", identity(tmp_path))
+        assert describe(tmp_path / "out/scripts") == describe(tmp_path / "scripts")
 
 
 def _hold_the_send_log(folder: Path, turn: Event, done: Event) -> None:
