@@ -2,8 +2,9 @@
 
 - A secret reaches a program by its environment or by a private file, never by its arguments, which
   every user of the machine may read.
-- What a program writes is read as it comes and kept nowhere; what it says of errors goes to an
-  unnamed file, so that it never stands still for a reader.
+- What a program writes is read as it comes and kept nowhere; what it says of errors is read by a
+  thread, so that it never stands still for a reader, and only its beginning and its end are kept:
+  some programs say a line for each row.
 - Content counts only when the program ended with success: the last `readinto` waits for that.
   Where a whole output ends in a known way, it has to: a script that starts the program elsewhere
   may hide that it failed.
@@ -18,19 +19,20 @@ import select
 import shutil
 import signal
 import subprocess
-import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import field, replace
 from pathlib import Path
-from typing import IO
 
 from backup.lazy_dataclass import dataclass
 from backup.writing.chunks import SMALL_FILE_BYTES
 
 UNKNOWN_SIZE = 1 << 62  # of content whose end is known only once it came
 _PIPE_BYTES = 1024 * 1024
+_HEAD_BYTES = 16 * 1024  # of what it says besides
 _TAIL_BYTES = 64 * 1024
+_LAST_WORD_SECONDS = 2.0  # to be heard once it ended; what it started may go on holding the line
 _ENDING_BYTES = 1024  # in which an ending is looked for
 _LINE_CHARACTERS = 300
 _QUERY_SECONDS = 120.0
@@ -81,21 +83,47 @@ def bare_environment() -> dict[str, str]:
 
 
 class Said:
-    """What a program said besides what it gave."""
+    """What a program said besides what it gave: its beginning and its end, however much it was."""
 
-    def __init__(self, command: Command, file: IO[bytes]) -> None:
+    def __init__(self, command: Command) -> None:
         self._command = command
-        self._file = file
+        self._head = b""
+        self._tail = b""
+        self._left_out = 0  # bytes between the two
+        reading, self.line = os.pipe()  # what the program is started with
+        self._is_held = True
+        self._thread = threading.Thread(target=self._listen, args=(reading,), daemon=True)
+        self._thread.start()
+
+    def hang_up(self) -> None:
+        """Close our end of the line: once the program has ended there is nothing more to hear."""
+        if self._is_held:
+            self._is_held = False
+            os.close(self.line)
 
     def lines(self) -> list[str]:
-        """The end of it line by line, each cut short and without secrets."""
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.seek(max(0, size - _TAIL_BYTES))
-        text = self._file.read().decode("utf-8", "replace")
+        """What is kept of it line by line, each cut short and without secrets."""
+        self.hang_up()
+        self._thread.join(_LAST_WORD_SECONDS)
+        head, tail = self._head, self._tail
+        if self._left_out:
+            # Half a secret would not be found.
+            half = max((len(secret.encode()) for secret in self._command.secrets), default=0)
+            head, tail = head[: len(head) - half] + b"\n", tail[half:]
+        text = (head + tail).decode("utf-8", "replace")
         for secret in self._command.secrets:
             text = text.replace(secret, "…")
         shown = ("".join(filter(str.isprintable, line)).strip() for line in text.splitlines())
         return [line[:_LINE_CHARACTERS] for line in shown if line]
+
+    def _listen(self, reading: int) -> None:
+        with open(reading, "rb", buffering=0) as line:
+            while piece := line.read(_TAIL_BYTES):
+                room = _HEAD_BYTES - len(self._head)
+                self._head += piece[:room]
+                tail = self._tail + piece[room:]
+                self._left_out += max(0, len(tail) - _TAIL_BYTES)
+                self._tail = tail[-_TAIL_BYTES:]
 
     def check(self, status: int) -> None:
         """ProgramFailed with its last words when the exit status is no success."""
@@ -119,33 +147,41 @@ class Running:
 
 
 @contextmanager
+def _heard(command: Command) -> Iterator[Said]:
+    said = Said(command)
+    try:
+        yield said
+    except OSError as error:
+        raise ProgramFailed(f"{command.program} cannot be started: {error.strerror}") from error
+    finally:
+        said.hang_up()
+
+
+@contextmanager
 def running(command: Command, *, takes: bool = False, gives: bool = False) -> Iterator[Running]:
     """Start a program that takes its standard input or gives its output; kill it at the end."""
-    with tempfile.TemporaryFile() as said:
-        try:
-            process = subprocess.Popen(
-                command.arguments,
-                env=command.environment,
-                stdin=subprocess.PIPE if takes else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if gives else subprocess.DEVNULL,
-                stderr=said,
-                bufsize=0,
-                # Ctrl-C is for us: we end it, once we know what to say about it.
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ProgramFailed(f"{command.program} cannot be started: {error.strerror}") from error
-        try:
-            yield Running(command.program, process, Said(command, said))
-        finally:
-            if process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # whatever it started goes, too
-                process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with suppress(OSError):
-                        pipe.close()
+    with _heard(command) as said:
+        process = subprocess.Popen(
+            command.arguments,
+            env=command.environment,
+            stdin=subprocess.PIPE if takes else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if gives else subprocess.DEVNULL,
+            stderr=said.line,
+            bufsize=0,
+            # Ctrl-C is for us: we end it, once we know what to say about it.
+            start_new_session=True,
+        )
+    try:
+        yield Running(command.program, process, said)
+    finally:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # whatever it started goes, too
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
 
 
 class Output:
@@ -240,14 +276,14 @@ class Output:
 
 def answer_of(command: Command) -> bytes:
     """Everything that a program gives; for small answers, and for at most two minutes."""
-    with tempfile.TemporaryFile() as said:
+    with _heard(command) as said:
         try:
             done = subprocess.run(
                 command.arguments,
                 env=command.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=said.line,
                 timeout=_QUERY_SECONDS,
                 start_new_session=True,
                 check=False,
@@ -257,7 +293,5 @@ def answer_of(command: Command) -> bytes:
                 f"{command.program} had no answer in {_QUERY_SECONDS:.0f} s;"
                 " see whether the server is busy, then run again"
             ) from None
-        except OSError as error:
-            raise ProgramFailed(f"{command.program} cannot be started: {error.strerror}") from error
-        Said(command, said).check(done.returncode)
-        return done.stdout
+    said.check(done.returncode)
+    return done.stdout

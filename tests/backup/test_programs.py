@@ -1,7 +1,9 @@
 """Programs that give or take data: streamed, ended, and never heard saying a secret."""
 
 import os
+import signal
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +126,65 @@ def test_what_a_program_says_is_cut_short_and_without_secrets() -> None:
         answer_of(shell("head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1"))
     assert len(str(failed.value)) < 400
     assert word not in repr(shell("", word))
+
+
+def files_held_open() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_of_endless_words_only_the_beginning_and_the_end_are_kept() -> None:
+    """A program may say a line a row: neither memory nor a disk is for that."""
+    word = "pass-word"
+    lines = "yes 'a row without a key' | head -c 60000000"
+    # The first of them is where they go to: a file would be one that grows.
+    script = f'readlink /proc/$$/fd/2; {lines}; echo "error: $WORD is the last"; exit 4'
+    before = files_held_open()
+    tracemalloc.start()
+    try:
+        with running(shell(f"exec >&2; {script}", word), gives=True) as program:
+            with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
+                program.finish()
+            said = program.said.lines()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert said[0].startswith("pipe:")
+    assert said[-1] == "error: … is the last"
+    assert set(said[1:-1]) >= {"a row without a key"}
+    assert sum(map(len, said)) < 100_000
+    assert peak < 4_000_000
+    assert files_held_open() == before
+    with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
+        answer_of(shell(f"exec >&2; {script}", word))
+
+
+@pytest.mark.parametrize("before", range(16 * 1024 - 12, 16 * 1024 + 2))
+def test_a_secret_at_the_edge_of_what_is_kept_is_not_shown_in_half(before: int) -> None:
+    word = "pass-word"
+    script = (
+        f"head -c {before} /dev/zero | tr '\\0' x; printf $WORD; head -c 90000 /dev/zero; exit 4"
+    )
+    with running(shell(f"exec >&2; {script}", word), gives=True) as program:
+        program.process.wait()
+        head = "".join(program.said.lines())
+    assert "pass" not in head
+    assert "word" not in head
+
+
+def test_what_goes_on_holding_the_line_after_its_program_ended_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.sources.programs._LAST_WORD_SECONDS", 0.2)
+    noted = tmp_path / "pid"
+    begun = time.monotonic()
+    script = f"(sleep 90 >/dev/null & echo $! > {noted}); echo error: it broke >&2; exit 3"
+    try:
+        with pytest.raises(OSError, match="sh ended with 3: error: it broke"):
+            content_of(shell(script))
+        assert time.monotonic() - begun < 45
+        assert _runs(int(noted.read_text()))
+    finally:
+        os.kill(int(noted.read_text()), signal.SIGKILL)
 
 
 def test_what_cannot_be_started_is_named(tmp_path: Path) -> None:
