@@ -119,8 +119,13 @@ def address_of(config: BackupSourceConfig, resolver: Resolver) -> Address | None
             return None
 
 
-def address_from_secret(reference: SecretReference, resolver: Resolver) -> Address:
-    """Read an address that a secret holds; UsageError, without repeating it, when it is none."""
+def address_from_secret(
+    reference: SecretReference, resolver: Resolver, sources: Sequence[BackupSourceConfig]
+) -> Address:
+    """Read an address that a secret holds; UsageError, without repeating it, when it is none.
+
+    Programs that the first of `sources` of its kind names are used: those on the PATH may be older.
+    """
     wrong = UsageError(f"{reference} does not hold the address of a server: write {_SHAPES}")
     try:
         parts = urlsplit(resolver.resolve(reference).reveal())
@@ -141,12 +146,21 @@ def address_from_secret(reference: SecretReference, resolver: Resolver) -> Addre
         "password": None if parts.password is None else _always(unquote(parts.password)),
         "tls": tls,
         "ca_file": None if ca_file is None else Path(ca_file),
+        "programs": next((path for one in sources if (path := _programs(one, scheme))), None),
     }
     if port is not None:
         more["port"] = port
     is_postgresql = scheme == "postgresql"
     server = PostgresqlServer(**more) if is_postgresql else MariadbServer(**more)
     return Address(kind=scheme, server=server, database=unquote(parts.path.lstrip("/")) or None)
+
+
+def _programs(config: BackupSourceConfig, kind: str) -> Path | None:
+    match config:
+        case PostgresqlSourceConfig() | MariadbSourceConfig() if config.kind == kind:
+            return config.programs
+        case _:
+            return None
 
 
 def _postgresql(config: PostgresqlServerConfig, resolver: Resolver) -> PostgresqlServer:

@@ -181,16 +181,17 @@ def restore_into(
 
 def _address(place: Place, request: Request, point: Point) -> Address:
     """The server, by the name of its source or by the secret that holds its address."""
+    sets = place.config.backup.sets
+    # The point's own set first: two sets may each have a source of that name.
+    ordered = sorted(sets, key=lambda name: name != point.set_name)
+    sources = [source for name in ordered for source in sets[name].sources]
     if request.into.partition(":")[0] in ("env", "file", "keyring"):
         try:
             reference = SecretReference(request.into)
         except ValueError as error:
             raise UsageError(f"--into: {error}") from error
-        return address_from_secret(reference, place.resolver)
-    sets = place.config.backup.sets
-    # The point's own set first: two sets may each have a source of that name.
-    ordered = sorted(sets, key=lambda name: name != point.set_name)
-    for source in (source for name in ordered for source in sets[name].sources):
+        return address_from_secret(reference, place.resolver, sources)
+    for source in sources:
         if source.name == request.into:
             address = address_of(source, place.resolver)
             if address is not None:

@@ -113,8 +113,14 @@ def backed_up(config_file: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _programs(monkeypatch: pytest.MonkeyPatch, postgres_server: Postgres) -> None:
-    monkeypatch.setenv("PATH", f"{postgres_server.programs}:{os.environ['PATH']}")
+def _old_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The PATH leads to programs that are too old: only those that the source names will do."""
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("psql", "pg_dump", "pg_restore"):
+        (old / name).write_text("#!/bin/sh\necho 'PostgreSQL 9.1'\nexit 1\n")
+        (old / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old}:{os.environ['PATH']}")
 
 
 def test_a_night_of_two_servers_goes_back_into_both(
