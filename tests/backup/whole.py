@@ -1,0 +1,101 @@
+"""A small repository that has one of everything, for who goes through all of its bytes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup.format.layout import keep_name, snapshot_name
+from backup.format.pack import HEADER_BYTES, SEGMENT_BYTES
+from backup.history import History, read_history
+from backup.keeper import keep
+from backup.keeping.retention import Rules
+from backup.keys import Identity
+from backup.owner.custodians import add_custodian
+from backup.owner.domains import new_generation
+from backup.ownership import Office, open_owner
+from backup.stores.memory_keeping import MemoryKeeperStore
+from backup.trust import load_trust
+from tests.backup.keep_site import KeptVault, new_keeper
+from tests.backup.office import new_person
+from tests.backup.site import WRITER, Clock, Site, TamperedStore
+from tests.backup.trees import noise
+
+BURNT = snapshot_name(WRITER, 2)
+JUNK = b"junk, put by somebody who holds the writer's key of the store\n" * 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """The repository; both stores may be copied, and the copies tampered with."""
+
+    site: Site
+    vault: TamperedStore
+    keys: TamperedStore
+    second: Identity  # of a custodian who came later
+
+    @property
+    def names(self) -> list[str]:
+        """Every object of the vault but the junk, which nothing says anything about."""
+        return [name for name in self.vault.names() if name != BURNT]
+
+    def get(self, name: str) -> bytes:
+        return (self.keys if name.startswith("k/") else self.vault).get(name)
+
+
+def whole_repository(folder: Path) -> Whole:
+    """Make it: roots of three deeds, a keep record, and two points with junk between.
+
+    A pack of two segments and some of one; two generations of the key, the first of them wrapped
+    anew for a second custodian.
+    """
+    clock = Clock()
+    vault, keys = KeptVault(clock), MemoryKeeperStore()
+    site = Site(folder=folder, vault=vault, keys=keys, clock=clock).create()
+    keeper = new_keeper(site)
+    office = Office(
+        owner=open_owner(folder / "owner.json"),
+        owner_file=folder / "owner.json",
+        vault=vault,
+        keys=keys,
+        now=clock,
+    )
+    source = folder / "source"
+    (source / "calls").mkdir(parents=True)
+    (source / "call.wav").write_bytes(noise(SEGMENT_BYTES))
+    (source / "calls" / "note.txt").write_text("who called, and why\n")
+    site.back_up(source)
+    vault.put(BURNT, JUNK)
+    keep(vault, keeper, Rules(), now=clock, distrust=[(WRITER, "00" * 32)])
+    person, second = new_person("Second")
+    add_custodian(office, custodian=person, identity=site.identity)
+    (source / "calls" / "note.txt").write_text("who called again, and why\n")
+    site.back_up(source)
+    new_generation(office, domain="main")
+    whole = Whole(site=site, vault=copy_of(vault), keys=copy_of(keys), second=second)
+    _check_that_nothing_lacks(whole)
+    return whole
+
+
+def _check_that_nothing_lacks(whole: Whole) -> None:
+    vault = whole.vault
+    history = History(WRITER, read_history(vault, load_trust(vault), WRITER))
+    last = history.snapshots[3]
+    assert last.burnt == (2,)
+    assert last.keep is not None
+    assert last.uses
+    assert len(vault.names("pub/root/")) == 3
+    assert vault.names("pub/keep/") == [keep_name(0)]
+    assert len(vault.names("pub/format/")) == len(vault.names("pub/reader/")) == 1
+    assert vault.names("w/desk-1/s/") == [snapshot_name(WRITER, n) for n in (1, 2, 3)]
+    packs = sorted(history.packs.values())
+    assert len(packs) == 4
+    assert packs[-2] < HEADER_BYTES + SEGMENT_BYTES < packs[-1]
+    assert whole.keys.names() == [
+        f"k/main/{n}"
+        for n in ("0000000000/0000000000", "0000000000/0000000001", "0000000001/0000000000")
+    ]
+
+
+def copy_of(store: MemoryKeeperStore) -> TamperedStore:
+    twin = TamperedStore()
+    twin._objects = dict(store._objects)
+    return twin
