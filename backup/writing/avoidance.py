@@ -64,6 +64,8 @@ class Avoidance:
                 " repository"
             )
         avoided = {bytes.fromhex(name) for writer, name in keeps.avoided if writer == self._writer}
+        # What was forgotten only to come free may be asked for after this record was heeded.
+        self._log.never_recall(avoided)
         freed = [row.number for row in self._log.packs() if row.name in avoided]
         if freed:
             self._log.forget_packs(freed)

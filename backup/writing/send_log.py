@@ -148,6 +148,11 @@ class SendLog(LogDatabase):
             if are_sound and row is not None:
                 self._sound[number] = row
 
+    def never_recall(self, names: Collection[bytes]) -> None:
+        """Have no sound pack of these names again: it is sound no more."""
+        for number in [number for number, row in self._sound.items() if row.name in names]:
+            del self._sound[number]
+
     def recall_packs(self, numbers: Iterable[int]) -> bool:
         """Have sound packs again, but find no blob in them; False when one is not to be had."""
         rows = {number: self._sound.get(number) for number in numbers if number not in self._packs}
