@@ -191,6 +191,25 @@ def test_a_risk_test_answered_with_no_ends_a_duty_and_says_who_judged() -> None:
     assert "by ada" in clock.because
 
 
+def test_only_what_is_not_known_and_decides_something_is_asked() -> None:
+    name, aware = "jp-appi-preliminary", time_of("awareness")
+
+    def asked(*facts: Fact, of: str = name) -> list[FactKind]:
+        return [question.kind for question in all_clocks(aware, *facts)[of].questions]
+
+    few, many = affected("Japan", 3), affected("Japan", 2000)
+    judgement = judged(FactKind.THRESHOLD, name, is_so=False)
+    assert asked() == [FactKind.AFFECTED, FactKind.THRESHOLD, FactKind.ANSWER]
+    assert asked(few) == [FactKind.THRESHOLD, FactKind.ANSWER]
+    assert asked(many) == [FactKind.ANSWER], "the number alone brings the duty"
+    assert asked(few, judgement) == [], "it is not owed"
+    assert asked(judgement) == [FactKind.AFFECTED, FactKind.ANSWER]
+    for is_so in (True, False):
+        answer = judged(FactKind.ANSWER, "eu-gdpr-34-individuals", is_so=is_so)
+        assert asked(answer, of="eu-gdpr-34-individuals") == []
+    assert asked(of="eu-gdpr-33-2-processor") == [], "its law knows no test"
+
+
 def test_a_changed_fact_moves_the_date_and_keeps_the_old_one_in_view() -> None:
     later = time_of("awareness", at(hours=5))
     clock = all_clocks(time_of("awareness"), later)["eu-gdpr-33-authority"]
@@ -238,6 +257,12 @@ def test_people_are_not_told_before_the_one_who_must_hear_first() -> None:
     ]
     free = all_clocks(time_of("investigation_concluded"), told("us-md-ag"))["us-md-residents"]
     assert free.blocks == ()
+
+
+def test_nobody_waits_for_a_notice_that_is_not_owed() -> None:
+    concluded, none = time_of("investigation_concluded"), affected("US-MD", 0)
+    assert all_clocks(concluded, none)["us-md-ag"].standing is Standing.NOT_OWED
+    assert all_clocks(concluded, none)["us-md-residents"].blocks == ()
 
 
 def blocked_by(name: str) -> Obligation:
