@@ -17,6 +17,7 @@ from backup.errors import UsageError as BackupUsageError
 from backup.format.layout import snapshots_of
 from backup.format.root import RootRecord
 from backup.keys import read_key_record
+from backup.owner.roster import read_roster
 from backup.sources import Obstacle
 from backup.sources.exclusion import Exclusion
 from backup.stores import Store
@@ -28,7 +29,7 @@ from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSo
 from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
-from standfast.errors import ConfigurationError, UsageError
+from standfast.errors import ConfigurationError, StandfastError, UsageError
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import below, own_files, source_of
@@ -273,9 +274,12 @@ def _custodians(ground: Ground) -> Iterator[Check]:
         if now - made > FRESH_FOR:
             yield warn("custodians", "nobody was ever asked whether the keys still open", ask)
         return
+    openers = _openers(ground)
     for one in found:
         who = one.name or one.fingerprint
-        if one.lacks:
+        if openers and one.fingerprint not in openers:
+            yield warn("custodians", f"{who} was asked, and opens nothing that is written now", ask)
+        elif one.lacks:
             yield warn(
                 "custodians",
                 f"{who} does not open {', '.join(one.lacks)}",
@@ -290,6 +294,18 @@ def _custodians(ground: Ground) -> Iterator[Check]:
             days = (now - one.answered_at).days
             when = f"{counted(days, 'day')} ago" if days else "today"
             yield ok("custodians", f"{who} showed the key {when}")
+    for fingerprint in sorted(openers.keys() - {one.fingerprint for one in found}):
+        yield warn("custodians", f"{openers[fingerprint]} came since and was never asked", ask)
+
+
+def _openers(ground: Ground) -> dict[str, str]:
+    """Who opens what is written now, by fingerprint; none where the stores do not tell."""
+    try:
+        vault = open_vault(ground.config, ground.resolver, ground.clock)
+        roster = read_roster(vault, DirectoryStore(ground.config.backup.keys))
+    except (BackupError, StandfastError):
+        return {}  # said of the vault
+    return {one.fingerprint: one.title for one in roster.custodians}
 
 
 def _people(ground: Ground) -> Iterator[Check]:

@@ -461,3 +461,26 @@ def test_status_and_check_name_a_custodian_without_a_sign(desk: Desk, place: Pat
     assert overdue["answered_at"] is None
     assert "has not answered" in desk.run("status").out
     assert "no sign of" in desk.run("check").out
+
+
+def test_check_holds_the_answers_against_who_opens_the_backups_now(
+    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+) -> None:
+    deed = ("--identity", identity, *owner)
+    challenge = ("backup", "custodian", "challenge")
+    lee, lees = new_identity(desk.folder, "lee")
+    desk.run(*challenge, "new", "--to", "challenge.json")
+    add = ("backup", "owner", "add-custodian", "--recipient", lee, "--name", "Lee Moss")
+    assert desk.run(*add, *deed).status == 0
+    assert "came since and was never asked" in desk.run("check").out
+    desk.run(*challenge, "new", "--to", "second.json")
+    desk.run(*challenge, "answer", "second.json", "--identity", lees, "--to", "answer.json")
+    assert desk.run(*challenge, "accept", "answer.json").status == 0
+    assert "Lee Moss showed the key today" in desk.run("check").out
+    assert desk.run("backup", "owner", "retire-custodian", "Lee Moss", *deed).status == 0
+    said = desk.run("check").out
+    assert "Lee Moss was asked, and opens nothing that is written now" in said
+    assert "Lee Moss showed the key" not in said
+    desk.run("backup", "run")
+    assert not restores(desk, "latest", lees)
+    assert restores(desk, "latest", identity)
