@@ -69,10 +69,14 @@ class Was:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Why a notice may not go yet. `until` is None while nobody can say."""
+    """Why a notice may not go yet. `until` is None while nobody can say.
+
+    `first` is the duty whose receipt lifts it, where one does.
+    """
 
     reason: str
     until: datetime | None = None
+    first: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +259,11 @@ class _Run:
         if limit.kind is Kind.NOT_BEFORE:
             held = f"held by {obligation.citation}"
             if due is None:
-                yield Block(reason=f"not before {limit.start}, which has not happened")
+                notices = start_of(obligation, self.by_id).notices
+                yield Block(
+                    reason=f"not before {limit.start}, which has not happened",
+                    first=next(iter(notices), ""),
+                )
             elif delay is not None and delay.at is None:
                 yield Block(reason=f"{held}, until who asked to wait says otherwise")
             elif self.now < due.strict:
@@ -271,7 +279,10 @@ class _Run:
                 and not _why_not_owed(other, facts)
                 and _receipt(facts, other.id) is None
             ):
-                yield Block(reason=f"{other.recipient_name} must be told first ({other.citation})")
+                yield Block(
+                    reason=f"{other.recipient_name} must be told first ({other.citation})",
+                    first=other.id,
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

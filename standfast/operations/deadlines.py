@@ -87,8 +87,8 @@ def filled_form(place: Place, incident_id: str, obligation_id: str) -> Form:
     )
 
 
-def refuse_blocked(config: Config, facts: Facts, now: datetime) -> None:
-    """Raise Refused, with the rule, while people may not be told of an incident."""
+def refuse_blocked(config: Config, incident_id: str, facts: Facts, now: datetime) -> None:
+    """Raise Refused, with the rule and what lifts it, while people may not be told."""
     for clock in clocks(obligations(config), facts, reach(config), now):
         if clock.obligation.recipient not in (Recipient.INDIVIDUALS, Recipient.CUSTOMERS):
             continue
@@ -97,9 +97,10 @@ def refuse_blocked(config: Config, facts: Facts, now: datetime) -> None:
         for block in clock.blocks:
             zone = config.organisation.time_zone
             until = f" until {minute(block.until, zone)}" if block.until else ""
+            told = f"`standfast deadline told {incident_id} {block.first} --receipt TEXT`, then "
             raise Refused(
-                f"people may not be told yet{until}: {block.reason}. State it when it is done"
-                " (`standfast deadline told`), then `standfast incident retry`"
+                f"people may not be told yet{until}: {block.reason}. After that: "
+                f"{told if block.first else ''}`standfast incident retry {incident_id}`"
             )
 
 

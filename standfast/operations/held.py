@@ -132,7 +132,7 @@ def tell(
     rows = [*_rows(place, incident_id), *(one.row for one in returned(place, incident_id))]
     (row,) = _meant(incident_id, rows, [mark])
     who = _speaker(place, row, by)
-    refuse_blocked(place.config, place.ledger.facts.of(incident_id), place.clock())
+    refuse_blocked(place.config, incident_id, place.ledger.facts.of(incident_id), place.clock())
     step_name = f"{HELD_STEP}{row.token[:12]}"
     expansion = _expansion(place, row, step_name, to=to, name=name, by=by)
     now = place.clock()

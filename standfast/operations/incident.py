@@ -318,7 +318,7 @@ def _refuse_to_tell_too_soon(place: Place, step: Step, state: State, facts: Fact
         return
     staff = {"staff", place.config.notices.staff_audience}
     if arguments_of(step, state)["audience"] not in staff:
-        refuse_blocked(place.config, facts, place.clock())
+        refuse_blocked(place.config, state.incident, facts, place.clock())
 
 
 def _only_new(place: Place, incident_id: str, step_name: str, expansion: Expansion) -> Expansion:

@@ -23,6 +23,7 @@ from standfast.errors import ConfigurationError, UsageError
 from standfast.ledger.approvals import folded
 from standfast.ledger.effects import Draft, EffectRow
 from standfast.ledger.incidents import Expansion, IncidentRow
+from standfast.nearest import there_are
 from standfast.operations.incident import refuse_closed
 from standfast.operations.place import Place
 from standfast.outside import Outside
@@ -207,10 +208,8 @@ def _undoable(
         and step in (None, row.step)
     ]
     if step is not None and step not in {row.step for row in rows}:
-        raise UsageError(
-            f"step {step!r} touched nothing in this incident; `standfast incident status` lists "
-            "the steps"
-        )
+        known = there_are(step, {row.step for row in rows if row.verb in _UNDO_OF})
+        raise UsageError(f"step {step!r} touched nothing that can be undone; {known}")
     if not targets:
         return acts
     by_name: dict[str, list[EffectRow]] = {}

@@ -353,10 +353,13 @@ def test_people_are_not_told_while_a_rule_forbids_it(office: Office) -> None:
     place = office.place
 
     def ask() -> None:
-        refuse_blocked(place.config, place.ledger.facts.of(incident), place.clock())
+        facts = place.ledger.facts.of(incident)
+        refuse_blocked(place.config, incident, facts, place.clock())
 
-    with pytest.raises(Refused, match="Maryland AG must be told first"):
+    with pytest.raises(Refused, match="Maryland AG must be told first") as refused:
         ask()
+    lifts = f"`standfast deadline told {incident} us-md-ag --receipt TEXT`, then `standfast "
+    assert f"{lifts}incident retry {incident}`" in str(refused.value)
     office.state(incident, FactKind.TOLD, "us-md-ag", reference="portal 12")
     ask()
 

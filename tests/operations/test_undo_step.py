@@ -48,7 +48,7 @@ def test_one_step_is_given_back_and_the_other_stays_locked(place: TwinPlace) -> 
     place.advance(case)
     locked = ("agent01", "agent02", "agent03")
     assert not any(place.is_enabled(name) for name in locked)
-    with pytest.raises(UsageError, match="step 'nosuch' touched nothing in this incident"):
+    with pytest.raises(UsageError, match="step 'nosuch' touched nothing that can be undone"):
         undoing.undo(place, case, step="nosuch")
     with pytest.raises(UsageError, match="not locked by this incident"):
         undoing.undo(place, case, step="suppliers_lock", targets=["agent01"])
