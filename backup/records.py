@@ -44,7 +44,7 @@ class BackupResult:
     files: int
     directories: int
     bytes_read: int  # from the sources
-    bytes_total: int  # what a restore would write
+    bytes_total: int  # of all files; each name of a hard link counts by itself
     bytes_new: int  # added to the store, packs and snapshots
     bytes_changed: int  # of content that was not stored before, as it lies in the sources
     sent_anew: bool  # the host knew no earlier run of the set: what is new or changed says nothing
