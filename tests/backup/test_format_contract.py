@@ -1,5 +1,6 @@
 """FORMAT.md says what the code does, as far as a test can compare the two."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -20,6 +21,7 @@ from backup.format.pack import CAPACITY, LARGEST_PACK, SEGMENT_PAYLOAD
 from backup.format.root import LARGEST_GENERATION
 from backup.format.signed import KEEP_CONTEXT, KEY_CONTEXT, ROOT_CONTEXT, SNAPSHOT_CONTEXT
 from backup.format.snapshot import DEEPEST_TREE, MOST_UNREAD_BYTES, MOST_UNREAD_NAMED
+from backup.writer import INTERIM_AFTER, INTERIM_PACKS, back_up
 from tests.backup.test_vectors import FAILURES, FILES, LENIENT, object_bytes
 
 TEXT = (Path(backup.__file__).parent / "FORMAT.md").read_text()
@@ -64,6 +66,17 @@ def test_sizes_are_those_that_are_read() -> None:
     assert (DEEPEST_TREE, MOST_UNREAD_NAMED, MOST_UNREAD_BYTES) == (8, 10_000, 4 * MIB)
     assert "at most 8\n" in section("Snapshot")
     assert "at most 10,000 and 4 MiB of them" in section("Snapshot")
+
+
+def test_a_long_run_commits_as_often_as_the_page_says() -> None:
+    minutes, seconds = divmod(INTERIM_AFTER.total_seconds(), 60)
+    assert seconds == 0
+    often = f"every {minutes:.0f} minutes or {INTERIM_PACKS:,} packs"
+    assert f"commits an interim snapshot {often}" in section("Order of writes")
+    assert f"interim commits are every {minutes:.0f} minutes" in TEXT
+    defaults = inspect.signature(back_up).parameters
+    assert defaults["interim_after"].default == INTERIM_AFTER
+    assert defaults["interim_packs"].default == INTERIM_PACKS
 
 
 def test_the_copies_in_the_vault_are_small_enough_to_be_read() -> None:
