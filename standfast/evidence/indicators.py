@@ -65,7 +65,10 @@ class Scan:
 def read_indicators(given: Sequence[str]) -> Indicators:
     """Read indicators as people write them; UsageError names the first that is none, by number."""
     if not given or len(given) > MOST:
-        raise UsageError(f"give 1 to {MOST} indicators")
+        raise UsageError(
+            f"1 to {MOST} accounts and indicators are looked for at once, and {len(given):,} were "
+            "given"
+        )
     texts, paths, hashes = [], [], set()
     for number, one in enumerate(given, 1):
         kind, _, value = one.partition(":")

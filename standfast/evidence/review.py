@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
-from standfast.evidence.indicators import Indicators, read_indicators, scan
+from standfast.errors import UsageError
+from standfast.evidence.indicators import SHORTEST_TEXT, Indicators, read_indicators, scan
 from standfast.evidence.seal import FILES_FOLDER
 from standfast.records import JsonObject, timestamp
 
@@ -71,9 +72,27 @@ class Review:
 
 
 def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
-    """Read what is looked for; an account counts as the text of its name."""
-    names = [account.rpartition(":")[2] for account in accounts]
-    return read_indicators([*indicators, *(f"text:{name}" for name in dict.fromkeys(names))])
+    """Read what is looked for; an account counts as the text of its name, unless it is too short.
+
+    UsageError where nothing is left to look for.
+    """
+    names = dict.fromkeys(map(_name_of, accounts))
+    given = [*indicators, *(f"text:{name}" for name in names if len(name) >= SHORTEST_TEXT)]
+    if names and not given:
+        raise UsageError(
+            f"the names of these accounts have fewer than {SHORTEST_TEXT} characters, which stand "
+            "in every log: look for them in the frozen copies by hand"
+        )
+    return read_indicators(given)
+
+
+def too_short(accounts: Sequence[str]) -> int:
+    """Count the accounts that are not looked for, since every file has what they are called."""
+    return sum(len(_name_of(account)) < SHORTEST_TEXT for account in dict.fromkeys(accounts))
+
+
+def _name_of(account: str) -> str:
+    return account.rpartition(":")[2].strip()
 
 
 def review(folders: Sequence[tuple[str, Path]], wanted: Indicators) -> Review:

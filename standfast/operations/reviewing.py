@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
+from standfast.counted import counted
 from standfast.errors import StandfastError
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.durable import make_private, write_whole
-from standfast.evidence.review import Review, review, wanted_of
+from standfast.evidence.review import Review, review, too_short, wanted_of
 from standfast.operations.frozen import frozen
 from standfast.operations.place import Place
 from standfast.records import JsonObject, canonical
@@ -33,6 +34,7 @@ class Reviewed:
     result: Review
     folders: int
     unsound: tuple[str, ...]  # sources whose seal does not hold
+    too_short: int  # accounts that were not looked for, since every file has their name
 
     @property
     def reason(self) -> str:
@@ -43,6 +45,9 @@ class Reviewed:
             parts.append(f"{self.result.left_out} of them not kept")
         if self.result.unread:
             parts.append(f"{self.result.unread} files could not be read")
+        if self.too_short:
+            accounts = counted(self.too_short, "account")
+            parts.append(f"{accounts} not looked for, by a name that is too short")
         if self.unsound:
             parts.append(f"not read, for their seal does not hold: {', '.join(self.unsound)}")
         return "; ".join(parts)
@@ -58,6 +63,7 @@ class Reviewed:
             "unread": self.result.unread,
             "folders": self.folders,
             "unsound": list(self.unsound),
+            "too_short": self.too_short,
         }
 
 
@@ -96,5 +102,6 @@ def review_frozen(
         digest=hashlib.sha256(content).hexdigest(),
         result=found,
         folders=len(sound),
+        too_short=too_short(accounts),
         unsound=tuple(dict.fromkeys(one.source for one in there if one.problems)),
     )

@@ -281,6 +281,24 @@ def test_evidence_is_reviewed_into_a_timeline_and_each_look_is_in_the_custody(
     assert "viewed" in (one.folder / "custody.jsonl").read_text()
 
 
+def test_an_account_with_a_short_name_keeps_no_other_from_being_looked_for(place: Place) -> None:
+    steps = """
+  freeze: {title: F, do: evidence.snapshot}
+  look:
+    title: L
+    needs: [freeze]
+    do: evidence.review
+    with: {accounts: [agents:agent01, agents:bob]}
+"""
+    case = opened(place, steps)
+    assert incident.advance(place, case, "direct").exit_status is ExitStatus.DONE
+    (row,) = [r for r in place.ledger.effects.of_incident(case) if r.verb == "evidence.review"]
+    assert row.facts["entries"] == 2
+    assert row.reason.endswith("; 1 account not looked for, by a name that is too short")
+    (_, look) = planned(place, steps.replace("agents:agent01, ", "")).steps
+    assert "look for them in the frozen copies by hand" in look.impossible
+
+
 def test_protecting_backups_where_the_keeper_is_not_names_what_to_do_there(place: Place) -> None:
     (step,) = planned(place, "  hold: {title: H, do: backup.protect}").steps
     (reason,) = step.refused
