@@ -15,7 +15,11 @@ from standfast.records import Json, Mode, timestamp
 if TYPE_CHECKING:
     from standfast.reports.contents import Duties, DutyLine
 
-_STAYS = "its accounts stay as they are"
+_STAYS = {
+    Mode.LIVE: "its accounts stay as they are",
+    Mode.EXERCISE: "nothing live was touched in it",
+    Mode.PLAN: "it was a plan, and did nothing",
+}
 
 
 def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
@@ -33,9 +37,8 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         left = left_undone(place, outcome.state)
         mode, zone = outcome.state.mode, place.config.organisation.time_zone
         clocks = _go_on(duties_of(place, incident_id, mode) if mode is Mode.LIVE else None)
-    stays = "nothing live was touched in it" if mode is Mode.EXERCISE else _STAYS
-    lines: list[Line] = [f"{incident_id} is closed; {stays}."]
-    if undone:
+    lines: list[Line] = [f"{incident_id} is closed; {_STAYS[mode]}."]
+    if undone and mode is not Mode.PLAN:
         lines.append(f"Never carried out to its end: {', '.join(undone)}.")
     if left.sentence:
         lines.append(
@@ -48,10 +51,12 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
             f"{counted(len(clocks), 'clock')} {verb}: {told}; "
             f"`standfast deadline list {incident_id}`."
         )
-    again = f"; `standfast incident reopen {incident_id}` opens it again"
+    again = {
+        Mode.LIVE: f"; `standfast incident reopen {incident_id}` opens it again",
+        Mode.PLAN: f"; `standfast incident carry-out {incident_id}` still does what it planned",
+    }
     lines.append(
-        f"Next: `standfast audit show {incident_id}` is its timeline"
-        f"{again if mode is Mode.LIVE else ''}."
+        f"Next: `standfast audit show {incident_id}` is its timeline{again.get(mode, '')}."
     )
     running: list[Json] = [
         {"to": one.to, "standing": one.standing, "due": timestamp(one.due) if one.due else None}

@@ -1,7 +1,11 @@
 """An incident that was closed too soon is opened again, so that what it locked can be undone."""
 
+import os
 from pathlib import Path
 
+from standfast.operations.incident import open_incident
+from standfast.operations.place import open_place
+from standfast.records import Mode
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
 
@@ -29,6 +33,22 @@ def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
     undone = desk.run("incident", "undo", incident, "--all")
     assert undone.status == 5  # a lock that was not proven takes two approvals
     assert undone.out.startswith("1 to be given back (1 through agents), 0 kept.")
+
+
+def test_a_plan_that_is_closed_says_that_it_did_nothing_and_how_to_carry_it_out(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    alice = scim_server.create("alice")
+    with open_place(live_place / "standfast.toml", env=dict(os.environ), actor="os:test") as place:
+        plan = open_incident(place, "lock", {"accounts": ["alice"]}, mode=Mode.PLAN).incident
+    closed = desk.run("incident", "close", plan)
+    assert closed.out.startswith(f"{plan} is closed; it was a plan, and did nothing.\nNext: ")
+    carry_out = f"incident carry-out {plan}"
+    assert f"`standfast {carry_out}` still does what it planned" in closed.out
+    assert "reopen" not in closed.out
+    assert desk.run(*carry_out.split()).status == 0
+    assert not scim_server.is_active(alice)
+    assert desk.run("incident", "undo", "--all").status == 5
 
 
 def test_an_undo_of_nothing_says_so(desk: Desk, live_place: Path) -> None:
