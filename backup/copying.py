@@ -49,7 +49,7 @@ from backup.keeps import Keeps, load_keeps
 from backup.keys import parse_key_record
 from backup.lazy_dataclass import dataclass
 from backup.records import Progress
-from backup.stores import Stat, Store
+from backup.stores import Stat, Store, said_to_be_there
 from backup.trust import Trust, load_trust
 
 _THREADS = 4
@@ -376,7 +376,9 @@ class _Copying:
                 self._tally.copied(kind, name, len(data))
                 return
         self._tally.already(kind)
-        if store.get_range(name, 0, len(data) + 1) != data:
+        with said_to_be_there(name):
+            found = store.get_range(name, 0, len(data) + 1)
+        if found != data:
             self._found.error(
                 name,
                 "is another one in the copy than in the vault",

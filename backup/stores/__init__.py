@@ -17,10 +17,11 @@ To add a store: one module with the six `_methods`, one test that subclasses the
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import ClassVar, Literal, TypeVar
 
-from backup.errors import StoreUnavailable, UsageError
+from backup.errors import NotFound, StoreUnavailable, UsageError
 from backup.lazy_dataclass import dataclass
 
 _PART = "[a-z0-9][a-z0-9._-]*"
@@ -176,6 +177,21 @@ class Store(ABC):
 
     @abstractmethod
     def _lock_of(self, name: str) -> Retention | None: ...
+
+
+@contextmanager
+def said_to_be_there(name: str) -> Iterator[None]:
+    """Look at what `put` said was there already; that it is not is the store's trouble: try again.
+
+    A keeper may have removed it in between, or the store answers what is not so.
+    """
+    try:
+        yield
+    except NotFound as error:
+        raise StoreUnavailable(
+            f"storing {name} failed: the store said that it is there already, and then that it is"
+            " not. Run again; if that stays, look at what stands between here and the store"
+        ) from error
 
 
 def check_name(name: str) -> None:

@@ -5,6 +5,7 @@
 - A PUT whose answer was lost is sent again.  If the name is taken then, what stands there is
   compared: our bytes are success, any others are `AlreadyThere`; so are bytes that this identity
   may not read, which the caller tells by the listing.
+- That a name is taken is believed only where it is listed; else the PUT is sent again.
 - A name belongs to its first version, read by its id; see `s3_versions`.  A put over a delete
   marker that somebody else laid adds a version, which is reported and never read.
 - Objects are locked by the bucket's default; a lock is asked for with each object only where the
@@ -28,7 +29,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable, UsageError
+from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
 from backup.lazy_dataclass import dataclass
 from backup.stores import ObjectLock, Retention, Stat, Store, StoreTraits
 from backup.stores.s3_versions import FirstVersion, first_versions, is_whole
@@ -132,7 +133,9 @@ class S3Store(Store):
         return self._traits
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
-        from backup.stores.s3_calls import Garbled, Taken
+        from botocore.exceptions import ClientError
+
+        from backup.stores.s3_calls import CONDITION_FAILED, Garbled, Taken, status_of
 
         request: dict[str, Any] = {
             "Bucket": self._bucket,
@@ -150,16 +153,31 @@ class S3Store(Store):
         def put() -> None:
             nonlocal attempts
             attempts += 1
-            if "ETag" not in self._client.put_object(**request):
+            try:
+                answer = self._client.put_object(**request)
+            except ClientError as error:
+                if status_of(error) == CONDITION_FAILED and not self._may_be_there(name):
+                    raise Garbled("a name is taken that it does not list") from error
+                raise
+            if "ETag" not in answer:
                 raise Garbled
 
         try:
-            self._calls(f"storing {name}", put)
+            self._calls(f"storing {name}", put, is_conditional=True)
         except Taken:
             # The first answer that we get is about somebody else's object; a later one may be
             # about our own, whose answer was lost.
             if attempts == 1 or not self._holds(name, data):
                 raise AlreadyThere(f"{name} is already there; nothing was changed") from None
+
+    def _may_be_there(self, name: str) -> bool:
+        try:
+            self._look_up(name)
+        except NotFound:
+            return False
+        except UsageError:
+            pass  # this identity may not look
+        return True
 
     def _holds(self, name: str, data: bytes | bytearray | memoryview) -> bool:
         try:
@@ -187,24 +205,17 @@ class S3Store(Store):
             raise
 
     def _read(self, first: FirstVersion, start: int, length: int) -> bytes:
-        from backup.stores.s3_calls import Garbled
+        from backup.stores.s3_calls import Garbled, within
 
         request = {"Bucket": self._bucket, "Key": first.key, "VersionId": first.version_id}
         if length < first.size_bytes:
             request["Range"] = f"bytes={start}-{start + length - 1}"
         answer = self._client.get_object(**request)
-        give_up_at = time.monotonic() + _LONGEST_BODY_SECONDS
-        pieces = []
         with closing(answer["Body"]) as body:
             if answer.get("ETag") != first.etag or answer.get("ContentLength") != length:
                 raise Garbled
-            for piece in body.iter_chunks(_PIECE_BYTES):
-                pieces.append(piece)
-                if time.monotonic() > give_up_at:
-                    raise StoreUnavailable(
-                        f"reading {first.key} took longer than {_LONGEST_BODY_SECONDS:.0f} s."
-                        " Check the network, then run again"
-                    )
+            with within(_LONGEST_BODY_SECONDS, body, f"reading {first.key}"):
+                pieces = list(body.iter_chunks(_PIECE_BYTES))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _stat(self, name: str) -> Stat:

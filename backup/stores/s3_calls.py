@@ -6,16 +6,18 @@ Imported only where S3 is used, since it imports boto3.  What is asked for is `s
   variable, no file below the home folder, no instance role, no proxy of the environment.
 - A request goes to the configured endpoint or not at all; a redirect is not followed.
 - What may pass is tried again after a random pause that doubles: no connection, no answer, a broken
-  or garbled one, 5xx, 429, 408, a conflict of two writers, a body that was damaged on its way.
+  or garbled one, 5xx, 429, 408, a conflict of two writers, a body that was damaged on its way, a
+  condition that failed though none was asked for.
 - Only errors from `backup.errors` come out, and `Taken`.  A message carries the store's error code,
   never its text.
 """
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
-from threading import Lock
+from threading import Event, Lock, Timer
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -41,9 +43,10 @@ _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 20.0
 _one_at_a_time = Lock()  # sessions, unlike clients, are not for several threads
 # Besides 5xx: what a store says of trouble that is over soon.
-_PASSING_STATUS = {408, 409, 429}
+_PASSING_STATUS = {408, 409, 412, 429}
 _PASSING_CODES = {"BadDigest", "RequestTimeout", "SlowDown", "XAmzContentSHA256Mismatch"}
 _NOT_IMPLEMENTED = 501
+CONDITION_FAILED = 412
 _ROLES = "deploy/s3/README.md has a policy for each role"
 _CREDENTIALS = {
     "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
@@ -62,7 +65,10 @@ class Taken(Exception):
 
 
 class Garbled(Exception):
-    """An answer came that S3 would not give: something between us and the store speaks."""
+    """An answer came that S3 would not give: something between us and the store speaks.
+
+    A text says what was wrong with it, where a person would want to know.
+    """
 
 
 class Calls:
@@ -81,10 +87,18 @@ class Calls:
         self._pause = pause
         self._jitter = jitter
 
-    def __call__(self, doing: str, call: Callable[[], T], *, most: int | None = None) -> T:
+    def __call__(
+        self,
+        doing: str,
+        call: Callable[[], T],
+        *,
+        most: int | None = None,
+        is_conditional: bool = False,
+    ) -> T:
         """Make the call until it is answered; `doing` says what it is for, in errors.
 
         `most` attempts, where somebody may be waiting; else as many as the options say.
+        Only a call that `is_conditional` can be `Taken`; to any other, 412 is no answer.
 
         `StoreUnavailable` when no attempt was answered, `NotFound` and `Taken` as S3 says it,
         `UsageError` when it refuses for a reason that does not pass.
@@ -97,14 +111,18 @@ class Calls:
                 return call()
             # ValueError: boto3's own, of a number or a date that is none.
             except (BotoCoreError, ClientError, ResponseParserError, ValueError, Garbled) as error:
-                meaning = self._meaning(doing, error, attempts)
+                meaning = self._meaning(doing, error, attempts, is_conditional)
                 if attempt == attempts or not isinstance(meaning, StoreUnavailable):
                     raise meaning from error
             doubled = _FIRST_PAUSE_SECONDS * 2**attempt
             self._pause(self._jitter() * min(doubled, _LONGEST_PAUSE_SECONDS))
 
-    def _meaning(self, doing: str, error: Exception, attempts: int) -> BackupError | Taken:
+    def _meaning(
+        self, doing: str, error: Exception, attempts: int, is_conditional: bool
+    ) -> BackupError | Taken:
         if isinstance(error, ClientError):
+            if is_conditional and status_of(error) == CONDITION_FAILED:
+                return Taken()
             return self._refusal(doing, error, attempts)
         if isinstance(error, SSLError):
             return UsageError(
@@ -116,17 +134,16 @@ class Calls:
                 f"{doing} failed: no bucket can be called {self._bucket!r}; mend the name"
             )
         what = "no answer" if isinstance(error, BotoCoreError) else "an answer that is not S3's"
+        why = str(error) if isinstance(error, Garbled) and error.args else type(error).__name__
         return StoreUnavailable(
-            f"{doing} failed: {what} ({type(error).__name__}) in {attempts} attempts."
+            f"{doing} failed: {what} ({why}) in {attempts} attempts."
             " Check the network and the endpoint, then run again"
         )
 
-    def _refusal(self, doing: str, error: ClientError, attempts: int) -> BackupError | Taken:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    def _refusal(self, doing: str, error: ClientError, attempts: int) -> BackupError:
+        status = status_of(error)
         told = str(error.response.get("Error", {}).get("Code", ""))
         code = told if _CODE.fullmatch(told) else str(status)
-        if status == 412:
-            return Taken()
         if code == "NoSuchBucket":
             return UsageError(
                 f"{doing} failed: there is no bucket {self._bucket}. Make it, with Object Lock, as"
@@ -162,6 +179,43 @@ class Calls:
             f"{doing} was refused ({status} {code}): this store does not do what is needed here;"
             " deploy/s3/README.md says what that is"
         )
+
+
+@contextmanager
+def within(seconds: float, body: Any, doing: str) -> Iterator[None]:
+    """Read a body in so many seconds; `StoreUnavailable` after that, also when it comes in drops.
+
+    A time-out of the socket is for each wait, and a read of a piece waits as often as it takes.
+    """
+    is_over = Event()
+
+    def give_up() -> None:
+        is_over.set()
+        with suppress(Exception):  # it came to its end just now
+            body._raw_stream.shutdown()  # the one way to end a read in another thread
+
+    timer = Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    too_slow = StoreUnavailable(
+        f"{doing} took longer than {seconds:.0f} s. Check the network, then run again"
+    )
+    try:
+        yield
+    except Exception as error:
+        if is_over.is_set():
+            raise too_slow from error
+        raise
+    finally:
+        timer.cancel()
+    if is_over.is_set():
+        raise too_slow
+
+
+def status_of(error: ClientError) -> int:
+    """The status of an answer that is an error; 0 when it has none."""
+    status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status
 
 
 @cache

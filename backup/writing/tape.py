@@ -20,7 +20,7 @@ from backup.format.frame import AS_IS, Effort, to_frame
 from backup.format.layout import pack_name
 from backup.format.pack import CAPACITY, Destination, padded_size, seal_pack
 from backup.lazy_dataclass import dataclass
-from backup.stores import Store
+from backup.stores import Store, said_to_be_there
 from backup.writing.pack_memory import PackMemory
 from backup.writing.places import UNPLACED, Frame
 
@@ -65,7 +65,9 @@ class Outlet:
             self.store.put(name, pack.data)
         except AlreadyThere:
             # The name is the hash of the bytes: the same pack, put by a call whose answer was lost.
-            if self.store.stat(name).size_bytes != len(pack.data):
+            with said_to_be_there(name):
+                size_there = self.store.stat(name).size_bytes
+            if size_there != len(pack.data):
                 raise
         self.buffers.give_back(sealed)
         return pack.name, len(pack.data)

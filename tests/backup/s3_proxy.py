@@ -2,13 +2,15 @@
 
 - A fault is told for requests of a method whose address contains a text, and for how many of them.
   What no fault is told for goes through as it came, so signatures stay valid.
-- Nothing here waits for a time: a request that is to get no answer is held until its sender goes.
+- Nothing here waits for a time, but for a body that trickles: a request that is to get no answer is
+  held until its sender goes.
 """
 
 import http.client
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,11 +20,12 @@ from urllib.parse import urlsplit
 
 
 class Fault(StrEnum):
-    """What happens to a request; the first four may have been carried out."""
+    """What happens to a request; the first five may have been carried out."""
 
     LOST_ANSWER = "the request is carried out, and the connection is reset"
     NO_ANSWER = "the request is carried out, and nothing is said"
     CUT_ANSWER = "the answer's body is reset half way"
+    TRICKLE = "the answer's body comes a few bytes at a time, until whoever reads it goes"
     FALSE_UNAVAILABLE = "the request is carried out, and 503 is said"
     RESET = "the connection is reset at once"
     DAMAGED_REQUEST = "a bit of what is sent is another one when it comes"
@@ -38,7 +41,7 @@ class Fault(StrEnum):
 
 
 _CARRIED_OUT = {
-    Fault.LOST_ANSWER, Fault.NO_ANSWER, Fault.CUT_ANSWER, Fault.FALSE_UNAVAILABLE,
+    Fault.LOST_ANSWER, Fault.NO_ANSWER, Fault.CUT_ANSWER, Fault.TRICKLE, Fault.FALSE_UNAVAILABLE,
 }  # fmt: skip
 _ERRORS = {
     Fault.UNAVAILABLE: (503, "SlowDown"),
@@ -51,6 +54,7 @@ _PAGES = {
     Fault.STRANGERS_PAGE: b"<html><body>Sign in to this network</body></html>",
     Fault.TORN_XML: b'<?xml version="1.0"?><ListVersionsResult><Name>vau',
 }
+_TRICKLE_BYTES, _TRICKLE_SECONDS = 40, 0.1
 _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 
@@ -176,6 +180,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is Fault.CUT_ANSWER and answer is not None:
             self._answer(*answer, most=len(answer[2]) // 2)
             self._reset()
+        elif fault is Fault.TRICKLE and answer is not None:
+            self._answer(*answer, most=0)
+            with suppress(OSError):
+                for begin in range(0, len(answer[2]), _TRICKLE_BYTES):
+                    self.wfile.write(answer[2][begin : begin + _TRICKLE_BYTES])
+                    self.wfile.flush()
+                    time.sleep(_TRICKLE_SECONDS)
         elif fault is Fault.GARBAGE:
             self.wfile.write(b"\x00\xff\x16SSH-2.0-what\r\n\r\n")
         elif fault is Fault.REDIRECT:

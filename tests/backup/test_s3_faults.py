@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -20,9 +21,10 @@ from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
 from tests.servers.seaweedfs import Bucket, SeaweedFs
 
-OTHERS = (Fault.REDIRECT, Fault.TAKEN, Fault.CUT_ANSWER, Fault.DAMAGED_REQUEST)
+OTHERS = (Fault.REDIRECT, Fault.CUT_ANSWER, Fault.DAMAGED_REQUEST, Fault.TRICKLE)
 PASSING = [fault for fault in Fault if fault not in OTHERS]
 ATTEMPTS = 4
+PATIENCE_SECONDS = 30
 
 
 @pytest.fixture
@@ -101,12 +103,22 @@ def test_a_large_put_that_is_cut_in_its_middle_is_sent_again(store: S3Store, pro
 
 
 def test_an_answer_that_only_trickles_is_given_up(
-    store: S3Store, monkeypatch: pytest.MonkeyPatch
+    s3_bucket: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.put("a", noise(600 * KIB))
-    monkeypatch.setattr("backup.stores.s3._LONGEST_BODY_SECONDS", -1.0)
-    with pytest.raises(StoreUnavailable, match=r"took longer.*then run again"):
+    """Each byte comes within the time-out of a read, and all of them in a hundred seconds."""
+    given = options(s3_bucket, s3_bucket.admin, endpoint_url=proxy.url, read_timeout_seconds=20.0)
+    store = open_s3(given, pause=lambda _: None)
+    content = noise(40 * KIB)
+    store.put("a", content)
+    monkeypatch.setattr("backup.stores.s3._LONGEST_BODY_SECONDS", 1.0)
+    proxy.will(Fault.TRICKLE, "GET", "versionId=")
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"reading a took longer than 1 s.*then run again"):
         store.get("a")
+    assert 1 <= time.monotonic() - begun < PATIENCE_SECONDS
+    assert proxy.happened == [Fault.TRICKLE]
+    monkeypatch.undo()
+    assert store.get("a") == content
 
 
 class TestTheKeepersSide:
@@ -198,11 +210,24 @@ def test_who_may_not_read_what_was_stored_is_told_that_it_is_there(
     assert store.get(snapshot) == b"what a writer may read"
 
 
-def test_a_412_is_believed_at_once(store: S3Store, proxy: Proxy) -> None:
-    proxy.will(Fault.TAKEN, "PUT")
+def test_a_412_for_a_name_that_is_there_is_believed_at_once(store: S3Store, proxy: Proxy) -> None:
+    store.put("a", b"theirs")
+    proxy.requests.clear()
     with pytest.raises(AlreadyThere):
-        store.put("a", b"x")
+        store.put("a", b"ours")
     assert proxy.count("PUT") == 1
+    assert store.get("a") == b"theirs"
+
+
+def test_a_412_for_a_name_that_is_not_there_is_no_answer(store: S3Store, proxy: Proxy) -> None:
+    proxy.will(Fault.TAKEN, "PUT", times=99)
+    with pytest.raises(StoreUnavailable, match=r"taken that it does not list.*run again"):
+        store.put("a", b"x")
+    assert proxy.count("PUT") == ATTEMPTS
+    proxy.heal()
+    assert list(store.list("")) == []
+    store.put("a", b"x")
+    assert store.get("a") == b"x"
 
 
 def test_a_redirect_is_not_followed(s3_bucket: Bucket, store: S3Store, proxy: Proxy) -> None:
@@ -250,16 +275,23 @@ class TestAWholeRun:
         site.back_up(source)
         (source / "more.wav").write_bytes(noise(500 * KIB, 9))
         proxy.requests.clear()
-        for place, fault in enumerate((*PASSING, Fault.CUT_ANSWER)):
+        faults = (*(fault for fault in PASSING if fault is not Fault.TAKEN), Fault.CUT_ANSWER)
+        for place, fault in enumerate(faults):
             proxy.will(fault, "GET" if place % 4 else "PUT", after=place // 4)
+        # It means something where something is put, and nothing where something is read.
+        proxy.will(Fault.TAKEN, "PUT")
+        proxy.will(Fault.TAKEN, "GET", after=5)
         assert site.back_up(source).complete
         assert verify(site.vault, keys=site.keys, identity=site.identity, read=True).findings == ()
         assert site.restore("latest", tmp_path / "out").problems == ()
         assert describe(tmp_path / "out" / "files") == describe(source)
-        assert len(proxy.happened) == len(PASSING) + 1
+        assert len(proxy.happened) == len(faults) + 2
 
+    @pytest.mark.parametrize(
+        "fault", [Fault.UNAVAILABLE, Fault.TAKEN], ids=lambda fault: fault.name
+    )
     def test_one_that_fails_at_any_put_fails_plainly_and_the_next_is_whole(
-        self, site: Site, proxy: Proxy, tmp_path: Path
+        self, site: Site, proxy: Proxy, tmp_path: Path, fault: Fault
     ) -> None:
         source = plain_tree(tmp_path / "source")
         first = site.back_up(source)
@@ -267,7 +299,7 @@ class TestAWholeRun:
         failures = []
         for after in range(99):
             (source / "more.wav").write_bytes(noise(300 * KIB, after))
-            proxy.will(Fault.UNAVAILABLE, "PUT", after=after, times=999)
+            proxy.will(fault, "PUT", after=after, times=999)
             try:
                 result = site.back_up(source)
             except StoreUnavailable as error:

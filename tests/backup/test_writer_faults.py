@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import NotWritable, StoreUnavailable
+from backup.errors import AlreadyThere, NotWritable, StoreUnavailable
 from backup.format.layout import snapshot_name
 from backup.format.snapshot import snapshot_from_bytes
 from backup.stores import Stat
@@ -20,6 +20,7 @@ from backup.verify import verify
 from backup.writing import send_log, send_log_file, tape
 from tests.backup.site import Clock, Died, DyingStore, Site, TamperedStore, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
+from tests.servers import refused_to_root
 
 
 class FaultyStore(MemoryStore):
@@ -50,6 +51,17 @@ class FaultyStore(MemoryStore):
     def _list(self, prefix: str) -> Iterator[Stat]:
         self._reach(lambda: None)
         return super()._list(prefix)
+
+
+class ContradictingStore(MemoryStore):
+    """Says of the packs that it is given that it has them already, and has them not."""
+
+    is_contradicting = True
+
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        if self.is_contradicting and "/p/" in name:
+            raise AlreadyThere(f"{name} is already there; nothing was changed")
+        super()._put(name, data)
 
 
 def no_room() -> None:
@@ -96,6 +108,19 @@ def test_a_store_that_fails_at_any_operation_fails_the_run_and_not_the_next_one(
         check(site, source, tmp_path / f"out-{number}")
 
 
+def test_a_store_that_says_it_has_a_pack_which_it_has_not_is_asked_again_the_next_night(
+    tmp_path: Path,
+) -> None:
+    vault = ContradictingStore()
+    site = new_site(tmp_path / "site", vault)
+    source = plain_tree(tmp_path / "source")
+    with pytest.raises(StoreUnavailable, match=r"storing w/desk-1/p/.*Run again") as failed:
+        site.back_up(source)
+    assert failed.value.exit_code == 1
+    vault.is_contradicting = False
+    check(site, source, tmp_path / "out")
+
+
 def test_a_disk_that_is_full_in_the_middle_of_a_pack_leaves_a_whole_store(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -103,7 +128,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_pack_leaves_a_whole_store(tmp_pa
         ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], check=False
     )
     if mounted.returncode:
-        pytest.skip("only root may mount a small disk here")
+        refused_to_root("only root may mount a small disk here")
     try:
         source = tmp_path / "source"
         source.mkdir()
