@@ -7,7 +7,8 @@
 - Content type, user metadata, ETag and version are kept as extended attributes `user.s3.*`, and the
   key where the path had to differ from it; see `s3_listing`.
 - An object that may not be read, or lies in an archive, is named and the others go on; a bucket
-  that stops answering fails the source.
+  that stops answering fails the source, and so does a listing that goes round in circles.
+- An answer without an object's marks is not S3's: it is neither listed nor taken for content.
 """
 
 import hashlib
@@ -46,6 +47,9 @@ _ATTRIBUTES = {
 }
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _PIECE_BYTES = 1024 * 1024
+_OF_AN_OBJECT = {"Key", "Size", "ETag", "LastModified"}
+_OF_AN_ANSWER = {"Body", "ContentLength", "ETag"}
+_MOST_IDLE_PAGES = 100  # a store may give a page or two of nothing, where much was deleted
 
 
 class S3Source(Source):
@@ -125,8 +129,10 @@ class _Bucket:
         """List the objects; gives the keys whose path another one has."""
         lost = []
         request = {"Prefix": prefix}
+        idle_pages = 0
         while True:
             page = self.page(request)
+            known = listing.count
             for item in page.get("Contents", ()):
                 one = Listed(
                     key=item["Key"],
@@ -140,6 +146,13 @@ class _Bucket:
                     lost.append(one.key)
             if not page["IsTruncated"]:
                 return lost + listing.settle()
+            # Not every store lists in order, so that names cannot tell whether it moves on.
+            idle_pages = idle_pages + 1 if listing.count == known else 0
+            if idle_pages > _MOST_IDLE_PAGES:
+                raise SourceFailed(
+                    f"source {self._source}: the listing of bucket {self._name} goes on and on with"
+                    f" nothing new in {_MOST_IDLE_PAGES} pages; see what answers at its endpoint"
+                )
             request["ContinuationToken"] = page["NextContinuationToken"]
 
     def page(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -149,9 +162,14 @@ class _Bucket:
         def ask() -> dict[str, Any]:
             page: dict[str, Any] = self._calls.client.list_objects_v2(Bucket=self._name, **request)
             # A stranger's page in place of the answer must not look like an empty bucket.
+            rows = page.get("Contents", ())
             is_whole = page.get("Name") == self._name and "IsTruncated" in page
-            if not is_whole or (page["IsTruncated"] and not page.get("NextContinuationToken")):
+            if not is_whole or not all(row.keys() >= _OF_AN_OBJECT for row in rows):
                 raise Garbled
+            if page["IsTruncated"]:
+                before, after = request.get("ContinuationToken"), page.get("NextContinuationToken")
+                if not after or after == before:
+                    raise Garbled
             return page
 
         return self._made(f"listing bucket {self._name}", ask)
@@ -162,16 +180,22 @@ class _Bucket:
 
     def ask(self, key: str, **more: str) -> dict[str, Any]:
         """One request for an object, with the errors of boto3."""
+        from backup.stores.s3_calls import Garbled
+
         answer: dict[str, Any] = self._calls.client.get_object(Bucket=self._name, Key=key, **more)
-        return answer
+        if answer.keys() >= _OF_AN_ANSWER:
+            return answer
+        if "Body" in answer:
+            answer["Body"].close()
+        raise Garbled
 
-    def again(self, call: Callable[[], T]) -> T:
+    def again(self, call: Callable[[], T], *, is_conditional: bool = False) -> T:
         """Make a call for an object, again where that may help."""
-        return self._made("reading an object", call)
+        return self._made("reading an object", call, is_conditional=is_conditional)
 
-    def _made(self, doing: str, call: Callable[[], T]) -> T:
+    def _made(self, doing: str, call: Callable[[], T], *, is_conditional: bool = False) -> T:
         try:
-            return self._calls(doing, call)
+            return self._calls(doing, call, is_conditional=is_conditional)
         except StoreUnavailable as error:
             raise SourceFailed(f"source {self._source}: {error}") from error
         except NotFound:
@@ -269,7 +293,10 @@ class _Body:
         while filled < len(buffer) and self._given < self.size:
             most = len(buffer) - filled
             try:
-                piece = self._bucket.again(lambda: self._piece(most))  # noqa: B023 - called at once
+                piece = self._bucket.again(
+                    lambda: self._piece(most),  # noqa: B023 - called at once
+                    is_conditional=True,
+                )
             except (Taken, NotFound, _MayNot) as error:
                 raise OSError("was replaced or deleted while it was read") from error
             buffer[filled : filled + len(piece)] = piece
@@ -282,9 +309,7 @@ class _Body:
 
         try:
             if self._body is None:
-                self._body = self._bucket.ask(
-                    self._key, Range=f"bytes={self._given}-", IfMatch=self._etag
-                )["Body"]
+                self._body = self._rest()
             piece: bytes = self._body.read(min(most, _PIECE_BYTES, self.size - self._given))
         except BaseException:
             self.close()
@@ -293,6 +318,16 @@ class _Body:
             self.close()
             raise Garbled
         return piece
+
+    def _rest(self) -> Any:
+        from backup.stores.s3_calls import Garbled
+
+        answer = self._bucket.ask(self._key, Range=f"bytes={self._given}-", IfMatch=self._etag)
+        # What is not the rest of this object would be mixed into what was read of it.
+        if (answer["ETag"], answer["ContentLength"]) != (self._etag, self.size - self._given):
+            answer["Body"].close()
+            raise Garbled
+        return answer["Body"]
 
     def changed(self) -> None:
         """Nothing: it was one object from its first byte to its last."""

@@ -43,16 +43,21 @@ class Listing:
 
     def __init__(self, objects: sqlite3.Connection, prefix: str) -> None:
         self._objects = objects
+        self.count = 0  # of the objects that were taken
         self._base = len(prefix[: prefix.rfind("/") + 1])
 
     def add(self, one: Listed) -> bool:
-        """Take an object; False when another one has its path."""
+        """Take an object, or see that it was; False when another one has its path."""
         path = _sort_path(one.key[self._base :], is_empty=one.size == 0)
         if path is None:
             return True
         row = (path, one.key, one.size, one.etag, one.modified_ns, one.storage)
         sql = "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?)"
-        return self._objects.execute(sql, row).rowcount > 0
+        if self._objects.execute(sql, row).rowcount > 0:
+            self.count += 1
+            return True
+        select = "SELECT key FROM objects WHERE path = ?"
+        return bool(self._objects.execute(select, (path,)).fetchone()[0] == one.key)
 
     def settle(self) -> list[str]:
         """Let objects make way for the folders of their name; gives the keys that could not."""

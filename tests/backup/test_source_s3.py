@@ -1,9 +1,10 @@
 """Objects below a prefix of a real S3, from the bucket into the repository and back as files."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,15 +12,17 @@ from botocore.exceptions import ClientError
 
 from backup.errors import SourceFailed
 from backup.sources import Found, Obstacle
-from backup.sources.s3 import S3Source
+from backup.sources.s3 import S3Source, _Bucket
 from backup.sources.s3_listing import Listed, new_listing
 from backup.stores.s3 import S3Options
+from backup.stores.s3_calls import Calls
 from tests.backup.s3_options import options
 from tests.backup.s3_proxy import Fault, running_proxy
 from tests.backup.site import Site
 from tests.servers import free_port
 from tests.servers.seaweedfs import Bucket, Key, SeaweedFs
 
+NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 BIG = bytes(range(256)) * 4096 * 3  # 3 MiB
 
 
@@ -146,7 +149,144 @@ def test_what_goes_or_is_replaced_while_it_is_read_makes_no_half_file(
     assert contents == {b"a": b"a" * 10, b"c": b"another"}
 
 
-@pytest.mark.parametrize("fault", [Fault.CUT_ANSWER, Fault.UNAVAILABLE, Fault.RESET, Fault.BROKEN])
+def test_other_words_of_the_same_length_within_the_same_second_are_fetched(
+    site: Site, bucket: Bucket, tmp_path: Path
+) -> None:
+    """Their size and time are the same, as the store tells them: only the ETag is another."""
+    client = bucket.client(bucket.admin)
+    # One in thirty is read anew each night: of several, no night reads all.
+    newer = {
+        name: put_within_one_second(bucket, f"calls/{name}", b"said once", b"said 2nd.")
+        for name in ("1", "2", "3")
+    }
+    before = client.list_objects_v2(Bucket=bucket.name)["Contents"]
+    one = source(bucket, "calls/")
+    assert site.back_up(one).files_new == 3
+    site.restore("latest", tmp_path / "before")
+    assert files_below(tmp_path / "before" / "objects") == dict.fromkeys(newer, b"said 2nd.")
+    # What was said first is the current version again, with its own time.
+    for name, version in newer.items():
+        client.delete_object(Bucket=bucket.name, Key=f"calls/{name}", VersionId=version)
+    after = client.list_objects_v2(Bucket=bucket.name)["Contents"]
+    for a, b in zip(before, after, strict=True):
+        assert (a["Size"], a["LastModified"]) == (b["Size"], b["LastModified"])
+        assert a["ETag"] != b["ETag"]
+    assert site.back_up(one).files_changed == 3
+    site.restore("latest", tmp_path / "after")
+    assert files_below(tmp_path / "after" / "objects") == dict.fromkeys(newer, b"said once")
+
+
+def put_within_one_second(bucket: Bucket, key: str, first: bytes, second: bytes) -> str:
+    """Put two versions that are listed with one time; give the id of the second."""
+    client = bucket.client(bucket.admin)
+    for _ in range(50):
+        ids = [
+            str(client.put_object(Bucket=bucket.name, Key=key, Body=body)["VersionId"])
+            for body in (first, second)
+        ]
+        rows = client.list_object_versions(Bucket=bucket.name, Prefix=key)["Versions"]
+        if len({row["LastModified"] for row in rows}) == 1:
+            return ids[1]
+        for version in ids:
+            client.delete_object(Bucket=bucket.name, Key=key, VersionId=version)
+    raise AssertionError("the store never took two versions within a second")
+
+
+LISTING = "list-type=2"
+LISTING_FAULTS = [
+    Fault.TORN_XML, Fault.STRANGERS_PAGE, Fault.UNAVAILABLE, Fault.GARBAGE, Fault.CUT_ANSWER,
+    Fault.TAKEN,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", LISTING_FAULTS, ids=lambda fault: fault.name)
+def test_a_listing_that_breaks_once_is_asked_for_again(
+    site: Site, bucket: Bucket, tmp_path: Path, fault: Fault
+) -> None:
+    put(bucket, "call.wav", b"hello")
+    with running_proxy(bucket.server.url) as proxy:
+        proxy.will(fault, "GET", LISTING)
+        result = site.back_up(source(bucket, endpoint_url=proxy.url, attempts=4))
+        assert proxy.happened == [fault]
+    assert (result.complete, result.files) == (True, 1)
+    site.restore("latest", tmp_path / "out")
+    assert files_below(tmp_path / "out") == {"objects/call.wav": b"hello"}
+
+
+@pytest.mark.parametrize("fault", LISTING_FAULTS, ids=lambda fault: fault.name)
+def test_a_listing_that_stays_broken_fails_the_source_and_is_never_an_empty_bucket(
+    site: Site, bucket: Bucket, tmp_path: Path, fault: Fault
+) -> None:
+    put(bucket, "call.wav", b"hello")
+    (tmp_path / "tree").mkdir()
+    with running_proxy(bucket.server.url) as proxy:
+        one = source(bucket, endpoint_url=proxy.url, attempts=2)
+        proxy.will(fault, "GET", LISTING, times=999)
+        broken = site.back_up(one, tmp_path / "tree")
+        (problem,) = broken.unread
+        assert (broken.complete, problem.path) == (False, "objects")
+        assert f"listing bucket {bucket.name} failed" in problem.reason
+        assert "un again" in problem.reason
+        proxy.heal()
+        assert site.back_up(one, tmp_path / "tree").complete
+    site.restore("latest", tmp_path / "out")
+    assert files_below(tmp_path / "out") == {"objects/call.wav": b"hello"}
+
+
+def listed_by(scratch: Path, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> list[str]:
+    """List a bucket that gives such pages; the paths that were found."""
+    given = S3Options(bucket="calls", access_key_id="id", secret_access_key="secret", attempts=3)
+    calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
+    calls.client = SimpleNamespace(list_objects_v2=lambda **request: answer(request))
+    with new_listing(scratch, "") as listing:
+        assert _Bucket("objects", "calls", calls).list_into(listing, "") == []
+        return [path.decode() for path, _ in listing.paths()]
+
+
+def page_of(*keys: str, after: str | None = None) -> dict[str, Any]:
+    rows = [{"Key": key, "Size": 1, "ETag": '"e"', "LastModified": NOW} for key in keys]
+    more = {} if after is None else {"NextContinuationToken": after}
+    return {"Name": "calls", "IsTruncated": after is not None, "Contents": rows, **more}
+
+
+def test_a_listing_goes_on_from_page_to_page_though_one_is_empty(scratch: Path) -> None:
+    # Stores that keep names in folders list `a/x` before `a-x`, others the other way round.
+    pages = {None: page_of("a/x", after="2"), "2": page_of(after="3"), "3": page_of("a-x", "b")}
+    found = listed_by(scratch, lambda request: pages[request.get("ContinuationToken")])
+    assert found == ["a", "a/x", "a-x", "b"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda request: page_of("a", after="same"),
+        lambda request: page_of("a", after="2" if request.get("ContinuationToken") == "1" else "1"),
+        lambda request: page_of(after=str(int(request.get("ContinuationToken", 0)) + 1)),
+    ],
+    ids=["one token for ever", "two tokens in turns", "pages of nothing"],
+)
+def test_a_listing_that_never_moves_on_ends(
+    scratch: Path, answer: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    with pytest.raises(SourceFailed, match=r"listing (of )?bucket calls"):
+        listed_by(scratch, answer)
+
+
+@pytest.mark.parametrize("lacking", ["Key", "Size", "ETag", "LastModified"])
+def test_a_row_without_what_each_object_has_is_not_s3s(scratch: Path, lacking: str) -> None:
+    page = page_of("a")
+    del page["Contents"][0][lacking]
+    with pytest.raises(SourceFailed, match=r"listing bucket calls failed.*not S3's"):
+        listed_by(scratch, lambda request: page)
+
+
+BODY_FAULTS = [
+    Fault.CUT_ANSWER, Fault.UNAVAILABLE, Fault.RESET, Fault.BROKEN, Fault.STRANGERS_PAGE,
+    Fault.TORN_XML, Fault.GARBAGE,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BODY_FAULTS, ids=lambda fault: fault.name)
 def test_a_body_that_breaks_off_goes_on_where_it_stopped(
     site: Site, bucket: Bucket, tmp_path: Path, fault: Fault
 ) -> None:
@@ -156,6 +296,28 @@ def test_a_body_that_breaks_off_goes_on_where_it_stopped(
         result = site.back_up(source(bucket, endpoint_url=proxy.url, attempts=4))
         assert proxy.happened == [fault]
     assert result.complete
+    site.restore("latest", tmp_path / "out")
+    assert files_below(tmp_path / "out") == {"objects/call.wav": BIG}
+
+
+@pytest.mark.parametrize("fault", [Fault.STRANGERS_PAGE, Fault.TAKEN], ids=lambda one: one.name)
+def test_what_comes_in_place_of_the_rest_of_a_body_is_never_mixed_into_it(
+    site: Site, bucket: Bucket, tmp_path: Path, fault: Fault
+) -> None:
+    put(bucket, "call.wav", BIG)
+    (tmp_path / "tree").mkdir()
+    with running_proxy(bucket.server.url) as proxy:
+        one = source(bucket, endpoint_url=proxy.url, attempts=4)
+        proxy.will(Fault.CUT_ANSWER, "GET", "call.wav")
+        proxy.will(fault, "GET", "call.wav")
+        result = site.back_up(one, tmp_path / "tree")
+        assert proxy.happened == [Fault.CUT_ANSWER, fault]
+        if fault is Fault.TAKEN:  # so S3 says that it is another object now
+            (problem,) = result.unread
+            assert "was replaced or deleted while it was read" in problem.reason
+            assert site.back_up(one, tmp_path / "tree").complete
+        else:
+            assert result.complete
     site.restore("latest", tmp_path / "out")
     assert files_below(tmp_path / "out") == {"objects/call.wav": BIG}
 
