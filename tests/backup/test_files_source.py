@@ -21,6 +21,7 @@ from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
 from tests.backup.test_sources import found_in, now
 from tests.backup.trees import KIB, describe, noise, plain_tree
+from tests.servers import refused_to_root
 
 _ACL_VERSION = 2
 _USER_OBJ, _USER, _GROUP_OBJ, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
@@ -169,7 +170,7 @@ def test_devices_come_back_for_root_who_asks(site: Site, tmp_path: Path) -> None
         os.mknod(tree / "null", stat.S_IFCHR | 0o620, os.makedev(1, 3))
         os.mknod(tree / "loop", stat.S_IFBLK | 0o600, os.makedev(7, 200))
     except PermissionError:
-        pytest.skip("this machine lets nobody make devices")
+        refused_to_root("this machine lets nobody make devices")
     assert site.back_up(tree).complete
     assert site.restore("latest", tmp_path / "out", owner=True).problems == ()
     for name in ("null", "loop"):
@@ -215,7 +216,7 @@ def test_what_is_excluded_is_not_even_looked_at(
 def mounted(folder: Path) -> Iterator[None]:
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=False).returncode:
-        pytest.skip("this machine lets nobody mount")
+        refused_to_root("this machine lets nobody mount")
     try:
         yield
     finally:

@@ -34,7 +34,7 @@ from standfast.operations.run_record import DIED, recorded
 from standfast.operations.verification import verify
 from tests.backup.trees import describe
 from tests.operations.backup_place import NOW, change, full_disk, furnish, identity, place_at
-from tests.servers import wait_until
+from tests.servers import refused_to_root, wait_until
 
 
 def assert_equals_the_source(place: Place, tree: Path, scratch: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
         packs.rename(kept)
         with full_disk(packs, "64k") as is_full:
             if not is_full:
-                pytest.skip("no file system may be mounted here")
+                refused_to_root("no file system may be mounted here")
             (tmp_path / "recordings" / "new.wav").write_bytes(os.urandom(900_000))
             with pytest.raises(Unavailable, match="has room"):
                 run_backup(place, "main", "direct")
@@ -269,7 +269,7 @@ def test_a_full_disk_under_the_send_log_is_a_clear_failure(tmp_path: Path) -> No
     with place_at(furnish(tmp_path)) as place:
         with full_disk(tmp_path / "state", "16k") as is_full:
             if not is_full:
-                pytest.skip("no file system may be mounted here")
+                refused_to_root("no file system may be mounted here")
             with pytest.raises(StandfastError, match="room"):
                 run_backup(place, "main", "direct")
         assert run_backup(place, "main", "direct").exit_status is ExitStatus.DONE

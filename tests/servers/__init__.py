@@ -4,7 +4,7 @@ Rules
 - Every server listens on loopback (or a socket file), picks its own free port and its own folder,
   and is ended by its process id or its handle, so that xdist workers never meet.
 - A server that is not installed skips its tests with a reason; with STANDFAST_REQUIRE_SERVERS=1, as
-  in CI, the skip is a failure. `need` is the only place that decides it.
+  in CI, the skip is a failure. `skip_or_fail` is the only place that decides it.
 - Waiting is polling with a deadline (`wait_until`), never a fixed pause.
 """
 
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -26,10 +27,21 @@ def need(module_or_binary: str, why: str) -> None:
     """Skip the test, or fail it where servers are required, unless the named thing is installed."""
     if importlib.util.find_spec(module_or_binary) or find_program(module_or_binary):
         return
-    message = f"{module_or_binary} is not installed: {why}"
+    skip_or_fail(f"{module_or_binary} is not installed: {why}")
+
+
+def skip_or_fail(why: str) -> NoReturn:
+    """Skip the test, or fail it where servers are required."""
     if os.environ.get("STANDFAST_REQUIRE_SERVERS") == "1":
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message)
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
+
+
+def refused_to_root(why: str) -> NoReturn:
+    """Skip the test for what only root may do; where servers are required, root can do it."""
+    if os.geteuid() != 0:
+        pytest.skip(why)
+    skip_or_fail(why)
 
 
 def find_program(name: str) -> str | None:

@@ -20,7 +20,7 @@ from typing import IO, Any, NoReturn
 
 import pytest
 
-from tests.servers import answers, find_program, need, wait_until
+from tests.servers import answers, find_program, need, skip_or_fail, wait_until
 from tests.servers.certificate import write_certificate
 
 STAFF = "OU=Staff,DC=example,DC=com"
@@ -187,6 +187,4 @@ def _is_ours(lock: IO[str]) -> bool:
 
 
 def _cannot_run(why: str) -> NoReturn:
-    if os.environ.get("STANDFAST_REQUIRE_SERVERS") == "1":
-        pytest.fail(f"Samba cannot run here: {why}", pytrace=False)
-    pytest.skip(f"Samba cannot run here: {why}")
+    skip_or_fail(f"Samba cannot run here: {why}")
