@@ -67,6 +67,8 @@ def state(place: Place, incident_id: str, statement: Statement, author: str | No
         statement = _happened_now(place, incident_id, statement, now)
     if statement.kind in (FactKind.TIME, FactKind.TOLD) and statement.at and statement.at > now:
         raise UsageError("that time is still to come; state what has happened")
+    if statement.kind is FactKind.TOLD and statement.at:
+        _refuse_told_before(place, incident_id, statement.at)
     try:
         return place.ledger.facts.state(incident_id, statement, author or place.actor, now)
     except ValueError as error:
@@ -162,6 +164,23 @@ def _refuse_never_stated(place: Place, incident_id: str, statement: Statement) -
         raise UsageError(
             f"{incident_id} has no statement that {statement.name} was {what}: nothing is taken "
             f"back; `standfast audit show {incident_id}` names what was stated"
+        )
+
+
+def _refuse_told_before(place: Place, incident_id: str, at: datetime) -> None:
+    """Raise UsageError for a receipt from before anything happened: a mistyped day ends a clock."""
+    stated = [
+        fact.at
+        for fact in place.ledger.facts.of(incident_id)
+        if fact.kind is FactKind.TIME and fact.at is not None
+    ]
+    first = min([place.ledger.incidents.get(incident_id).opened_at, *stated])
+    if at < first:
+        zone = place.config.organisation.time_zone
+        raise UsageError(
+            f"{minute(at, zone)} is before anything of {incident_id} ({minute(first, zone)}): "
+            "nobody was told of it then. Mend --at; where something had happened by then, state "
+            f"that first: `standfast deadline fact {incident_id} NAME --at TIME`"
         )
 
 

@@ -298,6 +298,18 @@ def test_a_letter_stops_no_clock_whose_rule_knows_no_delay_unless_somebody_says_
             office.state(incident, kind, "contract-acme", **mistaken)
 
 
+def test_a_receipt_from_before_anything_happened_ends_no_clock(office: Office) -> None:
+    incident = office.open_incident()
+    office.state(incident, FactKind.TIME, "awareness")
+    receipt = {"reference": "case 4711", "at": NOW - timedelta(hours=3)}
+    with pytest.raises(UsageError, match="2026-03-02 09:30 UTC is before anything of inc-"):
+        office.state(incident, FactKind.TOLD, AUTHORITY, **receipt)
+    assert office.clock(incident, AUTHORITY).standing is Standing.RUNNING
+    office.state(incident, FactKind.TIME, "occurrence", at=NOW - timedelta(hours=4))
+    office.state(incident, FactKind.TOLD, AUTHORITY, **receipt)
+    assert office.clock(incident, AUTHORITY).standing is Standing.MET
+
+
 def test_a_delay_until_a_time_that_is_over_is_refused_unless_it_ends_one_that_lasts(
     office: Office,
 ) -> None:
