@@ -22,6 +22,11 @@ def create_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def resolved(path: Path) -> Path:
+    """Where a path leads; links that lead in a circle stay, for whoever opens it to tell."""
+    return Path(os.path.realpath(path))  # `Path.resolve` raises a RuntimeError of them
+
+
 def check_creatable(path: Path, size_bytes: int) -> None:
     """Raise what `create_file` would; nothing is left behind but the folder."""
     probe = path.with_name(f".{path.name}.probe")

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from backup.local_files import resolved
 from backup.sources import Obstacle, OpenSource, Source
 from backup.sources.exclusion import Exclusion
 from backup.sources.open_files import OpenFiles
@@ -55,14 +56,14 @@ class FilesSource(Source):
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         del scratch
-        root = self.path.resolve()
+        root = resolved(self.path)
         return [
             Obstacle(
                 problem=f"{one} lies in it, and is left out: backups belong on another machine",
                 prevents=False,
             )
             for one in self.not_entered
-            if one.resolve().is_relative_to(root)
+            if resolved(one).is_relative_to(root)
         ]
 
     @contextmanager

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
 from backup.lazy_dataclass import dataclass
+from backup.local_files import resolved
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
 from backup.sources.expected import Expected
@@ -64,7 +65,7 @@ class OpenFiles(OpenSource):
         self._one_file_system = source.one_file_system
         self._ignore_inode = source.ignore_inode
         # The root may be a symbolic link, as a person means it; nothing below it is followed.
-        root = source.path.resolve()
+        root = resolved(source.path)
         self._name = b""
         self._open_file: int | None = None  # of what `scan` gave last, while it is read
         self._expected = Expected((), ())

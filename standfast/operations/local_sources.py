@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
+from backup.local_files import resolved
 from backup.sources import Source
 from backup.sources.files import FilesSource
 from standfast.config.backup import (
@@ -78,5 +79,5 @@ def files_source(
 
 def below(folder: Path, path: Path) -> Path | None:
     """Give a path as it is called from a folder that it lies in; None when it does not."""
-    folder, path = folder.resolve(), path.resolve()
+    folder, path = resolved(folder), resolved(path)
     return path.relative_to(folder) if path.is_relative_to(folder) else None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from backup.local_files import resolved
 from backup.records import Progress
 from standfast.errors import Refused
 from standfast.operations.backup_outcomes import RestoreOutcome
@@ -76,5 +77,5 @@ def _refuse_stores(place: Place, to: Path) -> None:
     stores = [None if backup.s3 else backup.vault, backup.keys]
     stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]
     for store in stores:
-        if store is not None and to.resolve().is_relative_to(store.resolve()):
+        if store is not None and resolved(to).is_relative_to(resolved(store)):
             raise Refused(f"{to} lies in {store}, a store of the backups: name a folder outside")

@@ -300,6 +300,23 @@ def test_another_identity_opens_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_links_that_lead_in_a_circle_cost_their_source_and_are_told(tmp_path: Path) -> None:
+    config = furnish(tmp_path)
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    config.write_text(config.read_text().replace('path = "recordings"', 'path = "circle"'))
+    with place_at(config) as place:
+        outcome = run_backup(place, "main", "direct")
+        assert outcome.exit_status is ExitStatus.PARTIAL
+        assert "Too many levels of symbolic links" in outcome.result.unread[0].reason
+        with pytest.raises(StandfastError, match="Too many levels of symbolic links"):
+            restore(place, "latest", circle / "out", identity(tmp_path))
+        restored = restore(place, "latest", tmp_path / "out", identity(tmp_path))
+        assert restored.exit_status is ExitStatus.PARTIAL
+        with closing(sqlite3.connect(tmp_path / "out" / "crm" / "crm.db")) as crm:
+            assert crm.execute("SELECT count(*) FROM customers").fetchone() == (20,)
+
+
 @pytest.mark.parametrize("inside", ["vault", "vault/restored", "keys/store/../store/restored"])
 def test_nothing_is_restored_into_the_vault_or_the_key_store(tmp_path: Path, inside: str) -> None:
     with place_at(furnish(tmp_path)) as place:
