@@ -7,6 +7,8 @@ import pytest
 from backup.writing import second_process
 from tests.backup.keep_site import KeptSite, ten_weeks
 from tests.backup.site import Site, TamperedStore, new_site
+from tests.backup.trees import owned_tree
+from tests.servers import refused_to_root
 
 
 @pytest.fixture
@@ -19,6 +21,15 @@ def site(tmp_path: Path) -> Site:
 def kept(tmp_path: Path) -> KeptSite:
     """A site with a keeper, and ten weekly points of which the oldest four may go."""
     return ten_weeks(tmp_path)
+
+
+@pytest.fixture
+def owned(tmp_path: Path) -> Path:
+    """A tree of which everything is somebody else's, devices too."""
+    try:
+        return owned_tree(tmp_path / "owned")
+    except PermissionError:
+        refused_to_root("this machine lets nobody make devices, or give files away")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from backup import break_glass
 from backup.stores.directory import DirectoryStore
 from tests.backup.fixtures.make import IDENTITY, name_that_ends_a_page
 from tests.backup.site import Site
-from tests.backup.trees import KIB, describe, noise, plain_tree, strange_tree
+from tests.backup.trees import KIB, describe, noise, owners, plain_tree, strange_tree
 
 SCRIPT = Path(break_glass.__file__)
 DONE, REFUSED, PARTIAL, DAMAGED = 0, 2, 3, 6
@@ -119,6 +119,17 @@ def test_what_it_restores_is_the_source_and_what_the_reader_restores(
     printed = capsys.readouterr().out
     assert glass.site.host.owner.hex() in printed
     assert "14 of 14 files; 0 faults" in printed
+
+
+def test_owners_and_devices_come_back_for_root(glass: Glass, owned: Path, tmp_path: Path) -> None:
+    before, belonging = describe(owned), owners(owned)
+    glass.site.back_up(owned)
+    assert glass.restore() == DONE
+    assert describe(glass.out / "files") == before
+    assert owners(glass.out / "files") == belonging
+    by_reader = glass.site.restore("latest", tmp_path / "by-reader", owner=True)
+    assert by_reader.problems == ()
+    assert owners(tmp_path / "by-reader") == owners(glass.out)
 
 
 def test_alone_in_a_folder_it_runs_as_a_stranger_would_run_it(glass: Glass, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from backup.sources.files import FilesSource
 from backup.sources.sqlite import SqliteSource
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
-from tests.backup.trees import KIB, describe, noise, plain_tree, strange_tree
+from tests.backup.trees import KIB, describe, noise, owners, plain_tree, strange_tree
 
 
 def test_everything_strange_comes_back_as_it_was(site: Site, tmp_path: Path) -> None:
@@ -24,6 +24,25 @@ def test_everything_strange_comes_back_as_it_was(site: Site, tmp_path: Path) -> 
     assert restored.problems == ()
     assert restored.files == result.files
     assert describe(tmp_path / "out" / "files") == before
+
+
+def test_owners_and_devices_come_back_for_root_who_asks(
+    site: Site, owned: Path, tmp_path: Path
+) -> None:
+    before, belonging = describe(owned), owners(owned)
+    assert len(set(belonging.values())) == len(belonging) - 1  # two names are one file
+    assert site.back_up(owned).complete
+    assert site.restore("latest", tmp_path / "out", owner=True).problems == ()
+    assert describe(tmp_path / "out" / "files") == before
+    assert owners(tmp_path / "out" / "files") == belonging
+
+
+def test_who_does_not_ask_for_owners_owns_what_comes_back(
+    site: Site, owned: Path, tmp_path: Path
+) -> None:
+    assert site.back_up(owned).complete
+    site.restore("latest", tmp_path / "out")
+    assert set(owners(tmp_path / "out").values()) == {(os.geteuid(), os.getegid())}
 
 
 def test_the_top_folder_itself_comes_back(site: Site, tmp_path: Path) -> None:

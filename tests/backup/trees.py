@@ -24,11 +24,19 @@ def _one(path: Path, links: dict[tuple[int, int], str]) -> tuple[object, ...]:
     facts = (kind, stat.S_IMODE(status.st_mode), status.st_mtime_ns)
     if stat.S_ISFIFO(status.st_mode):
         return facts
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        return (*facts, os.major(status.st_rdev), os.minor(status.st_rdev))
     xattrs = [(name, os.getxattr(path, name)) for name in sorted(os.listxattr(path))]
     if stat.S_ISREG(status.st_mode):
         first = links.setdefault((status.st_dev, status.st_ino), path.name)
         return (*facts, xattrs, first, path.read_bytes())
     return (*facts, xattrs)
+
+
+def owners(top: Path) -> dict[bytes, tuple[int, int]]:
+    """Whose everything is, `top` itself too: what a restore brings back for root who asks."""
+    statuses = ((path, path.lstat()) for path in (top, *top.rglob("*")))
+    return {os.fsencode(path.relative_to(top)): (it.st_uid, it.st_gid) for path, it in statuses}
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -82,4 +90,24 @@ def strange_tree(top: Path) -> Path:
         os.utime(top / dated, ns=(1, 1_500_000_000_123_456_789 + number))
     os.utime(top / "link", ns=(1, 1_400_000_000_000_000_001), follow_symlinks=False)
     os.utime(top / "empty", ns=(1, -1_000_000_001))
+    return top
+
+
+def owned_tree(top: Path) -> Path:
+    """A thing of every kind, each somebody else's; only root can make it.
+
+    `PermissionError` where not even root may make devices.
+    """
+    strange_tree(top)
+    os.mknod(top / "null", stat.S_IFCHR | 0o620, os.makedev(1, 3))
+    os.mknod(top / "loop", stat.S_IFBLK | 0o600, os.makedev(7, 200))
+    # A second name is the same file, and has no owner of its own.
+    things = [path for path in sorted(top.rglob("*")) if path.name != "same-note"]
+    for number, path in enumerate((top, *things)):
+        mode = path.lstat().st_mode
+        os.chown(path, 2000 + number, 3000 + 7 * number, follow_symlinks=False)
+        if not stat.S_ISLNK(mode):
+            path.chmod(stat.S_IMODE(mode))  # a new owner costs set-id bits
+    (top / "note.txt").chmod(0o6750)
+    (top / "calls").chmod(0o2770)
     return top
