@@ -137,6 +137,15 @@ def test_a_clock_that_needs_two_facts_counts_from_the_last() -> None:
     assert (clock.started_at, clock.started_by) == (at(4), "scope")
 
 
+def test_what_counts_from_the_end_of_a_year_is_due_after_the_year_of_its_fact() -> None:
+    for discovered in (NOW, datetime(2026, 12, 30, 12, tzinfo=UTC)):
+        clock = all_clocks(time_of("discovery", discovered), now=discovered)
+        due = clock["us-hipaa-408-hhs-annual"].due
+        assert due is not None
+        # The 60th day of 2027 is the first of March, and ends at midnight.
+        assert due.strict == datetime(2027, 3, 2, tzinfo=UTC)
+
+
 def test_a_phase_counts_from_the_receipt_of_the_one_before() -> None:
     clock = all_clocks(time_of("awareness"), told("eu-nis2-23-notification", at(2)))
     assert clock["eu-nis2-23-final"].started_at == at(2)
@@ -273,6 +282,14 @@ def test_a_duty_beside_the_notice_to_people_is_due_with_it() -> None:
     clock = all_clocks(told("us-ct-residents", at(2)))["us-ct-ag"]
     assert clock.due is not None
     assert clock.due.strict == at(2)
+
+
+def test_only_the_notice_to_the_people_of_its_own_place_starts_what_is_due_with_it() -> None:
+    for other in ("us-me-residents", "eu-gdpr-34-individuals", "eu-gdpr-33-authority"):
+        clock = all_clocks(told(other))["us-ct-ag"]
+        assert (clock.standing, clock.due) == (Standing.NOT_STARTED, None)
+    beside = all_clocks(told("us-me-cra"))["us-me-ag"]
+    assert beside.standing is Standing.NOT_STARTED, "that one does not go to the people either"
 
 
 def test_a_clients_agreement_runs_beside_the_law() -> None:
