@@ -87,6 +87,29 @@ def test_what_may_be_tried_again_waits_as_long_as_was_asked(ledger: Ledger, inci
     assert claim(ledger, incident, who, now=NOW + timedelta(seconds=60)) is not None
 
 
+@pytest.mark.parametrize("state", [EffectState.DONE, EffectState.REFUSED, EffectState.UNKNOWN])
+def test_only_what_failed_is_tried_again_whatever_a_server_asks_for(
+    ledger: Ledger, incident: str, state: EffectState
+) -> None:
+    """What may have happened would happen twice: a second mail, a second call."""
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who)
+    ledger.attempts.receipt(batch, results(batch, state, retry_after=60), who, NOW)
+    assert only(ledger, incident).state is state
+    assert claim(ledger, incident, who, now=NOW + timedelta(hours=1)) is None
+
+
+@pytest.mark.parametrize("is_parked", [True, False])
+def test_what_a_look_can_tell_is_not_left_to_a_person(
+    ledger: Ledger, incident: str, is_parked: bool
+) -> None:
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who)
+    answer = Result(target="", state=EffectState.UNKNOWN, only_a_person_can_tell=is_parked)
+    ledger.attempts.receipt(batch, [answer], who, NOW)
+    assert only(ledger, incident).is_parked is is_parked
+
+
 def test_after_five_tries_it_stays_failed_until_a_person_retries(
     ledger: Ledger, incident: str
 ) -> None:
