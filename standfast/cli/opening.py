@@ -110,16 +110,17 @@ def _opened_here(
             message=TriggerMessage(source=SOURCE, handle=wanted.message) if is_asked else None,
         )
     except PlaybookInvalid as error:
-        raise PlaybookInvalid([*error.problems, _meanwhile(wanted.scenario)]) from None
+        raise PlaybookInvalid([*error.problems, _meanwhile(wanted)]) from None
     return opened.incident, opened.has_joined
 
 
-def _meanwhile(scenario: str) -> Problem:
+def _meanwhile(wanted: "Wanted") -> Problem:
     """Say what can be done tonight although the playbook cannot be carried out here."""
+    rehearse = "; to rehearse with stand-ins: add --exercise" * (wanted.mode != "exercise")
     return Problem(
-        file=scenario,
+        file=wanted.scenario,
         line=0,
         message="cannot be carried out here yet, so nothing was opened",
         hint="`standfast lock ACCOUNT…` locks at once and needs none of these; the steps by hand: "
-        f"`standfast playbook show {scenario}`; to rehearse with stand-ins: add --exercise",
+        f"`standfast playbook show {wanted.scenario}`{rehearse}",
     )

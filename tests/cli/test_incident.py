@@ -505,3 +505,19 @@ def test_a_terminal_that_follows_serve_is_given_back_while_only_a_relay_is_away(
     answer = desk.run("incident", "resume", case)
     assert answer.status == 1, "the directory is away as well, so nothing is locked"
     assert "Still to be sent: `tell_staff`; `standfast serve` goes on" in answer.out
+
+
+def test_whoever_rehearses_what_is_not_sound_is_not_told_to_rehearse_it(
+    desk: Desk, quiet_place: Path
+) -> None:
+    (quiet_place / "playbooks").mkdir()
+    (quiet_place / "playbooks/odd.yaml").write_text("playbook: odd\nversion: 1\ntitle: Odd\n")
+    config_file = quiet_place / "standfast.toml"
+    config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "playbooks"\n')
+    live = desk.run("incident", "open", "odd")
+    played = desk.run("incident", "open", "odd", "--exercise")
+    assert (live.status, played.status) == (2, 2)
+    assert "nothing was opened" in live.err
+    assert "nothing was opened" in played.err
+    assert "add --exercise" in live.err
+    assert "--exercise" not in played.err
