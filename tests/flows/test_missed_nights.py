@@ -1,14 +1,20 @@
 """However many nights were missed, each set is caught up once."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from backup.errors import StoreUnavailable
+from backup.stores.directory import DirectoryStore
+from flows import back_up_without_prefect
 from flows.deployments import deployments, missed_nights
 from standfast.config import load
-from standfast.operations.backups import run_backup
-from tests.operations.backup_place import NOW, furnish, place_at
+from standfast.errors import ExitStatus
+from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
+from standfast.operations.restoring import restore
+from tests.operations.backup_place import NOW, furnish, identity, place_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
 DUE = NOW.replace(hour=2, minute=30)
@@ -26,6 +32,39 @@ def test_a_set_that_missed_many_nights_is_due_once_for_the_newest(tmp_path: Path
         }
         run_backup(place, "main", "direct")
         assert set(missed_nights(place)) == {"other"}
+
+
+class AwayStore(DirectoryStore):
+    """A folder that does not answer a few times."""
+
+    refusals = 0
+
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        if AwayStore.refusals:
+            AwayStore.refusals -= 1
+            raise StoreUnavailable("the store does not answer; try again")
+        super()._put(name, data)
+
+
+def test_a_night_without_prefect_waits_as_long_for_a_store_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(
+        "standfast.operations.backups.writing_vault_of", lambda _: AwayStore(tmp_path / "vault")
+    )
+    monkeypatch.setattr(
+        back_up_without_prefect, "run_backup", partial(run_backup, sleep=slept.append)
+    )
+    config_file = furnish(tmp_path)
+    pauses = [pause.total_seconds() for pause in NIGHTLY_PAUSES]
+    AwayStore.refusals = len(pauses)
+    assert back_up_without_prefect.main(str(config_file), "main") == ExitStatus.DONE
+    assert slept == pauses
+    with place_at(config_file) as place:
+        restore(place, "latest", tmp_path / "out", identity(tmp_path))
+    restored = tmp_path / "out" / "recordings" / "notes.txt"
+    assert restored.read_text() == "the customer rang twice\n"
 
 
 def scheduled(config_file: Path) -> dict[str, tuple[str, object]]:

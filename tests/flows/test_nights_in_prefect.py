@@ -1,0 +1,256 @@
+"""Nights in a real Prefect: no two of a set overlap, a store that is away is waited for, and how
+far a backup has come is seen while it runs."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.writing.send_log_file import locked
+from flows.prefect_server import PrefectServer, environment, start, stop
+from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
+from standfast.operations.place import Place
+from standfast.operations.restoring import restore
+from tests.flows.places import furnish_with_incidents, plain_environment, processes_naming
+from tests.operations.backup_place import change, identity, place_at
+from tests.servers import wait_until
+
+pytestmark = pytest.mark.xdist_group("prefect")
+NIGHTLY = "flows.nightly_backup.nightly_backup"
+PATIENCE_SECONDS = 240  # a runner on a busy machine takes half a minute for a run
+
+# The flow as it is, in this process, before a store that does what a test needs.
+RUN_IT = """
+import json, sys, time
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from backup import writer
+from backup.errors import StoreUnavailable
+from backup.stores.directory import DirectoryStore
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from flows import nightly_backup as night
+from standfast.operations import backups
+
+config, refusals, patience = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+
+def artifacts():
+    with get_client(sync_client=True) as client:
+        return {one.id: one.data for one in client.read_artifacts() if one.key == "backup-main"}
+
+earlier = artifacts()
+
+def shown():
+    return [data for id, data in artifacts().items() if id not in earlier]
+
+class Store(DirectoryStore):
+    refusals, under_way = refusals, []
+
+    def _put(self, name, data):
+        if Store.refusals:
+            Store.refusals -= 1
+            raise StoreUnavailable("the store does not answer; try again")
+        # With patience, nothing is stored until it is seen that something is under way.
+        deadline = time.monotonic() + patience
+        while not Store.under_way and time.monotonic() < deadline:
+            Store.under_way = shown()
+            time.sleep(0.05)
+        super()._put(name, data)
+
+writer._PROGRESS_EVERY = timedelta(0)  # a small place is read in a moment
+slept = []
+backups.writing_vault_of = lambda place: Store(Path(config).parent / "vault")
+night.run_backup = partial(night.run_backup, sleep=slept.append)
+night.progress_shown = partial(night.progress_shown, every_seconds=0.1)
+with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    state = night.nightly_backup(config, "main", return_state=True)
+print(json.dumps({
+    "state": [state.type.value, state.name, state.message], "slept": slept,
+    "under way": Store.under_way, "in the end": shown(),
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Prefect:
+    """A real server, and what its clients are started with."""
+
+    server: PrefectServer
+    env: dict[str, str]
+
+    def ask(self, path: str, **sent: Any) -> Any:
+        """Ask the API, as anybody may who can reach it; again while it says that it is busy."""
+        request = urllib.request.Request(
+            f"{self.server.url}/{path}",
+            data=json.dumps(sent).encode() if sent else None,
+            headers={"Content-Type": "application/json"},
+        )
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+
+    def state_of(self, run: str) -> str:
+        return str(self.ask(f"flow_runs/{run}")["state_type"])
+
+    def waits_for(self, run: str, *states: str) -> None:
+        wait_until(
+            lambda: self.state_of(run) in states,
+            f"the run is one of {states}",
+            seconds=PATIENCE_SECONDS,
+        )
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    home = tmp_path_factory.mktemp("prefect") / "home"
+    base = plain_environment({"SCIM_TOKEN": "unused", "PREFECT_RUNNER_POLL_FREQUENCY": "1"})
+    server = start(home, base, seconds=PATIENCE_SECONDS)
+    try:
+        yield Prefect(server, environment(home, server.url, base))
+    finally:
+        server.end()
+    wait_until(lambda: not processes_naming(str(home)), "Prefect has ended")
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    """A place of which every set was backed up once, so that no night is to be caught up."""
+    found = furnish_with_incidents(tmp_path)
+    with place_at(found) as place:
+        for name in place.config.backup.sets:
+            run_backup(place, name, "direct")
+    change(tmp_path)
+    return found
+
+
+def night(
+    prefect: Prefect, config_file: Path, *, refusals: int = 0, patience: float = 0
+) -> dict[str, Any]:
+    """Run the nightly flow against a store that refuses so many times; what was seen of it."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_IT, str(config_file), str(refusals), str(patience)],
+        env=prefect.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def check_restored(place: Place, out: Path) -> None:
+    """The newest point has what was changed since the first."""
+    restore(place, "host-1/latest", out, identity(out.parent), set_name="main")
+    assert (out / "recordings/notes.txt").read_text() == "the customer rang three times\n"
+    assert not (out / "recordings/2026/call-2.wav").exists()
+
+
+def test_how_far_a_backup_has_come_is_seen_in_prefect_before_it_ends(
+    prefect: Prefect, config_file: Path, tmp_path: Path
+) -> None:
+    found = night(prefect, config_file, patience=PATIENCE_SECONDS)
+    assert found["state"][0] == "COMPLETED"
+    assert found["slept"] == []
+    (under_way,) = found["under way"]
+    assert 0 <= under_way < 100
+    assert found["in the end"] == [100.0]
+    with place_at(config_file) as place:
+        check_restored(place, tmp_path / "out")
+
+
+def test_a_night_waits_for_a_store_that_is_away_with_the_pauses_of_a_night(
+    prefect: Prefect, config_file: Path, tmp_path: Path
+) -> None:
+    pauses = [pause.total_seconds() for pause in NIGHTLY_PAUSES]
+    gives_up = night(prefect, config_file, refusals=len(pauses) + 1)
+    assert gives_up["slept"] == pauses
+    kind, _, message = gives_up["state"]
+    assert (kind, "the store does not answer" in message) == ("FAILED", True)
+
+    comes_back = night(prefect, config_file, refusals=len(pauses))
+    assert comes_back["slept"] == pauses
+    assert comes_back["state"][0] == "COMPLETED"
+    with place_at(config_file) as place:
+        runs = place.ledger.runs.all("backup")
+        assert [run.state for run in runs if run.way == "prefect"] == ["done", "failed"]
+        check_restored(place, tmp_path / "out")
+
+
+def test_a_run_that_comes_while_its_set_is_under_way_is_cancelled_and_no_failure(
+    prefect: Prefect, config_file: Path, tmp_path: Path
+) -> None:
+    with (tmp_path / "runner.log").open("wb") as log:
+        runner = subprocess.Popen(
+            [sys.executable, "-m", "flows.deployments", str(config_file)],
+            env=prefect.env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        nights: list[str] = []
+
+        def is_registered() -> bool:
+            assert runner.poll() is None, (tmp_path / "runner.log").read_text()[-2000:]
+            nights[:] = [
+                str(one["id"])
+                for one in prefect.ask("deployments/filter", limit=50)
+                if (one["name"], one["entrypoint"]) == ("host-1.main", NIGHTLY)
+            ]
+            return bool(nights)
+
+        wait_until(is_registered, "the set is registered", seconds=PATIENCE_SECONDS)
+
+        def begin() -> str:
+            path = f"deployments/{nights[0]}/create_flow_run"
+            asked = {"state": {"type": "SCHEDULED"}, "idempotency_key": uuid.uuid4().hex}
+            return str(prefect.ask(path, **asked)["id"])
+
+        with place_at(config_file) as place:
+
+            def begun() -> list[str]:
+                runs = place.ledger.runs.all("backup")
+                return [run.state for run in runs if run.way == "prefect"]
+
+            with locked(place.config.backup.send_log):  # as another set's backup holds it
+                first = begin()
+                wait_until(
+                    lambda: begun() != [], "the first is under way", seconds=PATIENCE_SECONDS
+                )
+                before = begun()
+                second = begin()
+                prefect.waits_for(second, "CANCELLED", "CRASHED", "FAILED", "COMPLETED")
+                assert prefect.state_of(second) == "CANCELLED"
+                assert prefect.state_of(first) == "RUNNING"
+                assert begun() == before, "the second did nothing"
+            prefect.waits_for(first, "COMPLETED", "CRASHED", "FAILED", "CANCELLED")
+            assert prefect.state_of(first) == "COMPLETED"
+            assert begun() == ["done"]
+            check_restored(place, tmp_path / "out")
+
+            # The way is free again: the next night is no third one that is cancelled.
+            third = begin()
+            prefect.waits_for(third, "COMPLETED", "CRASHED", "FAILED", "CANCELLED")
+            assert prefect.state_of(third) == "COMPLETED"
+            assert begun() == ["done", "done"]
+    finally:
+        stop(runner.pid)
+        runner.wait()
