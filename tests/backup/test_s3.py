@@ -1,15 +1,17 @@
 """The S3 store on a real S3: the family's contract, and what lies in versions."""
 
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable
-from backup.stores import Store
+from backup.errors import AlreadyThere, Damaged, Locked, NotFound, StoreUnavailable
+from backup.stores import LockMode, ObjectLock, Retention, Stat, Store, StoreTraits
 from backup.stores.keeping import KeeperStore
 from backup.stores.s3 import LARGEST_OBJECT_BYTES, S3Options, S3Store, open_s3
 from backup.stores.s3_keeping import open_s3_keeper
@@ -19,7 +21,8 @@ from tests.backup.s3_options import options
 from tests.backup.site import new_site
 from tests.backup.stores_contract import LockedContract, StoreContract, UnlockedContract
 from tests.backup.trees import describe, plain_tree
-from tests.servers.seaweedfs import Bucket, SeaweedFs
+from tests.servers import wait_until
+from tests.servers.seaweedfs import WRITER, Bucket, SeaweedFs
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
@@ -51,6 +54,117 @@ class TestS3KeeperStore(LockedContract):
     @pytest.fixture
     def store(self, s3_bucket: Bucket) -> KeeperStore:
         return open_s3_keeper(options(s3_bucket, s3_bucket.admin))
+
+
+class ByRole(KeeperStore):
+    """One vault through the identities of `deploy/s3/`, each call by the role that makes it.
+
+    Who puts is the writer, who reads a reader, who looks at locks the verifier; the clock, longer
+    locks and removing are the keeper's.  No other right is used.
+    """
+
+    def __init__(self, bucket: Bucket, **more: Any) -> None:
+        # Among packs, which a writer adds and a keeper removes once it may; each test has its own.
+        given = {"prefix": f"w/{WRITER}/p/{uuid.uuid4().hex}/", **more}
+        self._writer = open_s3(options(bucket, bucket.key("writer"), **given))
+        self._reader = open_s3(options(bucket, bucket.key("reader"), **given))
+        self._verifier = open_s3(options(bucket, bucket.key("verifier"), **given))
+        self._keeper = open_s3_keeper(options(bucket, bucket.key("keeper"), **given))
+
+    def describe(self) -> StoreTraits:
+        return self._writer.describe()
+
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        self._writer.put(name, data)
+
+    def _get_range(self, name: str, start: int, length: int | None) -> bytes:
+        if length is None:
+            return self._reader.get(name)
+        return self._reader.get_range(name, start, length)
+
+    def _stat(self, name: str) -> Stat:
+        return self._reader.stat(name)
+
+    def _list(self, prefix: str) -> Iterator[Stat]:
+        return self._reader.list(prefix)
+
+    def _lock_of(self, name: str) -> Retention | None:
+        return self._verifier.lock_of(name)
+
+    def _clock(self) -> datetime:
+        return self._keeper.clock()
+
+    def _extend_lock(self, name: str, until: datetime) -> None:
+        self._keeper.extend_lock(name, until)
+
+    def _remove(self, name: str) -> None:
+        self._keeper.remove(name)
+
+
+# One bucket for many tests: to make identities takes the server longer than a test.
+@pytest.fixture(scope="module")
+def locked_of_all(seaweedfs_server: SeaweedFs) -> Bucket:
+    return seaweedfs_server.bucket()
+
+
+@pytest.fixture(scope="module")
+def unlocked_of_all(seaweedfs_server: SeaweedFs) -> Bucket:
+    return seaweedfs_server.bucket(mode=None)
+
+
+class TestS3StoreByRole(LockedContract):
+    is_write_only = True
+
+    @pytest.fixture
+    def store(self, locked_of_all: Bucket) -> KeeperStore:
+        return ByRole(locked_of_all)
+
+
+class TestS3StoreWithoutALockByRole(UnlockedContract):
+    @pytest.fixture
+    def store(self, unlocked_of_all: Bucket) -> KeeperStore:
+        return ByRole(unlocked_of_all, requires_lock=False)
+
+
+@pytest.mark.parametrize("mode", ["COMPLIANCE", "GOVERNANCE"])
+def test_the_keeper_removes_what_was_locked_once_its_lock_is_over(
+    seaweedfs_server: SeaweedFs, mode: LockMode
+) -> None:
+    """The keeper locks for seconds what the writer put, in a bucket that can lock.
+
+    A default lock has whole days at least, in this server as in S3, and nobody shortens one; so the
+    bucket has none, and the lock is the keeper's own.
+    """
+    bucket = seaweedfs_server.bucket(mode=None)
+    given = {"prefix": f"w/{WRITER}/p/", "requires_lock": False}
+    writer = open_s3(options(bucket, bucket.key("writer"), **given))
+    reader = open_s3(options(bucket, bucket.key("reader"), **given))
+    each = ObjectLock(mode=mode, days=1)
+    keeper = open_s3_keeper(options(bucket, bucket.key("keeper"), lock_each=each, **given))
+    for name in ("ab/over", "ab/kept"):
+        writer.put(name, name.encode())
+    keeper.extend_lock("ab/kept", keeper.clock() + timedelta(hours=1))
+    keeper.extend_lock("ab/over", keeper.clock() + timedelta(seconds=6))
+    lock = keeper.lock_of("ab/over")
+    assert lock is not None
+    assert lock.mode == mode
+    with pytest.raises(Locked, match="ab/over is locked until"):
+        keeper.remove("ab/over")
+    assert reader.get("ab/over") == b"ab/over"
+
+    wait_until(lambda: keeper.clock() > lock.until, "the lock is over")
+    keeper.remove("ab/over")
+    with pytest.raises(NotFound):
+        reader.get("ab/over")
+    client = bucket.client(bucket.admin)
+    listed = client.list_object_versions(Bucket=bucket.name)
+    assert [row["Key"] for row in listed["Versions"]] == [f"w/{WRITER}/p/ab/kept"]
+    assert "DeleteMarkers" not in listed
+    with pytest.raises(Locked, match="ab/kept is locked until"):
+        keeper.remove("ab/kept")
+    assert reader.get("ab/kept") == b"ab/kept"
+    writer.put("ab/over", b"sent again")
+    assert reader.get("ab/over") == b"sent again"
 
 
 class TestS3KeeperStoreInGovernanceMode(LockedContract):
