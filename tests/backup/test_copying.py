@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backup.copying import copy_vault
-from backup.errors import BackupError, NotFound, StoreUnavailable, UsageError
+from backup.errors import AlreadyThere, BackupError, NotFound, StoreUnavailable, UsageError
 from backup.format.keep import KeepRecord, keep_to_bytes
 from backup.format.layout import keep_name
 from backup.history import History, read_history
@@ -137,6 +137,29 @@ def test_a_copy_that_is_cut_off_anywhere_is_a_repository_and_goes_on(
             assert report.is_whole
             assert copy.names() == owned.vault.names()
     check_copy(owned, copy, source, tmp_path / "out")
+
+
+class ContradictingStore(TamperedStore):
+    """Says of snapshots that it has them already, and has them not."""
+
+    is_contradicting = True
+
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        if self.is_contradicting and "/s/" in name:
+            raise AlreadyThere(f"{name} is already there; nothing was changed")
+        super()._put(name, data)
+
+
+def test_a_copy_that_says_it_has_a_point_which_it_has_not_is_asked_again_the_next_time(
+    owned: OwnedSite, tmp_path: Path
+) -> None:
+    copy = ContradictingStore(now=owned.clock)
+    with pytest.raises(StoreUnavailable, match=r"storing w/desk-.*/s/.*Run again") as failed:
+        copy_vault(owned.vault, copy)
+    assert failed.value.exit_code == 1
+    copy.is_contradicting = False
+    assert copy_vault(owned.vault, copy).is_whole
+    check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
 def check_half(site: OwnedSite, copy: DyingStore) -> None:
