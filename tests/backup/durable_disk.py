@@ -14,12 +14,19 @@ from pathlib import Path
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """A file, a symbolic link or a folder, as it is durable."""
+    """A file, a link, a pipe or a folder, as it is durable."""
 
     mode: int
     modified_ns: int = 0
+    owner: tuple[int, int] = (-1, -1)  # (-1, -1): whose it is by itself
     data: bytes = b""
+    xattrs: dict[str, bytes] = field(default_factory=dict)
     names: dict[str, "Node"] = field(default_factory=dict)
+
+    def become(self, other: "Node") -> None:
+        """Take over everything that another has."""
+        self.mode, self.modified_ns, self.owner = other.mode, other.modified_ns, other.owner
+        self.data, self.xattrs, self.names = other.data, other.xattrs, other.names
 
 
 class DurableDisk:
@@ -44,8 +51,7 @@ class DurableDisk:
 
     def synced(self, node: Node, now: Node) -> None:
         """How it was when the sync began is durable."""
-        node.mode, node.modified_ns = now.mode, now.modified_ns
-        node.data, node.names = now.data, now.names
+        node.become(now)
 
     def everything(self) -> None:
         """The whole file system was synced: how it is now is durable."""
@@ -55,16 +61,15 @@ class DurableDisk:
     def cut_power(self, *, names_survive: bool) -> None:
         """Leave below the roots what is durable; names of now, too, when they survive."""
         for root, top in self._top.items():
-            left = self._as_named(Path(root)) if names_survive else top
+            left = self._as_named(Path(root), {}) if names_survive else top
             for path in Path(root).iterdir():
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            _make(Path(root), left)
+            _make(Path(root), left, {})
 
     def _known(self, path: Path) -> Node:
         status = path.lstat()
         node = self._node(status)
-        now = self._now(path, status)
-        node.data, node.names = now.data, now.names
+        node.become(self._now(path, status))
         for name in node.names:
             self._known(path / name)
         return node
@@ -76,9 +81,14 @@ class DurableDisk:
         return self._nodes[key]
 
     def _now(self, path: Path, status: os.stat_result) -> Node:
-        now = Node(mode=status.st_mode, modified_ns=status.st_mtime_ns)
+        now = Node(
+            mode=status.st_mode,
+            modified_ns=status.st_mtime_ns,
+            owner=(status.st_uid, status.st_gid),
+        )
         if stat.S_ISREG(status.st_mode):
             now.data = path.read_bytes()
+            now.xattrs = {name: os.getxattr(path, name) for name in os.listxattr(path)}
         elif stat.S_ISDIR(status.st_mode):
             with os.scandir(path) as scan:
                 now.names = {
@@ -88,24 +98,37 @@ class DurableDisk:
             now.data = os.fsencode(path.readlink())
         return now
 
-    def _as_named(self, path: Path) -> Node:
+    def _as_named(self, path: Path, seen: dict[tuple[int, int], Node]) -> Node:
         status = path.lstat()
-        durable = self._node(status)
-        node = Node(mode=status.st_mode, modified_ns=durable.modified_ns, data=durable.data)
+        key = (status.st_dev, status.st_ino)
+        if key in seen:
+            return seen[key]
+        node = seen[key] = Node(mode=status.st_mode)
+        node.become(self._node(status))
+        node.mode = status.st_mode
         if stat.S_ISDIR(status.st_mode):
-            node.names = {child.name: self._as_named(child) for child in path.iterdir()}
+            node.names = {child.name: self._as_named(child, seen) for child in path.iterdir()}
         return node
 
 
-def _make(path: Path, node: Node) -> None:
+def _make(path: Path, node: Node, there: dict[Node, Path]) -> None:
     if stat.S_ISDIR(node.mode):
         path.mkdir(exist_ok=True)
         for name, child in node.names.items():
-            _make(path / name, child)
-        path.chmod(stat.S_IMODE(node.mode))
+            _make(path / name, child, there)
+    elif node in there:
+        os.link(there[node], path, follow_symlinks=False)
+        return
     elif stat.S_ISLNK(node.mode):
         path.symlink_to(os.fsdecode(node.data))
+    elif stat.S_ISFIFO(node.mode):
+        os.mkfifo(path)
     elif stat.S_ISREG(node.mode):
         path.write_bytes(node.data)
+    there[node] = path
+    os.chown(path, *node.owner, follow_symlinks=False)
+    for name, value in node.xattrs.items():
+        os.setxattr(path, name, value)
+    if not stat.S_ISLNK(node.mode):
         path.chmod(stat.S_IMODE(node.mode))
-        os.utime(path, ns=(node.modified_ns, node.modified_ns))
+    os.utime(path, ns=(node.modified_ns, node.modified_ns), follow_symlinks=False)

@@ -1,7 +1,7 @@
 """Kill set = trace: a restore, killed at every system call that changes the disk.
 
-`test_restore_kill.py` does it for the calls that it knows of, with the power cut besides; here
-nothing that touches the disk can be missed, and owners are asked for where that is possible.
+Nothing that touches the disk can be missed, and owners are asked for where that is possible. With
+several lanes `test_restore_kill.py` does it.
 """
 
 import os
@@ -95,9 +95,15 @@ def _trace(folder: Path) -> None:
     assert {"symlinkat", "mknodat", "fsetxattr", "utimensat", "fchmod"} <= done, done
 
 
-def _kill(folder: Path, phase: Phase) -> None:
+def _kill(folder: Path, phase: Phase, names_survive: bool | None) -> None:
     restoring = _Restoring(folder)
-    kill_everywhere(roots=restoring.again, act=restoring.act, check=restoring.check, phase=phase)
+    kill_everywhere(
+        roots=restoring.again,
+        act=restoring.act,
+        check=restoring.check,
+        phase=phase,
+        names_survive=names_survive,
+    )
 
 
 def test_the_trace_has_every_kind_of_operation(folder: Path) -> None:
@@ -108,4 +114,11 @@ def test_the_trace_has_every_kind_of_operation(folder: Path) -> None:
 def test_killed_at_every_operation_the_restore_goes_on_and_is_whole(
     phase: Phase, folder: Path
 ) -> None:
-    in_tracing_process(_kill, folder, phase)
+    in_tracing_process(_kill, folder, phase, None)
+
+
+@pytest.mark.parametrize("names_survive", [True, False])
+def test_when_the_power_is_cut_the_restore_goes_on_and_is_whole(
+    names_survive: bool, folder: Path
+) -> None:
+    in_tracing_process(_kill, folder, Phase.AFTER, names_survive)
