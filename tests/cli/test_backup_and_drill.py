@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,44 @@ def test_a_backup_comes_back_as_it_was(desk: Desk, place: Path, identity: Path) 
     )
     assert restored.status == 0
     assert (desk.folder / "out/source/note.txt").read_text() == "a note"
+
+
+def test_a_machine_that_was_rolled_back_is_told_so_and_its_next_run_is_whole(
+    desk: Desk, place: Path, identity: Path
+) -> None:
+    """A machine that was cloned meets the same: two that say that they are one."""
+    note = desk.folder / "source/note.txt"
+    assert desk.run("backup", "run", "main").status == 0
+    vault, image = place / "vault", desk.folder / "image"
+    vault.rename(desk.folder / "elsewhere")
+    shutil.copytree(place, image)
+    (desk.folder / "elsewhere").rename(vault)
+    note.write_text("after the image was made")
+    assert desk.run("backup", "run", "main").status == 0
+
+    vault.rename(image / "vault")
+    shutil.rmtree(place)
+    image.rename(place)
+    note.write_text("after the machine was rolled back")
+    answer = desk.run("backup", "run", "main")
+    assert answer.status == ExitStatus.PARTIAL == 3
+    assert "cloned or rolled back" in answer.out + answer.err
+    assert "main: host-1/0000000003" in answer.out
+
+    note.write_text("the night after")
+    (after,) = desk.json("backup", "run", "main")["backups"]
+    assert after["point"] == "host-1/0000000004"
+    assert (after["is_fork"], after["warnings"], after["exit_status"]) == (False, [], 0)
+    for sequence, text in enumerate(
+        ("a note", "after the image was made", "after the machine was rolled back"), 1
+    ):
+        out = f"out-{sequence}"
+        words = ("backup", "restore", f"{sequence}", "--to", out, "--identity", identity)
+        assert desk.run(*words).status == 0
+        assert (desk.folder / out / "source/note.txt").read_text() == text
+    words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    assert desk.run(*words).status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "the night after"
 
 
 def test_a_full_disk_under_the_state_keeps_nobody_from_restoring(
