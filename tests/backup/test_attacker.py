@@ -389,8 +389,14 @@ def test_a_poisoned_send_log_spoils_later_points_only_and_the_keyed_check_names_
     folder: Captured, tmp_path: Path
 ) -> None:
     poison(folder.site.send_log)
-    folder.site.back_up(folder.source)
-    assert folder.named(keyed=True)
+    poisoned = folder.site.back_up(folder.source)
+    assert folder.named() == {}, "every byte is what the host signed"
+    ((name, problem),) = folder.named(keyed=True).items()
+    assert name.startswith(packs_of(WRITER))
+    assert problem.startswith("holds other content than its reference says")
+    assert f"it costs at least files/calls/one.wav of {poisoned.point}" in problem
+    assert folder.site.restore(poisoned.point, tmp_path / "poisoned").problems
+    assert not (tmp_path / "poisoned/files/calls/one.wav").exists(), "nothing wrong is brought back"
     folder.assert_every_earlier_point_comes_back(tmp_path)
 
 
