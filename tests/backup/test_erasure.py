@@ -180,6 +180,40 @@ def test_an_order_does_not_outlive_who_the_custodians_were(owned: OwnedSite) -> 
     check_refused(owned, read_order(again, "the order"), given, "is missing")
 
 
+def test_an_order_does_not_reach_a_key_that_was_made_after_it(owned: OwnedSite) -> None:
+    data = ordered(owned)
+    given = attestations(owned, data)
+    new_generation(owned.office, domain=DOMAIN)
+    check_refused(owned, read_order(data, "the order"), given, "other generations or custodians")
+
+
+def test_an_order_that_is_not_of_today_yet_is_refused(owned: OwnedSite) -> None:
+    """Dated ahead, it would hold for as long as somebody likes."""
+    owned.clock.forward(days=40)
+    data = ordered(owned)
+    given = attestations(owned, data)
+    owned.clock.forward(days=-40)
+    check_refused(owned, read_order(data, "the order"), given, "holds for 30 days")
+
+
+def test_an_order_of_another_repository_erases_nothing_here(
+    owned: OwnedSite, tmp_path: Path
+) -> None:
+    other = peopled(owned_site(tmp_path / "other"), tmp_path / "source")
+    data = ordered(other)
+    given = attestations(other, data)
+    before = owned.keys.names("k/")
+    with pytest.raises(WrongKey, match="another repository or owner"):
+        erase(
+            owned.office,
+            order=read_order(data, "the order"),
+            attestations=given,
+            certificate=owned.folder / "certificate.json",
+        )
+    assert owned.keys.names("k/") == before
+    assert all(one.erased is None for one in load_trust(owned.vault).root.domains)
+
+
 def test_a_custodian_attests_only_to_the_owner_that_his_file_names(
     owned: OwnedSite, tmp_path: Path
 ) -> None:
