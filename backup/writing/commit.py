@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from backup.errors import AlreadyThere, NotFound, StoreUnavailable
+from backup.errors import AlreadyThere
 from backup.format.layout import next_number, number_in, snapshot_name, snapshots_of
 from backup.format.link import Link
 from backup.format.snapshot import (
@@ -34,7 +34,7 @@ from backup.format.snapshot import (
 from backup.history import Slot, read_slot
 from backup.keys import Host
 from backup.lazy_dataclass import dataclass
-from backup.stores import Store
+from backup.stores import Store, said_to_be_there
 from backup.writing.admission import Admission, admit
 from backup.writing.avoidance import Avoidance
 from backup.writing.logged import Commit, LoggedHead
@@ -222,12 +222,8 @@ class Committer:
         self._compare(head, self._logged_head(head))
 
     def _slot_that_is_there(self, name: str) -> Slot:
-        try:
+        with said_to_be_there(name):
             return read_slot(self._vault, self._trust, self._host.writer, name)
-        except NotFound:
-            raise StoreUnavailable(
-                f"the store says that {name} is there, and does not give it; try again"
-            ) from None
 
     def _go_on_behind(self, previous: Link | None) -> None:
         """Take the lowest free sequence behind a snapshot; what is between them is burnt."""
