@@ -150,10 +150,11 @@ class Repository:
                 return latest
         fitting: list[Point] = []
         if digits.isascii() and digits.isdigit():
+            sequence = digits.lstrip("0")  # as text: Python makes no number of thousands of digits
             fitting = [
                 point
                 for point in self.points(set_name, with_expired=True)
-                if point.sequence == int(digits) and writer in ("", point.writer)
+                if str(point.sequence) == sequence and writer in ("", point.writer)
             ]
         if len(fitting) == 1:
             return fitting[0]

@@ -63,3 +63,15 @@ def test_a_host_that_has_no_point_of_the_set_means_the_only_other(site: OwnedSit
 def test_of_a_host_that_has_none_it_is_not_found(site: OwnedSite) -> None:
     with pytest.raises(NotFound, match="no recovery point 'desk-9/latest'"):
         opened(site).resolve("desk-9/latest")
+
+
+def test_a_number_of_any_length_is_a_point_or_none(site: OwnedSite, tmp_path: Path) -> None:
+    repository = opened(site)
+    for text in ("9" * 5000, "desk-1/" + "9" * 5000, "0", "desk-1/0", "desk-1/" + "0" * 5000):
+        with pytest.raises(NotFound, match="there is no recovery point"):
+            repository.resolve(text)
+    for text in ("2", "0000000002", "0" * 5000 + "2"):
+        point = repository.resolve(f"desk-1/{text}")
+        assert point.name == "desk-1/0000000002"
+    assert repository.restore(point, tmp_path / "out").problems == ()
+    assert (tmp_path / "out/files/note").read_text() == "as of run 2"
