@@ -33,11 +33,16 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         incident_id, _ = the_incident(place, incident)
         end(place, incident_id)
         outcome = look(place, incident_id)
-        undone = outcome.unfinished
+        undone, short = outcome.unfinished, outcome.fell_short
         left = left_undone(place, outcome.state)
         mode, zone = outcome.state.mode, place.config.organisation.time_zone
         clocks = _go_on(duties_of(place, incident_id, mode) if mode is Mode.LIVE else None)
     lines: list[Line] = [f"{incident_id} is closed; {_STAYS[mode]}."]
+    if short:
+        told = ", ".join(f"`{name}` {end.value}" for name, end in short.items())
+        lines.append(
+            f"Not wholly done: {told}; `standfast incident status {incident_id} --targets`."
+        )
     if undone and mode is not Mode.PLAN:
         lines.append(f"Never carried out to its end: {', '.join(undone)}.")
     if left.sentence:
@@ -67,6 +72,7 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
             "incident": incident_id,
             "state": "closed",
             "not_done": [*undone],
+            "fell_short": {name: end.value for name, end in short.items()},
             **left.as_json(),
             "clocks": running,
         },

@@ -14,6 +14,8 @@ from standfast.playbook.standing import Standing
 from standfast.playbook.state import State
 from standfast.records import StepState
 
+_SHORT = frozenset({StepState.FAILED, StepState.PARTIAL, StepState.REFUSED})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -33,6 +35,13 @@ class Outcome:
         begun = {view.step: view for view in (*self.state.steps.values(), *self.state.extra)}
         names = dict.fromkeys([*(step.name for step in self.state.playbook.steps), *begun])
         return tuple(name for name in names if name not in begun or not begun[name].state.is_final)
+
+    @property
+    def fell_short(self) -> dict[str, StepState]:
+        """The steps that ended otherwise than whole, in order: failed, partial, refused."""
+        views = (*self.state.steps.values(), *self.state.extra)
+        ends = {view.step: standing_state(view) for view in views}
+        return {name: end for name, end in ends.items() if end in _SHORT}
 
     @property
     def _has_failed(self) -> bool:

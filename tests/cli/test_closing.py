@@ -58,6 +58,20 @@ def test_an_undo_of_nothing_says_so(desk: Desk, live_place: Path) -> None:
     assert answer.out.startswith("Nothing is to be given back: nothing was locked")
 
 
+def test_what_fell_short_is_named_when_its_incident_is_closed(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    scim_server.create("alice")
+    failed = desk.json("lock", "nobody")["incident"]
+    closed = desk.json("incident", "close", failed)
+    assert closed["fell_short"] == {"lock": "failed"}
+    partial = desk.json("lock", "alice", "nobody")["incident"]
+    shown = f"Not wholly done: `lock` partial; `standfast incident status {partial} --targets`."
+    assert shown in desk.run("incident", "close", partial).out
+    whole = desk.json("lock", "alice")["incident"]
+    assert "Not wholly done" not in desk.run("incident", "close", whole).out
+
+
 def test_what_cannot_be_opened_again_says_why(desk: Desk, quiet_place: Path) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
     for incident, status, says in (
