@@ -87,6 +87,26 @@ def test_the_same_word_again_leaves_nothing_behind(ledger: Ledger, incident: str
     assert len(ledger.timeline()) == events
 
 
+def test_a_second_complaint_leaves_the_moment_of_the_first(ledger: Ledger, incident: str) -> None:
+    token = sent(ledger, incident)
+    hear(ledger, event(token, DELIVERED, 20, is_complaint=True))
+    hear(ledger, event(token, DELIVERED, 90, is_complaint=True))
+    heard = ledger.deliveries.of_incident(incident)[token]
+    assert heard.complained_at == NOW + timedelta(seconds=20)
+
+
+def test_the_timeline_says_of_how_many_it_was_heard_and_what_that_settled(
+    ledger: Ledger, incident: str
+) -> None:
+    token = sent(ledger, incident, EffectState.UNKNOWN)
+    hear(ledger, event(token, DEFERRED, 5))
+    assert hear(ledger, event(token, DELIVERED, 9)) == Heard(changed=1)
+    told = [
+        event.detail for event in ledger.timeline(incident) if event.action == "deliveries.heard"
+    ]
+    assert [(one["messages"], one["settled"]) for one in told] == [(1, 1), (1, 0)]
+
+
 def test_a_bounce_after_delivery_counts_and_a_late_deferral_does_not(
     ledger: Ledger, incident: str
 ) -> None:
