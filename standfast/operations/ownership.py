@@ -157,7 +157,12 @@ def last_witnessed(office: Office, writer: str, witness: Path) -> int:
     """The newest sequence of a writer that a witness file vouches for."""
     if not witness.is_file():
         raise UsageError(f"there is no witness {witness}; name its file, or --trusted-through")
-    heads, _ = read_heads(witness)
+    heads, torn = read_heads(witness)
+    if torn:
+        raise UsageError(
+            f"{witness} is no witness, or was changed: {torn[0].object} names no recovery point. "
+            "Name the right file, or say --trusted-through"
+        )
     with plain_errors("comparing with the witness"):
         return witnessed_head(office, writer, heads)
 

@@ -90,6 +90,8 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     assert "--trusted-through" in asked.err
     both = desk.run(*words, "--trusted-through", "1", "--witness", witness)
     assert both.status == 2
+    mistaken = desk.run(*words, "--witness", place / "standfast.toml")
+    assert (mistaken.status, "standfast.toml is no witness" in mistaken.err) == (2, True)
     answer = desk.run(*words, "--witness", witness)
     assert answer.status == 0
     assert "1 point no longer believed" in answer.out
