@@ -2,11 +2,18 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+import pytest
+
+from backup.errors import UsageError
 from backup.format.layout import root_name
+from backup.owner.domains import add_domain
 from backup.trust import load_trust
 from tests.backup.keep_site import sign_root
+from tests.backup.office import owned_site
 from tests.backup.site import Site, TamperedStore
+from tests.backup.trees import plain_tree
 
 
 def test_a_record_under_another_number_than_its_own_does_not_count(site: Site) -> None:
@@ -49,3 +56,17 @@ def test_a_writer_counts_as_removed_only_while_no_grant_of_its_own_holds(site: S
     new_epoch = replace(other, epoch=1)
     sign_root(site, writers=(grant, replace(other, trusted_through=3), new_epoch))
     assert load_trust(site.vault).removed("desk-2") is None
+
+
+def test_a_host_backs_nothing_up_for_a_domain_that_its_grant_does_not_name(tmp_path: Path) -> None:
+    """Its points would be believed by nobody, and the night would have ended well."""
+    owned = owned_site(tmp_path / "site")
+    add_domain(owned.office, name="hr")
+    before = owned.vault.names()
+    with pytest.raises(UsageError, match="does not let desk-1 write for domain hr"):
+        owned.back_up(
+            plain_tree(tmp_path / "source"),
+            host=replace(owned.host, domain="hr"),
+            send_log=owned.folder / "hr.log",
+        )
+    assert owned.vault.names() == before
