@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,65 @@ def test_a_point_on_a_root_record_that_is_not_there_is_an_error_and_no_point(
     assert found.keys() == {snapshot_name(WRITER, 2)}
     assert "root record" in found[snapshot_name(WRITER, 2)]
     assert [point.sequence for point in site.repository().points()] == [1]
+
+
+def forge(site: Site, **changes: Any) -> str:
+    """Put the snapshot after the second, changed so and signed with the writer's own key."""
+    name = snapshot_name(WRITER, 2)
+    data = site.vault.get(name)
+    snapshot, sealed = snapshot_from_bytes(data, name)
+    link = Link(number=2, sha256=hashlib.sha256(data).hexdigest())
+    following = replace(snapshot, sequence=3, previous=link, burnt=(), packs=())
+    signed = snapshot_to_bytes(replace(following, **changes), sealed, site.host.signing_key)
+    site.vault.put(snapshot_name(WRITER, 3), signed)
+    return snapshot_name(WRITER, 3)
+
+
+def test_a_point_that_follows_an_older_one_than_the_last_is_a_fork(
+    site: Site, source: Path
+) -> None:
+    """A second machine under the same keys, or one that was rolled back."""
+    for _ in range(2):
+        site.back_up(source)
+    first = hashlib.sha256(site.vault.get(snapshot_name(WRITER, 1))).hexdigest()
+    name = forge(site, previous=Link(number=1, sha256=first))
+    found = errors(verify(site.vault))
+    assert found.keys() == {name}
+    assert "the history forks" in found[name]
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        (2, "and the store's clock"),
+        (-2, "its writer's clock went back"),
+        (0.9, None),
+        (-0.9, None),
+    ],
+)
+def test_a_point_of_another_day_than_it_can_be_of_is_told_and_is_no_damage(
+    tmp_path: Path, source: Path, days: float, told: str | None
+) -> None:
+    """Its own time says how long it is kept, and which is the newest."""
+    site = kept_site(tmp_path / "site").site  # whose store has the same clock
+    for _ in range(2):
+        site.back_up(source)
+    name = forge(site, time=site.clock() + timedelta(days=days))
+    report = verify(site.vault)
+    assert errors(report) == {}
+    found = {one.object: one.problem for one in report.findings}
+    assert found.keys() == (set() if told is None else {name})
+    assert told is None or told in found[name]
+
+
+def test_what_lies_beside_the_points_is_told_and_is_no_damage(site: Site, source: Path) -> None:
+    site.back_up(source)
+    odd = f"w/{WRITER}/s/notes"
+    site.vault.put(odd, b"no snapshot")
+    report = verify(site.vault)
+    assert errors(report) == {}
+    assert [(one.object, one.severity) for one in report.findings] == [(odd, "warning")]
+    assert len(site.repository().points()) == 1
 
 
 def test_a_point_that_does_not_open_or_counts_wrongly_is_an_error(
