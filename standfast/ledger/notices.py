@@ -280,7 +280,8 @@ def _running(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]
     if not rows:
         raise UsageError(
             f"no notice of step {step_name!r} goes out now in {incident_id}; one that asks for "
-            f"approval is refused with `standfast incident approve {step_name} --refuse`"
+            f"approval is refused with `standfast incident approve {incident_id} {step_name} "
+            "--refuse --as PERSON`"
         )
     return rows
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import cast
 
 from backup.lazy_dataclass import dataclass
-from standfast.errors import Refused, UsageError
+from standfast.errors import UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
 from standfast.ledger.glance import HELD_STEP
 from standfast.ledger.incidents import Expansion
@@ -31,6 +31,7 @@ from standfast.operations.actions import with_approvals
 from standfast.operations.blast_radius import NOBODY
 from standfast.operations.deadlines import refuse_blocked
 from standfast.operations.decisions import speaker
+from standfast.operations.incident import refuse_closed
 from standfast.operations.place import Place
 from standfast.operations.returned import returned
 from standfast.operations.targets import HELD, MAIL, POST
@@ -90,7 +91,7 @@ def leave_out(
     place: Place, incident_id: str, marks: Sequence[str], because: str, *, by: str | None = None
 ) -> int:
     """Decide that somebody is not told, with the reason; give how many. Again changes nothing."""
-    _refuse_unless_open(place, incident_id)
+    refuse_closed(place, incident_id, then="decide about them")
     if not because.strip():
         raise UsageError("say why they are left out: --because TEXT; it is kept with each of them")
     rows = _meant(incident_id, _rows(place, incident_id), marks)
@@ -126,7 +127,7 @@ def tell(
     is greeted, where that is somebody else. UsageError for an address that is none; Refused while
     the law forbids to tell anybody yet.
     """
-    _refuse_unless_open(place, incident_id)
+    refuse_closed(place, incident_id, then="decide about them")
     if not because.strip():
         raise UsageError("say why they are told: --because TEXT; it is kept with them")
     rows = [*_rows(place, incident_id), *(one.row for one in returned(place, incident_id))]
@@ -241,11 +242,6 @@ def _meant(incident_id: str, rows: Sequence[EffectRow], marks: Sequence[str]) ->
 
 def _speaker(place: Place, row: EffectRow, by: str | None) -> str:
     return speaker(place, place.ledger.incidents.state(row.incident), row.step, by)
-
-
-def _refuse_unless_open(place: Place, incident_id: str) -> None:
-    if not place.ledger.incidents.get(incident_id).is_open:
-        raise Refused(f"incident {incident_id} is closed; what was not decided stays so")
 
 
 def _shown(row: EffectRow) -> Held:

@@ -234,6 +234,15 @@ def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
     assert held.status == ExitStatus.DONE
     assert "notice tell" not in held.out
     assert f"{case} is closed: what was not decided stays so." in held.out
+    late = ("notice", "leave-out", case, mark, "--because", "no heir")
+    refused = desk.run(*late)
+    assert refused.status == ExitStatus.REFUSED
+    assert f"`standfast incident reopen {case}` opens it again, then decide" in refused.err
+    paused = desk.run("notice", "pause", case, "people")
+    refuse = f"`standfast incident approve {case} people --refuse --as PERSON`"
+    assert (paused.status, refuse in paused.err) == (ExitStatus.USAGE, True)
+    desk.run("incident", "reopen", case)
+    assert desk.run(*late).status == ExitStatus.DONE
 
 
 def test_the_held_are_listed_told_and_left_out(
