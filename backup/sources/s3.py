@@ -47,6 +47,7 @@ _ATTRIBUTES = {
 }
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _PIECE_BYTES = 1024 * 1024
+_LONGEST_PIECE_SECONDS = 600.0
 _OF_AN_OBJECT = {"Key", "Size", "ETag", "LastModified"}
 _OF_AN_ANSWER = {"Body", "ContentLength", "ETag"}
 _MOST_IDLE_PAGES = 100  # a store may give a page or two of nothing, where much was deleted
@@ -305,12 +306,14 @@ class _Body:
         return filled
 
     def _piece(self, most: int) -> bytes:
-        from backup.stores.s3_calls import Garbled
+        from backup.stores.s3_calls import Garbled, within
 
+        most = min(most, _PIECE_BYTES, self.size - self._given)
         try:
             if self._body is None:
                 self._body = self._rest()
-            piece: bytes = self._body.read(min(most, _PIECE_BYTES, self.size - self._given))
+            with within(_LONGEST_PIECE_SECONDS, self._body, "reading a piece of an object"):
+                piece: bytes = self._body.read(most)
         except BaseException:
             self.close()
             raise

@@ -1,6 +1,7 @@
 """Objects below a prefix of a real S3, from the bucket into the repository and back as files."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -320,6 +321,28 @@ def test_what_comes_in_place_of_the_rest_of_a_body_is_never_mixed_into_it(
             assert result.complete
     site.restore("latest", tmp_path / "out")
     assert files_below(tmp_path / "out") == {"objects/call.wav": BIG}
+
+
+def test_a_body_that_only_trickles_fails_the_source_and_holds_no_night(
+    site: Site, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = os.urandom(40_000)
+    put(bucket, "call.wav", body)
+    (tmp_path / "tree").mkdir()
+    with running_proxy(bucket.server.url) as proxy:
+        one = source(bucket, endpoint_url=proxy.url, read_timeout_seconds=20.0)
+        proxy.will(Fault.TRICKLE, "GET", "call.wav")
+        monkeypatch.setattr("backup.sources.s3._LONGEST_PIECE_SECONDS", 1.0)
+        begun = time.monotonic()
+        result = site.back_up(one, tmp_path / "tree")
+        assert time.monotonic() - begun < 60  # a hundred seconds, to its last byte
+        (problem,) = result.unread
+        assert problem.path == "objects"
+        assert "a piece of an object took longer than 1 s" in problem.reason
+        monkeypatch.undo()
+        assert site.back_up(one, tmp_path / "tree").complete
+    site.restore("latest", tmp_path / "out")
+    assert files_below(tmp_path / "out") == {"objects/call.wav": body}
 
 
 def test_an_object_replaced_in_the_middle_is_named_and_not_mixed(
