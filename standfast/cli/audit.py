@@ -95,8 +95,8 @@ def show(
         if subject is not None and not events:
             known = {name for one in place.ledger.timeline() for name in (one.subject, one.actor)}
             raise UsageError(
-                f"the timeline has no event of {subject!r}{did_you_mean(subject, known)}; without "
-                "a subject `standfast audit show` shows all"
+                f"the timeline has no event of {subject!r}; without a subject `standfast audit "
+                f"show` shows all{did_you_mean(subject, known)}"
             )
     document: list[Json] = [
         {
