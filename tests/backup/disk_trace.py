@@ -69,6 +69,7 @@ _PATHS: dict[str, tuple[tuple[int | None, int], ...]] = {
 _ON_DESCRIPTOR = {*_WRITES, *_SYNCS, "writev", "pwritev", "pwritev2", "ftruncate", "fallocate",
                   "fchmod", "fchown", "fsetxattr", _EVERYTHING}  # fmt: skip
 _TO_DESCRIPTOR = {"sendfile": 0, "copy_file_range": 2}
+_NO_MIDDLE = {"writev", "pwritev", "pwritev2", "sendfile", "copy_file_range"}
 _MAKING = {
     "open",
     "openat",
@@ -156,6 +157,8 @@ class DiskTrace:
         paths = self._paths(stop)
         if paths is None:
             return
+        if stop.call in _NO_MIDDLE:
+            raise AssertionError(f"{stop.call} is not modelled here: it has a middle to die in")
         size = stop.arguments[_WRITES[stop.call]] if stop.call in _WRITES else 0
         self.operations.append(Operation(call=stop.call, path=paths[-1], size=size))
         number = len(self.operations)
