@@ -145,6 +145,32 @@ def test_a_sample_finds_damage_as_often_as_it_says(tmp_path: Path) -> None:
     assert abs(found - wanted) < 12  # three standard deviations
 
 
+def test_each_byte_of_each_point_is_one_that_a_draw_can_meet(tmp_path: Path) -> None:
+    """Or a sample that never reaches the last point would still state its confidence."""
+    site, _ = with_damage(tmp_path)
+    sound = 1600 * KIB + 28 * 20_000
+    total = 2 * sound + 400 * KIB
+
+    def finds(at: int) -> bool:
+        bits = (total - 1).bit_length()
+
+        def number(size: int) -> bytes:
+            return (at << (8 * size - bits)).to_bytes(size, "big")
+
+        report = verify(
+            site.vault,
+            keys=site.keys,
+            identity=site.identity,
+            sample=Sample(pieces=1),
+            random=number,
+        )
+        return bool(errors(report))
+
+    # The first point, then the second, whose last file is the damaged one.
+    assert [finds(at) for at in (0, sound - 1, sound, sound + 400 * KIB)] == [False] * 4
+    assert [finds(at) for at in (2 * sound - 1, 2 * sound, total - 1)] == [False, True, True]
+
+
 def test_a_sample_reads_little_of_the_content(tmp_path: Path) -> None:
     site = new_site(tmp_path / "site", TamperedStore())
     source = tmp_path / "source"
@@ -167,6 +193,7 @@ def test_a_sample_of_nothing_says_so(site: Site, tmp_path: Path) -> None:
     report = checked(site, Sample(pieces=5), random.Random(1))
     assert report.sampled is not None
     assert report.sampled.sentence == "there is no content to draw from"
+    assert (report.sampled.pieces, report.sampled.confidence) == (0, 0.0)
     assert report.is_sound
 
 
