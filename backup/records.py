@@ -40,6 +40,7 @@ class BackupResult:
     set_name: str
     complete: bool  # False: see `unread`; everything else is in the point
     is_fork: bool  # the store held a point that this machine did not know: clone or rolled back
+    is_intruded: bool  # since the last point somebody put what is none where this host's points go
     is_store_damaged: bool  # it lacks what this host had put or seen there: see `warnings`
     files: int
     directories: int

@@ -261,6 +261,7 @@ class _Run:
             set_name=self._set_name,
             complete=counts.unread_total == 0,
             is_fork=self._committer.is_fork,
+            is_intruded=self._committer.is_intruded,
             is_store_damaged=False,  # whoever holds what was compared with the store says it
             files=counts.files,
             directories=counts.directories,

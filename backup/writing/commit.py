@@ -31,7 +31,7 @@ from backup.format.snapshot import (
     seal_body,
     snapshot_to_bytes,
 )
-from backup.history import Slot, read_slot
+from backup.history import Slot, left_behind, read_slot
 from backup.keys import Host
 from backup.lazy_dataclass import dataclass
 from backup.stores import Store, said_to_be_there
@@ -71,6 +71,7 @@ class Committer:
         self._host = host
         self._log = log
         self.is_fork = False
+        self.is_intruded = False  # somebody put junk into our slots since our last point
         self.is_store_damaged = False  # it lacks a snapshot that this host had put
         self._must_forget = False
         self._is_clock_told = False
@@ -200,12 +201,16 @@ class Committer:
 
     def _find_head(self) -> None:
         prefix = snapshots_of(self._host.writer)
-        numbers = [number_in(stat.name, prefix) for stat in self._vault.list(prefix)]
-        self._taken = {number for number in numbers if number is not None}
+        stored = {
+            number: stat.modified
+            for stat in self._vault.list(prefix)
+            if (number := number_in(stat.name, prefix)) is not None
+        }
+        self._taken = set(stored)
         head: Link | None = None
         is_first = True  # of its epoch
         distrusted: list[int] = []
-        junk: list[int] = []
+        junk: dict[int, datetime | None] = {}
         for number in sorted(self._taken, reverse=True):
             slot = self._slot_that_is_there(snapshot_name(self._host.writer, number))
             if slot.snapshot is not None:
@@ -213,11 +218,15 @@ class Committer:
                 is_first = slot.snapshot.epoch < self._host.epoch
                 self._newest = slot.snapshot.time
                 break
-            (distrusted if slot.is_distrusted else junk).insert(0, number)
+            if slot.is_distrusted:
+                distrusted.insert(0, number)
+            else:
+                junk[number] = stored[number]
         if distrusted:
             self._tell_distrusted(distrusted, is_first)
-        if junk:
-            self._tell_junk(junk)
+        seen = left_behind(junk, head.number, stored[head.number]) if head is not None else set()
+        if junk.keys() - seen:
+            self._tell_junk(sorted(junk.keys() - seen))
         self._go_on_behind(head)
         self._compare(head, self._logged_head(head))
 
@@ -291,7 +300,8 @@ class Committer:
         )
 
     def _tell_junk(self, numbers: list[int]) -> None:
-        """Say of slots behind the head that nobody could have put a snapshot there."""
+        """Say that slots which should be free hold something that no host of ours put there."""
+        self.is_intruded = True
         slots = f"slot {numbers[0]} of writer {self._host.writer} holds"
         if numbers[1:]:
             slots = (

@@ -46,8 +46,9 @@ def add_to(app: Group) -> None:
             ExitStatus.FAILED: "the store cannot be written",
             ExitStatus.USAGE: "there is no set of that name",
             ExitStatus.PARTIAL: (
-                "a file could not be read, the point has all others; or a set has no file; or the "
-                "ledger could not take that it was made"
+                "a file could not be read, the point has all others; or a set has no file; or "
+                "somebody else writes under this host's name; or the ledger could not take that "
+                "it was made"
             ),
             ExitStatus.REFUSED: "a backup of this set is under way",
             ExitStatus.DAMAGED: (

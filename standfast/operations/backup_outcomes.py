@@ -41,8 +41,8 @@ class BackupOutcome:
     def exit_status(self) -> ExitStatus:
         if self.result.is_store_damaged or self.is_ledger_damaged:
             return ExitStatus.DAMAGED  # what is so is older; the point of this night is made
-        is_whole = self.result.complete and not self.result.is_fork and not self.is_empty
-        is_whole = is_whole and not self.unrecorded
+        is_alone = not (self.result.is_fork or self.result.is_intruded)
+        is_whole = self.result.complete and is_alone and not self.is_empty and not self.unrecorded
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
@@ -52,6 +52,7 @@ class BackupOutcome:
             "point": result.point,
             "is_complete": result.complete,
             "is_fork": result.is_fork,
+            "is_intruded": result.is_intruded,
             "is_store_damaged": result.is_store_damaged,
             "files": result.files,
             "directories": result.directories,

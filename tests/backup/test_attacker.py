@@ -225,7 +225,8 @@ class TestOnAStoreThatLocks:
             captured.site.vault = reading
             assert made.point == f"{WRITER}/{night:010d}"
             assert not made.is_store_damaged
-            assert any(f"slot {LARGEST_NUMBER} of" in one for one in made.warnings)
+            assert made.is_intruded == (night == 3), "it is told once"
+            assert any(f"slot {LARGEST_NUMBER} of" in one for one in made.warnings) == (night == 3)
             captured.site.restore("latest", tmp_path / f"new-{night}")
             assert describe(tmp_path / f"new-{night}" / "files") == describe(captured.source)
         assert captured.named() == {last: "holds junk, which the writer passed over"}

@@ -78,7 +78,7 @@ def test_junk_there_is_named_until_a_point_was_made_beside_it(
     owned.vault.put(LAST, b"junk")
     assert errors_of(owned) == [LAST]
     made = owned.back_up(source)
-    assert made.point == f"{WRITER}/0000000003"
+    assert (made.point, made.is_intruded) == (f"{WRITER}/0000000003", True)
     assert errors_of(owned) == []
     repository = owned.repository()
     assert repository.resolve("latest").sequence == 3

@@ -45,6 +45,25 @@ def test_a_backup_comes_back_as_it_was(desk: Desk, place: Path, identity: Path) 
     assert (desk.folder / "out/source/note.txt").read_text() == "a note"
 
 
+def test_what_somebody_else_put_where_a_hosts_points_go_is_told_once(
+    desk: Desk, place: Path, identity: Path
+) -> None:
+    assert desk.run("backup", "run", "main").status == 0
+    for slot in ("0000000002", "9999999999"):
+        (place / "vault/w/host-1/s" / slot).write_bytes(b"not a point")
+    answer = desk.run("backup", "run", "main")
+    assert answer.status == 3
+    assert "see who else has this host's rights at the store" in answer.out + answer.err
+    assert "main: host-1/0000000003" in answer.out
+    (after,) = desk.json("backup", "run", "main")["backups"]
+    assert (after["point"], after["exit_status"]) == ("host-1/0000000004", 0)
+    assert (after["is_intruded"], after["warnings"]) == (False, [])
+    restored = desk.run("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    assert restored.status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "a note"
+    assert desk.run("backup", "verify", "--read").status == 0
+
+
 def test_a_machine_that_was_rolled_back_is_told_so_and_its_next_run_is_whole(
     desk: Desk, place: Path, identity: Path
 ) -> None:
