@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from backup.errors import AlreadyThere, BackupError, Damaged, NotWritable, UsageError
 from backup.format.canonical import from_json, to_json
-from backup.format.fields import Fields
+from backup.format.fields import Fields, from_base64
 from backup.lazy_dataclass import dataclass
-from backup.local_files import check_creatable, create_file, sync_folder
+from backup.local_files import check_creatable, create_file, read_file, sync_folder
 from backup.stores import Store
 from backup.stores.keeping import KeeperStore
 
@@ -158,7 +158,7 @@ def _create_exactly(step: Create) -> None:
     try:
         create_file(step.path, step.data)
     except AlreadyThere:
-        if step.path.read_bytes() != step.data:
+        if read_file(step.path) != step.data:
             raise AlreadyThere(
                 f"{step.path} is already there and is another one; it was not changed"
             ) from None
@@ -211,9 +211,17 @@ def _step_to_json(step: Step) -> dict[str, object]:
 def _step_from_json(value: object, where: str) -> Step:
     match value:
         case {"kind": "put", "where": "vault" | "keys" as store, "name": str(name), "data": data}:
-            return Put(where=store, name=name, data=base64.b64decode(str(data)))
-        case {"kind": "create", "path": str(path), "data": data}:
-            return Create(path=Path(path), data=base64.b64decode(str(data)))
-        case {"kind": "forget", "prefix": str(prefix), "names": names}:
-            return Forget(prefix=prefix, names=tuple(names) if isinstance(names, list) else None)
+            return Put(where=store, name=name, data=from_base64(data, where))
+        case {"kind": "create", "path": str(path), "data": data} if _names_a_file(path):
+            return Create(path=Path(path), data=from_base64(data, where))
+        case {"kind": "forget", "prefix": str(prefix), "names": None}:
+            return Forget(prefix=prefix)
+        case {"kind": "forget", "prefix": str(prefix), "names": [*names]} if all(
+            isinstance(name, str) for name in names
+        ):
+            return Forget(prefix=prefix, names=tuple(names))
     raise Damaged(f"{where} holds a step that no plan has; remove it, and look at what was done")
+
+
+def _names_a_file(path: str) -> bool:
+    return "\0" not in path and Path(path).name != ""
