@@ -147,12 +147,21 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
 
 
 def unlocked(data: bytes, passphrase: str | None, what: str) -> bytes:
-    """Open an age file under a passphrase; `WrongKey` when that is missing or another."""
+    """Open an age file under a passphrase; `WrongKey` when that is missing or another.
+
+    And when trying it would take this machine too long, which is no word on the passphrase.
+    """
     if passphrase is None:
         raise WrongKey(f"{what} is locked with a passphrase; give it")
     try:
         opened: bytes = pyrage.passphrase.decrypt(data, passphrase)
-    except pyrage.DecryptError:
+    except pyrage.DecryptError as error:
+        # age measures this machine first, and refuses what would take it many seconds.
+        if str(error).startswith("Excessive work"):
+            raise WrongKey(
+                f"{what} takes this machine too long to open, so the passphrase was not tried: try"
+                " again when it has less to do, or on a faster one"
+            ) from None
         raise WrongKey(f"the passphrase does not open {what}") from None
     return opened
 

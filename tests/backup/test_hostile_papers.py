@@ -9,6 +9,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -295,6 +296,18 @@ def test_a_locked_file_that_was_cut_is_told_before_its_passphrase_is_tried(
         path.write_bytes(locked[:length])
         with pytest.raises(WrongKey):
             opens(path, passphrase="word")
+
+
+@pytest.mark.parametrize("opens", [open_identity, open_owner])
+def test_a_passphrase_that_takes_too_long_to_try_is_not_called_wrong(
+    papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]
+) -> None:
+    """A machine that is slow or busy meets it with what a faster one locked."""
+    locked = pyrage.passphrase.encrypt(papers["identity"].data, "word")
+    path = tmp_path / "locked"
+    path.write_bytes(re.sub(rb"(-> scrypt \S+) \d+", rb"\1 40", locked, count=1))
+    with pytest.raises(WrongKey, match="too long to open, so the passphrase was not tried"):
+        opens(path, passphrase="word")
 
 
 def check(read: Callable[[bytes], object], data: bytes) -> None:
