@@ -153,7 +153,7 @@ def test_of_endless_words_only_the_beginning_and_the_end_are_kept() -> None:
     assert set(said[1:-1]) >= {"a row without a key"}
     assert sum(map(len, said)) < 100_000
     assert peak < 4_000_000
-    assert files_held_open() == before
+    assert files_held_open() <= before  # less, where a test of before lets go only now
     with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
         answer_of(shell(f"exec >&2; {script}", word))
 
