@@ -129,7 +129,7 @@ def spoilt_packs(pack: Pack) -> Iterator[tuple[bytes, int | None]]:
     for at in range(HEADER_BYTES):
         for bit in range(8) if at < parsed else [None]:
             yield flipped(data, at, bit), None
-    step = 1 if pack.segments == 1 else 29
+    step = 1 if pack.segments == 1 else 7  # each bit in its turn
     for at in [*range(HEADER_BYTES, len(data), step), len(data) - 1]:
         yield flipped(data, at), (at - HEADER_BYTES) // SEGMENT_BYTES
     for length in range(0, len(data), 61):
