@@ -110,4 +110,5 @@ def _dotted(path: tuple[str, ...]) -> str:
 
 
 def _prose(text: str) -> str:
-    return textwrap.fill(text, width=98, initial_indent="# ", subsequent_indent="# ")
+    words = " ".join(text.split())  # how a docstring is indented depends on Python's version
+    return textwrap.fill(words, width=98, initial_indent="# ", subsequent_indent="# ")

@@ -10,6 +10,7 @@ Rules
 
 import sys
 from collections.abc import Mapping
+from inspect import cleandoc
 from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
@@ -58,7 +59,7 @@ def heading(table: Table) -> str:
 
 def _section(table: Table) -> str:
     level = "##" if len([part for part in table.path if part != NAME]) == 1 else "###"
-    lines = [f"{level} {heading(table)}", "", table.model.__doc__ or "", ""]
+    lines = [f"{level} {heading(table)}", "", cleandoc(table.model.__doc__ or ""), ""]
     lines.extend(_key(key, field) for key, field in table.keys.items())
     return "\n".join(lines) + "\n"
 
