@@ -39,16 +39,7 @@ class Draft:
 
     def example(self, language: str) -> ShownMessage:
         """Give what a reader of one language would get, with the examples of the slots."""
-        filled = self.prepared.fill(
-            language, self.template.example_slots(), "preview", address="somebody@example.com"
-        )
-        return ShownMessage(
-            title=language,
-            language=language,
-            subject=filled.subject,
-            text=filled.text,
-            html=filled.html,
-        )
+        return _shown(self.prepared, language, self.template.example_slots())
 
     def examples(self) -> list[ShownMessage]:
         """Give that in every language."""
@@ -119,19 +110,19 @@ def planned_words(place: Place, incident_id: str, step: str) -> Planned:
     newest = its_notice(place, incident_id, step)[-1]
     frozen = place.ledger.incidents.notice(incident_id, step, newest.round)
     prepared = Prepared.from_json(frozen.body)
+    own = {slot: f"[{slot}]" for slot in prepared.slots}
     return Planned(
         step=step,
         round=newest.round,
         template=frozen.template,
         audience=frozen.audience,
         digest=frozen.digest,
-        messages=tuple(_planned(prepared, language) for language in sorted(prepared.languages)),
+        messages=tuple(_shown(prepared, language, own) for language in sorted(prepared.languages)),
     )
 
 
-def _planned(prepared: Prepared, language: str) -> ShownMessage:
-    own = {slot: f"[{slot}]" for slot in prepared.slots}
-    filled = prepared.fill(language, own, "shown", address="somebody@example.com")
+def _shown(prepared: Prepared, language: str, slots: Mapping[str, str]) -> ShownMessage:
+    filled = prepared.fill(language, slots, "preview", address="somebody@example.com")
     return ShownMessage(
         title=language,
         language=language,

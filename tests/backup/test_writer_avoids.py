@@ -18,7 +18,14 @@ from backup.writing.send_log import open_send_log
 from tests.backup.keep_site import KeptSite, kept_site
 from tests.backup.site import WRITER, Clock, Site, TamperedStore
 from tests.backup.test_unreadable import fill, unreadable
-from tests.backup.test_writer_keeps import HookedVault, check_latest, named_by, needed_by, say
+from tests.backup.test_writer_keeps import (
+    HookedVault,
+    check_latest,
+    named_by,
+    needed_by,
+    say,
+    vault_of,
+)
 from tests.backup.trees import describe, plain_tree
 
 
@@ -26,11 +33,6 @@ from tests.backup.trees import describe, plain_tree
 def kept(tmp_path: Path) -> KeptSite:
     clock = Clock()
     return kept_site(tmp_path / "site", HookedVault(clock), clock)
-
-
-def vault_of(kept: KeptSite) -> HookedVault:
-    assert isinstance(kept.vault, HookedVault)
-    return kept.vault
 
 
 def test_what_lay_in_a_pack_that_was_cut_is_sent_again(site: Site, tmp_path: Path) -> None:
