@@ -19,7 +19,7 @@ from backup.format.canonical import from_json, to_json
 from backup.format.fields import Fields, from_base64
 from backup.lazy_dataclass import dataclass
 from backup.local_files import check_creatable, create_file, read_file, sync_folder
-from backup.stores import Store
+from backup.stores import Store, said_to_be_there
 from backup.stores.keeping import KeeperStore
 
 _MOST_VERSIONS = 1000
@@ -147,7 +147,9 @@ def _put_exactly(store: Store, step: Put, plan_file: Path) -> None:
     try:
         store.put(step.name, step.data)
     except AlreadyThere:
-        if store.get(step.name) != step.data:
+        with said_to_be_there(step.name):
+            there = store.get(step.name)
+        if there != step.data:
             raise AlreadyThere(
                 f"{step.name} was made by someone else meanwhile, and was not changed. Look at what"
                 f" is there; then remove {plan_file} and begin again"

@@ -19,7 +19,14 @@ from cryptography.hazmat.primitives.serialization import (
 
 import backup.local_files
 from backup.creation import create_repository
-from backup.errors import AlreadyThere, Damaged, NotWritable, UsageError, WrongKey
+from backup.errors import (
+    AlreadyThere,
+    Damaged,
+    NotWritable,
+    StoreUnavailable,
+    UsageError,
+    WrongKey,
+)
 from backup.keys import Host, open_identity
 from backup.owner.custodian import custodian
 from backup.owner.custodians import add_custodian, retire_custodian
@@ -120,6 +127,20 @@ def test_a_place_that_takes_no_file_is_refused_and_another_one_can_be_named(
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     assert owned.host_of("two").writer == "desk-2"
     assert [path.name for path in (owned.folder / "two").iterdir()] == ["host.json"]
+
+
+def test_a_store_that_says_there_and_then_not_there_is_tried_again(
+    owned: OwnedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(name: str, data: bytes) -> None:
+        raise AlreadyThere(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owned.vault, "put", said)
+        with pytest.raises(StoreUnavailable, match="and then that it is not"):
+            add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
+    add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
+    assert [one.id for one in load_trust(owned.vault).root.writers] == [WRITER, "desk-2"]
 
 
 def test_two_owners_at_once_do_not_sign_over_each_other(owned: OwnedSite) -> None:
