@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -254,7 +255,7 @@ def test_a_clock_set_back_during_a_run_hides_no_later_change(
     result = site.back_up(source, now=TurningBack(site.clock, after), progress=lambda step: None)
     assert result.complete
     # A file whose time says that it is older than the run, as of a machine that was set back.
-    with sqlite3.connect(site.send_log) as log:
+    with closing(sqlite3.connect(site.send_log)) as log, log:
         ((started_ns,),) = log.execute("SELECT started_ns FROM run").fetchall()
     log.close()
     assert started_ns < int((site.clock() - timedelta(hours=9)).timestamp() * 1e9)

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def furnish(
     (folder / "recordings").mkdir()
     (folder / "recordings/call.wav").write_bytes(b"RIFF" + bytes(2000))
     (folder / "staff.csv").write_text("email,name,language\nstaff1@example.com,Staff One,en\n")
-    with sqlite3.connect(folder / "crm.db") as crm:
+    with closing(sqlite3.connect(folder / "crm.db")) as crm, crm:
         crm.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, name, email)")
         crm.executemany(
             "INSERT INTO customers VALUES (?, ?, ?)",

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -292,7 +293,7 @@ def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_place: Path) ->
 
 def test_a_history_that_was_rewritten_is_damage(desk: Desk, place: Path) -> None:
     desk.run("lock", "alice", "--exercise", "--no-wait")
-    with sqlite3.connect(place / "ledger.db") as ledger:
+    with closing(sqlite3.connect(place / "ledger.db")) as ledger, ledger:
         ledger.execute("UPDATE audit_event SET actor = 'nobody' WHERE sequence = 2")
     ledger.close()
     assert desk.run("check").status == 6

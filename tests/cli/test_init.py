@@ -4,6 +4,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_a_folder_becomes_a_set_of_files_named_after_it(desk: Desk, source: Path
 
 
 def test_a_sqlite_database_becomes_a_set_of_that_kind(desk: Desk) -> None:
-    with sqlite3.connect("crm2.db") as crm:
+    with closing(sqlite3.connect("crm2.db")) as crm, crm:
         crm.execute("CREATE TABLE customers (id)")
     crm.close()
     made = desk.json("init", "place", "--source", "crm2.db", "--yes")

@@ -1,6 +1,7 @@
 """What people do by hand for a notice, typed: letters posted, held people told or left out."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def case(desk: Desk, live_place: Path) -> str:
     """An incident for five customers: one gets a letter, and two are held."""
     (live_place / "playbooks").mkdir()
     (live_place / "playbooks/tell.yaml").write_text(TELL)
-    with sqlite3.connect(live_place / "crm.db") as crm:
+    with closing(sqlite3.connect(live_place / "crm.db")) as crm, crm:
         crm.execute("ALTER TABLE customers ADD COLUMN street")
         crm.execute("ALTER TABLE customers ADD COLUMN died")
         crm.execute("UPDATE customers SET email = '', street = '1 Road' WHERE id = 1")
@@ -203,7 +204,7 @@ def test_whom_a_notice_cannot_reach_is_named_once_although_it_was_refused_and_as
     desk: Desk, case: str, live_place: Path
 ) -> None:
     (live_place / "playbooks/tell-approved.yaml").write_text(ASKS)
-    with sqlite3.connect(live_place / "crm.db") as crm:
+    with closing(sqlite3.connect(live_place / "crm.db")) as crm, crm:
         crm.execute("UPDATE customers SET email = 'no address' WHERE id = 4")
     crm.close()
     incident = desk.json("incident", "open", "tell-approved")["incident"]

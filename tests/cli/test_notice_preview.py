@@ -1,6 +1,7 @@
 """A notice before anyone approves it, with the first of a real audience."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ WORDS = ("notice", "preview", "customers-data-theft", "--audience", "customers")
 def customers(place: Path) -> Path:
     """Three customers, of whom one has no name and one a hostile one; give the place."""
     furnish(place)
-    with sqlite3.connect(place / "crm.db") as crm:
+    with closing(sqlite3.connect(place / "crm.db")) as crm, crm:
         crm.execute("UPDATE customers SET name = '' WHERE id = 2")
         crm.execute("UPDATE customers SET name = ? WHERE id = 3", ("Mallory </iframe><script>",))
     crm.close()

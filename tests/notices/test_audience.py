@@ -2,6 +2,7 @@ import csv
 import io
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def test_whatever_stands_in_the_fields_every_row_is_counted_once(
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     path = tmp_path / "crm?#.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE customer (id INTEGER, email, full_name, lang, raw BLOB)")
         connection.executemany(
             "INSERT INTO customer VALUES (?, ?, ?, ?, ?)",

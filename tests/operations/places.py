@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -87,7 +87,7 @@ def furnish(
     (folder / "logs/calls.log").write_text("2026-11-25T02:14:00Z agent01 call 17\n")
     rows = "".join(f"staff{n}@example.com,Staff {n},en\n" for n in range(1, staff + 1))
     (folder / "staff.csv").write_text("email,name,language\n" + rows)
-    with sqlite3.connect(folder / "crm.db") as crm:
+    with closing(sqlite3.connect(folder / "crm.db")) as crm, crm:
         crm.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, name, email, language)")
         crm.executemany(
             "INSERT INTO customers VALUES (?, ?, ?, ?)",

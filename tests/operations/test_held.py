@@ -1,6 +1,7 @@
 """Minors and whoever has died wait for a person, who decides about each: told, or left out."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,7 @@ WHY = "their guardian asked for it"
 
 def holding(centre: Centre) -> str:
     """Open a takeover of which customer 1 is a child, and customers 2 and 3 have died."""
-    with sqlite3.connect(centre.place.config.folder / "crm.db") as crm:
+    with closing(sqlite3.connect(centre.place.config.folder / "crm.db")) as crm, crm:
         crm.execute("ALTER TABLE customers ADD COLUMN born")
         crm.execute("ALTER TABLE customers ADD COLUMN died")
         crm.execute("UPDATE customers SET born = '2018-02-01' WHERE id = 1")

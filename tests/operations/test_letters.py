@@ -2,6 +2,7 @@
 
 import csv
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +29,7 @@ QUERY = (
 def furnish_letters(centre: Centre, *, with_sender: bool = True) -> None:
     """Give three customers no e-mail address: two have a postal one, the third has neither."""
     folder = centre.place.config.folder
-    with sqlite3.connect(folder / "crm.db") as crm:
+    with closing(sqlite3.connect(folder / "crm.db")) as crm, crm:
         crm.execute("ALTER TABLE customers ADD COLUMN street")
         crm.execute("ALTER TABLE customers ADD COLUMN town")
         crm.execute("UPDATE customers SET email = NULL WHERE id <= 3")
