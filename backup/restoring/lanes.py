@@ -124,7 +124,7 @@ def _hand_out(pipe: "Connection[Any, Any]", rest: Iterator[U]) -> None:
 def _received(pipe: "Connection[Any, Any]") -> tuple[str, Any]:
     try:
         kind, value = pipe.recv()
-    except (EOFError, ConnectionResetError):
+    except (EOFError, OSError):  # the latter in the middle of a word
         raise BackupError(
             "a process that took part in the work was killed; run the same command again"
         ) from None
