@@ -20,8 +20,8 @@ import os
 import stat
 import sys
 from base64 import b64decode
-from contextlib import chdir
-from functools import lru_cache
+from contextlib import chdir, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -121,7 +121,8 @@ class BreakGlass:
 
     def open(self, point: Any) -> None:
         key = self.domain_key(point["domain"], point["generation"])
-        self.at, sealed = point["at"], point["data"].partition(b"\n")[2][:-64]
+        sealed = self.record("snapshot", point["at"])["data"].partition(b"\n")[2][:-64]
+        need(0 < sealed.find(b"\n---") < HEADER, "its sealed part is none for one key")
         plain = pyrage.decrypt(sealed, [key])
         end = 4 + int.from_bytes(plain[:4])
         self.point, self.body = point, json.loads(plain[4:end])
@@ -277,13 +278,16 @@ class BreakGlass:
 
     def points(self) -> list[Any]:
         """Interim ones, then the others by time: none later than what its writer made after it."""
-        found, latest = list[Any](), dict[str, str]()
+        found, latest, burnt = list[Any](), dict[str, str](), set[str]()
         for path in sorted(self.vault.glob(f"w/*/s/{TEN_DIGITS}"), reverse=True):
             name = path.relative_to(self.vault).as_posix()
-            burnt = {f"w/{point['writer']}/s/{n:010}" for point in found for n in point["burnt"]}
-            if name not in burnt and (point := self.attempt(name, self.record, "snapshot", name)):
-                latest[point["writer"]] = min(point["time"], latest.get(point["writer"], "A"))
-                found.append(point | {"when": latest[point["writer"]]})
+            read = self.record if name in burnt else partial(self.attempt, name, self.record)
+            with suppress(Exception):  # burnt: junk, and no damage; or a point that one would hide
+                if point := read("snapshot", name):
+                    burnt |= {f"w/{point['writer']}/s/{n:010}" for n in point["burnt"]}
+                    latest[point["writer"]] = min(point["time"], latest.get(point["writer"], "A"))
+                    large = dict.fromkeys(("data", "packs", "uses", "burnt"))  # read when needed
+                    found.append(point | large | {"when": latest[point["writer"]]})
         return sorted(found, key=lambda it: (it["state"] != "interim", it["when"], it["sequence"]))
 
     def run(self, identity_file: str, target: str = "", wanted: str = "") -> None:

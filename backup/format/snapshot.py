@@ -27,6 +27,7 @@ from backup.format.manifest import BlobRef, ref_from_json, ref_to_json
 from backup.format.pack import LARGEST_PACK, padded_size
 from backup.format.root import LARGEST_GENERATION, REPOSITORY_BYTES
 from backup.format.signed import SNAPSHOT_CONTEXT, check_signature, sign, unsigned
+from backup.format.wrap import has_short_header
 from backup.lazy_dataclass import dataclass
 from backup.records import SourceOutcome, Unread
 
@@ -139,6 +140,8 @@ def seal_body(body: Body, recipient: str) -> bytes:
 
 def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: str) -> Body:
     """Decrypt the sealed part; `WrongKey` when no identity opens it."""
+    if not has_short_header(sealed):
+        raise Damaged(f"the sealed part of {where} does not open: it is no age file for one key")
     try:
         plain = pyrage.decrypt(sealed, identities)
     except pyrage.DecryptError:

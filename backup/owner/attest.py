@@ -20,6 +20,7 @@ import pyrage
 from backup.errors import Damaged, UsageError, WrongKey
 from backup.format.canonical import from_json, to_json
 from backup.format.fields import Fields
+from backup.format.wrap import has_short_header
 from backup.keys import Identity
 from backup.lazy_dataclass import dataclass
 from backup.owner.custodian import Custodian, custodian, wrap
@@ -64,6 +65,8 @@ def open_challenges(
     """
     opened = []
     for one in challenges:
+        if not has_short_header(one.sealed):
+            continue
         try:
             plain = pyrage.decrypt(one.sealed, list(identity.keys))
         except pyrage.DecryptError:

@@ -19,6 +19,7 @@ from backup.format.canonical import to_time
 from backup.format.fields import Fields
 from backup.format.layout import key_name
 from backup.format.root import REPOSITORY_BYTES
+from backup.format.wrap import has_short_header
 from backup.keys import Identity, read_key_record
 from backup.lazy_dataclass import dataclass
 from backup.owner.attest import (
@@ -36,6 +37,7 @@ from backup.trust import Trust
 
 CHALLENGE = "custodian-challenge"
 ANSWER = "custodian-answer"
+_LONGEST_HEADER = 16 * 1024  # of a key: a custodian takes 100 bytes of it, or 700
 _CHALLENGE_FIELDS = ("repository", "owner", "created", "text", "challenges", "keys")
 _KEY_FIELDS = ("domain", "generation", "recipient", "wrapped")
 _ANSWER_FIELDS = ("challenge", "custodian", "nonce", "opens", "lacks", "answered_at")
@@ -168,7 +170,10 @@ def _tried(
 
 def _opens(one: Fields, identity: Identity) -> bool:
     try:
-        text = pyrage.decrypt(one.base64("wrapped"), list(identity.keys))
+        wrapped = one.base64("wrapped")
+        if not has_short_header(wrapped, _LONGEST_HEADER):
+            return False
+        text = pyrage.decrypt(wrapped, list(identity.keys))
         key = pyrage.x25519.Identity.from_str(text.decode("ascii", "replace"))
     except (pyrage.DecryptError, pyrage.IdentityError, Damaged):
         return False

@@ -7,6 +7,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ import pyrage
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.errors import BackupError, UsageError, WrongKey
+from backup import break_glass
+from backup.errors import BackupError, Damaged, UsageError, WrongKey
 from backup.format.layout import (
     LARGEST_NUMBER,
     key_name,
@@ -81,14 +83,30 @@ class Captured:
         snapshot, _ = snapshot_from_bytes(self.site.vault.get(snapshot_name(WRITER, 1)), "it")
         return pack_name(WRITER, snapshot.packs[0][0])
 
-    def forged(self, **changes: Any) -> bytes:
+    def forged(self, sealed: bytes | None = None, **changes: Any) -> bytes:
         """The next snapshot, validly signed, as the intruder wants it."""
         name = snapshot_name(WRITER, 2)
         data = self.site.vault.get(name)
-        snapshot, sealed = snapshot_from_bytes(data, name)
+        snapshot, true = snapshot_from_bytes(data, name)
         link = replace(snapshot.root, number=2, sha256=hashlib.sha256(data).hexdigest())
         next_one = replace(snapshot, sequence=3, previous=link, burnt=())
-        return snapshot_to_bytes(replace(next_one, **changes), sealed, self.site.host.signing_key)
+        key = self.site.host.signing_key
+        return snapshot_to_bytes(replace(next_one, **changes), sealed or true, key)
+
+    def by_glass(self, folder: Path, *more: str) -> int:
+        """The exit status of the last resort, with both stores in folders."""
+        for store, to in ((self.site.vault, "vault"), (self.site.keys, "keys")):
+            for stat in store.list(""):
+                path = folder / to / stat.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(store.get(stat.name))
+        identity = self.site.folder / "custodian.txt"
+        stores = [str(folder / "vault"), str(folder / "keys"), str(identity)]
+        before = os.umask(0o022)
+        try:
+            return break_glass.main([*stores, *more])
+        finally:
+            os.umask(before)
 
 
 def capture(site: Site, source: Path) -> Captured:
@@ -438,6 +456,44 @@ def test_a_point_that_claims_what_it_does_not_have_is_named(
     folder.site.vault.put(NEXT, folder.forged(packs=(("ab" * 32, 5000),)))
     assert pack_name(WRITER, "ab" * 32) in folder.named()
     folder.assert_every_earlier_point_comes_back(tmp_path)
+
+
+def test_a_sealed_part_that_takes_a_day_to_open_holds_up_nobody(
+    folder: Captured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To open an age file of a hundred thousand bytes of header takes 20 seconds."""
+    _, sealed = snapshot_from_bytes(folder.site.vault.get(snapshot_name(WRITER, 2)), "it")
+    header, end, rest = sealed.partition(b"\n---")
+    stanza = b"\n-> X25519 %s\n%s" % (b"A" * 43, b"A" * 43)
+    folder.site.vault.put(NEXT, folder.forged(header + 10_000 * stanza + end + rest))
+    began = time.monotonic()
+    assert [point.details is None for point in folder.site.repository().points()] == [False] * 2 + [
+        True
+    ]
+    with pytest.raises(Damaged, match="does not open: it is no age file"):
+        folder.site.restore("latest", tmp_path / "forged")
+    assert "another key" in folder.named()[NEXT]
+    assert "it is no age file for one key" in folder.named(keyed=True)[NEXT]
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+    assert folder.by_glass(tmp_path / "glass") == 6
+    assert folder.by_glass(tmp_path / "glass", str(tmp_path / "2"), f"{WRITER}/0000000002") == 0
+    assert time.monotonic() - began < 60
+    assert "is none for one key" in capsys.readouterr().err
+
+
+def test_a_forged_point_that_calls_the_earlier_ones_burnt_hides_none(
+    folder: Captured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.site.vault.put(NEXT, folder.forged(previous=None, burnt=(1, 2)))
+    assert "does not name the snapshot before it" in folder.named()[NEXT]
+    assert [point.sequence for point in folder.site.repository().points()] == [1, 2, 3]
+    folder.assert_every_earlier_point_comes_back(tmp_path)
+    assert folder.by_glass(tmp_path / "glass") == 0
+    assert f"{WRITER}/0000000001" in capsys.readouterr().out
+    for point, tree in folder.points.items():
+        out = tmp_path / point.replace("/", "-")
+        assert folder.by_glass(tmp_path / "glass", str(out), point) == 0
+        assert describe(out / "files") == tree
 
 
 def pack_names(site: Site) -> list[str]:
