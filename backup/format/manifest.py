@@ -12,7 +12,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
@@ -216,13 +216,25 @@ def refs_to_texts(refs: Iterable[Sequence[Any]], index: Mapping[int, int]) -> li
     ]
 
 
-def leaf_from_bytes(data: bytes, where: str, child: Child | None = None) -> list[Entry]:
-    """Decode a leaf page; `child` is what the page above says of it."""
+def leaf_from_bytes(
+    data: bytes,
+    where: str,
+    child: Child | None = None,
+    takes: Callable[[bytes], bool] | None = None,
+) -> list[Entry]:
+    """Decode a leaf page, or of it what `takes` says of its path; `child` is what stands above."""
     items, packs = _page(data, "leaf", where)
-    entries = [_entry(item, packs, where) for item in items]
-    check_ascending([path_key(entry.path) for entry in entries], "paths", where)
-    _check_child(child, entries[0].path, entries[-1].path, len(entries), where)
-    return entries
+    try:
+        paths = [from_path_text(item["path"], where) for item in items]
+    except (TypeError, KeyError):
+        raise _wrong(where) from None
+    check_ascending([path_key(path) for path in paths], "paths", where)
+    _check_child(child, paths[0], paths[-1], len(paths), where)
+    return [
+        _entry(item, path, packs, where)
+        for item, path in zip(items, paths, strict=True)
+        if takes is None or takes(path)
+    ]
 
 
 def node_from_bytes(data: bytes, where: str, child: Child | None = None) -> list[Child]:
@@ -301,12 +313,12 @@ def _page(data: bytes, kind: str, where: str) -> tuple[list[Any], list[bytes]]:
     return items, [from_hex(item, 32, where) for item in fields.items("packs")]
 
 
-def _entry(value: object, packs: list[bytes], where: str) -> Entry:
-    usual = _usual_entry(value, packs, where)
-    return _any_entry(value, packs, where) if usual is None else usual
+def _entry(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
+    usual = _usual_entry(value, path, packs, where)
+    return _any_entry(value, path, packs, where) if usual is None else usual
 
 
-def _usual_entry(value: Any, packs: list[bytes], where: str) -> Entry | None:
+def _usual_entry(value: Any, path: bytes, packs: list[bytes], where: str) -> Entry | None:
     """An entry with what every one has and no more, in half the time; None for all others."""
     if type(value) is not dict or value.keys() != _ALWAYS:
         return None
@@ -323,7 +335,7 @@ def _usual_entry(value: Any, packs: list[bytes], where: str) -> Entry | None:
     ):
         return None
     return Entry(
-        path=from_path_text(value["path"], where),
+        path=path,
         kind=kind,
         mode=mode,
         uid=uid,
@@ -342,7 +354,7 @@ def _usual_entry(value: Any, packs: list[bytes], where: str) -> Entry | None:
     )
 
 
-def _any_entry(value: object, packs: list[bytes], where: str) -> Entry:
+def _any_entry(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
     if not isinstance(value, dict) or not value.keys() >= _ALWAYS:
         raise _wrong(where)
     fields = Fields(value, where, _ALWAYS | (_SOMETIMES & value.keys()))
@@ -354,7 +366,7 @@ def _any_entry(value: object, packs: list[bytes], where: str) -> Entry:
     if (kind in ("block-device", "character-device")) != (device is not None):
         raise _wrong(where)
     entry = Entry(
-        path=fields.path("path"),
+        path=path,
         kind=kind,
         mode=fields.integer("mode", high=0o7777),
         uid=fields.integer("uid", high=_LARGEST_ID),
@@ -417,12 +429,12 @@ _new_ref = tuple.__new__
 
 
 def _nanoseconds(value: object, where: str) -> int:
-    match value:
-        case [int(seconds), int(nanoseconds)] if (
-            abs(seconds) <= LARGEST_INTEGER
+    if type(value) is list and len(value) == 2:
+        seconds, nanoseconds = value
+        if (
+            type(seconds) is type(nanoseconds) is int
+            and abs(seconds) <= LARGEST_INTEGER
             and 0 <= nanoseconds < 1_000_000_000
-            and not isinstance(seconds, bool)
-            and not isinstance(nanoseconds, bool)
         ):
             return seconds * 1_000_000_000 + nanoseconds
     raise _wrong(where)

@@ -62,9 +62,11 @@ def pages_below(reader: BlobReader, page: Page) -> list[Page]:
     return [Page(ref=child.page, depth=page.depth - 1, listed=child) for child in children]
 
 
-def entries_of(reader: BlobReader, page: Page) -> list[Entry]:
-    """What a leaf lists."""
-    return leaf_from_bytes(reader.blob(page.ref), page.where, page.listed)
+def entries_of(
+    reader: BlobReader, page: Page, takes: Callable[[bytes], bool] | None = None
+) -> list[Entry]:
+    """What a leaf lists; with `takes`, of it what that says of its path."""
+    return leaf_from_bytes(reader.blob(page.ref), page.where, page.listed, takes)
 
 
 def leaves(

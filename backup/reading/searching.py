@@ -57,7 +57,6 @@ class Search:
             return
         known = self._pages.get(page.ref.id)
         if known is None:
-            entries = entries_of(reader, page)
-            known = [entry for entry in entries if self._selection.takes(entry.path)]
+            known = entries_of(reader, page, self._selection.takes)
             self._pages[page.ref.id] = known
         yield from known

@@ -35,6 +35,7 @@ class Selection:
             os.fsencode(_literal_folder(one)) for meanings in meant.values() for one in meanings
         ]
         self._open = dict(self._rules)  # those that matched nothing yet
+        self._met: list[re.Pattern[str]] = []
         self._matched: list[str] = []
 
     def takes(self, path: bytes) -> bool:
@@ -42,11 +43,11 @@ class Selection:
         if not self._rules:
             return True
         text = os.fsdecode(path)
-        if self._open:
-            for pattern in [p for p, rule in self._open.items() if rule.match(text)]:
-                del self._open[pattern]
-                self._matched.append(pattern)
-        return any(rule.match(text) for rule in self._rules.values())
+        first = [pattern for pattern, rule in self._open.items() if rule.match(text)]
+        for pattern in first:
+            self._meet(pattern)
+            self._matched.append(pattern)
+        return bool(first) or any(rule.match(text) for rule in self._met)
 
     def may_lie_between(self, first: bytes, last: bytes) -> bool:
         """Whether a page from `first` to `last` may hold a selected path or a folder above one."""
@@ -74,7 +75,11 @@ class Selection:
     def note_matched(self, patterns: Iterable[str]) -> None:
         """Take over what another selection of the same patterns saw."""
         for pattern in patterns:
-            self._open.pop(pattern, None)
+            if pattern in self._open:
+                self._meet(pattern)
+
+    def _meet(self, pattern: str) -> None:
+        self._met.append(self._open.pop(pattern))
 
 
 def folders_above(path: bytes) -> Iterator[bytes]:

@@ -86,11 +86,22 @@ def test_json_is_written_as_rfc_8785_says(value: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [b"", b"{", b"[1, 2]", b'{"b":1,"a":2}', b'{"a":1,"a":1}', b'"\\u0041"', b"NaN", b"1e3",
-     b"\xff", b"[" * 100_000, b'"\\ud800"', b"9" * 5000, b"1 ", b"\xef\xbb\xbf1"],
+     b"\xff", b"[" * 100_000, b'"\\ud800"', b"9" * 5000, b"1 ", b"\xef\xbb\xbf1", b"-0.5",
+     b'{"a":[1,2.0]}', b'[{"a":1.5}]', b"18446744073709551616.0", b"[" * 300 + b"]" * 300],
 )  # fmt: skip
 def test_json_that_is_not_canonical_is_refused(text: bytes) -> None:
     with pytest.raises(Damaged, match="the thing"):
         from_json(text, "the thing")
+
+
+def test_json_of_every_character_is_canonical_as_it_is_written() -> None:
+    """What writes and what reads are two libraries; and a key may hold any character, too."""
+    characters = [chr(number) for number in range(0x110000) if not 0xD800 <= number < 0xE000]
+    for start in range(0, len(characters), 4096):
+        text = "".join(characters[start : start + 4096])
+        assert from_json(to_json({text: text}), "it") == {text: text}
+    keys = dict.fromkeys(characters[:0x800], 0)
+    assert from_json(to_json(keys), "it") == keys
 
 
 @given(st.binary(max_size=60))

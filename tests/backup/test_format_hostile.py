@@ -264,7 +264,8 @@ def test_a_frame_that_claims_less_than_it_holds_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["json", "leaf", "snapshot"])
 def test_json_takes_memory_in_proportion_to_its_bytes(kind: str, data: bytes) -> None:
     whole = data + b"\n" + bytes(64) if kind == "snapshot" else data
-    with little_memory(64 * len(data) + MIB // 4), suppress(BackupError):
+    # Most of it is reserved by orjson for what it may write, and never touched.
+    with little_memory(160 * len(data) + MIB // 4), suppress(BackupError):
         PARSERS[kind](whole)
 
 
