@@ -27,7 +27,7 @@ from backup.lazy_dataclass import dataclass
 _PART = "[a-z0-9][a-z0-9._-]*"
 _NAME = re.compile(f"{_PART}(?:/{_PART})*")
 _PREFIX = re.compile(f"(?:{_PART}/)*(?:{_PART})?")
-_LONGEST_NAME = 512
+LONGEST_NAME = 512
 
 T = TypeVar("T")
 
@@ -200,8 +200,8 @@ def check_name(name: str) -> None:
 
 
 def _check(name: str, rule: re.Pattern[str]) -> None:
-    if len(name) > _LONGEST_NAME or not rule.fullmatch(name):
+    if len(name) > LONGEST_NAME or not rule.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot name an object: use a-z, 0-9, dot, dash, underscore and slash,"
-            f" at most {_LONGEST_NAME} characters"
+            f" at most {LONGEST_NAME} characters"
         )

@@ -5,7 +5,9 @@
   is synced before `put` returns, and before it says `AlreadyThere`: whoever put that name may have
   died in between.
 - So are the folders above it, once a process: another may have made them a moment ago.
-- A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes.
+- A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes: by names
+  that are drafts', and not where that folder is a link, which somebody else's disk may have there.
+- What is neither file nor folder is no object, and holds nobody up who opens it.
 - Root, or whoever owns the files, can still change and delete: `describe` says so.  It locks
   nothing, so no object has a lock.
 """
@@ -13,6 +15,7 @@
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat as stat_module
 import threading
@@ -23,12 +26,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from backup.errors import AlreadyThere, NotFound
+from backup.errors import AlreadyThere, NotFound, UsageError
 from backup.local_files import link_new, sync_folder
-from backup.stores import Stat, Store, StoreTraits
+from backup.stores import LONGEST_NAME, Stat, Store, StoreTraits
 
 INCOMING = ".incoming"
 _LEFTOVER_SECONDS = 24 * 3600
+_DRAFT = re.compile(r"[0-9a-f]{32}(?:\.linked)?")
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # not everywhere
 _DIRECT_BYTES = 1024 * 1024
 _BLOCK_BYTES = 4096  # what the memory and the size must be multiples of
@@ -111,7 +115,7 @@ class DirectoryStore(Store):
 
     def _get_range(self, name: str, start: int, length: int | None) -> bytes:
         try:
-            with (self.path / name).open("rb", buffering=0) as file:
+            with os.fdopen(self._open(name), "rb", buffering=0) as file:
                 if length is None:
                     return file.readall()
                 file.seek(start)
@@ -126,13 +130,21 @@ class DirectoryStore(Store):
     def _read_into(self, name: str, start: int, into: memoryview) -> int:
         # Past the page cache, as it was written: who restores reads it once, and needs the memory.
         try:
-            descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = self._open(name)
             try:
                 return _read_past_the_cache(descriptor, start, into)
             finally:
                 os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"{name} is not in {self.path}") from None
+
+    def _open(self, name: str) -> int:
+        # Without waiting: a pipe would, for ever.
+        descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat_module.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotFound(f"{name} is not an object in {self.path}")
+        return descriptor
 
     def _stat(self, name: str) -> Stat:
         try:
@@ -163,7 +175,9 @@ class DirectoryStore(Store):
         )
         for name, entry in rows:
             if name.endswith("/"):
-                if name.startswith(prefix) or prefix.startswith(name):
+                # Nothing below a name that is too long is an object, and it may go down for ever.
+                is_wanted = name.startswith(prefix) or prefix.startswith(name)
+                if is_wanted and len(name) < LONGEST_NAME:
                     yield from self._walk(folder / entry.name, name, prefix)
             elif name.startswith(prefix) and entry.is_file(follow_symlinks=False):
                 try:
@@ -175,11 +189,27 @@ class DirectoryStore(Store):
     def _sweep(self) -> None:
         if self._is_swept:
             return
+        try:
+            folder = os.open(self.path / INCOMING, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except NotADirectoryError:
+            raise UsageError(
+                f"{self.path / INCOMING} is no folder, or a link: nothing is written through that."
+                " Find out who put it there, and remove it"
+            ) from None
+        try:
+            with os.scandir(folder) as scan:
+                for draft in [entry.name for entry in scan if _DRAFT.fullmatch(entry.name)]:
+                    _remove_leftover(draft, folder)
+        finally:
+            os.close(folder)
         self._is_swept = True
-        for draft in (self.path / INCOMING).iterdir():
-            with suppress(FileNotFoundError):
-                if draft.stat().st_mtime < time.time() - _LEFTOVER_SECONDS:
-                    draft.unlink()
+
+
+def _remove_leftover(name: str, folder: int) -> None:
+    with suppress(FileNotFoundError):
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if status.st_mtime < time.time() - _LEFTOVER_SECONDS:
+            os.unlink(name, dir_fd=folder)
 
 
 def _as_stat(name: str, found: os.stat_result) -> Stat:

@@ -1,11 +1,13 @@
 import errno
 import os
+import subprocess
 import time
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
-from backup.errors import AlreadyThere, StoreUnavailable, UsageError
+from backup.errors import AlreadyThere, NotFound, StoreUnavailable, UsageError
 from backup.stores import ObjectLock, Store
 from backup.stores.directory import DirectoryStore
 from backup.stores.directory_keeping import DirectoryKeeperStore
@@ -97,15 +99,60 @@ class TestDirectoryStore(StoreContract):
     ) -> None:
         incoming = tmp_path / ".incoming"
         incoming.mkdir()
-        old, new = incoming / "old", incoming / "new"
-        for draft in (old, new):
+        old, new, foreign = incoming / ("0a" * 16), incoming / ("0b" * 16), incoming / "notes"
+        for draft in (old, new, foreign):
             draft.write_bytes(b"half of somethi")
-        os.utime(old, (time.time() - 90_000,) * 2)
+        for draft in (old, foreign):
+            os.utime(draft, (time.time() - 90_000,) * 2)
         store = DirectoryStore(tmp_path)
         assert list(store.list("")) == []
         store.put("a", b"")
-        assert not old.exists()
-        assert new.exists()
+        assert sorted(incoming.iterdir()) == [new, foreign]
+
+    def test_a_link_in_the_place_of_its_drafts_has_nothing_removed_and_nothing_written_there(
+        self, tmp_path: Path
+    ) -> None:
+        """Whoever lends the disk may lay one to any folder of the machine that writes to it."""
+        vault, elsewhere = tmp_path / "vault", tmp_path / "elsewhere"
+        vault.mkdir()
+        elsewhere.mkdir()
+        precious = elsewhere / ("0a" * 16)
+        precious.write_text("kept for years")
+        os.utime(precious, (1, 1))
+        (vault / ".incoming").symlink_to(elsewhere)
+        store = DirectoryStore(vault)
+        for _ in range(2):
+            with pytest.raises(UsageError, match="remove it"):
+                store.put("a", b"x")
+        assert [path.name for path in elsewhere.iterdir()] == [precious.name]
+        assert list(store.list("")) == []
+
+    def test_a_pipe_in_the_place_of_an_object_is_none_and_keeps_nobody_waiting(
+        self, tmp_path: Path
+    ) -> None:
+        os.mkfifo(tmp_path / "a")
+        (tmp_path / "b").symlink_to("/dev/zero")
+        store = DirectoryStore(tmp_path)
+        for name in ("a", "b"):
+            for read in (store.get, store.stat, lambda name: store.get_range(name, 0, 4)):
+                with pytest.raises(NotFound):
+                    read(name)
+            with pytest.raises(NotFound):
+                store.read_into(name, 0, memoryview(bytearray(4)))
+        assert list(store.list("")) == []
+
+    def test_folders_that_go_down_for_ever_end_no_listing(self, tmp_path: Path) -> None:
+        store = DirectoryStore(tmp_path)
+        for name in ("w/a", "w/z"):
+            store.put(name, b"x")
+        with chdir(tmp_path / "w"):
+            for _ in range(3000):
+                Path("m").mkdir()
+                os.chdir("m")
+        try:
+            assert [stat.name for stat in store.list("")] == ["w/a", "w/z"]
+        finally:
+            subprocess.run(["rm", "-rf", tmp_path / "w/m"], check=True)  # shutil cannot
 
     def test_a_store_that_cannot_be_written_says_so(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
