@@ -5,6 +5,8 @@ Rules
 - A write takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be begun again;
   before that it waits in line, so that nobody is overtaken without end.
 - The driver's own transaction handling is off: the statements here are the ones that run.
+- Only who makes a ledger makes its file. One that was moved away, or replaced, while a process had
+  it open is not written any more: it would take what nobody else sees.
 - A PostgreSQL that lets us connect and says nothing, or whose network is gone, is given up.
 - Nothing of a database's message leaves this room: it may quote a row.
 """
@@ -16,15 +18,23 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InvalidatePoolError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.ledger.postgresql_words import is_told, trouble
 from standfast.ledger.session_waits import said_when_long, session_name
 from standfast.ledger.sqlite_file import (
-    BUSY_SECONDS,
     begin_writing,
     configure,
+    connected,
+    file_at,
     in_line,
     refused,
     unavailable,
@@ -40,8 +50,11 @@ _PATIENCE: Mapping[str, int] = {  # of libpq, unless `ledger.url` says otherwise
 _PLANNING_LOCK = 7_236_116  # of PostgreSQL, beside those of the chain and of accounts
 
 
-def open_engine(url: str) -> Engine:
-    """Give an engine for `sqlite:///path` or `postgresql+psycopg://…`; connects lazily."""
+def open_engine(url: str, *, makes_file: bool = False) -> Engine:
+    """Give an engine for `sqlite:///path` or `postgresql+psycopg://…`; connects lazily.
+
+    A SQLite file that is not there is made only when it `makes_file`.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -49,7 +62,7 @@ def open_engine(url: str) -> Engine:
             "ledger.url is not a database address; write sqlite:///ledger.db or postgresql://…"
         ) from None
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed.database)
+        return _sqlite(parsed.database, makes_file=makes_file)
     if parsed.get_backend_name() == "postgresql":
         try:
             return create_engine(
@@ -72,18 +85,26 @@ def open_engine(url: str) -> Engine:
     )
 
 
-def _sqlite(path: str | None) -> Engine:
+def _sqlite(path: str | None, *, makes_file: bool) -> Engine:
     if not path:
         raise ConfigurationError("ledger.url names no file; write sqlite:///ledger.db")
-    engine = create_engine(
-        f"sqlite:///{path}",
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-        hide_parameters=True,
-    )
+    engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(
+        _dialect: object, record: ConnectionPoolEntry, *_settings: object
+    ) -> sqlite3.Connection:
+        record.info["file"] = file_at(path)  # before it is opened, or it could be another's
+        return connected(path, makes_file=makes_file)
 
     @event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, _record: Any) -> None:
+    def set_up(connection: sqlite3.Connection, _record: object) -> None:
         configure(connection)
+
+    @event.listens_for(engine, "checkout")
+    def see_that_it_is_there(_connection: object, record: ConnectionPoolEntry, _: object) -> None:
+        if record.info["file"] not in (file_at(path), None):
+            raise InvalidatePoolError
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

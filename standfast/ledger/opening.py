@@ -76,7 +76,7 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
     """Make the ledger's keys and tables; doing it again changes nothing."""
     vault = Vault(keys)
     vault.create(INSTALLATION)
-    engine = open_engine(url)
+    engine = open_engine(url, makes_file=True)
     try:
         create_schema(engine)
         core = Core(engine=engine, vault=vault)

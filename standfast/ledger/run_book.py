@@ -16,10 +16,10 @@ from typing import Any
 from standfast.ledger.chain import Chain, digest_of_row, next_event
 from standfast.ledger.run_row import RunRow, new_token
 from standfast.ledger.sqlite_file import (
-    BUSY_SECONDS,
     HEAD,
     begin_writing,
     configure,
+    connected,
     in_line,
     no_ledger_at,
     no_ledger_in,
@@ -187,7 +187,7 @@ class RunBook:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as connection:
+            with closing(connected(self._path)) as connection:
                 configure(connection)
                 yield connection
         except sqlite3.OperationalError as error:

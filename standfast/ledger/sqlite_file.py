@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
 from standfast.ledger.long_waits import LONG_SECONDS, said_when_long, say
@@ -19,6 +20,29 @@ NO_LEDGER = (
     "see that its disk is there, and that ledger.url names the right one; where none was made yet, "
     "`standfast init` on its folder makes it"
 )
+
+
+def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
+    """Connect to the file, which any thread may then use; one that is not there is an error.
+
+    SQLite by itself would make an empty one in the place of a ledger that was moved away.
+    """
+    mode = "rwc" if makes_file else "rw"
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+    )
+
+
+def file_at(path: str) -> tuple[int, int] | None:
+    """Tell one file from another that is put in its place; None when there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - each transaction does it
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def configure(connection: sqlite3.Connection) -> None:
@@ -99,6 +123,11 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
     if "locked" in text:
         return Unavailable(
             f"the ledger {path} stayed locked for {BUSY_SECONDS} s by another process"
+        )
+    if "unable to open" in text and file_at(path) is None and Path(path).parent.is_dir():
+        return Unavailable(
+            f"the ledger {path} is gone while it was in use; put it back, with the files beside it "
+            "that begin with its name; until then work by hand, from `standfast playbook show NAME`"
         )
     if "readonly" in text or "unable to open" in text:
         return ConfigurationError(

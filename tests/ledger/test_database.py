@@ -4,6 +4,8 @@ import socket
 import sqlite3
 import threading
 import traceback
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, insert, select, text
@@ -55,6 +57,49 @@ def test_a_writer_takes_the_lock_at_its_start(sqlite_ledger: Ledger, sqlite_plac
     ):
         other.execute("BEGIN IMMEDIATE")
     other.close()
+
+
+def _moved(place: Place, to: Path) -> None:
+    to.mkdir()
+    for file in place.file.parent.glob(f"{place.file.name}*"):
+        file.rename(to / file.name)
+
+
+def test_a_ledger_that_was_moved_away_is_neither_written_nor_made_anew(
+    sqlite_ledger: Ledger, sqlite_place: Place, tmp_path: Path
+) -> None:
+    open_incident(sqlite_ledger)
+    away = tmp_path / "away"
+    _moved(sqlite_place, away)
+    before = (away / sqlite_place.file.name).read_bytes()
+    with pytest.raises(Unavailable, match=r"is gone while it was in use; put it back"):
+        open_incident(sqlite_ledger)
+    with pytest.raises(Unavailable, match=r"is gone while it was in use"):
+        sqlite_ledger.newest_event()
+    assert not sqlite_place.file.exists()
+    assert (away / sqlite_place.file.name).read_bytes() == before
+    for file in away.iterdir():
+        file.replace(sqlite_place.file.parent / file.name)
+    assert len(sqlite_ledger.incidents.all()) == 1
+    open_incident(sqlite_ledger)
+
+
+def test_a_ledger_that_was_put_in_the_place_of_another_is_the_one_that_is_written(
+    sqlite_ledger: Ledger, sqlite_place: Place, tmp_path: Path
+) -> None:
+    restored = tmp_path / "restored.db"
+    with (
+        closing(sqlite3.connect(sqlite_place.file)) as source,
+        closing(sqlite3.connect(restored)) as target,
+    ):
+        source.backup(target)
+    gone = open_incident(sqlite_ledger)
+    _moved(sqlite_place, tmp_path / "away")
+    restored.rename(sqlite_place.file)
+    assert sqlite_ledger.incidents.all() == []
+    assert open_incident(sqlite_ledger) == gone  # the number is free there
+    with closing(sqlite3.connect(sqlite_place.file)) as seen:
+        assert seen.execute("SELECT id FROM incident").fetchall() == [(gone,)]
 
 
 def test_a_server_that_lets_us_connect_and_says_nothing_is_given_up(

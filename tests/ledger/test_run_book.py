@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.errors import ConfigurationError
+from standfast.errors import ConfigurationError, Unavailable
 from standfast.ledger.lazily import LazyLedger
 from standfast.ledger.opening import create, opened
 from standfast.ledger.run_book import RunBook
@@ -83,6 +83,19 @@ def test_a_row_that_the_run_book_wrote_and_somebody_changed_shows(
     assert [(one.where, one.problem) for one in findings] == [
         (f"run {token}", "it was changed outside the ledger")
     ]
+
+
+def test_where_a_ledger_was_moved_away_meanwhile_none_is_made(
+    where: tuple[str, Path, Path],
+) -> None:
+    url, keys, witness = where
+    file = Path(url.removeprefix("sqlite:///"))
+    book = RunBook(str(file), keys, witness)
+    token = book.start("backup", "main", "direct", "os:test", NOW)
+    file.rename(file.with_name("elsewhere.db"))
+    with pytest.raises(Unavailable, match="is gone while it was in use"):
+        book.finish(token, "backup", "done", {}, "os:test", LATER)
+    assert not file.exists()
 
 
 def test_where_there_is_no_ledger_none_is_made(tmp_path: Path) -> None:
