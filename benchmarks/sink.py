@@ -54,9 +54,7 @@ class _Mailbox:
     def __init__(self) -> None:
         self.recipients: list[str] = []
 
-    async def handle_DATA(  # noqa: N802 - aiosmtpd names its hooks so
-        self, server: Any, session: Any, envelope: Any
-    ) -> str:
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         self.recipients += envelope.rcpt_tos
         return "250 OK"
 

@@ -32,9 +32,7 @@ class Deliver:
         there = sum(1 for _ in (folder / "new").iterdir())
         self._numbers = count(there + 1)
 
-    async def handle_DATA(  # noqa: N802 - aiosmtpd names its hooks so
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         name = f"{next(self._numbers):06}.eml"
         content: Any = envelope.original_content
         draft = self._folder / "tmp" / name

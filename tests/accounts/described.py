@@ -13,12 +13,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import jsonschema
+
+from tests.servers.over_http import Answering, listening
 
 CONTRACTS = Path(__file__).parent / "contracts"
 
@@ -149,14 +150,10 @@ def serving(provider: Provider) -> Iterator[None]:
     """Run the provider in a thread; fail when it was asked for what is not described."""
     description = Description(provider.contract)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+    class Handler(Answering):
         def _serve(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            content = self.rfile.read(length)
-            if len(content) < length:
+            content = self.body()
+            if len(content) < int(self.headers.get("Content-Length", 0)):
                 self.close_connection = True  # whoever asked was cut off half way
                 return
             if self.headers.get("Content-Type") == "application/x-www-form-urlencoded":
@@ -189,33 +186,14 @@ def serving(provider: Provider) -> Iterator[None]:
             elif fault.status == 0:
                 self.close_connection = True
             else:
-                self._send(fault.status, fault.body, dict(fault.headers))
+                self.answer(fault.status, fault.body, dict(fault.headers))
 
         def _reply(self, status: int, body: Any) -> None:
-            self._send(status, b"" if body is None else json.dumps(body).encode(), {})
+            self.answer(status, b"" if body is None else json.dumps(body).encode())
 
-        def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
-        # http.server names its hooks so.
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-            """Keep the test's output to the test."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    provider.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(Handler) as port:
+        provider.url = f"http://127.0.0.1:{port}"
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
     assert provider.broken == []

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.servers.over_http import Answering, listening
 
 TOKEN = "scripted-token"
 HOLD_SECONDS = 20.0
@@ -47,9 +48,7 @@ class Account:
 class Exchange:
     """One request and the ways to answer it; what a behaviour gets."""
 
-    def __init__(
-        self, handler: BaseHTTPRequestHandler, asked: Asked, directory: "Scripted"
-    ) -> None:
+    def __init__(self, handler: Answering, asked: Asked, directory: "Scripted") -> None:
         self.asked = asked
         self._handler = handler
         self._directory = directory
@@ -59,12 +58,8 @@ class Exchange:
         return self._directory.answer(self.asked)
 
     def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self._handler.send_response(status)
-        for name, value in headers.items():
-            self._handler.send_header(name.replace("_", "-"), value)
-        self._handler.send_header("Content-Length", str(len(body)))
-        self._handler.end_headers()
-        self._handler.wfile.write(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._handler.answer(status, body, named)
 
     def drop(self) -> None:
         self._handler.close_connection = True
@@ -220,10 +215,7 @@ def scripted_directory() -> Iterator[Scripted]:
     """Run the directory in a thread, on a free port."""
     directory = Scripted()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # or every answer in two parts waits 40 ms for an ACK
-
+    class Handler(Answering):
         def _serve(self) -> None:
             parts = urlsplit(self.path)
             asked = Asked(
@@ -231,7 +223,7 @@ def scripted_directory() -> Iterator[Scripted]:
                 path=unquote(parts.path).removeprefix("/scim"),
                 query=parse_qs(parts.query, keep_blank_values=True),
                 headers=dict(self.headers.items()),
-                body=self.rfile.read(int(self.headers.get("Content-Length", 0))),
+                body=self.body(),
             )
             behaviour = directory.take(asked)
             try:
@@ -239,20 +231,11 @@ def scripted_directory() -> Iterator[Scripted]:
             except OSError:
                 self.close_connection = True  # the client left first, as some tests want
 
-        do_GET = do_PATCH = do_POST = _serve  # noqa: N815 - http.server names its hooks so
+        do_GET = do_PATCH = do_POST = _serve
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-            """Keep the test's output to the test."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    directory.url = f"http://127.0.0.1:{server.server_port}/scim"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield directory
-    finally:
-        directory.let_go.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler) as port:
+        directory.url = f"http://127.0.0.1:{port}/scim"
+        try:
+            yield directory
+        finally:
+            directory.let_go.set()

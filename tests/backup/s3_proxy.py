@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from tests.servers.over_http import Answering, listening
 
 
 class Fault(StrEnum):
@@ -127,46 +128,24 @@ def running_proxy(behind: str) -> Iterator[Proxy]:
         target = urlsplit(behind).netloc
         told = proxy
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(Handler) as port:
+        proxy.url = f"http://127.0.0.1:{port}"
         yield proxy
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Answering):
     target: str
     told: Proxy
-
-    def do_GET(self) -> None:
-        self._pass_on()
-
-    def do_PUT(self) -> None:
-        self._pass_on()
-
-    def do_DELETE(self) -> None:
-        self._pass_on()
-
-    def log_message(self, *_: object) -> None:
-        """Keep the tests' output clean."""
 
     def _pass_on(self) -> None:
         fault = self.told.next_fault(self.command, self.path)
         self.told.headers.append({name.lower(): text for name, text in self.headers.items()})
-        size = int(self.headers.get("Content-Length", 0))
         if fault is Fault.CUT_REQUEST:
-            self.rfile.read(size // 2)
+            self.rfile.read(int(self.headers.get("Content-Length", 0)) // 2)
             self.close_connection = True
             self._reset()
             return
-        body = self.rfile.read(size)
+        body = self.body()
         if fault is Fault.DAMAGED_REQUEST and body:
             body = bytes([body[0] ^ 1]) + body[1:]
         if fault is None or fault is Fault.DAMAGED_REQUEST:
@@ -200,6 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status, [("Content-Type", "application/xml")], page)
         else:
             self._reset()
+
+    do_GET = do_PUT = do_DELETE = _pass_on
 
     def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.target, timeout=30)

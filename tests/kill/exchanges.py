@@ -21,10 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.servers.over_http import Answering
 from tests.servers.prefect import Prefect
 
 CALL_HEADER = "X-Call"  # its incident, and which of the calls about that it is
@@ -169,16 +170,12 @@ class _Listener(ThreadingHTTPServer):
         """To be cut is what a connection is for here."""
 
 
-class _Connection(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Connection(Answering):
     server: _Listener
 
     def handle(self) -> None:
         with self.server.proxy.client(self.connection):
             super().handle()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
 
     def pass_on(self) -> None:
         """Pass one exchange on, unless the server dies under it."""
@@ -187,7 +184,7 @@ class _Connection(BaseHTTPRequestHandler):
         script = self.server.proxy.script
         point = script.name(f"{self.command} {path}", self.headers.get(CALL_HEADER))
         try:
-            request = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            request = self.body()
             self._die_at(script, point, Moment.BEFORE)
             if self.headers.get("Upgrade"):
                 self._pass_stream_on(script, point)
@@ -199,7 +196,7 @@ class _Connection(BaseHTTPRequestHandler):
         except (OSError, http.client.HTTPException):
             self.close_connection = True
 
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = pass_on  # noqa: N815 - the library's names
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = pass_on
 
     def _die_at(self, script: Script, point: str, moment: Moment) -> None:
         if script.is_here(point, moment):

@@ -5,7 +5,6 @@ import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from standfast.notices.senders.apprise import AppriseOptions, AppriseSender
 from standfast.records import EffectState, Limits
 from tests.notices.sender_contract import message
 from tests.servers import free_port
+from tests.servers.over_http import Answering, listening
 
 
 @dataclass(kw_only=True)
@@ -30,29 +30,17 @@ class Room:
 def room() -> Iterator[Room]:
     found = Room()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-            found.posts.append(json.loads(content))
+            found.posts.append(json.loads(self.body()))
             if found.is_silent:
                 found.let_go.wait(20)
-            self.send_response(found.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(found.status)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-            """Keep the test's output to the test."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    found.url = f"json://127.0.0.1:{server.server_port}/secret-path"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield found
-    found.let_go.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(Handler) as port:
+        found.url = f"json://127.0.0.1:{port}/secret-path"
+        yield found
+        found.let_go.set()
 
 
 def sender_for(url: str, seconds: float = 10.0) -> AppriseSender:

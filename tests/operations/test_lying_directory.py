@@ -1,12 +1,10 @@
 """A directory over HTTP that lies, talks nonsense, hangs up or asks for patience."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from standfast.operations import incident
 from standfast.operations.outcome import Outcome
 from standfast.records import EffectState, Mode
 from tests.operations.places import furnish, place_at
+from tests.servers.over_http import Answering, listening
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
 
@@ -32,9 +31,9 @@ class Liar:
 
 @contextmanager
 def lying(liar: Liar, clock: Callable[[], datetime]) -> Iterator[Liar]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         def _meet(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.body()
             liar.hits.append((self.command, clock().timestamp()))
             count = sum(method == self.command for method, _ in liar.hits)
             told = liar.answer(self.command, count)
@@ -42,27 +41,13 @@ def lying(liar: Liar, clock: Callable[[], datetime]) -> Iterator[Liar]:
                 self.close_connection = True
                 return
             status, headers, body = told
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(status, body, headers)
 
-        do_GET = do_PATCH = _meet  # noqa: N815 - http.server names its hooks so
+        do_GET = do_PATCH = _meet
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    liar.url = f"http://127.0.0.1:{server.server_address[1]}/v2"
-    try:
+    with listening(Handler) as port:
+        liar.url = f"http://127.0.0.1:{port}/v2"
         yield liar
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def user(*, is_active: bool) -> dict[str, object]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -14,6 +14,7 @@ from standfast.procedures.parameters import Parameter, ParameterType
 from standfast.procedures.request import Call, Look, Request, RequestOptions
 from standfast.records import EffectState, Order
 from tests.procedures.contract import ProcedureContract, Yard
+from tests.servers.over_http import Answering, listening
 
 HOST = {"host": Parameter(type=ParameterType.HOST)}
 TEXT = {"host": Parameter(type=ParameterType.TEXT)}
@@ -44,19 +45,17 @@ class Firewall:
 def firewall() -> Iterator[Firewall]:
     there = Firewall()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+    class Handler(Answering):
         def do(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            body = self.body()
             there.asked.append((self.command, self.path, dict(self.headers), body))
             if there.hangs:
                 there.let_go.wait(10)
                 self.close_connection = True
                 return
             if there.answers:
-                self.reply(*there.answers.pop(0))
+                status, headers, content = there.answers.pop(0)
+                self.answer(status, content, headers)
                 return
             host = unquote(self.path.rpartition("/")[2])
             if self.command == "PUT":
@@ -64,37 +63,20 @@ def firewall() -> Iterator[Firewall]:
             elif self.command == "DELETE":
                 there.hosts.pop(host, None)
             elif host not in there.hosts:
-                self.reply(404, {}, b"{}")
+                self.answer(404, b"{}")
                 return
-            self.reply(200, {}, json.dumps({"host": {"state": there.hosts.get(host)}}).encode())
+            self.answer(200, json.dumps({"host": {"state": there.hosts.get(host)}}).encode())
 
-        do_GET = do_PUT = do_POST = do_DELETE = do  # noqa: N815 - the names that the server calls
+        do_GET = do_PUT = do_POST = do_DELETE = do
 
-        def reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    there.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield there
-    finally:
-        there.let_go.set()
-        for request in there.requests:
-            request.close()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler) as port:
+        there.url = f"http://127.0.0.1:{port}"
+        try:
+            yield there
+        finally:
+            there.let_go.set()
+            for request in there.requests:
+                request.close()
 
 
 @pytest.fixture
@@ -103,15 +85,15 @@ def there() -> Iterator[Firewall]:
         yield found
 
 
-def isolating(url: str, **others: object) -> Request:
-    options: dict[str, object] = {
+def isolating(url: str, **others: Any) -> Request:
+    options: dict[str, Any] = {
         "call": Call(method="PUT", url=f"{url}/hosts/{{host}}", body={"why": "{host}", "n": 1}),
         "observe": Look(url=f"{url}/hosts/{{host}}", field="host.state", value="isolated"),
         "undo": Call(method="DELETE", url=f"{url}/hosts/{{host}}"),
         "parameters": HOST,
         "timeout_seconds": 2.0,
     }
-    made = RequestOptions(**{**options, **others})  # type: ignore[arg-type]  # named by the test
+    made = RequestOptions(**{**options, **others})
     return Request("requests.isolate", made, clock=clock)
 
 

@@ -15,13 +15,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from botocore.model import OperationModel, ServiceModel
 from botocore.session import get_session
 from botocore.validate import ParamValidator
+
+from tests.servers.over_http import Answering, listening
 
 PER_SECOND, BURST = 2.0, 5
 
@@ -229,12 +230,9 @@ def running_amazon_connect() -> Iterator[ConnectInstance]:
     instance.permissions = {instance.agent_profile: ["BasicAgentAccess"], instance.no_access: []}
     description = _Description()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+    class Handler(Answering):
         def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self.body()
             try:
                 if "AWS4-HMAC-SHA256" not in self.headers.get("Authorization", ""):
                     raise Refusal(403, "AccessDeniedException")
@@ -246,30 +244,11 @@ def running_amazon_connect() -> Iterator[ConnectInstance]:
                 )
 
         def _reply(self, status: int, body: object, headers: dict[str, str]) -> None:
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {
-                **headers,
-                "Content-Type": "application/json",
-                "Content-Length": str(len(content)),
-            }.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+            headers = {**headers, "Content-Type": "application/json"}
+            self.answer(status, json.dumps(body).encode(), headers)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_PUT = do_DELETE = _serve
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-            """Keep the test's output to the test."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    instance.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(Handler) as port:
+        instance.url = f"http://127.0.0.1:{port}"
         yield instance
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

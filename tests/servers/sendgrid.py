@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.servers.over_http import Answering, listening
 
 CONTRACT = Path(__file__).parent.parent / "notices/contracts/sendgrid.json"
 KEY = "SG.made-up.key"
@@ -189,11 +190,8 @@ def _error(message: str, where: str | None = None) -> dict[str, Any]:
     return {"errors": [{"message": message, "field": where, "help": None}]}
 
 
-def _handler(account: SendGrid) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+def _handler(account: SendGrid) -> type[Answering]:
+    class Handler(Answering):
         def do_GET(self) -> None:
             is_known = self.headers.get("Authorization") == f"Bearer {KEY}"
             if not is_known:
@@ -202,7 +200,7 @@ def _handler(account: SendGrid) -> type[BaseHTTPRequestHandler]:
                 self._reply(200, {"scopes": list(account.scopes)}, {})
 
         def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
+            content = self.body()
             if self.headers.get("Authorization") != f"Bearer {KEY}":
                 self._reply(401, _error("authorization required"), {})
                 return
@@ -225,15 +223,7 @@ def _handler(account: SendGrid) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def _reply(self, status: int, body: Any, headers: dict[str, str]) -> None:
-            content = b"" if body is None else json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-            """Keep the test's output to the test."""
+            self.answer(status, b"" if body is None else json.dumps(body).encode(), headers)
 
     return Handler
 
@@ -242,18 +232,12 @@ def _handler(account: SendGrid) -> type[BaseHTTPRequestHandler]:
 def running_sendgrid(account: SendGrid | None = None) -> Iterator[SendGrid]:
     """Run one; fail when it was asked for what the description does not have."""
     account = account or SendGrid()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(account))
-    server.daemon_threads = True
-    account.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield account
-    finally:
-        account.let_go.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(_handler(account)) as port:
+        account.url = f"http://127.0.0.1:{port}"
+        try:
+            yield account
+        finally:
+            account.let_go.set()
     assert account.broken == []
 
 

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+
+from tests.servers.over_http import Answering, listening
 
 
 @dataclass(kw_only=True)
@@ -33,16 +34,13 @@ def running_ses() -> Iterator[Ses]:
     """Run one on a free port."""
     account = Ses()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+    class Handler(Answering):
         def do_GET(self) -> None:
             error = account.account_error
             self._reply(200, {}) if error is None else self._fail(*error)
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.body())
             (address,) = body["Destination"]["ToAddresses"]
             error = account.account_error or account.errors.get(address)
             if error is not None:
@@ -60,30 +58,17 @@ def running_ses() -> Iterator[Ses]:
             self._reply(status, {"message": "names somebody@customers.test"}, code)
 
         def _reply(self, status: int, body: Any, code: str = "") -> None:
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
+            headers = {"Content-Type": "application/json"}
             if code:
-                self.send_header("x-amzn-ErrorType", code)
-            self.end_headers()
-            self.wfile.write(content)
+                headers["x-amzn-ErrorType"] = code
+            self.answer(status, json.dumps(body).encode(), headers)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-            """Keep the test's output to the test."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    account.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield account
-    finally:
-        account.let_go.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler) as port:
+        account.url = f"http://127.0.0.1:{port}"
+        try:
+            yield account
+        finally:
+            account.let_go.set()
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ class SmtpServer:
 
     # What runs in the server's own thread; first what aiosmtpd calls.
 
-    async def handle_EHLO(  # noqa: N802 - aiosmtpd names its hooks so
+    async def handle_EHLO(
         self, server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
     ) -> list[str]:
         with self._lock:
@@ -109,7 +109,7 @@ class SmtpServer:
         session.host_name = hostname
         return [*responses[:-1], *(f"250-{one}" for one in self.extensions), responses[-1]]
 
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd names its hooks so
+    async def handle_RCPT(
         self, server: Any, session: Any, envelope: Any, address: str, options: Sequence[str]
     ) -> str:
         await self._stand(server, "rcpt")
@@ -121,9 +121,7 @@ class SmtpServer:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_DATA(  # noqa: N802 - aiosmtpd names its hooks so
-        self, server: Any, session: Any, envelope: Any
-    ) -> str:
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         await self._stand(server, "data")
         with self._lock:
             answer = self._data_answers.pop(0) if self._data_answers else "250 OK"
@@ -187,11 +185,11 @@ def running_smtp(
             mailbox.flights.append(data)
             super().data_received(data)
 
-        async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802 - its name there
+        async def smtp_MAIL(self, arg: str | None) -> None:
             mailbox.asked[id(self.session)] = ()
             await super().smtp_MAIL(self._keeping(arg, ("RET=", "ENVID=")))
 
-        async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802 - its name there
+        async def smtp_RCPT(self, arg: str | None) -> None:
             await super().smtp_RCPT(self._keeping(arg, ("NOTIFY=", "ORCPT=")))
 
         def _keeping(self, arg: str | None, names: tuple[str, ...]) -> str | None:

@@ -1,0 +1,49 @@
+"""What each imitation of a service over HTTP needs: a handler that answers, a thread that serves.
+
+- `Answering` reads a request's body and sends an answer; what it answers, each imitation says.
+- `listening(handler)` serves on a free port of loopback until the end of its block.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Answering(BaseHTTPRequestHandler):
+    """One connection of an imitation; it says nothing, so that a test's output is the test's."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or every answer in two parts waits 40 ms for an ACK
+
+    def body(self) -> bytes:
+        """Read the request's body; shorter than its header says where the client was cut off."""
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def answer(
+        self, status: int, content: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send an answer, with its length."""
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Serve in a thread; gives the port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
