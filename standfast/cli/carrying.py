@@ -119,7 +119,7 @@ def say_outcome(
         **told,
         **_document(outcome, found, reasons),
         "clocks": _clocks_document(owed),
-        "warnings": [*short],
+        "warnings": [*short, *([owed.trouble] if owed and owed.trouble else [])],
         "stood_in_for": [*lacking],
         "exit_status": int(status),
     }
@@ -134,7 +134,7 @@ def say_outcome(
 
 
 def _clocks_document(owed: "Duties | None") -> Json:
-    if owed is None:
+    if owed is None or owed.trouble:
         return None
     return {
         "missed": owed.missed,
@@ -144,6 +144,8 @@ def _clocks_document(owed: "Duties | None") -> Json:
 
 def _clocks_lines(incident: str, owed: "Duties | None", zone: str) -> list[str]:
     """Say in one line how many legal clocks are missed, and when the next one ends."""
+    if owed is not None and owed.trouble:
+        return [f"Warning: no legal clock can be counted: {owed.trouble}"]
     if owed is None or not (owed.missed or owed.next_due):
         return []
     told = [f"{counted(owed.missed, 'clock')} missed"] if owed.missed else []

@@ -50,6 +50,7 @@ def accounting(
     digest = None
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
+        uncounted = place.ledger.incidents.state(incident_id).uncounted
         if export is None:
             accounts = account(place, incident_id, unmasked_because=reason, each=each)
         else:
@@ -66,11 +67,18 @@ def accounting(
             for line in shown
             if line.step == one.step
         ]
+    lines += [
+        f"{step}: nobody was told and nobody counted, for its audience could not be read; "
+        f"`standfast incident status {incident_id}` says why."
+        for step in uncounted
+    ]
     untold = sum(one.untold for one in accounts)
     lines.append(
         f"{counted(untold, 'person', 'people')} not told: why, and who first, says "
         f"`standfast notice status {incident_id}`; --reason TEXT names each."
         if untold
+        else "Nobody else for whom a notice was planned is untold."
+        if uncounted
         else "Nobody for whom a notice was planned is untold."
     )
     if any(one.counts.get(end) for one in accounts for end in (End.BOUNCED, End.DROPPED)):
@@ -81,11 +89,12 @@ def accounting(
         "incident": incident_id,
         "notices": [one.as_json() for one in accounts],
         "untold": untold,
+        "uncounted": [*uncounted],
         "sha256": digest,
     }
     if reason:
         document["lines"] = [line.as_json() for line in shown]
-    status = ExitStatus.PARTIAL if untold else ExitStatus.DONE
+    status = ExitStatus.PARTIAL if untold or uncounted else ExitStatus.DONE
     call.say({**document, "exit_status": int(status)}, lines)
     return status
 

@@ -117,16 +117,18 @@ def _next_steps(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Lin
 
 
 def _untold(one: "IncidentStatus") -> str:
-    """Say how many were not told, and about how many of them a person has to decide."""
+    """Say how many were not told, of how many a person has to decide, and whom nobody counted."""
     if one.is_closed:
         return "-"  # not counted any more; `notice accounting` has it
-    return f"{one.untold}, {one.held} for a person to decide" if one.held else f"{one.untold:,}"
+    told = [f"{one.untold:,}"] if one.untold or not one.uncounted else []
+    told += [f"{one.held} for a person to decide"] if one.held else []
+    return ", ".join([*told, *(f"all of {step}" for step in one.uncounted)])
 
 
 def _clocks(one: "IncidentStatus", seen: "Status") -> str:
     """Say how many are missed and when the next one ends; `not set up` where none is counted."""
     if one.clocks is None:
-        return "not set up"
+        return "UNKNOWN: `standfast check`" if one.lacks_clocks else "not set up"
     told = [f"{one.clocks.missed} MISSED"] if one.clocks.missed else []
     if due := one.clocks.next_due:
         told.append(f"next in {left(due - seen.at)}, {minute(due, seen.time_zone)}")

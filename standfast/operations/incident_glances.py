@@ -63,10 +63,12 @@ class IncidentStatus:
     opened_at: datetime
     untold: int
     held: int  # of them, those about whom a person has to decide
+    uncounted: tuple[str, ...] = ()  # the notices whose audience could not be read
     next_step: str
     is_over: bool  # it only has to be closed, or is
     is_closed: bool = False
-    clocks: ClocksGlance | None  # None: not live, or no law and no agreement is configured
+    clocks: ClocksGlance | None  # None: not live, no law and no agreement is configured, or
+    lacks_clocks: bool = False  # one is, and no clock of it can be counted
 
     @property
     def is_live(self) -> bool:
@@ -83,7 +85,9 @@ class IncidentStatus:
             "opened_at": timestamp(self.opened_at),
             "untold": self.untold,
             "held": self.held,
+            "uncounted": [*self.uncounted],
             "clocks": clocks,
+            "lacks_clocks": self.lacks_clocks,
             "next_step": self.next_step,
         }
 
@@ -92,7 +96,10 @@ def incidents_of(
     seen: Glance, config_file: Path, raw: Mapping[str, Any], now: datetime
 ) -> tuple[IncidentStatus, ...]:
     """Give the incidents in the order in which they matter. `raw` is the file as TOML."""
-    is_counted = bool(raw.get("deadlines") or raw.get("contracts"))
+    duties = raw.get("deadlines")
+    is_counted = bool(
+        raw.get("contracts") or (isinstance(duties, Mapping) and duties.get("jurisdictions"))
+    )
     config: Config | None = None
     if is_counted and (seen.closed or any(one.mode == LIVE for one in seen.incidents)):
         from standfast.config import load
@@ -100,7 +107,11 @@ def incidents_of(
         with suppress(ConfigurationError):  # `standfast check` says what does not fit
             config = load(config_file)
     zone = zone_of(raw)
-    found = [_incident_status(one, _clocks(one, config, now), zone) for one in seen.incidents]
+    found: list[IncidentStatus] = []
+    for one in seen.incidents:
+        clocks = _clocks(one, config, now)
+        lacks_clocks = is_counted and one.mode == LIVE and clocks is None
+        found.append(_incident_status(one, clocks, zone, lacks_clocks=lacks_clocks))
     found += [
         _closed_status(one, clocks, zone)
         for one in seen.closed
@@ -129,8 +140,6 @@ def _counted(
     facts: Sequence[FactGlance], config: "Config | None", now: datetime
 ) -> ClocksGlance | None:
     if config is None:
-        return None
-    if not (config.deadlines.jurisdictions or config.contracts):
         return None
     if not facts:
         return ClocksGlance(missed=0, next_due=None)  # no fact, no clock
@@ -190,7 +199,7 @@ def _closed_status(seen: ClosedGlance, clocks: ClocksGlance, zone: str) -> Incid
 
 
 def _incident_status(
-    seen: IncidentGlance, clocks: ClocksGlance | None, zone: str
+    seen: IncidentGlance, clocks: ClocksGlance | None, zone: str, *, lacks_clocks: bool
 ) -> IncidentStatus:
     # Half of what status may take, so it waits until there is an incident.
     from standfast.playbook.engine import merged
@@ -225,9 +234,11 @@ def _incident_status(
         opened_at=seen.opened_at,
         untold=seen.untold,
         held=seen.held,
+        uncounted=state.uncounted,
         next_step=found.next_step,
         is_over=found.is_over,
         clocks=clocks,
+        lacks_clocks=lacks_clocks,
     )
 
 

@@ -5,12 +5,14 @@ Rules
   is done, not owed or no law yet stands in `standfast deadline list --all`.
 - A question is told once, however many duties wait for its answer.
 - A plan has happened to nobody: it owes nothing.
+- A law or an agreement that is configured wrongly keeps nothing else from being told.
 """
 
 from collections.abc import Iterator
 
 from standfast.deadlines.clocks import Clock, Standing
 from standfast.deadlines.obligation import Kind
+from standfast.errors import ConfigurationError
 from standfast.operations.deadlines import incident_clocks, is_open
 from standfast.operations.place import Place
 from standfast.records import Mode
@@ -24,7 +26,10 @@ def duties_of(place: Place, incident_id: str, mode: Mode) -> Duties | None:
     is_bound = place.config.deadlines.jurisdictions or place.config.contracts
     if mode is Mode.PLAN or not is_bound:
         return None
-    clocks = incident_clocks(place, incident_id)
+    try:
+        clocks = incident_clocks(place, incident_id)
+    except ConfigurationError as error:
+        return Duties(lines=(), questions=(), not_started=0, trouble=str(error))
     return Duties(
         lines=tuple(_lines(clocks)),
         questions=tuple(

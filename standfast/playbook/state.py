@@ -85,3 +85,18 @@ class State:
     is_carried: bool = True  # a runner works on it, or a `serve` looks for what is to be done
     incident: str = "INCIDENT"  # its name in the commands that `standing` tells to type
     time_zone: str = "UTC"  # that of the people who read what `standing` says
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """The notices whose people nobody could count: their audience could not be read.
+
+        What a person went on without is not among them: they saw to it by hand.
+        """
+        return tuple(
+            step.name
+            for step in self.playbook.steps
+            if step.action == "notices.send"
+            and (view := self.steps.get(step.name))
+            and (view.state, view.counts.total) == (StepState.FAILED, 0)
+            and not view.is_accepted
+        )

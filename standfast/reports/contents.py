@@ -225,6 +225,7 @@ class Duties:
     lines: tuple[DutyLine, ...]  # the missed first, then by what is due next
     questions: tuple[str, ...]  # what would start a clock, or decide one
     not_started: int  # duties whose fact is not known
+    trouble: str = ""  # why no clock could be counted
 
     @property
     def missed(self) -> int:

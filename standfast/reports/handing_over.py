@@ -178,6 +178,7 @@ def _duties(owed: Duties | None) -> Json:
         ],
         "questions": list(owed.questions),
         "not_started": owed.not_started,
+        "trouble": owed.trouble,
     }
 
 

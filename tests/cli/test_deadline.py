@@ -7,6 +7,7 @@ import pytest
 
 from standfast.errors import ExitStatus
 from tests.cli.desk import Desk
+from tests.servers.scim import ScimServer
 
 LAWS = """
 [deadlines]
@@ -224,6 +225,30 @@ def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
     said = desk.run("incident", "status", incident).out
     assert f"Legal clocks: 1 clock missed, the next is due {due[:10]} {due[11:16]} UTC; " in said
     assert f"`standfast deadline list {incident}`" in said
+
+
+def test_a_place_that_no_law_names_keeps_nobody_from_being_told_what_was_done(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    scim_server.create("alice")
+    config_file = live_place / "standfast.toml"
+    text = config_file.read_text() + LAWS
+    config_file.write_text(text.replace("EU/EEA", "Europe"))
+    answer = desk.run("lock", "agents:alice")
+    assert answer.status == ExitStatus.DONE
+    assert "lock  done  1 locked" in answer.out
+    why = "no legal clock can be counted: [deadlines] jurisdictions: no obligation is known in"
+    assert f"{why} 'Europe'" in answer.out
+    config_file.write_text(text)
+    desk.json("deadline", "fact", "inc-2026-0001", "awareness")
+    config_file.write_text(text.replace("EU/EEA", "Europe"))
+    seen = desk.json("incident", "status", "inc-2026-0001")
+    assert (seen["clocks"], len(seen["warnings"])) == (None, 1)
+    assert "UNKNOWN: `standfast check`" in desk.run("status").out
+    assert desk.json("status")["incidents"][0]["lacks_clocks"]
+    page = live_place / "handover.html"
+    assert desk.run("incident", "handover", "inc-2026-0001", "--to", page).status == 0
+    assert "No clock can be counted: [deadlines] jurisdictions" in page.read_text()
 
 
 def test_a_mistyped_duty_is_answered_with_the_nearest(desk: Desk, incident: str) -> None:

@@ -1,5 +1,7 @@
 """`standfast status`."""
 
+import json
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -159,6 +161,24 @@ def test_whom_a_notice_has_not_reached_is_counted(desk: Desk, quiet_place: Path)
     assert desk.json("status")["untold"] == 3  # the customers, whose notice waits for approval
     assert desk.run("incident", "approve", "--digest", desk.asked(), "--as", "lee").status == 5
     assert desk.json("status")["untold"] == 0
+
+
+def test_a_notice_whose_audience_cannot_be_read_is_not_said_to_have_told_everybody(
+    desk: Desk, live_place: Path
+) -> None:
+    staff = live_place / "staff.csv"
+    staff.rename(live_place / "elsewhere.csv")
+    assert desk.run("incident", "open", "account-takeover", "-i", "accounts=alice").status == 1
+    seen, accounting = desk.json("status"), desk.run("notice", "accounting", "--json")
+    assert [one["uncounted"] for one in seen["incidents"]] == [["tell_staff"]]
+    assert re.search(r"account-takeover +\d+ s +all of tell_staff ", desk.run("status").out)
+    document = json.loads(accounting.out)
+    assert (accounting.status, document["uncounted"]) == (3, ["tell_staff"])
+    assert "tell_staff: nobody was told" in desk.run("notice", "accounting").out
+    (live_place / "elsewhere.csv").rename(staff)
+    desk.run("incident", "retry", "inc-2026-0001", "tell_staff")
+    assert desk.json("status")["incidents"][0]["uncounted"] == []
+    assert desk.run("notice", "accounting").status == 0
 
 
 @pytest.mark.parametrize("flag", ["-c", "--config"])
