@@ -43,12 +43,16 @@ def lock(
     no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
-    """Lock accounts everywhere, now. `standfast incident undo` gives them back."""
+    """Lock accounts everywhere, now. `standfast incident undo` gives them back.
+
+    Nothing here proves the lock, so an undo of it takes an approval.
+    """
     names: list[str] = []
-    for word in accounts:
+    for number, word in enumerate(accounts, 1):
         if word.startswith("@"):
             names += lines_of(Path(word[1:]))
         else:
+            _refuse_misspelt(number, word)
             names.append(word)
     if not names:
         raise UsageError("no account is named; the file is empty")
@@ -72,6 +76,20 @@ def lock(
         no_wait=no_wait,
         passphrase_file=passphrase_file,
     )
+
+
+def _refuse_misspelt(number: int, word: str) -> None:
+    """Raise UsageError for what can only be a slip: it would open an incident and lock nobody."""
+    if "," in word:
+        raise UsageError(
+            f"account {number} holds a comma: write names with blanks between; one that has a comma "
+            "itself goes into a file with one a line: @FILE"
+        )
+    if word.rstrip().endswith(":"):
+        raise UsageError(
+            f"account {number} names a directory and nobody in it: write DIRECTORY:ACCOUNT without "
+            "a blank"
+        )
 
 
 def _has_directory(config_file: Path) -> bool:

@@ -197,6 +197,23 @@ def test_an_account_that_no_directory_knows_is_not_locked(desk: Desk, live_place
     assert "no directory knows this account" in answer.out
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("agents:", "alice"), "account 1 names a directory and nobody in it"),
+        (("bob", "alice,carol"), "account 2 holds a comma: write names with blanks between"),
+        ((":",), "account 1 names a directory and nobody in it"),
+    ],
+)
+def test_accounts_that_can_only_be_a_slip_open_nothing(
+    desk: Desk, quiet_place: Path, words: tuple[str, ...], told: str
+) -> None:
+    answer = desk.run("lock", *words)
+    assert answer.status == 2
+    assert told in answer.err
+    assert desk.json("incident", "list")["incidents"] == []
+
+
 def test_a_lock_where_there_is_no_directory_opens_nothing_live(desk: Desk, place: Path) -> None:
     answer = desk.run("lock", "nobody")
     assert answer.status == ExitStatus.USAGE
