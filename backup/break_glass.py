@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Break glass: restore a recovery point when nothing else of this program is left.
 
-You need Linux, Python 3.11 or newer, this file, and:
-    python3 -m pip install cryptography zstandard blake3 pyrage
+You need Linux, Python 3.11 or newer (on Debian and Ubuntu with python3-venv), this file, and:
+    python3 -m venv glass && glass/bin/pip install cryptography zstandard blake3 pyrage
 You type, to list the points, or to restore one ("desk-1/0000000012", as listed; else the newest):
-    python3 break_glass.py VAULT KEYS IDENTITY_FILE [TARGET [POINT]]
+    glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE [TARGET [POINT]]
 VAULT and KEYS are copies of the two stores as folders ("pub" and "w" in one, "k" in the other):
 download a bucket whole, the name of each object becoming its path. IDENTITY_FILE is a custodian's
 private key (age or ssh; or an age file under a passphrase). TARGET is a folder not there yet.
@@ -309,8 +309,9 @@ class BreakGlass:
 
 
 def main(arguments: list[str]) -> int:
-    if not 3 <= len(arguments) <= 5 or any(map(os.path.lexists, arguments[3:4])):
-        print(__doc__)
+    is_taken = any(map(os.path.lexists, arguments[3:4]))
+    if is_taken or not 3 <= len(arguments) <= 5:
+        print(__doc__, "TARGET is there already: name a new folder." if is_taken else "")
         return 2
     os.umask(0o077)
     tool = BreakGlass(Path(arguments[0]), Path(arguments[1]), Path(*arguments[3:4]))

@@ -79,7 +79,8 @@ class Card:
         return [
             Step(
                 what="Ask one of the custodians named here to bring their recovery identity to a"
-                " clean Linux machine with Python 3.11 or newer. Nobody else's help is needed.",
+                " clean Linux machine with Python 3.11 or newer, on Debian and Ubuntu with"
+                " python3-venv. Nobody else's help is needed.",
             ),
             Step(
                 what="Copy both stores to it as folders, VAULT and KEYS. A bucket is downloaded"
@@ -92,13 +93,14 @@ class Card:
             Step(
                 what="Install what it needs, and list the recovery points. Compare the owner's key"
                 " that it prints with this card.",
-                typed="python3 -m pip install cryptography zstandard blake3 pyrage\n"
-                "python3 break_glass.py VAULT KEYS IDENTITY_FILE",
+                typed="python3 -m venv glass\n"
+                "glass/bin/pip install cryptography zstandard blake3 pyrage\n"
+                "glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE",
             ),
             Step(
                 what="Restore one into a new folder; without POINT it is the newest. What is"
                 " damaged is named, and the rest restored.",
-                typed="python3 break_glass.py VAULT KEYS IDENTITY_FILE TARGET POINT",
+                typed="glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE TARGET POINT",
             ),
         ]
 

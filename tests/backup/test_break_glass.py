@@ -100,6 +100,16 @@ def test_it_is_one_short_file_that_imports_nothing_of_the_project() -> None:
     assert imported - allowed <= sys.stdlib_module_names
 
 
+def test_a_target_that_is_there_is_named_as_the_reason(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glass.site.back_up(plain_tree(tmp_path / "source"))
+    glass.out.mkdir()
+    assert glass.run(str(glass.out)) == REFUSED
+    assert "TARGET is there already" in capsys.readouterr().out
+    assert not [*glass.out.iterdir()]
+
+
 def test_what_it_restores_is_the_source_and_what_the_reader_restores(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
