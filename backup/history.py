@@ -4,8 +4,8 @@
   silently.
 - What a problem means is for the caller: the writer goes past it, `History` is how `verify`
   judges it.
-- A writer that was taken over may fill its slots with junk: the first ten thousand are looked at,
-  the rest is counted, and what is larger than any snapshot is not read.
+- A writer that was taken over may fill its slots with junk: the first ten thousand are kept in
+  mind, the rest is counted, and what is larger than any snapshot is not read.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_
 from backup.format.wrap import openers
 from backup.lazy_dataclass import dataclass
 from backup.records import Head
-from backup.stores import Store
+from backup.stores import Stat, Store
 from backup.trust import Trust
 
 _MOST_JUNK = 10_000
@@ -83,16 +83,31 @@ def read_slot(vault: Store, trust: Trust, writer: str, name: str) -> Slot:
     )
 
 
-def read_history(vault: Store, trust: Trust, writer: str) -> Iterator[Slot]:
-    """Give every slot of a writer, oldest first; objects of other names are no slots."""
+def read_listed(vault: Store, trust: Trust, writer: str, stat: Stat) -> Slot:
+    """Read one snapshot that was listed, unless it is larger than any."""
+    if stat.size_bytes > LARGEST_SNAPSHOT:
+        slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
+    else:
+        slot = read_slot(vault, trust, writer, stat.name)
+    return replace(slot, stored=stat.modified)
+
+
+def read_history(
+    vault: Store, trust: Trust, writer: str, junk: dict[Stat, Slot] | None = None
+) -> Iterator[Slot]:
+    """Give every slot of a writer, oldest first; objects of other names are no slots.
+
+    `junk` remembers those that hold no snapshot, for a caller who looks again by the same trust.
+    """
     for stat in vault.list(snapshots_of(writer)):
         if number_in(stat.name, snapshots_of(writer)) is None:
             continue
-        if stat.size_bytes > LARGEST_SNAPSHOT:
-            slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
-        else:
-            slot = read_slot(vault, trust, writer, stat.name)
-        yield replace(slot, stored=stat.modified)
+        slot = None if junk is None else junk.get(stat)
+        if slot is None:
+            slot = read_listed(vault, trust, writer, stat)
+            if junk is not None and slot.snapshot is None:
+                junk[stat] = slot
+        yield slot
 
 
 def _no_snapshot(writer: str, name: str, problem: str) -> Slot:

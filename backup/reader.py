@@ -42,7 +42,7 @@ from backup.records import (
     Progress,
     RestoreResult,
 )
-from backup.stores import Store
+from backup.stores import Stat, Store
 from backup.stores.directory import DirectoryStore
 from backup.trust import Trust, load_trust
 
@@ -64,6 +64,7 @@ class Repository:
         self._own_writer = own_writer
         self.trust = trust
         self.damaged: dict[tuple[str, int], str] = {}
+        self._junk: dict[Stat, Slot] = {}  # what holds no snapshot is read once
 
     @staticmethod
     def open(
@@ -110,9 +111,9 @@ class Repository:
             points = []
             junk: dict[int, datetime | None] = {}
             made: datetime | None = None
-            for slot in read_history(self._vault, self.trust, writer):
+            for slot in read_history(self._vault, self.trust, writer, self._junk):
                 if slot.snapshot is not None:
-                    points.append(self._point(slot))
+                    points.append(self._point(slot, slot.snapshot))
                     made = slot.stored
                     for sequence in slot.snapshot.burnt:
                         self.damaged.pop((writer, sequence), None)
@@ -424,9 +425,7 @@ class Repository:
             )
         return open_body(slot.sealed, [key], slot.name)
 
-    def _point(self, slot: Slot) -> Point:
-        snapshot = slot.snapshot
-        assert snapshot is not None  # noqa: S101 - the caller looked
+    def _point(self, slot: Slot, snapshot: Snapshot) -> Point:
         details = None
         if self._domains:
             # A point whose body does not open is still there: `verify` says what is wrong with it.

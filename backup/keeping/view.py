@@ -1,6 +1,7 @@
 """Everything that the keeper goes by, as it was at one moment: points, packs, and who needs what.
 
-- Snapshots never change, so each is read once, however often a run looks again.
+- Snapshots never change, so each is read once, however often a run looks again; what holds none,
+  once for each root record.
 - A writer whose history has a hole or a snapshot that cannot be read is `blocked`: what that one
   needed is not known, so nothing of the writer expires or goes until it is back.  One that has
   expired itself blocks nothing.
@@ -16,8 +17,9 @@ from backup.checking.findings import Findings
 from backup.errors import Damaged
 from backup.format.keep import PackId, SnapshotId
 from backup.format.layout import number_in, pack_in, packs_of, snapshots_of
+from backup.format.link import Link
 from backup.format.snapshot import Snapshot
-from backup.history import History, Slot, read_slot
+from backup.history import History, Slot, read_listed
 from backup.keeping.retention import AgedPoint, moments
 from backup.keeps import Keeps, load_keeps
 from backup.lazy_dataclass import dataclass
@@ -47,12 +49,18 @@ class Reader:
     vault: Store
     owner: bytes
     _slots: dict[str, Slot] = field(default_factory=dict)
+    _root: Link | None = None  # by which those that hold no snapshot were judged
 
     def look(self) -> View:
         """Read everything that the keeper goes by."""
         # The records first: a snapshot that is committed meanwhile is seen, and a mark is not
         # missed by it.
         trust = load_trust(self.vault, owner=self.owner)
+        if self._root != trust.links[-1]:
+            # What is not valid may become so by a root record that came meanwhile.
+            valid = {n: slot for n, slot in self._slots.items() if slot.snapshot is not None}
+            self._slots = valid
+            self._root = trust.links[-1]
         keeps = load_keeps(self.vault, trust)
         points: list[AgedPoint] = []
         needs: dict[SnapshotId, frozenset[str]] = {}
@@ -103,10 +111,9 @@ class Reader:
 
     def _slot(self, trust: Trust, writer: str, stat: Stat) -> Slot:
         known = self._slots.get(stat.name)
-        # What is not valid may become so by a root record that came meanwhile.
-        if known is None or known.snapshot is None:
-            slot = read_slot(self.vault, trust, writer, stat.name)
-            known = self._slots[stat.name] = replace(slot, sealed=b"", stored=stat.modified)
+        if known is None:
+            slot = read_listed(self.vault, trust, writer, stat)
+            known = self._slots[stat.name] = replace(slot, sealed=b"")
         return known
 
 

@@ -11,7 +11,7 @@ from backup.copies import copies
 from backup.errors import BackupError, NotFound
 from backup.format.layout import FORMATS, READERS, copy_in, number_in, snapshots_of
 from backup.format.root import DomainGrant, RootRecord
-from backup.history import read_slot
+from backup.history import read_listed
 from backup.keeps import load_keeps
 from backup.keys import read_key_record
 from backup.lazy_dataclass import dataclass
@@ -142,9 +142,9 @@ def _writers(vault: Store, trust: Trust) -> Iterator[RosterWriter]:
 
 def _newest(vault: Store, trust: Trust, writer: str) -> Newest | None:
     prefix = snapshots_of(writer)
-    names = [stat.name for stat in vault.list(prefix) if number_in(stat.name, prefix) is not None]
-    for name in reversed(names):
-        snapshot = read_slot(vault, trust, writer, name).snapshot
+    stats = [stat for stat in vault.list(prefix) if number_in(stat.name, prefix) is not None]
+    for stat in reversed(stats):
+        snapshot = read_listed(vault, trust, writer, stat).snapshot
         if snapshot is not None:
             return Newest(
                 sequence=snapshot.sequence, time=snapshot.time, set_name=snapshot.set_name

@@ -9,6 +9,7 @@
   sequence.
 - The next sequence is the lowest free one: junk far behind the head, which whoever has the writer's
   rights at the store may put, takes no number from us but its own.
+- Junk behind the head is read once, and not every night; see `passed_over`.
 - A point bears the time that the clock shows, right or wrong: the sequence says what is newer.
 - Just before the commit the owner's and the keeper's records are read again.  A writer whom the
   owner no longer lets write puts nothing; packs that the tree needs and the keeper freed meanwhile
@@ -31,7 +32,7 @@ from backup.format.snapshot import (
     seal_body,
     snapshot_to_bytes,
 )
-from backup.history import Slot, left_behind, read_slot
+from backup.history import Slot, left_behind, read_listed, read_slot
 from backup.keys import Host
 from backup.lazy_dataclass import dataclass
 from backup.stores import Store, said_to_be_there
@@ -39,6 +40,7 @@ from backup.writing.admission import Admission, admit
 from backup.writing.avoidance import Avoidance
 from backup.writing.logged import Commit, LoggedHead
 from backup.writing.pages import PacksFreed, Tree
+from backup.writing.passed_over import PassedOverSlots
 from backup.writing.send_log import SendLog
 
 _MOST_COLLISIONS = 100
@@ -201,32 +203,40 @@ class Committer:
 
     def _find_head(self) -> None:
         prefix = snapshots_of(self._host.writer)
-        stored = {
-            number: stat.modified
+        stats = {
+            number: stat
             for stat in self._vault.list(prefix)
             if (number := number_in(stat.name, prefix)) is not None
         }
-        self._taken = set(stored)
+        self._taken = set(stats)
         head: Link | None = None
         is_first = True  # of its epoch
-        distrusted: list[int] = []
-        junk: dict[int, datetime | None] = {}
-        for number in sorted(self._taken, reverse=True):
-            slot = self._slot_that_is_there(snapshot_name(self._host.writer, number))
+        passed = PassedOverSlots(self._log, self._trust.root.number, stats)
+        for number in sorted(stats, reverse=True):
+            if passed.passes(number):
+                continue
+            with said_to_be_there(stats[number].name):
+                slot = read_listed(self._vault, self._trust, self._host.writer, stats[number])
             if slot.snapshot is not None:
                 head = Link(number=number, sha256=slot.sha256)
                 is_first = slot.snapshot.epoch < self._host.epoch
                 self._newest = slot.snapshot.time
                 break
-            if slot.is_distrusted:
-                distrusted.insert(0, number)
-            else:
-                junk[number] = stored[number]
+            passed.add(number, slot)
+        passed.remember()
+        distrusted = sorted(n for n, one in passed.slots.items() if one.is_distrusted)
         if distrusted:
             self._tell_distrusted(distrusted, is_first)
-        seen = left_behind(junk, head.number, stored[head.number]) if head is not None else set()
+        junk: dict[int, datetime | None] = {
+            number: stats[number].modified
+            for number in {*passed.slots, *passed.unread} - {*distrusted}
+        }
+        made = None if head is None else stats[head.number].modified
+        seen = left_behind(junk, 0 if head is None else head.number, made)
         if junk.keys() - seen:
             self._tell_junk(sorted(junk.keys() - seen))
+        if passed.unread:
+            self._tell_unread(passed.unread)
         self._go_on_behind(head)
         self._compare(head, self._logged_head(head))
 
@@ -297,6 +307,15 @@ class Committer:
             if is_first
             else f"{passed_over} somebody has them since the new epoch. Nothing is built on that;"
             " see that the old identity at the store is revoked"
+        )
+
+    def _tell_unread(self, numbers: list[int]) -> None:
+        """Say that there is more than one run reads."""
+        self.is_intruded = True
+        self.warnings.append(
+            f"{len(numbers)} slots of writer {self._host.writer}, {min(numbers)} to {max(numbers)},"
+            " were not looked at yet: somebody filled more than one run reads, and the next go on."
+            " See who else has this host's rights at the store, and take that right away"
         )
 
     def _tell_junk(self, numbers: list[int]) -> None:

@@ -21,6 +21,15 @@ class SeenKeep:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PassedOver:
+    """A slot that was read and holds no snapshot to go on behind, as the store listed it then."""
+
+    size_bytes: int
+    modified: str
+    is_distrusted: bool  # a snapshot of old keys, which the owner does not believe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PackRow:
     """A pack that the store acknowledged."""
 

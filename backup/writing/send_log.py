@@ -17,7 +17,7 @@ import heapq
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from backup.writing.kept_pages import (
     outline_from_bytes,
     rows_from_bytes,
 )
-from backup.writing.logged import Commit, LoggedHead, PackRow, SeenKeep
+from backup.writing.logged import Commit, LoggedHead, PackRow, PassedOver, SeenKeep
 from backup.writing.places import KeptPage, Outline, PageText, Place, Row
 from backup.writing.seen_ids import SeenIds
 from backup.writing.send_log_file import (
@@ -364,6 +364,25 @@ class SendLog(LogDatabase):
             with self._synced(), self._change() as database:
                 database.execute("INSERT OR REPLACE INTO about VALUES ('keep', ?)", (value,))
 
+    def passed_over(self, root: int) -> dict[int, PassedOver]:
+        """The slots that were passed over, by what this root record says of whom to believe."""
+        found = json.loads(self._about("passed over") or "[-1, []]")
+        if found[0] != root:
+            return {}
+        return {
+            number: PassedOver(size_bytes=size, modified=modified, is_distrusted=is_distrusted)
+            for number, size, modified, is_distrusted in found[1]
+        }
+
+    def remember_passed_over(self, root: int, slots: Mapping[int, PassedOver]) -> None:
+        """Remember them, in place of those before: each is to be read once, and not every night."""
+        rows = [[n, one.size_bytes, one.modified, one.is_distrusted] for n, one in slots.items()]
+        with self._change() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO about VALUES ('passed over', ?)",
+                (json.dumps([root, rows]),),
+            )
+
     def live_bytes(self, set_name: str) -> dict[int, int]:
         """How much of each pack of a set's latest manifest is in use, counted as `held` is.
 
@@ -438,11 +457,8 @@ class SendLog(LogDatabase):
 
     def _drop_packs(self, database: sqlite3.Connection, numbers: list[int]) -> None:
         rows = [(number,) for number in numbers]
-        for statement in (
-            "DELETE FROM pack WHERE number = ?",
-            "DELETE FROM live WHERE pack = ?",
-        ):
-            database.executemany(statement, rows)
+        database.executemany("DELETE FROM pack WHERE number = ?", rows)
+        database.executemany("DELETE FROM live WHERE pack = ?", rows)
         for number in numbers:
             self._packs.pop(number, None)
 
@@ -465,10 +481,8 @@ def _drop_runs(database: sqlite3.Connection, which: str, values: tuple[object, .
     """Drop runs, and what they alone kept; `which` is a condition of ours."""
     runs = f"SELECT number FROM run WHERE {which}"  # noqa: S608 - no value is in it
     database.execute(f"DELETE FROM page WHERE run IN ({runs})", values)  # noqa: S608 - above
-    for table, column in (("kept", "number"), ("outline", "kept")):
-        database.execute(
-            f"DELETE FROM {table} WHERE {column} NOT IN (SELECT kept FROM page)"  # noqa: S608 - above
-        )
+    database.execute("DELETE FROM kept WHERE number NOT IN (SELECT kept FROM page)")
+    database.execute("DELETE FROM outline WHERE kept NOT IN (SELECT kept FROM page)")
     database.execute(f"DELETE FROM run WHERE {which}", values)  # noqa: S608 - above
 
 

@@ -5,12 +5,15 @@ use could be stopped for good by one object.
 """
 
 import hashlib
+import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backup.errors import AlreadyThere, Damaged, UsageError
+from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable, UsageError
 from backup.format.layout import (
     LARGEST_NUMBER,
     keep_name,
@@ -22,10 +25,12 @@ from backup.format.layout import (
 from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
 from backup.owner.custodians import add_custodian
 from backup.owner.domains import new_generation
+from backup.owner.roster import read_roster
 from backup.owner.writers import new_epoch
 from backup.reader import Repository
 from backup.trust import load_trust
 from backup.verify import verify
+from backup.writing import passed_over
 from tests.backup.keep_site import expired_and_marked, ten_weeks, vault_of
 from tests.backup.office import OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER
@@ -170,3 +175,126 @@ def test_whoever_takes_each_slot_as_it_is_tried_ends_the_run_and_not_the_host(
     assert errors_of(owned) == []
     assert owned.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
+
+
+@pytest.fixture
+def reads(owned: OwnedSite, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each object of the vault was read since this was cleared."""
+    seen: Counter[str] = Counter()
+    get = owned.vault._get_range
+
+    def counted(name: str, *where: Any) -> bytes:
+        seen[name] += 1
+        return get(name, *where)
+
+    monkeypatch.setattr(owned.vault, "_get_range", counted)
+    return seen
+
+
+FAR = [LARGEST_NUMBER - number for number in range(12)]
+
+
+def test_junk_is_read_once_and_by_no_later_night_of_its_host(
+    owned: OwnedSite, source: Path, reads: Counter[str], tmp_path: Path
+) -> None:
+    junk = {snapshot_name(WRITER, number) for number in (4, 5, 900, *FAR)}
+    for name in junk:
+        owned.vault.put(name, b"junk")
+    for night in range(3):
+        reads.clear()
+        made = owned.back_up(source)
+        assert made.is_intruded == (night == 0)
+        assert {name for name in junk if reads[name]} == (junk if night == 0 else set())
+        assert not any(reads[name] > 1 for name in junk)
+    assert made.point == f"{WRITER}/0000000007"
+    owned.vault.replace(LAST, b"other junk")
+    new_generation(owned.office, domain=DOMAIN)
+    reads.clear()
+    owned.back_up(source)
+    assert {name for name in junk if reads[name]} >= {snapshot_name(WRITER, n) for n in FAR}
+    assert errors_of(owned) == []
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+
+
+def test_of_more_far_junk_than_one_run_reads_each_reads_some_and_says_so(
+    owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passed_over, "MOST_FAR", 5)
+    monkeypatch.setattr(passed_over, "MOST_FAR_BYTES", 3000)
+    for number in FAR:
+        owned.vault.put(snapshot_name(WRITER, number), bytes(1000))
+    for read, left in ((3, 9), (3, 6), (3, 3), (3, 0), (0, 0)):
+        reads.clear()
+        made = owned.back_up(source)
+        assert sum(reads[snapshot_name(WRITER, number)] for number in FAR) == read
+        assert made.is_intruded == bool(left)
+        assert any(f"{left} slots of" in one for one in made.warnings) == bool(left)
+    assert errors_of(owned) == []
+
+
+def test_a_clones_point_is_met_however_much_junk_lies_far_behind_it(
+    owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(passed_over, "MOST_FAR", 0)
+    shutil.copytree(owned.folder / "state", tmp_path / "clone")
+    for number in FAR:
+        owned.vault.put(snapshot_name(WRITER, number), b"junk")
+    clone = owned.back_up(source, send_log=tmp_path / "clone/send.log")
+    assert (clone.point, clone.is_fork) == (f"{WRITER}/0000000003", False)
+    made = owned.back_up(source)
+    assert (made.point, made.is_fork) == (f"{WRITER}/0000000004", True)
+    assert errors_of(owned) == []
+
+
+def test_what_a_run_read_before_it_was_cut_off_is_read_by_no_other(
+    owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passed_over, "_REMEMBERED_AFTER", 2)
+    for number in FAR:
+        owned.vault.put(snapshot_name(WRITER, number), b"junk")
+    counted = owned.vault._get_range
+
+    def cut_off(name: str, *where: Any) -> bytes:
+        if name == snapshot_name(WRITER, FAR[7]):
+            raise StoreUnavailable("the network is gone; try again")
+        return counted(name, *where)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(owned.vault, "_get_range", cut_off)
+        with pytest.raises(StoreUnavailable):
+            owned.back_up(source)
+    owned.back_up(source)
+    assert sorted(reads[snapshot_name(WRITER, number)] for number in FAR) == [1] * 11 + [2]
+
+
+def test_what_is_larger_than_any_snapshot_is_read_by_nobody(
+    owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.history.LARGEST_SNAPSHOT", 100_000)
+    owned.vault.put(LAST, bytes(100_001))
+    assert owned.back_up(source).is_intruded
+    assert errors_of(owned) == []
+    assert owned.repository().points()
+    assert read_roster(owned.vault, owned.keys).writers[0].newest is not None
+    assert reads[LAST] == 0
+
+
+def test_a_reader_and_a_keeper_read_junk_once_however_often_they_look(tmp_path: Path) -> None:
+    kept = ten_weeks(tmp_path / "site")
+    kept.vault.put(LAST, b"junk")
+    seen: list[str] = []
+    get = kept.vault._get_range
+
+    def counted(name: str, *where: Any) -> bytes:
+        seen.append(name)
+        return get(name, *where)
+
+    kept.vault._get_range = counted  # type: ignore[method-assign]
+    repository = Repository.open(kept.vault)
+    with pytest.raises(NotFound):
+        repository.resolve("77")
+    assert seen.count(LAST) == 1
+    seen.clear()
+    kept.days(8)
+    kept.keep(most_percent=50)
+    assert seen.count(LAST) == 1
