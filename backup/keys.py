@@ -230,18 +230,17 @@ def read_key_record(keys: Store, root: RootRecord, domain: DomainGrant) -> KeyRe
     """
     prefix = keys_of(domain.id, domain.generation)
     names = [stat.name for stat in keys.list(prefix) if number_in(stat.name, prefix) is not None]
-    if not names:
-        raise NotFound(
-            f"there is no key of domain {domain.id} in this key store; name the store that holds it"
-        )
-    first: Damaged | None = None
+    damaged: list[Damaged] = []
     for name in reversed(names):
         try:
             return parse_key_record(get_capped(keys, name, LARGEST_KEY), root, domain, name)
         except Damaged as error:
-            first = first or error
-    assert first is not None  # noqa: S101 - there was a name
-    raise first
+            damaged.append(error)
+    if damaged:
+        raise damaged[0]
+    raise NotFound(
+        f"there is no key of domain {domain.id} in this key store; name the store that holds it"
+    )
 
 
 def parse_key_record(data: bytes, root: RootRecord, domain: DomainGrant, name: str) -> KeyRecord:

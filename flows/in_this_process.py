@@ -11,6 +11,7 @@ Rules
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from flows import warm
@@ -47,9 +48,8 @@ def carry_on(
 
 def _call(config: Path, incident: str, engagement: Engagement) -> None:
     try:
-        with called(engagement):
+        # Whatever Prefect raises, the caller finds no work begun.
+        with suppress(Exception), called(engagement):
             warm.respond(config, incident)
-    except Exception:  # noqa: S110 - whatever Prefect raises, the caller finds no work begun
-        pass
     finally:
         engagement.end()

@@ -70,9 +70,9 @@ class RootRecord:
     domains: tuple[DomainGrant, ...]  # every generation; the highest is the one to write for
     keepers: tuple[KeeperGrant, ...] = ()
 
-    def writer(self, id: str, epoch: int) -> WriterGrant | None:  # noqa: A002 - the field's name
+    def writer(self, writer_id: str, epoch: int) -> WriterGrant | None:
         """The grant of a writer in an epoch, if there is one."""
-        return next((w for w in self.writers if (w.id, w.epoch) == (id, epoch)), None)
+        return next((w for w in self.writers if (w.id, w.epoch) == (writer_id, epoch)), None)
 
     @property
     def writer_ids(self) -> list[str]:
@@ -84,9 +84,9 @@ class RootRecord:
         """Every domain's name, each once, whatever its generations; sorted."""
         return sorted({domain.id for domain in self.domains})
 
-    def domain(self, id: str) -> DomainGrant | None:  # noqa: A002 - the field's name
+    def domain(self, domain_id: str) -> DomainGrant | None:
         """The newest generation of a domain."""
-        found = [domain for domain in self.domains if domain.id == id]
+        found = [domain for domain in self.domains if domain.id == domain_id]
         return max(found, key=lambda domain: domain.generation, default=None)
 
 

@@ -32,25 +32,25 @@ def set_keeper(
     """
     if (keeper_file is None) == (key is None):
         raise UsageError("name either the file to make for a new keeper, or a keeper's public key")
-    path = None if keeper_file is None else keeper_file.absolute()
-    request = {"file": str(path or ""), "key": "" if key is None else key.hex()}
+    file = "" if keeper_file is None else str(keeper_file.absolute())
+    request = {"file": file, "key": "" if key is None else key.hex()}
 
     def make(trust: Trust) -> Plan:
         if key is not None and any(one.key == key for one in trust.root.keepers):
             raise UsageError("that keeper's key is granted already, or was retired")
         _check_that_none_is_trusted(trust.root)
         steps: list[Step] = []
-        public = key
-        if public is None and path is not None:
-            keeper, create = _new_keeper(office, path)
+        if key is None:
+            keeper, create = _new_keeper(office, Path(file))
             public = keeper.public_key
             steps.append(create)
-        assert public is not None  # noqa: S101 - one of both is given
+        else:
+            public = key
         keepers = (*trust.root.keepers, KeeperGrant(key=public, trusted_through=None))
         record, put = next_root(office, trust, office.now(), keepers=keepers)
         told = {
             "key": public.hex(),
-            "keeper_file": None if path is None else str(path),
+            "keeper_file": file or None,
             "root": record.number,
         }
         return Plan(deed="set-keeper", request=request, told=told, steps=(*steps, put))

@@ -79,21 +79,21 @@ def difference(reader: BlobReader, a: Entry | None, b: Entry | None) -> Differen
     """Put in words how two entries of one path differ; None when they do not."""
     change: Literal["added", "removed", "changed"]
     aspects: tuple[Aspect, ...] = ()
+    newest = b or a
+    if newest is None:
+        return None
     if a is None or b is None:
-        found = a or b
-        assert found is not None  # noqa: S101 - one of them is there
         change = "removed" if b is None else "added"
-        path = found.text
     else:
         aspects = tuple(_aspects(reader, a, b))
         if not aspects:
             return None
-        path, change = a.text, "changed"
+        change = "changed"
     return Difference(
-        path=path,
+        path=newest.text,
         change=change,
         aspects=aspects,
-        kind=(b or a).kind,  # type: ignore[union-attr]  # one of them is there
+        kind=newest.kind,
         size_before=None if a is None else a.size,
         size_after=None if b is None else b.size,
     )

@@ -133,7 +133,7 @@ class Source(ABC):
         del scratch
         return []
 
-    def committed(self) -> None:  # noqa: B027 - most sources have nothing to let go of
+    def committed(self) -> None:  # most sources have nothing to let go of
         """Take note that a point was committed with all that this source gave when last opened.
 
         Called at most once a run, and not when this source failed.  What keeps something only
@@ -186,7 +186,7 @@ class OpenSource(ABC):
         self.consistent_at = consistent_at
         self.left_out = LeftOut()
 
-    def expect(  # noqa: B027 - may be ignored
+    def expect(  # may be ignored
         self, paths: Sequence[bytes], vectors: Sequence[tuple[int, ...] | None]
     ) -> None:
         """Hear what is likely to come, from the path that was given last on, in order.
@@ -194,14 +194,14 @@ class OpenSource(ABC):
         What has no vector shall be given as `Found` in any case; see `scan_expecting`.
         """
 
-    def read_along(self) -> None:  # noqa: B027 - may be ignored
+    def read_along(self) -> None:  # may be ignored
         """Hear that every file will be read: what is small may be given as `ReadFile` at once."""
 
     def survey(self) -> "Iterator[Told]":
         """Tell what is in each folder, for the same source as it is opened in another process."""
         return iter(())
 
-    def rely_on(self, survey: "Survey") -> None:  # noqa: B027 - may be ignored
+    def rely_on(self, survey: "Survey") -> None:  # may be ignored
         """Hear that another process looks at everything, ahead of `scan`."""
 
     def read_small(self, found: Found) -> Whole | None:

@@ -53,7 +53,7 @@ class WalSpool:
         """
         self._given.clear()
         yield found_from_status(below.removesuffix(b"/"), self.folder.stat(), None)
-        names = sorted(os.listdir(self.folder))  # noqa: PTH208 - names, not paths
+        names = sorted(file.name for file in self.folder.iterdir())
         yield from self._given_of(names, below)
         for name in _lacking(names, self._segment_bytes):
             yield Unread(path=f"{source}/{below.decode()}{name}", reason=_LACKS)
@@ -102,9 +102,9 @@ class WalSpool:
         True of the changes in it only where archiving keeps a segment's time.
         """
         times = [
-            (self.folder / name).stat().st_mtime_ns
-            for name in os.listdir(self.folder)  # noqa: PTH208 - names, not paths
-            if _SEGMENT.fullmatch(name)
+            file.stat().st_mtime_ns
+            for file in self.folder.iterdir()
+            if _SEGMENT.fullmatch(file.name)
         ]
         return max(times, default=None)
 

@@ -108,11 +108,9 @@ def _runs(database: sqlite3.Connection, level: int | None = None) -> list[int]:
 def _merge(database: sqlite3.Connection, runs: list[int], level: int, is_known: IsKnown) -> None:
     merged = heapq.merge(*(_records(database, run) for run in runs))
     _write(database, level, _only_known(merged, is_known))
-    for table, column in (("places", "run"), ("run_of_places", "number")):
-        database.executemany(
-            f"DELETE FROM {table} WHERE {column} = ?",  # noqa: S608 - the names stand above
-            [(run,) for run in runs],
-        )
+    numbers = [(run,) for run in runs]
+    database.executemany("DELETE FROM places WHERE run = ?", numbers)
+    database.executemany("DELETE FROM run_of_places WHERE number = ?", numbers)
 
 
 def _records(database: sqlite3.Connection, run: int) -> Iterator[bytes]:

@@ -102,7 +102,7 @@ class Connector(ABC):
         """Give each account a new password; nothing brings the old one back."""
         return self._each("rotate", orders)
 
-    def close(self) -> None:  # noqa: B027 - most connectors hold nothing open
+    def close(self) -> None:  # most connectors hold nothing open
         """Let go of connections; harmless twice, and a later call opens them again."""
 
     def _each(self, verb: str, orders: Sequence[Order]) -> list[Result]:

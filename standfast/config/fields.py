@@ -93,7 +93,7 @@ def _database(url: str, folder: Path) -> str:
 DatabaseUrl = Annotated[str, InFolder(_database)]
 
 
-def _web_address(url: str) -> str:
+def web_address(url: str) -> str:
     """Refuse what would send a token unencrypted, or keep a secret in the address."""
     try:
         parts = urlsplit(url)
@@ -119,7 +119,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-WebAddress = Annotated[str, _web_address]
+WebAddress = Annotated[str, web_address]
 
 
 def _known_zone(name: str) -> str:

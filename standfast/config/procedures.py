@@ -19,11 +19,11 @@ from standfast.config.fields import (
     Seconds,
     SecretReference,
     Text,
-    WebAddress,
     Workers,
     between,
     like,
     not_empty,
+    web_address,
     within,
 )
 from standfast.config.section import Section, setting
@@ -40,7 +40,6 @@ ParameterName = Annotated[
     str, like(r"[a-z][a-z0-9_]{0,39}", "a parameter has lower-case letters, digits and _")
 ]
 Status = Annotated[int, between(100, 599)]
-_ANY_ADDRESS = WebAddress.__metadata__[0]  # type: ignore[attr-defined]  # what Annotated keeps
 
 
 def _address(text: str) -> str:
@@ -49,7 +48,7 @@ def _address(text: str) -> str:
         parts = urlsplit(text)
     except ValueError:
         raise ValueError("not a web address; write https://host/path") from None
-    _ANY_ADDRESS(urlunsplit((parts.scheme, parts.netloc, "", "", parts.fragment)))
+    web_address(urlunsplit((parts.scheme, parts.netloc, "", "", parts.fragment)))
     return text
 
 

@@ -153,10 +153,10 @@ class _Reader:
                 value = rule.rule(value, self.folder)
         return value
 
-    def _bound(self, rule: Any) -> Callable[[Any], Any]:
+    def _bound(self, rule: InFolder | Callable[[Any], Any]) -> Callable[[Any], Any]:
         if isinstance(rule, InFolder):
             return lambda value: rule.rule(value, self.folder)
-        return rule  # type: ignore[no-any-return]  # Annotated holds anything; here, rules
+        return rule
 
     def _by(
         self, rule: Callable[[Any], Any], value: Any, key: KeyPath, of: Setting | None = None

@@ -57,7 +57,7 @@ class LazyLedger:
 
     def __enter__(self) -> "LazyLedger":
         if self._opens_now:
-            self.runs  # noqa: B018 - so that what is wrong shows now
+            _ = self.runs  # so that what is wrong shows now
         return self
 
     def __exit__(

@@ -76,8 +76,6 @@ class Spool(Sequence[Item]):
             return False
         return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment] # it may still grow
-
     def __repr__(self) -> str:
         return f"<Spool of {len(self)}>"  # what is in it may be personal
 

@@ -44,7 +44,7 @@ class Procedure(ABC):
         """Does it change something that it cannot take back?"""
         return not (self.can_undo or self.changes_nothing)
 
-    def fit(self, details: JsonObject) -> None:  # noqa: B027 - most of our own take no parameters
+    def fit(self, details: JsonObject) -> None:  # most of our own take no parameters
         """Raise UsageError that names the parameter which does not fit."""
 
     def notes(self) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ class Procedure(ABC):
             for order in orders
         ]
 
-    def close(self) -> None:  # noqa: B027 - most procedures hold nothing open
+    def close(self) -> None:  # most procedures hold nothing open
         """Let go of connections; harmless twice, and a later call opens them again."""
 
     def _observed(self, order: Order) -> Observed:

@@ -212,7 +212,7 @@ class _Reader:
         if self._pipe is None:
             return
         with self._pipe as pipe:
-            while chunk := pipe.read1(65_536):  # type: ignore[attr-defined]  # a pipe is buffered
+            while chunk := os.read(pipe.fileno(), 65_536):
                 room = READ_BYTES - len(self._kept)
                 self._kept += chunk[:room]
                 self._left_out += max(0, len(chunk) - room)

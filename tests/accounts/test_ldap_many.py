@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -145,12 +146,12 @@ def test_a_call_that_breaks_leaves_in_doubt_what_it_had_begun_and_nothing_else(
     written = 0
     real = LdapConnection.replace
 
-    def breaking(self: LdapConnection, dn: str, *args: object, **more: object) -> int:
+    def breaking(self: LdapConnection, dn: str, *args: Any, **more: Any) -> int:
         nonlocal written
         written += 1
         if written == 3:
             raise ConnectionResetError
-        return real(self, dn, *args, **more)  # type: ignore[arg-type]  # as it was given
+        return real(self, dn, *args, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(LdapConnection, "replace", breaking)

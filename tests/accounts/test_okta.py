@@ -260,9 +260,9 @@ def test_a_service_application_with_another_key_is_told_what_to_check(house: Okt
     ],
 )
 def test_a_credential_that_cannot_be_is_told_before_anything_is_sent(
-    changed: dict[str, str], words: str
+    changed: dict[str, Any], words: str
 ) -> None:
-    options = replace(OktaOptions(), **changed)  # type: ignore[arg-type] # a test of wrong values
+    options = replace(OktaOptions(), **changed)
     with pytest.raises(ConfigurationError, match=words) as caught:
         Okta("people", "http://127.0.0.1:1", options)
     assert "nonsense" not in str(caught.value)

@@ -112,7 +112,7 @@ def test_a_second_copy_reads_only_what_is_new(owned: OwnedSite, tmp_path: Path) 
             packs_read.append(name)
         return reading(name, start, length)
 
-    owned.vault._get_range = watched  # type: ignore[method-assign]  # to see what is read
+    owned.vault._get_range = watched  # to see what is read
     third = copy_vault(owned.vault, copy)
     assert third.counts["snapshots"].copied == 1
     assert third.counts["packs"].copied == len(packs_read) > 0

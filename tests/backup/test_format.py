@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pyrage
 import pytest
@@ -78,8 +79,8 @@ names = st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name
 
 
 @given(json_values)
-def test_json_is_written_as_rfc_8785_says(value: object) -> None:
-    assert to_json(value) == rfc8785.dumps(value)  # type: ignore[arg-type]  # JSON of every kind
+def test_json_is_written_as_rfc_8785_says(value: Any) -> None:
+    assert to_json(value) == rfc8785.dumps(value)
     assert from_json(to_json(value), "it") == value
 
 

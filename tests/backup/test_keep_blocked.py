@@ -90,10 +90,10 @@ def test_what_a_point_needs_is_not_removed_before_it_is_on_record_that_it_expire
     def dies(name: str, data: bytes | bytearray | memoryview) -> None:
         raise Died
 
-    vault._put = dies  # type: ignore[method-assign]
+    vault._put = dies
     with pytest.raises(Died):
         kept.keep(most_percent=100)
-    vault._put = put  # type: ignore[method-assign]
+    vault._put = put
     assert first <= kept.packs()
     assert kept.site.restore(f"{WRITER}/1", tmp_path / "out").problems == ()
     kept.keep(most_percent=100)

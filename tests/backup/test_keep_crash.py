@@ -62,10 +62,10 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Evening:
         left.append(name)
         raise Died
 
-    vault._remove = dies  # type: ignore[method-assign]
+    vault._remove = dies
     with pytest.raises(Died):
         kept.keep(most_percent=50)
-    vault._remove = remove  # type: ignore[method-assign]
+    vault._remove = remove
     assert left
     assert any(pack for pack in kept.keeps().dropped if pack in kept.packs())
     kept.days(13)

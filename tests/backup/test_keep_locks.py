@@ -82,7 +82,7 @@ class TestLocks:
                 raise UsageError(f"extending the lock of {name} was refused")
             extend(name, until)
 
-        vault._extend_lock = refuses  # type: ignore[method-assign]
+        vault._extend_lock = refuses
         locked.days(11)
         result = locked.keep()
         assert result.problems == (f"extending the lock of {one} was refused",)
@@ -110,7 +110,7 @@ class TestLocks:
                 raise NotFound(f"{name} is not there")
             return lock_of(name)
 
-        vault._lock_of = missing  # type: ignore[method-assign]
+        vault._lock_of = missing
         locked.days(11)
         result = locked.keep()
         assert set(result.extended) == set(vault.names()) - {gone}
@@ -129,12 +129,12 @@ class TestLocks:
         def refuses(name: str) -> None:
             raise Locked(f"{name} is locked")
 
-        vault._remove = refuses  # type: ignore[method-assign]
+        vault._remove = refuses
         result = locked.keep(most_percent=100)
         dropped = {one.pack for one in result.dropped}
         assert dropped
         assert {one.pack for one in result.locked} == dropped <= locked.packs()
         assert (result.removed, result.freed_bytes) == ((), 0)
-        vault._remove = remove  # type: ignore[method-assign]
+        vault._remove = remove
         assert dropped <= {one.pack for one in locked.keep(most_percent=100).removed}
         locked.check()

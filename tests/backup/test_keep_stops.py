@@ -78,7 +78,7 @@ class TestTwoKeepers:
                 kept.keep()
             put(name, data)
 
-        vault._put = overtaken  # type: ignore[method-assign]
+        vault._put = overtaken
         result = kept.keep()
         assert rivals
         assert (result.records, result.dropped) == ((), ()), "the other one did it all"
@@ -95,7 +95,7 @@ class TestTwoKeepers:
                 put(name, b"somebody else's")
             put(name, data)
 
-        vault._put = overtaken  # type: ignore[method-assign]
+        vault._put = overtaken
         with pytest.raises(AlreadyThere, match="let one run at a time"):
             kept.keep(most_percent=50)
 

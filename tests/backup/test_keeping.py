@@ -148,7 +148,7 @@ def test_a_snapshot_that_comes_while_the_keeper_decides_is_seen_before_anything_
         if name.startswith(KEEPS) and not used:
             used.update(commit_using(kept, 3))
 
-    vault._put = late  # type: ignore[method-assign]
+    vault._put = late
     result = kept.keep()
     assert len(result.expired) == 1
     assert used
@@ -166,10 +166,10 @@ def test_a_dropped_pack_that_a_point_needs_after_all_stays(kept: KeptSite) -> No
     def dies(name: str) -> None:
         raise Died
 
-    vault._remove = dies  # type: ignore[method-assign]
+    vault._remove = dies
     with pytest.raises(Died):
         kept.keep()
-    vault._remove = remove  # type: ignore[method-assign]
+    vault._remove = remove
     assert kept.keeps().dropped
     used = commit_using(kept, 3)
     result = kept.keep()

@@ -42,8 +42,8 @@ def test_packs_that_nobody_can_open_are_found(
 ) -> None:
     stranger = str(pyrage.x25519.Identity.generate().to_public())
 
-    def to_a_stranger(payload: bytes, to: object, *more: object) -> SealedPack:
-        return seal_pack(payload, replace(to, recipient=stranger), *more)  # type: ignore[type-var, arg-type]  # passed through
+    def to_a_stranger(payload: bytes, to: Any, *more: Any) -> SealedPack:
+        return seal_pack(payload, replace(to, recipient=stranger), *more)
 
     monkeypatch.setattr("backup.writing.tape.seal_pack", to_a_stranger)
     site.back_up(source)

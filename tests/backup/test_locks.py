@@ -202,7 +202,7 @@ def test_a_look_takes_what_is_new_and_the_turns_of_the_days_since_the_last_one(
         asked.add(name)
         return tell(name)
 
-    vault._lock_of = note  # type: ignore[method-assign]
+    vault._lock_of = note
     report = look(locked, since)
     due = {name for name in old if turn_of(name) in turns(since, locked.clock())}
     assert asked == due | (set(vault.names()) - old)
@@ -248,7 +248,7 @@ class TestUnknown:
                 raise UsageError(f"looking at the lock of {name} (the right) was refused")
             return tell(name)
 
-        vault._lock_of = refuse  # type: ignore[method-assign]
+        vault._lock_of = refuse
         return asked
 
     def test_what_the_store_does_not_tell_is_neither_right_nor_wrong(
@@ -301,7 +301,7 @@ class TestUnknown:
                 vault.lose(gone)
             return tell(name)
 
-        vault._lock_of = drop_first  # type: ignore[method-assign]
+        vault._lock_of = drop_first
         report = look(locked)
         assert named(report) == {}
         assert seen(report).objects - seen(report).looked_at == 1
@@ -310,7 +310,7 @@ class TestUnknown:
         def away(name: str) -> Retention | None:
             raise StoreUnavailable(f"looking at the lock of {name} failed: no answer")
 
-        vault_of(locked)._lock_of = away  # type: ignore[method-assign]
+        vault_of(locked)._lock_of = away
         with pytest.raises(StoreUnavailable, match="no answer"):
             look(locked)
 
@@ -337,7 +337,7 @@ def test_a_bounded_number_is_asked_for_at_once_and_progress_is_told(locked: Kept
             now -= 1
         return tell(name)
 
-    vault._lock_of = slowly  # type: ignore[method-assign]
+    vault._lock_of = slowly
     verify(vault, now=locked.clock, progress=told.append)
     assert (most, threads) == (8, 8)
     assert len(told) == 3
@@ -355,7 +355,7 @@ def test_where_nothing_is_locked_no_object_is_asked_for(
     def asked(name: str) -> None:
         raise AssertionError(name)
 
-    site.vault._lock_of = asked  # type: ignore[method-assign]
+    site.vault._lock_of = asked
     report = verify(site.vault)
     assert (report.locks, report.findings) == (None, ())
     assert not site.vault.describe().is_write_only

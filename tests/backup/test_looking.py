@@ -12,7 +12,7 @@ import pytest
 
 from backup.errors import NotFound, UsageError
 from backup.format.canonical import from_path_text
-from backup.format.manifest import path_key
+from backup.format.manifest import Kind, path_key
 from backup.format.snapshot import Body, Snapshot
 from backup.reader import Repository
 from backup.reading.blob_reader import BlobReader
@@ -65,10 +65,10 @@ class _Open(OpenSource):
             night = self._night if number == CHANGED else 0
             yield self._found(b"%03d/%06d" % (number // 1000, number), "symlink", night)
 
-    def _found(self, path: bytes, kind: str, night: int) -> Found:
+    def _found(self, path: bytes, kind: Kind, night: int) -> Found:
         return Found(
             path=path,
-            kind=kind,  # type: ignore[arg-type]  # one of the two above
+            kind=kind,
             mode=0o755,
             uid=0,
             gid=0,

@@ -57,9 +57,9 @@ class MeddledSource(FilesSource):
                 self._what = b""
                 return read_small(found)
 
-            opened.read_along = lambda: None  # type: ignore[method-assign]  # one after the other
-            opened.read = read  # type: ignore[method-assign]  # the moment that a test needs
-            opened.read_small = read_small_too  # type: ignore[method-assign]  # see above
+            opened.read_along = lambda: None  # one after the other
+            opened.read = read  # the moment that a test needs
+            opened.read_small = read_small_too  # see above
             yield opened
 
     @contextmanager
@@ -74,7 +74,7 @@ class MeddledSource(FilesSource):
                     self._meddle = None
                 return count
 
-            content.readinto = meddle_first  # type: ignore[method-assign]  # see above
+            content.readinto = meddle_first  # see above
             yield content
 
 

@@ -104,8 +104,8 @@ def test_no_program_outlives_its_block_nor_does_what_it_started(tmp_path: Path) 
     script = f"sleep 60 & echo $$ $! > {noted}.new; mv {noted}.new {noted}; wait"
     with running(shell(script), gives=True):
         wait_until(noted.exists, "the program runs")
-    for pid in noted.read_text().split():
-        wait_until(lambda pid=pid: not _runs(int(pid)), "it is gone")  # type: ignore[misc]
+    pids = [int(pid) for pid in noted.read_text().split()]
+    wait_until(lambda: not any(map(_runs, pids)), "they are gone")
 
 
 def _runs(pid: int) -> bool:

@@ -45,7 +45,7 @@ class Meddled(FilesSource):
                         yield from self._meddle(item.path)
                     yield item
 
-            opened._scan = scan  # type: ignore[method-assign]  # where a test needs it
+            opened._scan = scan  # where a test needs it
             yield opened
 
 

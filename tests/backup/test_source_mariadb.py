@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backup.errors import Damaged, SourceFailed, TargetFailed, UnsafePath
+from backup.sources import Found
 from backup.sources.mariadb import MariadbSource
 from backup.sources.mariadb_server import MariadbServer
 from backup.targets import Taken
@@ -220,8 +221,8 @@ def test_the_password_is_in_a_private_file_only_and_nothing_is_spooled(
     source = MariadbSource("shop", as_reader, [shop])
     with source.opened(scratch, site.clock) as opened:
         for found in opened.scan():
-            if getattr(found, "kind", "") == "file":
-                with opened.read(found) as content:  # type: ignore[arg-type]
+            if isinstance(found, Found) and found.kind == "file":
+                with opened.read(found) as content:
                     while content.readinto(memoryview(bytearray(100_000))):
                         (options,) = scratch.iterdir()
                         assert options.stat().st_mode & 0o077 == 0

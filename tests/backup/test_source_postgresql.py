@@ -11,6 +11,7 @@ import pytest
 
 from backup.errors import Damaged, SourceFailed, TargetFailed, UnsafePath
 from backup.records import BackupResult
+from backup.sources import Found
 from backup.sources.postgresql import PostgresqlSource
 from backup.sources.postgresql_server import PostgresqlServer
 from backup.targets import Taken
@@ -179,8 +180,8 @@ def test_nothing_is_spooled_and_the_password_is_in_no_argument(
     scratch.mkdir()
     with source.opened(scratch, site.clock) as opened:
         for found in opened.scan():
-            if getattr(found, "kind", "") == "file":
-                with opened.read(found) as content:  # type: ignore[arg-type]
+            if isinstance(found, Found) and found.kind == "file":
+                with opened.read(found) as content:
                     buffer = memoryview(bytearray(100_000))
                     while content.readinto(buffer):
                         assert list(scratch.iterdir()) == []

@@ -206,7 +206,7 @@ class BreakingSource(FilesSource):
                     if not left:
                         raise SourceFailed("source files broke off")
 
-            opened._scan = scan  # type: ignore[method-assign]  # only this one breaks
+            opened._scan = scan  # only this one breaks
             yield opened
 
 

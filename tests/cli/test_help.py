@@ -6,7 +6,7 @@ import pytest
 
 from standfast.cli.app import tree
 from standfast.cli.declared import Command, Group
-from standfast.errors import EXIT_STATUS_MEANING
+from standfast.errors import EXIT_STATUS_MEANING, ExitStatus
 from tests.cli.desk import Desk
 
 
@@ -45,7 +45,7 @@ def test_the_help_of_every_command_lists_its_exit_statuses_and_an_example(
     assert codes == sorted(codes)
     for line in listed[::2]:
         code, _, meaning = line.strip().partition("  ")
-        assert meaning == EXIT_STATUS_MEANING[int(code)]  # type: ignore[index]  # an IntEnum's key
+        assert meaning == EXIT_STATUS_MEANING[ExitStatus(int(code))]
     assert all(line.startswith("     e.g. ") for line in listed[1::2])
     assert f"standfast {' '.join(words)}" in answer.out.partition("Example:")[2]
 

@@ -132,8 +132,8 @@ def wrap_ledger(tracer: Tracer) -> None:
         # A claim that finds nothing writes nothing; how many of them there are is left to chance.
         return tracer.reach(label, lambda: commit(self)) if label else commit(self)
 
-    Write.finish = named  # type: ignore[method-assign]
-    RootTransaction._do_commit = traced  # type: ignore[method-assign]
+    Write.finish = named
+    RootTransaction._do_commit = traced
     tracer.wrap(run_book, "commit", "commit")
 
 
@@ -155,8 +155,8 @@ def wrap_outside(tracer: Tracer) -> None:
         seen: list[Observed] = tracer.reach(f"observe {lane.verb}", act)
         return seen
 
-    Outside.call = traced_call  # type: ignore[method-assign]
-    Outside.observe = traced_observe  # type: ignore[assignment,method-assign]
+    Outside.call = traced_call
+    Outside.observe = traced_observe  # type: ignore[assignment]
 
 
 def wrap_files(tracer: Tracer) -> None:
@@ -186,7 +186,7 @@ def wrap_new_passwords(tracer: Tracer) -> None:
         code: int = tracer.reach("set", act, is_within=True)
         return code
 
-    LdapConnection.replace = traced  # type: ignore[method-assign]
+    LdapConnection.replace = traced
 
 
 def wrap_stores(tracer: Tracer) -> None:

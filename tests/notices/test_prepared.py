@@ -3,6 +3,7 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -98,9 +99,13 @@ def test_a_language_that_is_not_there_is_refused() -> None:
 
 def test_a_recipients_digest_covers_address_token_and_every_value() -> None:
     notice = prepared()
-    same = {"language": "en", "slots": {"name": "Ana", "plan": "Gold"}, "token": "t"}
-    leaf = notice.fill(**same, address="a@customers.test").digest  # type: ignore[arg-type]  # by name
-    assert leaf == notice.fill(**same, address="a@customers.test").digest  # type: ignore[arg-type]  # by name
+    same: dict[str, Any] = {
+        "language": "en",
+        "slots": {"name": "Ana", "plan": "Gold"},
+        "token": "t",
+    }
+    leaf = notice.fill(**same, address="a@customers.test").digest
+    assert leaf == notice.fill(**same, address="a@customers.test").digest
     others = [
         notice.fill("en", {"name": "Ana", "plan": "Gold"}, "t", address="b@customers.test"),
         notice.fill("en", {"name": "Ana", "plan": "Gold"}, "u", address="a@customers.test"),

@@ -114,8 +114,8 @@ def test_two_approvals_given_at_once_both_count(
     meeting = threading.Barrier(2)
     refuse_unfit = approvals.refuse_unfit
 
-    def meet_first(*args: object) -> None:
-        refuse_unfit(*args)  # type: ignore[arg-type]  # handed on as they came
+    def meet_first(*args: Any) -> None:
+        refuse_unfit(*args)
         with suppress(threading.BrokenBarrierError):  # the other waits its turn, as it should
             meeting.wait(0.5)
 
@@ -164,10 +164,10 @@ def test_two_operators_who_undo_at_once_undo_once(
     meeting = threading.Barrier(2)
     holders = type(place.ledger.effects).holders
 
-    def meet_first(effects: object, rows: object) -> dict[str, str]:
+    def meet_first(effects: Any, rows: Any) -> dict[str, str]:
         with suppress(threading.BrokenBarrierError):  # the second look of who came late
             meeting.wait(0.5)
-        return holders(effects, rows)  # type: ignore[arg-type]  # handed on as they came
+        return holders(effects, rows)
 
     monkeypatch.setattr(type(place.ledger.effects), "holders", meet_first)
     came = at_once(*[lambda: undoing.undo(place, case)] * 2)

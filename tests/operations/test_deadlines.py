@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 from icalendar import Calendar
@@ -108,10 +109,10 @@ class Office:
         )
         return incident
 
-    def state(self, incident: str, kind: FactKind, name: str, **what: object) -> bool:
+    def state(self, incident: str, kind: FactKind, name: str, **what: Any) -> bool:
         if kind in (FactKind.TIME, FactKind.TOLD):
             what = {"at": self.now[0], **what}
-        return state(self.place, incident, Statement(kind=kind, name=name, **what))  # type: ignore[arg-type]
+        return state(self.place, incident, Statement(kind=kind, name=name, **what))
 
     def clock(self, incident: str, obligation: str) -> Clock:
         found = incident_clocks(self.place, incident)

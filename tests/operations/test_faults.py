@@ -86,14 +86,14 @@ def test_a_directory_that_is_down_at_planning_and_comes_back_is_locked(place: Tw
     seen = 0
     observe = directory._observe
 
-    def come_back_at_the_third_look(names: object) -> object:
+    def come_back_at_the_third_look(names: Any) -> Any:
         nonlocal seen
         seen += 1
         if seen == 3:
             directory.come_back()
-        return observe(names)  # type: ignore[arg-type]  # handed on as it came
+        return observe(names)
 
-    directory._observe = come_back_at_the_third_look  # type: ignore[method-assign, assignment]
+    directory._observe = come_back_at_the_third_look
     assert place.advance(case).exit_status is ExitStatus.DONE
     assert not place.is_enabled("agent01")
     assert not place.is_enabled("agent02")
@@ -188,10 +188,10 @@ def test_a_message_put_off_with_4xx_is_accepted_later_and_sent_once(centre: Cent
 def test_one_approver_who_cannot_be_written_to_keeps_no_other_from_being_woken(
     place: TwinPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def page_but_not_kim(*args: object, **more: object) -> object:
+    def page_but_not_kim(*args: Any, **more: Any) -> Any:
         if getattr(args[4], "name", "") == "kim":
             raise Refused("a recipient's 'name' is longer than it may be")
-        return page(*args, **more)  # type: ignore[arg-type]  # handed on as they came
+        return page(*args, **more)
 
     monkeypatch.setattr("standfast.operations.escalation.page", page_but_not_kim)
     case = place.run("account-takeover")
@@ -269,7 +269,7 @@ def _nobody_can_tell_of_the_staff(place: TwinPlace, *, is_taken: bool = False) -
     if is_taken:
         mail.limits = Limits(batch=2, workers=1, timeout_seconds=600)
     else:
-        mail.find = lambda tokens: [None for _ in tokens]  # type: ignore[method-assign]
+        mail.find = lambda tokens: [None for _ in tokens]
     case = place.run("account-takeover")
     assert len(_unknown(place, case)) == 2
     mail._answer = lambda _message: TAKEN

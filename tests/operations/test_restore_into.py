@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,13 +85,13 @@ path = "recordings"
     return furnish(tmp_path, more=more)
 
 
-def into(config_file: Path, target: str, *patterns: str, **more: object) -> IntoOutcome:
+def into(config_file: Path, target: str, *patterns: str, **more: Any) -> IntoOutcome:
     request = Request(
         point="latest",
         into=target,
         set_name="servers",
         patterns=patterns,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
     with place_at(config_file) as place:
         return restore_into(place, request, identity(config_file.parent))

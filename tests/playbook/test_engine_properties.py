@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,9 +92,9 @@ class MemoryLedger:
             case Finish() if view and view.round == move.round and not view.state.is_final:
                 self.views[move.step] = replace(view, state=move.state)
 
-    def put(self, move: Move, state: StepState, **facts: object) -> None:
-        made: dict[str, object] = {"step": move.step, "round": move.round, "state": state}
-        self.views[move.step] = StepView(**(made | facts))  # type: ignore[arg-type]  # named above
+    def put(self, move: Move, state: StepState, **facts: Any) -> None:
+        made: dict[str, Any] = {"step": move.step, "round": move.round, "state": state}
+        self.views[move.step] = StepView(**(made | facts))
 
     def the_world_moves(self) -> bool:
         """Change one fact that is not the engine's to change; False when none is left."""

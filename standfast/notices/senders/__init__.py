@@ -97,13 +97,13 @@ class Sender(ABC):
         """Was each message taken on? None when this channel cannot tell."""
         return [None for _ in tokens]
 
-    def reach(self) -> None:  # noqa: B027 - a channel with nothing to connect to is always there
+    def reach(self) -> None:  # a channel with nothing to connect to is always there
         """Connect and sign in as for a message, and hand none over.
 
         Raises Unavailable with what is in the way; `standfast check` asks.
         """
 
-    def close(self) -> None:  # noqa: B027 - not every channel keeps connections
+    def close(self) -> None:  # not every channel keeps connections
         """Let go of the connections that are kept; the next call opens new ones."""
 
     def _send_checked(self, messages: Sequence[Message]) -> list[Result]:
