@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from urllib.parse import quote, unquote
 
+from backup.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
 from backup.lazy_dataclass import dataclass
@@ -19,7 +20,6 @@ from backup.records import Unread
 from backup.sources import Content, Found, OpenSource
 from backup.sources.made_up import made_up
 from backup.sources.programs import Command, Output, ProgramFailed, running
-from backup.writing.chunks import EDITED_CHUNK_BYTES
 
 _PLAIN = " !#$&'()+,;=@[]{}~^`"  # besides letters, digits, dot, dash and underscore
 

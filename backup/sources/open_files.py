@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backup.chunk_sizes import SMALL_FILE_BYTES, chunk_bytes_for
 from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
 from backup.lazy_dataclass import dataclass
@@ -27,7 +28,6 @@ from backup.sources.open_folders import FOLDER_FLAGS, OpenFolders
 from backup.sources.status import found_from_status, vector_of, vector_of_file
 from backup.sources.survey import Survey, Surveyed, Told, survey
 from backup.sources.xattrs import xattrs_of
-from backup.writing.chunks import SMALL_FILE_BYTES, chunk_bytes_for
 
 if TYPE_CHECKING:
     from backup.sources.files import FilesSource

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from backup.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.errors import SourceFailed
 from backup.records import Unread
 from backup.sources import Content, Found, Obstacle, OpenSource, Source
@@ -22,7 +23,6 @@ from backup.sources.dumps import Dump, OpenDumps
 from backup.sources.postgresql_server import PostgresqlServer
 from backup.sources.programs import Command, ProgramFailed
 from backup.sources.wal_spool import WalSpool
-from backup.writing.chunks import EDITED_CHUNK_BYTES
 
 BASE = "base.tar"
 _WAL = b"wal/"

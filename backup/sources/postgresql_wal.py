@@ -16,13 +16,13 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backup.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.errors import SourceFailed
 from backup.records import Unread
 from backup.sources import Content, Found, Obstacle, OpenSource, Source
 from backup.sources.postgresql_server import PostgresqlServer
 from backup.sources.programs import ProgramFailed
 from backup.sources.wal_spool import WalSpool
-from backup.writing.chunks import EDITED_CHUNK_BYTES
 
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1

@@ -25,8 +25,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import field, replace
 from pathlib import Path
 
+from backup.chunk_sizes import SMALL_FILE_BYTES
 from backup.lazy_dataclass import dataclass
-from backup.writing.chunks import SMALL_FILE_BYTES
 
 UNKNOWN_SIZE = 1 << 62  # of content whose end is known only once it came
 _PIPE_BYTES = 1024 * 1024

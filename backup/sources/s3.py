@@ -18,9 +18,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from backup.chunk_sizes import chunk_bytes_for
 from backup.errors import BackupError, NotFound, SourceFailed, StoreUnavailable, UsageError
 from backup.format.canonical import to_path_text
 from backup.records import Unread
@@ -28,7 +30,6 @@ from backup.sources import Content, Found, Obstacle, OpenSource, Source
 from backup.sources.made_up import made_up
 from backup.sources.s3_listing import Listed, Listing, new_listing
 from backup.stores.s3 import S3Options
-from backup.writing.chunks import chunk_bytes_for
 
 if TYPE_CHECKING:
     from backup.stores.s3_calls import Calls
@@ -294,10 +295,7 @@ class _Body:
         while filled < len(buffer) and self._given < self.size:
             most = len(buffer) - filled
             try:
-                piece = self._bucket.again(
-                    lambda: self._piece(most),  # noqa: B023 - called at once
-                    is_conditional=True,
-                )
+                piece = self._bucket.again(partial(self._piece, most), is_conditional=True)
             except (Taken, NotFound, _MayNot) as error:
                 raise OSError("was replaced or deleted while it was read") from error
             buffer[filled : filled + len(piece)] = piece

@@ -17,11 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from backup.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.errors import SourceFailed
 from backup.sources import Content, Found, OpenSource, Source
 from backup.sources.file_content import FileContent
 from backup.sources.status import found_from_status
-from backup.writing.chunks import EDITED_CHUNK_BYTES
 
 _BUSY_SECONDS = 60.0
 

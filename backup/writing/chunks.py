@@ -2,11 +2,6 @@
 
 - Cutting is content-defined (FastCDC); it is for deduplication only, hiding sizes is the pack's
   job.
-- The size is chosen by content: in a database or a dump small edits are scattered, so its chunks
-  are small; of other files fewer parts are edited, so their chunks are large and their references
-  few.
-- Recordings and pictures are written once and never edited: they are cut every 4 MiB, which spares
-  looking for places to cut at.
 - A chunk is never larger than 4 times its average, and at most 4 MiB: so it fits into a window.
 - A chunk of a dump has a frame of its own: of each night's frames later nights need a few, and who
   restores would unpack what lies between them. In other files it shares one, if it is small.
@@ -16,32 +11,16 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+from backup.chunk_sizes import EDITED_CHUNK_BYTES, LARGEST_CHUNK_BYTES, MEDIA_CHUNK_BYTES
 from backup.format.frame import Effort
 from backup.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
 
-SMALL_FILE_BYTES = 64 * 1024  # below this a file is one blob, uncut
-EDITED_CHUNK_BYTES = 64 * 1024
-CHUNK_BYTES = 1024 * 1024
-LARGEST_CHUNK_BYTES = 4 * CHUNK_BYTES
-MEDIA_CHUNK_BYTES = LARGEST_CHUNK_BYTES  # exactly; the others are averages
 _LEAST_SHARE = 4  # of an average: the smallest chunk, but for a file's last
 WINDOW_BYTES = LARGEST_CHUNK_BYTES
 _LEAST_WINDOW_BYTES = 1024 * 1024
-
-_EDITED_SUFFIXES = (
-    b".db", b".sqlite", b".sqlite3", b".db3", b".mdb", b".ibd", b".frm", b".dbf", b".sql", b".dump",
-    b".csv", b".tsv", b".json", b".jsonl", b".xml", b".log", b".txt", b".mbox", b".pst", b".vmdk",
-    b".qcow2", b".vdi", b".raw", b".img",
-)  # fmt: skip
-
-
-_MEDIA_SUFFIXES = (
-    b".wav", b".mp3", b".opus", b".ogg", b".oga", b".m4a", b".aac", b".amr", b".flac", b".gsm",
-    b".mp4", b".m4v", b".mkv", b".webm", b".mov", b".avi", b".jpg", b".jpeg", b".png", b".heic",
-)  # fmt: skip
 
 
 class Reader(Protocol):
@@ -50,14 +29,6 @@ class Reader(Protocol):
     size: int  # as far as it is known
 
     def readinto(self, buffer: memoryview) -> int: ...
-
-
-def chunk_bytes_for(name: bytes) -> int:
-    """The average chunk size for a file of this name."""
-    name = name.lower()
-    if name.endswith(_EDITED_SUFFIXES):
-        return EDITED_CHUNK_BYTES
-    return MEDIA_CHUNK_BYTES if name.endswith(_MEDIA_SUFFIXES) else CHUNK_BYTES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

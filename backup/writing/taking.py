@@ -21,6 +21,7 @@ from operator import itemgetter
 from stat import S_IFDIR, S_IFREG, S_ISDIR
 from typing import TYPE_CHECKING, Protocol
 
+from backup.chunk_sizes import SMALL_FILE_BYTES
 from backup.errors import NotWritable
 from backup.format.canonical import to_path_text
 from backup.format.snapshot import MOST_UNREAD_NAMED
@@ -28,7 +29,7 @@ from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
 from backup.writing.blobs import BlobSink
-from backup.writing.chunks import SMALL_FILE_BYTES, packing_for, windows
+from backup.writing.chunks import packing_for, windows
 from backup.writing.earlier import Earlier
 from backup.writing.entries import another_name, as_first_name, metadata_text, new_row, read_text
 from backup.writing.linked import LinkedFiles

@@ -5,14 +5,14 @@ from itertools import pairwise
 
 import pytest
 
-from backup.writing.chunks import (
+from backup.chunk_sizes import (
     CHUNK_BYTES,
     EDITED_CHUNK_BYTES,
     LARGEST_CHUNK_BYTES,
     MEDIA_CHUNK_BYTES,
     chunk_bytes_for,
-    windows,
 )
+from backup.writing.chunks import windows
 
 
 class Text:
