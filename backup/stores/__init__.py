@@ -153,9 +153,13 @@ class Store(ABC):
         try:
             return call()
         except OSError as error:
+            what_to_do = (
+                "Run this as the user whose it is, or give it to this one"
+                if isinstance(error, PermissionError)
+                else "Check that the store is reachable and has room, then run again"
+            )
             raise StoreUnavailable(
-                f"{doing} {name} failed: {error.strerror or type(error).__name__}."
-                " Check that the store is reachable and has room, then run again."
+                f"{doing} {name} failed: {error.strerror or type(error).__name__}. {what_to_do}."
             ) from error
 
     @abstractmethod

@@ -6,6 +6,8 @@ Rules
   it may be what is lost, or the disk that is full.
 - Two runs of one kind on one set never overlap on a host: a lock that the kernel gives back when
   the process dies, so that nobody ever has to remove one by hand. Restores share theirs.
+- Root does not back up, verify or drill in another user's place: its objects and locks would keep
+  that user out from then on. It restores, which nobody may be refused.
 - Whoever holds the lock knows that an earlier run which is still `running` has died, and says so.
   A set belongs to one backup host; a host that never ran it does not judge its runs.
 """
@@ -13,6 +15,7 @@ Rules
 import fcntl
 import json
 import os
+import pwd
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,11 +23,12 @@ from dataclasses import field
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
-from standfast.errors import Damaged, StandfastError, UnderWay
+from standfast.errors import Damaged, Refused, StandfastError, UnderWay
 from standfast.operations.place import Place
 from standfast.records import Json, JsonObject, moment, timestamp
 
 KINDS = ("backup", "verify", "restore", "drill", "keep", "alarm", "page")
+_LEAVING_FILES = ("backup", "verify", "drill")
 DIED = "the process died"
 _LARGEST_NOTE_BYTES = 4096
 _PATIENCE_SECONDS = 0.5  # who looks for dead runs holds the lock for a moment: that refuses nobody
@@ -149,6 +153,8 @@ class _Lock:
 
 @contextmanager
 def _held(place: Place, kind: str, subject: str, *, is_shared: bool) -> Iterator[_Lock]:
+    if kind in _LEAVING_FILES and os.geteuid() == 0:
+        _check_that_it_is_roots(place)
     path = _lock_file(place, kind, subject)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -167,6 +173,24 @@ def _held(place: Place, kind: str, subject: str, *, is_shared: bool) -> Iterator
         yield _Lock(descriptor=descriptor, is_alone=is_alone)
     finally:
         os.close(descriptor)
+
+
+def _check_that_it_is_roots(place: Place) -> None:
+    """Raise `Refused` where the host's own keys, which only their user can read, are another's."""
+    try:
+        owner = place.config.backup.host.stat().st_uid
+    except OSError:
+        return  # a machine that makes no backups has none
+    if owner == 0:
+        return
+    try:
+        user = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        user = f"#{owner}"
+    raise Refused(
+        f"this place is run by the user {user}, whom what root leaves in it would keep out: "
+        f"run this as that user, with `sudo -u {user}` before it"
+    )
 
 
 def _take(descriptor: int) -> bool:

@@ -4,6 +4,7 @@ import subprocess
 import time
 from contextlib import chdir
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -158,6 +159,23 @@ class TestDirectoryStore(StoreContract):
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(StoreUnavailable, match=r"storing a failed.*run again"):
             DirectoryStore(tmp_path / "file").put("a", b"")
+
+    def test_an_object_of_another_user_is_no_matter_of_room_or_reach(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = DirectoryStore(tmp_path)
+        store.put("a", b"x")
+
+        def closed(*_: object) -> NoReturn:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(store, "_open", closed)
+        with pytest.raises(StoreUnavailable) as error:
+            store.get("a")
+        assert str(error.value) == (
+            "reading a failed: Permission denied. "
+            "Run this as the user whose it is, or give it to this one."
+        )
 
     def test_a_file_system_without_links_is_refused_at_once_and_by_its_name(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

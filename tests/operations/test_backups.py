@@ -27,13 +27,22 @@ from standfast.errors import (
 from standfast.operations.backup_contents import compare_points, give_file, list_folder, list_points
 from standfast.operations.backups import run_backup, set_age
 from standfast.operations.drill_comparison import compare
+from standfast.operations.drills import run_drill
 from standfast.operations.local_sources import own_files
 from standfast.operations.place import Place
 from standfast.operations.restoring import restore
 from standfast.operations.run_record import DIED, recorded
 from standfast.operations.verification import verify
 from tests.backup.trees import describe
-from tests.operations.backup_place import NOW, change, full_disk, furnish, identity, place_at
+from tests.operations.backup_place import (
+    NOW,
+    change,
+    damage_a_pack,
+    full_disk,
+    furnish,
+    identity,
+    place_at,
+)
 from tests.servers import refused_to_root, wait_until
 
 
@@ -154,6 +163,28 @@ def _back_up_as_nobody(config_file: Path) -> int:
         outcome = run_backup(place, "main", "direct")
     named = [item.path for item in outcome.result.unread]
     return int(outcome.exit_status) if named == ["recordings/notes.txt"] else 99
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_root_leaves_nothing_in_the_place_of_another_user_but_restores_from_it(
+    tmp_path: Path,
+) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        vault = sorted((tmp_path / "vault").rglob("*"))
+        os.chown(place.config.backup.host, 65534, 65534)
+        for run in (
+            lambda: run_backup(place, "main", "direct"),
+            lambda: verify(place),
+            lambda: run_drill(place, "main", identity(tmp_path)),
+        ):
+            with pytest.raises(Refused, match=r"run by the user nobody.*`sudo -u nobody`"):
+                run()
+        assert sorted((tmp_path / "vault").rglob("*")) == vault
+        restored = restore(place, "latest", tmp_path / "out", identity(tmp_path), set_name="main")
+        assert restored.exit_status is ExitStatus.DONE
+        os.chown(place.config.backup.host, 0, 0)
+        assert run_backup(place, "main", "direct").exit_status is ExitStatus.DONE
 
 
 def test_a_vault_that_lies_in_what_is_backed_up_does_not_grow_by_itself(tmp_path: Path) -> None:
@@ -448,71 +479,6 @@ def test_two_restores_at_once_are_two_restores(tmp_path: Path) -> None:
         assert {row.state for row in place.ledger.runs.all("restore")} == {"done"}
 
 
-def test_a_clean_verification_moves_the_witness_on(tmp_path: Path) -> None:
-    witness = tmp_path / "backup-witness.jsonl"
-    with place_at(furnish(tmp_path)) as place:
-        run_backup(place, "main", "direct")
-        outcome = verify(place, read=True, identity_file=identity(tmp_path))
-        assert outcome.exit_status is ExitStatus.DONE
-        assert outcome.report.bytes_read
-        assert not outcome.is_write_only
-        assert len(witness.read_text().splitlines()) == 1
-        verify(place)
-        assert len(witness.read_text().splitlines()) == 1
-        run_backup(place, "main", "direct")
-        verify(place)
-        assert len(witness.read_text().splitlines()) == 2
-        assert {row.state for row in place.ledger.runs.all("verify")} == {"done"}
-
-
-def test_a_vault_that_was_rolled_back_is_shown_by_the_witness(tmp_path: Path) -> None:
-    with place_at(furnish(tmp_path)) as place:
-        run_backup(place, "main", "direct")
-        shutil.copytree(tmp_path / "vault", tmp_path / "earlier")
-        change(tmp_path)
-        run_backup(place, "main", "direct")
-        verify(place)
-        shutil.rmtree(tmp_path / "vault")
-        (tmp_path / "earlier").rename(tmp_path / "vault")
-        outcome = verify(place)
-        assert outcome.exit_status is ExitStatus.DAMAGED
-        assert any("0000000002" in finding.object for finding in outcome.findings)
-        assert place.ledger.runs.all("verify")[0].state == "failed"
-
-
-def test_a_torn_witness_line_never_counted_and_is_written_again(tmp_path: Path) -> None:
-    witness = tmp_path / "backup-witness.jsonl"
-    with place_at(furnish(tmp_path)) as place:
-        run_backup(place, "main", "direct")
-        verify(place)
-        whole = witness.read_bytes()
-        witness.write_bytes(whole[:-20])
-        assert verify(place).exit_status is ExitStatus.DONE
-        assert len(witness.read_bytes().splitlines()) == 1
-        assert witness.read_bytes().endswith(b"\n")
-
-
-def test_a_changed_witness_is_named_and_stops_no_verification(tmp_path: Path) -> None:
-    witness = tmp_path / "backup-witness.jsonl"
-    with place_at(furnish(tmp_path)) as place:
-        run_backup(place, "main", "direct")
-        verify(place)
-        witness.write_bytes(b"nonsense\n" + witness.read_bytes())
-        outcome = verify(place)
-        assert outcome.exit_status is ExitStatus.DAMAGED
-        assert [finding.object for finding in outcome.findings] == ["witness line 1"]
-        assert outcome.report.points == 1
-
-
-def test_a_flipped_bit_is_found_and_the_object_is_named(tmp_path: Path) -> None:
-    with place_at(furnish(tmp_path)) as place:
-        run_backup(place, "main", "direct")
-        pack = damage_a_pack(tmp_path)
-        outcome = verify(place, read=True)
-        assert outcome.exit_status is ExitStatus.DAMAGED
-        assert any(pack.name in finding.object for finding in outcome.findings)
-
-
 def test_a_restore_from_a_damaged_vault_says_damaged_and_names_the_files(tmp_path: Path) -> None:
     with place_at(furnish(tmp_path)) as place:
         run_backup(place, "main", "direct")
@@ -525,17 +491,6 @@ def test_a_restore_from_a_damaged_vault_says_damaged_and_names_the_files(tmp_pat
             assert outcome.exit_status is ExitStatus.DAMAGED
             assert outcome.result.problems
         assert place.ledger.runs.all("restore")[0].state == "failed"
-
-
-def damage_a_pack(folder: Path) -> Path:
-    """Flip one bit in the middle of the largest pack."""
-    packs = (folder / "vault" / "w" / "host-1" / "p").rglob("*")
-    pack = max((path for path in packs if path.is_file()), key=lambda path: path.stat().st_size)
-    pack.chmod(0o600)
-    content = bytearray(pack.read_bytes())
-    content[len(content) // 2] ^= 1
-    pack.write_bytes(content)
-    return pack
 
 
 def test_a_night_that_did_not_come_is_missed(tmp_path: Path) -> None:
