@@ -82,8 +82,8 @@ def _refuse_misspelt(number: int, word: str) -> None:
     """Raise UsageError for what can only be a slip: it would open an incident and lock nobody."""
     if "," in word:
         raise UsageError(
-            f"account {number} holds a comma: write names with blanks between; one that has a comma "
-            "itself goes into a file with one a line: @FILE"
+            f"account {number} holds a comma: write names with blanks between; one that has a "
+            "comma itself goes into a file with one a line: @FILE"
         )
     if word.rstrip().endswith(":"):
         raise UsageError(
