@@ -71,7 +71,7 @@ def retire_custodian(office: Office, *, which: str, identity: Identity) -> Told:
         leaving = _find(which, [one for _, record in records for one in custodians_of(record)])
         opened = _opened(office, trust.root, identity)
         stays = _stays(leaving)
-        _check_who_stays(office, trust.root, identity, stays)
+        _check_who_stays(identity, stays)
         new_grants: list[DomainGrant] = []
         puts: list[Step] = []
         forgets: list[Step] = []
@@ -185,9 +185,7 @@ def _stays(leaving: Custodian) -> Callable[[Custodian], bool]:
     return lambda one: one.recipient != leaving.recipient
 
 
-def _check_who_stays(
-    office: Office, root: RootRecord, identity: Identity, stays: Callable[[Custodian], bool]
-) -> None:
+def _check_who_stays(identity: Identity, stays: Callable[[Custodian], bool]) -> None:
     """The identity in use must not be the one that leaves, or nobody who stays was there."""
     # age does not say to whom something is wrapped; an X25519 identity says who it is itself.
     own = [str(key.to_public()) for key in identity.keys if isinstance(key, pyrage.x25519.Identity)]

@@ -42,11 +42,6 @@ class Templates(Mapping[str, Template]):
         return len(self._folders)
 
 
-def read_template_folder(root: Path) -> dict[str, Template]:
-    """Load every template under `root`, by name; TemplateInvalid names what is wrong."""
-    return dict(Templates(root))
-
-
 def read_templates(own: Path | None = None) -> Templates:
     """Give the shipped templates, and those of `own`, which take precedence."""
     return Templates(SHIPPED, *([own] if own else []))

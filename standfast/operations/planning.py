@@ -33,7 +33,7 @@ from standfast.playbook.engine import is_wanted
 from standfast.playbook.expression import parse
 from standfast.playbook.graph import in_order
 from standfast.playbook.inputs import load_inputs
-from standfast.playbook.model import Playbook, Step, StepKind
+from standfast.playbook.model import Step, StepKind
 from standfast.playbook.state import State
 from standfast.playbook.wording import condition, length
 from standfast.records import JsonObject, Mode, digest
@@ -142,10 +142,7 @@ def plan_incident(
             if progress:
                 progress(number, len(ordered))
             one, drafts = _planned(
-                *(playbook, step, state, outside),
-                is_signed=is_signed,
-                locked=locked,
-                people=people,
+                step, state, outside, is_signed=is_signed, locked=locked, people=people
             )
             planned.append(one)
             if not one.approvals:  # a live run counts it, too, when the next step begins
@@ -182,7 +179,6 @@ def plan_incident(
 
 
 def _planned(
-    playbook: Playbook,
     step: Step,
     state: State,
     outside: Outside,

@@ -5,12 +5,7 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ConfigurationError, TemplateInvalid
-from standfast.notices.folder import (
-    SHIPPED,
-    read_template_folder,
-    read_templates,
-    template_names,
-)
+from standfast.notices.folder import SHIPPED, Templates, read_templates, template_names
 from standfast.notices.render import Template, prepare
 from tests.notices.test_render import files_of
 
@@ -118,14 +113,14 @@ def test_what_editors_leave_and_links_are_passed_over(tmp_path: Path) -> None:
     laid(tmp_path / ".git", {"config": ""})
     (tmp_path / "small" / "fr").symlink_to("/etc")
     (tmp_path / "linked").symlink_to("/etc")
-    assert read_template_folder(tmp_path).keys() == {"small"}
+    assert dict(Templates(tmp_path)).keys() == {"small"}
 
 
 def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     laid(tmp_path / "small", files_of())
     (tmp_path / "small" / "en" / "body.txt").write_bytes(b"Garc\xeda")
     with pytest.raises(TemplateInvalid, match=r"small/en/body\.txt: is not UTF-8"):
-        read_template_folder(tmp_path)
+        dict(Templates(tmp_path))
 
 
 def test_a_broken_notice_keeps_no_other_from_being_sent(tmp_path: Path) -> None:
@@ -139,7 +134,7 @@ def test_a_broken_notice_keeps_no_other_from_being_sent(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nowhere"):
-        read_template_folder(tmp_path / "nowhere")
+        Templates(tmp_path / "nowhere")
 
 
 @each_template

@@ -194,7 +194,7 @@ class _Maker:
         """Give what is to be done for one step of the document; nothing for a plain condition."""
         match step["type"]:
             case "action":
-                bodies = [self._command(name, step, one) for one in step["commands"]]
+                bodies = [self._command(name, one) for one in step["commands"]]
                 if self._flow.decides(name) and "manual" in bodies[-1]:
                     question = self._cut(name, bodies[-1]["manual"], 900)
                     bodies[-1] = {"decide": f"{question} Done?", "options": ["done", "failed"]}
@@ -218,9 +218,7 @@ class _Maker:
                 question = f"Which is it? {self._cut(name, step['switch'], 970)}"
                 return [{"decide": question, "options": _options(step)}]
 
-    def _command(
-        self, name: str, step: Mapping[str, Any], command: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _command(self, name: str, command: Mapping[str, Any]) -> dict[str, Any]:
         kind, text = command["type"], said_by(command)
         if kind not in _EXECUTED:
             if kind != "manual":
