@@ -45,9 +45,21 @@ def refused_to_root(why: str) -> NoReturn:
 
 
 def find_program(name: str) -> str | None:
-    """Find a program, first beside the interpreter: its environment may not be activated."""
+    """Find a program, first beside the interpreter: its environment may not be activated.
+
+    Also where servers lie that only root has on its path.
+    """
     beside = Path(sys.executable).parent / name
-    return str(beside) if beside.is_file() else shutil.which(name)
+    if beside.is_file():
+        return str(beside)
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
+def installed(name: str) -> str:
+    """Find a program that `need` has asked for."""
+    found = find_program(name)
+    assert found is not None
+    return found
 
 
 def free_port() -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import answers, find_program, free_port, need, wait_until
+from tests.servers import answers, free_port, installed, need, wait_until
 
 PROGRAM = Path(__file__).parents[2] / "deploy/linux/standfast-accounts"
 _START = """
@@ -140,7 +140,7 @@ def running_linux_host() -> Iterator[LinuxHost]:
             process = subprocess.Popen(
                 ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _START],
                 stdout=log, stderr=subprocess.STDOUT, cwd="/",
-                env={**os.environ, "FOLDER": str(folder), "SSHD": _sshd()},
+                env={**os.environ, "FOLDER": str(folder), "SSHD": installed("sshd")},
             )  # fmt: skip
             try:
                 wait_until(lambda: process.poll() is not None or answers(port), "sshd answers")
@@ -152,12 +152,6 @@ def running_linux_host() -> Iterator[LinuxHost]:
                 process.wait(timeout=60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sshd() -> str:
-    found = find_program("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import find_program, need, wait_until
+from tests.servers import installed, need, wait_until
 from tests.servers.certificate import write_certificate
 
 _WHY = "apt-get install mariadb-server mariadb-client"
@@ -84,7 +84,7 @@ def running_mariadb() -> Iterator[Mariadb]:
         user = ["--user=root"] if os.geteuid() == 0 else []
         made = subprocess.run(
             [
-                _program("mariadb-install-db"), "--no-defaults", f"--datadir={folder / 'data'}",
+                installed("mariadb-install-db"), "--no-defaults", f"--datadir={folder / 'data'}",
                 "--auth-root-authentication-method=normal", "--skip-test-db", *user,
                 "--innodb-log-file-size=8M", f"--tmpdir={tables}",
             ],
@@ -97,7 +97,7 @@ def running_mariadb() -> Iterator[Mariadb]:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
-                    _program("mariadbd"), "--no-defaults", f"--datadir={folder / 'data'}",
+                    installed("mariadbd"), "--no-defaults", f"--datadir={folder / 'data'}",
                     f"--socket={folder / 's.sock'}", f"--pid-file={folder / 'pid'}",
                     "--skip-networking", *user, "--innodb-flush-log-at-trx-commit=0",
                     "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M",
@@ -130,12 +130,6 @@ def _answers(server: Mariadb) -> bool:
     except AssertionError:
         return False
     return True
-
-
-def _program(name: str) -> str:
-    found = find_program(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from typing import IO, Any, NoReturn
 
 import pytest
 
-from tests.servers import answers, find_program, need, skip_or_fail, wait_until
+from tests.servers import answers, installed, need, skip_or_fail, wait_until
 from tests.servers.certificate import write_certificate
 
 STAFF = "OU=Staff,DC=example,DC=com"
@@ -131,7 +131,7 @@ def running_samba() -> Iterator[Samba]:
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
                 [
-                    _program("samba"), "-s", str(folder / "etc/smb.conf"), "-F", "-M", "prefork",
+                    installed("samba"), "-s", str(folder / "etc/smb.conf"), "-F", "-M", "prefork",
                     *(f"--option={name}={value}" for name, value in options.items()),
                 ],
                 stdout=output, stderr=subprocess.STDOUT,
@@ -147,12 +147,6 @@ def running_samba() -> Iterator[Samba]:
                 wait_until(lambda: not answers(636), "Samba is gone")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _program(name: str) -> str:
-    found = find_program(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="session")

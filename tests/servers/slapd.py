@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import answers, find_program, free_port, need, wait_until
+from tests.servers import answers, free_port, installed, need, wait_until
 from tests.servers.certificate import write_certificate
 
 SUFFIX = "dc=example,dc=com"
@@ -203,7 +203,7 @@ def running_slapd() -> Iterator[Slapd]:
         addresses = f"ldap://127.0.0.1:{server.port} ldaps://127.0.0.1:{server.tls_port}"
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [_program("slapd"), "-f", str(configuration), "-h", addresses, "-d", "stats"],
+                [installed("slapd"), "-f", str(configuration), "-h", addresses, "-d", "stats"],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -222,15 +222,9 @@ def running_slapd() -> Iterator[Slapd]:
 
 def _run(program: str, *arguments: str, given: str) -> None:
     done = subprocess.run(
-        [_program(program), *arguments], input=given.encode(), capture_output=True, check=False
+        [installed(program), *arguments], input=given.encode(), capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
-
-
-def _program(name: str) -> str:
-    found = find_program(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="session")
