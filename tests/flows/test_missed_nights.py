@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import StoreUnavailable
-from backup.stores.directory import DirectoryStore
 from flows import back_up_without_prefect
 from flows.deployments import deployments, missed_nights
 from standfast.config import load
 from standfast.errors import ExitStatus
 from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
 from standfast.operations.restoring import restore
-from tests.operations.backup_place import NOW, furnish, identity, place_at
+from tests.operations.backup_place import NOW, AwayStore, furnish, identity, place_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
 DUE = NOW.replace(hour=2, minute=30)
@@ -32,18 +30,6 @@ def test_a_set_that_missed_many_nights_is_due_once_for_the_newest(tmp_path: Path
         }
         run_backup(place, "main", "direct")
         assert set(missed_nights(place)) == {"other"}
-
-
-class AwayStore(DirectoryStore):
-    """A folder that does not answer a few times."""
-
-    refusals = 0
-
-    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
-        if AwayStore.refusals:
-            AwayStore.refusals -= 1
-            raise StoreUnavailable("the store does not answer; try again")
-        super()._put(name, data)
 
 
 def test_a_night_without_prefect_waits_as_long_for_a_store_that_is_away(

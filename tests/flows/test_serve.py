@@ -37,9 +37,8 @@ from tests.flows.places import (
     ways,
 )
 from tests.operations.alarmed import MAIL
-from tests.operations.backup_place import place_at
+from tests.operations.backup_place import damage_a_pack, place_at
 from tests.operations.places import enrol_people
-from tests.operations.test_backups import damage_a_pack
 from tests.servers import free_port, wait_until
 from tests.servers.smtp import SmtpServer
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup.creation import create_repository
+from backup.errors import StoreUnavailable
 from backup.stores.directory import DirectoryStore
 from standfast import ledger
 from standfast.operations.place import Place, open_place
@@ -130,3 +131,26 @@ def full_disk(folder: Path, size: str) -> Iterator[bool]:
     finally:
         if mounted:
             os.system(f"umount -l '{folder}'")
+
+
+def damage_a_pack(folder: Path) -> Path:
+    """Flip one bit in the middle of the largest pack."""
+    packs = (folder / "vault" / "w" / "host-1" / "p").rglob("*")
+    pack = max((path for path in packs if path.is_file()), key=lambda path: path.stat().st_size)
+    pack.chmod(0o600)
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 1
+    pack.write_bytes(content)
+    return pack
+
+
+class AwayStore(DirectoryStore):
+    """A folder that does not answer a few times."""
+
+    refusals = 0
+
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        if AwayStore.refusals:
+            AwayStore.refusals -= 1
+            raise StoreUnavailable("the store does not answer; try again")
+        super()._put(name, data)

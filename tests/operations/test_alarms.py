@@ -22,9 +22,8 @@ from standfast.operations.verification import VAULT, verify
 from standfast.operations.watch import keep_watch
 from tests.backup.trees import describe
 from tests.operations.alarmed import Night, both
-from tests.operations.backup_place import furnish, identity, place_at
+from tests.operations.backup_place import damage_a_pack, furnish, identity, place_at
 from tests.operations.places import enrol_people
-from tests.operations.test_backups import damage_a_pack
 from tests.servers.smtp import SmtpServer
 
 

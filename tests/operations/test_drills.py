@@ -23,11 +23,11 @@ from tests.operations.backup_place import (
     NOW,
     SERVICE,
     change,
+    damage_a_pack,
     furnish,
     identity,
     place_at,
 )
-from tests.operations.test_backups import damage_a_pack
 
 
 def targets(folder: Path) -> list[str]:

@@ -14,8 +14,7 @@ from standfast.operations.run_record import recorded
 from standfast.operations.verification import verify
 from standfast.operations.watch import keep_watch
 from tests.operations.alarmed import Night, both
-from tests.operations.backup_place import identity, place_at
-from tests.operations.test_backups import damage_a_pack
+from tests.operations.backup_place import damage_a_pack, identity, place_at
 
 
 def test_a_set_that_is_older_than_its_rpo_is_told_once_and_once_when_it_is_over(

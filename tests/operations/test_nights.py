@@ -5,25 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import StoreUnavailable
-from backup.stores.directory import DirectoryStore
 from standfast.errors import ExitStatus, Unavailable, UnderWay, UsageError
 from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
 from standfast.operations.restoring import restore
 from standfast.operations.run_record import recorded
-from tests.operations.backup_place import furnish, identity, place_at
-
-
-class AwayStore(DirectoryStore):
-    """A folder that does not answer a few times."""
-
-    refusals = 0
-
-    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
-        if AwayStore.refusals:
-            AwayStore.refusals -= 1
-            raise StoreUnavailable("the store does not answer; try again")
-        super()._put(name, data)
+from tests.operations.backup_place import AwayStore, furnish, identity, place_at
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""Damage stays open until a check that could have seen it finds it gone; samples say how sure."""
+"""What a verification finds, and the witness; damage stays open until a check finds it gone."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +12,72 @@ from standfast.operations.backups import run_backup
 from standfast.operations.place import Place
 from standfast.operations.status import look
 from standfast.operations.verification import VAULT, locks_right_at, sample_of, verify
-from tests.operations.backup_place import furnish, identity, place_at
-from tests.operations.test_backups import damage_a_pack
+from tests.operations.backup_place import change, damage_a_pack, furnish, identity, place_at
+
+
+def test_a_clean_verification_moves_the_witness_on(tmp_path: Path) -> None:
+    witness = tmp_path / "backup-witness.jsonl"
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        outcome = verify(place, read=True, identity_file=identity(tmp_path))
+        assert outcome.exit_status is ExitStatus.DONE
+        assert outcome.report.bytes_read
+        assert not outcome.is_write_only
+        assert len(witness.read_text().splitlines()) == 1
+        verify(place)
+        assert len(witness.read_text().splitlines()) == 1
+        run_backup(place, "main", "direct")
+        verify(place)
+        assert len(witness.read_text().splitlines()) == 2
+        assert {row.state for row in place.ledger.runs.all("verify")} == {"done"}
+
+
+def test_a_vault_that_was_rolled_back_is_shown_by_the_witness(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        shutil.copytree(tmp_path / "vault", tmp_path / "earlier")
+        change(tmp_path)
+        run_backup(place, "main", "direct")
+        verify(place)
+        shutil.rmtree(tmp_path / "vault")
+        (tmp_path / "earlier").rename(tmp_path / "vault")
+        outcome = verify(place)
+        assert outcome.exit_status is ExitStatus.DAMAGED
+        assert any("0000000002" in finding.object for finding in outcome.findings)
+        assert place.ledger.runs.all("verify")[0].state == "failed"
+
+
+def test_a_torn_witness_line_never_counted_and_is_written_again(tmp_path: Path) -> None:
+    witness = tmp_path / "backup-witness.jsonl"
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        verify(place)
+        whole = witness.read_bytes()
+        witness.write_bytes(whole[:-20])
+        assert verify(place).exit_status is ExitStatus.DONE
+        assert len(witness.read_bytes().splitlines()) == 1
+        assert witness.read_bytes().endswith(b"\n")
+
+
+def test_a_changed_witness_is_named_and_stops_no_verification(tmp_path: Path) -> None:
+    witness = tmp_path / "backup-witness.jsonl"
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        verify(place)
+        witness.write_bytes(b"nonsense\n" + witness.read_bytes())
+        outcome = verify(place)
+        assert outcome.exit_status is ExitStatus.DAMAGED
+        assert [finding.object for finding in outcome.findings] == ["witness line 1"]
+        assert outcome.report.points == 1
+
+
+def test_a_flipped_bit_is_found_and_the_object_is_named(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        pack = damage_a_pack(tmp_path)
+        outcome = verify(place, read=True)
+        assert outcome.exit_status is ExitStatus.DAMAGED
+        assert any(pack.name in finding.object for finding in outcome.findings)
 
 
 def is_open_in_status(place: Place, config_file: Path) -> bool:
