@@ -29,6 +29,11 @@ HOSTILE_NAMES = [
 ]
 
 
+def order(verb: str, name: str) -> Order:
+    """Give an order of a verb for one account, with a token of its own."""
+    return Order(token=uuid.uuid4().hex, verb=f"accounts.{verb}", target=name)
+
+
 class House(ABC):
     """A directory, the connector on it, and the ways past the connector."""
 
@@ -56,7 +61,7 @@ class House(ABC):
 
     def order(self, verb: str, name: str) -> Order:
         """Give the order as the engine would: with what the verb needs besides."""
-        return Order(token=uuid.uuid4().hex, verb=f"accounts.{verb}", target=name)
+        return order(verb, name)
 
     def observe(self, name: str) -> AccountState:
         (state,) = self.connector.observe([name])

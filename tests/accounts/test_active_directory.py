@@ -14,8 +14,8 @@ from standfast.accounts.active_directory import (
 )
 from standfast.accounts.ldap_wire import LdapServer, sign_in
 from standfast.accounts.new_secrets import NewSecrets
-from standfast.records import EffectState, Limits, Order, Proof
-from tests.accounts.contract import ConnectorContract
+from standfast.records import EffectState, Limits, Proof
+from tests.accounts.contract import ConnectorContract, order
 from tests.accounts.fault_contract import BusyLdapContract, FaultContract
 from tests.accounts.rights import block
 from tests.accounts.rotation_contract import (
@@ -121,10 +121,6 @@ def house(
     house = ActiveDirectoryHouse(samba_server, server, recipient)
     yield house
     house.connector.close()
-
-
-def order(name: str) -> Order:
-    return Order(token=uuid.uuid4().hex, verb="accounts.lock", target=name)
 
 
 class TestActiveDirectory(
@@ -235,7 +231,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     house.dns[former] = house.dns[alice]
     house.dns[alice] = house.samba.add(alice, cn=f"new {alice}")
     house.set_enabled(alice, False)
-    (locked,) = house.connector.lock([replace(order(alice), prior=before.prior)])
+    (locked,) = house.connector.lock([replace(order("lock", alice), prior=before.prior)])
     assert locked.state is EffectState.REFUSED
     assert house.undo(alice, before).state is EffectState.DONE
     assert (house.is_enabled(alice), house.is_enabled(former)) == (False, True)
@@ -263,13 +259,13 @@ def test_a_server_that_hangs_before_a_change_fails_and_a_dead_connection_is_rene
         )
         assert connector.observe([alice])[0].is_enabled
         relay.hold()
-        (result,) = connector.lock([order(alice)])
+        (result,) = connector.lock([order("lock", alice)])
         assert result.state is EffectState.FAILED
         assert result.retry_after_seconds is not None
         relay.release()
         assert house.is_enabled(alice)
         relay.cut()
-        assert connector.lock([order(alice)])[0].state is EffectState.DONE
+        assert connector.lock([order("lock", alice)])[0].state is EffectState.DONE
         connector.close()
 
 

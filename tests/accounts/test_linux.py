@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from standfast.accounts.linux import LinuxDirectory, LinuxOptions
-from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, Limits, Order, Proof
-from tests.accounts.contract import ConnectorContract, House
+from standfast.errors import ConfigurationError
+from standfast.records import EffectState, Proof
+from tests.accounts.contract import ConnectorContract, House, order
 from tests.accounts.rights import block
 from tests.servers import wait_until
 from tests.servers.linux_host import PROGRAM, LinuxHost
@@ -123,10 +123,6 @@ class LinuxHouse(House):
             session.communicate()
 
 
-def order(name: str) -> Order:
-    return Order(token=uuid.uuid4().hex, verb="accounts.lock", target=name)
-
-
 @pytest.fixture
 def house(linux_host: LinuxHost, options: LinuxOptions) -> Iterator[LinuxHouse]:
     house = LinuxHouse(linux_host, options)
@@ -168,7 +164,7 @@ def test_revoking_ends_processes_and_lets_the_holder_in_again(
     house: LinuxHouse, alice: str
 ) -> None:
     session = house.open_session(alice)
-    (result,) = house.connector.revoke([order(alice)])
+    (result,) = house.connector.revoke([order("lock", alice)])
     assert result.state is EffectState.DONE
     wait_until(lambda: session.poll() is not None, "the session has ended", seconds=5)
     assert house.sign_in(alice)
@@ -285,7 +281,7 @@ def test_a_home_that_hangs_keeps_nobody_from_being_locked_and_given_back(
     house.add(bob)
     before = house.observe(alice)
     with standing_by(house.host, _HANGING_HOME, f"/home/{alice}"):
-        results = house.connector.lock([order(name) for name in (alice, bob)])
+        results = house.connector.lock([order("lock", name) for name in (alice, bob)])
         assert [result.state for result in results] == [EffectState.DONE] * 2
         assert house.prove(alice).state is EffectState.DONE
         assert house.undo(alice, before).state is EffectState.DONE
@@ -340,7 +336,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     house.host.run("usermod", "-l", former, alice)
     house.host.run("useradd", "-N", alice)
     house.set_enabled(alice, False)
-    (locked,) = house.connector.lock([replace(order(alice), prior=before.prior)])
+    (locked,) = house.connector.lock([replace(order("lock", alice), prior=before.prior)])
     assert locked.state is EffectState.REFUSED
     assert house.undo(alice, before).state is EffectState.DONE
     assert (house.is_enabled(alice), house.is_enabled(former)) == (False, True)
@@ -357,7 +353,7 @@ def test_an_account_that_was_made_anew_with_the_uid_is_neither_locked_nor_let_in
     house.host.run("useradd", "-m", "-u", str(before.prior["uid"]), name)
     house.set_enabled(name, False)
     shadow = house.stamp(name)
-    (locked,) = house.connector.lock([replace(order(name), prior=before.prior)])
+    (locked,) = house.connector.lock([replace(order("lock", name), prior=before.prior)])
     undone = house.undo(alice, before)
     assert (locked.state, undone.state) == (EffectState.REFUSED, EffectState.REFUSED)
     assert "another account" in undone.reason
@@ -424,77 +420,8 @@ def test_a_bad_name_in_a_batch_spoils_no_other(house: LinuxHouse) -> None:
     for name in names:
         house.add(name)
     asked = [names[0], "no\nbody", "root", *names[1:]]
-    results = house.connector.lock([order(name) for name in asked])
+    results = house.connector.lock([order("lock", name) for name in asked])
     assert [result.state.value for result in results] == [
         "done", "refused", "refused", "done", "done"
     ]  # fmt: skip
     assert not any(house.is_enabled(name) for name in names)
-
-
-def stub(answers: str) -> LinuxDirectory:
-    """Give a connector to a program that greets, and then does as the shell words say."""
-    options = LinuxOptions(
-        command=("sh", "-c", f"echo standfast-accounts 2; {answers}"),
-        limits=Limits(batch=20, workers=2, timeout_seconds=0.5),
-    )
-    return LinuxDirectory("web1", options)
-
-
-def test_a_host_that_hangs_before_a_change_fails_and_after_it_leaves_a_doubt() -> None:
-    silent = stub("cat > /dev/null")
-    (result,) = silent.lock([order("alice")])
-    assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
-    halfway = stub("read line; echo ok 1001 0 - 0 - - alice; cat > /dev/null")
-    assert halfway.lock([order("alice")])[0].state is EffectState.UNKNOWN
-    cut = stub("read line; echo ok 1001 0 - 0 - - alice; read line; exit 1")
-    assert cut.lock([order("alice")])[0].state is EffectState.UNKNOWN
-
-
-def test_a_host_that_drops_in_a_batch_leaves_one_in_doubt_and_the_others_for_the_next_try() -> None:
-    cut = stub("read line; echo ok 1001 0 - 0 - - alice; read line; exit 1")
-    first, *rest = cut.lock([order(name) for name in ("alice", "bob", "carol")])
-    assert first.state is EffectState.UNKNOWN
-    assert [one.state for one in rest] == [EffectState.FAILED] * 2
-    assert all(one.retry_after_seconds for one in rest)
-
-
-@pytest.mark.parametrize(
-    "answer", ["ok 1001 0 -", "ok 1001 0 - 0 - - alice more", "yes", "", "ok 1001 2 - 0 - - alice"]
-)
-def test_an_answer_that_is_none_is_never_taken_for_one(answer: str) -> None:
-    connector = stub(f"while read line; do echo '{answer}'; done")
-    with pytest.raises(Unavailable, match="does not answer"):
-        connector.observe(["alice"])
-    assert connector.lock([order("alice")])[0].state is EffectState.FAILED
-
-
-def test_a_host_that_says_done_without_doing_it_is_not_believed() -> None:
-    connector = stub("while read line; do echo ok 1001 0 - 0 - - alice; done")
-    assert connector.lock([order("alice")])[0].state is EffectState.FAILED
-    connector.close()
-
-
-@pytest.mark.parametrize(
-    "words", ["echo ssh: alice@web1 refused >&2; exit 255", "exit 0"], ids=["refused", "hung up"]
-)
-def test_a_host_that_is_away_or_takes_nobody_in_is_tried_again_and_its_words_go_nowhere(
-    words: str,
-) -> None:
-    away = LinuxDirectory("web1", LinuxOptions(command=("sh", "-c", words)))
-    (result,) = away.lock([order("alice")])
-    assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
-    with pytest.raises(Unavailable) as caught:
-        away.observe(["alice"])
-    assert caught.value.retry_after_seconds is not None
-    assert "alice" not in result.reason + str(caught.value)
-
-
-def test_a_command_that_cannot_be_started_or_greets_otherwise_is_told() -> None:
-    missing = LinuxDirectory("web1", LinuxOptions(command=("/no/such/program",)))
-    with pytest.raises(ConfigurationError, match="cannot be started"):
-        missing.observe(["alice"])
-    stranger = LinuxDirectory("web1", LinuxOptions(command=("echo", "hello")))
-    with pytest.raises(Unavailable, match="does not answer"):
-        stranger.observe(["alice"])
-    with pytest.raises(ConfigurationError, match="no command"):
-        LinuxDirectory("web1", LinuxOptions(command=()))

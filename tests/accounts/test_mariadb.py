@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,8 +13,8 @@ from pymysql.constants import CLIENT
 from standfast.accounts.mariadb import MariadbDirectory, MariadbOptions
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.errors import Unavailable
-from standfast.records import EffectState, Limits, Order
-from tests.accounts.contract import ConnectorContract
+from standfast.records import EffectState, Limits
+from tests.accounts.contract import ConnectorContract, order
 from tests.accounts.fault_contract import FaultContract
 from tests.accounts.rights import block
 from tests.accounts.rotation_contract import (
@@ -141,10 +140,6 @@ def _quoted(name: str) -> str:
     return "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def order(name: str) -> Order:
-    return Order(token=uuid.uuid4().hex, verb="accounts.lock", target=name)
-
-
 @pytest.fixture
 def house(
     mariadb_server: Mariadb, options: MariadbOptions, recipient: Recipient
@@ -262,7 +257,7 @@ def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
         with pytest.raises(Unavailable, match="server") as caught:
             connector.observe(["alice"])
         assert "standfast'" not in str(caught.value)
-        assert connector.lock([order("alice")])[0].state is EffectState.FAILED
+        assert connector.lock([order("lock", "alice")])[0].state is EffectState.FAILED
 
 
 def test_a_check_names_a_routine_that_is_missing(

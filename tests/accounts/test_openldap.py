@@ -11,8 +11,8 @@ from standfast.accounts.ldap_wire import LdapServer, sign_in
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.accounts.openldap import OpenldapDirectory, OpenldapOptions
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, Limits, Order, Proof
-from tests.accounts.contract import ConnectorContract
+from standfast.records import EffectState, Limits, Proof
+from tests.accounts.contract import ConnectorContract, order
 from tests.accounts.fault_contract import BusyLdapContract, FaultContract
 from tests.accounts.rotation_contract import (
     LostAnswerContract,
@@ -102,10 +102,6 @@ def house(slapd_server: Slapd, server: LdapServer, recipient: Recipient) -> Iter
     house = OpenldapHouse(slapd_server, server, recipient)
     yield house
     house.connector.close()
-
-
-def order(name: str) -> Order:
-    return Order(token=uuid.uuid4().hex, verb="accounts.lock", target=name)
 
 
 class TestOpenldapDirectory(
@@ -252,7 +248,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     house.slapd.ask(lambda admin: admin.modify_dn(house.dns[alice], f"uid={former}"))
     house.dns[former] = house.dns[alice].replace(alice, former)
     house.add(alice, is_enabled=False)
-    (locked,) = house.connector.lock([replace(order(alice), prior=before.prior)])
+    (locked,) = house.connector.lock([replace(order("lock", alice), prior=before.prior)])
     assert locked.state is EffectState.REFUSED
     assert house.undo(alice, before).state is EffectState.DONE
     assert (house.is_enabled(alice), house.is_enabled(former)) == (False, True)
@@ -305,7 +301,7 @@ def test_a_password_does_not_travel_in_the_clear_nor_empty(server: LdapServer) -
         connector = OpenldapDirectory("staff", OpenldapOptions(server=broken))
         with pytest.raises(ConfigurationError, match=why):
             connector.observe(["alice"])
-        (result,) = connector.lock([order("alice")])
+        (result,) = connector.lock([order("lock", "alice")])
         assert (result.state, why in result.reason) == (EffectState.FAILED, True)
 
 
@@ -314,7 +310,7 @@ def test_a_wrong_password_of_ours_is_told_and_locks_nobody(
 ) -> None:
     wrong = replace(server, password="wrong")
     connector = OpenldapDirectory("staff", OpenldapOptions(server=wrong))
-    (result,) = connector.lock([order(alice)])
+    (result,) = connector.lock([order("lock", alice)])
     assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, None)
     assert "our own credential" in result.reason
     assert house.is_enabled(alice)

@@ -1,6 +1,5 @@
 """The Redis connector on a real server, through a user with the rights of docs/accounts.md."""
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,8 +11,8 @@ import redis
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.accounts.redis import RedisDirectory, RedisOptions
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, Limits, Order
-from tests.accounts.contract import ConnectorContract
+from standfast.records import EffectState, Limits
+from tests.accounts.contract import ConnectorContract, order
 from tests.accounts.fault_contract import FaultContract
 from tests.accounts.rights import block
 from tests.accounts.rotation_contract import (
@@ -127,10 +126,6 @@ class RedisHouse(RelayedRotationHouse, LimitedHouse):
             client.close()
 
 
-def order(name: str) -> Order:
-    return Order(token=uuid.uuid4().hex, verb="accounts.lock", target=name)
-
-
 @pytest.fixture
 def house(
     redis_server: RedisServer, options: RedisOptions, recipient: Recipient
@@ -240,7 +235,7 @@ def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
         with pytest.raises(error) as caught:
             connector.observe(["alice"])
         assert "narrow" not in str(caught.value)
-        assert connector.lock([order("alice")])[0].state is EffectState.FAILED
+        assert connector.lock([order("lock", "alice")])[0].state is EffectState.FAILED
 
 
 def test_a_socket_file_is_as_good_as_a_port(house: RedisHouse, options: RedisOptions) -> None:
