@@ -3,26 +3,18 @@
 Owns the plain SQL for it. Leaves the words to `operations/status`, and everything sealed closed.
 
 Rules
-- Read only, one consistent view, nothing written and no lock taken; it imports only a driver.
 - The columns are named again here; `tests/cli/test_glance.py` compares each answer with the one
   that the ledger's own parts give, so the two cannot drift.
 """
 
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Protocol, cast
-from urllib.parse import quote
 
 from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import horizon
-from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
-from standfast.ledger.postgresql_words import trouble
+from standfast.ledger.one_view import Cursor, one_view, rows
 from standfast.ledger.run_row import is_gone
-from standfast.ledger.sqlite_file import NO_LEDGER, is_disk_full, refused, unavailable
 from standfast.records import moment, timestamp
 
 HELD_STEP = "held-"  # begins the step that tells one person who was held
@@ -53,7 +45,6 @@ _REACHED = (
     " AND effect.undoes IN (SELECT undo.undoes FROM effect AS undo"
     " WHERE undo.undoes IS NOT NULL AND undo.state = 'done') THEN 'done' ELSE effect.state END"
 )
-_BUSY_SECONDS = 5
 _NEVER = "9999-12-31T00:00:00.000000Z"  # `effect_rules.NEVER`, as it is stored
 
 
@@ -163,7 +154,7 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
     Raises ConfigurationError when there is none of this schema, Unavailable when it does not
     answer, Damaged when it cannot be read.
     """
-    with _cursor(url, password) as cursor:
+    with one_view(url, password) as cursor:
         last_runs = tuple(
             LastRun(
                 kind=kind,
@@ -173,7 +164,7 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
                 ended_at=moment(ended) if ended else None,
                 count=count,
             )
-            for kind, subject, state, started, ended, count in _rows(
+            for kind, subject, state, started, ended, count in rows(
                 cursor,
                 # What a clock that stood ahead began would hide what came since.
                 "SELECT kind, subject, state, MAX(started_at), MAX(ended_at), COUNT(*) FROM run"  # noqa: S608 - a time
@@ -184,7 +175,7 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
         facts = _facts(cursor)
         runners = [
             incident
-            for incident, alive_until, host, pid in _rows(
+            for incident, alive_until, host, pid in rows(
                 cursor, "SELECT incident, alive_until, host, pid FROM runner WHERE ended_at IS NULL"
             )
             if alive_until >= timestamp(now) and not is_gone(host, pid)
@@ -194,15 +185,15 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
             ClosedGlance(
                 id=row[0], scenario=row[1], opened_at=moment(row[2]), facts=tuple(facts[row[0]])
             )
-            for row in _rows(
+            for row in rows(
                 cursor,
                 "SELECT id, scenario, opened_at FROM incident WHERE state = 'closed'"
                 " AND mode = 'live' ORDER BY opened_at",
             )
             if row[0] in facts
         )
-        (events,) = _rows(cursor, "SELECT COALESCE(MAX(sequence), 0) FROM audit_event")
-        heads = _rows(
+        (events,) = rows(cursor, "SELECT COALESCE(MAX(sequence), 0) FROM audit_event")
+        heads = rows(
             cursor, "SELECT sequence, signed_at FROM audit_head ORDER BY sequence DESC LIMIT 1"
         )
     return Glance(
@@ -217,7 +208,7 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
 
 
 def _incidents(
-    cursor: "_Cursor",
+    cursor: Cursor,
     facts: Mapping[str, Sequence[FactGlance]],
     runners: Collection[str | None],
 ) -> tuple[IncidentGlance, ...]:
@@ -226,7 +217,7 @@ def _incidents(
     untold: dict[tuple[str, str, int], int] = {}
     held: dict[tuple[str, str, int], int] = {}
     waiting: dict[tuple[str, str, int], int] = {}
-    for incident, step, round_, verb, state, is_parked, number, after_canary in _rows(
+    for incident, step, round_, verb, state, is_parked, number, after_canary in rows(
         cursor,
         f"SELECT effect.incident, effect.step, effect.round, effect.verb, {_REACHED} AS reached,"  # noqa: S608 - ours
         " effect.is_parked, COUNT(*),"
@@ -247,10 +238,10 @@ def _incidents(
             untold[key] = untold.get(key, 0) + number
             if state == "refused" and is_parked:
                 held[key] = held.get(key, 0) + number
-    for incident, step, round_, number in _rows(cursor, _LOST):
+    for incident, step, round_, number in rows(cursor, _LOST):
         untold[incident, step, round_] = untold.get((incident, step, round_), 0) + number
     steps: dict[str, list[StepGlance]] = {}
-    for row in _rows(
+    for row in rows(
         cursor,
         "SELECT step.incident, step.name, step.round, step.state, step.due_at, step.is_asked,"
         " step.is_accepted, step.needs_approvals, step.sealed_answer IS NOT NULL, step.rung,"
@@ -281,7 +272,7 @@ def _incidents(
                 joined=row[13],
             )
         )
-    kept = {incident: int(number) for incident, number in _rows(cursor, _KEPT)}
+    kept = {incident: int(number) for incident, number in rows(cursor, _KEPT)}
     return tuple(
         IncidentGlance(
             id=row[0],
@@ -297,7 +288,7 @@ def _incidents(
             joined=row[7],
             is_carried=None in runners or row[0] in runners,
         )
-        for row in _rows(
+        for row in rows(
             cursor,
             "SELECT id, scenario, mode, is_halted, opened_at, playbook, opened_by, joined"
             " FROM incident WHERE state = 'open' ORDER BY opened_at",
@@ -305,9 +296,9 @@ def _incidents(
     )
 
 
-def _facts(cursor: "_Cursor") -> dict[str, list[FactGlance]]:
+def _facts(cursor: Cursor) -> dict[str, list[FactGlance]]:
     found: dict[str, list[FactGlance]] = {}
-    for incident, kind, name, at, count, is_so, author, recorded_at in _rows(
+    for incident, kind, name, at, count, is_so, author, recorded_at in rows(
         cursor,
         "SELECT fact.incident, fact.kind, fact.name, fact.at, fact.people, fact.is_so,"
         " fact.author, fact.recorded_at FROM incident_fact AS fact"
@@ -344,99 +335,3 @@ def _each_once(steps: Sequence[StepGlance]) -> Iterator[StepGlance]:
             yield replace(one, untold=0, held=0)
         else:
             yield replace(one, untold=one.untold - is_apart)
-
-
-class _Cursor(Protocol):
-    """What both drivers' cursors have in common (PEP 249)."""
-
-    def execute(self, statement: str, /) -> object: ...
-
-    def fetchall(self) -> Sequence[tuple[Any, ...]]: ...
-
-
-def _rows(cursor: _Cursor, statement: str) -> Sequence[tuple[Any, ...]]:
-    cursor.execute(statement)
-    return cursor.fetchall()
-
-
-@contextmanager
-def _cursor(url: str, password: str | None) -> Iterator[_Cursor]:
-    if url.startswith("sqlite:///"):
-        with _sqlite(Path(url.removeprefix("sqlite:///"))) as cursor:
-            yield cursor
-    else:
-        with _postgresql(url, password) as cursor:
-            yield cursor
-
-
-@contextmanager
-def _sqlite(path: Path) -> Iterator[_Cursor]:
-    if not path.is_file():
-        raise ConfigurationError(f"there is no ledger at {path}: {NO_LEDGER}")
-    try:
-        connection = _view(path)
-        try:
-            yield connection.cursor()
-        finally:
-            connection.close()
-    except sqlite3.OperationalError as error:
-        if "no such" in str(error):
-            raise ConfigurationError(f"{path} is no ledger of this version: {NO_LEDGER}") from None
-        if is_disk_full(str(error)):
-            raise unavailable(str(path), str(error), type(error).__name__) from None
-        raise Unavailable(
-            f"the ledger {path} cannot be read now: {error}; see that it is yours to read"
-        ) from None
-    except sqlite3.DatabaseError as error:
-        raise refused(getattr(error, "sqlite_errorname", type(error).__name__)) from None
-
-
-def _view(path: Path) -> sqlite3.Connection:
-    """Begin to read; where SQLite lacks room, or the right, to share it, as a file at rest."""
-    try:
-        return _begun(path, "mode=ro")
-    except sqlite3.OperationalError:
-        wal = path.with_name(f"{path.name}-wal")
-        if wal.exists() and wal.stat().st_size:
-            raise  # the file alone would be behind, and between two states
-        with suppress(sqlite3.Error):
-            return _begun(path, "mode=ro&immutable=1")
-        raise
-
-
-def _begun(path: Path, how: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{how}", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
-    )
-    try:
-        connection.execute("BEGIN")
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # only this touches the file
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-@contextmanager
-def _postgresql(url: str, password: str | None) -> Iterator[_Cursor]:
-    try:
-        import psycopg
-    except ImportError:
-        raise ExtraMissing(
-            "a ledger on PostgreSQL needs the extra: pip install 'standfast[postgresql]'"
-        ) from None
-    scheme, _, rest = url.partition("://")
-    conninfo = f"{scheme.partition('+')[0]}://{rest}"
-    try:
-        with (
-            psycopg.connect(conninfo, password=password, connect_timeout=_BUSY_SECONDS) as open_,
-            open_.cursor() as cursor,
-        ):
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield cast("_Cursor", cursor)
-    except psycopg.errors.UndefinedTable:
-        raise ConfigurationError(
-            f"there is no ledger of this version in that database: {NO_LEDGER}"
-        ) from None
-    except psycopg.Error as error:
-        raise Unavailable(trouble(error.sqlstate, str(error))) from None
