@@ -138,17 +138,19 @@ def _clocks_document(owed: "Duties | None") -> Json:
         return None
     return {
         "missed": owed.missed,
+        "due_now": owed.due_now,
         "next_due": timestamp(owed.next_due) if owed.next_due else None,
     }
 
 
 def _clocks_lines(incident: str, owed: "Duties | None", zone: str) -> list[str]:
-    """Say in one line how many legal clocks are missed, and when the next one ends."""
+    """Say in one line how many legal clocks are missed or due now, and when the next one ends."""
     if owed is not None and owed.trouble:
         return [f"Warning: no legal clock can be counted: {owed.trouble}"]
-    if owed is None or not (owed.missed or owed.next_due):
+    if owed is None or not (owed.missed or owed.due_now or owed.next_due):
         return []
     told = [f"{counted(owed.missed, 'clock')} missed"] if owed.missed else []
+    told += [f"{owed.due_now} due now (without delay)"] if owed.due_now else []
     if owed.next_due:
         told.append(f"the next is due {minute(owed.next_due, zone)}")
     return [f"Legal clocks: {', '.join(told)}; `standfast deadline list {incident}`"]

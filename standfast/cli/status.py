@@ -126,10 +126,11 @@ def _untold(one: "IncidentStatus") -> str:
 
 
 def _clocks(one: "IncidentStatus", seen: "Status") -> str:
-    """Say how many are missed and when the next one ends; `not set up` where none is counted."""
+    """Say how many are missed or due now, and when the next one ends, where they are counted."""
     if one.clocks is None:
         return "UNKNOWN: `standfast check`" if one.lacks_clocks else "not set up"
     told = [f"{one.clocks.missed} MISSED"] if one.clocks.missed else []
+    told += [f"{one.clocks.due_now} due now"] if one.clocks.due_now else []
     if due := one.clocks.next_due:
         told.append(f"next in {left(due - seen.at)}, {minute(due, seen.time_zone)}")
     return "; ".join(told) or "none runs"

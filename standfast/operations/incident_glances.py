@@ -35,15 +35,16 @@ _SEALED = "sealed"  # stands for what was written beside a fact
 
 @dataclass(frozen=True, kw_only=True)
 class ClocksGlance:
-    """How many legal clocks of an incident are missed, and when the next one ends."""
+    """How many legal clocks of an incident are missed or due now, and when the next one ends."""
 
     missed: int
+    due_now: int = 0  # they run without a number: "without delay"
     next_due: datetime | None
 
     def as_json(self) -> JsonObject:
         """Give it for `--json`, as `incident status` does."""
         due = None if self.next_due is None else timestamp(self.next_due)
-        return {"missed": self.missed, "next_due": due}
+        return {"missed": self.missed, "due_now": self.due_now, "next_due": due}
 
     @property
     def legal(self) -> "LegalClocks":
@@ -153,16 +154,16 @@ def _counted(
     except ConfigurationError:
         return None
     found = clocks(duties, Facts(map(_fact, facts)), reached, now)
-    running = (
+    running = [clock for clock in found if clock.standing is Standing.RUNNING]
+    ends = (
         clock.due.strict
-        for clock in found
-        if clock.standing is Standing.RUNNING
-        and clock.due
-        and clock.obligation.limit.kind is not Kind.NOT_BEFORE
+        for clock in running
+        if clock.due and clock.obligation.limit.kind is not Kind.NOT_BEFORE
     )
     return ClocksGlance(
         missed=sum(clock.standing is Standing.MISSED for clock in found),
-        next_due=min(running, default=None),
+        due_now=sum(clock.due is None for clock in running),
+        next_due=min(ends, default=None),
     )
 
 

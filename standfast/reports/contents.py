@@ -232,6 +232,11 @@ class Duties:
         return sum(line.standing == "missed" for line in self.lines)
 
     @property
+    def due_now(self) -> int:
+        """How many of them run without a number: what is owed "without delay" is owed now."""
+        return sum(line.standing == "running" and line.due is None for line in self.lines)
+
+    @property
     def next_due(self) -> datetime | None:
         """When the next one ends that still can be kept."""
         return min(

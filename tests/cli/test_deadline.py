@@ -210,7 +210,11 @@ def test_a_duty_that_is_mistyped_is_answered_with_those_that_are_near(
 def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
     desk: Desk, incident: str, quiet_place: Path
 ) -> None:
-    assert desk.json("incident", "status", incident)["clocks"] == {"missed": 0, "next_due": None}
+    assert desk.json("incident", "status", incident)["clocks"] == {
+        "missed": 0,
+        "due_now": 0,
+        "next_due": None,
+    }
     assert "Legal clocks" not in desk.run("incident", "status", incident).out
     config_file = quiet_place / "standfast.toml"
     agreement = '\n[contracts.{0}]\nclient = "{0}"\nsection = "12.3"\nwithin = {1}\n'
@@ -223,8 +227,27 @@ def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
     assert clocks["missed"] == 1
     due = clocks["next_due"]
     said = desk.run("incident", "status", incident).out
-    assert f"Legal clocks: 1 clock missed, the next is due {due[:10]} {due[11:16]} UTC; " in said
+    told = f"1 due now (without delay), the next is due {due[:10]} {due[11:16]} UTC; "
+    assert f"Legal clocks: 1 clock missed, {told}" in said
     assert f"`standfast deadline list {incident}`" in said
+
+
+def test_a_duty_without_a_number_is_due_now_and_never_said_not_to_run(
+    desk: Desk, quiet_place: Path
+) -> None:
+    config_file = quiet_place / "standfast.toml"
+    config_file.write_text(config_file.read_text() + LAWS)
+    live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
+    desk.json("deadline", "fact", live, "awareness")
+    clocks = {"missed": 0, "due_now": 1, "next_due": None}
+    assert desk.json("status")["incidents"][0]["clocks"] == clocks
+    assert desk.json("incident", "status", live)["clocks"] == clocks
+    assert "  1 due now\n" in desk.run("status").out
+    said = desk.run("incident", "status", live).out
+    assert f"Legal clocks: 1 due now (without delay); `standfast deadline list {live}`" in said
+    desk.json("deadline", "told", live, "eu-gdpr-33-2-processor", "--receipt", "call 9")
+    assert desk.json("status")["incidents"][0]["clocks"] == clocks | {"due_now": 0}
+    assert "  none runs\n" in desk.run("status").out
 
 
 def test_a_place_that_no_law_names_keeps_nobody_from_being_told_what_was_done(
