@@ -6,10 +6,12 @@ fit. Leaves options and their values to `argparse`, what a command takes to `dec
 Rules
 - Options and arguments may be mixed; after `--` everything is an argument.
 - An option is written out: a shorter name may come to mean another one in the next version.
+- A command that is not there is answered with those of its name under other words, before what is
+  only spelled like it.
 """
 
 from argparse import SUPPRESS, ArgumentError, ArgumentParser, HelpFormatter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from standfast.errors import UsageError
 HELP = "--help"
 # It writes nothing here, but would ask how wide the terminal is, with two milliseconds of imports.
 _NO_FORMATTER = partial(HelpFormatter, width=0)
+# What undoes a lock has another name, and what is spelled like it would do the opposite.
+_OTHERWISE_NAMED = {"unlock": "incident undo"}
+_MOST_NAMESAKES = 3
 
 
 class Misused(UsageError):
@@ -36,7 +41,7 @@ def find(root: Group, words: Sequence[str]) -> tuple[Command | Group, list[str]]
     while isinstance(at, Group) and rest and not rest[0].startswith("-"):
         word = rest.pop(0)
         if word not in at.parts:
-            near = _nearest(word, at.parts)
+            near = _meant(word, at, root)
             maybe = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise Misused(f"No such command {word!r}.{maybe}", at)
         at = at.parts[word]
@@ -62,6 +67,22 @@ def values_of(command: Command, words: Sequence[str]) -> dict[str, Any] | None:
     if rest:
         raise Misused(f"Got unexpected extra argument(s) ({' '.join(rest)})", command)
     return values
+
+
+def _meant(word: str, at: Group, root: Group) -> list[str]:
+    """Give what was probably meant: commands of that very name elsewhere, else the nearest here."""
+    if word in _OTHERWISE_NAMED:
+        return [_OTHERWISE_NAMED[word]]
+    namesakes = [" ".join(one.words[1:]) for one in _commands(root) if one.words[-1] == word]
+    return namesakes if 0 < len(namesakes) <= _MOST_NAMESAKES else _nearest(word, at.parts)
+
+
+def _commands(at: Group) -> Iterator[Command]:
+    for part in at.parts.values():
+        if isinstance(part, Group):
+            yield from _commands(part)
+        else:
+            yield part
 
 
 def _nearest(word: str, known: Iterable[str]) -> list[str]:

@@ -145,6 +145,8 @@ def test_help_is_asked_for_anywhere_but_an_unknown_option_goes_first() -> None:
     [
         (["nosuch"], "No such command 'nosuch'.\nSee `standfast --help`."),
         (["backp"], "No such command 'backp'. Did you mean 'backup'?\nSee `standfast --help`."),
+        (["take"], "No such command 'take'. Did you mean 'backup take'?\nSee `standfast --help`."),
+        (["unlock"], "No such command 'unlock'. Did you mean 'incident undo'?\n"),
         (["backup", "tkae"], "No such command 'tkae'. Did you mean 'take'?\n"),
         (["--nosuch"], "No such option: --nosuch\nSee `standfast --help`."),
         (["backup", "-x", "take"], "No such option: -x\nSee `standfast backup --help`."),
