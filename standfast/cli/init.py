@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.asking import agrees, ask, tell
@@ -66,7 +67,7 @@ def init(
             [
                 f"The ledger that {config_file} names is made; nothing else was changed.",
                 "",
-                f"Next: standfast -c {config_file} check",
+                f"Next: standfast -c {quote(str(config_file))} check",
             ],
         )
         return ExitStatus.DONE
@@ -111,7 +112,7 @@ def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
         "Whoever has the recovery identity reads every backup; without it nobody does.",
         *([] if is_written else unwritten),
         "",
-        f"Next: standfast -c {made.config_file} backup run",
+        f"Next: standfast -c {quote(str(made.config_file))} backup run",
     ]
 
 

@@ -1,6 +1,7 @@
 """`standfast init`: a place is there wholly, or the same command completes it."""
 
 import os
+import shlex
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -36,6 +37,15 @@ def test_a_place_backs_up_and_restores_with_what_init_printed(desk: Desk, source
     assert restored.status == 0
     inside = desk.folder / "restored" / made["source_name"] / "call.wav"
     assert inside.read_bytes() == b"RIFF"
+
+
+def test_what_it_says_to_type_next_can_be_typed_whatever_the_folder_is_called(
+    desk: Desk, source: Path
+) -> None:
+    made = desk.run("init", "a place", "--source", source, "--yes")
+    (line,) = [line for line in made.out.splitlines() if line.startswith("Next: ")]
+    words = shlex.split(line.removeprefix("Next: standfast "))
+    assert desk.run(*words).status == 0
 
 
 def test_it_says_what_to_take_offline_and_where_the_recovery_identity_lies(
