@@ -5,6 +5,8 @@ Rules
   else with 1 and one line; `STANDFAST_DEBUG=1` shows where it came from.
 - Who is told to end by `kill`, a shutdown or a line that was cut ends as by Ctrl-C: what a drill
   restored is destroyed, and the ledger knows. The status is what a shell makes of such a death.
+- Who stops a command is told where it is gone on with: `standfast status` has what is in the
+  ledger, and a command that is gone on with otherwise says so in a note (PEP 678).
 - With `--json` the error is the one document on standard output.
 - What was done and could not be told ends with 1, never with 0; any other status stays.
 """
@@ -143,7 +145,8 @@ def _run(given: Sequence[str]) -> int:
         return int(_carried_out(call, words))
     except KeyboardInterrupt as error:
         status = _OF_A_SIGNAL + error.args[0] if error.args else INTERRUPTED
-        return _failed(_INTERRUPTED_SAYS, status, is_json=is_json)
+        notes = getattr(error, "__notes__", [_INTERRUPTED_SAYS])
+        return _failed("; ".join(notes), status, is_json=is_json)
     except EOFError:
         return _failed(_INTERRUPTED_SAYS, INTERRUPTED, is_json=is_json)
     except FileInvalid as error:

@@ -269,21 +269,25 @@ def restore(
         return backup_contents.to_standard_output(call, point, patterns or [], identity, set_name)
     from standfast.operations import restoring
 
-    with (
-        call.place(needs_ledger=False) as place,
-        _shown_late(call, f"restoring {point}") as report,
-    ):
-        outcome = restoring.restore(
-            place,
-            point,
-            to,
-            identity,
-            patterns or (),
-            report,
-            set_name=set_name,
-            has_owner=owner,
-            syncs=waits_for_disk,
-        )
+    try:
+        with (
+            call.place(needs_ledger=False) as place,
+            _shown_late(call, f"restoring {point}") as report,
+        ):
+            outcome = restoring.restore(
+                place,
+                point,
+                to,
+                identity,
+                patterns or (),
+                report,
+                set_name=set_name,
+                has_owner=owner,
+                syncs=waits_for_disk,
+            )
+    except KeyboardInterrupt as error:
+        error.add_note("stopped: the same command goes on from what is restored")
+        raise
     call.say(outcome.as_json(), restored_lines(outcome))
     return outcome.exit_status
 

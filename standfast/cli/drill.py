@@ -19,6 +19,7 @@ _BASIS = {
     "last_change": "the last change that came back",
     "consistent_at": "the moment of the backup",
 }
+_MOST_NAMED = 20  # of what did not come back, or differs; the document has more
 
 
 def add_to(app: Group) -> None:
@@ -112,6 +113,9 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     files = outcome.restored.files if outcome.restored else 0
     size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
     basis = _BASIS[outcome.rpo_basis.value]
+    rto = "never usable"
+    if outcome.rto_ms is not None:
+        rto = f"{measured(outcome.rto_ms)} from the declaration until usable"
     rpo = f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"
     if outcome.rpo_ms is None:
         rpo = f"unknown: {basis} is dated ahead, by a clock that stood wrong"
@@ -120,7 +124,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         Table(
             rows=[
                 ["restored", f"{counted(files, 'file')}, {size_}"],
-                ["RTO", f"{measured(outcome.rto_ms)} from the declaration until usable"],
+                ["RTO", rto],
                 ["RPO", rpo],
             ],
             indent=2,
@@ -130,6 +134,8 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
             indent=2,
         ),
     ]
+    if outcome.comparison:
+        lines += [f"  differs: {one}" for one in outcome.comparison.differences[:_MOST_NAMED]]
     for one in outcome.services:
         kept = "kept" if one.is_met else "MISSED"
         lines.append(
@@ -141,7 +147,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         lines.append(f"  {outcome.problem}")
     lines += [f"  {shortfall}" for shortfall in outcome.shortfalls]
     if outcome.problems:
-        lines.append(Table(rows=[[one.path, one.reason] for one in outcome.problems[:20]]))
+        lines.append(Table(rows=[[one.path, one.reason] for one in outcome.problems[:_MOST_NAMED]]))
     if outcome.target.is_kept:
         lines.append(f"The restored tree is kept in {outcome.target.folder}.")
     elif outcome.target.is_gone:

@@ -263,7 +263,7 @@ def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen)
             name=COMPARISON,
             service="",
             state=CheckState.PASSED if is_equal else CheckState.FAILED,
-            reason="" if is_equal else f"{seen.comparison.differences_total} differences",
+            reason="" if is_equal else counted(seen.comparison.differences_total, "difference"),
             took_ms=milliseconds(place.clock() - started),
         )
     )

@@ -301,6 +301,36 @@ def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_h
     }
 
 
+def test_a_restore_that_is_stopped_says_that_the_same_command_goes_on(
+    desk: Desk, place: Path, identity: Path, tmp_path: Path
+) -> None:
+    desk.run("backup", "run")
+    words = ("backup", "restore", "latest", "--to", tmp_path / "out", "--identity", identity)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with desk.monkeypatch.context() as patch:
+        patch.setattr("standfast.operations.restoring.restore", interrupted)
+        stopped = desk.run(*words)
+    assert stopped.status == 130
+    assert stopped.err == "stopped: the same command goes on from what is restored\n"
+    assert desk.run(*words).status == 0
+
+
+def test_a_drill_that_differs_from_the_source_names_what_differs(
+    desk: Desk, place: Path, identity: Path
+) -> None:
+    desk.run("backup", "run")
+    note = next((place.parent).rglob("note.txt"))
+    note.write_text("written since")
+    drilled = desk.run("drill", "run", "main", "--identity", identity, "--compare")
+    assert drilled.status == 1
+    assert "1 difference\n" in drilled.out
+    assert "note.txt: " in drilled.out
+    assert "RTO       never usable\n" in drilled.out
+
+
 def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
     desk: Desk, place: Path, identity: Path
 ) -> None:
