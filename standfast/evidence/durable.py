@@ -24,10 +24,14 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder and each missing one above it, of mode 0700; `Path.mkdir` opens the latter."""
+    """Make a folder and each missing one above it, durably, of mode 0700.
+
+    `Path.mkdir` opens those above to others.
+    """
     if not folder.is_dir():
         make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
