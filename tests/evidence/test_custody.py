@@ -36,8 +36,13 @@ def test_a_changed_moved_or_removed_line_is_found(folder: Path) -> None:
         one + three,
         two + three,
         one + two + three[:-10],
+        one + two + three[:-1],  # the next line would stand on this one
         one + "{}\n" + three,
         one + '"text"\n',
+        one + "no JSON\n",
+        one + "[" * 100_000 + "\n",
+        one + two.replace('"viewed"', '"lost"'),
+        one + two.replace('"who"', '"whom"'),
     ]
     for forged in forgeries:
         file.write_text(forged)
@@ -61,6 +66,9 @@ def test_an_unsealed_folder_takes_no_custody(tmp_path: Path) -> None:
 def test_a_chain_without_an_entry_is_a_problem(folder: Path) -> None:
     (folder / "custody.jsonl").write_bytes(b"")
     assert len(verify_custody(folder)) == 1
+    (folder / "custody.jsonl").unlink()
+    (problem,) = verify_custody(folder)
+    assert problem.startswith("custody.jsonl cannot be read")
 
 
 def test_many_at_once_make_one_chain(folder: Path) -> None:

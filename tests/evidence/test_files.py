@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -64,8 +65,10 @@ class TestFilesEvidence(EvidenceContract):
 
 
 def test_every_byte_and_time_is_kept(origin: Path, custody: Custody) -> None:
+    (origin / "nothing").mkdir()
     evidence_of(origin).collect(order(), custody)
     copies = place_of(custody) / "files" / str(origin).lstrip("/")
+    assert (copies / "nothing").is_dir()
     for name in ("auth.log", "calls/monday.log", "empty.log"):
         assert (copies / name).read_bytes() == (origin / name).read_bytes()
     assert (copies / "auth.log").stat().st_mtime_ns == 1_600_000_000_987_654_321
@@ -135,12 +138,37 @@ def test_a_second_collector_is_told_to_come_back(origin: Path, custody: Custody)
     assert evidence_of(origin).collect(order(), custody).state is EffectState.DONE
 
 
+@pytest.mark.parametrize("is_begun_anew", [False, True])
+def test_a_collector_that_ends_as_a_second_one_comes_loses_nothing(
+    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch, is_begun_anew: bool
+) -> None:
+    partial = place_of(custody).with_name("token-1.partial")
+    real_lock = fcntl.flock
+
+    def end_and_lock(descriptor: int, operation: int) -> None:
+        partial.rename(place_of(custody))
+        if is_begun_anew:
+            partial.mkdir()
+            (partial / "begun").touch()
+        real_lock(descriptor, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", end_and_lock)
+        result = evidence_of(origin).collect(order(), custody)
+    assert result.state is EffectState.FAILED
+    assert result.reason == "another runner is collecting this"
+    assert result.retry_after_seconds
+    assert (partial / "begun").exists() is is_begun_anew
+
+
 def test_a_path_that_is_not_there_is_named_and_the_rest_is_frozen(
     origin: Path, custody: Custody
 ) -> None:
-    result = evidence_of(origin, Path("/nowhere/at-all")).collect(order(), custody)
-    assert (result.state, result.facts["unread"]) == (EffectState.DONE, 1)
+    gone = (Path("/nowhere/at-all"), origin / "gone")
+    result = evidence_of(*gone, origin / "auth.log").collect(order(), custody)
+    assert (result.state, result.facts["unread"]) == (EffectState.DONE, 2)
     assert items_of(custody)["at-all"].reason.startswith("does not exist")
+    assert items_of(custody)["gone"].reason.startswith("does not exist")
     assert verify_seal(place_of(custody), PUBLIC) == []
 
 
@@ -199,6 +227,28 @@ def test_a_file_that_grows_under_the_copy_is_marked_and_still_whole(
     assert verify_seal(place_of(custody), PUBLIC) == []
 
 
+def test_a_file_whose_size_and_time_are_put_back_is_marked_as_changed_all_the_same(
+    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = origin / "auth.log"
+    real_read = os.read
+
+    def read_and_forge(descriptor: int, count: int) -> bytes:
+        block = real_read(descriptor, count)
+        if block.startswith(b"alice"):
+            times = (log.stat().st_atime_ns, log.stat().st_mtime_ns)
+            log.write_bytes(block.replace(b"alice", b"carol"))
+            os.utime(log, ns=times)
+        return block
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "read", read_and_forge)
+        evidence_of(origin).collect(order(), custody)
+    item = items_of(custody)["auth.log"]
+    assert (item.is_changed, item.size_bytes) == (True, log.stat().st_size)
+    assert item.modified == "2020-09-13T12:26:40.987654Z"
+
+
 def test_nothing_to_freeze_fails_and_leaves_nothing(tmp_path: Path, custody: Custody) -> None:
     source = evidence_of(tmp_path / "gone")
     result = source.collect(order(), custody)
@@ -208,20 +258,35 @@ def test_nothing_to_freeze_fails_and_leaves_nothing(tmp_path: Path, custody: Cus
         source.describe()
 
 
+@pytest.mark.parametrize(
+    ("module", "does"), [(tree, "_write"), (files, "make_private"), (files, "write_seal")]
+)
 def test_a_full_disk_fails_for_that_reason_and_is_no_missing_evidence(
-    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
+    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch, module: ModuleType, does: str
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(tree, "_write", full)
+        patched.setattr(module, does, full)
         result = evidence_of(origin).collect(order(), custody)
     assert result.state is EffectState.FAILED
     assert os.strerror(errno.ENOSPC) in result.reason
     assert str(custody.folder) in result.reason
     assert result.retry_after_seconds
     assert not evidence_of(origin).find(order(), custody)
+
+
+def test_the_whole_file_system_is_walked_from_its_root(origin: Path, tmp_path: Path) -> None:
+    walk = tree.Walk(
+        destination=tmp_path / "files",
+        is_excluded=lambda path: not f"{origin}/".startswith(f"{path}/") and "/log/" not in path,
+        own_folder=(0, 0),
+    )
+    found = {item.path: item.kind for item in walk.freeze("/")}
+    assert found["/"] is found[str(origin)] is Kind.FOLDER
+    assert found[str(origin / "auth.log")] is Kind.FILE
+    assert (tmp_path / "files" / str(origin).lstrip("/") / "auth.log").exists()
 
 
 def test_links_are_kept_as_links_and_never_followed(
@@ -247,8 +312,10 @@ def test_a_root_that_is_a_link_is_named_rather_than_frozen_as_nothing(
 ) -> None:
     link = tmp_path / "current"
     link.symlink_to(origin)
-    result = evidence_of(link).collect(order(), custody)
-    assert result.state is EffectState.FAILED
+    assert evidence_of(link).collect(order(), custody).state is EffectState.FAILED
+    evidence_of(link, origin).collect(order(), custody)
+    assert items_of(custody)["current"].kind is Kind.UNREAD
+    assert "symbolic link" in items_of(custody)["current"].reason
 
 
 def test_a_folder_that_becomes_a_link_leads_nowhere(
@@ -272,6 +339,50 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(
     assert "shadow" not in items
 
 
+@pytest.mark.parametrize("becomes", [Kind.UNREAD, Kind.SPECIAL], ids=["a link", "a pipe"])
+def test_a_file_that_becomes_something_else_is_noted_leads_nowhere_and_holds_nobody(
+    origin: Path,
+    custody: Custody,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    becomes: Kind,
+) -> None:
+    (tmp_path / "shadow").write_text("root:hash")
+    log = origin / "auth.log"
+    real_open = os.open
+
+    def swap_and_open(path: str, flags: int, *rest: int, **where: int) -> int:
+        if path == "auth.log" and log.is_file() and not log.is_symlink():
+            log.unlink()
+            log.symlink_to(tmp_path / "shadow") if becomes is Kind.UNREAD else os.mkfifo(log)
+        return real_open(path, flags, *rest, **where)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", swap_and_open)
+        evidence_of(origin).collect(order(), custody)
+    item = items_of(custody)["auth.log"]
+    assert item.kind is becomes
+    assert ("became a link" in item.reason) is (becomes is Kind.UNREAD)
+    assert not list(place_of(custody).rglob("auth.log"))
+
+
+def test_what_belongs_to_somebody_else_is_read_with_its_access_time_changed(
+    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_open = os.open
+
+    def open_own(path: str, flags: int, *rest: int, **where: int) -> int:
+        if flags & os.O_NOATIME and path in ("auth.log", "calls"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return real_open(path, flags, *rest, **where)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", open_own)
+        result = evidence_of(origin).collect(order(), custody)
+    assert (result.facts["files"], result.facts["unread"]) == (3, 0)
+    assert verify_seal(place_of(custody), PUBLIC) == []
+
+
 def test_pipes_and_sockets_are_noted_and_hold_nobody(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,17 +396,20 @@ def test_pipes_and_sockets_are_noted_and_hold_nobody(
     assert verify_seal(place_of(custody), PUBLIC) == []
 
 
-def test_names_of_any_bytes_and_forged_times_are_kept(origin: Path, custody: Custody) -> None:
+def test_names_of_any_bytes_are_kept(origin: Path, custody: Custody) -> None:
     raw = os.fsencode(origin) + b"/caf\xe9\nlog"
     Path(os.fsdecode(raw)).write_text("odd")
-    (origin / "future").touch()
-    os.utime(origin / "future", (4_000_000_000, 400_000_000_000))
     evidence_of(origin).collect(order(), custody)
     manifest = read_sealed(place_of(custody), PUBLIC)
     (odd,) = (item for item in manifest.items if item.path_bytes)
     assert odd.path.endswith("caf\\xe9\nlog")
     assert os.fsencode(odd.location) == raw.lstrip(b"/")
     assert verify_seal(place_of(custody), PUBLIC) == []
+
+
+@pytest.mark.parametrize("seconds", [400_000_000_000, -400_000_000_000])
+def test_a_forged_time_that_no_calendar_has_is_kept_in_seconds(seconds: int) -> None:
+    assert tree._moment(seconds * 10**9) == f"@{seconds}"  # not every file system would keep it
 
 
 def test_what_is_excluded_is_left_out_and_counted(origin: Path, custody: Custody) -> None:
@@ -324,6 +438,24 @@ def test_a_tree_too_deep_is_named_and_ends(origin: Path, custody: Custody) -> No
     deepest.mkdir(parents=True)
     result = evidence_of(origin).collect(order(), custody)
     assert result.facts["unread"] == 1
+
+
+def test_a_path_too_long_for_the_copy_is_named_and_the_rest_is_frozen(
+    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an intruder who makes one keeps all evidence from being frozen."""
+    monkeypatch.chdir(origin / "calls")
+    for _ in range(20):
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    Path("hidden").touch()
+    result = evidence_of(origin).collect(order(), custody)
+    assert (result.state, result.facts["unread"]) == (EffectState.DONE, 1)
+    manifest = read_sealed(place_of(custody), PUBLIC)
+    (unread,) = [item for item in manifest.items if item.kind is Kind.UNREAD]
+    assert unread.reason == os.strerror(errno.ENAMETOOLONG)
+    assert items_of(custody)["auth.log"].kind is Kind.FILE
+    assert verify_seal(place_of(custody), PUBLIC) == []
 
 
 def test_a_path_within_another_is_copied_once(origin: Path, custody: Custody) -> None:

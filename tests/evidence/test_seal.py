@@ -1,17 +1,23 @@
 import base64
+import errno
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # its public name
 
 from standfast.errors import Damaged
 from standfast.evidence import Custody
 from standfast.evidence.files import FilesEvidence
 from standfast.evidence.manifest import read_manifest
-from standfast.evidence.seal import is_sealed, read_sealed, verify_seal
+from standfast.evidence.seal import is_sealed, read_sealed, verify_seal, write_seal
+from standfast.records import Json, canonical
 from tests.evidence.contract import NOW, order
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -126,6 +132,70 @@ def test_the_seal_of_one_folder_does_not_fit_another(sealed: Path, tmp_path: Pat
     manifest = read_sealed(sealed, PUBLIC).as_bytes().replace(b"takeover", b"holidays")
     (sealed / "manifest.json").write_bytes(manifest)
     assert verify_seal(sealed, PUBLIC) == ["manifest.json is not the one that was sealed"]
+
+
+def sign(sealed: Path, payload: bytes, kind: str = "application/vnd.in-toto+json") -> None:
+    """Put an envelope in the seal's place that its own key signed over something else."""
+    envelope = Envelope(payload, kind, {})
+    envelope.sign(CryptoSigner(KEY))
+    (sealed / "seal.dsse.json").write_bytes(canonical(envelope.to_dict()))
+
+
+def test_what_the_key_signed_as_something_else_is_no_seal(sealed: Path) -> None:
+    envelope = json.loads((sealed / "seal.dsse.json").read_bytes())
+    payload = base64.b64decode(envelope["payload"])
+    sign(sealed, payload)
+    assert verify_seal(sealed, PUBLIC) == []
+    (sealed / "seal.dsse.json").write_text(json.dumps(envelope))
+    assert verify_seal(sealed, PUBLIC) == ["seal.dsse.json is not written as it was sealed"]
+    sign(sealed, payload, "application/json")
+    assert verify_seal(sealed, PUBLIC) == ["seal.dsse.json carries something else than a statement"]
+    statement = json.loads(payload)
+    for key in ("_type", "predicateType"):
+        sign(sealed, canonical({**statement, key: "urn:another"}))
+        assert verify_seal(sealed, PUBLIC) == ["seal.dsse.json is a statement about something else"]
+    another: Json = {"name": "another.json", "digest": {"sha256": "0" * 64}}
+    sign(sealed, canonical({**statement, "subject": [*statement["subject"], another]}))
+    assert verify_seal(sealed, PUBLIC) == ["manifest.json is not the one that was sealed"]
+    for other in (b"no JSON", b"[" * 100_000, b"[]", b"{}", canonical({**statement, "subject": 1})):
+        sign(sealed, other)
+        assert verify_seal(sealed, PUBLIC) == ["seal.dsse.json cannot be read as a statement"]
+
+
+def test_a_path_that_leads_out_of_the_evidence_vouches_for_nothing(sealed: Path) -> None:
+    manifest = read_sealed(sealed, PUBLIC)
+    (one,) = [item for item in manifest.items if item.path.endswith("b.log")]
+    (sealed / "b.log").write_bytes(copy_of(sealed, "b.log").read_bytes())
+    write_seal(sealed, replace(manifest, items=(replace(one, path="/../b.log"),)), KEY)
+    assert verify_seal(sealed, PUBLIC)[0] == "/../b.log: its path leads out of the evidence"
+
+
+def test_a_copy_that_cannot_be_read_is_named_and_the_others_are_looked_at(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_of(sealed, "c.log").unlink()
+    real = os.open
+
+    def open_some(path: Path, *rest: int) -> int:
+        if Path(path).name == "b.log":
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", open_some)
+    assert [problem.rpartition("/")[2] for problem in verify_seal(sealed, PUBLIC)] == [
+        f"b.log: cannot be read: {os.strerror(errno.EACCES)}",
+        "c.log: is missing",
+    ]
+
+
+def test_what_is_no_manifest_of_this_format_is_not_read(sealed: Path) -> None:
+    written = (sealed / "manifest.json").read_bytes()
+    assert read_manifest(written).token == "token-1"
+    with pytest.raises(Damaged, match="not in the format standfast-evidence/1"):
+        read_manifest(written.replace(b"standfast-evidence/1", b"standfast-evidence/2"))
+    for other in (b"[]", b"{}", b"1", b"[" * 100_000, written.replace(b'"host"', b'"hosts"')):
+        with pytest.raises(Damaged, match="cannot be read as the format"):
+            read_manifest(other)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
