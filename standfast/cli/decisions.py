@@ -1,13 +1,13 @@
-"""What people say about an incident: approve, answer, accept, settle, retry, stop, undo, close."""
+"""What people say about an incident: approve, answer, accept, settle, retry.
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, cast
+Adds what `stopping`, `undoing` and `closing` have to the group, too.
+"""
 
-from standfast.cli.asking import tell
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
 from standfast.cli.call import Call
-from standfast.cli.carrying import go_on, say_outcome
+from standfast.cli.carrying import go_on
 from standfast.cli.closing import close, reopen
 from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.incident_words import CARRIED, IncidentArgument, the_incident
@@ -15,23 +15,18 @@ from standfast.cli.opening import NoWait
 from standfast.cli.output import Line
 from standfast.cli.passphrase import PassphraseFile, passphrase, signed_in
 from standfast.cli.signing import shown_and_agreed
+from standfast.cli.stopping import resume, stop
+from standfast.cli.undoing import undo
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json, StepState
 
 if TYPE_CHECKING:
-    from standfast.operations.place import Place
-    from standfast.operations.undoing import UndoPlan
     from standfast.playbook.state import StepView
 
 _SAID: dict[ExitStatus, str] = {
     ExitStatus.DONE: "it is in the ledger",
     ExitStatus.USAGE: "there is no such incident",
-}
-_OF_A_PLAN: dict[StepState | None, ExitStatus] = {  # as the undo itself would end, but for people
-    None: ExitStatus.DONE,
-    StepState.PARTIAL: ExitStatus.PARTIAL,
-    StepState.FAILED: ExitStatus.FAILED,
 }
 
 
@@ -270,172 +265,3 @@ def retry(
             told={"tried_again": again.count, "left": [*again.left]},
             before=before,
         )
-
-
-def resume(call: Call, incident: IncidentArgument = None, no_wait: NoWait = False) -> ExitStatus:
-    """Let a stopped incident go on.
-
-    One that nobody carries on is carried on, too.
-    """
-    from standfast.operations.incident import resume as let_go_on
-
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        let_go_on(place, incident_id)
-        return go_on(call, place, incident_id, no_wait=no_wait)
-
-
-def undo(
-    call: Call,
-    incident: IncidentArgument = None,
-    step: Annotated[str | None, Option(help="What this step did.")] = None,
-    target: Annotated[
-        list[str] | None,
-        Option(metavar="ACCOUNT", help="One account; may be given again."),
-    ] = None,
-    everything: Annotated[bool, Option("--all", help="All that was done.")] = False,
-    only_plan: Annotated[
-        bool, Option("--plan", help="Show what would be given back; nothing changes.")
-    ] = False,
-    as_person: Annotated[
-        str | None,
-        Option(
-            "--as",
-            metavar="PERSON",
-            help="Who asks, signed in: whoever opened it spares one approval.",
-        ),
-    ] = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
-) -> ExitStatus:
-    """Give accounts back the state they had.
-
-    Those that are named, those of one step, or with --all everything; --plan shows it first.
-    """
-    from standfast.operations.incident import look
-    from standfast.operations.undoing import plan_undo
-    from standfast.operations.undoing import undo as start_undo
-
-    if not (step or target or everything):
-        raise UsageError("say what is given back: --target ACCOUNT, --step STEP, or --all")
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        requested_by = signed_in(call, place, as_person, passphrase_file)
-        do = plan_undo if only_plan else start_undo
-        planned = do(place, incident_id, step=step, targets=target or (), requested_by=requested_by)
-        told: dict[str, Json] = {"undo": planned.as_json()}
-        before = _undo_lines(planned)
-        if only_plan:
-            status = _OF_A_PLAN[planned.keeps]
-            document: dict[str, Json] = {
-                "incident": incident_id, **told, "exit_status": int(status)
-            }  # fmt: skip
-            call.say(document, [*before, "Nothing was changed."])
-            return status
-        if planned.keeps is StepState.FAILED:
-            # There is no step that would say so: what comes next is not that all is done.
-            outcome = look(place, incident_id)
-            outcome = replace(
-                outcome,
-                state=replace(outcome.state, kept=len(planned.kept)),
-                undo_came_to=planned.keeps,
-            )
-            return say_outcome(call, place, outcome, told=told, before=before)
-        return go_on(
-            call,
-            place,
-            incident_id,
-            no_wait=no_wait,
-            told=told,
-            before=before,
-            undo_came_to=planned.keeps,
-        )
-
-
-def _undo_lines(planned: "UndoPlan") -> list[Line]:
-    where = ", ".join(f"{count} through {name}" for name, count in planned.where.items())
-    through = f" ({where})" if where else ""
-    lines: list[Line] = [
-        f"{planned.restores} to be given back{through}, {len(planned.kept)} kept.",
-    ]
-    if not (planned.restores or planned.kept):
-        lines = ["Nothing is to be given back: nothing was locked, or all of it is given back."]
-    lines += [f"  {count} kept: {reason}" for reason, count in Counter(planned.kept).items()]
-    lines += [f"  not restored: {what}" for what in planned.stays]
-    if planned.needs_approvals:
-        lines.append(
-            f"The lock was not proven for {planned.unproven} of them, so "
-            f"{planned.needs_approvals} must approve that they are given back."
-        )
-    return lines
-
-
-def stop(
-    call: Call,
-    incident: IncidentArgument = None,
-    everything: Annotated[bool, Option("--all", help="Every open incident.")] = False,
-    no_wait: Annotated[
-        bool, Option("--no-wait", help="Do not wait for what is under way to end.")
-    ] = False,
-) -> ExitStatus:
-    """Stop everything that is not under way.
-
-    What is under way ends, is looked up where nobody saw its end, and is written down.
-    """
-    from standfast.operations.incident import stop as halt
-    from standfast.operations.incident import wait_until_still
-
-    if everything and incident is not None:
-        raise UsageError(f"say which: {incident}, or --all for every open incident; not both")
-    with call.place() as place:
-        if everything:
-            stopped = [one.id for one in place.ledger.incidents.all(only_open=True)]
-        else:
-            stopped = [the_incident(place, incident)[0]]
-        for incident_id in stopped:  # all of them first: the waiting may take its time
-            halt(place, incident_id)
-        documents: list[Json] = []
-        lines: list[Line] = []
-        for incident_id in stopped:
-            left = _left_by_a_stop(place, incident_id)
-            if not no_wait:
-                if open_ends := left["under_way"] + left["unknown"]:
-                    tell(
-                        f"{incident_id} is stopped: nothing more begins. Waiting for the end of "
-                        f"{counted(open_ends, 'act')} under way or in doubt; Ctrl-C leaves that to "
-                        "`standfast serve`, or to whoever stops it again."
-                    )
-                wait_until_still(place, incident_id)
-                left = _left_by_a_stop(place, incident_id)
-            documents.append({"incident": incident_id, "is_stopped": True, **left})
-            lines.append(f"{incident_id} is stopped; {_still_ends(left)}.")
-    one = stopped[0] if len(stopped) == 1 else "INCIDENT"
-    lines.append(f"Next: `standfast incident resume {one}` lets it go on.")
-    document: dict[str, Json] = {"stopped": documents}
-    if len(documents) == 1 and not everything:
-        document |= cast("dict[str, Json]", documents[0])
-    call.say(document, lines if stopped else ["No incident is open."])
-    return ExitStatus.DONE
-
-
-def _left_by_a_stop(place: "Place", incident_id: str) -> dict[str, int]:
-    from standfast.operations.incident import look
-
-    state = look(place, incident_id).state
-    views = (*state.steps.values(), *state.extra)
-    return {
-        "done": sum(view.counts.done for view in views),
-        "under_way": sum(view.counts.submitting for view in views),
-        "unknown": sum(view.counts.unknown for view in views),
-        "not_begun": sum(view.counts.planned for view in views),
-    }
-
-
-def _still_ends(left: Mapping[str, int]) -> str:
-    """Say where a stop left the acts: nothing is half known, or it is named."""
-    told = [f"{left['done']:,} done", f"{left['not_begun']:,} not begun"]
-    if left["under_way"]:
-        told.append(f"{left['under_way']:,} still under way, brought to their end")
-    if left["unknown"]:
-        told.append(f"{left['unknown']:,} that nobody can tell: `incident status --targets`")
-    return ", ".join(told)

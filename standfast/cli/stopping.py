@@ -1,0 +1,102 @@
+"""Stopping an incident, or all of them, and letting one go on again."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, cast
+
+from standfast.cli.asking import tell
+from standfast.cli.call import Call
+from standfast.cli.carrying import go_on
+from standfast.cli.declared import Option
+from standfast.cli.incident_words import IncidentArgument, the_incident
+from standfast.cli.opening import NoWait
+from standfast.cli.output import Line
+from standfast.counted import counted
+from standfast.errors import ExitStatus, UsageError
+from standfast.records import Json
+
+if TYPE_CHECKING:
+    from standfast.operations.place import Place
+
+
+def stop(
+    call: Call,
+    incident: IncidentArgument = None,
+    everything: Annotated[bool, Option("--all", help="Every open incident.")] = False,
+    no_wait: Annotated[
+        bool, Option("--no-wait", help="Do not wait for what is under way to end.")
+    ] = False,
+) -> ExitStatus:
+    """Stop everything that is not under way.
+
+    What is under way ends, is looked up where nobody saw its end, and is written down.
+    """
+    from standfast.operations.incident import stop as halt
+    from standfast.operations.incident import wait_until_still
+
+    if everything and incident is not None:
+        raise UsageError(f"say which: {incident}, or --all for every open incident; not both")
+    with call.place() as place:
+        if everything:
+            stopped = [one.id for one in place.ledger.incidents.all(only_open=True)]
+        else:
+            stopped = [the_incident(place, incident)[0]]
+        for incident_id in stopped:  # all of them first: the waiting may take its time
+            halt(place, incident_id)
+        documents: list[Json] = []
+        lines: list[Line] = []
+        for incident_id in stopped:
+            left = _left_by_a_stop(place, incident_id)
+            if not no_wait:
+                if open_ends := left["under_way"] + left["unknown"]:
+                    tell(
+                        f"{incident_id} is stopped: nothing more begins. Waiting for the end of "
+                        f"{counted(open_ends, 'act')} under way or in doubt; Ctrl-C leaves that to "
+                        "`standfast serve`, or to whoever stops it again."
+                    )
+                wait_until_still(place, incident_id)
+                left = _left_by_a_stop(place, incident_id)
+            documents.append({"incident": incident_id, "is_stopped": True, **left})
+            lines.append(f"{incident_id} is stopped; {_still_ends(left)}.")
+    one = stopped[0] if len(stopped) == 1 else "INCIDENT"
+    lines.append(f"Next: `standfast incident resume {one}` lets it go on.")
+    document: dict[str, Json] = {"stopped": documents}
+    if len(documents) == 1 and not everything:
+        document |= cast("dict[str, Json]", documents[0])
+    call.say(document, lines if stopped else ["No incident is open."])
+    return ExitStatus.DONE
+
+
+def _left_by_a_stop(place: "Place", incident_id: str) -> dict[str, int]:
+    from standfast.operations.incident import look
+
+    state = look(place, incident_id).state
+    views = (*state.steps.values(), *state.extra)
+    return {
+        "done": sum(view.counts.done for view in views),
+        "under_way": sum(view.counts.submitting for view in views),
+        "unknown": sum(view.counts.unknown for view in views),
+        "not_begun": sum(view.counts.planned for view in views),
+    }
+
+
+def _still_ends(left: Mapping[str, int]) -> str:
+    """Say where a stop left the acts: nothing is half known, or it is named."""
+    told = [f"{left['done']:,} done", f"{left['not_begun']:,} not begun"]
+    if left["under_way"]:
+        told.append(f"{left['under_way']:,} still under way, brought to their end")
+    if left["unknown"]:
+        told.append(f"{left['unknown']:,} that nobody can tell: `incident status --targets`")
+    return ", ".join(told)
+
+
+def resume(call: Call, incident: IncidentArgument = None, no_wait: NoWait = False) -> ExitStatus:
+    """Let a stopped incident go on.
+
+    One that nobody carries on is carried on, too.
+    """
+    from standfast.operations.incident import resume as let_go_on
+
+    with call.place() as place:
+        incident_id, _ = the_incident(place, incident)
+        let_go_on(place, incident_id)
+        return go_on(call, place, incident_id, no_wait=no_wait)
