@@ -1,8 +1,8 @@
-"""Keys on this machine: what a backup host, an owner and a custodian hold in files.
+"""Keys on this machine: what a backup host and a custodian hold in files.
 
 - A host holds its signing key, the id key, and public keys: nothing in its folder decrypts
   anything.
-- The owner's file and the custodian's file are made once, then taken offline.
+- A custodian's file is made once, then taken offline, as the owner's is (see `ownership`).
 - Files are made with mode 0600 in folders of 0700, synced, and never overwritten.
 """
 

@@ -11,7 +11,8 @@
 - Only errors from `backup.errors` come out; a store raises `NotFound` for a name that it lacks.
 - `describe` says plainly what protects the objects from whoever holds this store's credentials.
 
-To add a store: one module with the six `_methods`, one test that subclasses the contract suite.
+To add a store: one module with `describe` and the five abstract `_methods`, one test that
+subclasses the contract suite.
 """
 
 import re

@@ -4,8 +4,8 @@ Owns the few lines that `standfast status` shows. Leaves the open incidents to `
 trying things out to `checks`, and one incident in full to `incident`.
 
 Rules
-- It answers in 0.4 s, so it reads two keys of the configuration by itself and the ledger by a
-  glance; the schema is loaded only when something there does not fit, to say what.
+- It answers in 0.4 s, so it reads the few keys of the configuration that it needs by itself, and
+  the ledger by a glance; the schema is loaded only when something there does not fit, to say what.
 - It opens no key and shows nothing personal: counts, names of sets and steps.
 - The one next step of an incident is the sentence that `standfast incident status` says.
 """
