@@ -1,0 +1,36 @@
+"""What deploy/serve/README.md sets up is what its unit runs."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from standfast.config_file import DEFAULT_FILE
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "deploy/serve/README.md").read_text()
+UNIT = (ROOT / "deploy/serve/standfast.service").read_text()
+
+
+def the(pattern: str, text: str) -> tuple[str, ...]:
+    """The only place of a text that is so, by its groups."""
+    (found,) = re.finditer(pattern, text, re.MULTILINE)
+    return found.groups()
+
+
+def test_the_unit_serves_the_place_that_is_made_as_the_user_that_owns_it() -> None:
+    user, program, place = the(r"^sudo -u (\w+) (\S+) init (\S+) ", PAGE)
+    served_by, config_file = the(r"^ExecStart=(\S+) serve -c (\S+)$", UNIT)
+    assert (served_by, config_file) == (program, f"{place}/{DEFAULT_FILE}")
+    assert the(r"^User=(\w+)$", UNIT) == (user,)
+    assert the(r"^ReadWritePaths=(\S+)$", UNIT) == (place,)
+    assert the(r"^install -d -o (\w+) -g \w+ -m 0700 (\S+)$", PAGE) == (user, place)
+    assert the(r"^useradd --system .*--home-dir (\S+) .* (\w+)$", PAGE) == (place, user)
+    assert the(r"^python3 -m venv (\S+)$", PAGE) == (program.removesuffix("/bin/standfast"),)
+
+
+def test_what_the_page_installs_is_there() -> None:
+    assert (ROOT / the(r"--requirement (\S+)$", PAGE)[0]).is_file()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert the(r"'\.\[(\w+)\]'", PAGE)[0] in extras
