@@ -4,7 +4,7 @@ Rules
 - A line with an unknown key, a missing one or a word that is not ours is refused with its number:
   a duty that is half understood is worse than none.
 - The law's own words for when a clock starts, whom it binds and from how many people on are kept as
-  text here; `starts`, `duties` and `thresholds` say what each of them means to the program.
+  text here; `starts` and `scope` say what each of them means to the program.
 """
 
 import json
