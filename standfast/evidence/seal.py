@@ -44,7 +44,7 @@ _BLOCK = 1024 * 1024
 def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey) -> None:
     """Write the manifest and the seal over it, durably and in that order."""
     from securesystemslib.dsse import Envelope
-    from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # its public name
+    from securesystemslib.signer import CryptoSigner
 
     written = manifest.as_bytes()
     counts = manifest.counts
@@ -125,7 +125,7 @@ def _sealed_bytes(folder: Path, public_key: Ed25519PublicKey) -> bytes:
 
 def _signed_payload(file: Path, public_key: Ed25519PublicKey) -> bytes:
     from securesystemslib.exceptions import VerificationError
-    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # its public name
+    from securesystemslib.signer import SSlibKey
 
     try:
         raw = file.read_bytes()

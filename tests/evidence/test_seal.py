@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # its public name
+from securesystemslib.signer import CryptoSigner
 
 from standfast.errors import Damaged
 from standfast.evidence import Custody
