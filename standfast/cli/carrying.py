@@ -112,7 +112,7 @@ def say_outcome(
     owed = duties_of(place, outcome.incident, outcome.state.mode)
     clocks = LegalClocks()
     if owed is not None and state.mode is Mode.LIVE:
-        clocks = LegalClocks(missed=owed.missed, next_due=owed.next_due)
+        clocks = LegalClocks(missed=owed.missed, due_now=owed.due_now, next_due=owed.next_due)
     known = with_letters(place, state, found)
     outcome = replace(outcome, standing=standing(known, clocks))
     document: JsonObject = {

@@ -36,7 +36,8 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         undone, short = outcome.unfinished, outcome.fell_short
         left = left_undone(place, outcome.state)
         mode, zone = outcome.state.mode, place.config.organisation.time_zone
-        clocks = _go_on(duties_of(place, incident_id, mode) if mode is Mode.LIVE else None)
+        duties = duties_of(place, incident_id, mode) if mode is Mode.LIVE else None
+        clocks = _go_on(duties)
     lines: list[Line] = [f"{incident_id} is closed; {_STAYS[mode]}."]
     if short:
         told = ", ".join(f"`{name}` {end.value}" for name, end in short.items())
@@ -49,6 +50,8 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         lines.append(
             f"Left as it is: {left.sentence}; `standfast notice accounting {incident_id}`."
         )
+    if duties is not None and duties.trouble:
+        lines.append(f"Warning: no legal clock can be counted: {duties.trouble}")
     if clocks:
         verb = "goes on" if len(clocks) == 1 else "go on"
         told = ", ".join(_clock(one, zone) for one in clocks)
@@ -103,17 +106,16 @@ def reopen(call: Call, incident: Annotated[str, Argument(metavar="ID")]) -> Exit
 
 
 def _go_on(duties: "Duties | None") -> "Sequence[DutyLine]":
-    """Give what has an end that is past or to come; a duty without a number has no clock."""
+    """Give what is missed, what has an end to come, and what is owed now, without a number."""
     if duties is None:
         return ()
     return [
         one
         for one in duties.lines
-        if one.standing == "missed"
-        or (one.standing == "running" and one.due and not one.is_earliest)
+        if one.standing == "missed" or (one.standing == "running" and not one.is_earliest)
     ]
 
 
 def _clock(one: "DutyLine", zone: str) -> str:
-    due = f"due {minute(one.due, zone)}" if one.due else "due"
+    due = f"due {minute(one.due, zone)}" if one.due else "due now"
     return f"{one.to} {'missed, ' if one.standing == 'missed' else ''}{due}"

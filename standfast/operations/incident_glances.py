@@ -51,7 +51,7 @@ class ClocksGlance:
         """Give what the next step depends on."""
         from standfast.playbook.standing import LegalClocks
 
-        return LegalClocks(missed=self.missed, next_due=self.next_due)
+        return LegalClocks(missed=self.missed, due_now=self.due_now, next_due=self.next_due)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def incidents_of(
     found += [
         _closed_status(one, clocks, zone)
         for one in seen.closed
-        if (clocks := _counted(one.facts, config, now)) and (clocks.missed or clocks.next_due)
+        if (clocks := _counted(one.facts, config, now)) and clocks.legal.go_on
     ]
     return tuple(sorted(found, key=_urgency))
 

@@ -47,7 +47,20 @@ class LegalClocks:
     """What a live incident owes by law or agreement, as far as the next step depends on it."""
 
     missed: int = 0
+    due_now: int = 0  # they run without a number: "without delay"
     next_due: datetime | None = None  # of those that can still be kept
+
+    @property
+    def go_on(self) -> bool:
+        """Is anybody still to be told?"""
+        return bool(self.missed or self.due_now or self.next_due)
+
+    @property
+    def owed(self) -> list[str]:
+        """Say how many are missed, and due now, in words."""
+        told = [f"{counted(self.missed, 'legal clock')} missed"] if self.missed else []
+        now = f"{counted(self.due_now, 'legal clock')} due now (without delay)"
+        return [*told, now] if self.due_now else told
 
 
 SHOWN = 16  # characters of a digest: enough to be typed, and not to be met by chance
@@ -58,7 +71,7 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     """Say where the incident stands. Needs no clock: what the next move will be is not its affair.
 
     `is_busy` and `waits_for_people` may both be true: one branch runs while another one asks.
-    `clocks` change nothing but the next step: one that is missed goes before closing.
+    `clocks` change nothing but the next step: one that is missed or due now goes before closing.
     """
     views = [*_in_playbook(state), *state.extra]
     reached = [standing_state(view) for view in views]
@@ -105,7 +118,7 @@ def _next_step(
     *,
     is_over: bool,
 ) -> str:
-    if state.is_closed and (clocks.missed or clocks.next_due):
+    if state.is_closed and clocks.go_on:
         return when_closed(state.incident, clocks, state.time_zone)
     if state.is_closed:
         show = f"`standfast audit show {state.incident}`"
@@ -144,7 +157,7 @@ def _when_stopped(state: State) -> str:
 
 def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
     """Say that legal clocks of a closed incident are missed, or go on, with the command to type."""
-    told = [f"{counted(clocks.missed, 'legal clock')} missed"] if clocks.missed else []
+    told = clocks.owed
     if clocks.next_due:
         told.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")
     return f"Closed, but not its duties: {', '.join(told)}. {_tell_them(incident)}"
@@ -156,9 +169,9 @@ def _tell_them(incident: str) -> str:
 
 def _when_over(state: State, clocks: LegalClocks) -> str:
     close = f"`standfast incident close {state.incident}`"
-    missed = ""
-    if clocks.missed:
-        missed = f"{counted(clocks.missed, 'legal clock')} missed. {_tell_them(state.incident)} "
+    owed = ""
+    if clocks.owed:
+        owed = f"{', '.join(clocks.owed)}. {_tell_them(state.incident)} "
     short = [
         view
         for view in (*_in_playbook(state), *state.extra)
@@ -166,9 +179,9 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
     ]
     if not short:
         if kept := _kept_by_an_undo(state):
-            return f"Every step is done, but {kept} {missed}Or leave it so, and close it: {close}."
-        if missed:
-            return f"Every step is done, but: {missed}Then close it: {close}."
+            return f"Every step is done, but {kept} {owed}Or leave it so, and close it: {close}."
+        if owed:
+            return f"Every step is done, but: {owed}Then close it: {close}."
         return f"Everything is done. Close it: {close}."
     worst = min(short, key=lambda view: standing_state(view) is StepState.PARTIAL)
     show = f"`standfast incident status {state.incident} --targets`"
@@ -178,7 +191,7 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
     if _is_worth_another_try(worst):
         return told + f"Try the rest again: {again}. See each one and why: {show}."
     posting = "".join(dict.fromkeys(post_letters(state, view) for view in short))
-    return told + f"{missed}{posting}See each one and why: {show}; then close it: {close}."
+    return told + f"{owed}{posting}See each one and why: {show}; then close it: {close}."
 
 
 def _kept_by_an_undo(state: State) -> str:

@@ -310,7 +310,7 @@ def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
     assert desk.run("deadline", "fact", live, "awareness").status == 0
     closed = desk.run("incident", "close", live).out
-    assert "1 clock goes on: " in closed
+    assert "2 clocks go on: affected data subjects due now, competent supervisory" in closed
     assert f"; `standfast deadline list {live}`." in closed
     (one,) = desk.json("status")["incidents"]
     assert one["is_closed"]

@@ -193,8 +193,12 @@ def test_a_missed_clock_goes_before_closing(playbook: Playbook) -> None:
         told.index("1 legal clock missed") < told.index("deadline list 7") < told.index("close 7")
     )
     assert "missed" not in standing(whole, LegalClocks(next_due=NOON)).next_step
+    told = standing(whole, LegalClocks(due_now=1)).next_step
+    assert told.startswith("Every step is done, but: 1 legal clock due now (without delay). See")
     closed = standing(replace(whole, is_halted=True, is_closed=True), clocks).next_step
     assert "1 legal clock missed, the next legal clock is due 2026-03-01 12:00 UTC" in closed
+    closed = standing(replace(whole, is_halted=True, is_closed=True), LegalClocks(due_now=2))
+    assert "Closed, but not its duties: 2 legal clocks due now (without delay)" in closed.next_step
 
 
 def test_what_a_rule_refused_is_not_to_be_tried_again(playbook: Playbook) -> None:
