@@ -15,9 +15,11 @@ from standfast.cli.verified import verified_lines
 from standfast.errors import ExitStatus, SecretMissing, Unavailable, UsageError
 from standfast.operations import backup_contents, backups, restoring, verification
 from standfast.operations.checks import check_place
+from standfast.operations.ownership import open_stores
+from standfast.operations.second_site import copy_to_second_site
 from standfast.operations.status import look
 from standfast.operations.verdicts import Verdict
-from tests.backup.s3_options import options
+from tests.backup.s3_options import ignore_the_condition, options
 from tests.operations.backup_place import SERVICE, change, furnish, identity, place_at
 from tests.servers import free_port
 from tests.servers.seaweedfs import Bucket, Key, Role, SeaweedFs
@@ -89,6 +91,26 @@ def test_a_night_a_check_and_a_restore_each_with_its_own_identity(
     assert (folder / "out/recordings/notes.txt").read_text() == "the customer rang three times\n"
     assert s3_bucket.key("reader").secret_key not in runs
     assert not list((folder / "vault").glob("w/*")), "nothing goes to the folder"
+
+
+def test_points_that_were_made_in_the_folder_first_are_brought_into_the_bucket(
+    folder: Path, s3_bucket: Bucket
+) -> None:
+    """As deploy/s3/README.md says: the copy comes before the bucket is the vault."""
+    with place_at(folder / "standfast.toml") as place:
+        backups.run_backup(place, "main", "direct")
+    as_copy = configuration(folder, s3_bucket, s3_bucket.key("copier"), "copier")
+    as_copy.write_text(as_copy.read_text().replace("[backup.s3]", "[backup.copies.bucket.s3]"))
+    copied = copy_to_second_site(open_stores(as_copy, {}), "bucket", with_keys=False)
+    assert copied.exit_status is ExitStatus.DONE
+    key = s3_bucket.key("writer", writer=WRITER)
+    with place_at(configuration(folder, s3_bucket, key, "writer")) as place:
+        assert backups.run_backup(place, "main", "direct").exit_status is ExitStatus.DONE
+    reader = configuration(folder, s3_bucket, s3_bucket.key("verifier"), "verifier")
+    with place_at(reader) as place:
+        assert verification.verify(place, read=True).exit_status is ExitStatus.DONE
+        restored = restoring.restore(place, "host-1/1", folder / "out", identity(folder))
+        assert restored.exit_status is ExitStatus.DONE
 
 
 def test_the_wrong_role_is_told_which_one_is_right(
@@ -269,6 +291,20 @@ def test_a_check_tries_the_right_to_add_and_adds_nothing(
     assert verdict is Verdict.FAIL
     assert "was refused" in text
     assert client.list_object_versions(Bucket=s3_bucket.name)["Versions"] == before
+
+
+def test_a_check_tells_of_a_bucket_that_takes_a_name_twice(
+    folder: Path, as_role: Callable[[Role], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignore_the_condition(monkeypatch)
+    writer = as_role("writer")
+    with place_at(writer) as place:
+        backups.run_backup(place, "main", "direct")
+    for _ in range(2):
+        (verdict, text), *_ = found(writer)
+        assert verdict is Verdict.WARN
+        assert "took w/host-1/s/0000000001 although it is there" in text
+        assert "does not heed If-None-Match" in text
 
 
 def test_what_is_missing_or_wrong_is_told_without_the_secret(
