@@ -19,7 +19,7 @@ from backup.checking.findings import (
     MORE_OPENERS,
     Findings,
 )
-from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
+from backup.errors import BackupError, Damaged, NotFound, WrongKey
 from backup.format.layout import pack_in, pack_name, packs_of
 from backup.format.pack import HEADER_BYTES, LARGEST_PACK, parse_header
 from backup.format.wrap import openers
@@ -125,8 +125,6 @@ class Packs:
     def _open(self, repository: Repository, data: bytes, sha256: str, name: str) -> None:
         try:
             repository.open_whole_pack(data, self.history.writer, name)
-        except StoreUnavailable:
-            raise
         except WrongKey:
             self.lose(sha256, "does not open with the domain's key", "opening", BACK_UP_AGAIN)
         except BackupError as error:

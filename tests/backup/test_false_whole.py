@@ -18,7 +18,6 @@ from backup.format.snapshot import Body, seal_body, snapshot_from_bytes, snapsho
 from backup.keeps import load_keeps
 from backup.owner.domains import add_domain
 from backup.owner.writers import add_writer
-from backup.reader import Repository
 from backup.records import Head, VerifyReport
 from backup.trust import load_trust
 from backup.verify import verify
@@ -246,17 +245,38 @@ def test_a_pack_that_goes_or_cannot_be_read_at_its_turn_is_an_error_and_stops_no
     assert report.bytes_read == sum(len(vault.get(name)) for name in whole)
 
 
-def test_a_store_that_stops_answering_while_packs_are_opened_is_not_damage(
-    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
+class _Leaving(TamperedStore):
+    """A store that stops answering after so many reads."""
+
+    reads_left = -1
+
+    def _get_range(self, name: str, start: int, length: int | None) -> bytes:
+        if self.reads_left == 0:
+            raise StoreUnavailable("the network is gone; try again")
+        self.reads_left -= 1
+        return super()._get_range(name, start, length)
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_store_that_stops_answering_is_not_damage_whenever_it_does(
+    tmp_path: Path, source: Path, read: bool
 ) -> None:
+    vault, keys = _Leaving(), _Leaving()
+    site = Site(folder=tmp_path / "site", vault=vault, keys=keys).create()
     site.back_up(source)
 
-    def away(*_: object) -> None:
-        raise StoreUnavailable("the network is gone; try again")
+    def check(leaving: _Leaving, reads: int) -> int:
+        vault.reads_left = keys.reads_left = -1
+        leaving.reads_left = reads
+        assert verify(vault, keys=keys, identity=site.identity, read=read).is_sound
+        return reads - leaving.reads_left
 
-    monkeypatch.setattr(Repository, "open_whole_pack", away)
-    with pytest.raises(StoreUnavailable):
-        verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+    for store in (vault, keys):
+        reads = check(store, 1_000_000)
+        assert reads
+        for number in range(reads):
+            with pytest.raises(StoreUnavailable):
+                check(store, number)
 
 
 def test_what_lies_beside_the_packs_is_told_and_is_no_damage(site: Site, source: Path) -> None:

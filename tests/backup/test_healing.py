@@ -82,6 +82,18 @@ def test_what_was_sent_again_heals_the_older_point(
     assert b"".join(pieces) == (source / "4.wav").read_bytes()
 
 
+def test_what_was_sent_again_is_found_below_several_pages(
+    site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.writing.pages._CUT_MASK", 0)
+    expected = describe(source)
+    for name in resent(site, source):
+        vault_of(site).remove(name)
+    repository = site.repository()
+    assert all(repository.open_point(point)[1].depth for point in repository.points())
+    check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
+
+
 def test_a_sound_point_is_not_said_to_be_healed(site: Site, source: Path, tmp_path: Path) -> None:
     resent(site, source)
     assert site.restore("1", tmp_path / "out").healed == ()

@@ -105,6 +105,49 @@ def test_a_damaged_pack_is_one_finding_and_says_how_it_was_found(site: Site, sou
     assert "files/night-1" in finding.problem
 
 
+def test_of_a_frame_that_crosses_into_the_next_pack_the_damaged_one_is_named(
+    site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls" / "long.wav").write_bytes(noise(18 * 1024 * KIB))
+    site.back_up(tmp_path / "calls")
+    repository = site.repository()
+    (crossing,) = [
+        ref
+        for entry in repository.entries(repository.resolve("latest"))
+        for ref in entry.blobs
+        if ref.next is not None
+    ]
+    assert crossing.next is not None
+    for pack, at in ((crossing.next, 4096), (crossing.pack, -1)):
+        name = pack_name(WRITER, pack.hex())
+        whole = site.vault.get(name)
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        store_of(site).replace(name, bytes(damaged))
+        (finding,) = serious(verify(site.vault, keys=site.keys, identity=site.identity))
+        assert (finding.object, finding.depth) == (name, "opening")
+        assert "files/long.wav" in finding.problem
+        store_of(site).replace(name, whole)
+
+
+def test_a_lost_pack_that_a_point_reaches_and_no_snapshot_names_is_an_error(
+    site: Site, source: Path
+) -> None:
+    nights(site, source, 1)
+    (pack,) = packs_of_content(site, b"files/night-0")
+    name = snapshot_name(WRITER, 1)
+    snapshot, sealed = snapshot_from_bytes(site.vault.get(name), name)
+    hiding = replace(snapshot, packs=tuple(one for one in snapshot.packs if one[0] != pack))
+    store_of(site).replace(name, snapshot_to_bytes(hiding, sealed, site.host.signing_key))
+    store_of(site).remove(pack_name(WRITER, pack))
+    assert serious(verify(site.vault)) == []
+    found = {one.object: one.problem for one in serious(deep(site))}
+    assert found.keys() == {name, pack_name(WRITER, pack)}
+    assert "does not name as needed" in found[name]
+    assert "a point reaches it that does not name it" in found[pack_name(WRITER, pack)]
+
+
 def test_a_cut_pack_is_one_finding(site: Site, source: Path) -> None:
     nights(site, source, 1)
     (pack,) = packs_of_content(site, b"files/night-0")

@@ -145,9 +145,16 @@ def test_a_sample_finds_damage_as_often_as_it_says(tmp_path: Path) -> None:
     assert abs(found - wanted) < 12  # three standard deviations
 
 
-def test_each_byte_of_each_point_is_one_that_a_draw_can_meet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut_mask", [1023, 0], ids=["one page", "a page for each file"])
+def test_each_byte_of_each_point_is_one_that_a_draw_can_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_mask: int
+) -> None:
     """Or a sample that never reaches the last point would still state its confidence."""
+    monkeypatch.setattr("backup.writing.pages._CUT_MASK", cut_mask)
     site, _ = with_damage(tmp_path)
+    repository = site.repository()
+    _, body, _ = repository.open_point(repository.resolve("latest"))
+    assert (body.depth > 0) is (cut_mask == 0)
     sound = 1600 * KIB + 28 * 20_000
     total = 2 * sound + 400 * KIB
 
