@@ -6,6 +6,8 @@
   compared: our bytes are success, any others are `AlreadyThere`; so are bytes that this identity
   may not read, which the caller tells by the listing.
 - That a name is taken is believed only where it is listed; else the PUT is sent again.
+- AWS heeds the condition.  Not every store does where it keeps versions (Ceph 18 takes both PUTs),
+  so elsewhere a listing after each PUT tells whose version came first.
 - A name belongs to its first version, read by its id; see `s3_versions`.  A put over a delete
   marker that somebody else laid adds a version, which is reported and never read.
 - Objects are locked by the bucket's default; a lock is asked for with each object only where the
@@ -121,6 +123,7 @@ class S3Store(Store):
         self._calls = calls
         self._client = calls.client
         self._traits = traits
+        self._may_ignore_condition = traits.is_versioned and options.endpoint_url is not None
         self._now = now
         self._first: OrderedDict[str, FirstVersion] = OrderedDict()
         self._guard = Lock()
@@ -161,6 +164,8 @@ class S3Store(Store):
                 raise
             if "ETag" not in answer:
                 raise Garbled
+            if self._may_ignore_condition and not self._came_first(name, answer.get("VersionId")):
+                raise Taken
 
         try:
             self._calls(f"storing {name}", put, is_conditional=True)
@@ -168,7 +173,17 @@ class S3Store(Store):
             # The first answer that we get is about somebody else's object; a later one may be
             # about our own, whose answer was lost.
             if attempts == 1 or not self._holds(name, data):
-                raise AlreadyThere(f"{name} is already there; nothing was changed") from None
+                raise AlreadyThere(f"{name} is already there, and is as it was") from None
+
+    def _came_first(self, name: str, version_id: str | None) -> bool:
+        from backup.stores.s3_calls import Garbled
+
+        try:
+            return self._find(name).version_id == version_id
+        except NotFound:
+            raise Garbled("what was stored is not listed") from None
+        except UsageError:
+            return True  # this identity may not look
 
     def _may_be_there(self, name: str) -> bool:
         try:
@@ -268,11 +283,15 @@ class S3Store(Store):
         return known or self._look_up(name)
 
     def _look_up(self, name: str) -> FirstVersion:
+        first = self._find(name)
+        self._remember(name, first)
+        return first
+
+    def _find(self, name: str) -> FirstVersion:
         # Of all names that begin with this one, this one comes first.
         first = next(first_versions(self._pages(name)), None)
         if first is None or first.key != self._prefix + name:
             raise NotFound(f"{name} is not in bucket {self._bucket}")
-        self._remember(name, first)
         return first
 
     def _remember(self, name: str, first: FirstVersion) -> None:

@@ -127,7 +127,8 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
     """Try the right to add: what would be new there could not be removed, so the newest snapshot
     is offered again, which the store turns away as already there, and only after the right.
     """
-    newest = max((stat.name for stat in store.list(snapshots_of(writer))), default=None)
+    over = {stat.name: stat.later_versions for stat in store.list(snapshots_of(writer))}
+    newest = max(over, default=None)
     if newest is None:
         return ok(
             "backup",
@@ -140,6 +141,13 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
         pass
     except BackupUsageError as error:
         return fail("backup", str(error), "nothing can be backed up with it from here")
+    if store.stat(newest).later_versions > over[newest]:
+        return warn(
+            "backup",
+            f"bucket {bucket} took {newest} although it is there: it does not heed If-None-Match. "
+            "Each check lays a version over it, which `standfast backup verify` names",
+            "deploy/s3/README.md says what else that means",
+        )
     return ok("backup", f"bucket {bucket} answers, and this identity may add to it")
 
 
