@@ -9,6 +9,7 @@
 """
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -210,6 +211,7 @@ class History:
                 continue
             self._sha256[slot.sequence] = slot.sha256
             self._stored[slot.sequence] = slot.stored
+        self._numbers = sorted(self._sha256)
         self.packs = {
             sha256: size for snapshot in self.snapshots.values() for sha256, size in snapshot.packs
         }
@@ -313,10 +315,13 @@ class History:
         if link != before:
             self._check_broken_link(name, link, found)
         passed = range(1 if link is None else link.number + 1, snapshot.sequence)
-        known = set(snapshot.burnt) | self._sha256.keys()
-        # A forger may sign any number: what is missing is counted, and not gone through.
-        missing = len(passed) - sum(number in passed for number in known)
-        for number in islice((n for n in passed if n not in known), min(missing, _MOST_HOLES)):
+        # A forger may sign any number, or very many: what is missing is counted, and not gone
+        # through, and what is there is counted by its place.
+        there = bisect_left(self._numbers, passed.stop) - bisect_left(self._numbers, passed.start)
+        burnt = {number for number in snapshot.burnt if number not in self._sha256}
+        missing = len(passed) - there - sum(number in passed for number in burnt)
+        holes = (n for n in passed if n not in self._sha256 and n not in burnt)
+        for number in islice(holes, min(missing, _MOST_HOLES)):
             found.error(
                 snapshot_name(self.writer, number),
                 f"is missing: the sequence has a hole before snapshot {snapshot.sequence}",

@@ -1,7 +1,7 @@
 """The keyed check: what the recovery points reach is opened and compared with its hash.
 
 - Every page of every point is read, each once however many points share it, so a reference into
-  nothing is found wherever it stands.
+  nothing is found wherever it stands.  So is each list, which a file may name any number of times.
 - Content is read whole, each blob once, or by a sample: pieces drawn at random, each byte of what
   the points would restore being as likely, point by point.
 - A reference into a pack that the snapshot does not name is an error too: a keeper would free
@@ -17,16 +17,23 @@ from backup.checking.packs import Packs
 from backup.checking.sampling import Sample, draw
 from backup.errors import BackupError, Damaged, StoreUnavailable, WrongKey
 from backup.format.layout import pack_name
-from backup.format.manifest import BlobRef, Child, Entry, leaf_from_bytes, node_from_bytes
+from backup.format.manifest import (
+    BlobRef,
+    Child,
+    Entry,
+    leaf_from_bytes,
+    list_from_bytes,
+    node_from_bytes,
+)
 from backup.lazy_dataclass import dataclass
-from backup.reader import Repository, blobs_of
+from backup.reader import Repository
 from backup.reading.blob_reader import BlobReader
 from backup.records import Point, Sampled
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Page:
-    """What lies below a page."""
+    """What lies below a page, or in a list."""
 
     files: int = 0
     size: int = 0  # of the content that can be reached
@@ -59,6 +66,7 @@ class Contents:
         self._found = found
         self._tell = tell
         self._pages: dict[tuple[object, ...], _Page] = {}
+        self._lists: dict[tuple[str, BlobRef], _Page] = {}
         self._checked: set[int] = set()  # a hash of each reference: of millions, too
         self._reads_content = True
         self.opened_all = True  # whether the identity opens every point
@@ -178,36 +186,50 @@ class Contents:
         if entry.kind != "file":
             return _Page()
         self._tell(f"{tree.point.name} {entry.text}", 0)
-        packs = frozenset[bytes]().union(*map(_packs_of, entry.lists))
-        size = 0
-        refs = self._refs(tree, entry)
-        if refs is None:
-            return _Page(files=1, packs=packs)
-        reached: set[bytes] = set()
-        for ref in refs:
-            size += ref.length
-            reached.update(_packs_of(ref))
-            if self._reads_content:
-                self._check_once(tree, ref, entry)
+        packs = set[bytes]().union(*map(_packs_of, set(entry.lists)))
+        lists = self._lists_of(tree, entry)
+        if lists is None:
+            return _Page(files=1, packs=frozenset(packs))
+        own = self._refs(tree, entry, entry.blobs)
+        size = sum(lists[ref].size for ref in entry.lists) + own.size
         if size != (wanted := _content_bytes(entry)):
             self._error(
                 tree.point, f"{entry.text} has {size} bytes of content where {wanted} belong"
             )
-        return _Page(files=1, size=size, packs=packs | reached)
+        packs.update(own.packs, *(one.packs for one in lists.values()))
+        return _Page(files=1, size=size, packs=frozenset(packs))
 
-    def _refs(self, tree: _Tree, entry: Entry) -> list[BlobRef] | None:
-        if not entry.lists:
-            return list(entry.blobs)
-        for ref in entry.lists:
-            if self._blob(tree, ref, f"{entry.text} of {tree.point.name}") is None:
-                return None
+    def _lists_of(self, tree: _Tree, entry: Entry) -> dict[BlobRef, _Page] | None:
+        """What the lists of a file come to; None when one of them cannot be read."""
+        found: dict[BlobRef, _Page] = {}
+        for ref in dict.fromkeys(entry.lists):
+            key = (tree.point.writer, ref)
+            known = self._lists.get(key)
+            if known is None:
+                listed = self._listed(tree, ref, entry)
+                if listed is None:
+                    return None
+                known = self._lists[key] = self._refs(tree, entry, listed)
+            found[ref] = known
+        return found
+
+    def _listed(self, tree: _Tree, ref: BlobRef, entry: Entry) -> list[BlobRef] | None:
+        data = self._blob(tree, ref, f"{entry.text} of {tree.point.name}")
+        if data is None:
+            return None
         try:
-            return list(blobs_of(tree.reader, entry))
-        except StoreUnavailable:
-            raise
+            return list(list_from_bytes(data, f"a list of {entry.text}"))
         except BackupError as error:
             self._error(tree.point, f"{entry.text}: {error}")
             return None
+
+    def _refs(self, tree: _Tree, entry: Entry, refs: Sequence[BlobRef]) -> _Page:
+        packs: set[bytes] = set()
+        for ref in refs:
+            packs.update(_packs_of(ref))
+            if self._reads_content:
+                self._check_once(tree, ref, entry)
+        return _Page(size=sum(ref.length for ref in refs), packs=frozenset(packs))
 
     def _check_once(self, tree: _Tree, ref: BlobRef, entry: Entry) -> None:
         key = hash((tree.point.writer, ref))
@@ -250,11 +272,24 @@ class Contents:
                 if mine:
                     self._draw(tree, item.page, depth - 1, mine, item)
                 base += size
-            elif item.kind == "file":
-                for blob in self._refs(tree, item) or ():
-                    if _between(drawn, base, blob.length):
-                        self._check_once(tree, blob, item)
-                    base += blob.length
+            elif item.kind == "file" and (lists := self._lists_of(tree, item)) is not None:
+                for ref in item.lists:
+                    mine = _between(drawn, base, lists[ref].size)
+                    base += lists[ref].size
+                    if mine:
+                        self._draw_refs(tree, item, self._listed(tree, ref, item) or (), mine)
+                size = sum(blob.length for blob in item.blobs)
+                self._draw_refs(tree, item, item.blobs, _between(drawn, base, size))
+                base += size
+
+    def _draw_refs(
+        self, tree: _Tree, entry: Entry, refs: Sequence[BlobRef], drawn: Sequence[int]
+    ) -> None:
+        base = 0
+        for ref in refs if drawn else ():
+            if _between(drawn, base, ref.length):
+                self._check_once(tree, ref, entry)
+            base += ref.length
 
     def _error(self, point: Point, problem: str) -> None:
         self._found.error(

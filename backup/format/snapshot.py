@@ -63,15 +63,14 @@ class Snapshot:
 
     def used_packs_of(self, earlier: "Snapshot") -> list[str]:
         """The packs of `earlier` that this snapshot needs; `Damaged` on a bit without a pack."""
-        used = []
-        for index in bits_in(self.uses.get(earlier.sequence, b"")):
-            if index >= len(earlier.packs):
-                raise Damaged(
-                    f"snapshot {self.sequence} of {self.writer} uses a pack that snapshot"
-                    f" {earlier.sequence} does not have; verify the repository"
-                )
-            used.append(earlier.packs[index][0])
-        return used
+        # The end is looked at first: of 64 MiB of bits no list is made.
+        bitmap = self.uses.get(earlier.sequence, b"").rstrip(b"\0")
+        if bitmap and 8 * len(bitmap) - 8 + bitmap[-1].bit_length() > len(earlier.packs):
+            raise Damaged(
+                f"snapshot {self.sequence} of {self.writer} uses a pack that snapshot"
+                f" {earlier.sequence} does not have; verify the repository"
+            )
+        return [earlier.packs[index][0] for index in bits_in(bitmap)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +154,10 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
     if len(plain) < 4 or not is_padded:
         raise Damaged(f"the sealed part of {where} has a wrong length or padding; verify it")
     fields = Fields(from_json(plain[4:end], where), where, _BODY_FIELDS)
+    unread = tuple(_unread(item, where) for item in fields.items("unread"))
+    named_bytes = sum(len(one.path.encode()) + len(one.reason.encode()) for one in unread)
+    if len(unread) > MOST_UNREAD_NAMED or named_bytes > MOST_UNREAD_BYTES:
+        raise Damaged(f"{where} names more that was not read than any writer names; verify it")
     return Body(
         consistent_at=fields.time("consistent_at"),
         started=fields.time("started"),
@@ -165,7 +168,7 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
         files=fields.integer("files"),
         directories=fields.integer("directories"),
         bytes=fields.integer("bytes"),
-        unread=tuple(_unread(item, where) for item in fields.items("unread")),
+        unread=unread,
         unread_total=fields.integer("unread_total"),
         sources=tuple(_source(item, where) for item in fields.items("sources")),
     )

@@ -13,7 +13,7 @@
   points that a later run replaced, and points that nobody can open any more, are not counted.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from backup.errors import KeepingStopped
@@ -99,13 +99,7 @@ def plan_keeping(
         for id_, stored in view.unreadable
         if stored + rules.longest <= clock and id_[0] in view.blocked
     ]
-    last_needed = _last_needed(view, ends)
-    live = {
-        (point.id[0], sha256)
-        for point in view.points
-        if point.id not in going
-        for sha256 in view.needs[point.id]
-    }
+    last_needed, live = _needed(view, ends, going)
     free = [
         pack
         for pack in view.packs
@@ -160,10 +154,12 @@ def _some(packs: Iterable[PackId]) -> tuple[PackId, ...]:
     return tuple(sorted(packs)[:MOST_IN_A_RECORD])
 
 
-def _last_needed(
-    view: View, ends: Mapping[SnapshotId, datetime | None]
-) -> dict[PackId, datetime | None]:
-    found: dict[PackId, datetime | None] = {}
+def _needed(
+    view: View, ends: Mapping[SnapshotId, datetime | None], going: Container[SnapshotId]
+) -> tuple[dict[PackId, datetime | None], set[PackId]]:
+    """Until when each pack is needed, and which are by a point that stays."""
+    last_needed: dict[PackId, datetime | None] = {}
+    live: set[PackId] = set()
 
     def late(id_: SnapshotId) -> float:
         end = ends[id_]
@@ -171,6 +167,8 @@ def _last_needed(
 
     # The last that says so decides: each point overrides those that expire before it.
     for point in sorted(view.points, key=lambda point: late(point.id)):
-        end = ends[point.id]
-        found.update(dict.fromkeys(((point.id[0], sha) for sha in view.needs[point.id]), end))
-    return found
+        needs = [(point.id[0], sha256) for sha256 in view.needs(point.id)]
+        last_needed.update(dict.fromkeys(needs, ends[point.id]))
+        if point.id not in going:
+            live.update(needs)
+    return last_needed, live

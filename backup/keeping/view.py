@@ -9,9 +9,10 @@
 - No key is needed: the public part of a snapshot names its packs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
+from functools import partial
 
 from backup.checking.findings import Findings
 from backup.errors import Damaged
@@ -34,7 +35,7 @@ class View:
     trust: Trust
     keeps: Keeps
     points: tuple[AgedPoint, ...]  # valid and not expired, each writer's in order
-    needs: Mapping[SnapshotId, frozenset[str]]  # the packs that each of them needs
+    needs: Callable[[SnapshotId], set[str]]  # the packs that each of them needs
     unreadable: tuple[tuple[SnapshotId, datetime], ...]  # neither valid, burnt nor expired; stored
     packs: Mapping[PackId, Stat]  # that are there
     named: frozenset[PackId]  # by any valid snapshot, expired ones too
@@ -63,7 +64,7 @@ class Reader:
             self._root = trust.links[-1]
         keeps = load_keeps(self.vault, trust)
         points: list[AgedPoint] = []
-        needs: dict[SnapshotId, frozenset[str]] = {}
+        histories: dict[str, History] = {}
         unreadable: list[tuple[SnapshotId, datetime]] = []
         packs: dict[PackId, Stat] = {}
         named: set[PackId] = set()
@@ -81,7 +82,8 @@ class Reader:
                 if (number := number_in(stat.name, snapshots_of(writer))) is not None
             }
             snapshots += stats.values()
-            history = History(writer, [self._slot(trust, writer, stat) for stat in stats.values()])
+            slots = [self._slot(trust, writer, stat) for stat in stats.values()]
+            history = histories[writer] = History(writer, slots)
             named.update((writer, sha256) for sha256 in history.packs)
             problem = _problem(history, keeps)
             if problem is not None:
@@ -89,19 +91,16 @@ class Reader:
             unreadable += [
                 ((writer, number), stats[number].modified) for number in _unread(history, stats)
             ]
-            for point in _points(trust, history.snapshots, stats):
-                if point.id in keeps.expired:
-                    continue
-                points.append(point)
-                try:
-                    needs[point.id] = frozenset(history.packs_of(point.id[1]))
-                except Damaged:
-                    needs[point.id] = frozenset()  # the writer is blocked
+            points += [
+                point
+                for point in _points(trust, history.snapshots, stats)
+                if point.id not in keeps.expired
+            ]
         return View(
             trust=trust,
             keeps=keeps,
             points=tuple(points),
-            needs=needs,
+            needs=partial(_needs, histories),
             unreadable=tuple(one for one in unreadable if one[0] not in keeps.expired),
             packs=packs,
             named=frozenset(named),
@@ -115,6 +114,15 @@ class Reader:
             slot = read_listed(self.vault, trust, writer, stat)
             known = self._slots[stat.name] = replace(slot, sealed=b"")
         return known
+
+
+def _needs(histories: Mapping[str, History], point: SnapshotId) -> set[str]:
+    """Worked out when it is asked for: of all points together it would not fit into memory."""
+    writer, sequence = point
+    try:
+        return histories[writer].packs_of(sequence)
+    except Damaged:
+        return set()  # the writer is blocked
 
 
 def _problem(history: History, keeps: Keeps) -> str | None:

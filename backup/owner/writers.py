@@ -125,11 +125,10 @@ def witnessed_head(office: Office, writer: str, witness: Iterable[Head]) -> int:
     `NotFound` when the witness knows none; it is said then what to name instead.
     """
     heads = {head.sequence: head.sha256 for head in witness if head.writer == writer}
-    slots = {slot.sequence: slot for slot in read_history(office.vault, office.standing(), writer)}
-    for sequence in sorted(heads, reverse=True):
-        slot = slots.get(sequence)
-        if slot is not None and slot.sha256 == heads[sequence]:
-            return sequence
+    slots = read_history(office.vault, office.standing(), writer)
+    found = [slot.sequence for slot in slots if heads.get(slot.sequence) == slot.sha256]
+    if found:
+        return max(found)
     raise NotFound(
         f"the witness has seen no snapshot of writer {writer} that the vault still holds; say with"
         " --trusted-through which one is the last to believe (0: none)"
@@ -166,24 +165,30 @@ def _last_believed(
     office: Office, trust: Trust, writer: str, trusted_through: int
 ) -> tuple[str | None, list[dict[str, str]]]:
     """The hash of the last snapshot to believe, and what comes after it."""
-    slots = {slot.sequence: slot for slot in read_history(office.vault, trust, writer)}
-    last = slots.get(trusted_through)
-    if trusted_through and (last is None or last.snapshot is None):
-        newest = max((slot.sequence for slot in slots.values() if slot.snapshot), default=0)
+    last: str | None = None
+    newest = 0
+    after: list[dict[str, str]] = []
+    # One at a time: a host that was taken over may have signed more than fits into memory.
+    for slot in read_history(office.vault, trust, writer):
+        if (snapshot := slot.snapshot) is None:
+            continue
+        newest = slot.sequence
+        if slot.sequence == trusted_through:
+            last = slot.sha256
+        elif slot.sequence > trusted_through:
+            after.append(
+                {
+                    "point": f"{snapshot.writer}/{slot.sequence:010d}",
+                    "set": snapshot.set_name,
+                    "time": to_time(snapshot.time),
+                }
+            )
+    if trusted_through and last is None:
         raise NotFound(
             f"there is no valid snapshot {trusted_through} of writer {writer}; the newest is"
             f" {newest}. 0 means that none is believed"
         )
-    after = [
-        {
-            "point": f"{snapshot.writer}/{slot.sequence:010d}",
-            "set": snapshot.set_name,
-            "time": to_time(snapshot.time),
-        }
-        for slot in slots.values()
-        if (snapshot := slot.snapshot) is not None and slot.sequence > trusted_through
-    ]
-    return (None if last is None else last.sha256), after
+    return last, after
 
 
 def _host(

@@ -12,10 +12,10 @@ from contextlib import suppress
 
 from backup.errors import BackupError
 from backup.format.layout import pack_name
-from backup.format.manifest import BlobRef
+from backup.format.manifest import BlobRef, list_from_bytes
 from backup.format.snapshot import Body
 from backup.reading.blob_reader import BlobReader
-from backup.reading.looking import Page, blobs_of, entries_of, pages_below, top_page
+from backup.reading.looking import Page, entries_of, pages_below, top_page
 
 _MOST_PLACES = 4
 
@@ -103,6 +103,8 @@ class Healer:
             return
         for entry in entries:
             yield from entry.lists
-            # What stands in a list that cannot be read is not found: the file is lost with it.
-            with suppress(BackupError):
-                yield from blobs_of(self._reader, entry)
+            yield from entry.blobs
+            for ref in dict.fromkeys(entry.lists):
+                # What stands in one that cannot be read is not found: the file is lost with it.
+                with suppress(BackupError):
+                    yield from list_from_bytes(self._reader.blob(ref), "a list")

@@ -105,7 +105,20 @@ def walk(reader: BlobReader, body: Body, selection: Selection) -> Iterator[Entry
 
 
 def blobs_of(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
-    """Give the references of a file in order, its lists being read as they are reached."""
+    """Give the references of a file in order, its lists being read as they are reached.
+
+    `Damaged` where they go beyond the file's size, or stand for nothing: a small page can name one
+    list any number of times.
+    """
+    left = entry.size
+    for ref in _all_refs(reader, entry):
+        left -= ref.length
+        if left < 0 or not ref.length:
+            raise Damaged(f"{entry.text} has other content than its {entry.size:,} bytes")
+        yield ref
+
+
+def _all_refs(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
     for ref in entry.lists:
         yield from list_from_bytes(reader.blob(ref), f"a list of {entry.text}")
     yield from entry.blobs
