@@ -6,6 +6,8 @@
 - The copy is a whole database of its own (no -wal, no -shm), so a restore needs nothing but the
   file.
 - The copy needs as much room in `scratch` as the database has, and is readable by this user only.
+- A file of 0 bytes is an empty database to SQLite, and also what a copy that failed leaves: it is
+  taken, and the point is not whole.
 """
 
 import os
@@ -19,11 +21,17 @@ from urllib.parse import quote
 
 from backup.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.errors import SourceFailed
-from backup.sources import Content, Found, OpenSource, Source
+from backup.format.canonical import to_path_text
+from backup.records import Unread
+from backup.sources import Content, Found, Obstacle, OpenSource, Source
 from backup.sources.file_content import FileContent
 from backup.sources.status import found_from_status
 
 _BUSY_SECONDS = 60.0
+_EMPTY = (
+    "it has 0 bytes: nobody wrote to this database yet, or a copy that failed left it; if it had"
+    " content, restore it from an earlier point"
+)
 
 
 class SqliteSource(Source):
@@ -34,6 +42,11 @@ class SqliteSource(Source):
     def __init__(self, name: str, path: Path | str) -> None:
         super().__init__(name)
         self.path = Path(path)
+
+    def obstacles(self, scratch: Path) -> list[Obstacle]:
+        del scratch
+        is_empty = self.path.is_file() and self.path.stat().st_size == 0
+        return [Obstacle(problem=f"{self.path}: {_EMPTY}")] if is_empty else []
 
     @contextmanager
     def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
@@ -84,7 +97,7 @@ class _OpenSqlite(OpenSource):
         self._original = original
         self._copy = copy
 
-    def _scan(self) -> Iterator[Found]:
+    def _scan(self) -> Iterator[Found | Unread]:
         yield found_from_status(b"", self._original.parent.stat(), None)
         status = self._original.stat()
         yield found_from_status(
@@ -95,6 +108,9 @@ class _OpenSqlite(OpenSource):
             always_read=True,
             size=self._copy.stat().st_size,
         )
+        if status.st_size == 0:
+            path = to_path_text(os.fsencode(f"{self.name}/{self._original.name}"))
+            yield Unread(path=path, reason=_EMPTY)
 
     def read(self, found: Found) -> AbstractContextManager[Content]:
         return self._opened()

@@ -81,3 +81,23 @@ def test_a_reader_and_a_writer_are_not_held_up_while_the_copy_is_read(
                         assert content.changed() is None
         assert reader.execute("SELECT count(*) FROM calls").fetchone() == before
     assert rows(database, "SELECT count(*) FROM calls") == [(19_900,)]
+
+
+def test_a_database_of_0_bytes_is_taken_and_told(tmp_path: Path, site: Site) -> None:
+    path = tmp_path / "crm.db"
+    path.touch()
+    source = SqliteSource("crm", path)
+    (obstacle,) = source.obstacles(tmp_path)
+    assert obstacle.prevents
+    assert "crm.db: it has 0 bytes" in obstacle.problem
+    result = site.back_up(source)
+    (told,) = result.unread
+    assert (result.files, told.path) == (1, "crm/crm.db")
+    assert "restore it from an earlier point" in told.reason
+    site.restore("latest", tmp_path / "out")
+    assert rows(tmp_path / "out" / "crm" / "crm.db", "SELECT * FROM sqlite_schema") == []
+
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE calls (n INTEGER)")
+    assert source.obstacles(tmp_path) == []
+    assert site.back_up(source).complete
