@@ -8,6 +8,7 @@ Rules
 - Each dump goes into the database it came from, unless the address names one: then it is one dump.
 - One database that fails keeps no other from being restored.
 - Roles and users are restored only when they are asked for: old passwords come back with them.
+  They come first, as dumps name them; what was refused of them is tried again after the dumps.
 """
 
 import tempfile
@@ -167,7 +168,7 @@ def restore_into(
                 point=point,
                 into=request.into,
                 kind=address.kind,
-                dumps=tuple([restorer.restore(path) for path in paths]),
+                dumps=restorer.restore_all(paths),
                 lacking=lacking(point, request.patterns or sources),
                 newer_damaged=damaged_after(repository, point, request.point),
                 is_dated_ahead=is_dated_ahead(point, request.point, place.clock()),
@@ -252,7 +253,7 @@ def _paths(
 
 
 class _Restorer:
-    """Restores one dump after the other."""
+    """Restores one dump after the other, and once more the globals that lacked something."""
 
     def __init__(
         self,
@@ -272,6 +273,20 @@ class _Restorer:
         self._files = 0
         self._bytes = 0
 
+    def restore_all(self, paths: Sequence[bytes]) -> tuple[DumpOutcome, ...]:
+        """Restore them in this order, roles and users for a second time where some were refused.
+
+        A right may be on a table, and a user may have a role, that was made only after it.
+        """
+        outcomes = {path: self.restore(path) for path in paths}
+        for path, outcome in outcomes.items():
+            if outcome.taken and outcome.taken.problems_total and self._has_globals(path):
+                outcomes[path] = self.restore(path)
+        return tuple(outcomes.values())
+
+    def _has_globals(self, path: bytes) -> bool:
+        return path.partition(b"/")[2].decode() == self._target.globals_name
+
     def restore(self, path: bytes) -> DumpOutcome:
         """Restore one; an error is part of the outcome."""
         target = self._target
@@ -282,7 +297,7 @@ class _Restorer:
 
         try:
             with plain_errors(f"restoring {to_path_text(path)}"):
-                if name == target.globals_name:
+                if self._has_globals(path):
                     taken = target.restore_globals(stream)
                 else:
                     original = database_of(name, target.suffix)

@@ -195,6 +195,22 @@ def test_roles_are_restored_only_when_asked_for(
         assert [dump.path for dump in outcome.dumps] == [*first, paths[0]]
 
 
+def test_a_right_on_a_table_comes_back_though_users_come_before_tables(
+    config_file: Path, mariadb_server: Mariadb, names: dict[str, str]
+) -> None:
+    shop = names["shop"]
+    clerk, _ = mariadb_server.user(f"SELECT ON {shop}.t")
+    with place_at(config_file) as place:
+        backups.run_backup(place, "servers", "direct")
+    mariadb_server.execute(f"DROP USER {clerk}@localhost", f"DROP DATABASE {shop}")
+    mariadb = address(config_file, f"mysql://root@/?socket={mariadb_server.socket}")
+    outcome = into(config_file, mariadb, has_globals=True)
+    paths = [dump.path for dump in outcome.dumps]
+    assert paths == ["shop-server/users.grants", f"shop-server/{shop}.sql"]
+    grants = mariadb_server.rows(f"SHOW GRANTS FOR {clerk}@localhost")
+    assert [f"GRANT SELECT ON `{shop}`.`t` TO `{clerk}`@`localhost`"] in grants
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
