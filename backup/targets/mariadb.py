@@ -1,10 +1,11 @@
-"""Into a MariaDB or MySQL server: dumps and users by `mariadb`.
+"""Into a MariaDB or MySQL server: dumps and users by `mariadb`, or MySQL's own `mysql`.
 
 - A database that is lacking is made; its character set is the first statement of the dump.
 - MariaDB cannot rename a database: for `replace` the whole dump is read once before the database
   that stands there is dropped, so that damage in the vault shows while there is something to lose.
 - The first statement that the server refuses ends it: half a table is worse than a clear failure.
-- Users that exist stay; their grants, and by those their passwords, become what they were.
+- Users that exist stay; their grants become what they were, and by those, in MariaDB, their
+  passwords.
 """
 
 import re
@@ -20,6 +21,7 @@ from backup.targets import Stream, Taken, Target, feed, read_through
 
 _MOST_NAMED = 20
 _ALREADY_THERE = {"1396"}  # CREATE USER of one that exists
+_TOO_LARGE = {"1153", "2006"}  # the second, where the server hung up before it could say so
 _ERROR = re.compile(r"^ERROR (\d+) \((\w+)\)(?: at line (\d+))?")
 _BATCH = ("--batch", "--binary-mode", "--max-allowed-packet=1G")
 
@@ -107,4 +109,9 @@ def _shown(lines: list[str]) -> str:
     if found is None:
         return "the program said nothing that could be understood"
     at = f" in line {found.group(3)} of the dump" if found.group(3) else ""
-    return f"the server refused with error {found.group(1)} ({found.group(2)}){at}"
+    helps = (
+        ": where it has not gone away, a row is larger than it takes; raise its max_allowed_packet"
+        if found.group(1) in _TOO_LARGE
+        else ""
+    )
+    return f"the server refused with error {found.group(1)} ({found.group(2)}){at}{helps}"

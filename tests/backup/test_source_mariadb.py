@@ -395,6 +395,19 @@ def test_what_the_server_refuses_is_named_without_its_data(
     assert [spare] not in mariadb_server.rows("SHOW DATABASES")
 
 
+def test_a_row_that_is_larger_than_the_server_takes_is_told_with_what_to_raise(
+    mariadb_server: Mariadb, spare: str, scratch: Path
+) -> None:
+    ((largest,),) = mariadb_server.rows("SELECT @@GLOBAL.max_allowed_packet")
+    sql = b"SET @row = '%s';\n" % (b"x" * int(largest))
+    target = MariadbTarget(server(mariadb_server), scratch)
+    with pytest.raises(
+        TargetFailed, match=r"in line 1 of the dump: .*raise its max_allowed_packet"
+    ):
+        target.restore(spare, spare, lambda: iter([sql]))
+    assert [spare] not in mariadb_server.rows("SHOW DATABASES")
+
+
 def test_users_come_back_with_their_grants_and_passwords(
     site: Site, mariadb_server: Mariadb, shop: str, scratch: Path
 ) -> None:
