@@ -1,5 +1,7 @@
-"""A MariaDB or MySQL server as MariaDB's own programs reach it: mariadb, mariadb-dump.
+"""A MariaDB or MySQL server as programs reach it: mariadb and mariadb-dump, or MySQL's own.
 
+- MySQL's own `mysql` and `mysqldump` take other options for TLS; a MariaDB before 10.5 has its
+  programs by these names, too, so whoever made one is asked of it.
 - Nothing is taken from the environment or from anybody's option files; the password stands in a
   file in the run's private folder, which is gone when the block ends.
 - Over a network the connection is encrypted and the server's certificate checked, unless the
@@ -11,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -24,12 +27,29 @@ from backup.sources.programs import (
 )
 
 Tls = Literal["disable", "require", "verify"]
+Program = Literal["mariadb", "mariadb-dump"]
 
 _CONNECT_SECONDS = 15
 _ESCAPED = re.compile(r"\\(.)")
 _CONTROL: Mapping[str, str] = {"n": "\n", "t": "\t", "0": "\0"}
-# By their old names, too, as MySQL's packages have them.
-_NAMES = {"mariadb": ("mariadb", "mysql"), "mariadb-dump": ("mariadb-dump", "mysqldump")}
+_NAMES: Mapping[Program, tuple[str, ...]] = {
+    "mariadb": ("mariadb", "mysql"),
+    "mariadb-dump": ("mariadb-dump", "mysqldump"),
+}
+_PACKAGE = "mariadb-client, or for MySQL its own mysql-client"
+_MARIADBS_TLS: Mapping[Tls | None, tuple[str, ...]] = {
+    "disable": ("--skip-ssl",),
+    "require": ("--ssl", "--skip-ssl-verify-server-cert"),
+    "verify": ("--ssl", "--ssl-verify-server-cert"),
+    None: ("--skip-ssl-verify-server-cert",),
+}
+_MYSQLS_TLS: Mapping[Tls | None, tuple[str, ...]] = {
+    # Without TLS a password of caching_sha2_password goes out under the key that the server names.
+    "disable": ("--ssl-mode=DISABLED", "--get-server-public-key"),
+    "require": ("--ssl-mode=REQUIRED",),
+    "verify": ("--ssl-mode=VERIFY_IDENTITY",),
+    None: ("--ssl-mode=PREFERRED",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +62,7 @@ class MariadbServer:
     password: Callable[[], str] | None = field(default=None, repr=False)
     tls: Tls | None = None  # None: verify, and on this machine as the server offers
     ca_file: Path | None = None
-    programs: Path | None = None  # the folder with mariadb-dump and mariadb
+    programs: Path | None = None  # the folder with mariadb-dump and mariadb, or MySQL's own
 
     @contextmanager
     def reached(self, scratch: Path) -> Iterator["MariadbPrograms"]:
@@ -54,7 +74,10 @@ class MariadbServer:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(self._options(password))
             yield MariadbPrograms(
-                server=self, options=options, secrets=() if password is None else (password,)
+                server=self,
+                options=options,
+                secrets=() if password is None else (password,),
+                made_by_mysql=cache(_made_by_mysql),
             )
         finally:
             options.unlink(missing_ok=True)
@@ -73,19 +96,13 @@ class MariadbServer:
         if self.ca_file is not None:
             settings["ssl-ca"] = str(self.ca_file)
         lines = ["[client]", *(f"{key}={_quoted(value)}" for key, value in settings.items())]
-        return "\n".join([*lines, *self._tls()]) + "\n"
+        return "\n".join(lines) + "\n"
 
-    def _tls(self) -> list[str]:
+    def tls_options(self, *, of_mysql: bool) -> tuple[str, ...]:
+        """What a program is told about TLS, MySQL's own or MariaDB's."""
         is_here = self.host.startswith("/") or self.host in ("localhost", "127.0.0.1", "::1")
-        match self.tls or ("" if is_here else "verify"):
-            case "disable":
-                return ["skip-ssl"]
-            case "require":
-                return ["ssl", "skip-ssl-verify-server-cert"]
-            case "verify":
-                return ["ssl", "ssl-verify-server-cert"]
-            case _:
-                return ["skip-ssl-verify-server-cert"]
+        level = self.tls or (None if is_here else "verify")
+        return (_MYSQLS_TLS if of_mysql else _MARIADBS_TLS)[level]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +112,25 @@ class MariadbPrograms:
     server: MariadbServer
     options: Path
     secrets: tuple[str, ...] = field(repr=False)
+    made_by_mysql: Callable[[str], bool] = field(repr=False)  # of a path, which is asked once
 
-    def command(self, program: Literal["mariadb", "mariadb-dump"], *arguments: str) -> Command:
+    def command(self, program: Program, *arguments: str) -> Command:
         """A call of a program with the connection's options."""
-        path = find_program(_NAMES[program], self.server.programs, "mariadb-client")
+        path = self._path(program)
+        tls = self.server.tls_options(of_mysql=self.made_by_mysql(path))
         # It must be the first: only so nothing else is read.
         return Command(
-            arguments=(path, f"--defaults-file={self.options}", *arguments),
+            arguments=(path, f"--defaults-file={self.options}", *tls, *arguments),
             environment=bare_environment(),
             secrets=self.secrets,
         )
+
+    def is_of_mysql(self, program: Program) -> bool:
+        """Whether a program that is found here is MySQL's own; else it is MariaDB's."""
+        return self.made_by_mysql(self._path(program))
+
+    def _path(self, program: Program) -> str:
+        return find_program(_NAMES[program], self.server.programs, _PACKAGE)
 
     def rows(self, sql: str) -> list[list[str]]:
         """The rows of one statement as text; ProgramFailed with what the server said."""
@@ -121,6 +147,13 @@ class MariadbPrograms:
     def column(self, sql: str) -> list[str]:
         """The first column of a statement's rows."""
         return [row[0] for row in self.rows(sql)]
+
+
+def _made_by_mysql(path: str) -> bool:
+    if Path(path).name.startswith("mariadb"):
+        return False
+    command = Command(arguments=(path, "--version"), environment=bare_environment())
+    return b"MariaDB" not in answer_of(command)
 
 
 def identifier(name: str) -> str:

@@ -138,7 +138,8 @@ class MariadbSourceConfig(Section):
     ca_file: Place | None = CA_FILE
     programs: Place | None = setting(
         default=None,
-        description="The folder with mariadb-dump and mariadb, where they are not on the PATH.",
+        description="The folder with mariadb-dump and mariadb, or with MySQL's own mysqldump and "
+        "mysql, where they are not on the PATH.",
         examples=["/opt/mariadb/bin"],
     )
     databases: tuple[Line, ...] = setting(
