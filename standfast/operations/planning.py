@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 from backup.lazy_dataclass import dataclass
+from standfast.config import Config
 from standfast.counted import counted
 from standfast.errors import ExitStatus, StandfastError
 from standfast.ledger.approvals import Opener
@@ -259,6 +260,8 @@ def _notes(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> list[
     for name in by_adapter:
         if not (step.action or "").startswith("accounts."):
             notes += adapter_notes(step.action or "", name, outside)
+            if step.action == "notices.send":
+                notes += _around_own_mail(name, outside.config)
             continue
         connector = outside.connector(name)
         if step.action == "accounts.prove_locked":
@@ -274,6 +277,15 @@ def _notes(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> list[
                 notes.append(f"{name}: sessions that are open there cannot be ended")
             notes += [f"{name}: {what}" for what in connector.irreversible]
     return notes
+
+
+def _around_own_mail(sender: str, config: Config) -> list[str]:
+    """Say which channels stay where a relay, the company's own mail, may be in strange hands."""
+    if config.senders[sender].kind != "smtp":
+        return []
+    around = [name for name, one in config.senders.items() if one.kind != "smtp"]
+    stays = f"outside it: {', '.join(around)}" if around else "no channel here is outside it"
+    return [f"{sender}: if the relay itself may be in strange hands, {stays}"]
 
 
 def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int:
