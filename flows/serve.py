@@ -9,6 +9,8 @@ Rules
 - A quiet ledger costs one row a tick and nothing is written: what was looked at is remembered by
   the sequence of the newest audit event. What only time brings is looked for every ten seconds.
 - What this very process opened is begun at once, without waiting for the tick.
+- An incident is carried on by the configuration as it is now, by which a command opened it: a
+  directory that was added since this process began is one to lock in. All else needs a restart.
 - People are told of alarms in a thread of their own: a mail server may take its time.
 - A ledger that does not answer is waited for: a response must survive its restart.
 - What runs beside the loop (HTTP, and what else is handed over) has threads of its own; the ledger
@@ -26,7 +28,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -34,6 +36,7 @@ from typing import Protocol
 
 from flows.in_this_process import carry_on
 from flows.scheduling import Scheduling
+from standfast.config import load
 from standfast.errors import ConfigurationError, ExitStatus, Refused, StandfastError
 from standfast.ledger.runs import SERVE_LEASE
 from standfast.operations.alarms import Alarm, tell
@@ -106,6 +109,7 @@ class Serving:
     _stale: frozenset[str] = frozenset()
     _alarms: queue.Queue[Alarm] = field(default_factory=lambda: queue.Queue(_MOST_ALARMS))
     _trouble: str = ""
+    _change: str = ""  # what was said last of a configuration that is another by now
 
     def run(self) -> None:
         """Serve until `stop` is set."""
@@ -238,7 +242,7 @@ class Serving:
                 self.config_file,
                 incident,
                 is_prefect_there=scheduling.is_there if scheduling else lambda: False,
-                without_prefect=lambda: advance(self.place, incident, way),
+                without_prefect=lambda: self._advance(incident, way),
             )
             log.info("%s was carried on, by way of %s", incident, used)
         except StandfastError as error:
@@ -248,6 +252,38 @@ class Serving:
         finally:
             response.has_ended(time.monotonic(), is_held_up=self._is_left(incident))
             self._again.set()  # something may have come while this was ending
+
+    def _advance(self, incident: str, way: str) -> None:
+        with self._place_now() as place:
+            advance(place, incident, way)
+
+    @contextmanager
+    def _place_now(self) -> Iterator[Place]:
+        """Give the place by its configuration as it is now; one that is broken changes nothing."""
+        with ExitStack() as stack:
+            place = self.place
+            try:
+                if load(self.config_file).fingerprint != place.config.fingerprint:
+                    self._tell_of_change(
+                        "the configuration was changed since: incidents go by it as it is now, all "
+                        "else does once this is started again"
+                    )
+                    opened = open_place(
+                        self.config_file,
+                        env={},
+                        clock=place.clock,
+                        actor=place.actor,
+                        resolver=place.resolver,
+                    )
+                    place = stack.enter_context(opened)
+            except StandfastError as error:
+                self._tell_of_change(f"the configuration is gone by as it was read before: {error}")
+            yield place
+
+    def _tell_of_change(self, what: str) -> None:
+        if what != self._change:
+            log.warning("%s", what)
+        self._change = what
 
     def _is_left(self, incident: str) -> bool:
         try:

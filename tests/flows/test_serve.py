@@ -26,6 +26,7 @@ from standfast.operations.backups import run_backup
 from standfast.operations.place import Place
 from standfast.operations.verification import verify
 from standfast.operations.watch import CarryOn, Tell, WatchOutcome, resume_incidents
+from standfast.records import EffectState
 from tests.flows.places import (
     furnish_with_incidents,
     is_over,
@@ -42,6 +43,12 @@ from tests.operations.places import enrol_people
 from tests.servers import free_port, wait_until
 from tests.servers.smtp import SmtpServer
 
+_ONE_MORE_DIRECTORY = """
+[accounts.more]
+kind = "scim"
+url = "http://127.0.0.1:9/v2"
+token = "env:MORE"
+"""
 DUE = datetime(2026, 11, 26, 2, tzinfo=UTC)
 
 
@@ -72,6 +79,26 @@ def test_what_this_process_opened_is_begun_without_waiting_for_a_tick(
         assert ways(place, case) == ["serve"]
         loop.stop.set()
         loop.begin_work(case)  # so that it need not sleep its hour out
+
+
+def test_a_directory_that_was_added_since_it_began_is_one_to_lock_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    before = config_file.read_text()
+    with place_at(config_file) as place, serving_here(place, config_file):
+        config_file.write_text(f"{before}{_ONE_MORE_DIRECTORY}")
+        with place_at(config_file) as now:
+            case = open_exercise(now, "more:agent01")
+        wait_until(lambda: is_over(place, case), "the exercise is over")
+        config_file.write_text("no configuration")
+        left = open_exercise(place)
+        wait_until(lambda: is_over(place, left), "a broken configuration keeps nobody in")
+        (lock,) = place.ledger.effects.of_incident(case)
+        assert (lock.target, lock.state) == ("more:agent01", EffectState.DONE)
+        assert (ways(place, case), ways(place, left)) == (["serve"], ["serve"])
+    assert "incidents go by it as it is now" in caplog.text
+    assert "as it was read before" in caplog.text
 
 
 def test_an_incident_is_picked_up_while_no_prefect_is_up(tmp_path: Path) -> None:
