@@ -18,7 +18,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import Unavailable
+from standfast.records import Now
 from standfast.server_tls import verified
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class BoundedHttp:
         verify_tls: bool = True,
         ca_file: Path | None = None,
         workers: int = 16,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Now = lambda: datetime.now(UTC),
     ) -> None:
         self._verify_tls = verify_tls
         self._ca_file = ca_file
@@ -184,7 +185,7 @@ class _Errand:
         client: "httpx.Client",
         request: "httpx.Request",
         deadline: Deadline,
-        clock: Callable[[], datetime],
+        clock: Now,
     ) -> None:
         self._client = client
         self._request = request

@@ -8,7 +8,7 @@ Rules
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,6 +18,7 @@ from backup.lazy_dataclass import dataclass
 
 Json: TypeAlias = bool | int | str | Sequence["Json"] | Mapping[str, "Json"] | None
 JsonObject: TypeAlias = Mapping[str, Json]
+Now: TypeAlias = Callable[[], datetime]  # tells the time, aware and in UTC; each `clock` is one
 
 _WRITER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")

@@ -16,7 +16,7 @@ Rules
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
@@ -25,7 +25,7 @@ from standfast.accounts.aws_client import AwsAnswer, AwsClient, AwsOptions
 from standfast.accounts.one_by_one import Account, OneByOne
 from standfast.bounded_http import Deadline
 from standfast.errors import Unavailable
-from standfast.records import Json, JsonObject, Order, Proof
+from standfast.records import Json, JsonObject, Now, Order, Proof
 
 LOCK_POLICY = "StandfastLocked"
 CUT_POLICY = "StandfastSessionsCut"
@@ -79,7 +79,7 @@ class AwsIam(OneByOne):
         name: str,
         options: AwsOptions | None = None,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Now = lambda: datetime.now(UTC),
     ) -> None:
         options = options or AwsOptions()
         super().__init__(name, options.limits)

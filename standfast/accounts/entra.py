@@ -12,7 +12,7 @@ Rules
 - The answer must carry the name that was asked for: Graph also finds by id.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 
@@ -23,7 +23,7 @@ from standfast.accounts.http_directory import HttpDirectory, HttpOptions, garble
 from standfast.accounts.oauth_client import TokenEndpoint
 from standfast.accounts.one_by_one import Account, Declined
 from standfast.bounded_http import Deadline
-from standfast.records import JsonObject, Order, Proof
+from standfast.records import JsonObject, Now, Order, Proof
 
 GRAPH = "https://graph.microsoft.com"
 LOGIN = "https://login.microsoftonline.com"
@@ -56,7 +56,7 @@ class Entra(HttpDirectory):
         name: str,
         options: EntraOptions,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Now = lambda: datetime.now(UTC),
     ) -> None:
         graph = options.graph_url.rstrip("/")
         super().__init__(name, f"{graph}/v1.0", options, clock=clock)

@@ -13,7 +13,7 @@ Rules
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from backup.lazy_dataclass import dataclass
@@ -31,7 +31,7 @@ from standfast.accounts.oauth_tokens import (
 from standfast.accounts.one_by_one import Account, Declined, Doubt, StillOpen
 from standfast.bounded_http import Deadline
 from standfast.errors import Unavailable
-from standfast.records import EffectState, Json, JsonObject, Order, Proof
+from standfast.records import EffectState, Json, JsonObject, Now, Order, Proof
 
 # An administrator is let in for ten minutes after a sign-in, unless that scope says otherwise.
 _SIGNED_IN_SECONDS = 540.0
@@ -59,7 +59,7 @@ class Glewlwyd(HttpDirectory):
         password: str,
         options: GlewlwydOptions | None = None,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Now = lambda: datetime.now(UTC),
     ) -> None:
         options = options or GlewlwydOptions()
         super().__init__(name, base_url, options, clock=clock)

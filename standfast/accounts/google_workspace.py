@@ -12,7 +12,7 @@ Rules
 - Google says "too fast" by 403 as well: only the reason in the body tells it from "not allowed".
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ from standfast.accounts.oauth_client import JwtSigner, TokenEndpoint
 from standfast.accounts.one_by_one import Account, Declined, StillOpen
 from standfast.bounded_http import TRY_AGAIN_SECONDS, Answer, Deadline
 from standfast.errors import Unavailable
-from standfast.records import JsonObject, Order, Proof
+from standfast.records import JsonObject, Now, Order, Proof
 
 DIRECTORY = "https://admin.googleapis.com"
 TOKENS = "https://oauth2.googleapis.com/token"
@@ -61,7 +61,7 @@ class GoogleWorkspace(HttpDirectory):
         name: str,
         options: GoogleWorkspaceOptions,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Now = lambda: datetime.now(UTC),
     ) -> None:
         address = f"{options.directory_url.rstrip('/')}/admin/directory/v1"
         super().__init__(name, address, options, clock=clock)

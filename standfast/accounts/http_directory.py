@@ -12,7 +12,7 @@ Rules
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from standfast.bounded_http import (
     NoAnswer,
 )
 from standfast.errors import Unavailable
-from standfast.records import Json, Limits
+from standfast.records import Json, Limits, Now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class HttpDirectory(OneByOne):
         base_url: str,
         options: HttpOptions,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Now = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__(name, options.limits)
         self._base_url = base_url.rstrip("/")

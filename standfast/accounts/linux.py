@@ -21,7 +21,7 @@ Rules
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 
@@ -41,7 +41,7 @@ from standfast.accounts.bounded_calls import Dialect, Errand
 from standfast.accounts.connected import ConnectedDirectory, is_text
 from standfast.bounded_http import TRY_AGAIN_SECONDS
 from standfast.errors import ConfigurationError, StandfastError, Unavailable
-from standfast.records import JsonObject, Limits, Order, Proof, Result
+from standfast.records import JsonObject, Limits, Now, Order, Proof, Result
 
 _GREETING = "standfast-accounts 2"
 _NEVER = "-"
@@ -184,7 +184,7 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
         name: str,
         options: LinuxOptions,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Now = lambda: datetime.now(UTC),
     ) -> None:
         if not options.command:
             raise ConfigurationError(

@@ -15,13 +15,12 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import field
-from datetime import datetime
 from itertools import count
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import Unavailable
-from standfast.records import EffectState, Order, Proof, Result, timestamp
+from standfast.records import EffectState, Now, Order, Proof, Result, timestamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +34,7 @@ class NewSecret:
 class NewSecrets:
     """Where new passwords are sealed; `seal` encrypts to those who may open them."""
 
-    def __init__(
-        self, folder: Path, seal: Callable[[bytes], bytes], clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, folder: Path, seal: Callable[[bytes], bytes], clock: Now) -> None:
         self._folder = folder
         self._seal = seal
         self._clock = clock

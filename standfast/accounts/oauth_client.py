@@ -26,6 +26,7 @@ from standfast.accounts.credential import Granted
 from standfast.accounts.http_status import status_error
 from standfast.bounded_http import TRY_AGAIN_SECONDS, BoundedHttp, Deadline, fits_a_header
 from standfast.errors import ConfigurationError, Unavailable
+from standfast.records import Now
 
 _CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -66,7 +67,7 @@ class JwtSigner:
 class TokenEndpoint:
     """Where tokens are given."""
 
-    def __init__(self, http: BoundedHttp, url: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, http: BoundedHttp, url: str, clock: Now) -> None:
         self._http = http
         self._url = url
         self._clock = clock

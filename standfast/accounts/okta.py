@@ -12,7 +12,7 @@ Rules
 - Okta tells when to try again by `X-Rate-Limit-Reset`, a moment, and not by `Retry-After`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 
@@ -31,7 +31,7 @@ from standfast.bounded_http import (
     fits_a_header,
 )
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import JsonObject, Order, Proof
+from standfast.records import JsonObject, Now, Order, Proof
 
 SCOPE = "okta.users.manage okta.users.read"
 _SHUT = ("SUSPENDED", "DEPROVISIONED")
@@ -70,7 +70,7 @@ class Okta(HttpDirectory):
         base_url: str,
         options: OktaOptions,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Now = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__(name, base_url, options, clock=clock)
         self._clock = clock

@@ -60,7 +60,7 @@ from standfast.bounded_http import (
     fits_a_header,
 )
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, Limits, Order, Proof, Result
+from standfast.records import EffectState, Limits, Now, Order, Proof, Result
 
 _OWN_SESSIONS = (
     "a session of the directory's own pages is not ended, only turned away while the account is "
@@ -96,7 +96,7 @@ class ScimDirectory(Connector):
         token: str,
         options: ScimOptions | None = None,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Now = lambda: datetime.now(UTC),
     ) -> None:
         if not fits_a_header(token):
             raise ConfigurationError(

@@ -25,10 +25,9 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -42,7 +41,7 @@ from standfast.evidence.durable import make_private, sync_folder, sync_tree
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
 from standfast.evidence.tree import StoreTrouble, Walk
-from standfast.records import EffectState, Order, Result, timestamp
+from standfast.records import EffectState, Now, Order, Result, timestamp
 
 ANOTHER_COLLECTS_SECONDS = 30.0
 STORE_SECONDS = 60.0
@@ -64,7 +63,7 @@ class FilesEvidence(EvidenceSource):
         paths: Sequence[Path],
         exclude: Sequence[str] = (),
         signing_key: Ed25519PrivateKey,
-        clock: Callable[[], datetime],
+        clock: Now,
     ) -> None:
         """`exclude` holds shell patterns, matched against the whole path and its last name."""
         if not _FOLDER_NAME.fullmatch(name):

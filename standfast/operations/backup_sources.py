@@ -38,7 +38,7 @@ from standfast.config.sources import (
     S3SourceConfig,
 )
 from standfast.errors import StandfastError, UsageError
-from standfast.operations.place import Clock
+from standfast.records import Now
 from standfast.secrets import Resolver
 
 ServiceSourceConfig = (
@@ -96,7 +96,7 @@ class Address:
     server: PostgresqlServer | MariadbServer
     database: str | None
 
-    def target(self, clock: Clock, scratch: Path) -> Target:
+    def target(self, clock: Now, scratch: Path) -> Target:
         """Give the target; `scratch` is a private folder that outlives it."""
         match self.server:
             case PostgresqlServer():

@@ -25,12 +25,12 @@ from standfast.operations import (
     checks_outside,
     checks_triggers,
 )
-from standfast.operations.place import Clock, ledger_url, os_user, system_clock
+from standfast.operations.place import ledger_url, os_user, system_clock
 from standfast.operations.repository import plain_errors
 from standfast.operations.verdicts import Check, Ground, Look, Report, Verdict, ok
 from standfast.outside import Outside
 from standfast.outside.live import Live
-from standfast.records import Mode
+from standfast.records import Mode, Now
 from standfast.secrets import Resolver, SystemResolver
 
 
@@ -38,7 +38,7 @@ def check_place(
     config_file: Path,
     *,
     env: Mapping[str, str],
-    clock: Clock = system_clock,
+    clock: Now = system_clock,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Try every part; FileInvalid when the configuration itself does not load.
@@ -78,7 +78,7 @@ def check_place(
     return Report(checks=tuple(checks))
 
 
-def _reader(config: Config, resolver: Resolver, clock: Clock) -> Outside:
+def _reader(config: Config, resolver: Resolver, clock: Now) -> Outside:
     custody = Custody(
         incident="check",
         collector=os_user(),

@@ -12,7 +12,7 @@ import os
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -22,7 +22,7 @@ from urllib.parse import quote
 from backup.lazy_dataclass import dataclass
 from standfast.config.services import CommandCheckConfig, ServiceConfig, SqliteCheckConfig
 from standfast.continuity.objectives import milliseconds
-from standfast.records import Json, utc
+from standfast.records import Json, Now, utc
 
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 
@@ -67,7 +67,7 @@ def run_checks(
     service: ServiceConfig,
     tree: Path,
     sources: frozenset[str],
-    clock: Callable[[], datetime],
+    clock: Now,
 ) -> tuple[CheckResult, ...]:
     """Run the checks of a service, in their order; one that fails stops none of the others."""
     results = []

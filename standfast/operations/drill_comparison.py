@@ -13,9 +13,8 @@ Rules
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,7 +26,7 @@ from backup.sources.files import FilesSource
 from standfast.config.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
 from standfast.operations.drill_checks import quoted, read_only
 from standfast.operations.local_sources import NONE, OwnFiles, files_source
-from standfast.records import Json
+from standfast.records import Json, Now
 
 _MOST_NAMED = 100
 _READ_BYTES = 1024 * 1024
@@ -89,7 +88,7 @@ def compare(
     settings: BackupSetConfig,
     tree: Path,
     scratch: Path,
-    clock: Callable[[], datetime],
+    clock: Now,
     own: OwnFiles = NONE,
 ) -> Comparison:
     """Compare a restored tree with the sources of its set, but for `own`; changes neither."""
@@ -125,7 +124,7 @@ def _compare_files(
     reader: FilesSource,
     tree: Path,
     scratch: Path,
-    clock: Callable[[], datetime],
+    clock: Now,
     tally: _Tally,
 ) -> Iterator[str]:
     live = dict(_items(reader, "live", scratch, clock))
@@ -145,7 +144,7 @@ def _compare_files(
 
 
 def _items(
-    source: FilesSource, side: str, scratch: Path, clock: Callable[[], datetime]
+    source: FilesSource, side: str, scratch: Path, clock: Now
 ) -> Iterator[tuple[bytes, _Item]]:
     first_names: dict[tuple[int, int], bytes] = {}
     with source.opened(scratch, clock) as opened:

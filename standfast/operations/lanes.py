@@ -20,9 +20,8 @@ from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused, StandfastError, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.effects import Batch, EffectRow, Lane, Work
-from standfast.operations.place import Clock
 from standfast.outside import Outside
-from standfast.records import EffectState, Limits, Observed, Result
+from standfast.records import EffectState, Limits, Now, Observed, Result
 
 WORKERS = 16
 _LOOK_BATCH = 500
@@ -93,7 +92,7 @@ class Lanes:
     outside: Outside
     incident: str
     runner: str
-    clock: Clock
+    clock: Now
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2 * WORKERS))
     _running: dict[Future[None], Lane] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)

@@ -31,9 +31,10 @@ from standfast.config.backup import CopyConfig, S3Config
 from standfast.errors import UsageError
 from standfast.nearest import there_are
 from standfast.operations.backup_witness import read_heads
-from standfast.operations.place import Clock, system_clock
+from standfast.operations.place import system_clock
 from standfast.operations.repository import open_store, open_vault, plain_errors
 from standfast.people.sign_in import check_new
+from standfast.records import Now
 from standfast.secrets import Resolver, SystemResolver
 
 AskPassphrase = Callable[[str], str]  # given what it is of
@@ -45,7 +46,7 @@ class Stores:
 
     config: Config
     resolver: Resolver
-    clock: Clock
+    clock: Now
 
     @property
     def vault(self) -> Store:
@@ -100,7 +101,7 @@ def _at(bucket: S3Config) -> tuple[object, ...]:
     return bucket.endpoint_url, bucket.bucket, bucket.prefix
 
 
-def open_stores(config_file: Path, env: Mapping[str, str], clock: Clock = system_clock) -> Stores:
+def open_stores(config_file: Path, env: Mapping[str, str], clock: Now = system_clock) -> Stores:
     """Load the configuration; nothing is opened yet."""
     config = load(config_file)
     return Stores(

@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from standfast.config import Config, load
 from standfast.errors import ConfigurationError
 from standfast.evidence import Custody
 from standfast.ledger.lazily import LazyLedger, Runs
-from standfast.records import Mode
+from standfast.records import Mode, Now
 from standfast.secrets import Resolver, SystemResolver
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from standfast.ledger.incidents import IncidentRow
     from standfast.outside import Outside
     from standfast.outside.audiences import Restored
-
-Clock = Callable[[], datetime]
 
 
 def system_clock() -> datetime:
@@ -46,7 +44,7 @@ class Place:
     config: Config
     opened: LazyLedger
     resolver: Resolver
-    clock: Clock
+    clock: Now
     actor: str  # who asks, for the timeline: "os:root@host" or a person's name
 
     @property
@@ -140,7 +138,7 @@ def open_place(
     config_file: Path,
     *,
     env: Mapping[str, str],
-    clock: Clock = system_clock,
+    clock: Now = system_clock,
     actor: str | None = None,
     resolver: Resolver | None = None,
     needs_ledger: bool = True,

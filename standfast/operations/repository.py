@@ -35,7 +35,8 @@ from standfast.config.backup import (
 )
 from standfast.errors import Damaged, Refused, StandfastError, Unavailable, UsageError
 from standfast.nearest import there_are
-from standfast.operations.place import Clock, Place
+from standfast.operations.place import Place
+from standfast.records import Now
 from standfast.secrets import Resolver
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def writing_vault_of(place: Place) -> Store:
     return throttled(vault_of(place), place.config, place.clock)
 
 
-def throttled(store: Store, config: Config, clock: Clock) -> Store:
+def throttled(store: Store, config: Config, clock: Now) -> Store:
     """Give a store that is put into at no more than the bandwidth of the hour."""
     limits = config.backup.bandwidth
     if not limits:
@@ -108,7 +109,7 @@ def throttled(store: Store, config: Config, clock: Clock) -> Store:
     return ThrottledStore(store, Bandwidth(windows=windows, zone=zone), now=clock)
 
 
-def open_vault(config: Config, resolver: Resolver, clock: Clock) -> Store:
+def open_vault(config: Config, resolver: Resolver, clock: Now) -> Store:
     """Give the store that recovery points lie in: the bucket where one is set, else the folder.
 
     A bucket is asked what protects it: `UsageError` when it does not lock and should, or refuses
@@ -117,7 +118,7 @@ def open_vault(config: Config, resolver: Resolver, clock: Clock) -> Store:
     return open_store(config.backup.vault, config.backup.s3, resolver, clock)
 
 
-def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock: Clock) -> Store:
+def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock: Now) -> Store:
     """Give a store of the kind that is set, as `open_vault` does."""
     if bucket is None:
         return DirectoryStore(folder)

@@ -13,9 +13,8 @@ from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import ExitStatus
 from standfast.ledger import Ledger
-from standfast.operations.place import Clock
 from standfast.outside import Outside
-from standfast.records import JsonObject
+from standfast.records import JsonObject, Now
 from standfast.secrets import Resolver
 
 
@@ -78,7 +77,7 @@ class Ground:
 
     config: Config
     resolver: Resolver
-    clock: Clock
+    clock: Now
     ledger: Ledger | None
     outside: Outside  # reads only
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from standfast.outside.audiences import Restored
 from standfast.outside.means import Means
 from standfast.outside.rotation import new_secrets
 from standfast.procedures import Procedure
-from standfast.records import Mode
+from standfast.records import Mode, Now
 from standfast.secrets import Resolver
 
 
@@ -37,7 +36,7 @@ class Live(Outside):
         *,
         mode: Mode,
         resolver: Resolver,
-        clock: Callable[[], datetime],
+        clock: Now,
         restored: Restored | None = None,
         own: Mapping[str, Callable[[], Procedure]] | None = None,
         configured: Config | None = None,

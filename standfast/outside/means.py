@@ -1,15 +1,14 @@
 """What adapters are built with besides their settings."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import TypeAlias
 
 from backup.lazy_dataclass import dataclass
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.config import SecretReference
+from standfast.records import Now
 
 Reveal: TypeAlias = Callable[[SecretReference], str]  # SecretMissing when there is none
-Clock: TypeAlias = Callable[[], datetime]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,5 +16,5 @@ class Means:
     """What a connector is built with."""
 
     reveal: Reveal
-    clock: Clock
+    clock: Now
     new_secrets: NewSecrets | None = None  # None: nobody is named who may open new passwords

@@ -1,12 +1,12 @@
 """Procedures as the configuration has them: its settings and secrets become options."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from standfast.config import Config, SecretReference
 from standfast.procedures import Procedure
 from standfast.procedures.parameters import Parameter, ParameterType
+from standfast.records import Now
 from standfast.secrets import Resolver
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from standfast.procedures.request import Call
 
 
-def build_procedure(
-    config: Config, name: str, resolver: Resolver, clock: Callable[[], datetime]
-) -> Procedure:
+def build_procedure(config: Config, name: str, resolver: Resolver, clock: Now) -> Procedure:
     """Build `commands.NAME` or `requests.NAME`; SecretMissing when one of its secrets is."""
     section, _, inner = name.partition(".")
     if section == "commands":
@@ -50,9 +48,7 @@ def _command(name: str, settings: "CommandConfig", resolver: Resolver) -> Proced
     )
 
 
-def _request(
-    name: str, settings: "RequestConfig", resolver: Resolver, clock: Callable[[], datetime]
-) -> Procedure:
+def _request(name: str, settings: "RequestConfig", resolver: Resolver, clock: Now) -> Procedure:
     from standfast.procedures.request import Look, Request, RequestOptions
 
     look = settings.observe

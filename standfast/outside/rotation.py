@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.config.rotation import RotationConfig
 from standfast.errors import ConfigurationError
-from standfast.outside.means import Clock
+from standfast.records import Now
 
 
-def new_secrets(settings: RotationConfig | None, clock: Clock) -> NewSecrets | None:
+def new_secrets(settings: RotationConfig | None, clock: Now) -> NewSecrets | None:
     """Say where they go; None where nobody is named.
 
     The keys are read when the first is sealed: one that is mistyped keeps nobody from locking.

@@ -16,18 +16,18 @@ from standfast.config.senders import (
     SmtpSenderConfig,
 )
 from standfast.notices.senders import Sender
-from standfast.outside.means import Clock, Reveal
-from standfast.records import Limits
+from standfast.outside.means import Reveal
+from standfast.records import Limits, Now
 
 
-def build_sender(config: Config, name: str, reveal: Reveal, clock: Clock) -> Sender:
+def build_sender(config: Config, name: str, reveal: Reveal, clock: Now) -> Sender:
     """Build one; the secrets it needs are resolved now, and SecretMissing names one that is not."""
     settings = config.senders[name]
     return _BUILDERS[settings.kind](name, settings, config.organisation.name, reveal, clock)
 
 
 def _smtp(
-    name: str, settings: SmtpSenderConfig, organisation: str, reveal: Reveal, clock: Clock
+    name: str, settings: SmtpSenderConfig, organisation: str, reveal: Reveal, clock: Now
 ) -> Sender:
     from standfast.notices.senders.smtp import SmtpSender
 
@@ -51,7 +51,7 @@ def _smtp(
 
 
 def _sendgrid(
-    name: str, settings: SendgridSenderConfig, organisation: str, reveal: Reveal, clock: Clock
+    name: str, settings: SendgridSenderConfig, organisation: str, reveal: Reveal, clock: Now
 ) -> Sender:
     from standfast.notices.senders.sendgrid import SendGridOptions, SendGridSender
 
@@ -74,7 +74,7 @@ def _sendgrid(
 
 
 def _ses(
-    name: str, settings: SesSenderConfig, organisation: str, reveal: Reveal, clock: Clock
+    name: str, settings: SesSenderConfig, organisation: str, reveal: Reveal, clock: Now
 ) -> Sender:
     from standfast.notices.senders.ses import SesOptions, SesSender
 
@@ -98,7 +98,7 @@ def _ses(
 
 
 def _apprise(
-    name: str, settings: AppriseSenderConfig, organisation: str, reveal: Reveal, clock: Clock
+    name: str, settings: AppriseSenderConfig, organisation: str, reveal: Reveal, clock: Now
 ) -> Sender:
     from standfast.notices.senders.apprise import AppriseOptions, AppriseSender
 
@@ -107,7 +107,7 @@ def _apprise(
 
 
 def _letters(
-    name: str, settings: LettersSenderConfig, organisation: str, reveal: Reveal, clock: Clock
+    name: str, settings: LettersSenderConfig, organisation: str, reveal: Reveal, clock: Now
 ) -> Sender:
     from standfast.evidence.durable import make_private, write_whole
     from standfast.notices.senders.letters import LettersOptions, LettersSender
@@ -128,7 +128,7 @@ def _letters(
 
 
 # By kind, each given the settings of that kind.
-_BUILDERS: Mapping[str, Callable[[str, Any, str, Reveal, Clock], Sender]] = {
+_BUILDERS: Mapping[str, Callable[[str, Any, str, Reveal, Now], Sender]] = {
     "smtp": _smtp,
     "sendgrid": _sendgrid,
     "ses": _ses,

@@ -14,9 +14,8 @@ Rules
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -26,7 +25,7 @@ from standfast.errors import ConfigurationError, Unavailable
 from standfast.procedures import Procedure
 from standfast.procedures.output import kept_text
 from standfast.procedures.parameters import Parameter, check_templates, fill, read_parameters
-from standfast.records import EffectState, Json, JsonObject, Limits, Order, Result
+from standfast.records import EffectState, Json, JsonObject, Limits, Now, Order, Result
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _BUSY = (429, 503)
@@ -76,9 +75,7 @@ class RequestOptions:
 class Request(Procedure):
     """One request. Construction checks its templates and sends nothing."""
 
-    def __init__(
-        self, name: str, options: RequestOptions, *, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, name: str, options: RequestOptions, *, clock: Now) -> None:
         self.name = name
         self._options = options
         for call in (options.call, options.undo):

@@ -21,7 +21,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import field
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +29,7 @@ from standfast.errors import Unavailable
 from standfast.notices.dates import long_date
 from standfast.notices.plain import is_one_line
 from standfast.notices.senders import Message, Sender
-from standfast.records import EffectState, Limits, Result
+from standfast.records import EffectState, Limits, Now, Result
 
 WRITTEN = "written as a letter; not posted before somebody says so: `standfast notice posted`"
 MARK_LENGTH = 8
@@ -96,7 +95,7 @@ class LettersSender(Sender):
         options: LettersOptions,
         *,
         write: Callable[[Path, bytes], None],
-        clock: Callable[[], datetime],
+        clock: Now,
     ) -> None:
         """`write` makes a file of mode 0600, wholly or not at all, and its folder of mode 0700."""
         self.name = name

@@ -22,7 +22,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from datetime import datetime
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -42,7 +41,7 @@ from standfast.notices.addresses import parse_address
 from standfast.notices.prepared import Piece, PreparedParts
 from standfast.notices.senders import Message, Sender
 from standfast.notices.senders.letterhead import letterhead, misfit
-from standfast.records import EffectState, JsonObject, Limits, Result
+from standfast.records import EffectState, JsonObject, Limits, Now, Result
 
 MOST_RECIPIENTS = 1000
 MOST_SUBSTITUTION_BYTES = 10_000  # of one person
@@ -78,7 +77,7 @@ class SendGridSender(Sender):
         key: str,
         options: SendGridOptions,
         *,
-        clock: Callable[[], datetime],
+        clock: Now,
         new_mark: Callable[[], str] = lambda: secrets.token_hex(12),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

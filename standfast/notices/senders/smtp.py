@@ -26,7 +26,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +35,7 @@ from standfast.notices.addresses import Address, parse_address
 from standfast.notices.senders import Message, Sender
 from standfast.notices.senders.letterhead import letterhead, misfit
 from standfast.notices.senders.mime import written
-from standfast.records import EffectState, Limits, Result
+from standfast.records import EffectState, Limits, Now, Result
 
 RELAY_AWAY_SECONDS = 60.0
 COME_BACK_SECONDS = 300.0  # 4xx: greylisting mostly, which RFC 6647 2.4 wants over in minutes
@@ -93,7 +92,7 @@ class SmtpSender(Sender):
         host: str,
         port: int,
         sender_address: str,
-        clock: Callable[[], datetime],
+        clock: Now,
         from_name: str = "",
         reply_to: str | None = None,
         security: Literal["none", "starttls", "tls"] = "starttls",
