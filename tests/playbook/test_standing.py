@@ -197,8 +197,8 @@ def test_a_missed_clock_goes_before_closing(playbook: Playbook) -> None:
     assert told.startswith("Every step is done, but: 1 legal clock due now (without delay). See")
     closed = standing(replace(whole, is_halted=True, is_closed=True), clocks).next_step
     assert "1 legal clock missed, the next legal clock is due 2026-03-01 12:00 UTC" in closed
-    closed = standing(replace(whole, is_halted=True, is_closed=True), LegalClocks(due_now=2))
-    assert "Closed, but not its duties: 2 legal clocks due now (without delay)" in closed.next_step
+    due = standing(replace(whole, is_halted=True, is_closed=True), LegalClocks(due_now=2))
+    assert "Closed, but not its duties: 2 legal clocks due now (without delay)" in due.next_step
 
 
 def test_what_a_rule_refused_is_not_to_be_tried_again(playbook: Playbook) -> None:
