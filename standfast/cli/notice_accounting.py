@@ -68,7 +68,7 @@ def accounting(
             if line.step == one.step
         ]
     lines += [
-        f"{step}: nobody was told and nobody counted, for its audience could not be read; "
+        f"{step}: nobody was told and nobody counted: its audience could not be read, or is empty; "
         f"`standfast incident status {incident_id}` says why."
         for step in uncounted
     ]

@@ -226,6 +226,11 @@ def _notice(
     context |= cast("JsonObject", arguments.get("context") or {})
     prepared = prepare(template, context, banner=outside.mode is Mode.EXERCISE)
     audience = outside.audience(audience_name)
+    if not audience.rows:
+        # Of a wrong query, or a copy without its rows, it would be said that everybody was told.
+        raise ConfigurationError(
+            f"nobody is in the audience {audience_name!r}; see that its list or its query is right"
+        )
 
     def drafts() -> Iterable[Draft]:
         found = _recipients(prepared, audience, sender, outside, token_of)

@@ -88,7 +88,7 @@ class State:
 
     @property
     def uncounted(self) -> tuple[str, ...]:
-        """The notices whose people nobody could count: their audience could not be read.
+        """The notices that found nobody to count: their audience could not be read, or is empty.
 
         What a person went on without is not among them: they saw to it by hand.
         """
