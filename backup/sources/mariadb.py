@@ -35,7 +35,9 @@ USERS = "users.grants"  # no database's file can have this name
 _USERS_DATABASE = "mysql"
 _OWN = ("information_schema", "performance_schema", "mysql", "sys")
 _NEEDED = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT")
-_GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?P<where>\*\.\*|`(?:[^`]|``)*`\.\*) TO ")
+_GRANT = re.compile(
+    r"(?P<verb>GRANT|REVOKE) (?P<rights>.+?) ON (?P<where>\*\.\*|`(?:[^`]|``)*`\.\*) (?:TO|FROM) "
+)
 _SEES_PROC = "GRANT SELECT ON `mysql`.`proc` TO "  # where routines stand but in MySQL from 8.0 on
 _ENDING = b"\n-- Dump completed"  # of MySQL's mysqldump, too
 _HOW = (
@@ -187,10 +189,13 @@ class MariadbSource(Source):
         self, programs: MariadbPrograms, names: Iterable[str], mysql: tuple[int, int] | None
     ) -> list[str]:
         lines = programs.column("SHOW GRANTS")
-        grants = [found for line in lines if (found := _GRANT.match(line)) is not None]
+        found = [one for line in lines if (one := _GRANT.match(line)) is not None]
+        grants = [one for one in found if one["verb"] == "GRANT"]
+        # Of a right on everything MySQL can take back one on a database.
+        revokes = [one for one in found if one["verb"] == "REVOKE"]
         in_proc = mysql is None or mysql < _FIRST_WITH_ROLES
         routine = "SHOW CREATE ROUTINE" if in_proc else "SHOW_ROUTINE"
-        reads = {found.group("where") for found in grants if _is_held("SELECT", [found["rights"]])}
+        reads = {one["where"] for one in grants if _is_held("SELECT", [one["rights"]])}
         sees_routines = "*.*" in reads or (
             in_proc and ("`mysql`.*" in reads or any(line.startswith(_SEES_PROC) for line in lines))
         )
@@ -199,10 +204,11 @@ class MariadbSource(Source):
             needed[_USERS_DATABASE] = ("SELECT",)
         problems = []
         for name, rights in needed.items():
-            held = [
-                found.group("rights") for found in grants if _covers(found.group("where"), name)
-            ]
-            if missing := [right for right in rights if not _is_held(right, held)]:
+            held = [one["rights"] for one in grants if _covers(one["where"], name)]
+            revoked = [one["rights"] for one in revokes if _covers(one["where"], name)]
+            if missing := [
+                right for right in rights if not _is_held(right, held) or _is_held(right, revoked)
+            ]:
                 problems.append(
                     f"{self.server.user} lacks {', '.join(missing)} on database {name}:"
                     f" GRANT {', '.join(missing)} ON *.* gives what a whole dump needs"

@@ -169,6 +169,17 @@ def test_rights_on_one_database_alone_would_lose_its_routines(
     assert MariadbSource("shop", one, users=False).obstacles(scratch) == []
 
 
+def test_a_right_that_was_taken_back_on_one_database_is_lacking_there(
+    tmp_path: Path, scratch: Path
+) -> None:
+    revoked = "REVOKE TRIGGER ON `shop`.* FROM `reader`@`localhost`"
+    one = mysql(tmp_path / "bin", grants=f"{EVERYTHING}\n{revoked}")
+    (obstacle,) = MariadbSource("shop", one).obstacles(scratch)
+    assert "lacks TRIGGER on database shop" in obstacle.problem
+    elsewhere = mysql(tmp_path / "other", grants=f"{EVERYTHING}\n{revoked}".replace("shop", "old"))
+    assert MariadbSource("shop", elsewhere).obstacles(scratch) == []
+
+
 @pytest.mark.parametrize(
     ("more", "problems"),
     [((), 1), (("SELECT ON mysql.*",), 0), (("SELECT ON mysql.proc",), 0)],
