@@ -7,7 +7,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,8 +25,12 @@ NO_LEDGER = (
 def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
     """Connect to the file, which any thread may then use; one that is not there is an error.
 
-    SQLite by itself would make an empty one in the place of a ledger that was moved away.
+    SQLite by itself would make an empty one in the place of a ledger that was moved away, and let
+    every user read a new one.
     """
+    if makes_file:
+        with suppress(OSError):  # SQLite says in a moment what is wrong there
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     mode = "rwc" if makes_file else "rw"
     return sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode={mode}",

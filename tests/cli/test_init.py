@@ -83,10 +83,11 @@ def test_a_sqlite_database_becomes_a_set_of_that_kind(desk: Desk) -> None:
     assert desk.run("-c", made["config"], "backup", "run").status == 0
 
 
-def test_keys_are_closed_to_others(desk: Desk, source: Path) -> None:
+def test_keys_and_the_ledger_are_closed_to_others(desk: Desk, source: Path) -> None:
     desk.run("init", "place", "--source", source, "--yes")
     place = desk.folder / "place"
     private = [place, *(place / "offline").rglob("*"), place / "offline"]
+    private += place.glob("ledger.db*")
     private += [*(place / "keys/ledger").rglob("*"), place / "keys/evidence-seal.key"]
     private += [place / "keys/backup-host", *(place / "keys/backup-host").rglob("*")]
     assert len(private) > 8
