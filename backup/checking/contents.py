@@ -47,6 +47,8 @@ class _Tree:
 
     point: Point
     reader: BlobReader
+    # What a reference is opened by: another point may mean something else by the same one.
+    opened_by: tuple[str, str, bytes]  # writer, domain, id key
     root: BlobRef
     depth: int
 
@@ -66,7 +68,7 @@ class Contents:
         self._found = found
         self._tell = tell
         self._pages: dict[tuple[object, ...], _Page] = {}
-        self._lists: dict[tuple[str, BlobRef], _Page] = {}
+        self._lists: dict[tuple[object, ...], _Page] = {}
         self._checked: set[int] = set()  # a hash of each reference: of millions, too
         self._reads_content = True
         self.opened_all = True  # whether the identity opens every point
@@ -124,7 +126,14 @@ class Contents:
 
     def _open(self, point: Point) -> tuple[_Tree, int]:
         _, body, reader = self._repository.open_point(point)
-        return _Tree(point=point, reader=reader, root=body.root, depth=body.depth), body.files
+        tree = _Tree(
+            point=point,
+            reader=reader,
+            opened_by=(point.writer, point.domain, body.id_key),
+            root=body.root,
+            depth=body.depth,
+        )
+        return tree, body.files
 
     def _check_point(self, tree: _Tree, files: int, packs: Packs) -> _Page:
         page = self._page(tree, tree.root, tree.depth, None)
@@ -144,7 +153,7 @@ class Contents:
         # A page that one parent lists as it is may be listed wrongly by another, and a restore
         # from there refuses it; so it is with a reference to the same content.
         listed = None if child is None else (child.first, child.last, child.entries)
-        key = (tree.point.writer, ref, depth, listed)
+        key = (tree.opened_by, ref, depth, listed)
         known = self._pages.get(key)
         if known is not None:
             return known
@@ -203,7 +212,7 @@ class Contents:
         """What the lists of a file come to; None when one of them cannot be read."""
         found: dict[BlobRef, _Page] = {}
         for ref in dict.fromkeys(entry.lists):
-            key = (tree.point.writer, ref)
+            key = (tree.opened_by, ref)
             known = self._lists.get(key)
             if known is None:
                 listed = self._listed(tree, ref, entry)
@@ -232,7 +241,7 @@ class Contents:
         return _Page(size=sum(ref.length for ref in refs), packs=frozenset(packs))
 
     def _check_once(self, tree: _Tree, ref: BlobRef, entry: Entry) -> None:
-        key = hash((tree.point.writer, ref))
+        key = hash((tree.opened_by, ref))
         if key not in self._checked:
             self._checked.add(key)
             self._blob(tree, ref, f"{entry.text} of {tree.point.name}")

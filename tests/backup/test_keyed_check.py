@@ -8,9 +8,10 @@ from typing import Any
 import pyrage
 import pytest
 
-from backup.errors import WrongKey
+from backup.errors import Damaged, WrongKey
 from backup.format.manifest import page_to_bytes
 from backup.format.pack import SealedPack, seal_pack
+from backup.format.snapshot import Body, seal_body
 from backup.history import History, read_history
 from backup.reader import blobs_of, walk
 from backup.reading.selection import Selection
@@ -83,6 +84,27 @@ def test_a_snapshot_that_hides_what_it_needs_is_found(
     found = keyed(site, read=False)
     (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
     assert "does not name as needed" in problem
+
+
+def test_a_point_that_means_something_else_by_the_references_of_another_is_found(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each of its references was checked in the point before, by the key of that one."""
+    site.back_up(source)
+
+    def by_another_key(body: Body, recipient: str) -> bytes:
+        return seal_body(replace(body, id_key=bytes(32)), recipient)
+
+    monkeypatch.setattr("backup.writing.commit.seal_body", by_another_key)
+    result = site.back_up(source)
+    assert keyless(site) == []
+    assert any(
+        "holds other content than its reference says" in one
+        for one in keyed(site, read=False).values()
+    )
+    with pytest.raises(Damaged, match="holds other content"):
+        site.restore(result.point, tmp_path / "forged")
+    assert site.restore("1", tmp_path / "out").problems == ()
 
 
 def test_a_page_that_a_later_point_lists_wrongly_is_found(
