@@ -9,11 +9,12 @@ Rules
   timeline. Where the step names roles, only who has one of them decides.
 - To tell is a step of its own, with the approvals and the abort window of the notice that they were
   held in, and its very words: one a person, so that nobody is told twice.
-- What was decided is not decided again, except that who was left out may be told after all.
+- What was decided is not decided again, except that who was left out may be told after all, and
+  that whoever an approver refused to tell so is as if nobody had decided.
 - Whose mail did not arrive is told in the same way, by a letter or at another address.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import cast
 
@@ -73,7 +74,8 @@ class ToldApart:
 def held(place: Place, incident_id: str) -> list[Held]:
     """Give everybody who is held in an incident, those first about whom nobody decided."""
     place.ledger.incidents.get(incident_id)
-    found = [_shown(row) for row in _rows(place, incident_id)]
+    refused = _refused_steps(place, incident_id)
+    found = [_shown(row, refused) for row in _rows(place, incident_id)]
     return sorted(found, key=lambda one: bool(one.decision))
 
 
@@ -95,14 +97,13 @@ def leave_out(
     if not because.strip():
         raise UsageError("say why they are left out: --because TEXT; it is kept with each of them")
     rows = _meant(incident_id, _rows(place, incident_id), marks)
+    refused = _refused_steps(place, incident_id)
     for row in rows:
-        if row.facts.get("decision") not in (None, LEFT_OUT):
-            raise UsageError(
-                f"{_mark(row)} is {row.facts['decision']}; that is not taken back here"
-            )
+        if (decision := _decision(row, refused)) not in ("", LEFT_OUT):
+            raise UsageError(f"{_mark(row)} is {decision}; that is not taken back here")
     for row in rows:
         who = _speaker(place, row, by)
-        if "decision" not in row.facts:
+        if not _decision(row, refused):
             facts = {"decision": LEFT_OUT, "by": who, "because": because}
             why = f"{LEFT_OUT} by {who}: {because} ({_why(row)})"
             place.ledger.notices.decide_held(row, facts, why, who, place.clock())
@@ -134,11 +135,12 @@ def tell(
     (row,) = _meant(incident_id, rows, [mark])
     who = _speaker(place, row, by)
     refuse_blocked(place.config, incident_id, place.ledger.facts.of(incident_id), place.clock())
-    step_name = f"{HELD_STEP}{row.token[:12]}"
+    refused = _refused_steps(place, incident_id)
+    step_name = _step_name(row, refused)
     expansion = _expansion(place, row, step_name, to=to, name=name, by=by)
     now = place.clock()
     is_new = place.ledger.steps.expand(incident_id, step_name, 1, expansion, who, now)
-    if _is_held(row) and row.facts.get("decision") in (None, LEFT_OUT):
+    if _is_held(row) and _decision(row, refused) in ("", LEFT_OUT):
         facts = {"decision": f"{APART} {step_name}", "by": who, "because": because}
         why = f"{APART} {step_name}, decided by {who}: {because} ({_why(row)})"
         place.ledger.notices.decide_held(row, facts, why, who, now)
@@ -223,6 +225,23 @@ def _rows(place: Place, incident_id: str) -> list[EffectRow]:
     return counted_rows(rows, place.ledger.steps.refused(incident_id))
 
 
+def _refused_steps(place: Place, incident_id: str) -> Set[str]:
+    return {name for name, _ in place.ledger.steps.refused(incident_id)}
+
+
+def _step_name(row: EffectRow, refused: Set[str]) -> str:
+    """Name the step that tells somebody: one a person, and a new one for each that was refused."""
+    name = f"{HELD_STEP}{row.token[:12]}"
+    before = sum(one == name or one.startswith(f"{name}-") for one in refused)
+    return f"{name}-{before + 1}" if before else name
+
+
+def _decision(row: EffectRow, refused: Set[str]) -> str:
+    """Give what was decided, if it holds: not where an approver refused the step of it."""
+    decision = str(row.facts.get("decision") or "")
+    return "" if decision.removeprefix(f"{APART} ") in refused else decision
+
+
 def _is_held(row: EffectRow) -> bool:
     return row.target.startswith(HELD)
 
@@ -244,13 +263,14 @@ def _speaker(place: Place, row: EffectRow, by: str | None) -> str:
     return speaker(place, place.ledger.incidents.state(row.incident), row.step, by)
 
 
-def _shown(row: EffectRow) -> Held:
+def _shown(row: EffectRow, refused: Set[str]) -> Held:
+    decision = _decision(row, refused)
     return Held(
         mark=_mark(row),
         step=row.step,
         why=_why(row),
-        decision=str(row.facts.get("decision") or ""),
-        by=str(row.facts.get("by") or ""),
+        decision=decision,
+        by=str(row.facts.get("by") or "") if decision else "",
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import event
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.operations import corrections, decisions, held, incident, waves
 from standfast.operations.accounting import Account, End, Line, account
+from standfast.operations.left_undone import left_undone
 from standfast.operations.status import look
 from standfast.records import DeliveryEvent, DeliveryState
 from tests.operations.conftest import Centre
@@ -149,6 +150,44 @@ def test_somebody_who_was_left_out_may_be_told_after_all_at_their_own_address(
     ends = {each.step: each.counts for each in counted(centre, case)}
     assert ends[planned.step] == {End.HANDED_OVER: 1}
     assert ends[TOLD] == {End.HANDED_OVER: 17, End.HELD: 2}
+
+
+def test_whom_an_approver_refused_to_tell_so_is_decided_about_again(centre: Centre) -> None:
+    """A mistyped address, say: the child would be neither told nor left out for good."""
+    case = holding(centre)
+    place = centre.place
+    child, dead = (
+        next(one.mark for one in held.held(place, case) if one.why == why)
+        for why in ("a minor", "has died")
+    )
+
+    def tell(mark: str, *, approves: bool) -> str:
+        to = ["ma@example.net" if approves else "mma@example.net"]
+        step = held.tell(place, case, mark, to=to, because=WHY, by="lee").step
+        for person in ("kim", "lee") if approves else ("kim",):
+            decisions.decide(place, case, step, person, PASSPHRASES[person], approves=approves)
+        centre.advance(case)
+        return step
+
+    refused = [tell(mark, approves=False) for mark in (child, dead, child)]
+    assert len(set(refused)) == 3
+    (one,) = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 17, End.HELD: 3}
+    assert {(one.decision, one.by) for one in held.held(place, case)} == {("", "")}
+    assert left_undone(place, place.ledger.incidents.state(case)).held == 3
+    assert held.leave_out(place, case, [dead], "no next of kin is known", by="lee") == 1
+    told = tell(child, approves=True)
+    assert {each.step: each.counts for each in counted(centre, case)} == {
+        TOLD: {End.HANDED_OVER: 17, End.HELD: 1, End.LEFT_OUT: 1},
+        told: {End.HANDED_OVER: 1},
+    }
+    assert (centre.mails_to("ma@example.net"), centre.mails_to("mma@example.net")) == (1, 0)
+    assert untold(centre) == (2, 1)
+    with pytest.raises(UsageError, match=f"told by step {told} already"):
+        held.tell(place, case, child, to=["pa@example.net"], because=WHY, by="lee")
+    with pytest.raises(UsageError, match="not taken back"):
+        held.leave_out(place, case, [child], "changed our mind", by="lee")
+    assert place.ledger.audit.verify().findings == ()
 
 
 def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> None:
