@@ -122,3 +122,20 @@ def test_an_undo_that_nobody_can_look_up_stays_in_doubt_and_keeps_a_new_lock_wai
     assert unlocks(place, case) == {TWO[0]: EffectState.DONE}
     assert not place.is_enabled("agent01"), "who was locked last stays locked"
     assert directory.changes("agent01") == 3
+
+
+def test_what_nobody_knows_to_be_locked_is_not_given_back_before_that_is_settled(
+    place: TwinPlace, directory: MemoryDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock may land after the undo, and would keep its holder out for good."""
+    case = place.open("account-takeover", TWO)
+    directory.script("lock", Fault.LOST_ANSWER, target="agent01")
+    place.advance_while_it_dies(case, "lock", monkeypatch)
+    plan = undoing.plan_undo(place, case, targets=TWO[:1])
+    assert plan.kept == ("nobody knows yet whether it was locked; settle that first",)
+    assert (plan.restores, plan.step) == (0, "")
+    assert undoing.undo(place, case, targets=TWO[:1]) == plan
+    place.advance(case)
+    assert undoing.undo(place, case).restores == 2
+    place.advance(case)
+    assert all(place.is_enabled(name) for name in ("agent01", "agent02"))
