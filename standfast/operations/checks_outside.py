@@ -141,7 +141,9 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
             "mend the rows, or reach these people another way",
         )
     elif not audience.recipients:
-        yield warn("audiences", f"{name}: nobody is in it", "mend its file or its query")
+        # A notice to it fails, unless somebody is held, or on the list of those never written to.
+        verdict = warn if audience.rows else fail
+        yield verdict("audiences", f"{name}: nobody is in it", "mend its file or its query")
     else:
         yield ok("audiences", f"{name}: {people} can be reached")
 

@@ -206,6 +206,8 @@ def test_an_audience_of_whom_nobody_can_be_reached_fails(desk: Desk, quiet_place
     (quiet_place / "staff.csv").write_text("email,name,language\nnot-an-address,Secret Name,en\n")
     (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "fail"]
     assert "staff: 0 people can be reached, 1 row cannot" in told
+    (quiet_place / "staff.csv").write_text("email,name,language\n")
+    assert ("fail", "staff: nobody is in it") in verdicts(desk, "audiences")
 
 
 def test_a_sender_of_letters_says_that_its_folder_can_be_written(
