@@ -178,6 +178,15 @@ def test_only_the_keeper_changes_a_lock_and_only_to_longer(filled: Bucket) -> No
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_nobody_lets_others_read_an_object(filled: Bucket, role: Role) -> None:
+    client = filled.client(filled.key(role))
+    for key in (PACK, SNAPSHOT, ROOT_RECORD):
+        share = partial(client.put_object_acl, Bucket=filled.name, Key=key, ACL="public-read")
+        assert refused(client, share)
+        assert refused(client, partial(share, VersionId=version_of(filled, key)))
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_nobody_changes_the_bucket(filled: Bucket, role: Role) -> None:
     client, name = filled.client(filled.key(role)), filled.name
     tries: tuple[Callable[[], object], ...] = (
@@ -298,6 +307,16 @@ class TestPolicies:
             for action in _listed(one["Action"])
         }
         assert denied >= {"s3:BypassGovernanceRetention", "s3:DeleteObject"}
+
+    @pytest.mark.parametrize("role", ["owner", "writer", "keeper", "copier"])
+    def test_who_adds_an_object_is_denied_to_share_it(self, role: str) -> None:
+        # Where ACLs hold, as on Ceph, an object is its writer's, who may then say who reads it.
+        assert self.statements(role)["NeverShare"] == {
+            "Sid": "NeverShare",
+            "Effect": "Deny",
+            "Action": ["s3:PutObjectAcl", "s3:PutObjectVersionAcl"],
+            "Resource": "arn:aws:s3:::vault/*",
+        }
 
     def test_on_aws_no_lock_outlives_a_year_and_a_month(self) -> None:
         # Else whoever holds the keeper's identity could lock rubbish for a century, at your cost.
