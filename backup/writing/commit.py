@@ -10,6 +10,8 @@
 - The next sequence is the lowest free one: junk far behind the head, which whoever has the writer's
   rights at the store may put, takes no number from us but its own.
 - Junk behind the head is read once, and not every night; see `passed_over`.
+- A slot that is a folder of something else is taken, too: a store that is made of folders has no
+  room for an object of that name.
 - A point bears the time that the clock shows, right or wrong: the sequence says what is newer.
 - Just before the commit the owner's and the keeper's records are read again.  A writer whom the
   owner no longer lets write puts nothing; packs that the tree needs and the keeper freed meanwhile
@@ -35,7 +37,7 @@ from backup.format.snapshot import (
 from backup.history import Slot, left_behind, read_listed, read_slot
 from backup.keys import Host
 from backup.lazy_dataclass import dataclass
-from backup.stores import Store, said_to_be_there
+from backup.stores import Stat, Store, said_to_be_there
 from backup.writing.admission import Admission, admit
 from backup.writing.avoidance import Avoidance
 from backup.writing.logged import Commit, LoggedHead
@@ -203,12 +205,16 @@ class Committer:
 
     def _find_head(self) -> None:
         prefix = snapshots_of(self._host.writer)
-        stats = {
-            number: stat
-            for stat in self._vault.list(prefix)
-            if (number := number_in(stat.name, prefix)) is not None
-        }
-        self._taken = set(stats)
+        stats: dict[int, Stat] = {}
+        folders: dict[int, datetime] = {}  # in the place of slots
+        for stat in self._vault.list(prefix):
+            name, slash, _ = stat.name.removeprefix(prefix).partition("/")
+            number = number_in(prefix + name, prefix)
+            if number is not None and slash:
+                folders[number] = stat.modified
+            elif number is not None:
+                stats[number] = stat
+        self._taken = {*stats, *folders}
         head: Link | None = None
         is_first = True  # of its epoch
         passed = PassedOverSlots(self._log, self._trust.root.number, stats)
@@ -231,8 +237,10 @@ class Committer:
             number: stats[number].modified
             for number in {*passed.slots, *passed.unread} - {*distrusted}
         }
+        last = 0 if head is None else head.number
+        junk.update((number, stored) for number, stored in folders.items() if number > last)
         made = None if head is None else stats[head.number].modified
-        seen = left_behind(junk, 0 if head is None else head.number, made)
+        seen = left_behind(junk, last, made)
         if junk.keys() - seen:
             self._tell_junk(sorted(junk.keys() - seen))
         if passed.unread:

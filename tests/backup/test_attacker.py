@@ -227,6 +227,26 @@ class TestOnAStoreThatLocks:
         captured.site.restore(made.point, tmp_path / "new")
         assert describe(tmp_path / "new" / "files") == describe(captured.source)
 
+    def test_a_folder_in_the_place_of_the_next_slot_stops_no_backup(
+        self, bucket: Bucketed, s3_bucket: Bucket, tmp_path: Path
+    ) -> None:
+        """A store that is made of folders has no room for an object where one is."""
+        captured = bucket.captured
+        bucket.put(f"{NEXT}/x", b"rubbish")
+        time.sleep(1.1)  # the store's clock has seconds
+        reading = captured.site.vault
+        for night in (4, 5):
+            captured.site.vault = open_s3(options(s3_bucket, s3_bucket.key("writer")))
+            made = captured.site.back_up(captured.source)
+            captured.site.vault = reading
+            assert made.point == f"{WRITER}/{night:010d}"
+            assert made.is_intruded == (night == 4), "it is told once"
+            assert any("slot 3 of" in one for one in made.warnings) == (night == 4)
+        assert captured.named() == {f"{NEXT}/x": "is nothing that this format has"}
+        captured.site.restore("latest", tmp_path / "new")
+        assert describe(tmp_path / "new" / "files") == describe(captured.source)
+        captured.assert_every_earlier_point_comes_back(tmp_path)
+
     def test_junk_under_the_last_number_there_is_stops_no_backup(
         self, bucket: Bucketed, s3_bucket: Bucket, tmp_path: Path
     ) -> None:

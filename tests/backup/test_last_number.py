@@ -28,12 +28,13 @@ from backup.owner.domains import new_generation
 from backup.owner.roster import read_roster
 from backup.owner.writers import new_epoch
 from backup.reader import Repository
+from backup.stores.directory import DirectoryStore
 from backup.trust import load_trust
 from backup.verify import verify
 from backup.writing import passed_over
 from tests.backup.keep_site import expired_and_marked, ten_weeks, vault_of
 from tests.backup.office import OwnedSite, new_person, owned_site
-from tests.backup.site import DOMAIN, WRITER
+from tests.backup.site import DOMAIN, WRITER, Site
 from tests.backup.trees import describe, plain_tree
 
 LAST = snapshot_name(WRITER, LARGEST_NUMBER)
@@ -244,6 +245,26 @@ def test_a_clones_point_is_met_however_much_junk_lies_far_behind_it(
     made = owned.back_up(source)
     assert (made.point, made.is_fork) == (f"{WRITER}/0000000004", True)
     assert errors_of(owned) == []
+
+
+def test_a_folder_in_the_place_of_a_slot_takes_that_number_and_no_other(
+    tmp_path: Path,
+) -> None:
+    site = Site(
+        folder=tmp_path / "site",
+        vault=DirectoryStore(tmp_path / "vault"),
+        keys=DirectoryStore(tmp_path / "keys"),
+    ).create()
+    source = plain_tree(tmp_path / "source")
+    site.back_up(source)
+    for number in (2, 4, LARGEST_NUMBER):
+        site.vault.put(f"{snapshot_name(WRITER, number)}/x", b"junk")
+    for point, is_intruded in ((3, True), (5, False), (6, False)):
+        made = site.back_up(source)
+        assert (made.point, made.is_intruded) == (f"{WRITER}/{point:010d}", is_intruded)
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+    assert [one for one in report.findings if one.severity == "error"] == []
+    assert site.restore("latest", tmp_path / "out").problems == ()
 
 
 def test_what_a_run_read_before_it_was_cut_off_is_read_by_no_other(
