@@ -1,13 +1,18 @@
 """A server that takes a name twice, as Ceph 18 does where it keeps versions: the second is told."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from backup.errors import AlreadyThere, NotFound, StoreUnavailable
 from backup.format.layout import snapshot_name
-from backup.stores.s3 import S3Store, open_s3
+from backup.stores import StoreTraits
+from backup.stores.s3 import S3Options, S3Store, open_s3
+from backup.stores.s3_calls import Calls
 from backup.verify import verify
 from tests.backup.s3_options import ignore_the_condition, options
 from tests.backup.s3_proxy import Fault, running_proxy
@@ -65,6 +70,21 @@ def test_a_put_whose_name_is_not_listed_afterwards_is_no_success(
     monkeypatch.setattr(store, "_find", lists_nothing)
     with pytest.raises(StoreUnavailable, match=r"what was stored is not listed.*run again"):
         store.put("a", b"x")
+
+
+def test_at_aws_which_heeds_the_condition_nothing_is_asked_after_a_put() -> None:
+    given = S3Options(bucket="vault", access_key_id="id", secret_access_key="secret")
+    calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
+    asked: list[dict[str, Any]] = []
+
+    def put_object(**request: Any) -> dict[str, str]:
+        asked.append(request)
+        return {"ETag": '"e"', "VersionId": "1"}
+
+    calls.client = SimpleNamespace(put_object=put_object)
+    traits = StoreTraits(is_write_only=True, why="a lock", is_versioned=True)
+    S3Store(given, calls, traits, lambda: datetime.now(UTC)).put("a", b"x")
+    assert [(one["Key"], one["IfNoneMatch"]) for one in asked] == [("a", "*")]
 
 
 def test_the_slower_of_two_clones_is_told_the_same_night(
