@@ -22,7 +22,7 @@ _KINDS: dict[int, Kind] = {
     stat.S_IFCHR: "character-device",
 }
 
-Vector = tuple[int, ...]
+Vector = tuple[int, ...]  # of a path: unchanged when it is what it was
 
 vector_of_file: Callable[[os.stat_result], Vector] = attrgetter(
     "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode", "st_uid", "st_gid"

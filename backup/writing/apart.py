@@ -21,9 +21,9 @@ from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Content, Found, LeftOut, OpenSource, ReadFile, Source, Whole
 from backup.sources.file_content import FileContent
+from backup.sources.status import Vector
 from backup.writing import second_process
 from backup.writing.entries import metadata_text, read_text
-from backup.writing.places import Vector
 from backup.writing.second_process import Far, Line
 
 # A path that needs nothing more: path, metadata, size, stat vector.

@@ -16,8 +16,8 @@ import zstandard
 
 from backup.format.frame import Effort, compressed
 from backup.format.manifest import entry_of_text
-from backup.sources.status import vectors_from_bytes, vectors_to_bytes
-from backup.writing.places import NO_PACK, Outline, Place, Ref, Row, Vector
+from backup.sources.status import Vector, vectors_from_bytes, vectors_to_bytes
+from backup.writing.places import NO_PACK, Outline, Place, Ref, Row
 
 _PACKS = attrgetter("pack", "next")
 _LENGTH = attrgetter("length")

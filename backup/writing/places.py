@@ -17,13 +17,12 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from backup.lazy_dataclass import dataclass
+from backup.sources.status import Vector
 
 UNPLACED = -1
 NO_PACK = -1
 MOST_REFS = 4096  # that a row keeps itself; more lie in lists
 MARK_LENGTH = 16
-
-Vector = tuple[int, ...]  # of a path: unchanged when it is what it was
 
 
 class Place(NamedTuple):

@@ -28,13 +28,14 @@ from backup.format.snapshot import MOST_UNREAD_NAMED
 from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
+from backup.sources.status import Vector
 from backup.writing.blobs import BlobSink
 from backup.writing.chunks import packing_for, windows
 from backup.writing.earlier import Earlier
 from backup.writing.entries import another_name, as_first_name, metadata_text, new_row, read_text
 from backup.writing.linked import LinkedFiles
 from backup.writing.pages import ManifestBuilder
-from backup.writing.places import MARK_LENGTH, MOST_REFS, KeptPage, Outline, Row, Vector
+from backup.writing.places import MARK_LENGTH, MOST_REFS, KeptPage, Outline, Row
 from backup.writing.send_log import SendLog
 
 if TYPE_CHECKING:

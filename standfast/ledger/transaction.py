@@ -40,7 +40,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from backup.lazy_dataclass import dataclass
 from standfast.ledger.chain import digest_of_row, next_event
 from standfast.ledger.database import writing
-from standfast.ledger.many import change_many, insert_many, insert_missing
+from standfast.ledger.many import Values, change_many, insert_many, insert_missing
 from standfast.ledger.tables import as_stored, audit_event
 from standfast.records import Json
 
@@ -54,7 +54,6 @@ _TAIL = (
 )
 
 Key = tuple[Any, ...]
-Values = Mapping[str, Any]
 
 
 def row_digest(table: Table, row: Sequence[Any]) -> str:
