@@ -52,7 +52,6 @@ when_empty = { en = "customer", de = "Kundin" }
 description = "Their contract."
 example = "Gold"
 """
-HTML = "<html><body><p>{{ story }}</p></body></html>"
 
 
 def files_of(spec: str = SPEC, **parts: str) -> dict[str, str]:
