@@ -211,8 +211,8 @@ CASES = {
     "unwritable store": Case(
         spoil=store_in_the_way,
         words=("backup", "run", "main"),
-        status=1,
-        says=("failed", "store"),
+        status=2,
+        says=(".incoming is no folder", "remove it"),
     ),
     "an approval by nobody": Case(
         spoil=nothing, words=("incident", "approve"), status=2, says=("--as PERSON",)
