@@ -1,13 +1,17 @@
 """A wrong notice is corrected to exactly those who got it."""
 
+from pathlib import Path
+
 import pytest
 
 from standfast.errors import Refused, UsageError
+from standfast.notices.senders.memory import TAKEN, Answer
 from standfast.operations import corrections, decisions, waves
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
 from tests.operations.test_notice_waves import TOLD, approved, with_notices
+from tests.operations.twins import twin_place
 
 WRONG = {"what_happened": "not-concerned"}
 
@@ -84,3 +88,50 @@ def test_a_notice_is_corrected_once_unless_another_correction_is_asked_for(
     decisions.decide(centre.place, case, first.step, "lee", PASSPHRASES["lee"], approves=False)
     with pytest.raises(Refused, match=another.step):
         corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+
+
+def test_who_may_have_got_the_wrong_notice_is_corrected_and_who_surely_did_not_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    answers = {
+        "customers2@example.net": Answer(state=EffectState.UNKNOWN),
+        "customers3@example.net": Answer(state=EffectState.REFUSED),
+        "customers4@example.net": Answer(state=EffectState.FAILED),
+        "customers5@example.net": TAKEN,
+        "customers6@example.net": TAKEN,
+    }
+    with twin_place(tmp_path) as place:
+        place.twins.audiences["customers"] = 6
+        place.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
+        place.twins.mail.find = lambda tokens: [None for _ in tokens]
+        case = place.run("account-takeover")
+        decisions.answer(place, case, "customers_affected", "yes", by="lee")
+        place.advance(case)
+        decisions.decide(place, case, TOLD, "lee", PASSPHRASES["lee"])
+        place.advance(case)
+        rows = {
+            row.target.removeprefix("mail:"): row
+            for row in place.ledger.effects.of_incident(case)
+            if row.step == TOLD
+        }
+        assert {name: rows[name].state for name in answers} == {
+            name: answer.state for name, answer in answers.items()
+        }
+        now = place.clock()
+        heard = {"customers5": DeliveryState.DROPPED, "customers6": DeliveryState.DEFERRED}
+        events = [
+            DeliveryEvent(token=rows[f"{name}@example.net"].token, state=state, at=now)
+            for name, state in heard.items()
+        ]
+        place.ledger.deliveries.hear(events, "event", now)
+        plan = corrections.correct(place, case, TOLD, WRONG, requested_by="dana")
+        assert (plan.recipients, plan.refused) == (3, 0)
+        corrected = {
+            row.target: row.details["corrects"]
+            for row in place.ledger.effects.of_incident(case)
+            if row.step == plan.step and row.verb == "notices.send"
+        }
+        assert corrected == {
+            f"mail:{name}@example.net": rows[f"{name}@example.net"].token
+            for name in ("customers1", "customers2", "customers6")
+        }

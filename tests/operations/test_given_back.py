@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.errors import ExitStatus
 from standfast.operations import decisions, incident, undoing
-from standfast.records import EffectState, StepState
+from standfast.records import EffectState, Order, Proof, Result, StepState
+from tests.operations.places import PASSPHRASES
 from tests.operations.twins import TwinPlace, twin_place
 
 PLAYBOOK = """
@@ -89,3 +91,44 @@ def test_what_was_opened_by_somebody_else_still_fails_the_proof(place: TwinPlace
     decisions.answer(place, case, "look", "no")
     assert place.advance(case).exit_status is ExitStatus.PARTIAL
     assert proofs(place, case)["agents:agent02"] is EffectState.FAILED
+
+
+def test_who_was_not_proven_shut_is_given_back_once_two_approve_or_one_of_who_signed(
+    place: TwinPlace,
+) -> None:
+    place.directory.script("prove", Fault.FAIL, target="agent02")
+    case = place.run("shut", BOTH)
+    proven, failed = (undoing.plan_undo(place, case, targets=[one]) for one in BOTH)
+    assert (proven.restores, proven.unproven, proven.needs_approvals) == (1, 0, 0)
+    assert (failed.restores, failed.unproven, failed.needs_approvals) == (1, 1, 2)
+    needs = {
+        by: undoing.plan_undo(place, case, requested_by=by).needs_approvals
+        for by in (None, "dana", "lee")
+    }
+    assert needs == {None: 2, "dana": 1, "lee": 2}
+    undone = undoing.undo(place, case)
+    assert undone.unproven == 1
+    place.advance(case)
+    assert not any(place.is_enabled(name) for name in ("agent01", "agent02"))
+
+    # What an approver refused never happens, and is undone when it is asked for again.
+    decisions.decide(place, case, undone.step, "kim", PASSPHRASES["kim"], approves=False)
+    place.advance(case)
+    again = undoing.undo(place, case)
+    assert (again.restores, again.step == undone.step) == (2, False)
+    assert undoing.undo(place, case).restores == 0
+    for person in ("kim", "lee"):
+        decisions.decide(place, case, again.step, person, PASSPHRASES[person])
+    place.advance(case)
+    assert all(place.is_enabled(name) for name in ("agent01", "agent02"))
+
+
+def test_a_proof_below_what_the_directory_can_reach_is_none(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_back(_: MemoryDirectory, order: Order, __: object) -> Result:
+        return Result(target=order.target, state=EffectState.DONE, proof=Proof.READ_BACK)
+
+    monkeypatch.setattr(MemoryDirectory, "_prove_one", read_back)
+    plan = undoing.plan_undo(place, place.run("shut", BOTH))
+    assert (plan.restores, plan.unproven, plan.needs_approvals) == (2, 2, 2)
