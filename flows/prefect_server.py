@@ -140,13 +140,16 @@ def start(
     note.write_text(json.dumps({"url": url, "pid": process.pid}))
     deadline = time.monotonic() + seconds
     while not is_healthy(url):
-        if process.poll() is not None or is_given_up() or time.monotonic() > deadline:
+        has_ended = process.poll() is not None
+        if has_ended or is_given_up() or time.monotonic() > deadline:
             stop(process.pid)
             process.wait()
-            raise Unavailable(
-                f"the Prefect server did not start; {home / 'server.log'} says why. "
-                "Incidents are carried on without it"
+            why = (
+                f"did not start; {home / 'server.log'} says why"
+                if has_ended
+                else f"did not answer within {seconds:.0f} s; a busy machine takes longer"
             )
+            raise Unavailable(f"the Prefect server {why}. Incidents are carried on without it")
         time.sleep(_POLL_SECONDS)
     return PrefectServer(url=url, pid=process.pid, process=process)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import prefect_server
 from flows.prefect_server import environment, find, is_healthy, start, stop
 from standfast.errors import StandfastError, Unavailable
 from tests.flows.places import plain_environment, processes_naming
@@ -55,6 +56,19 @@ def test_another_process_with_that_number_is_never_taken_for_ours(tmp_path: Path
     note = {"url": f"http://127.0.0.1:{free_port()}/api", "pid": os.getpid()}
     (tmp_path / "server.json").write_text(json.dumps(note))
     assert find(tmp_path) is None
+
+
+def test_a_server_that_takes_too_long_is_told_from_one_that_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program, told in (
+        ("import time; time.sleep(600)", "did not answer within 1 s"),
+        ("", "says"),
+    ):
+        monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", program))
+        seconds = 1.0 if program else 60.0
+        with pytest.raises(Unavailable, match=told):
+            start(tmp_path, plain_environment(), seconds=seconds)
 
 
 def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
