@@ -214,7 +214,7 @@ def _document(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str])
                 "step": view.step,
                 "round": view.round,
                 "state": standing_state(view).value,
-                "reason": reasons.get(view.step, ""),
+                "reason": reasons.get(view.step) or view.why,
                 "targets": counts.total,
                 "done": counts.done,
                 "failed": counts.failed,
@@ -276,6 +276,7 @@ def _lines(
             lines += ["", f"{one.step}: {one.sentence}", Table(rows=_missed_rows(one), indent=2)]
     if any(missed.who for one in found for missed in one.missed):
         lines.append(f"Each by name: `standfast incident status {outcome.incident} --targets`")
+    lines += [f"`{view.step}` asks: {view.why}." for view in _views(state) if view.why]
     lines += [f"Held up: {trouble}" for trouble in outcome.troubles]
     lines += [
         f"Still to be sent: `{name}`; `standfast serve` goes on, or `standfast incident resume "

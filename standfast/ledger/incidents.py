@@ -371,6 +371,7 @@ class Incidents:
             digest=row["digest"] if row["state"] == StepState.ASKING else "",
             approvals=given,
             approvals_needed=row["needs_approvals"],
+            why=row["reason"] if row["state"] == StepState.ASKING else "",
             is_refused=row["state"] == StepState.REFUSED,
             is_accepted=row["is_accepted"],
         )

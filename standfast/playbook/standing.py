@@ -242,6 +242,9 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         paged = f" (not paged yet: `standfast incident resume {state.incident}` does that)"
     exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""
     approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"
+    if view.approvals_needed > 1:
+        wanted = f"{view.approvals_needed} approvals{f' of {who}' if who else ''}"
+        return f"`{view.step}` waits for {wanted}{paged}; each types: {approve}."
     return (
         f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}; "
         f"they type: {approve}."

@@ -55,6 +55,7 @@ class StepView:
     digest: str = ""  # ASKING: of what is planned, which an approval signs
     approvals: int = 0  # signatures that verify
     approvals_needed: int = 0  # as fixed when planned; may exceed the playbook's (blast radius)
+    why: str = ""  # ASKING: why more is asked than the playbook does, and what else to know
     is_refused: bool = False  # an approver said no
     is_accepted: bool = False  # a person said "go on" about what was not done
 

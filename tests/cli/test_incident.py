@@ -197,6 +197,24 @@ def test_an_account_that_no_directory_knows_is_not_locked(desk: Desk, live_place
     assert "no directory knows this account" in answer.out
 
 
+def test_a_lock_of_more_than_one_person_may_says_why_it_waits_and_for_how_many(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    alice, bob = scim_server.create("alice"), scim_server.create("bob")
+    with (live_place / "standfast.toml").open("a") as file:
+        file.write("\n[limits]\naccounts_without_second_person = 1\n")
+    answer = desk.run("lock", "alice", "bob")
+    assert answer.status == ExitStatus.WAITS_FOR_PEOPLE
+    why = "2 accounts within a day; more than 1 need a second person"
+    assert f"`lock` asks: {why}." in answer.out
+    assert "Next: `lock` waits for 2 approvals; each types: `standfast incident app" in answer.out
+    (step,) = desk.json("incident", "status")["steps"]
+    assert (step["reason"], step["approvals_needed"]) == (why, 2)
+    assert desk.json("status")["next_step"].endswith(desk.json("incident", "status")["next_step"])
+    assert scim_server.is_active(alice)
+    assert scim_server.is_active(bob)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
