@@ -112,13 +112,17 @@ class KeptSite:
     def points(self) -> list[str]:
         return [point.name for point in Repository.open(self.vault).points()]
 
-    def check(self) -> None:
-        """Every point that has not expired restores as it was; what was dropped is gone."""
+    def restore_all(self) -> None:
+        """Every point that has not expired restores as it was."""
         out = self.site.folder / "out"
         for name in self.points():
             shutil.rmtree(out, ignore_errors=True)
             assert self.site.restore(name, out).problems == ()
             assert describe(out / "files") == self.trees[name], name
+
+    def check(self) -> None:
+        """The same; what was dropped is gone, and nothing else lacks."""
+        self.restore_all()
         keeps = self.keeps()
         assert not keeps.dropped & self.packs()
         expired = {f"{writer}/{sequence:010d}" for writer, sequence in keeps.expired}

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+from contextlib import suppress
 
 import backup.reader
 import backup.restoring.restore
@@ -16,6 +17,7 @@ import standfast.operations.own_acts
 import standfast.outside.live
 import tests.kill.night
 import tests.kill.scenario
+from backup.stores.s3 import S3Options
 from standfast import outside
 from standfast.notices.folder import read_templates
 from standfast.people import sign_in
@@ -31,6 +33,16 @@ _SHIPPED = read_templates()
 for name in ("approval-request", "customers-account-takeover"):
     _SHIPPED[name]
 setattr(outside, "read_templates", lambda _own: _SHIPPED)  # noqa: B010 - no name of its interface
+
+# The first client reads megabytes of descriptions, which later ones share.
+with suppress(ModuleNotFoundError):  # without boto3 no test needs one
+    from backup.stores.s3_calls import Calls
+
+    Calls(
+        S3Options(bucket="none", access_key_id="none", secret_access_key="none"),
+        pause=lambda _: None,
+        jitter=lambda: 0.0,
+    )
 
 gc.collect()
 gc.freeze()  # what never changes stays shared with those who are forked
