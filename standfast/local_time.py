@@ -23,8 +23,16 @@ def is_zone(name: str) -> bool:
     return True
 
 
+def in_zone(moment: datetime, zone: ZoneInfo) -> datetime:
+    """Turn a moment into a zone's; a host may claim the first or the last there is, which stay."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
+
+
 def _written(moment: datetime, time_zone: str, form: str) -> str:
-    local = moment.astimezone(ZoneInfo(time_zone))
+    local = in_zone(moment, ZoneInfo(time_zone))
     name = local.tzname() or ""
     # Where a zone has no letters of its own: -03.
     return f"{local:{form}} {name if name[:1].isalpha() else f'UTC{name}'}"

@@ -20,6 +20,7 @@ from backup.format.canonical import from_path_text
 from backup.format.manifest import path_key
 
 _WILD = re.compile(r"[*?\[]")
+_FOLDERS = "(?:.*?/)??"
 _GLYPHS = re.compile(r"\*\*/|\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
@@ -105,16 +106,22 @@ def _rule(patterns: Sequence[str], below: str) -> re.Pattern[str]:
 
 
 def _expression(pattern: str) -> str:
-    parts = []
+    gaps, texts = [""], [""]  # what may lie before each text
     for glyph in _GLYPHS.findall(pattern):
-        if glyph == "**/":
-            parts.append("(?:.*/)?")
-        elif len(glyph) > 1 and glyph.startswith("["):
-            parts.append(_inside(fnmatch.translate(glyph)))
+        if len(glyph) > 1 and glyph.startswith("["):
+            texts[-1] += _inside(fnmatch.translate(glyph))
         elif glyph.startswith("*"):
-            parts.append(".*")
+            gaps.append(_FOLDERS if glyph == "**/" else ".*?")
+            texts.append("")
         else:
-            parts.append("." if glyph == "?" else re.escape(glyph))
+            texts[-1] += "." if glyph == "?" else re.escape(glyph)
+    parts = [gap + text for gap, text in zip(gaps, texts, strict=True)]
+    # A text is taken where it comes first, which leaves the most to what follows, and nowhere else:
+    # a path of a megabyte, which somebody may have signed, would be gone through a million times.
+    # Not where `**/` follows in the middle of a name.
+    for number, following in enumerate(gaps[1:]):
+        if following != _FOLDERS or parts[number] in ("", _FOLDERS) or texts[number][-1:] == "/":
+            parts[number] = f"(?>{parts[number]})"
     return "".join(parts)
 
 

@@ -23,6 +23,7 @@ from markupsafe import Markup, escape
 from standfast.counted import counted
 from standfast.deadlines import NOT_ADVICE
 from standfast.errors import StandfastError
+from standfast.local_time import in_zone
 from standfast.records import EffectState, Proof
 from standfast.reports import wording
 from standfast.reports.charts import recovery_plots, stacked, time_axis
@@ -96,18 +97,18 @@ class Clock:
         self._zone = ZoneInfo(time_zone)
 
     def long(self, moment: datetime) -> str:
-        local = moment.astimezone(self._zone)
+        local = in_zone(moment, self._zone)
         return f"{local.day} {local:%B %Y} at {local:%H:%M:%S} {local.tzname()}"
 
     def time(self, moment: datetime) -> str:
-        return f"{moment.astimezone(self._zone):%H:%M:%S}"
+        return f"{in_zone(moment, self._zone):%H:%M:%S}"
 
     def day(self, moment: datetime) -> str:
-        local = moment.astimezone(self._zone)
+        local = in_zone(moment, self._zone)
         return f"{local.day} {local:%b %Y}, {local:%H:%M}"
 
     def second(self, moment: datetime) -> str:
-        return f"{self.day(moment)}:{moment.astimezone(self._zone):%S}"
+        return f"{self.day(moment)}:{in_zone(moment, self._zone):%S}"
 
 
 def render(template: str, clock: Clock, **values: object) -> str:

@@ -27,6 +27,7 @@ from backup.format.snapshot import open_body, snapshot_from_bytes, snapshot_to_b
 from backup.history import History, Slot
 from backup.keeping.view import Reader
 from backup.owner.writers import _last_believed, witnessed_head
+from backup.reading.selection import Selection
 from backup.records import Head
 from backup.trust import load_trust
 from backup.verify import verify
@@ -232,3 +233,13 @@ def test_an_owner_ends_the_trust_in_a_host_without_holding_what_it_signed(
         assert witnessed_head(owned.office, WRITER, [head]) == 1
         sha256, doubted = _last_believed(owned.office, load_trust(owned.vault), WRITER, 1)
     assert (sha256, len(doubted)) == (head.sha256, 40)
+
+
+def test_a_path_of_a_megabyte_is_looked_at_in_no_time_whatever_is_searched_for() -> None:
+    began = time.monotonic()
+    for pattern in ("**/*.txt", "**/report*2026*.pdf", "files/**/a/**/b", "*a*a*a*b"):
+        selection = Selection([pattern])
+        for path in (b"files/" + b"a/" * 500_000 + b"x", b"files/" + b"report2026" * 100_000):
+            assert not selection.takes(path)
+    assert Selection(["files/**/a/**/x"]).takes(b"files/" + b"a/" * 500_000 + b"x")
+    assert time.monotonic() - began < 20

@@ -6,6 +6,7 @@ import pytest
 
 from standfast.local_time import is_zone, minute, second
 from standfast.notices.dates import in_language, is_unclear
+from standfast.reports.page import Clock
 
 WINTER = datetime(2026, 1, 15, 23, 30, 5, tzinfo=UTC)
 SUMMER = datetime(2026, 7, 15, 23, 30, 5, tzinfo=UTC)
@@ -37,3 +38,11 @@ def test_what_is_no_zone_is_told_apart() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
+def test_the_first_and_the_last_moment_there_are_can_be_told_anywhere(zone: str) -> None:
+    """Of a point that a fallen host dates so; a list of points ended with it."""
+    assert second(datetime.max.replace(tzinfo=UTC), zone).startswith("9999-12-31 ")
+    assert "-01-01 " in second(datetime.min.replace(tzinfo=UTC), zone)
+    assert Clock(zone).day(datetime.max.replace(tzinfo=UTC)).startswith("31 Dec 9999")
