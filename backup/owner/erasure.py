@@ -19,10 +19,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from backup.capped import get_capped
 from backup.errors import BackupError, NotFound, UsageError, WrongKey
 from backup.format import FORMAT
 from backup.format.canonical import to_time
-from backup.format.layout import keys_of
+from backup.format.layout import LARGEST_KEY, keys_of
 from backup.format.link import Link, link_to_json
 from backup.format.root import DomainGrant, RootRecord
 from backup.history import read_history
@@ -151,9 +152,14 @@ def _keys_of_domain(domain: str) -> str:
 
 def _key_records(office: Office, domain: str) -> list[dict[str, str]]:
     keys = office.key_store()
-    return [
-        {"name": stat.name, "sha256": hashlib.sha256(keys.get(stat.name)).hexdigest()}
+    records = [
+        stat.name
         for stat in keys.list(_keys_of_domain(domain))
+        if stat.size_bytes <= LARGEST_KEY  # what is larger is none of ours: it goes with the others
+    ]
+    return [
+        {"name": name, "sha256": hashlib.sha256(get_capped(keys, name, LARGEST_KEY)).hexdigest()}
+        for name in records
     ]
 
 
@@ -164,7 +170,9 @@ def _holders(office: Office, root: RootRecord, domain: str) -> tuple[Custodian, 
     for grant in _generations(root, domain):
         for stat in keys.list(keys_of(domain, grant.generation)):
             try:
-                record = parse_key_record(keys.get(stat.name), root, grant, stat.name)
+                record = parse_key_record(
+                    get_capped(keys, stat.name, LARGEST_KEY), root, grant, stat.name
+                )
             except BackupError:
                 continue  # no record of ours: it goes with the others
             found |= {one.recipient: one for one in custodians_of(record)}

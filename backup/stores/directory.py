@@ -32,6 +32,8 @@ from backup.stores import LONGEST_NAME, Stat, Store, StoreTraits
 
 INCOMING = ".incoming"
 _LEFTOVER_SECONDS = 24 * 3600
+_EARLIEST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _DRAFT = re.compile(r"[0-9a-f]{32}(?:\.linked)?")
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # not everywhere
 _DIRECT_BYTES = 1024 * 1024
@@ -216,8 +218,13 @@ def _as_stat(name: str, found: os.stat_result) -> Stat:
     return Stat(
         name=name,
         size_bytes=found.st_size,
-        modified=datetime.fromtimestamp(found.st_mtime, UTC),
+        modified=_moment(found.st_mtime),
     )
+
+
+def _moment(timestamp: float) -> datetime:
+    """A file may be of any year, as whoever holds the disk likes; ours can be reckoned with."""
+    return datetime.fromtimestamp(min(max(timestamp, _EARLIEST), _LATEST), UTC)
 
 
 def _write_synced(draft: Path, data: bytes | bytearray | memoryview) -> None:

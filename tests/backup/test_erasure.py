@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup.errors import BackupError, Damaged, UsageError, WrongKey
+from backup.format.layout import LARGEST_KEY
 from backup.keys import Identity
 from backup.owner.custodians import add_custodian
 from backup.owner.domains import add_domain, new_generation
@@ -125,6 +126,26 @@ def test_the_certificate_says_what_was_erased_when_and_by_whom(owned: OwnedSite)
     spoilt = data.replace(b"Lee Moss", b"Kim Moss")
     with pytest.raises(Damaged):
         certificate_from_bytes(spoilt, owned.office.owner.public, "the certificate")
+
+
+def test_what_is_too_large_for_a_key_holds_no_erasure_up_and_goes_with_it(
+    owned: OwnedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whoever holds the key store may put it; a bucket gives none of it, a folder all."""
+    junk = f"k/{DOMAIN}/0000000000/0000000007"
+    owned.keys.put(junk, bytes(LARGEST_KEY + 1))
+    get = owned.keys._get_range
+
+    def capped(name: str, start: int, length: int | None) -> bytes:
+        assert name != junk or length is not None
+        return get(name, start, length)
+
+    monkeypatch.setattr(owned.keys, "_get_range", capped)
+    erased(owned)
+    assert owned.keys.names(f"k/{DOMAIN}/") == []
+    data = (owned.folder / "certificate.json").read_bytes()
+    value = certificate_from_bytes(data, owned.office.owner.public, "the certificate")
+    assert junk not in [one["name"] for one in value["key_records"]]
 
 
 def check_refused(site: OwnedSite, order: Order, given: list[Attestation], match: str) -> None:

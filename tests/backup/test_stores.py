@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from backup.errors import AlreadyThere, NotFound, StoreUnavailable, UsageError
-from backup.stores import ObjectLock, Store
+from backup.stores import ObjectLock, Store, directory
 from backup.stores.directory import DirectoryStore
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from backup.stores.keeping import KeeperStore
@@ -141,6 +141,13 @@ class TestDirectoryStore(StoreContract):
             with pytest.raises(NotFound):
                 store.read_into(name, 0, memoryview(bytearray(4)))
         assert list(store.list("")) == []
+
+    def test_a_file_of_a_year_that_nobody_will_see_ends_no_listing(
+        self,
+    ) -> None:
+        """Btrfs, tmpfs and shares keep any."""
+        for timestamp, year in ((2.0**40, 9000), (-(2.0**40), 1000), (0.0, 1970)):
+            assert directory._moment(timestamp).year == year
 
     def test_folders_that_go_down_for_ever_end_no_listing(self, tmp_path: Path) -> None:
         store = DirectoryStore(tmp_path)
