@@ -357,13 +357,21 @@ def test_nothing_is_gone_on_with_where_upper_and_lower_case_are_one(
     assert describe(out / "files") == describe(source)
 
 
+@pytest.mark.parametrize("torn", ['{"format":1,"ki', "longer" * 500], ids=["short", "long"])
 def test_a_torn_journal_in_an_empty_folder_is_begun_anew(
-    stored: Site, source: Path, tmp_path: Path
+    stored: Site, source: Path, tmp_path: Path, torn: str
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / JOURNAL).write_text('{"format":1,"ki')
-    result = stored.restore("latest", out)
+    (out / JOURNAL).write_text(torn)
+    seen: list[str] = []
+
+    def look(_: Progress) -> None:
+        if not seen:
+            seen.append((out / JOURNAL).read_text())
+
+    result = stored.restore("latest", out, lanes=1, progress=look)
+    assert seen == [journal_of(stored)], "what an interrupted one is told by"
     assert (result.problems, result.is_resumed) == ((), False)
     assert describe(out / "files") == describe(source)
 

@@ -14,6 +14,7 @@ from backup.errors import BackupError, Busy, NotWritable, UnsafePath, UsageError
 from backup.format.manifest import Entry
 from backup.records import Progress
 from backup.restoring import target as restore_target
+from backup.restoring.folders import JOURNAL
 from backup.restoring.proof import Proof
 from backup.restoring.target import TreeWriter
 from backup.stores.directory import DirectoryStore
@@ -381,6 +382,41 @@ def test_a_journal_that_is_a_link_is_not_written_through(
     with pytest.raises(BackupError):
         site.restore("latest", tmp_path / "out")
     assert (outside / "precious").read_text() == "untouched"
+
+
+def test_what_somebody_put_beside_a_journal_without_a_word_is_not_overwritten(
+    site: Site, tmp_path: Path
+) -> None:
+    """The restore ended before it had written its journal, and the folder was used since."""
+    site.back_up(plain_tree(tmp_path / "source"))
+    out = tmp_path / "out"
+    (out / "files").mkdir(parents=True)
+    (out / "files" / "note.txt").write_text("mine")
+    (out / JOURNAL.decode()).touch()
+    with pytest.raises(UnsafePath, match="not empty"):
+        site.restore("latest", out)
+    assert (out / "files" / "note.txt").read_text() == "mine"
+    assert [path.name for path in out.iterdir()] == ["files"]
+
+
+def test_a_target_that_cannot_be_made_or_begun_is_named_and_can_be_had_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.back_up(plain_tree(tmp_path / "source"))
+    with pytest.raises(NotWritable, match="/proc/nowhere cannot be made"):
+        site.restore("latest", Path("/proc/nowhere"))
+    out = tmp_path / "out"
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for call in ("pwrite", "fsync"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, full)
+            with pytest.raises(NotWritable, match=f"{out} cannot be written: No space left"):
+                site.restore("latest", out)
+    assert site.restore("latest", out).problems == ()
+    assert describe(out / "files") == describe(tmp_path / "source")
 
 
 def test_the_manifest_cannot_replace_the_journal(tmp_path: Path) -> None:
