@@ -4,6 +4,7 @@ Rules
 - What is live comes first, then what a trigger planned and a person must decide, then exercises; of
   each, what only has to be closed goes last, unless a clock of it is missed.
 - A closed one stands there while a legal clock of it is missed or goes on: closing ends no duty.
+  So it does while its clocks cannot be counted.
 - The one next step of an incident is the sentence that `standfast incident status` says, but for
   how many letters are to be posted: that is sealed.
 - Clocks are counted for what is live only, and only where a law or an agreement is configured. What
@@ -113,11 +114,10 @@ def incidents_of(
         clocks = _clocks(one, config, now)
         lacks_clocks = is_counted and one.mode == LIVE and clocks is None
         found.append(_incident_status(one, clocks, zone, lacks_clocks=lacks_clocks))
-    found += [
-        _closed_status(one, clocks, zone)
-        for one in seen.closed
-        if (clocks := _counted(one.facts, config, now)) and clocks.legal.go_on
-    ]
+    for closed in seen.closed:
+        clocks = _counted(closed.facts, config, now)
+        if is_counted and (clocks is None or clocks.legal.go_on):
+            found.append(_closed_status(closed, clocks, zone))
     return tuple(sorted(found, key=_urgency))
 
 
@@ -182,9 +182,10 @@ def _fact(seen: FactGlance) -> "Fact":
     )
 
 
-def _closed_status(seen: ClosedGlance, clocks: ClocksGlance, zone: str) -> IncidentStatus:
+def _closed_status(seen: ClosedGlance, clocks: ClocksGlance | None, zone: str) -> IncidentStatus:
     from standfast.playbook.standing import when_closed
 
+    unknown = "Closed; nobody knows whether its legal clocks go on: `standfast check` says why."
     return IncidentStatus(
         id=seen.id,
         scenario=seen.scenario,
@@ -192,10 +193,11 @@ def _closed_status(seen: ClosedGlance, clocks: ClocksGlance, zone: str) -> Incid
         opened_at=seen.opened_at,
         untold=0,
         held=0,
-        next_step=when_closed(seen.id, clocks.legal, zone),
+        next_step=when_closed(seen.id, clocks.legal, zone) if clocks else unknown,
         is_over=True,
         is_closed=True,
         clocks=clocks,
+        lacks_clocks=clocks is None,
     )
 
 

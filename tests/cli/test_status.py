@@ -321,6 +321,10 @@ def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
     assert "next in 71 h" in row
     assert desk.json("incident", "status", live)["next_step"] == one["next_step"]
     assert f"`standfast deadline list {live}`" in one["next_step"]
+    config_file.write_text(config_file.read_text().replace("EU/EEA", "Europe"))
+    (one,) = desk.json("status")["incidents"]
+    assert (one["clocks"], one["lacks_clocks"]) == (None, True)
+    assert "nobody knows whether its legal clocks go on: `standfast check`" in one["next_step"]
 
 
 def test_a_missed_clock_of_a_closed_incident_comes_first(desk: Desk, quiet_place: Path) -> None:
