@@ -147,7 +147,7 @@ class PostgresqlTarget(Target):
         )
 
     def _is_there(self, database: str) -> bool:
-        sql = f"SELECT 1 FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608
+        sql = f"SELECT 1 FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608 - quoted
         return self._server.value(sql) == "1"
 
     def _holds_something(self, database: str) -> bool:
@@ -169,7 +169,7 @@ class PostgresqlTarget(Target):
         self._run(rename)
 
     def _drop(self, database: str) -> None:
-        is_template = f"SELECT datistemplate FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608
+        is_template = f"SELECT datistemplate FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608 - quoted
         if self._server.value(is_template) == "t":
             self._run(f"ALTER DATABASE {identifier(database)} IS_TEMPLATE false")
         self._run(f"DROP DATABASE IF EXISTS {identifier(database)} WITH (FORCE)")
