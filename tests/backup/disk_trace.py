@@ -7,6 +7,8 @@ or remove a folder, change mode, owner, time or attribute.
 
 - `Phase.BEFORE`, `AFTER`: the process is killed with SIGKILL as the call begins, or has ended.
 - `Phase.DURING`, of a write: half of it has reached the file.
+- What the run forks is traced, and dies with it, or else `Victim` says who is killed.  Which of two
+  processes is first is left to chance, so an operation has, besides its number, a name: `Nth`.
 - `cut_power` drops what was not yet synced: the content of a file since its last fsync, and with
   `names_survive=False` also the names in a folder since the folder's last fsync.  With True, names
   are there and the contents are not, as a journalling file system may leave it.
@@ -20,13 +22,14 @@ import signal
 import stat
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.backup.durable_disk import DurableDisk, Node
 from tests.backup.ptrace import Stop, Traced, forked
@@ -89,12 +92,29 @@ class Phase(StrEnum):
     AFTER = "after"
 
 
+class Victim(StrEnum):
+    """Who is killed; the two of whom one survives die at what a forked process does."""
+
+    EVERYBODY = "everybody"
+    LANE = "the forked process alone that is at work"
+    PARENT = "the process alone that forked it"
+
+
+class Nth(NamedTuple):
+    """Which operation it is, whatever its number: the n-th of its kind at a path, from 1."""
+
+    call: str
+    path: str
+    nth: int
+
+
 @dataclass(frozen=True)
 class Death:
-    """Where to die: the operation's number, counted from 1, and the phase."""
+    """Where to die: the operation's number, counted from 1, or its name; the phase; and who."""
 
-    point: int
+    point: int | Nth
     phase: Phase
+    victim: Victim = Victim.EVERYBODY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +124,12 @@ class Operation:
     call: str
     path: str  # below which root is in it; the last one where the call has two
     size: int  # of a write, otherwise 0
+    nth: int  # of this call at this path, from 1
+    is_forked: bool  # done by a process that the run forked
+
+    @property
+    def name(self) -> Nth:
+        return Nth(self.call, self.path, self.nth)
 
     @property
     def is_write(self) -> bool:
@@ -137,7 +163,9 @@ class DiskTrace:
         self._fresh: dict[int, Path] = {}
         self._syncing: dict[int, tuple[Node, Node]] = {}
         self._torn: _Torn | None = None
+        self._counts: Counter[tuple[str, str]] = Counter()
         self.operations: list[Operation] = []
+        self.failed: set[int] = set()  # numbers of those that changed nothing
         self.died = False
         self._traced = Traced(act)
         for stop in self._traced:
@@ -160,9 +188,18 @@ class DiskTrace:
         if stop.call in _NO_MIDDLE:
             raise AssertionError(f"{stop.call} is not modelled here: it has a middle to die in")
         size = stop.arguments[_WRITES[stop.call]] if stop.call in _WRITES else 0
-        self.operations.append(Operation(call=stop.call, path=paths[-1], size=size))
+        self._counts[stop.call, paths[-1]] += 1
+        self.operations.append(
+            Operation(
+                call=stop.call,
+                path=paths[-1],
+                size=size,
+                nth=self._counts[stop.call, paths[-1]],
+                is_forked=stop.process != self._traced.process,
+            )
+        )
         number = len(self.operations)
-        if self._dies(number, Phase.BEFORE):
+        if self._dies(stop, number, Phase.BEFORE):
             return
         self._under_way[stop.thread] = number
         if stop.call in _SYNCS:
@@ -171,7 +208,7 @@ class DiskTrace:
             self._syncing[stop.thread] = self._disk.read(descriptor)
         elif stop.call in _MAKING and not os.path.lexists(paths[-1]):
             self._fresh[stop.thread] = Path(paths[-1])
-        if self._death == Death(number, Phase.DURING) and stop.call in _WRITES:
+        if self._is_here(number, Phase.DURING) and stop.call in _WRITES:
             self._torn = _what_stands(stop)
 
     def _ended(self, stop: Stop) -> None:
@@ -180,22 +217,39 @@ class DiskTrace:
             return
         syncing = self._syncing.pop(stop.thread, None)
         fresh = self._fresh.pop(stop.thread, None)
+        if stop.result < 0:
+            self.failed.add(number)
         if stop.result >= 0 and syncing is not None:
             self._disk.synced(*syncing)
         if stop.result >= 0 and stop.call == _EVERYTHING:
             self._disk.everything()
         if stop.result >= 0 and fresh is not None:
             self._disk.made(fresh)
-        if self._torn is not None and self._death == Death(number, Phase.DURING):
+        if self._torn is not None and self._is_here(number, Phase.DURING):
             _tear(self._torn, stop.result)
-            self._dies(number, Phase.DURING)
-        self._dies(number, Phase.AFTER)
+            self._dies(stop, number, Phase.DURING)
+        self._dies(stop, number, Phase.AFTER)
 
-    def _dies(self, number: int, phase: Phase) -> bool:
-        if self._death != Death(number, phase):
+    def _is_here(self, number: int, phase: Phase) -> bool:
+        death, operation = self._death, self.operations[number - 1]
+        return (
+            death is not None
+            and death.phase is phase
+            and death.point in (number, operation.name)
+            and (death.victim is Victim.EVERYBODY or operation.is_forked)
+        )
+
+    def _dies(self, stop: Stop, number: int, phase: Phase) -> bool:
+        if self._death is None or not self._is_here(number, phase):
             return False
         self.died = True
-        self._traced.kill()
+        match self._death.victim:
+            case Victim.EVERYBODY:
+                self._traced.kill()
+            case Victim.LANE:
+                os.kill(stop.process, signal.SIGKILL)
+            case Victim.PARENT:
+                os.kill(self._traced.process, signal.SIGKILL)
         return True
 
     def _paths(self, stop: Stop) -> list[str] | None:
@@ -259,15 +313,16 @@ def _position(stop: Stop) -> int:
 
 
 def _tear(torn: _Torn, written: int) -> None:
-    """Take back the second half of a write."""
+    """Take back the second half of a write; what another process wrote behind it stays."""
     path = Path(torn.descriptor)
     mode = stat.S_IMODE(path.stat().st_mode)
     path.chmod(0o600)
     half = written // 2
     with path.open("r+b", buffering=0) as file:
         file.seek(torn.offset + half)
-        file.write(torn.before[half:])
-        file.truncate(max(torn.size_before, torn.offset + half))
+        file.write(torn.before[half:].ljust(written - half, b"\0"))
+        if file.seek(0, os.SEEK_END) == torn.offset + written:
+            file.truncate(max(torn.size_before, torn.offset + half))
     path.chmod(mode)
 
 
@@ -278,35 +333,44 @@ def kill_everywhere(
     check: Callable[[], None],
     phase: Phase,
     names_survive: bool | None = None,
+    victim: Victim = Victim.EVERYBODY,
+    by_name: bool = False,
+    ends: int = -signal.SIGKILL,
+    share: slice = slice(None),
 ) -> None:
     """Kill `act` at each of its operations; `check` must hold afterwards, each time.
 
     `roots` puts everything back to how it was and gives the folders that are traced.  With
-    `names_survive` the power is cut, too.  Everything but `roots` runs in processes of its own.
+    `names_survive` the power is cut, too.  `by_name`: for a run whose order is left to chance, and
+    with it which of several tries at the same succeeds; those that fail are no points.  `ends` is
+    how the process ends that did `act`.  `share`: only these of the points.  Everything but `roots`
+    runs in processes of its own.
     """
     trace = DiskTrace(roots(), act)
     assert trace.exit_code == 0, "the run ends well when nothing disturbs it"
     assert forked(check) == 0, "and so does what is checked"
-    points = {
-        number
+    points: list[int | Nth] = [
+        operation.name if by_name else number
         for number, operation in enumerate(trace.operations, 1)
-        if phase is not Phase.DURING or operation.is_write
-    }
-    killed = set()
-    for number in sorted(points):
+        if (phase is not Phase.DURING or operation.is_write)
+        and (victim is Victim.EVERYBODY or operation.is_forked)
+        and not (by_name and number in trace.failed)
+    ][share]
+    killed: set[int | Nth] = set()
+    for point in points:
         # Names of packs are left to chance: where two share a folder, the run is shorter, or has
         # another call there than a write, and is repeated.
         for _ in range(10):
-            dead = DiskTrace(roots(), act, Death(number, phase))
+            dead = DiskTrace(roots(), act, Death(point, phase, victim))
             if dead.died:
                 break
         if dead.died:
-            assert dead.exit_code == -signal.SIGKILL
-            killed.add(number)
+            assert dead.exit_code == ends, f"{phase} {point}"
+            killed.add(point)
         if names_survive is not None:
             dead.cut_power(names_survive=names_survive)
-        assert forked(check) == 0, f"{phase} {number}: {dead.operations[-1]}"
-    assert killed == points, "the set of killed points equals the trace"
+        assert forked(check) == 0, f"{phase} {point}: {dead.operations[-1]}"
+    assert killed == set(points), "the set of killed points equals the trace"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """System calls of a forked process, seen one by one as they begin and end (Linux on x86-64).
 
 Owns the stops; what a call means is for `disk_trace.py`.  The process is traced with all its
-threads, whatever makes the call: Python, SQLite or any other library.
+threads and all that it forks, whatever makes the call: Python, SQLite or any other library.
 
 - Call it from a process with a single thread, since it forks.
 - The tracer dies, the traced process dies.
@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +34,8 @@ WHERE_TRACED = pytest.mark.skipif(
 )
 
 _TRACEME, _CONT_SYSCALL, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E
-_OPTIONS = 0x1 | 0x8 | 0x100000  # TRACESYSGOOD, TRACECLONE, EXITKILL
+# TRACESYSGOOD, TRACEFORK, TRACEVFORK, TRACECLONE, EXITKILL
+_OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x100000
 _ENTRY, _EXIT = 1, 2
 _WALL = 0x40000000
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
@@ -66,6 +68,12 @@ class Stop:
     is_entry: bool
     result: int = 0  # after the call; below zero it failed
 
+    @property
+    def process(self) -> int:
+        """Whose thread it is."""
+        status = Path(f"/proc/{self.thread}/status").read_text()
+        return int(status.split("Tgid:", 1)[1].split(maxsplit=1)[0])
+
     def text(self, argument: int) -> bytes:
         """The C string that an argument points to."""
         with open(f"/proc/{self.thread}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - /proc
@@ -82,7 +90,10 @@ class Stop:
 
 
 class Traced:
-    """A process that does `act` and ends; iterate over its stops, and it goes on between them."""
+    """A process that does `act` and ends; iterate over its stops, and it goes on between them.
+
+    The stops of what it forks are among them; it is over when all of these have ended, too.
+    """
 
     def __init__(self, act: Callable[[], None]) -> None:
         self.exit_code: int | None = None  # as `Process.exitcode`: below zero it is a signal
@@ -97,11 +108,14 @@ class Traced:
         known = {self.process}
         _go_on(self.process)
         while True:
-            thread, status = os.waitpid(-self.process, _WALL)
+            try:
+                thread, status = os.waitpid(-self.process, _WALL)
+            except ChildProcessError:
+                return
             if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                known.discard(thread)
                 if thread == self.process:
                     self.exit_code = os.waitstatus_to_exitcode(status)
-                    return
                 continue
             what = os.WSTOPSIG(status)
             deliver = 0
@@ -116,8 +130,8 @@ class Traced:
             _go_on(thread, deliver)
 
     def kill(self) -> None:
-        """End the process here and now, as a power switch does."""
-        os.kill(self.process, signal.SIGKILL)
+        """End the process and all that it forked here and now, as a power switch does."""
+        os.killpg(self.process, signal.SIGKILL)
 
 
 def forked(act: Callable[[], None]) -> int:

@@ -1,7 +1,7 @@
 """Kill set = trace: a restore, killed at every system call that changes the disk.
 
 Nothing that touches the disk can be missed, and owners are asked for where that is possible. With
-several lanes `test_restore_kill.py` does it.
+several lanes `test_restore_lanes.py` does it.
 """
 
 import os
