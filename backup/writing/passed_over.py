@@ -39,6 +39,7 @@ class PassedOverSlots:
         self._near = max(stats, default=0) if head is None else head.sequence + NEAR
         self._far_left = MOST_FAR
         self._bytes_left = MOST_FAR_BYTES
+        self._not_remembered = 0
         self.slots: dict[int, PassedOver] = {}
         self.unread: list[int] = []
 
@@ -64,8 +65,11 @@ class PassedOverSlots:
         self.slots[number] = PassedOver(
             size_bytes=size_bytes, modified=modified, is_distrusted=slot.is_distrusted
         )
-        if len(self.slots) % _REMEMBERED_AFTER == 0:
+        self._not_remembered += 1
+        # All are written each time, so less often the more there are.
+        if self._not_remembered >= max(_REMEMBERED_AFTER, len(self.slots) // 10):
             self._log.remember_passed_over(self._root, {**self._known, **self.slots})
+            self._not_remembered = 0
 
     def remember(self) -> None:
         """End the look: the next run begins with what this one saw."""
