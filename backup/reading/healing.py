@@ -4,7 +4,8 @@
   blob, by the same keyed hash, in another pack.  Points of the same writer, domain and id key are
   looked through, newest first.
 - A page that the point itself has too says nothing new, and is not read again.
-- What is found is compared with its id like everything else; what cannot be read is passed over.
+- What is found is compared with its id like everything else; what cannot be read is passed over,
+  and older points are looked through for what lay beside it.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,25 +39,29 @@ class Healer:
         self._others = others
         self._other_points: list[tuple[str, Body]] | None = None
         self._bad: set[bytes] = set()
-        self._places: dict[bytes, list[tuple[str, BlobRef]]] = {}
+        self._doubted: set[bytes] = set()  # packs that had a place which could not be read
+        self._places: dict[bytes, dict[BlobRef, str]] = {}  # by id: places, each with its point
         self._healed: dict[str, bool] = {}  # sentences, and whether they were given
 
     def find(self, ref: BlobRef) -> bytes | None:
         """The blob's content from another place, or None."""
         if ref.pack not in self._bad or ref.id not in self._places:
-            self._bad.add(ref.pack)
-            if ref.next is not None:
-                self._bad.add(ref.next)
+            self._bad |= _packs_of(ref)
             self._search(ref)
-        for point, place in self._places.get(ref.id, ()):
-            try:
-                content = bytes(self._reader.checked(place, self._reader.frame(place)))
-            except BackupError:
-                continue
-            lost = pack_name(self._writer, ref.pack.hex())
-            self._healed.setdefault(f"{lost} healed from {point}", False)
-            return content
-        return None
+        while True:
+            doubted = len(self._doubted)
+            for place, point in self._places[ref.id].items():
+                try:
+                    content = bytes(self._reader.checked(place, self._reader.frame(place)))
+                except BackupError:
+                    self._doubted |= _packs_of(place)
+                    continue
+                lost = pack_name(self._writer, ref.pack.hex())
+                self._healed.setdefault(f"{lost} healed from {point}", False)
+                return content
+            if len(self._doubted) == doubted:
+                return None
+            self._search(ref)  # older points, too: at most once for each pack that is doubted
 
     def take_healed(self) -> list[str]:
         """What was taken from where since the last call, a sentence each."""
@@ -69,23 +74,26 @@ class Healer:
             self._other_points = list(self._others())
         wanted = {ref.id}
         if not self._other_points:
-            self._places[ref.id] = []
+            self._places[ref.id] = {}
             return
         seen: set[bytes] = set()
         for found in self._refs(top_page(self._body), seen):
-            if not self._bad.isdisjoint((found.pack, found.next)):
+            if not self._bad.isdisjoint(_packs_of(found)):
                 wanted.add(found.id)
-        self._places.update({id_: [] for id_ in wanted})
+        self._places.update({id_: {} for id_ in wanted})
         for point, body in self._other_points:
             for found in self._refs(top_page(body), seen):
                 if (
                     found.id in wanted
-                    and self._bad.isdisjoint((found.pack, found.next))
+                    and self._bad.isdisjoint(_packs_of(found))
                     and len(self._places[found.id]) < _MOST_PLACES
                 ):
-                    self._places[found.id].append((point, found))
-            if all(self._places[id_] for id_ in wanted):
+                    self._places[found.id].setdefault(found, point)
+            if all(any(map(self._is_sure, self._places[id_])) for id_ in wanted):
                 return
+
+    def _is_sure(self, ref: BlobRef) -> bool:
+        return self._doubted.isdisjoint(_packs_of(ref))
 
     def _refs(self, page: Page, seen: set[bytes]) -> Iterator[BlobRef]:
         """Every reference to a page and below it; below a page that was seen lies nothing new."""
@@ -108,3 +116,7 @@ class Healer:
                 # What stands in one that cannot be read is not found: the file is lost with it.
                 with suppress(BackupError):
                     yield from list_from_bytes(self._reader.blob(ref), "a list")
+
+
+def _packs_of(ref: BlobRef) -> set[bytes]:
+    return {ref.pack} if ref.next is None else {ref.pack, ref.next}

@@ -94,6 +94,28 @@ def test_what_was_sent_again_is_found_below_several_pages(
     check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
 
 
+def test_where_the_newer_copy_is_damaged_too_the_older_one_heals(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    expected = describe(source)
+    old = resent(site, source)
+    second = data_packs(site, "2")
+    kept = {name: site.vault.get(name) for name in (*old, *second)}
+    for name in kept:
+        vault_of(site).remove(name)
+    assert any("gone" in warning for warning in site.back_up(source).warnings)
+    third = data_packs(site, "3")
+    assert not set(third) & set(kept)
+    for name in second:
+        site.vault.put(name, kept[name])
+    for name in third:
+        data = bytearray(site.vault.get(name))
+        for at in range(5000, len(data), 60_000):
+            data[at] ^= 1
+        vault_of(site).replace(name, bytes(data))
+    check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
+
+
 def test_a_sound_point_is_not_said_to_be_healed(site: Site, source: Path, tmp_path: Path) -> None:
     resent(site, source)
     assert site.restore("1", tmp_path / "out").healed == ()
