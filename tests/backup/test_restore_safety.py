@@ -146,9 +146,10 @@ def test_a_hard_link_to_what_was_not_restored_is_not_made(
 def test_a_restore_over_something_is_refused(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     site.back_up(source)
-    before = describe(source)
+    before, changed = describe(source), source.stat().st_mtime_ns
     with pytest.raises(UnsafePath, match="not empty"):
         site.restore("latest", source)
+    assert source.stat().st_mtime_ns == changed
     with pytest.raises(UnsafePath, match="no folder"):
         site.restore("latest", source / "note.txt")
     assert describe(source) == before
