@@ -138,6 +138,8 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         lines += [f"  differs: {one}" for one in outcome.comparison.differences[:_MOST_NAMED]]
     for one in outcome.services:
         kept = "kept" if one.is_met else "MISSED"
+        if one.mtpd_ms is not None and one.is_beyond_mtpd:
+            kept += f", beyond the MTPD of {measured(one.mtpd_ms)}"
         lines.append(
             f"  {one.service}: promise {kept} "
             f"(RTO {measured(one.rto_actual_ms)} of {measured(one.rto_promised_ms)}, "

@@ -73,7 +73,8 @@ class ServiceConfig(Section):
     mtpd_minutes: Minutes | None = setting(
         default=None,
         description="Maximum tolerable period of disruption: beyond it the harm is not "
-        "acceptable; never shorter than the recovery time objective.",
+        "acceptable; never shorter than the recovery time objective. A drill that takes longer "
+        "says so.",
         examples=[2880],
     )
     depends_on: tuple[Name, ...] = setting(

@@ -32,6 +32,7 @@ class Judgement:
     rpo_promised_ms: int
     rpo_actual_ms: int | None
     rpo_basis: RpoBasis
+    mtpd_ms: int | None = None  # the maximum tolerable period of disruption, if one is named
 
     @property
     def is_rto_met(self) -> bool:
@@ -44,6 +45,12 @@ class Judgement:
     @property
     def is_met(self) -> bool:
         return self.is_rto_met and self.is_rpo_met
+
+    @property
+    def is_beyond_mtpd(self) -> bool:
+        if self.mtpd_ms is None:
+            return False
+        return self.rto_actual_ms is None or self.rto_actual_ms > self.mtpd_ms
 
 
 def milliseconds(duration: timedelta) -> int:

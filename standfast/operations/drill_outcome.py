@@ -173,6 +173,8 @@ def _judged(service: Judgement) -> dict[str, Json]:
         "rpo_actual_ms": service.rpo_actual_ms,
         "rpo": "met" if service.is_rpo_met else "missed",
         "rpo_measured_from": service.rpo_basis.value,
+        "mtpd_ms": service.mtpd_ms,
+        "is_beyond_mtpd": service.is_beyond_mtpd,
     }
 
 

@@ -246,6 +246,7 @@ def _check(
                 rpo_promised_ms=minutes(service.rpo_minutes),
                 rpo_actual_ms=lost(lost_since, declared_at),
                 rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
+                mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
             )
         )
     seen.usable_at = place.clock() if is_usable else None

@@ -96,6 +96,7 @@ def _measure(service: Mapping[str, Any]) -> Measure:
         rpo=_milliseconds(service["rpo_actual_ms"]),
         rpo_promised=timedelta(milliseconds=service["rpo_promised_ms"]),
         rpo_basis=basis.get(service["rpo_measured_from"], ""),
+        is_beyond_mtpd=service.get("is_beyond_mtpd", False),
     )
 
 

@@ -120,6 +120,7 @@ class Measure:
     rpo: timedelta | None
     rpo_promised: timedelta
     rpo_basis: str = ""  # what the RPO is counted from
+    is_beyond_mtpd: bool = False  # longer than the maximum tolerable period of disruption
 
     @property
     def is_met(self) -> bool:

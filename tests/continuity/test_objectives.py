@@ -1,5 +1,6 @@
 """What was measured against what was promised."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from standfast.continuity.objectives import Judgement, RpoBasis, between, milliseconds, minutes
@@ -31,6 +32,13 @@ def test_a_millisecond_more_is_missed() -> None:
 def test_what_was_never_reached_is_missed() -> None:
     assert not judged(None, 0).is_met
     assert not judged(0, None).is_met
+
+
+def test_what_takes_longer_than_is_tolerable_is_told_apart_from_a_promise_that_was_missed() -> None:
+    tolerable = [replace(judged(rto, 0), mtpd_ms=90_000) for rto in (60_001, 90_000, 90_001, None)]
+    assert [one.is_beyond_mtpd for one in tolerable] == [False, False, True, True]
+    assert not any(one.is_met for one in tolerable)
+    assert not judged(None, 0).is_beyond_mtpd  # nobody said what is
 
 
 def test_a_started_millisecond_counts_whole() -> None:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,22 @@ def test_a_promise_that_was_not_kept_makes_the_drill_partial(tmp_path: Path) -> 
     (service,) = outcome.services
     assert service.is_rto_met
     assert not service.is_rpo_met
+
+
+def test_a_drill_that_takes_longer_than_is_tolerable_says_so(tmp_path: Path) -> None:
+    hours = count()
+    more = SERVICE.replace("rto_minutes = 60", "rto_minutes = 60\nmtpd_minutes = 90")
+    with place_at(
+        furnish(tmp_path, more), clock=lambda: NOW + timedelta(hours=next(hours))
+    ) as place:
+        run_backup(place, "main", "direct")
+        outcome = run_drill(place, "main", identity(tmp_path))
+    assert outcome.exit_status is ExitStatus.PARTIAL
+    assert outcome.services[0].is_beyond_mtpd
+    told = [str(line) for line in lines_of(outcome)]
+    assert any("promise MISSED, beyond the MTPD of 90 min" in line for line in told)
+    assert outcome.report is not None
+    assert '"is_beyond_mtpd":true' in outcome.report.read_text()
 
 
 @pytest.mark.parametrize(

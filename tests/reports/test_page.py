@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,14 @@ def test_a_promise_that_was_missed_is_marked() -> None:
     text = Page(incident_page(empty(drills=(drill(measures=(slow,)),)))).text
     assert "missed" in text
     assert "2 h, missed" in text
+
+
+def test_what_took_longer_than_is_tolerable_is_told_apart() -> None:
+    slow = measure(rto=at(7200) - OPENED)
+    for is_beyond in (True, False):
+        measures = (replace(slow, is_beyond_mtpd=is_beyond),)
+        text = Page(incident_page(empty(drills=(drill(measures=measures),)))).text
+        assert ("missed, beyond the MTPD" in text) == is_beyond
 
 
 def test_a_drill_that_never_became_usable_has_no_measure_and_is_missed() -> None:
