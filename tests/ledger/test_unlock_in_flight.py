@@ -58,3 +58,12 @@ def test_a_lock_waits_for_an_unlock_of_which_nobody_can_tell_until_it_cannot_lan
     look(ledger, second, who, ENABLED)
     assert locked_by(ledger, second, NOW + timedelta(seconds=29)) == []
     assert locked_by(ledger, second, NOW + timedelta(seconds=31)) == ["agents:alice"]
+
+
+def test_a_lock_waits_for_no_other_lock_of_its_account(ledger: Ledger) -> None:
+    first, second = open_incident(ledger), open_incident(ledger)
+    for incident in (first, second):
+        begin(ledger, incident, drafts(LOCK, "alice"))
+        look(ledger, incident, runner(ledger, incident), ENABLED)
+    assert locked_by(ledger, first, NOW) == ["agents:alice"]
+    assert locked_by(ledger, second, NOW) == ["agents:alice"]
