@@ -261,10 +261,15 @@ def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], outside: Outside) 
 
 
 def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
-    """The strongest proof that each account was shut."""
+    """The strongest proof that each account was shut.
+
+    None where it was given back and locked again: the proof may be of the lock before.
+    """
+    given_back = {row.handle for row in rows if row.undoes and row.state is EffectState.DONE}
     found: dict[str, Proof] = {}
     for row in rows:
-        if row.verb == _PROOFS and row.state is EffectState.DONE:
+        is_proof = row.verb == _PROOFS and row.handle not in given_back
+        if is_proof and row.state is EffectState.DONE:
             best = found.get(row.handle, Proof.NONE)
             found[row.handle] = row.proof if row.proof.reaches(best) else best
     return found

@@ -123,6 +123,20 @@ def test_who_was_not_proven_shut_is_given_back_once_two_approve_or_one_of_who_si
     assert all(place.is_enabled(name) for name in ("agent01", "agent02"))
 
 
+def test_a_proof_of_an_earlier_lock_spares_the_undo_of_a_later_one_no_approval(
+    place: TwinPlace,
+) -> None:
+    case = place.run("shut", BOTH)
+    assert undoing.undo(place, case, targets=BOTH[:1]).needs_approvals == 0
+    place.advance(case)
+    decisions.answer(place, case, "look", "yes")
+    place.directory.script("prove", Fault.FAIL, target="agent01")
+    assert place.advance(case).exit_status is ExitStatus.PARTIAL
+    again, other = (undoing.plan_undo(place, case, targets=[one]) for one in BOTH)
+    assert (again.restores, again.unproven, again.needs_approvals) == (1, 1, 2)
+    assert (other.restores, other.unproven, other.needs_approvals) == (2, 0, 0)  # locked twice
+
+
 def test_a_proof_below_what_the_directory_can_reach_is_none(
     place: TwinPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
