@@ -425,3 +425,4 @@ def test_users_come_back_with_their_grants_and_passwords(
     with server(mariadb_server, clerk, password=lambda: password).reached(scratch) as programs:
         assert programs.column(f"SELECT COUNT(*) FROM {shop}.calls") == ["500"]
         assert any("clerks" in grant for grant in programs.column("SHOW GRANTS"))
+    mariadb_server.execute(f"DROP USER {clerk}@localhost")  # other tests restore users, too

@@ -209,6 +209,7 @@ def test_a_right_on_a_table_comes_back_though_users_come_before_tables(
     assert paths == ["shop-server/users.grants", f"shop-server/{shop}.sql"]
     grants = mariadb_server.rows(f"SHOW GRANTS FOR {clerk}@localhost")
     assert [f"GRANT SELECT ON `{shop}`.`t` TO `{clerk}`@`localhost`"] in grants
+    mariadb_server.execute(f"DROP USER {clerk}@localhost")  # other tests restore users, too
 
 
 @pytest.mark.parametrize(
