@@ -9,9 +9,8 @@ import copy
 import json
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ from backup.keys import open_domains
 from backup.stores.memory import MemoryStore
 from backup.trust import load_trust
 from tests.backup.fixtures.make_vectors import KEEPER, OWNER, WRITER, signed, text_of
+from tests.backup.little_memory import little_memory
 from tests.backup.site import WRITER as DESK
 from tests.backup.site import Site, new_site
 from tests.backup.test_vectors import FILES, identity, object_bytes
@@ -98,18 +98,6 @@ def _valid() -> Iterator[tuple[str, bytes]]:
 
 
 VALID = list(_valid())
-
-
-@contextmanager
-def little_memory(most: int) -> Iterator[None]:
-    """Fail when what is in here allocates more at one moment."""
-    tracemalloc.start()
-    try:
-        yield
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak <= most, f"{peak:,} bytes were allocated where {most:,} are enough"
 
 
 @st.composite

@@ -6,9 +6,6 @@
 
 import json
 import time
-import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from backup.reading.selection import Selection
 from backup.records import Head
 from backup.trust import load_trust
 from backup.verify import verify
+from tests.backup.little_memory import little_memory
 from tests.backup.office import OwnedSite, owned_site
 from tests.backup.site import WRITER, Site
 from tests.backup.test_hostile_tree import ENTRY, TakenOver, in_page
@@ -38,20 +36,6 @@ from tests.backup.trees import describe, plain_tree
 
 MIB = 1024 * 1024
 NEXT = snapshot_name(WRITER, 2)
-
-
-@contextmanager
-def little(*, seconds: float, mib: int) -> Iterator[None]:
-    """Fail when what is in here takes longer, or allocates more at one moment."""
-    began = time.monotonic()
-    tracemalloc.start()
-    try:
-        yield
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak <= mib * MIB, f"{peak / MIB:.0f} MiB"
-    assert time.monotonic() - began < seconds
 
 
 @pytest.fixture
@@ -90,7 +74,7 @@ def test_a_bitmap_of_millions_of_packs_is_not_written_out(
     count = 2 * MIB
     bits = b"\xff" * count if end else b"\x03" + bytes(count)
     owned.vault.put(NEXT, signed(owned, uses={1: bits + end}))
-    with little(seconds=30, mib=150):
+    with little_memory(150 * MIB):
         problems = errors(owned)
     assert ("uses a pack that snapshot 1 does not have" in problems.get(NEXT, "")) == bool(end)
     assert_the_first_point_comes_back(owned, tmp_path)
@@ -151,7 +135,7 @@ def test_a_list_that_a_file_names_a_thousand_times_is_read_once(tmp_path: Path) 
         "lists": [in_page(listed)] * 1000,
     }  # fmt: skip
     host.commit(host.page("leaf", [ENTRY, entry], [listed.pack.hex()]), 0)
-    with little(seconds=60, mib=100):
+    with little_memory(100 * MIB):
         problems = errors(host.site)
     assert list(problems.values()) == ["it counts 0 files and holds 1"]
 
@@ -216,7 +200,7 @@ def test_what_each_of_many_points_needs_is_never_held_for_all_of_them(
     owned: OwnedSite, tmp_path: Path
 ) -> None:
     many_large(owned, 60)
-    with little(seconds=60, mib=60):
+    with little_memory(60 * MIB):
         view = Reader(vault=owned.vault, owner=owned.host.owner).look()
     assert len(view.points) == 62
     assert len(view.needs((WRITER, 40))) == 20_000
@@ -229,7 +213,7 @@ def test_an_owner_ends_the_trust_in_a_host_without_holding_what_it_signed(
         data = signed(owned, bytes(MIB), sequence=sequence)
         owned.vault.put(snapshot_name(WRITER, sequence), data)
     head = Head(writer=WRITER, sequence=1, sha256=owned.repository().points()[0].sha256)
-    with little(seconds=60, mib=20):
+    with little_memory(20 * MIB):
         assert witnessed_head(owned.office, WRITER, [head]) == 1
         sha256, doubted = _last_believed(owned.office, load_trust(owned.vault), WRITER, 1)
     assert (sha256, len(doubted)) == (head.sha256, 40)

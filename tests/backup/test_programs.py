@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from backup.sources.programs import (
     running,
 )
 from backup.targets import feed
+from tests.backup.little_memory import little_memory
 from tests.servers import wait_until
 
 
@@ -139,20 +139,17 @@ def test_of_endless_words_only_the_beginning_and_the_end_are_kept() -> None:
     # The first of them is where they go to: a file would be one that grows.
     script = f'readlink /proc/$$/fd/2; {lines}; echo "error: $WORD is the last"; exit 4'
     before = files_held_open()
-    tracemalloc.start()
-    try:
-        with running(shell(f"exec >&2; {script}", word), gives=True) as program:
-            with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
-                program.finish()
-            said = program.said.lines()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    with (
+        little_memory(4_000_000),
+        running(shell(f"exec >&2; {script}", word), gives=True) as program,
+    ):
+        with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
+            program.finish()
+        said = program.said.lines()
     assert said[0].startswith("pipe:")
     assert said[-1] == "error: … is the last"
     assert set(said[1:-1]) >= {"a row without a key"}
     assert sum(map(len, said)) < 100_000
-    assert peak < 4_000_000
     assert files_held_open() <= before  # less, where a test of before lets go only now
     with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
         answer_of(shell(f"exec >&2; {script}", word))
