@@ -119,9 +119,9 @@ def test_thousands_of_tiny_points_are_judged_in_a_time_that_grows_with_them(
 
     history = History(WRITER, map(slot, range(1, 30_001)))
     found = Findings()
-    began = time.monotonic()
+    began = time.process_time()
     history.check(found)
-    assert time.monotonic() - began < 15
+    assert time.process_time() - began < 15
     assert found.all() == ()
 
 
@@ -154,9 +154,9 @@ def test_references_that_stand_for_nothing_keep_no_restore_going(tmp_path: Path)
         for name, size in (("large", 2**40), ("small", 1))
     ]  # fmt: skip
     host.commit(host.page("leaf", [ENTRY, *files], [listed.pack.hex()]), 0)
-    began = time.monotonic()
+    began = time.process_time()
     result = host.site.restore("latest", tmp_path / "out")
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
     assert {one.path for one in result.problems} >= {"files/large", "files/small"}
     assert not list((tmp_path / "out/files").iterdir())
 
@@ -220,10 +220,10 @@ def test_an_owner_ends_the_trust_in_a_host_without_holding_what_it_signed(
 
 
 def test_a_path_of_a_megabyte_is_looked_at_in_no_time_whatever_is_searched_for() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for pattern in ("**/*.txt", "**/report*2026*.pdf", "files/**/a/**/b", "*a*a*a*b"):
         selection = Selection([pattern])
         for path in (b"files/" + b"a/" * 500_000 + b"x", b"files/" + b"report2026" * 100_000):
             assert not selection.takes(path)
     assert Selection(["files/**/a/**/x"]).takes(b"files/" + b"a/" * 500_000 + b"x")
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
