@@ -159,7 +159,7 @@ class Contents:
             return known
         items = self._items(tree, ref, depth, child)
         if items is None:
-            page = _Page(packs=_packs_of(ref), is_whole=False)
+            page = _Page(packs=ref.packs, is_whole=False)
         else:
             below = [
                 self._page(tree, item.page, depth - 1, item)
@@ -170,7 +170,7 @@ class Contents:
             page = _Page(
                 files=sum(one.files for one in below),
                 size=sum(one.size for one in below),
-                packs=_packs_of(ref).union(*(one.packs for one in below)),
+                packs=ref.packs.union(*(one.packs for one in below)),
                 is_whole=all(one.is_whole for one in below),
             )
         self._pages[key] = page
@@ -195,7 +195,7 @@ class Contents:
         if entry.kind != "file":
             return _Page()
         self._tell(f"{tree.point.name} {entry.text}", 0)
-        packs = set[bytes]().union(*map(_packs_of, set(entry.lists)))
+        packs = set[bytes]().union(*(ref.packs for ref in set(entry.lists)))
         lists = self._lists_of(tree, entry)
         if lists is None:
             return _Page(files=1, packs=frozenset(packs))
@@ -235,7 +235,7 @@ class Contents:
     def _refs(self, tree: _Tree, entry: Entry, refs: Sequence[BlobRef]) -> _Page:
         packs: set[bytes] = set()
         for ref in refs:
-            packs.update(_packs_of(ref))
+            packs.update(ref.packs)
             if self._reads_content:
                 self._check_once(tree, ref, entry)
         return _Page(size=sum(ref.length for ref in refs), packs=frozenset(packs))
@@ -249,7 +249,7 @@ class Contents:
     def _blob(self, tree: _Tree, ref: BlobRef, cost: str) -> bytes | None:
         """A blob that is what its reference says; None, once the pack's problem is noted."""
         packs = self._packs[tree.point.writer]
-        if any(packs.is_lost(pack.hex()) for pack in _packs_of(ref)):
+        if any(packs.is_lost(pack.hex()) for pack in ref.packs):
             return None
         before = tree.reader.bytes_read
         try:
@@ -304,10 +304,6 @@ class Contents:
         self._found.error(
             point.object_name, problem, BACK_UP_AGAIN, depth="opening", kind="content"
         )
-
-
-def _packs_of(ref: BlobRef) -> frozenset[bytes]:
-    return frozenset((ref.pack,) if ref.next is None else (ref.pack, ref.next))
 
 
 def _content_bytes(entry: Entry) -> int:

@@ -63,6 +63,11 @@ class BlobRef(NamedTuple):
     id: bytes  # BLAKE3 of the blob, keyed with the snapshot's id key
     next: bytes | None
 
+    @property
+    def packs(self) -> frozenset[bytes]:
+        """Those that it needs: one, or two where its frame goes on."""
+        return frozenset((self.pack,) if self.next is None else (self.pack, self.next))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:

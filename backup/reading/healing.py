@@ -46,7 +46,7 @@ class Healer:
     def find(self, ref: BlobRef) -> bytes | None:
         """The blob's content from another place, or None."""
         if ref.pack not in self._bad or ref.id not in self._places:
-            self._bad |= _packs_of(ref)
+            self._bad |= ref.packs
             self._search(ref)
         while True:
             doubted = len(self._doubted)
@@ -54,7 +54,7 @@ class Healer:
                 try:
                     content = bytes(self._reader.checked(place, self._reader.frame(place)))
                 except BackupError:
-                    self._doubted |= _packs_of(place)
+                    self._doubted |= place.packs
                     continue
                 lost = pack_name(self._writer, ref.pack.hex())
                 self._healed.setdefault(f"{lost} healed from {point}", False)
@@ -78,14 +78,14 @@ class Healer:
             return
         seen: set[bytes] = set()
         for found in self._refs(top_page(self._body), seen):
-            if not self._bad.isdisjoint(_packs_of(found)):
+            if not self._bad.isdisjoint(found.packs):
                 wanted.add(found.id)
         self._places.update({id_: {} for id_ in wanted})
         for point, body in self._other_points:
             for found in self._refs(top_page(body), seen):
                 if (
                     found.id in wanted
-                    and self._bad.isdisjoint(_packs_of(found))
+                    and self._bad.isdisjoint(found.packs)
                     and len(self._places[found.id]) < _MOST_PLACES
                 ):
                     self._places[found.id].setdefault(found, point)
@@ -93,7 +93,7 @@ class Healer:
                 return
 
     def _is_sure(self, ref: BlobRef) -> bool:
-        return self._doubted.isdisjoint(_packs_of(ref))
+        return self._doubted.isdisjoint(ref.packs)
 
     def _refs(self, page: Page, seen: set[bytes]) -> Iterator[BlobRef]:
         """Every reference to a page and below it; below a page that was seen lies nothing new."""
@@ -116,7 +116,3 @@ class Healer:
                 # What stands in one that cannot be read is not found: the file is lost with it.
                 with suppress(BackupError):
                     yield from list_from_bytes(self._reader.blob(ref), "a list")
-
-
-def _packs_of(ref: BlobRef) -> set[bytes]:
-    return {ref.pack} if ref.next is None else {ref.pack, ref.next}
