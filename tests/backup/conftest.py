@@ -1,10 +1,12 @@
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backup.writing import second_process
+from tests.backup.disk_trace import folder_in_memory
 from tests.backup.keep_site import KeptSite, ten_weeks
 from tests.backup.site import Site, TamperedStore, new_site
 from tests.backup.trees import owned_tree
@@ -30,6 +32,13 @@ def owned(tmp_path: Path) -> Path:
         return owned_tree(tmp_path / "owned")
     except PermissionError:
         refused_to_root("this machine lets nobody make devices, or give files away")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for what is traced at each operation."""
+    with folder_in_memory(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture

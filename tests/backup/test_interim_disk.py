@@ -7,7 +7,6 @@ operation, which takes three times as long.
 """
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from backup.writing import blobs
 from tests.backup.disk_trace import (
     DiskTrace,
     Phase,
-    folder_in_memory,
     in_tracing_process,
     kill_everywhere,
 )
@@ -26,12 +24,6 @@ from tests.backup.trees import KIB, describe, noise
 
 pytestmark = WHERE_TRACED
 SHARES = 3
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    with folder_in_memory(tmp_path) as folder:
-        yield folder
 
 
 class _LongEvening(_Evening):

@@ -5,7 +5,6 @@ made of: each write, sync, link and removal.
 """
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ import pytest
 from tests.backup.disk_trace import (
     DiskTrace,
     Phase,
-    folder_in_memory,
     in_tracing_process,
     kill_everywhere,
 )
@@ -23,12 +21,6 @@ from tests.backup.test_keep_crash import Evening, check_after, evening
 
 pytestmark = WHERE_TRACED
 __all__ = ["evening"]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    with folder_in_memory(tmp_path) as folder:
-        yield folder
 
 
 class _Keeping:

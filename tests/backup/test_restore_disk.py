@@ -6,7 +6,6 @@ several lanes `test_restore_lanes.py` does it.
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from backup.stores.directory import DirectoryStore
 from tests.backup.disk_trace import (
     DiskTrace,
     Phase,
-    folder_in_memory,
     in_tracing_process,
     kill_everywhere,
 )
@@ -27,19 +25,22 @@ pytestmark = WHERE_TRACED
 JOURNAL = ".standfast-restore"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    with folder_in_memory(tmp_path) as folder:
-        yield folder
-
-
-class _Restoring:
+class Restoring:
     """A small tree of every kind, stored; restored into `out`."""
 
     def __init__(self, folder: Path) -> None:
         self._out = folder / "place/out"
-        self._owner = os.geteuid() == 0
         self._source = folder / "source"
+        self.fill()
+        self._site = Site(
+            folder=folder / "site",
+            vault=DirectoryStore(folder / "site/vault"),
+            keys=DirectoryStore(folder / "site/keys"),
+        )
+        assert forked(self._store) == 0
+
+    def fill(self) -> None:
+        self._owner = os.geteuid() == 0
         (self._source / "calls").mkdir(parents=True)
         (self._source / "note.txt").write_text("who called, and why")
         (self._source / "calls/one.wav").write_bytes(noise(600 * KIB, 1))
@@ -55,12 +56,6 @@ class _Restoring:
             os.chown(self._source / "note.txt", 1234, 1234)
         (self._source / "note.txt").chmod(0o400)
         (self._source / "calls").chmod(0o555)
-        self._site = Site(
-            folder=folder / "site",
-            vault=DirectoryStore(folder / "site/vault"),
-            keys=DirectoryStore(folder / "site/keys"),
-        )
-        assert forked(self._store) == 0
 
     def _store(self) -> None:
         self._site.create()
@@ -89,14 +84,14 @@ class _Restoring:
 
 
 def _trace(folder: Path) -> None:
-    restoring = _Restoring(folder)
+    restoring = Restoring(folder)
     done = {one.call for one in DiskTrace(restoring.again(), restoring.act).operations}
     assert {"openat", "write", "fsync", "syncfs", "linkat", "unlinkat", "mkdirat"} <= done, done
     assert {"symlinkat", "mknodat", "fsetxattr", "utimensat", "fchmod"} <= done, done
 
 
 def _kill(folder: Path, phase: Phase, names_survive: bool | None) -> None:
-    restoring = _Restoring(folder)
+    restoring = Restoring(folder)
     kill_everywhere(
         roots=restoring.again,
         act=restoring.act,

@@ -5,9 +5,7 @@ n-th of a call at a path.  The names that were killed at are those of an undistu
 """
 
 import os
-import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +13,16 @@ import pytest
 from backup.errors import BackupError
 from backup.forking import may_fork
 from backup.restoring import pieces, restore
-from backup.restoring.folders import JOURNAL
-from backup.stores.directory import DirectoryStore
 from tests.backup.disk_trace import (
     DiskTrace,
     Phase,
     Victim,
-    folder_in_memory,
     in_tracing_process,
     kill_everywhere,
 )
-from tests.backup.ptrace import WHERE_TRACED, forked
-from tests.backup.site import Site
-from tests.backup.trees import KIB, describe, noise
+from tests.backup.ptrace import WHERE_TRACED
+from tests.backup.test_restore_disk import Restoring
+from tests.backup.trees import KIB, noise
 
 pytestmark = WHERE_TRACED
 LANES = 2
@@ -35,21 +30,14 @@ PATIENCE_SECONDS = 120
 FOLDERS, FILES = 3, 3
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    with folder_in_memory(tmp_path) as folder:
-        yield folder
+class _ByLanes(Restoring):
+    """A tree of another kind, cut into many stretches and pieces, so that every lane has work."""
 
-
-class _Restoring:
-    """A small tree, cut into many stretches and pieces, so that every lane has work."""
-
-    def __init__(self, folder: Path) -> None:
+    def fill(self) -> None:
         # In the tracing process, which does nothing else.
         restore._FEW_ENTRIES = FILES
         pieces.SPLIT_BYTES, pieces._PIECE_BYTES = 1000 * KIB, 300 * KIB
-        self.out = folder / "place/out"
-        self._source = folder / "source"
+        self._owner = False
         for number in range(FOLDERS):
             (self._source / f"{number}").mkdir(parents=True)
             for name in range(FILES):
@@ -58,46 +46,21 @@ class _Restoring:
         (self._source / "1/large.bin").write_bytes(noise(2000 * KIB, 1))
         os.link(self._source / "0/0", self._source / "2/far-off")
         (self._source / "2").chmod(0o555)
-        self._site = Site(
-            folder=folder / "site",
-            vault=DirectoryStore(folder / "site/vault"),
-            keys=DirectoryStore(folder / "site/keys"),
-        )
-        assert forked(self._store) == 0
-
-    def _store(self) -> None:
-        self._site.create()
-        assert self._site.back_up(self._source).complete
-
-    def again(self) -> list[Path]:
-        for path in self.out.rglob("*"):
-            if path.is_dir():
-                path.chmod(0o700)
-        shutil.rmtree(self.out.parent, ignore_errors=True)
-        self.out.parent.mkdir()
-        return [self.out.parent]
 
     def act(self) -> None:
         assert may_fork(), "so the lanes are processes"
         signal.alarm(PATIENCE_SECONDS)  # who hangs does not end as is expected here
         try:
-            result = self._site.restore("latest", self.out, lanes=LANES)
+            result = self._site.restore("latest", self._out, lanes=LANES)
         except BackupError as error:
             if "was killed; run the same command again" not in str(error):
                 raise
             os._exit(error.exit_code)
         assert result.problems == ()
 
-    def check(self) -> None:
-        is_there = self.out.exists() and any(self.out.iterdir())
-        if not is_there or (self.out / os.fsdecode(JOURNAL)).exists():
-            self.act()
-        assert describe(self.out / "files") == describe(self._source)
-        assert not (self.out / os.fsdecode(JOURNAL)).exists()
-
 
 def _trace(folder: Path) -> None:
-    restoring = _Restoring(folder)
+    restoring = _ByLanes(folder)
     trace = DiskTrace(restoring.again(), restoring.act)
     by_lanes = {one.call for one in trace.operations if one.is_forked}
     assert {"openat", "write", "pwrite64", "mkdirat", "utimensat"} <= by_lanes
@@ -108,7 +71,7 @@ def _trace(folder: Path) -> None:
 
 
 def _kill(folder: Path, phase: Phase, victim: Victim, names_survive: bool | None) -> None:
-    restoring = _Restoring(folder)
+    restoring = _ByLanes(folder)
     kill_everywhere(
         roots=restoring.again,
         act=restoring.act,

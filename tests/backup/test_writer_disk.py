@@ -5,7 +5,6 @@ byte of the repository is sound.  The set of killed points equals the trace.
 """
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from tests.backup.disk_trace import (
     Death,
     DiskTrace,
     Phase,
-    folder_in_memory,
     in_tracing_process,
     kill_everywhere,
 )
@@ -26,12 +24,6 @@ from tests.backup.site import Site
 from tests.backup.trees import KIB, describe, noise
 
 pytestmark = WHERE_TRACED
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    with folder_in_memory(tmp_path) as folder:
-        yield folder
 
 
 class _Evening:
