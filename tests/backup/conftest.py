@@ -1,16 +1,29 @@
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from backup.writing import second_process
+from backup.writing import second_process, taking
 from tests.backup.disk_trace import folder_in_memory
 from tests.backup.keep_site import KeptSite, ten_weeks
 from tests.backup.site import Site, TamperedStore, new_site
 from tests.backup.trees import owned_tree
 from tests.servers import refused_to_root
+
+
+@pytest.fixture(autouse=True)
+def no_night_of_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file in thirty is read anew each night, so what a test sees would depend on its date."""
+    monkeypatch.setattr(taking, "_NIGHTS", sys.maxsize)
+
+
+@pytest.fixture
+def thirty_nights(monkeypatch: pytest.MonkeyPatch, no_night_of_any_file: None) -> None:
+    """Each file is read anew in one of thirty nights, as it is."""
+    monkeypatch.setattr(taking, "_NIGHTS", 30)
 
 
 @pytest.fixture

@@ -349,6 +349,7 @@ def test_two_runs_at_once_are_refused(site: Site, tmp_path: Path) -> None:
     assert site.back_up(source).complete
 
 
+@pytest.mark.usefixtures("thirty_nights")
 def test_content_that_changed_behind_the_file_system_is_reported(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -313,6 +313,7 @@ def test_a_large_file_that_is_cut_off_is_sent_once(
     check(site, source, tmp_path / "out")
 
 
+@pytest.mark.usefixtures("thirty_nights")
 def test_a_large_file_read_anew_among_unchanged_pages_is_committed_after_it(
     tmp_path: Path,
 ) -> None:
