@@ -125,7 +125,7 @@ class BackupSetConfig(Section):
         default=None,
         description="People are told when the newest complete recovery point is older than this. "
         "Without it the shortest `rpo_minutes` of the services that need the set counts, else two "
-        "intervals of the schedule.",
+        "intervals of the schedule, which may rest at night and on Sundays.",
         examples=[30],
     )
 

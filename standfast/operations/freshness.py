@@ -4,7 +4,7 @@ Rules
 - What counts is the moment that the newest complete point is consistent at, not when it was made.
   A point without a file is none: so looks a set whose disk was not mounted.
 - How old it may become: `max_age_hours` of the set; else the shortest RPO of the services that need
-  it; else two intervals of its schedule.
+  it; else two intervals of its schedule, which may rest at night and on Sundays.
 - A set that was never tried is not too old; that it was missed is another sentence.
 - A point of a clock that stood ahead makes nothing fresh.
 """
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import is_to_come, newest
-from standfast.continuity.schedule import last_due
+from standfast.continuity.schedule import oldest_allowed
 from standfast.operations.place import Place
 from standfast.operations.repository import set_of
 from standfast.records import Json, moment, timestamp
@@ -44,7 +44,7 @@ class Freshness:
 
 
 def freshness(place: Place, set_name: str) -> Freshness:
-    """Say how fresh a set is; `UsageError` for an unknown one, and what `last_due` raises."""
+    """Say how fresh a set is; `UsageError` for an unknown one, and what `oldest_allowed` raises."""
     now = place.clock()
     runs = place.ledger.runs.all("backup", set_name)
     complete = [
@@ -75,5 +75,4 @@ def _limit(place: Place, set_name: str) -> timedelta:
     if promised:
         return timedelta(minutes=min(promised))
     zone = settings.time_zone or place.config.organisation.time_zone
-    newest = last_due(settings.schedule, zone, place.clock())
-    return 2 * (newest - last_due(settings.schedule, zone, newest - timedelta(minutes=1)))
+    return oldest_allowed(settings.schedule, zone, place.clock())

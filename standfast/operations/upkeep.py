@@ -4,8 +4,8 @@ Rules
 - The keeper runs where `backup.keeping.schedule` says when: it has a machine of its own. A vault in
   a folder is looked at daily, any vault when `backup.verify_schedule` says so, and read through
   when `backup.read_schedule` does. Sets are drilled weekly where `drills.identity` opens them.
-- Late is what came to no end within two intervals of its schedule and an hour. What never did
-  counts from the ledger's beginning.
+- Late is what came to no end within two intervals of its schedule, which may rest, and an hour.
+  What never did counts from the ledger's beginning.
 - A check that found damage came: the damage is an alarm of its own. A drill or a keeping run that
   failed did not come.
 """
@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.continuity.moments import newest
-from standfast.continuity.schedule import last_due
+from standfast.continuity.schedule import oldest_allowed
 from standfast.ledger.run_row import RunRow
 from standfast.operations.alarms import Alarm
 from standfast.operations.place import Place
@@ -25,7 +25,6 @@ from standfast.operations.verification import VAULT
 _DRILL_SCHEDULE = "0 5 * * 0"  # after the night of the weekend, when a restore disturbs least
 _LOOK_SCHEDULE = "30 6 * * *"  # behind the night
 _GRACE = timedelta(hours=1)
-_MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
 
 
@@ -62,7 +61,7 @@ def chores(config: Config) -> Iterator[Chore]:
 
 
 def lateness(place: Place) -> Iterator[Alarm]:
-    """Give the alarm of each chore, raised where it is late; raises what `last_due` raises."""
+    """Give the alarm of each chore, raised where it is late; raises what `oldest_allowed` does."""
     for chore in chores(place.config):
         run_kind = "verify" if chore.kind in ("look", "read") else chore.kind
         runs = place.ledger.runs.all(run_kind, chore.subject)
@@ -76,8 +75,7 @@ def _alarm(place: Place, chore: Chore, came_at: datetime | None) -> Alarm:
     since = came_at or began_at
     age = timedelta(0) if since is None else now - since
     zone = place.config.organisation.time_zone
-    due = last_due(chore.schedule, zone, now)
-    limit = 2 * (due - last_due(chore.schedule, zone, due - _MINUTE)) + _GRACE
+    limit = oldest_allowed(chore.schedule, zone, now) + _GRACE
     return Alarm(
         subject=chore.kind if chore.subject == VAULT else f"{chore.kind}.{chore.subject}",
         shown=chore.subject,

@@ -171,6 +171,21 @@ def test_a_configured_age_goes_before_the_rpo(night: Night) -> None:
         assert freshness(place, "main").limit == timedelta(hours=3)
 
 
+def test_a_set_that_is_backed_up_by_day_does_not_become_too_old_at_night(night: Night) -> None:
+    config_file = night.folder / "standfast.toml"
+    by_day = '[backup.sets.other]\nschedule = "0 8-18 * * *"'
+    config_file.write_text(config_file.read_text().replace("[backup.sets.other]", by_day))
+    with place_at(config_file, clock=lambda: night.now[0]) as place:
+        night.forward(hours=15)  # 18:00
+        run_backup(place, "other", "direct")
+        night.forward(hours=13)
+        assert not freshness(place, "other").is_stale
+        night.forward(hours=1.5)
+        assert not freshness(place, "other").is_stale, "one run that does not come is no alarm"
+        night.forward(hours=0.5)
+        assert freshness(place, "other").is_stale
+
+
 def test_a_set_that_never_gave_a_complete_point_is_told_from_its_first_try_on(
     night: Night,
 ) -> None:
