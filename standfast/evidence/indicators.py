@@ -84,24 +84,35 @@ def read_indicators(given: Sequence[str]) -> Indicators:
                 f"indicator {number} is none: write `text:` with {SHORTEST_TEXT} to {LONGEST_TEXT} "
                 "characters, `path:` with a pattern, or `sha256:` with 64 hex digits"
             )
-    return Indicators(texts=tuple(texts), paths=tuple(paths), hashes=frozenset(hashes))
+    return Indicators(
+        texts=tuple(dict.fromkeys(texts)),
+        paths=tuple(dict.fromkeys(paths)),
+        hashes=frozenset(hashes),
+    )
 
 
 def scan(folder: Path, wanted: Indicators, *, most_finds: int) -> Scan:
     """Look through every file below a folder; stops when so many were found."""
     found = Scan()
-    for path, shown in _files(folder, found):
-        found.files += 1
-        try:
-            indicators = [*_by_path(shown, wanted), *_by_content(path, wanted)]
-        except OSError:
-            found.unread += 1
-            continue
+    for _, shown, indicators in bearing(folder, wanted, found):
         found.finds += [Find(indicator=one, path=shown) for one in indicators]
         if len(found.finds) >= most_finds:
             del found.finds[most_finds:]
             break
     return found
+
+
+def bearing(folder: Path, wanted: Indicators, count: Scan) -> Iterator[tuple[Path, str, list[str]]]:
+    """Give each file that has an indicator, how it is shown, and its indicators; count them all."""
+    for path, shown in _files(folder, count):
+        count.files += 1
+        try:
+            indicators = [*_by_path(shown, wanted), *_by_content(path, wanted)]
+        except OSError:
+            count.unread += 1
+            continue
+        if indicators:
+            yield path, shown, indicators
 
 
 def _files(folder: Path, found: Scan) -> Iterator[tuple[Path, str]]:

@@ -5,7 +5,8 @@ kept, to operations.
 
 Rules
 - The copies are read, never the live logs; nothing in a sealed folder is changed.
-- A line counts once for each indicator that it bears. A file that is no text counts as a whole.
+- A line counts once for each indicator that it bears. What a file bears and no line of it counts
+  for the file as a whole.
 - A time is read from the line where it is written as ISO 8601 or as web servers write it; one
   without a zone is taken for UTC, and marked. A line without any comes last, in the file's order.
 - Bounded: lines are cut at 500 characters, and after so many entries the rest is only counted.
@@ -19,7 +20,13 @@ from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
-from standfast.evidence.indicators import SHORTEST_TEXT, Indicators, read_indicators, scan
+from standfast.evidence.indicators import (
+    SHORTEST_TEXT,
+    Indicators,
+    Scan,
+    bearing,
+    read_indicators,
+)
 from standfast.evidence.seal import FILES_FOLDER
 from standfast.records import JsonObject, timestamp
 
@@ -99,50 +106,47 @@ def review(folders: Sequence[tuple[str, Path]], wanted: Indicators) -> Review:
     """Look through sealed folders, each with its source's name."""
     found = Review()
     for source, folder in folders:
-        files = folder / FILES_FOLDER
-        seen = scan(files, wanted, most_finds=MOST_ENTRIES)
-        found.files += seen.files
-        found.unread += seen.unread
-        by_path: dict[str, list[str]] = {}
-        for find in seen.finds:
-            by_path.setdefault(find.path, []).append(find.indicator)
-        for path, indicators in by_path.items():
-            for entry in _of_file(source, files, path, indicators, wanted):
+        seen = Scan()
+        for path, shown, indicators in bearing(folder / FILES_FOLDER, wanted, seen):
+            for entry in _of_file(source, path, shown, indicators, wanted):
                 if len(found.entries) < MOST_ENTRIES:
                     found.entries.append(entry)
                 else:
                     found.left_out += 1
+        found.files += seen.files
+        found.unread += seen.unread
     return found
 
 
 def _of_file(
-    source: str, files: Path, path: str, indicators: Sequence[str], wanted: Indicators
+    source: str, path: Path, shown: str, indicators: Sequence[str], wanted: Indicators
 ) -> Iterator[Entry]:
-    lines = 0
+    in_lines: set[str] = set()
     if any(indicator.startswith("text:") for indicator in indicators):
-        for entry in _lines(source, files, path, wanted):
-            lines += 1
+        for entry in _lines(source, path, shown, wanted):
+            in_lines.add(entry.indicator)
             yield entry
     for indicator in indicators:
         # A text that no line has lies across lines, or in UTF-16: the file as a whole has it.
-        if not indicator.startswith("text:") or not lines:
+        if indicator not in in_lines:
             yield Entry(
                 at="",
                 is_zone_assumed=False,
                 source=source,
-                path=path,
+                path=shown,
                 line=0,
                 indicator=indicator,
                 text="",
             )
 
 
-def _lines(source: str, files: Path, path: str, wanted: Indicators) -> Iterator[Entry]:
+def _lines(source: str, path: Path, shown: str, wanted: Indicators) -> Iterator[Entry]:
     needles = [(f"text:{text}", text.encode()) for text in wanted.texts]
-    with (files / path).open("rb") as stream:
-        number = 0
+    with path.open("rb") as stream:
+        number, begins = 0, True
         while raw := stream.readline(_LONGEST_READ):
-            number += 1
+            number += begins
+            begins = raw.endswith(b"\n")
             for indicator, needle in needles:
                 if needle in raw:
                     at, is_assumed = _moment(raw)
@@ -150,7 +154,7 @@ def _lines(source: str, files: Path, path: str, wanted: Indicators) -> Iterator[
                         at=at,
                         is_zone_assumed=is_assumed,
                         source=source,
-                        path=path,
+                        path=shown,
                         line=number,
                         indicator=indicator,
                         text=_shown(raw),

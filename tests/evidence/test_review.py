@@ -88,6 +88,49 @@ def test_the_timeline_is_bounded_and_the_rest_is_counted(tmp_path: Path) -> None
     assert found.left_out == 7
 
 
+def test_every_file_is_looked_through_though_the_timeline_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when each of many folders has the same ransom note."""
+    monkeypatch.setattr("standfast.evidence.review.MOST_ENTRIES", 3)
+    folder = frozen(tmp_path, **{str(number): b"needle\n" for number in range(10)})
+    found = review([("s", folder)], read_indicators(["text:needle"]))
+    assert (len(found.entries), found.left_out, found.files) == (3, 7, 10)
+
+
+def test_what_no_line_bears_counts_for_the_file_beside_what_lines_bear(tmp_path: Path) -> None:
+    folder = frozen(tmp_path, log=b"agent01 signed in\n" + "wallet-4711".encode("utf-16-le"))
+    found = review([("s", folder)], read_indicators(["text:agent01", "text:wallet-4711"]))
+    assert [(entry.indicator, entry.line) for entry in found.entries] == [
+        ("text:agent01", 1),
+        ("text:wallet-4711", 0),
+    ]
+
+
+def test_a_line_keeps_its_number_behind_one_that_is_too_long_to_read_at_once(
+    tmp_path: Path,
+) -> None:
+    folder = frozen(tmp_path, log=b"x" * 200_000 + b"\nneedle\n")
+    found = review([("s", folder)], read_indicators(["text:needle"]))
+    assert [entry.line for entry in found.entries] == [2]
+
+
+def test_what_is_named_twice_is_looked_for_once(tmp_path: Path) -> None:
+    folder = frozen(tmp_path, log=b"agent01 signed in\n")
+    wanted = wanted_of(["text:agent01", "path:log", "path:log"], ["agents:agent01"])
+    found = review([("s", folder)], wanted)
+    assert [entry.indicator for entry in found.entries] == ["text:agent01", "path:log"]
+
+
+def test_a_log_whose_name_is_no_text_is_looked_through(tmp_path: Path) -> None:
+    folder = frozen(tmp_path)
+    names = [b"\xff.log", rb"\xff.log"]  # shown alike
+    for name in names:
+        (folder / "files" / os.fsdecode(name)).write_bytes(b"agent01 signed in\n")
+    found = review([("s", folder)], read_indicators(["text:agent01"]))
+    assert [(entry.path, entry.line) for entry in found.entries] == [(r"\xff.log", 1)] * 2
+
+
 @pytest.mark.parametrize(
     "given",
     [[], ["needle"], ["text:abc"], ["sha256:12"], ["yara:rule"], ["path:"], ["text:ok!!", ""]],
