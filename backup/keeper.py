@@ -69,7 +69,7 @@ class KeepResult:
     extended: tuple[str, ...]  # names whose lock was extended
     problems: tuple[str, ...]  # what could not be done, and what is odd; the rest was done
     refusal: str | None = None  # of a plan: why a run would stop
-    hold: str | None = None  # why nothing was let go, though the locks were extended
+    hold: str | None = None  # why nothing goes, though locks are extended
 
     @property
     def freed_bytes(self) -> int:
@@ -117,16 +117,19 @@ def plan_keep(
     distrust: Collection[PackId] = (),
     is_clock_right: bool = False,
     most_percent: int = MOST_PERCENT,
+    hold: str | None = None,
 ) -> tuple[KeepResult, Stock]:
     """Say what a run would do now, and what is there; nothing is changed, and no key is needed.
 
-    What would be dropped is what is due by the marks that there are.  A clock that is not to be
-    believed is given as the plan's `refusal`.
+    What would be dropped is what is due by the marks that there are; while there is a `hold`,
+    nothing.  A clock that is not to be believed is given as the plan's `refusal`.
     """
     clock = vault.clock()
     view = Reader(vault=vault, owner=owner).look()
     plan = plan_keeping(view, rules, clock, distrust=distrust, most_percent=most_percent)
-    refusal = plan.refusal
+    refusal = None if hold is not None else plan.refusal
+    if hold is not None:
+        plan = plan.held(hold)
     if not is_clock_right:
         try:
             check_clocks(clock, now(), view.keeps.created)
@@ -150,6 +153,7 @@ def plan_keep(
             extended=names,
             problems=(*_oddities(view, plan), *problems),
             refusal=refusal,
+            hold=hold,
         ),
         take_stock(vault, view, plan),
     )
@@ -191,7 +195,7 @@ class _Run:
         clock, view = self._look()
         plan = self._plan(view, clock)
         if self._hold is not None:
-            plan = replace(plan, refusal=self._hold)
+            plan = plan.held(self._hold)
         names, problems = to_extend(self._vault, view, plan.to_protect, clock)
         extended, more = extend(self._vault, names, clock)
         self._extended += extended

@@ -52,6 +52,16 @@ class Plan:
         needed = self.live if self.refusal is None else self.last_needed.keys()
         return needed | self.held_up
 
+    def held(self, why: str) -> "Plan":
+        """What is left of it while all that there is shall stay: locks, and nothing else."""
+        return Plan(
+            clock=self.clock,
+            live=self.live,
+            last_needed=self.last_needed,
+            held_up=self.held_up,
+            refusal=why,
+        )
+
     @property
     def has_first_record(self) -> bool:
         """Whether there is anything to say before packs are dropped."""

@@ -148,10 +148,10 @@ def _lines(outcome: "KeepOutcome") -> list[Line]:
     lines += _locked_lines(result)
     lines += result.problems
     if result.hold is not None:
-        lines.append(f"Nothing was let go: {result.hold}.")
+        lines.append(f"Nothing {would or 'was '}let go: {result.hold}.")
     if result.refusal is not None:
         lines.append(f"A run would be refused: {result.refusal}.")
-    elif result.is_plan:
+    elif result.is_plan and result.hold is None:
         lines.append("Next: `standfast backup keep` does it.")
     return lines
 
@@ -190,6 +190,8 @@ def _status_lines(outcome: "KeepOutcome") -> list[Line]:
         )
     lines += _forecast(stock)
     lines += outcome.result.problems
+    if outcome.result.hold is not None:
+        lines.append(f"Nothing would be let go: {outcome.result.hold}.")
     if outcome.result.refusal is not None:
         lines.append(f"A run would be refused: {outcome.result.refusal}.")
     return lines

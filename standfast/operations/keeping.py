@@ -152,6 +152,7 @@ def plan(
             distrust=lost,
             is_clock_right=is_clock_right,
             most_percent=MOST_PERCENT if most_percent is None else most_percent,
+            hold=why_held(place.config),
         )
     return KeepOutcome(run="", result=result, stock=stock)
 

@@ -111,6 +111,20 @@ def test_what_makes_no_sense_is_told(desk: Desk, kept: Path, words: tuple[str, .
     assert desk.run("backup", "keep", *words).status == 2
 
 
+def test_a_plan_and_a_status_say_that_a_hold_lets_nothing_go(desk: Desk, kept: Path) -> None:
+    assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
+    plan = desk.run("backup", "keep", "plan")
+    assert (plan.status, desk.run("backup", "keep").status) == (0, 0), "a plan is as its run"
+    assert "0 recovery points would be expired." in plan.out
+    assert "Nothing would be let go: held for inc-2026-0001" in plan.out
+    assert "does it" not in plan.out
+    assert "held for inc-2026-0001" in desk.run("backup", "keep", "status").out
+    for words in (("plan",), ("status",), ("--dry-run",)):
+        document = desk.json("backup", "keep", *words)
+        assert "held for inc-2026-0001" in document["hold"]
+        assert (document["expired"], document["refusal"]) == ([], None)
+
+
 def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: Path) -> None:
     assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
     mistyped = desk.run("backup", "keep", "release", "inc-2026-0010")
