@@ -76,7 +76,9 @@ class Healer:
         if not self._other_points:
             self._places[ref.id] = {}
             return
-        seen: set[bytes] = set()
+        seen: set[bytes | BlobRef] = (
+            set()
+        )  # ids of pages that were read, and where pages were tried
         for found in self._refs(top_page(self._body), seen):
             if not self._bad.isdisjoint(found.packs):
                 wanted.add(found.id)
@@ -86,29 +88,35 @@ class Healer:
                 if (
                     found.id in wanted
                     and self._bad.isdisjoint(found.packs)
-                    and len(self._places[found.id]) < _MOST_PLACES
+                    and self._has_room(self._places[found.id], found)
                 ):
                     self._places[found.id].setdefault(found, point)
             if all(any(map(self._is_sure, self._places[id_])) for id_ in wanted):
                 return
 
+    def _has_room(self, places: dict[BlobRef, str], ref: BlobRef) -> bool:
+        """Whether there are few, or all of them are doubted and this one is not."""
+        return len(places) < _MOST_PLACES or (
+            self._is_sure(ref) and not any(map(self._is_sure, places))
+        )
+
     def _is_sure(self, ref: BlobRef) -> bool:
         return self._doubted.isdisjoint(ref.packs)
 
-    def _refs(self, page: Page, seen: set[bytes]) -> Iterator[BlobRef]:
-        """Every reference to a page and below it; below a page that was seen lies nothing new."""
+    def _refs(self, page: Page, seen: set[bytes | BlobRef]) -> Iterator[BlobRef]:
+        """Every reference to a page and below it; below a page that was read lies nothing new."""
         yield page.ref
-        if page.ref.id in seen:
+        if page.ref.id in seen or page.ref in seen:
             return
-        seen.add(page.ref.id)
+        seen.add(page.ref)  # what cannot be read here may be in another pack, too
         try:
-            if page.depth:
-                for below in pages_below(self._reader, page):
-                    yield from self._refs(below, seen)
-                return
-            entries = entries_of(self._reader, page)
+            pages = pages_below(self._reader, page) if page.depth else ()
+            entries = () if page.depth else entries_of(self._reader, page)
         except BackupError:
             return
+        seen.add(page.ref.id)
+        for below in pages:
+            yield from self._refs(below, seen)
         for entry in entries:
             yield from entry.lists
             yield from entry.blobs

@@ -1,11 +1,12 @@
 """A lost or damaged pack costs nothing that another point still holds."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from backup.errors import Damaged
-from backup.format.manifest import BlobRef, Entry
+from backup.format.manifest import BlobRef, Entry, list_from_bytes
 from backup.reading.blob_reader import BlobReader
 from backup.reading.looking import leaves, top_page
 from backup.reading.selection import Selection
@@ -27,8 +28,35 @@ def data_packs(site: Site, point: str) -> list[str]:
     """The packs that hold files of a point, and not its pages."""
     repository = site.repository()
     chosen = repository.resolve(point)
-    packs = {ref.pack.hex() for entry in repository.entries(chosen) for ref in entry.blobs}
-    return [name for name in vault_of(site).names("w/desk-1/p/") if name[-64:] in packs]
+    _, _, reader = repository.open_point(chosen)
+    refs = [
+        ref
+        for entry in repository.entries(chosen)
+        for listed in entry.lists
+        for ref in list_from_bytes(reader.blob(listed), "a list")
+    ]
+    refs += [ref for entry in repository.entries(chosen) for ref in entry.blobs]
+    return in_vault(site, {pack for ref in refs for pack in ref.packs})
+
+
+def page_packs(site: Site, point: str) -> list[str]:
+    """The packs that hold the pages of a point; its files lie in others."""
+    repository = site.repository()
+    _, body, _ = repository.open_point(repository.resolve(point))
+    return in_vault(site, body.root.packs)
+
+
+def in_vault(site: Site, packs: Iterable[bytes]) -> list[str]:
+    wanted = {pack.hex() for pack in packs}
+    return [name for name in vault_of(site).names("w/desk-1/p/") if name[-64:] in wanted]
+
+
+def damage(site: Site, name: str) -> None:
+    """Flip a bit in each segment of a pack."""
+    data = bytearray(site.vault.get(name))
+    for at in range(5000, len(data), 60_000):
+        data[at] ^= 1
+    vault_of(site).replace(name, bytes(data))
 
 
 def vault_of(site: Site) -> TamperedStore:
@@ -66,16 +94,14 @@ def test_what_was_sent_again_heals_the_older_point(
     expected = describe(source)
     old = resent(site, source)
     for name in old:
-        data = bytearray(site.vault.get(name))
         match how:
             case "removed":
                 vault_of(site).remove(name)
             case "flipped":
-                for at in range(5000, len(data), 60_000):
-                    data[at] ^= 1
-                vault_of(site).replace(name, bytes(data))
+                damage(site, name)
             case "cut":
-                vault_of(site).replace(name, bytes(data[: len(data) // 2]))
+                data = site.vault.get(name)
+                vault_of(site).replace(name, data[: len(data) // 2])
     check(site.restore("1", tmp_path / "out", lanes=lanes), tmp_path / "out", expected)
     repository = site.repository()
     pieces = repository.stream(repository.resolve("1"), "files/4.wav")
@@ -94,25 +120,63 @@ def test_what_was_sent_again_is_found_below_several_pages(
     check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
 
 
-def test_where_the_newer_copy_is_damaged_too_the_older_one_heals(
+def test_what_was_sent_again_is_found_in_the_lists_of_a_large_file(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pages", "taking"):
+        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 2)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "big.db").write_bytes(noise(900 * KIB))
+    expected = describe(source)
+    for name in resent(site, source):
+        vault_of(site).remove(name)
+    (entry,) = site.repository().entries(site.repository().resolve("2"), ["files/big.db"])
+    assert len(entry.lists) > 1
+    assert not entry.blobs
+    check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
+
+
+@pytest.mark.parametrize("copies", [2, 5, 6])
+def test_where_the_newer_copies_are_damaged_too_the_oldest_heals(
+    site: Site, source: Path, tmp_path: Path, copies: int
+) -> None:
+    expected = describe(source)
+    kept: dict[str, bytes] = {}
+    site.back_up(source)
+    for number in range(1, copies + 1):
+        packs = data_packs(site, str(number))
+        assert not kept.keys() & packs
+        for name in packs:
+            kept[name] = site.vault.get(name)
+            vault_of(site).remove(name)
+        assert any("gone" in warning for warning in site.back_up(source).warnings)
+    for name, data in kept.items():
+        site.vault.put(name, data)
+    for number in range(1, copies + 2):
+        if number != 2:
+            for name in data_packs(site, str(number)):
+                damage(site, name)
+    check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
+
+
+def test_below_a_page_that_is_lost_is_looked_where_an_older_point_has_it_too(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     expected = describe(source)
     old = resent(site, source)
-    second = data_packs(site, "2")
-    kept = {name: site.vault.get(name) for name in (*old, *second)}
-    for name in kept:
-        vault_of(site).remove(name)
-    assert any("gone" in warning for warning in site.back_up(source).warnings)
-    third = data_packs(site, "3")
-    assert not set(third) & set(kept)
+    second = page_packs(site, "2")
+    kept = {name: site.vault.get(name) for name in second}
     for name in second:
-        site.vault.put(name, kept[name])
-    for name in third:
-        data = bytearray(site.vault.get(name))
-        for at in range(5000, len(data), 60_000):
-            data[at] ^= 1
-        vault_of(site).replace(name, bytes(data))
+        vault_of(site).remove(name)
+    site.back_up(source)
+    third = page_packs(site, "3")
+    assert not set(second) & set(third)
+    assert data_packs(site, "3") == data_packs(site, "2")
+    for name, data in kept.items():
+        site.vault.put(name, data)
+    for name in (*old, *third):
+        vault_of(site).remove(name)
     check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
 
 
