@@ -1,6 +1,6 @@
 """Moments as people of one time zone read them. What is stored, and what `--json` says, is UTC."""
 
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 
@@ -12,6 +12,11 @@ def minute(moment: datetime, time_zone: str) -> str:
 def second(moment: datetime, time_zone: str) -> str:
     """Write a moment to the second, with its zone: `2026-03-02 14:20:05 CET`."""
     return _written(moment, time_zone, "%Y-%m-%d %H:%M:%S")
+
+
+def day(moment: datetime, time_zone: str) -> date:
+    """Give the day that it is then where people of the zone are."""
+    return in_zone(moment, ZoneInfo(time_zone)).date()
 
 
 def is_zone(name: str) -> bool:

@@ -14,6 +14,7 @@ from standfast.config import Config, SecretReference
 from standfast.errors import ConfigurationError
 from standfast.evidence import Custody, EvidenceSource
 from standfast.evidence.files import FilesEvidence
+from standfast.local_time import day
 from standfast.notices.audience import Audience
 from standfast.notices.senders import Sender
 from standfast.outside import NoticeOf, Outside
@@ -82,7 +83,8 @@ class Live(Outside):
     def _read_audience(self, name: str) -> Audience:
         from standfast.outside.audiences import read_audience
 
-        return read_audience(self.config, name, self._reveal, self._restored, self._clock().date())
+        today = day(self._clock(), self.config.organisation.time_zone)
+        return read_audience(self.config, name, self._reveal, self._restored, today)
 
     @cached_property
     def _means(self) -> Means:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from standfast.config import Config
+from standfast.config.schema import OrganisationConfig
 from standfast.config.senders import (
     AppriseSenderConfig,
     LettersSenderConfig,
@@ -23,11 +24,15 @@ from standfast.records import Limits, Now
 def build_sender(config: Config, name: str, reveal: Reveal, clock: Now) -> Sender:
     """Build one; the secrets it needs are resolved now, and SecretMissing names one that is not."""
     settings = config.senders[name]
-    return _BUILDERS[settings.kind](name, settings, config.organisation.name, reveal, clock)
+    return _BUILDERS[settings.kind](name, settings, config.organisation, reveal, clock)
 
 
 def _smtp(
-    name: str, settings: SmtpSenderConfig, organisation: str, reveal: Reveal, clock: Now
+    name: str,
+    settings: SmtpSenderConfig,
+    organisation: OrganisationConfig,
+    reveal: Reveal,
+    clock: Now,
 ) -> Sender:
     from standfast.notices.senders.smtp import SmtpSender
 
@@ -36,7 +41,7 @@ def _smtp(
         host=settings.host,
         port=settings.port,
         sender_address=settings.sender_address,
-        from_name=settings.from_name or organisation,
+        from_name=settings.from_name or organisation.name,
         reply_to=settings.reply_to,
         security=settings.security,
         username=settings.username,
@@ -51,13 +56,17 @@ def _smtp(
 
 
 def _sendgrid(
-    name: str, settings: SendgridSenderConfig, organisation: str, reveal: Reveal, clock: Now
+    name: str,
+    settings: SendgridSenderConfig,
+    organisation: OrganisationConfig,
+    reveal: Reveal,
+    clock: Now,
 ) -> Sender:
     from standfast.notices.senders.sendgrid import SendGridOptions, SendGridSender
 
     options = SendGridOptions(
         sender_address=settings.sender_address,
-        from_name=settings.from_name or organisation,
+        from_name=settings.from_name or organisation.name,
         reply_to=settings.reply_to,
         region=settings.region,
         url=settings.url,
@@ -74,7 +83,11 @@ def _sendgrid(
 
 
 def _ses(
-    name: str, settings: SesSenderConfig, organisation: str, reveal: Reveal, clock: Now
+    name: str,
+    settings: SesSenderConfig,
+    organisation: OrganisationConfig,
+    reveal: Reveal,
+    clock: Now,
 ) -> Sender:
     from standfast.notices.senders.ses import SesOptions, SesSender
 
@@ -82,7 +95,7 @@ def _ses(
     options = SesOptions(
         region=settings.region,
         sender_address=settings.sender_address,
-        from_name=settings.from_name or organisation,
+        from_name=settings.from_name or organisation.name,
         reply_to=settings.reply_to,
         access_key_id=None if key is None else reveal(key),
         secret_access_key=None if secret is None else reveal(secret),
@@ -98,7 +111,11 @@ def _ses(
 
 
 def _apprise(
-    name: str, settings: AppriseSenderConfig, organisation: str, reveal: Reveal, clock: Now
+    name: str,
+    settings: AppriseSenderConfig,
+    organisation: OrganisationConfig,
+    reveal: Reveal,
+    clock: Now,
 ) -> Sender:
     from standfast.notices.senders.apprise import AppriseOptions, AppriseSender
 
@@ -107,7 +124,11 @@ def _apprise(
 
 
 def _letters(
-    name: str, settings: LettersSenderConfig, organisation: str, reveal: Reveal, clock: Now
+    name: str,
+    settings: LettersSenderConfig,
+    organisation: OrganisationConfig,
+    reveal: Reveal,
+    clock: Now,
 ) -> Sender:
     from standfast.evidence.durable import make_private, write_whole
     from standfast.notices.senders.letters import LettersOptions, LettersSender
@@ -119,16 +140,17 @@ def _letters(
 
     options = LettersOptions(
         folder=settings.folder,
-        organisation=organisation,
+        organisation=organisation.name,
         return_address=settings.return_address,
         paper=settings.paper,
         window=settings.window,
+        time_zone=organisation.time_zone,
     )
     return LettersSender(name, options, write=write, clock=clock)
 
 
 # By kind, each given the settings of that kind.
-_BUILDERS: Mapping[str, Callable[[str, Any, str, Reveal, Now], Sender]] = {
+_BUILDERS: Mapping[str, Callable[[str, Any, OrganisationConfig, Reveal, Now], Sender]] = {
     "smtp": _smtp,
     "sendgrid": _sendgrid,
     "ses": _ses,

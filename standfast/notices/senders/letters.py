@@ -26,6 +26,7 @@ from typing import Literal
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import Unavailable
+from standfast.local_time import day
 from standfast.notices.dates import long_date
 from standfast.notices.plain import is_one_line
 from standfast.notices.senders import Message, Sender
@@ -81,6 +82,7 @@ class LettersOptions:
     return_address: tuple[str, ...]  # the lines below the organisation's name
     paper: Literal["a4", "letter"] = "a4"
     window: Literal["left", "right"] = "left"
+    time_zone: str = "UTC"  # whose day a letter bears
     limits: Limits = field(
         default_factory=lambda: Limits(batch=500, workers=1, timeout_seconds=60.0, is_local=True)
     )
@@ -126,7 +128,7 @@ class LettersSender(Sender):
         return [None if token in written else False for token in tokens]
 
     def _send(self, messages: Sequence[Message]) -> list[Result]:
-        today = self._clock().date()
+        today = day(self._clock(), self._options.time_zone)
         tokens = "\n".join(message.token for message in messages)
         name = f"{today.isoformat()}-{hashlib.sha256(tokens.encode()).hexdigest()[:12]}"
         letters = "".join(
