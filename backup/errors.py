@@ -3,16 +3,16 @@
     BackupError                 1
     ├── StoreUnavailable        1  try again: the store or the network did not answer
     ├── AlreadyThere            1  look: something stands where something new should be made
-    ├── Busy                    1  wait: another run holds the send-log
     ├── Locked                  1  wait: the store keeps the object until a time
     ├── SourceFailed            1  look at the source; the other sources went on
+    ├── NothingToBackUp         1  look at the sources: none gave anything
     ├── NotWritable             1  make room or give the right, then run again
     ├── TargetFailed            1  look at the server that was restored into
     ├── UsageError              2  ask differently
     │   ├── NotFound            2  the object or recovery point does not exist
     │   ├── WrongKey            2  the key opens nothing here
-    │   ├── FormatUnknown       2  made by a newer version: use that one
-    │   └── NothingToBackUp     2  no source gave anything
+    │   └── FormatUnknown       2  made by a newer version: use that one
+    ├── Busy                    4  refused: another run has the send-log or the target; wait
     ├── UnsafePath              4  refused: would write where it must not
     ├── KeepingStopped          4  refused: a clock jumped or too much would go; look first
     └── Damaged                 6  not what was written: verify, then restore from a copy
@@ -39,7 +39,9 @@ class AlreadyThere(BackupError):
 
 
 class Busy(BackupError):
-    """Another run on this machine holds the send-log."""
+    """Refused, because another run holds the send-log, or restores into the same folder."""
+
+    exit_code = 4
 
 
 class Locked(BackupError):
@@ -48,6 +50,10 @@ class Locked(BackupError):
 
 class SourceFailed(BackupError):
     """A source gave nothing at all; other sources are not touched by it."""
+
+
+class NothingToBackUp(BackupError):
+    """No source gave a single entry, so no recovery point was made."""
 
 
 class NotWritable(BackupError):
@@ -74,10 +80,6 @@ class WrongKey(UsageError):
 
 class FormatUnknown(UsageError):
     """The object says that it has a format which this version does not know."""
-
-
-class NothingToBackUp(UsageError):
-    """No source gave a single entry, so no recovery point was made."""
 
 
 class UnsafePath(BackupError):

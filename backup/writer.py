@@ -450,7 +450,7 @@ def _check_request(set_name: str, sources: Sequence[Source]) -> None:
             f"{set_name!r} cannot name a set: use 1 to 31 of a-z, 0-9, dash and underscore"
         )
     if not sources:
-        raise NothingToBackUp(f"set {set_name} has no sources; name at least one")
+        raise UsageError(f"set {set_name} has no sources; name at least one")
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise UsageError(f"two sources of set {set_name} have the same name; give each its own")

@@ -43,7 +43,7 @@ def add_to(app: Group) -> None:
         "run",
         exits={
             ExitStatus.DONE: "every file of every set is in a new recovery point",
-            ExitStatus.FAILED: "the store cannot be written",
+            ExitStatus.FAILED: "the store cannot be written, or no source of a set gives anything",
             ExitStatus.USAGE: "there is no set of that name",
             ExitStatus.PARTIAL: (
                 "a file could not be read, the point has all others; or a set has no file; or "
@@ -84,8 +84,8 @@ def add_to(app: Group) -> None:
                 "itself lacks some of what is asked for"
             ),
             ExitStatus.REFUSED: (
-                "the folder is not empty, or lies in the vault; a path would lead out of it; or a "
-                "database is not empty"
+                "the folder is not empty, lies in the vault, or another restore fills it; a path "
+                "would lead out of it; or a database is not empty"
             ),
             ExitStatus.DAMAGED: (
                 "a file of the point, or a point after the latest that can be used, is not what "

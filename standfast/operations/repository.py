@@ -69,9 +69,9 @@ def _ours(error: BackupError) -> StandfastError:
     match error:
         case DamagedBackup():
             return Damaged(str(error))
-        case StoreUnavailable() | Busy() | Locked():
+        case StoreUnavailable() | Locked():
             return Unavailable(str(error))
-        case UnsafePath() | KeepingStopped():
+        case Busy() | UnsafePath() | KeepingStopped():
             return Refused(str(error))
         case BackupUsageError():
             return UsageError(str(error))

@@ -314,7 +314,7 @@ def test_a_source_that_failed_one_night_is_not_sent_again_the_next(
 def test_a_point_of_nothing_is_not_made(site: Site, tmp_path: Path) -> None:
     with pytest.raises(NothingToBackUp, match="no source gave anything"):
         site.back_up(tmp_path / "nowhere")
-    with pytest.raises(NothingToBackUp, match="name at least one"):
+    with pytest.raises(UsageError, match="name at least one"):
         site.back_up()
     assert site.repository().points() == []
 

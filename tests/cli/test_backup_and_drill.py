@@ -13,6 +13,7 @@ import pytest
 
 from standfast.errors import ExitStatus
 from tests.cli.desk import Desk
+from tests.servers import free_port
 
 
 @pytest.fixture
@@ -160,6 +161,20 @@ def test_a_folder_that_is_not_empty_is_not_restored_into(
     assert [path.name for path in (desk.folder / "source").iterdir()] == ["note.txt"]
 
 
+def test_a_folder_that_another_restore_fills_is_refused_until_that_one_has_ended(
+    desk: Desk, place: Path, identity: Path
+) -> None:
+    desk.run("backup", "run")
+    words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    (desk.folder / "out").mkdir()
+    with (desk.folder / "out/.standfast-restore").open("w") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        answer = desk.run(*words)
+    assert answer.status == 4
+    assert "another restore is at work in out; wait for it to end" in answer.err
+    assert desk.run(*words).status == 0
+
+
 def test_a_source_that_is_gone_makes_it_partial_and_is_named(
     desk: Desk, place: Path, identity: Path
 ) -> None:
@@ -203,7 +218,24 @@ def test_one_sets_failure_does_not_stop_the_others(desk: Desk, place: Path) -> N
     assert document["exit_status"] == 3
     by_set = {one["set"]: one for one in document["backups"]}
     assert by_set["main"]["exit_status"] == 0
-    assert by_set["other"]["exit_status"] != 0
+    assert by_set["other"]["exit_status"] == 1
+
+
+def test_a_database_server_that_is_down_fails_its_set_and_leaves_another_partial(
+    desk: Desk, place: Path
+) -> None:
+    down = f'{{ kind = "postgresql", name = "crm", host = "127.0.0.1", port = {free_port()} }}'
+    config = place / "standfast.toml"
+    text = config.read_text().replace("sources = [", f"sources = [\n  {down},")
+    config.write_text(f"{text}\n[backup.sets.crm]\nsources = [{down}]\n")
+    alone = desk.run("backup", "run", "crm")
+    assert alone.status == 1
+    assert "no source gave anything, so no point was made: source crm" in alone.err
+    document = desk.json("backup", "run", "main")
+    assert document["exit_status"] == 3
+    (unread,) = document["backups"][0]["unread"]
+    assert unread["path"] == "crm"
+    assert document["backups"][0]["files"] == 1
 
 
 def test_a_set_that_is_being_backed_up_is_refused(desk: Desk, place: Path) -> None:

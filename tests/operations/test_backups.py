@@ -419,7 +419,7 @@ def test_another_set_waits_for_the_one_under_way_and_says_so_once(
         other.start()
         try:
             assert turn.wait(30)
-            with pytest.raises(Unavailable, match="another backup is running"):
+            with pytest.raises(Refused, match="another backup is running"):
                 run_backup(place, "other", "direct", wait_for_another_set=timedelta(0))
             assert not caplog.messages
             outcome = run_backup(place, "other", "direct", sleep=lambda _: done.set())
