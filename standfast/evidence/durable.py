@@ -6,7 +6,7 @@ Owns the order of writing (bytes, fsync, rename, fsync of the folder) and the mo
 import os
 from pathlib import Path
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -45,5 +45,5 @@ def sync_folder(folder: Path) -> None:
 
 def sync_tree(folder: Path) -> None:
     """Make the names in `folder` and in every folder below it durable; the files are already."""
-    for place, _, _ in os.walk(folder, topdown=False):
+    for place, _, _ in os.walk(folder):
         sync_folder(Path(place))

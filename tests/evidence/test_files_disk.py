@@ -16,7 +16,7 @@ from standfast.evidence.custody import (
     read_custody,
     verify_custody,
 )
-from standfast.evidence.durable import sync_folder
+from standfast.evidence.durable import make_private, sync_folder, write_whole
 from standfast.evidence.files import FilesEvidence
 from standfast.evidence.seal import verify_seal
 from standfast.records import EffectState
@@ -117,8 +117,41 @@ class _Looking:
         assert acts[1:] == [Act.VIEWED] or not self._freezing.reported.exists()
 
 
+class _Replacing:
+    """A file in a new folder that is written, reported, and written anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._all, self._told = folder / "all", folder / "told"
+        self._file = self._all / "new" / "file"
+
+    def again(self) -> list[Path]:
+        anew(self._all)
+        anew(self._told)
+        return [self._all, self._told]
+
+    def act(self) -> None:
+        make_private(self._file.parent)
+        for content in (b"one", b"another"):
+            write_whole(self._file, content)
+            report(self._told / content.decode())
+
+    def check(self) -> None:
+        there = self._file.read_bytes() if self._file.exists() else b""
+        told = {one.name for one in self._told.iterdir()}
+        assert (
+            there
+            in {
+                frozenset[str](): (b"", b"one"),
+                frozenset({"one"}): (b"one", b"another"),
+                frozenset({"one", "another"}): (b"another",),
+            }[frozenset(told)]
+        )
+        self.act()
+        assert [one.name for one in self._file.parent.iterdir()] == ["file"]
+
+
 def _kill(
-    doing: type[_Freezing | _Looking], folder: Path, phase: Phase, names: bool | None
+    doing: type[_Freezing | _Looking | _Replacing], folder: Path, phase: Phase, names: bool | None
 ) -> None:
     one = doing(folder)
     one.again()
@@ -138,3 +171,10 @@ def test_an_act_is_in_the_chain_of_custody_before_it_is_reported(
     folder: Path, phase: Phase, names_survive: bool | None
 ) -> None:
     in_tracing_process(_kill, _Looking, folder, phase, names_survive)
+
+
+@DEATHS
+def test_a_file_is_the_one_before_or_the_one_that_was_reported_wherever_its_writer_ended(
+    folder: Path, phase: Phase, names_survive: bool | None
+) -> None:
+    in_tracing_process(_kill, _Replacing, folder, phase, names_survive)
