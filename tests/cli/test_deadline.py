@@ -264,14 +264,15 @@ def test_a_place_that_no_law_names_keeps_nobody_from_being_told_what_was_done(
     why = "no legal clock can be counted: [deadlines] jurisdictions: no obligation is known in"
     assert f"{why} 'Europe'" in answer.out
     config_file.write_text(text)
-    desk.json("deadline", "fact", "inc-2026-0001", "awareness")
+    case = desk.json("incident", "list")["incidents"][0]["incident"]
+    desk.json("deadline", "fact", case, "awareness")
     config_file.write_text(text.replace("EU/EEA", "Europe"))
-    seen = desk.json("incident", "status", "inc-2026-0001")
+    seen = desk.json("incident", "status", case)
     assert (seen["clocks"], len(seen["warnings"])) == (None, 1)
     assert "UNKNOWN: `standfast check`" in desk.run("status").out
     assert desk.json("status")["incidents"][0]["lacks_clocks"]
     page = live_place / "handover.html"
-    assert desk.run("incident", "handover", "inc-2026-0001", "--to", page).status == 0
+    assert desk.run("incident", "handover", case, "--to", page).status == 0
     assert "No clock can be counted: [deadlines] jurisdictions" in page.read_text()
 
 

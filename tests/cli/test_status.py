@@ -176,7 +176,7 @@ def test_a_notice_whose_audience_cannot_be_read_is_not_said_to_have_told_everybo
     assert (accounting.status, document["uncounted"]) == (3, ["tell_staff"])
     assert "tell_staff: nobody was told" in desk.run("notice", "accounting").out
     (live_place / "elsewhere.csv").rename(staff)
-    desk.run("incident", "retry", "inc-2026-0001", "tell_staff")
+    desk.run("incident", "retry", seen["incidents"][0]["incident"], "tell_staff")
     assert desk.json("status")["incidents"][0]["uncounted"] == []
     assert desk.run("notice", "accounting").status == 0
 
