@@ -16,7 +16,7 @@ Everywhere:
   -c, --config FILE  The configuration; else STANDFAST_CONFIG, else ./standfast.toml.
   --json             One JSON document on standard output.
 """
-_HELP = ("--help", "Show this message and exit.")
+_HELP = ("-h, --help", "Show this message and exit.")
 _TAKES = {str: "TEXT", Path: "PATH", int: "N", float: "NUMBER"}
 _VERSION = ("--version", "Print which version this is.")
 

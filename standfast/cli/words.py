@@ -6,6 +6,7 @@ fit. Leaves options and their values to `argparse`, what a command takes to `dec
 Rules
 - Options and arguments may be mixed; after `--` everything is an argument.
 - An option is written out: a shorter name may come to mean another one in the next version.
+- Help is asked for by `--help` or `-h` anywhere, and by `help` in place of a command.
 - A command that is not there is answered with those of its name under other words, before what is
   only spelled like it.
 """
@@ -20,6 +21,8 @@ from standfast.cli.declared import Command, Group, Option, Parameter
 from standfast.errors import UsageError
 
 HELP = "--help"
+_HELP_NAMES = ("-h", HELP)
+_HELP_WORD = "help"
 # It writes nothing here, but would ask how wide the terminal is, with two milliseconds of imports.
 _NO_FORMATTER = partial(HelpFormatter, width=0)
 # What undoes a lock has another name, and what is spelled like it would do the opposite.
@@ -38,16 +41,20 @@ def find(root: Group, words: Sequence[str]) -> tuple[Command | Group, list[str]]
     """Give what the first words name, a command or a group, and the words after its name."""
     at: Command | Group = root
     rest = list(words)
+    asked: list[str] = []
     while isinstance(at, Group) and rest and not rest[0].startswith("-"):
         word = rest.pop(0)
+        if word == _HELP_WORD:
+            asked = [HELP]
+            continue
         if word not in at.parts:
             near = _meant(word, at, root)
             maybe = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise Misused(f"No such command {word!r}.{maybe}", at)
         at = at.parts[word]
-    if isinstance(at, Group) and rest and rest[0] != HELP:
+    if isinstance(at, Group) and rest and rest[0] not in _HELP_NAMES:
         raise Misused(f"No such option: {rest[0]}", at)
-    return at, rest
+    return at, [*asked, *rest]
 
 
 def values_of(command: Command, words: Sequence[str]) -> dict[str, Any] | None:
@@ -100,7 +107,7 @@ def _options(command: Command, words: Sequence[str]) -> tuple[dict[str, Any], li
         exit_on_error=False,
         formatter_class=_NO_FORMATTER,
     )
-    parser.add_argument(HELP, dest=HELP, action="store_true")
+    parser.add_argument(*_HELP_NAMES, dest=HELP, action="store_true")
     for one in command.parameters:
         if one.on and one.kind is not bool:
             parser.add_argument(*one.on, dest=one.name, action="append")

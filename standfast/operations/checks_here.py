@@ -1,4 +1,4 @@
-"""The parts of a place that are this machine's own: ledger, vault, keys, sources, people, Prefect.
+"""The parts of a place that are this machine's own: its user, ledger, vault, keys, sources, people.
 
 Rules
 - Whether something can be written is found by writing: root passes every look at the modes.
@@ -34,11 +34,23 @@ from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standin
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import below, own_files, source_of
 from standfast.operations.repository import open_vault, own_host
+from standfast.operations.run_record import other_user_of
 from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok, warn
 from standfast.outside.live import read_signing_key
 
 _ENOUGH_APPROVERS = 2
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def _user(ground: Ground) -> Iterator[Check]:
+    user = other_user_of(ground.config)
+    if user is not None:
+        yield warn(
+            "user",
+            f"this place is run by the user {user}, and what that user may not read or write does "
+            "not show to another",
+            f"run this as that user, with `sudo -u {user}` before it",
+        )
 
 
 def _ledger(ground: Ground) -> Iterator[Check]:
@@ -379,6 +391,7 @@ def _try_to_write(folder: Path) -> None:
 
 
 LOOKS: Mapping[str, Look] = {
+    "user": _user,
     "ledger": _ledger,
     "backup": _vault,
     "backup sets": _sets,

@@ -23,6 +23,7 @@ from dataclasses import field
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
+from standfast.config import Config
 from standfast.errors import Damaged, Refused, StandfastError, UnderWay
 from standfast.operations.place import Place
 from standfast.records import Json, JsonObject, moment, timestamp
@@ -108,6 +109,23 @@ def recorded_if_it_can_be(
             run.goes_on_without(error)
 
 
+def other_user_of(config: Config) -> str | None:
+    """Name the user who runs a place, where that is another than who asks.
+
+    The host's own keys, which only their user can read, tell; a machine without them has none.
+    """
+    try:
+        owner = config.backup.host.stat().st_uid
+    except OSError:
+        return None
+    if owner == os.geteuid():
+        return None
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return f"#{owner}"
+
+
 def bury_dead_runs(
     place: Place, clean: Mapping[str, Callable[[Place, str], object]]
 ) -> tuple[tuple[str, str], ...]:
@@ -153,8 +171,12 @@ class _Lock:
 
 @contextmanager
 def _held(place: Place, kind: str, subject: str, *, is_shared: bool) -> Iterator[_Lock]:
-    if kind in _LEAVING_FILES and os.geteuid() == 0:
-        _check_that_it_is_roots(place)
+    user = other_user_of(place.config) if os.geteuid() == 0 else None
+    if kind in _LEAVING_FILES and user is not None:
+        raise Refused(
+            f"this place is run by the user {user}, whom what root leaves in it would keep out: "
+            f"run this as that user, with `sudo -u {user}` before it"
+        )
     path = _lock_file(place, kind, subject)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -173,24 +195,6 @@ def _held(place: Place, kind: str, subject: str, *, is_shared: bool) -> Iterator
         yield _Lock(descriptor=descriptor, is_alone=is_alone)
     finally:
         os.close(descriptor)
-
-
-def _check_that_it_is_roots(place: Place) -> None:
-    """Raise `Refused` where the host's own keys, which only their user can read, are another's."""
-    try:
-        owner = place.config.backup.host.stat().st_uid
-    except OSError:
-        return  # a machine that makes no backups has none
-    if owner == 0:
-        return
-    try:
-        user = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        user = f"#{owner}"
-    raise Refused(
-        f"this place is run by the user {user}, whom what root leaves in it would keep out: "
-        f"run this as that user, with `sudo -u {user}` before it"
-    )
 
 
 def _take(descriptor: int) -> bool:

@@ -1,5 +1,6 @@
 """`standfast check`: each part tried, each verdict told with what to do."""
 
+import os
 import shlex
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.config import load
 from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
 from standfast.operations import free_space
 from standfast.operations.playbooks import SHIPPED
@@ -45,6 +47,16 @@ def test_a_disk_on_which_nothing_can_be_written_is_told_though_everything_reads(
     ((found, said),) = verdicts(desk, "disks")
     assert found == verdict
     assert said.startswith(told)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_the_user_who_runs_a_place_is_named_to_another(desk: Desk, place: Path) -> None:
+    assert verdicts(desk, "user") == []
+    os.chown(load(place / "standfast.toml").backup.host, 65534, 65534)
+    answer = desk.run("check")
+    assert answer.status == 0
+    assert "this place is run by the user nobody" in answer.out
+    assert "`sudo -u nobody`" in answer.out
 
 
 def test_what_init_wrote_for_somebody_to_replace_is_told(desk: Desk, place: Path) -> None:

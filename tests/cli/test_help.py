@@ -59,6 +59,21 @@ def test_the_help_of_every_command_says_what_stands_everywhere(
     assert "--json" in out
 
 
+@pytest.mark.parametrize("words", [(), ("backup",), ("backup", "owner"), *COMMANDS], ids=" ".join)
+def test_help_is_given_under_each_name_that_people_try(words: tuple[str, ...], desk: Desk) -> None:
+    asked = desk.run(*words, "--help")
+    assert asked.status == 0
+    assert desk.run(*words, "-h") == asked
+    assert desk.run("help", *words) == asked
+    assert desk.run(*words[:-1], "help", *words[-1:]) == asked
+
+
+def test_help_of_a_command_that_is_mistyped_names_the_nearest_one(desk: Desk) -> None:
+    answer = desk.run("help", "incident", "opne")
+    assert answer.status == 2
+    assert "Did you mean 'open'" in answer.err
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_no_command_takes_a_passphrase_as_an_argument(words: tuple[str, ...], desk: Desk) -> None:
     assert "--passphrase " not in desk.run(*words, "--help").out

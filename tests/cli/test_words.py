@@ -187,7 +187,7 @@ Options:
   --share NUMBER          [default: 0.5]
   --sync / --no-sync      Wait.  [default: sync]
   --owner
-  --help                  Show this message and exit.
+  -h, --help              Show this message and exit.
 
 Everywhere:
 """
