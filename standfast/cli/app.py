@@ -37,6 +37,10 @@ _NOWHERE = (
     "the folder that this was started in is gone, and relative paths lead nowhere from it: "
     "change to one that is there (`cd`), then run this again"
 )
+_WINDOWS = (
+    "Standfast runs on Linux, and not on Windows: back a Windows host's files up from a share that "
+    "Linux mounts, or from a bucket that they are copied to; docs/sources.md says how"
+)
 _DEBUG = "STANDFAST_DEBUG"
 _VERSION = "--version"
 
@@ -82,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)
     given = sys.argv[1:] if arguments is None else arguments
     _open_closed_streams()
+    if sys.platform.startswith("win"):
+        return _failed(_WINDOWS, ExitStatus.USAGE, is_json="--json" in given)
     try:
         with _ending_as_by_ctrl_c():
             status = _run(given)

@@ -1,5 +1,6 @@
 """Bad input: the right status, what and where and what to do, no traceback, nothing half done."""
 
+import json
 import os
 import subprocess
 import sys
@@ -322,6 +323,23 @@ def test_the_real_entry_point_speaks_json_about_a_place_that_is_not_there(desk: 
     assert answer.status == 2
     assert "standfast init" in answer.document["error"]
     assert answer.err == ""
+
+
+def test_a_windows_host_is_refused_and_told_how_its_files_are_backed_up(desk: Desk) -> None:
+    as_windows = ENTRY.replace("sys.exit", "sys.platform = 'win32'; sys.exit")
+    done = subprocess.run(
+        [sys.executable, "-c", as_windows, "backup", "run", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=desk.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 2
+    document = json.loads(done.stdout)
+    assert "Linux" in document["error"]
+    assert "docs/sources.md" in document["error"]
+    assert document["exit_status"] == 2
 
 
 def test_the_version_is_told_by_the_script_and_by_the_module(desk: Desk) -> None:
