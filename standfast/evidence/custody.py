@@ -58,11 +58,14 @@ class Entry:
 def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: str = "") -> Entry:
     """Add one entry to a sealed folder's chain, durably; safe among several processes.
 
-    Raises Damaged when the folder has no seal or the chain so far does not hold.
+    Raises Damaged when the folder has no seal, or the chain so far does not hold or is a link.
     """
     first = _seal_hash(folder)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(folder / CUSTODY_FILE, flags, 0o600)
+    try:
+        descriptor = os.open(folder / CUSTODY_FILE, flags, 0o600)
+    except OSError as error:
+        raise Damaged(f"{CUSTODY_FILE} cannot be written: {error.strerror}") from error
     with os.fdopen(descriptor, "r+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         so_far = _read(stream.read(), first)

@@ -1,10 +1,12 @@
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from standfast.errors import Damaged
 from standfast.evidence.custody import Act, append_custody, read_custody, verify_custody
+from standfast.records import canonical
 from tests.evidence.contract import NOW
 
 
@@ -72,17 +74,30 @@ def test_a_chain_without_an_entry_is_a_problem(folder: Path) -> None:
 
 
 def test_many_at_once_make_one_chain(folder: Path) -> None:
-    looks = [
-        threading.Thread(
-            target=append_custody,
-            args=(folder,),
-            kwargs={"at": NOW, "who": f"p{number}", "act": Act.VIEWED},
-        )
-        for number in range(8)
-    ]
-    for look in looks:
-        look.start()
-    for look in looks:
-        look.join(timeout=20)
+    def look(who: int) -> None:
+        for _ in range(25):
+            append_custody(folder, at=NOW, who=f"p{who}", act=Act.VIEWED)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(look, range(8)))
     assert verify_custody(folder) == []
-    assert len(read_custody(folder)) == 11
+    assert len(read_custody(folder)) == 3 + 8 * 25
+
+
+def test_a_line_that_counts_itself_wrongly_is_found_though_its_hash_is_right(folder: Path) -> None:
+    file = folder / "custody.jsonl"
+    last = replace(read_custody(folder)[-1], sequence=7)
+    forged = canonical({**asdict(last), "hash": last.hash}).decode() + "\n"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]) + forged)
+    assert verify_custody(folder) == ["custody.jsonl:3: does not follow from the line before"]
+
+
+def test_a_link_in_the_place_of_the_chain_is_not_written_through(
+    folder: Path, tmp_path: Path
+) -> None:
+    chain = (folder / "custody.jsonl").rename(tmp_path / "elsewhere")
+    before = chain.read_bytes()
+    (folder / "custody.jsonl").symlink_to(chain)
+    with pytest.raises(Damaged, match=r"custody\.jsonl cannot be written"):
+        append_custody(folder, at=NOW, who="legal", act=Act.VIEWED)
+    assert chain.read_bytes() == before
