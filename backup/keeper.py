@@ -336,7 +336,7 @@ def _sized(view: View, pack: PackId) -> SizedPack:
 
 
 def _oddities(view: View, plan: Plan) -> list[str]:
-    found = [f"{name}: {problem}" for name, problem in (*view.trust.problems, *view.keeps.problems)]
+    found = [problem for _, problem in (*view.trust.problems, *view.keeps.problems)]
     found += [
         f"nothing of writer {writer} expires or goes until this is mended: {why}"
         for writer, why in view.blocked.items()

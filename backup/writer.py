@@ -155,7 +155,7 @@ def back_up(
                     bytes_new = run.bytes_new
                     continue
                 committer.close()
-                problems = [f"{name}: {problem}" for name, problem in admission.trust.problems]
+                problems = [problem for _, problem in admission.trust.problems]
                 warnings = (
                     *log.warnings, *committer.warnings, *avoidance.warnings, *problems,
                     *result.warnings,

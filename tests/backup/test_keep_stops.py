@@ -109,6 +109,7 @@ def test_junk_in_the_keep_chain_is_passed_over(kept: KeptSite) -> None:
     assert result.records == (keep_name(3), keep_name(4))
     assert result.removed
     assert len(result.problems) == 2
+    assert [problem.count("pub/keep/") for problem in result.problems] == [1, 1]
     for name in kept.points():
         assert kept.site.restore(name, kept.site.folder / name).problems == ()
 

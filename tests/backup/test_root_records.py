@@ -40,6 +40,14 @@ def test_an_object_beside_the_records_that_is_none_is_told_and_keeps_the_owner_f
     assert [name for name, _ in trust.problems] == ["pub/root/newest"]
 
 
+def test_a_record_that_does_not_count_is_named_once_to_whoever_backs_up(
+    site: Site, tmp_path: Path
+) -> None:
+    site.vault.put(root_name(1), b"junk")
+    (told,) = site.back_up(plain_tree(tmp_path / "source")).warnings
+    assert told.count(root_name(1)) == 1
+
+
 def test_a_writer_counts_as_removed_only_while_no_grant_of_its_own_holds(site: Site) -> None:
     """What it wrote before would else be taken for given up, or stay an error for ever."""
     (grant,) = load_trust(site.vault).root.writers
