@@ -1,8 +1,8 @@
 """The review of an incident's evidence, as a use-case: which folders are read, and what is kept.
 
 Rules
-- A folder whose seal does not hold is named and not read.
-- Each folder's chain of custody gets a line: who looked, and why.
+- A folder whose seal or chain of custody does not hold is named and not read; the others are.
+- Each folder's chain gets a line before it is read: who looked, and why.
 - The timeline is a file of its own beside the evidence, one entry a line; it names people, so only
   its digest and its counts go to the ledger.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
-from standfast.errors import StandfastError
+from standfast.errors import Damaged, StandfastError
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.durable import make_private, write_whole
 from standfast.evidence.review import Review, review, too_short, wanted_of
-from standfast.operations.frozen import frozen
+from standfast.operations.frozen import Frozen, frozen
 from standfast.operations.place import Place
 from standfast.records import JsonObject, canonical
 
@@ -33,7 +33,7 @@ class Reviewed:
     digest: str
     result: Review
     folders: int
-    unsound: tuple[str, ...]  # sources whose seal does not hold
+    unsound: tuple[str, ...]  # sources whose seal or chain of custody does not hold
     too_short: int  # accounts that were not looked for, since every file has their name
 
     @property
@@ -49,7 +49,10 @@ class Reviewed:
             accounts = counted(self.too_short, "account")
             parts.append(f"{accounts} not looked for, by a name that is too short")
         if self.unsound:
-            parts.append(f"not read, for their seal does not hold: {', '.join(self.unsound)}")
+            parts.append(
+                "not read, for their seal or chain of custody does not hold: "
+                f"{', '.join(self.unsound)}"
+            )
         return "; ".join(parts)
 
     def as_json(self) -> JsonObject:
@@ -75,21 +78,14 @@ def review_frozen(
     accounts: Sequence[str],
 ) -> Reviewed:
     """Look through what an incident froze; raises StandfastError when nothing was frozen."""
+    wanted = wanted_of(indicators, accounts)
+    detail = f"reviewed for {len(indicators) + len(accounts)} indicators"
     there = frozen(place.config, incident_id)
-    sound = [one for one in there if not one.problems]
+    sound = [one for one in there if not one.problems and _is_noted(place, one, detail)]
     if not sound:
         raise StandfastError(
             "there is nothing sound to look through: freeze the evidence first, and look at what "
             f"`standfast evidence verify {incident_id}` says"
-        )
-    wanted = wanted_of(indicators, accounts)
-    for one in sound:
-        append_custody(
-            one.folder,
-            at=place.clock(),
-            who=place.actor,
-            act=Act.VIEWED,
-            detail=f"reviewed for {len(indicators) + len(accounts)} indicators",
         )
     found = review([(one.source, one.folder) for one in sound], wanted)
     folder = place.config.custody.folder / incident_id / REVIEWS
@@ -103,5 +99,14 @@ def review_frozen(
         result=found,
         folders=len(sound),
         too_short=too_short(accounts),
-        unsound=tuple(dict.fromkeys(one.source for one in there if one.problems)),
+        unsound=tuple(dict.fromkeys(one.source for one in there if one not in sound)),
     )
+
+
+def _is_noted(place: Place, one: Frozen, detail: str) -> bool:
+    """Note the look in the folder's chain of custody; False where the chain does not hold."""
+    try:
+        append_custody(one.folder, at=place.clock(), who=place.actor, act=Act.VIEWED, detail=detail)
+    except Damaged:
+        return False
+    return True
