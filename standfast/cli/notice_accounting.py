@@ -82,7 +82,7 @@ def accounting(
         else "Nobody for whom a notice was planned is untold."
     )
     if any(one.counts.get(end) for one in accounts for end in (End.BOUNCED, End.DROPPED)):
-        lines.append(f"`standfast notice held {incident_id}` names whom no mail reached.")
+        lines.append(f"`standfast notice held {incident_id}` names whom no message reached.")
     if digest is not None:
         lines.append(f"{export} is written; SHA-256 {digest}, in the timeline as well.")
     document: dict[str, Json] = {

@@ -127,7 +127,7 @@ def posted(
 def list_held(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     """List whom a notice was held for: minors, and whoever has died; a person decides.
 
-    Whose mail did not arrive is named as well: only a letter or another address reaches them.
+    Whose message did not arrive is named as well: only a letter or another address reaches them.
     """
     from standfast.operations.held import held, unreached
 
@@ -142,7 +142,7 @@ def list_held(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         _listed(found, "to be decided") if found else f"Nobody is held in {incident_id}."
     ]
     if lost:
-        lines += ["", "No mail reached these; a letter would, or another address:"]
+        lines += ["", "No message reached these; a letter would, or another address:"]
         lines += [_listed(lost, "told nothing yet")]
     if waiting and not is_open:
         lines.append(f"{incident_id} is closed: what was not decided stays so.")
@@ -197,7 +197,7 @@ def tell(
     no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
-    """Tell somebody who was held, or whom no mail reached, at an address that you name.
+    """Tell somebody who was held, or whom no message reached, at an address that you name.
 
     Whoever is to approve it is asked at once; it leaves once it is approved.
     """

@@ -26,6 +26,21 @@ _LOST = (
     " AND delivery.state IN ('deferred', 'bounced', 'dropped')"
     " GROUP BY effect.incident, effect.step, effect.round"
 )
+# Of whom is untold, and of whom is held, those whom a step tells apart: it is named after their
+# message.
+_APART = (
+    "SELECT effect.incident, effect.step, effect.round, COUNT(*),"
+    " SUM(CASE WHEN effect.state = 'refused' AND effect.is_parked THEN 1 ELSE 0 END)"
+    " FROM step JOIN incident ON incident.id = step.incident"
+    # Crossed, and by nothing but the token: SQLite would go through every effect otherwise.
+    " CROSS JOIN effect LEFT JOIN delivery ON delivery.effect = effect.token"
+    " WHERE incident.state = 'open' AND step.name LIKE 'held-____________%'"
+    " AND step.state <> 'refused'"
+    " AND effect.token >= SUBSTR(step.name, 6, 12)"
+    " AND effect.token < SUBSTR(step.name, 6, 12) || 'g'"
+    " AND (effect.state <> 'done' OR delivery.state IN ('deferred', 'bounced', 'dropped'))"
+    " GROUP BY effect.incident, effect.step, effect.round"
+)
 # What an incident changed and has not given back, once an undo was begun, as
 # `effect_rules.still_held` counts it.
 _KEPT = (
@@ -240,6 +255,9 @@ def _incidents(
                 held[key] = held.get(key, 0) + number
     for incident, step, round_, number in rows(cursor, _LOST):
         untold[incident, step, round_] = untold.get((incident, step, round_), 0) + number
+    for incident, step, round_, number, parked in rows(cursor, _APART):
+        untold[incident, step, round_] -= number
+        held[incident, step, round_] = held.get((incident, step, round_), 0) - parked
     steps: dict[str, list[StepGlance]] = {}
     for row in rows(
         cursor,
@@ -323,8 +341,8 @@ def _facts(cursor: Cursor) -> dict[str, list[FactGlance]]:
 def _each_once(steps: Sequence[StepGlance]) -> Iterator[StepGlance]:
     """Let nobody count twice, as `operations/accounting` counts them.
 
-    Who was asked about anew counts in the newer round, and who was held and is told by a step of
-    their own, there.
+    Who was asked about anew counts in the newer round, and whom an approver refused to tell by a
+    step of their own, where they did before.
     """
     latest: dict[str, int] = {}
     for one in steps:
@@ -334,4 +352,4 @@ def _each_once(steps: Sequence[StepGlance]) -> Iterator[StepGlance]:
         if one.state == "refused" and (is_apart or one.round < latest[one.name]):
             yield replace(one, untold=0, held=0)
         else:
-            yield replace(one, untold=one.untold - is_apart)
+            yield one

@@ -188,8 +188,12 @@ class Notices:
     def decide_held(
         self, row: EffectRow, facts: JsonObject, reason: str, actor: str, now: datetime
     ) -> None:
-        """Keep what a person decided about somebody whom a notice was held for."""
+        """Keep what a person decided about somebody whom a notice was held for.
+
+        Who is told by a step waits for a person still, if an approver refuses that.
+        """
         scope = scope_of(_SEND, row.incident)
+        is_left_out = facts["decision"] == "left out"
         with self._core.write(
             actor=actor,
             subject=row.incident,
@@ -198,14 +202,14 @@ class Notices:
             detail={
                 "step": row.step,
                 "effect": row.token,
-                "is_left_out": facts["decision"] == "left out",
+                "is_left_out": is_left_out,
             },
         ) as write:
             write.update(
                 effect,
                 (row.token,),
                 effect.c.state == EffectState.REFUSED.value,
-                is_parked=False,
+                is_parked=not is_left_out,
                 sealed_facts=self._core.vault.seal(scope, f"effect.facts {row.token}", facts),
                 sealed_reason=seal_reason(self._core.vault, _SEND, row.incident, row.token, reason),
             )

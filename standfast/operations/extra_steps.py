@@ -5,7 +5,7 @@ from standfast.ledger.glance import HELD_STEP
 CORRECTS = "correction-"
 _TITLES = {
     CORRECTS: "Correct a notice",
-    HELD_STEP: "Tell somebody who was held, or whom no mail reached",
+    HELD_STEP: "Tell somebody who was held, or whom no message reached",
 }
 _UNDO = "Give accounts back what they had before"
 

@@ -1,7 +1,7 @@
 """Whom a notice was held for: minors and whoever has died; a person decides about each.
 
-Leaves who is held to `notices/audience`, whose mail did not arrive to `returned`, and how decisions
-count to `accounting`.
+Leaves who is held to `notices/audience`, whose message did not arrive to `returned`, and how
+decisions count to `accounting`.
 
 Rules
 - Each is told, at an address that the person who decides names (a guardian's, an heir's, or their
@@ -11,10 +11,11 @@ Rules
   held in, and its very words: one a person, so that nobody is told twice.
 - What was decided is not decided again, except that who was left out may be told after all, and
   that whoever an approver refused to tell so is as if nobody had decided.
-- Whose mail did not arrive is told in the same way, by a letter or at another address.
+- Nobody is told apart from a notice that is not approved: asked for anew it holds them again.
+- Whose message did not arrive is told in the same way, by a letter or at another address.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -34,9 +35,9 @@ from standfast.operations.deadlines import refuse_blocked
 from standfast.operations.decisions import speaker
 from standfast.operations.incident import refuse_closed
 from standfast.operations.place import Place
-from standfast.operations.returned import returned
+from standfast.operations.returned import returned, steps_apart
 from standfast.operations.targets import HELD, MAIL, POST
-from standfast.records import Json, JsonObject
+from standfast.records import Json, JsonObject, StepState
 
 _SEND = "notices.send"
 _MARK_LENGTH = 8
@@ -44,7 +45,7 @@ _MARK_LENGTH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """One person who is held, or whom no mail reached."""
+    """One person who is held, or whom no message reached."""
 
     mark: str  # how people speak of them; nothing personal
     step: str
@@ -74,13 +75,13 @@ class ToldApart:
 def held(place: Place, incident_id: str) -> list[Held]:
     """Give everybody who is held in an incident, those first about whom nobody decided."""
     place.ledger.incidents.get(incident_id)
-    refused = _refused_steps(place, incident_id)
-    found = [_shown(row, refused) for row in _rows(place, incident_id)]
+    apart = steps_apart(place, incident_id)
+    found = [_shown(row, apart) for row in _rows(place, incident_id)]
     return sorted(found, key=lambda one: bool(one.decision))
 
 
 def unreached(place: Place, incident_id: str) -> list[Held]:
-    """Give whose mail did not arrive, those first who are not told in another way."""
+    """Give whose message did not arrive, those first who are not told in another way."""
     place.ledger.incidents.get(incident_id)
     found = [
         Held(mark=_mark(one.row), step=one.row.step, why=one.why, decision=one.decision, by="")
@@ -97,13 +98,13 @@ def leave_out(
     if not because.strip():
         raise UsageError("say why they are left out: --because TEXT; it is kept with each of them")
     rows = _meant(incident_id, _rows(place, incident_id), marks)
-    refused = _refused_steps(place, incident_id)
+    apart = steps_apart(place, incident_id)
     for row in rows:
-        if (decision := _decision(row, refused)) not in ("", LEFT_OUT):
+        if (decision := _decision(row, apart)) not in ("", LEFT_OUT):
             raise UsageError(f"{_mark(row)} is {decision}; that is not taken back here")
     for row in rows:
         who = _speaker(place, row, by)
-        if not _decision(row, refused):
+        if not _decision(row, apart):
             facts = {"decision": LEFT_OUT, "by": who, "because": because}
             why = f"{LEFT_OUT} by {who}: {because} ({_why(row)})"
             place.ledger.notices.decide_held(row, facts, why, who, place.clock())
@@ -120,7 +121,7 @@ def tell(
     name: str = "",
     by: str | None = None,
 ) -> ToldApart:
-    """Plan that somebody who is held, or whom no mail reached, is told at the address `to`.
+    """Plan that somebody who is held, or whom no message reached, is told at the address `to`.
 
     It leaves once it is approved.
 
@@ -134,19 +135,31 @@ def tell(
     rows = [*_rows(place, incident_id), *(one.row for one in returned(place, incident_id))]
     (row,) = _meant(incident_id, rows, [mark])
     who = _speaker(place, row, by)
+    _refuse_unapproved(place, row)
     refuse_blocked(place.config, incident_id, place.ledger.facts.of(incident_id), place.clock())
-    refused = _refused_steps(place, incident_id)
-    step_name = _step_name(row, refused)
+    step_name = _step_name(place, row)
     expansion = _expansion(place, row, step_name, to=to, name=name, by=by)
     now = place.clock()
     is_new = place.ledger.steps.expand(incident_id, step_name, 1, expansion, who, now)
-    if _is_held(row) and _decision(row, refused) in ("", LEFT_OUT):
-        facts = {"decision": f"{APART} {step_name}", "by": who, "because": because}
-        why = f"{APART} {step_name}, decided by {who}: {because} ({_why(row)})"
+    decision = f"{APART} {step_name}"
+    if _is_held(row) and row.facts.get("decision") != decision:  # whoever was first may have died
+        facts = {"decision": decision, "by": who, "because": because}
+        why = f"{decision}, decided by {who}: {because} ({_why(row)})"
         place.ledger.notices.decide_held(row, facts, why, who, now)
     if not is_new:
         raise UsageError(f"{_mark(row)} is told by step {step_name} already; look at that one")
     return ToldApart(step=step_name, needs_approvals=expansion.needs_approvals)
+
+
+def _refuse_unapproved(place: Place, row: EffectRow) -> None:
+    """Raise UsageError while the notice may be planned anew: they would be in it a second time."""
+    for notice in place.ledger.notices.of_incident(row.incident):
+        is_theirs = (notice.step, notice.round) == (row.step, row.round)
+        if is_theirs and notice.state in (StepState.ASKING, StepState.REFUSED):
+            raise UsageError(
+                f"the notice of step {row.step!r} is not approved; tell {_mark(row)} apart once it "
+                "is approved"
+            )
 
 
 def _expansion(
@@ -225,21 +238,19 @@ def _rows(place: Place, incident_id: str) -> list[EffectRow]:
     return counted_rows(rows, place.ledger.steps.refused(incident_id))
 
 
-def _refused_steps(place: Place, incident_id: str) -> Set[str]:
-    return {name for name, _ in place.ledger.steps.refused(incident_id)}
-
-
-def _step_name(row: EffectRow, refused: Set[str]) -> str:
+def _step_name(place: Place, row: EffectRow) -> str:
     """Name the step that tells somebody: one a person, and a new one for each that was refused."""
     name = f"{HELD_STEP}{row.token[:12]}"
+    refused = {one for one, _ in place.ledger.steps.refused(row.incident)}
     before = sum(one == name or one.startswith(f"{name}-") for one in refused)
     return f"{name}-{before + 1}" if before else name
 
 
-def _decision(row: EffectRow, refused: Set[str]) -> str:
-    """Give what was decided, if it holds: not where an approver refused the step of it."""
-    decision = str(row.facts.get("decision") or "")
-    return "" if decision.removeprefix(f"{APART} ") in refused else decision
+def _decision(row: EffectRow, apart: Mapping[str, str]) -> str:
+    """Give what holds about them: a step that tells them, even if nobody lived to keep why."""
+    if step := apart.get(row.token):
+        return f"{APART} {step}"
+    return LEFT_OUT if row.facts.get("decision") == LEFT_OUT else ""
 
 
 def _is_held(row: EffectRow) -> bool:
@@ -263,8 +274,8 @@ def _speaker(place: Place, row: EffectRow, by: str | None) -> str:
     return speaker(place, place.ledger.incidents.state(row.incident), row.step, by)
 
 
-def _shown(row: EffectRow, refused: Set[str]) -> Held:
-    decision = _decision(row, refused)
+def _shown(row: EffectRow, apart: Mapping[str, str]) -> Held:
+    decision = _decision(row, apart)
     return Held(
         mark=_mark(row),
         step=row.step,
@@ -284,4 +295,4 @@ def _what(row: EffectRow) -> str:
 
 def _why(row: EffectRow) -> str:
     """Say why the person is held, as the row said it: what was decided stands in the facts."""
-    return str(row.details.get("held") or row.reason or "the mail did not arrive")
+    return str(row.details.get("held") or row.reason or "the message did not arrive")

@@ -28,6 +28,7 @@ from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observe
 if TYPE_CHECKING:
     from standfast.operations.looks import Tally
 
+THROWN_AWAY = "thrown away unposted"  # begins the reason of a letter that nobody posts
 _A_TRANSACTION = 500
 
 
@@ -80,7 +81,7 @@ def discarded(
     rows = _waiting(place, incident_id, step, marks)
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
-        why = f"thrown away unposted, says {who}: {because}"
+        why = f"{THROWN_AWAY}, says {who}: {because}"
         place.ledger.notices.discard(part, why, who, now)
     return len(rows)
 

@@ -1,10 +1,12 @@
-"""Whose mail did not arrive, so that only a letter or another address reaches them.
+"""Whose message did not arrive, so that only a letter or another address reaches them.
 
 Leaves telling them to `held`, and what counts as told to `accounting`.
 
 Rules
 - That is a mail that bounced or was not tried, as its channel told, and one that it refused to
-  take. What is put off is still on its way; what was stopped was not meant to leave.
+  take; and a letter that came back. What is put off is still on its way.
+- What was stopped or thrown away was not meant to leave, except where it was to tell one person in
+  the place of another message: they would be told nothing by either.
 - Nobody is written to again by itself: a person names where to, as for whoever is held.
 """
 
@@ -12,8 +14,9 @@ from backup.lazy_dataclass import dataclass
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import sent, told_apart
 from standfast.operations.accounting import APART
+from standfast.operations.letters import THROWN_AWAY
 from standfast.operations.place import Place
-from standfast.operations.targets import MAIL
+from standfast.operations.targets import MAIL, POST
 from standfast.operations.waves import STOPPED
 from standfast.records import DeliveryState, EffectState
 
@@ -33,33 +36,36 @@ class Returned:
 
 
 def returned(place: Place, incident_id: str) -> list[Returned]:
-    """Give every mail of an incident's notices that came to nothing."""
+    """Give every message of an incident's notices that came to nothing."""
     ledger = place.ledger
-    apart = _told_apart(place, incident_id)
+    apart = steps_apart(place, incident_id)
     found = []
     for message in sent(ledger.core, ledger.effects, incident_id):
         row, heard = message.row, message.delivery
         why = row.reason if _is_refused(row) else ""
         if row.state is EffectState.DONE and heard is not None:
             why = _LOST.get(heard.state, "")
-        if why and row.target.startswith(MAIL):
+            if why and row.target.startswith(POST):
+                why = "the letter came back"
+        if why and row.target.startswith((MAIL, POST)):
             step = apart.get(row.token)
             found.append(Returned(row=row, why=why, decision=f"{APART} {step}" if step else ""))
     return found
 
 
 def _is_refused(row: EffectRow) -> bool:
-    """Did a channel refuse it? What no channel was ever asked about is no mail."""
-    return (
-        row.state is EffectState.REFUSED
-        and row.tries > 0
-        and "@" in row.target
-        and not row.reason.startswith(STOPPED)
-    )
+    """Did a channel refuse it? What no channel was ever asked about is no message."""
+    if row.state is not EffectState.REFUSED:
+        return False
+    is_given_up = row.reason.startswith((STOPPED, THROWN_AWAY))
+    return "settles" in row.details if is_given_up else row.tries > 0 and "@" in row.target
 
 
-def _told_apart(place: Place, incident_id: str) -> dict[str, str]:
-    """Give the steps that tell somebody anew, by the message that told them nothing."""
+def steps_apart(place: Place, incident_id: str) -> dict[str, str]:
+    """Give the steps that tell somebody apart, by the message in whose place they do.
+
+    None that an approver refused: it is as if nobody had asked for it.
+    """
     refused = place.ledger.steps.refused(incident_id)
     return {
         str(row.details["settles"]): row.step

@@ -17,7 +17,7 @@ from standfast.records import DeliveryEvent, DeliveryState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
 from tests.operations.test_letters import furnish_letters
-from tests.operations.test_notice_waves import TOLD, approved, with_notices
+from tests.operations.test_notice_waves import TOLD, approved, asking, with_notices
 
 QUERY = (
     "SELECT email AS address, name, language, id AS key, born AS born_on, died AS died_on "
@@ -26,7 +26,7 @@ QUERY = (
 WHY = "their guardian asked for it"
 
 
-def holding(centre: Centre) -> str:
+def holding(centre: Centre, *, is_approved: bool = True) -> str:
     """Open a takeover of which customer 1 is a child, and customers 2 and 3 have died."""
     with closing(sqlite3.connect(centre.place.config.folder / "crm.db")) as crm, crm:
         crm.execute("ALTER TABLE customers ADD COLUMN born")
@@ -38,7 +38,7 @@ def holding(centre: Centre) -> str:
     changed = config.audiences["customers"].replaced(query=QUERY)
     audiences = {**config.audiences, "customers": changed}
     centre.place = replace(centre.place, config=config.replaced(audiences=audiences))
-    return approved(centre)
+    return approved(centre) if is_approved else asking(centre)
 
 
 def counted(centre: Centre, case: str) -> list[Account]:
@@ -175,6 +175,7 @@ def test_whom_an_approver_refused_to_tell_so_is_decided_about_again(centre: Cent
     assert one.counts == {End.HANDED_OVER: 17, End.HELD: 3}
     assert {(one.decision, one.by) for one in held.held(place, case)} == {("", "")}
     assert left_undone(place, place.ledger.incidents.state(case)).held == 3
+    assert untold(centre) == (3, 3)
     assert held.leave_out(place, case, [dead], "no next of kin is known", by="lee") == 1
     told = tell(child, approves=True)
     assert {each.step: each.counts for each in counted(centre, case)} == {
@@ -300,3 +301,112 @@ def test_whom_the_second_mail_did_not_reach_either_is_told_again_and_corrected(
     place.ledger.deliveries.hear([lost], "event", place.clock())
     told = held.tell(place, case, lost.token[:8], to=["three@example.net"], because=WHY, by="lee")
     assert told.needs_approvals == 2  # as many as the notice itself
+
+
+def test_who_dies_between_planning_to_tell_somebody_and_keeping_why_leaves_them_decided_about(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = holding(centre)
+    place = centre.place
+    mark = held.held(place, case)[0].mark
+
+    class Died(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as dying:
+        dying.setattr(place.ledger.notices, "decide_held", die)
+        with pytest.raises(Died):
+            held.tell(place, case, mark, to=["ma@example.net"], because=WHY, by="lee")
+    (told,) = [one for one in held.held(place, case) if one.decision]
+    assert (told.mark, told.by) == (mark, "")
+    assert untold(centre) == (3, 2)
+    with pytest.raises(UsageError, match="not taken back"):
+        held.leave_out(place, case, [mark], "nobody answers", by="lee")
+    with pytest.raises(UsageError, match="already"):
+        held.tell(place, case, mark, to=["ma@example.net"], because=WHY, by="lee")
+    (told,) = [one for one in held.held(place, case) if one.decision]
+    assert (told.mark, told.by) == (mark, "lee")
+
+
+def test_whom_somebody_stopped_from_being_told_at_a_wrong_address_is_told_at_another(
+    centre: Centre,
+) -> None:
+    case = holding(centre)
+    with_notices(centre, abort_window_seconds=3600)
+    place = centre.place
+    mark = held.held(place, case)[0].mark
+    wrong = held.tell(place, case, mark, to=["mma@example.net"], because=WHY, by="lee").step
+    for person in ("kim", "lee"):
+        decisions.decide(place, case, wrong, person, PASSPHRASES[person])
+    assert waves.stop(place, case, wrong, "mistyped") == 1
+    centre.advance(case)
+    (lost,) = held.unreached(place, case)
+    assert lost.why == "stopped by os:test before it left: mistyped"
+    with_notices(centre, abort_window_seconds=0)
+    place = centre.place
+    right = held.tell(place, case, lost.mark, to=["ma@example.net"], because=WHY, by="lee").step
+    for person in ("kim", "lee"):
+        decisions.decide(place, case, right, person, PASSPHRASES[person])
+    centre.advance(case)
+    assert (centre.mails_to("ma@example.net"), centre.mails_to("mma@example.net")) == (1, 0)
+    assert {each.step: each.counts for each in counted(centre, case)} == {
+        TOLD: {End.HANDED_OVER: 17, End.HELD: 2},
+        right: {End.HANDED_OVER: 1},
+    }
+    assert untold(centre) == (2, 2)
+
+
+def test_a_mail_that_arrived_after_all_hides_nobody_who_is_untold(centre: Centre) -> None:
+    """A bounce may be followed by the delivery: then nobody must be missing from the count."""
+    with_notices(centre, canary_percent=0)
+    centre.smtp.answer_recipient("customer9@example.net", "550 5.1.1 no such mailbox")
+    case = approved(centre)
+    place = centre.place
+    (row,) = [
+        row
+        for row in place.ledger.effects.of_incident(case)
+        if row.target == "mail:customer4@example.net"
+    ]
+
+    def hear(state: DeliveryState) -> None:
+        heard = DeliveryEvent(token=row.token, state=state, at=place.clock())
+        place.ledger.deliveries.hear([heard], "event", place.clock())
+
+    hear(DeliveryState.BOUNCED)
+    assert untold(centre) == (2, 0)
+    step = held.tell(place, case, row.token[:8], to=["a@example.net"], because=WHY, by="lee").step
+    hear(DeliveryState.DELIVERED)
+    assert untold(centre) == (2, 0)  # the second message is planned, and counts
+    for person in ("kim", "lee"):
+        decisions.decide(place, case, step, person, PASSPHRASES[person])
+    centre.advance(case)
+    assert sum(each.untold for each in counted(centre, case)) == 1
+    assert untold(centre) == (1, 0)
+
+
+def test_nobody_is_told_apart_before_the_notice_is_approved_or_they_would_be_told_twice(
+    centre: Centre,
+) -> None:
+    """An approver may refuse it still; asked anew, they are held in the newer round as well."""
+    case = holding(centre, is_approved=False)
+    place = centre.place
+    mark = held.held(place, case)[0].mark
+    with pytest.raises(UsageError, match="once it is approved"):
+        held.tell(place, case, mark, to=["ma@example.net"], because=WHY, by="lee")
+    decisions.decide(place, case, TOLD, "lee", PASSPHRASES["lee"], approves=False)
+    with pytest.raises(UsageError, match="once it is approved"):
+        held.tell(place, case, mark, to=["ma@example.net"], because=WHY, by="lee")
+    decisions.retry(place, case, TOLD, by="lee")
+    centre.advance(case)
+    decisions.decide(place, case, TOLD, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    mark = held.held(place, case)[0].mark
+    step = held.tell(place, case, mark, to=["ma@example.net"], because=WHY, by="lee").step
+    assert {each.step: each.counts for each in counted(centre, case)} == {
+        TOLD: {End.HANDED_OVER: 17, End.HELD: 2},
+        step: {End.PLANNED: 1},
+    }
+    assert untold(centre) == (3, 2)

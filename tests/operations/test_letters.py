@@ -12,7 +12,7 @@ import pytest
 from standfast.config.senders import LettersSenderConfig
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.effects import Lane
-from standfast.operations import corrections, decisions, letters
+from standfast.operations import corrections, decisions, held, letters
 from standfast.operations.accounting import Account, End, Line, account
 from standfast.operations.accounting_export import export
 from standfast.records import Mode
@@ -108,6 +108,17 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
         ends = [row["end"] for row in csv.DictReader(stream) if row["step"] == TOLD]
     assert (len(ends), ends.count("bounced")) == (20, 1)
     assert "High Street" not in (tmp_path / "told.csv").read_text()
+    (lost,) = held.unreached(place, case)
+    assert (lost.mark, lost.why) == (first, "the letter came back")
+    new = ["Ana", "2 New Road", "York"]
+    step = held.tell(place, case, first, to=new, because="her heir wrote", by="lee").step
+    for person in ("kim", "lee"):
+        decisions.decide(place, case, step, person, PASSPHRASES[person])
+    centre.advance(case)
+    assert letters.discarded(place, case, step, "the wrong town", by="lee") == 1
+    again, before = held.unreached(place, case)
+    assert (before.mark, before.decision) == (first, f"told by step {step}")
+    assert (again.why, again.decision) == ("thrown away unposted, says lee: the wrong town", "")
     assert place.ledger.audit.verify().findings == ()
 
 

@@ -25,14 +25,20 @@ def with_notices(centre: Centre, **settings: object) -> None:
     centre.place = replace(centre.place, config=config.replaced(notices=notices))
 
 
-def approved(centre: Centre) -> str:
-    """Open a takeover, approve what customers are told, and carry it on."""
+def asking(centre: Centre) -> str:
+    """Open a takeover and carry it on until what customers are told is to be approved."""
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agents:agent01")
     state = centre.advance(case).state
     if state.steps["customers_affected"].state is StepState.PROMPTED:
         decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
         centre.advance(case)
+    return case
+
+
+def approved(centre: Centre) -> str:
+    """Open a takeover, approve what customers are told, and carry it on."""
+    case = asking(centre)
     decisions.decide(centre.place, case, TOLD, "lee", PASSPHRASES["lee"])
     centre.advance(case)
     return case
