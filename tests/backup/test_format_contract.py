@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import backup
-from backup import break_glass
-from backup.format.frame import LARGEST_STORED
+from backup import break_glass, chunk_sizes
+from backup.format.frame import LARGEST_STORED, WORTHWHILE
 from backup.format.keep import MOST_LISTED
 from backup.format.layout import (
     LARGEST_COPY,
@@ -21,7 +21,10 @@ from backup.format.pack import CAPACITY, LARGEST_PACK, SEGMENT_PAYLOAD
 from backup.format.root import LARGEST_GENERATION
 from backup.format.signed import KEEP_CONTEXT, KEY_CONTEXT, ROOT_CONTEXT, SNAPSHOT_CONTEXT
 from backup.format.snapshot import DEEPEST_TREE, MOST_UNREAD_BYTES, MOST_UNREAD_NAMED
+from backup.keeping import plan
+from backup.sources import file_content, xattrs
 from backup.writer import INTERIM_AFTER, INTERIM_PACKS, back_up
+from backup.writing import avoidance, blobs, chunks, pages, places
 from tests.backup.test_vectors import FAILURES, FILES, LENIENT, object_bytes
 
 TEXT = (Path(backup.__file__).parent / "FORMAT.md").read_text()
@@ -77,6 +80,43 @@ def test_a_long_run_commits_as_often_as_the_page_says() -> None:
     defaults = inspect.signature(back_up).parameters
     assert defaults["interim_after"].default == INTERIM_AFTER
     assert defaults["interim_packs"].default == INTERIM_PACKS
+
+
+def test_a_writer_cuts_and_bundles_as_the_page_says() -> None:
+    chosen = section("What a writer is free to choose")
+    for said, size in {
+        "files under 64 KiB are one blob": chunk_sizes.SMALL_FILE_BYTES,
+        "pictures are cut every 4096 KiB": chunk_sizes.MEDIA_CHUNK_BYTES,
+        "average 64 KiB for databases, dumps and text": chunk_sizes.EDITED_CHUNK_BYTES,
+        "1024 KiB for the rest": chunk_sizes.CHUNK_BYTES,
+        "what compresses and is under 256 KiB": chunks.AS_USUAL.shares_below_bytes,
+        "of databases, dumps and text under 16 KiB": chunks.packing_for(
+            chunk_sizes.EDITED_CHUNK_BYTES
+        ).shares_below_bytes,
+        "shares frames of about 1024 KiB": blobs.BUNDLE_BYTES,
+        "or at about 2048 KiB": pages._PAGE_BYTES,
+    }.items():
+        assert said in re.sub(r"(\d+) MiB", lambda found: f"{int(found[1]) * 1024} KiB", chosen)
+        assert f"{size // 1024} KiB" in said
+    assert f"saves less than {1 - WORTHWHILE:.0%}".replace("%", " %") in chosen
+    assert f"CRC-32 is 0 mod {pages._CUT_MASK + 1:,}, at {pages.MOST_ENTRIES:,} entries" in chosen
+    assert f"more than {places.MOST_REFS:,} references gets lists" in chosen
+    assert f"at most {blobs._MOST_IN_BUNDLE:,} small blobs" in chosen
+    assert f"the pack that has {blobs._MOST_IN_PACK:,} of them" in chosen
+    limits = section("Limits")
+    assert f"one file up to {xattrs._MOST_BYTES // 1024} KiB together" in limits
+    assert f"at most {file_content._MOST_HOLES:,} holes a file" in limits
+
+
+def test_what_is_moved_and_freed_when_is_what_the_page_says() -> None:
+    order, keeping = section("Order of writes"), section("Keeping, in two phases")
+    assert f"Packs under {avoidance.SPARSE_BELOW:.0%}".replace("%", " %") in order
+    assert f"at most {avoidance.SPARSE_BYTES_A_NIGHT >> 30} GiB" in order
+    assert f"that the store has had for over {plan.MARK_AGE.days} days" in keeping
+    assert f"has been marked for {plan.DROP_AFTER.days} days or more" in keeping
+    assert (plan.MOST_PERCENT, plan._CLOCKS_DIFFER.total_seconds()) == (20, 3600)
+    assert "more than a fifth of the points would expire" in keeping
+    assert f"more than {plan._CLOCK_JUMPED.days} days after it, or more than an hour" in keeping
 
 
 def test_the_copies_in_the_vault_are_small_enough_to_be_read() -> None:
