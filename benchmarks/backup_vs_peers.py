@@ -7,7 +7,8 @@ prints a table with what we aim at beside each figure. A run at full size takes 
   backup, again unchanged, the next day's version, restore of that. Who goes first changes.
 - What the one before wrote is synced before the next one's time begins. The source is in the page
   cache for all: it is read before each backup, since borg puts out of the cache what it has read.
-  The repository is in it for none when the restore begins, as on the day of need.
+  The repository is in it for none when the restore begins, as on the day of need.  With `--cold`
+  nothing at all is in it before each backup, as a night begins.
 - Before each time begins, memory is written and given back. A virtual machine whose host takes back
   what is free pays for it again page by page, a second of processor a GB on ours, and whose turn
   follows a large deletion would not pay.
@@ -77,6 +78,8 @@ def measure(
     rounds: int,
     tell: Callable[[str], None],
     programs: Sequence[type[Program]] = PROGRAMS,
+    *,
+    is_cold: bool = False,
 ) -> list[Figures]:
     """Let the programs take turns on a corpus; ours first in the result."""
     figures = [Figures(program=program.name) for program in programs]
@@ -94,7 +97,7 @@ def measure(
                     continue
                 tell(f"{corpus.name}: round {turn + 1} of {rounds}, {step}, {program.name}")
                 try:
-                    _take(step, program, its)
+                    _take(step, program, its, is_cold)
                 except Exception as error:  # one that fails must not end the others' run
                     its.failure = f"FAILED: {type(error).__name__}: {error}"
         if is_next_day:
@@ -117,7 +120,10 @@ def rows(setting: Setting) -> list[Row]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure what was asked for, print the table; give the exit status."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if asked.cold and not os.access("/proc/sys/vm/drop_caches", os.W_OK):
+        parser.error("--cold empties the caches of the machine, which only its root may")
     if asked.folder is not None:
         asked.folder.mkdir(parents=True, exist_ok=True)
     names = corpora.NAMES if asked.corpus == "all" else (asked.corpus,)
@@ -131,7 +137,9 @@ def main(arguments: Sequence[str]) -> int:
         for name in names:
             corpus = corpora.make(name, kept / f"corpus-{name}", asked.scale)
             _warm(corpus.source)
-            measured[name] = measure(corpus, work / name, asked.rounds, _tell, programs)
+            measured[name] = measure(
+                corpus, work / name, asked.rounds, _tell, programs, is_cold=asked.cold
+            )
         for name, value in machine.items():
             print(f"{name:<9} {value}")
         print(f"scale     {asked.scale}, {asked.rounds} rounds; min, median and max of each")
@@ -160,7 +168,7 @@ def _prepared(
             its.failure, its.is_missing = f"not measured: {missing}", True
 
 
-def _take(step: str, program: Program, figures: Figures) -> None:
+def _take(step: str, program: Program, figures: Figures, is_cold: bool) -> None:
     os.sync()
     if step in (RESTORE, SYNCED):
         _cool(program.folder)
@@ -172,6 +180,8 @@ def _take(step: str, program: Program, figures: Figures) -> None:
     _warm(program.source)
     _have_memory(program)
     before = program.stored_bytes()
+    if is_cold:
+        _empty_caches()
     figures.note_usage(step, program.back_up())
     stored = {FIRST: STORED, AGAIN: ADDED_AGAIN, NEXT_DAY: ADDED}[step]
     after = program.stored_bytes()
@@ -278,6 +288,12 @@ def _cool(folder: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def _empty_caches() -> None:
+    """Have the system forget every file, folder and name that is not in use."""
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
 def _have_memory(program: Program) -> None:
     """Make the machine have as much free memory as any step takes, and not only be promised it."""
     content = sum(path.stat().st_size for path in program.source.rglob("*") if path.is_file())
@@ -314,6 +330,9 @@ def _parser() -> argparse.ArgumentParser:
         "--beside", nargs="+", choices=[one.name for one in PROGRAMS[1:]], help="these only"
     )
     parser.add_argument("--corpus", choices=(*corpora.NAMES, "all"), default="all")
+    parser.add_argument(
+        "--cold", action="store_true", help="with nothing in the cache before a backup; for root"
+    )
     parser.add_argument("--scale", type=float, default=1.0, metavar="F", help="1.0 is full size")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every round, as one document")
     parser.add_argument(

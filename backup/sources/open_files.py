@@ -25,6 +25,7 @@ from backup.sources.expected import Expected
 from backup.sources.file_content import REPLACED_BEFORE, FileContent, changed_since
 from backup.sources.folder_names import names_in, numbers_of, own_names
 from backup.sources.open_folders import FOLDER_FLAGS, OpenFolders
+from backup.sources.opened_ahead import FILE_FLAGS, FILES_AHEAD, OpenedAhead
 from backup.sources.status import found_from_status, vector_of, vector_of_file
 from backup.sources.survey import Survey, Surveyed, Told, survey
 from backup.sources.xattrs import xattrs_of
@@ -32,7 +33,6 @@ from backup.sources.xattrs import xattrs_of
 if TYPE_CHECKING:
     from backup.sources.files import FilesSource
 
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PATH_BYTES = 64 * 1024
 _REPLACED = "was replaced by something else"
 _COVERED, _NOT_COVERED = (True, True), (False, False)
@@ -70,6 +70,7 @@ class OpenFiles(OpenSource):
         self._open_file: int | None = None  # of what `scan` gave last, while it is read
         self._expected = Expected((), ())
         self._reads_along = False
+        self._ahead = OpenedAhead()
         self._survey: Survey | None = None
         self._not_entered = set(numbers_of(source.not_entered))
         self._own_names = own_names(source.own_files, root)
@@ -89,6 +90,7 @@ class OpenFiles(OpenSource):
         self._device = self._folders.current_device
 
     def close(self) -> None:
+        self._ahead.close()
         self._folders.close()
 
     def expect(self, paths: Sequence[bytes], vectors: Sequence[tuple[int, ...] | None]) -> None:
@@ -208,6 +210,7 @@ class OpenFiles(OpenSource):
 
     def _enter(self, path: bytes, name: bytes) -> _Walk | Unread | None:
         """The names in a folder, which the walk is in from now on."""
+        self._ahead.close()  # of a file that became a folder, more of the one around it are open
         if len(path) > _PATH_BYTES:
             return self._unread(path, "lies too deep: its path is longer than 65,536 bytes")
         try:
@@ -286,27 +289,24 @@ class OpenFiles(OpenSource):
 
     def _read_on(self, walk: _Walk, prefix: bytes) -> Iterator[ReadFile]:
         """Read the next names of a folder, up to one that must be looked at first."""
-        folder, names, to_read = self._folders.current, walk.names, walk.to_read
-        is_excluding = self._exclusion.is_any
+        opened = self._ahead.files
         # Calls are what a small file costs: whatever can be is done here, and not in another one.
-        while walk.at < len(names):
-            name = names[walk.at]
+        while walk.at < len(walk.names):
+            if not opened:
+                self._ahead.open(self._folders.current, self._to_read_next(walk, prefix))
+                if not opened:
+                    return
+            name, descriptor = opened.pop()
             path = prefix + name
-            if name not in to_read or (is_excluding and self._exclusion.covers(path, name)[1]):
-                return
             try:
-                descriptor = os.open(name, _FILE_FLAGS, dir_fd=folder)
-            except OSError:
-                return
-            try:
-                opened = os.fstat(descriptor)
-                size = opened.st_size
-                vector = vector_of_file(opened)
+                status = os.fstat(descriptor)
+                size = status.st_size
+                vector = vector_of_file(status)
                 if (
                     size >= SMALL_FILE_BYTES
-                    or opened.st_nlink > 1
-                    or not stat.S_ISREG(opened.st_mode)
-                    or opened.st_blocks * 512 < size  # with holes
+                    or status.st_nlink > 1
+                    or not stat.S_ISREG(status.st_mode)
+                    or status.st_blocks * 512 < size  # with holes
                 ):
                     return
                 data = os.read(descriptor, size + 1)
@@ -321,6 +321,17 @@ class OpenFiles(OpenSource):
             if self._ignore_inode:
                 vector = (0, *vector[1:])
             yield ReadFile(path, vector, data, xattrs)
+
+    def _to_read_next(self, walk: _Walk, prefix: bytes) -> list[bytes]:
+        """The next names of a folder, up to one that is not a file to be read at once."""
+        names = walk.names[walk.at : walk.at + FILES_AHEAD]
+        is_excluding = self._exclusion.is_any
+        for count, name in enumerate(names):
+            if name not in walk.to_read or (
+                is_excluding and self._exclusion.covers(prefix + name, name)[1]
+            ):
+                return list(names[:count])
+        return list(names)
 
     def read_small(self, found: Found) -> Whole | None:
         if found.size >= SMALL_FILE_BYTES:
@@ -344,7 +355,7 @@ class OpenFiles(OpenSource):
 
     def _opened(self) -> int:
         try:
-            return os.open(self._name, _FILE_FLAGS, dir_fd=self._folders.current)
+            return os.open(self._name, FILE_FLAGS, dir_fd=self._folders.current)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link, a socket
                 raise OSError(errno.ESTALE, _REPLACED) from None
@@ -377,7 +388,7 @@ class OpenFiles(OpenSource):
         if descriptor is not None:
             return self._xattrs(found.path, descriptor)
         try:
-            descriptor = os.open(self._name, _FILE_FLAGS, dir_fd=self._folders.current)
+            descriptor = os.open(self._name, FILE_FLAGS, dir_fd=self._folders.current)
         except OSError:
             # Whoever reads the content next says so with a better message.
             return ()

@@ -26,6 +26,8 @@ from backup.writing import second_process
 from backup.writing.entries import metadata_text, read_text
 from backup.writing.second_process import Far, Line
 
+_FETCHED_BYTES = 4 * 1024 * 1024  # of each large file, while those before it are read
+
 # A path that needs nothing more: path, metadata, size, stat vector.
 # Its content lies behind that of the row before.
 ReadRow = tuple[bytes, str, int, Vector | None]
@@ -219,6 +221,7 @@ def _hand_over(source: OpenSource, found: Found, far: Far) -> None:
                 status=content.opened,
                 is_replaced=content.is_replaced,
             )
+            content.fetch(_FETCHED_BYTES)
             far.send(opened, to_path_text(found.path), content.descriptor)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise

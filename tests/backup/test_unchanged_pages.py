@@ -124,6 +124,7 @@ def test_pages_that_the_store_lost_are_sent_again(site: Site, source: Path, tmp_
     check(site, again, source, tmp_path / "out")
 
 
+@pytest.mark.usefixtures("thirty_nights")
 def test_content_that_changed_behind_the_file_system_is_seen_in_its_night(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
