@@ -204,7 +204,7 @@ class Attempts(Doubts):
                     select(effect.c.token, effect.c.tries)
                     .where(
                         effect.c.attempt == batch.attempt,
-                        effect.c.state.in_(("submitting", "unknown", "planned")),
+                        effect.c.state.in_(("submitting", "unknown", "planned", "failed")),
                     )
                     .order_by(effect.c.token)  # whoever locks several does it in this order
                     .with_for_update()

@@ -163,6 +163,23 @@ def test_a_late_receipt_counts_for_what_is_planned_again(ledger: Ledger, inciden
     assert claim(ledger, incident, who) is None
 
 
+def test_a_late_receipt_counts_for_what_was_never_seen_to_happen_and_is_not_tried_again(
+    ledger: Ledger, incident: str
+) -> None:
+    """A retry by a person would tell somebody twice."""
+    who = runner(ledger, incident)
+    for _ in range(5):
+        batch = _lapsed(ledger, incident, who)
+        row = only(ledger, incident)
+        seen = Observed(target=row.target, happened=False)
+        ledger.attempts.settle(incident, [(row, seen)], "olga", NOW)
+    row = only(ledger, incident)
+    assert (row.state, "tried 5 times" in row.reason) == (EffectState.FAILED, True)
+    ledger.attempts.receipt(batch, results(batch), who, NOW)
+    assert only(ledger, incident).state is EffectState.DONE
+    assert ledger.attempts.retry(incident, None, "olga", NOW) == 0
+
+
 def test_a_late_receipt_does_not_count_once_it_was_claimed_again(
     ledger: Ledger, incident: str
 ) -> None:
