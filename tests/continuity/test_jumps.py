@@ -116,6 +116,34 @@ def test_a_few_files_that_are_gone_are_no_jump() -> None:
     assert jumps(before, tonight) == ()
 
 
+@pytest.mark.parametrize(("percent", "is_told"), [(10, False), (10.1, True)])
+def test_a_rise_of_more_than_a_tenth_of_the_set_is_told(percent: float, is_told: bool) -> None:
+    same = replace(QUIET, files_new=0, files_changed=0, bytes_changed=0, bytes_incompressible=0)
+    tonight = replace(same, files_changed=int(same.files * percent / 100))
+    assert bool(jumps([same] * 6, tonight)) is is_told
+
+
+@pytest.mark.parametrize(("percent", "is_told"), [(28.6, False), (28.8, True)])
+def test_a_set_that_strays_is_told_of_beyond_six_of_its_deviations(
+    percent: float, is_told: bool
+) -> None:
+    """The usual is a tenth, and half of the nights stray from it by 2.1 % of the set or more."""
+    same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
+    before = [replace(same, files_changed=n) for n in (0, 790, 1000, 1210, 1210, 790, 1000, 1210)]
+    tonight = replace(same, files_changed=int(same.files * percent / 100))
+    assert bool(jumps(before, tonight)) is is_told
+
+
+def test_what_is_usual_is_that_of_the_last_thirty_nights() -> None:
+    same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
+    calm = replace(same, files_changed=0)
+    wild = replace(same, files_changed=5000)
+    # Of the 29 nights that are compared with the one before each, 15 are wild: they are the usual.
+    assert jumps([*[calm] * 15, *[wild] * 15], wild) == ()
+    assert jumps([*[calm] * 16, *[wild] * 14], wild) != ()
+    assert jumps([*[wild] * 100, *[calm] * 15, *[wild] * 14], wild) != ()
+
+
 def test_a_set_that_changes_wholly_each_night_is_quiet() -> None:
     dump = Night(
         files=1,

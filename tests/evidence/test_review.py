@@ -5,7 +5,7 @@ import pytest
 
 from standfast.errors import UsageError
 from standfast.evidence.indicators import read_indicators, scan
-from standfast.evidence.review import MOST_ENTRIES, review, wanted_of
+from standfast.evidence.review import MOST_ENTRIES, review, too_short, wanted_of
 
 NO_HASH = "0" * 64
 
@@ -113,6 +113,14 @@ def test_a_line_keeps_its_number_behind_one_that_is_too_long_to_read_at_once(
     folder = frozen(tmp_path, log=b"x" * 200_000 + b"\nneedle\n")
     found = review([("s", folder)], read_indicators(["text:needle"]))
     assert [entry.line for entry in found.entries] == [2]
+
+
+def test_a_name_of_four_characters_is_looked_for_and_a_shorter_one_is_counted() -> None:
+    accounts = ["agents:lena", "agents:bob", "crm:bob", "agents:bob"]
+    assert wanted_of([], accounts).texts == ("lena",)
+    assert too_short(accounts) == 2
+    with pytest.raises(UsageError, match="look for them in the frozen copies by hand"):
+        wanted_of([], accounts[1:])
 
 
 def test_what_is_named_twice_is_looked_for_once(tmp_path: Path) -> None:
