@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.errors import ExitStatus, Unavailable, UnderWay, UsageError
+from standfast.errors import ExitStatus, StandfastError, Unavailable, UnderWay
 from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
 from standfast.operations.restoring import restore
 from standfast.operations.run_record import recorded
@@ -61,7 +61,7 @@ def test_nothing_but_a_store_that_is_away_is_tried_again(tmp_path: Path) -> None
     with place_at(furnish(tmp_path)) as place:
         for path in ("recordings", "crm.db"):
             (tmp_path / path).rename(tmp_path / f"{path}.gone")
-        with pytest.raises(UsageError, match="no source gave anything"):
+        with pytest.raises(StandfastError, match="no source gave anything"):
             run_backup(place, "main", "direct", pauses=NIGHTLY_PAUSES, sleep=slept.append)
         assert slept == []
 
