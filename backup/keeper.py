@@ -28,7 +28,7 @@ from backup.keeping.locks import extend, locked_until, to_extend
 from backup.keeping.plan import MOST_PERCENT, Plan, check_clocks, plan_keeping
 from backup.keeping.retention import Rules
 from backup.keeping.stock import Stock, take_stock
-from backup.keeping.view import Reader, View
+from backup.keeping.view import Reader, View, Watch, unwatched
 from backup.lazy_dataclass import dataclass
 from backup.stores.keeping import KeeperStore
 
@@ -87,17 +87,20 @@ def keep(
     is_clock_right: bool = False,
     most_percent: int = MOST_PERCENT,
     hold: str | None = None,
+    watch: Watch = unwatched,
 ) -> KeepResult:
     """Make one keeping run; to run it again after any error is safe, and completes it.
 
     `now` is this machine's clock, held against the store's; `is_clock_right` is for a person who
     has looked.  `most_percent` of the points may expire in one run.  While there is a `hold`,
     nothing expires and nothing is dropped; the locks of all that any point needs are extended.
-    `KeepingStopped`: nothing was
-    recorded; `UsageError`: the owner has not signed this keeper's key in, or the store refuses it;
-    `StoreUnavailable`: try again later.
+    `watch` is told how far it is.  `KeepingStopped`: nothing was recorded; `UsageError`: the owner
+    has not signed this keeper's key in, or the store refuses it; `StoreUnavailable`: try again
+    later.
     """
-    run = _Run(vault, keeper, rules, now, frozenset(distrust), is_clock_right, most_percent, hold)
+    run = _Run(
+        vault, keeper, rules, now, frozenset(distrust), is_clock_right, most_percent, hold, watch
+    )
     for _ in range(_ATTEMPTS):
         try:
             return run.once()
@@ -118,6 +121,7 @@ def plan_keep(
     is_clock_right: bool = False,
     most_percent: int = MOST_PERCENT,
     hold: str | None = None,
+    watch: Watch = unwatched,
 ) -> tuple[KeepResult, Stock]:
     """Say what a run would do now, and what is there; nothing is changed, and no key is needed.
 
@@ -125,7 +129,7 @@ def plan_keep(
     nothing.  A clock that is not to be believed is given as the plan's `refusal`.
     """
     clock = vault.clock()
-    view = Reader(vault=vault, owner=owner).look()
+    view = Reader(vault=vault, owner=owner, watch=watch).look()
     plan = plan_keeping(view, rules, clock, distrust=distrust, most_percent=most_percent)
     refusal = None if hold is not None else plan.refusal
     if hold is not None:
@@ -135,9 +139,9 @@ def plan_keep(
             check_clocks(clock, now(), view.keeps.created)
         except KeepingStopped as error:
             refusal = str(error)
-    names, problems = to_extend(vault, view, plan.to_protect, clock)
-    drop, held = _past_locks(vault, view, plan.drop, clock)
-    leftover, held_too = _past_locks(vault, view, plan.leftover, clock)
+    names, problems = to_extend(vault, view, plan.to_protect, clock, watch)
+    drop, held = _past_locks(vault, view, plan.drop, clock, watch)
+    leftover, held_too = _past_locks(vault, view, plan.leftover, clock, watch)
     return (
         KeepResult(
             is_plan=True,
@@ -155,7 +159,7 @@ def plan_keep(
             refusal=refusal,
             hold=hold,
         ),
-        take_stock(vault, view, plan),
+        take_stock(vault, view, plan, watch),
     )
 
 
@@ -172,6 +176,7 @@ class _Run:
         is_clock_right: bool,
         most_percent: int,
         hold: str | None,
+        watch: Watch,
     ) -> None:
         self._vault = vault
         self._keeper = keeper
@@ -181,7 +186,8 @@ class _Run:
         self._is_clock_right = is_clock_right
         self._most_percent = most_percent
         self._hold = hold
-        self._reader = Reader(vault=vault, owner=keeper.owner)
+        self._watch = watch
+        self._reader = Reader(vault=vault, owner=keeper.owner, watch=watch)
         self._records: list[str] = []
         self._first: list[tuple[Plan, View]] = []
         self._dropped: list[SizedPack] = []
@@ -196,8 +202,8 @@ class _Run:
         plan = self._plan(view, clock)
         if self._hold is not None:
             plan = plan.held(self._hold)
-        names, problems = to_extend(self._vault, view, plan.to_protect, clock)
-        extended, more = extend(self._vault, names, clock)
+        names, problems = to_extend(self._vault, view, plan.to_protect, clock, self._watch)
+        extended, more = extend(self._vault, names, clock, self._watch)
         self._extended += extended
         self._tell(*_oddities(view, plan), *problems, *more)
         if self._hold is not None:
@@ -221,7 +227,8 @@ class _Run:
 
     def _drop(self) -> None:
         clock, view = self._look()
-        drop, held = _past_locks(self._vault, view, self._plan(view, clock).drop, clock)
+        due = self._plan(view, clock).drop
+        drop, held = _past_locks(self._vault, view, due, clock, self._watch)
         self._locked.update((one.pack, one) for one in held)
         if drop:
             self._put(view, clock, dropped=drop)
@@ -281,7 +288,8 @@ class _Run:
         self._records.append(keep_name(number))
 
     def _remove(self, view: View, packs: Collection[PackId], clock: datetime) -> None:
-        for pack in packs:
+        for number, pack in enumerate(packs, 1):
+            self._watch("removing packs", number, len(packs))
             sized = _sized(view, pack)
             try:
                 self._vault.remove(pack_name(*pack))
@@ -316,11 +324,11 @@ class _Run:
 
 
 def _past_locks(
-    vault: KeeperStore, view: View, packs: Collection[PackId], clock: datetime
+    vault: KeeperStore, view: View, packs: Collection[PackId], clock: datetime, watch: Watch
 ) -> tuple[tuple[PackId, ...], tuple[LockedPack, ...]]:
     """Part the packs into those that may be removed now and those that are locked."""
     names = {pack: pack_name(*pack) for pack in packs if pack in view.packs}
-    locks = locked_until(vault, list(names.values()), clock)
+    locks = locked_until(vault, list(names.values()), clock, watch)
     held = tuple(
         LockedPack(pack=pack, size_bytes=view.packs[pack].size_bytes, until=locks[name])
         for pack, name in names.items()

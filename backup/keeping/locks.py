@@ -7,22 +7,29 @@
 - One object that refuses stops none of the others; it is told.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from backup.errors import BackupError, NotFound, UsageError
 from backup.format.keep import PackId
-from backup.keeping.view import View
+from backup.keeping.view import View, Watch, unwatched
 from backup.stores import Stat
 from backup.stores.keeping import KeeperStore
+
+T = TypeVar("T")
 
 PUBLIC = "pub/"
 _THREADS = 8
 
 
 def to_extend(
-    vault: KeeperStore, view: View, live: Collection[PackId], clock: datetime
+    vault: KeeperStore,
+    view: View,
+    live: Collection[PackId],
+    clock: datetime,
+    watch: Watch = unwatched,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Give the names whose lock has less than half left, and the problems with looking."""
     half = _half(vault)
@@ -39,24 +46,26 @@ def to_extend(
             return False  # gone meanwhile; `verify` says what is missing
         return until is None or until < clock + half
 
-    due, problems = _each(old, is_due)
+    due, problems = _each(old, is_due, "looking at locks", watch)
     return tuple(name for name, is_so in due if is_so), problems
 
 
 def extend(
-    vault: KeeperStore, names: Iterable[str], clock: datetime
+    vault: KeeperStore, names: Collection[str], clock: datetime, watch: Watch = unwatched
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Lock each for the whole default time again; give what was done, and the problems."""
     lock = vault.describe().lock
     if lock is None:
         return (), ()
     until = clock + timedelta(days=lock.days)
-    done, problems = _each(names, lambda name: vault.extend_lock(name, until))
+    done, problems = _each(
+        names, lambda name: vault.extend_lock(name, until), "extending locks", watch
+    )
     return tuple(name for name, _ in done), problems
 
 
 def locked_until(
-    vault: KeeperStore, names: Collection[str], clock: datetime
+    vault: KeeperStore, names: Collection[str], clock: datetime, watch: Watch = unwatched
 ) -> dict[str, datetime]:
     """Give those that are locked now, and until when."""
     if vault.describe().lock is None:
@@ -69,7 +78,8 @@ def locked_until(
             return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = zip(names, pool.map(ask, names), strict=True)
+        answers = _watched(pool.map(ask, names), "looking at locks", len(names), watch)
+        found = zip(names, answers, strict=True)
         return {name: until for name, until in found if until is not None and until > clock}
 
 
@@ -78,8 +88,14 @@ def _half(vault: KeeperStore) -> timedelta | None:
     return None if lock is None else timedelta(days=lock.days) / 2
 
 
+def _watched(answers: Iterator[T], what: str, total: int, watch: Watch) -> Iterator[T]:
+    for done, answer in enumerate(answers, 1):
+        watch(what, done, total)
+        yield answer
+
+
 def _each(
-    names: Iterable[str], act: Callable[[str], object]
+    names: Collection[str], act: Callable[[str], object], what: str, watch: Watch
 ) -> tuple[list[tuple[str, object]], tuple[str, ...]]:
     """Act on each name in threads; a refusal is a problem of that name, anything else ends it."""
     problems: list[str] = []
@@ -92,7 +108,7 @@ def _each(
             return error
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        for found in pool.map(one, names):
+        for found in _watched(pool.map(one, names), what, len(names), watch):
             if isinstance(found, BackupError):
                 problems.append(str(found))
             else:

@@ -10,7 +10,7 @@ from backup.format.keep import PackId
 from backup.format.layout import pack_name
 from backup.keeping.locks import locked_until
 from backup.keeping.plan import DROP_AFTER, MARK_AGE, Plan
-from backup.keeping.view import View
+from backup.keeping.view import View, Watch, unwatched
 from backup.lazy_dataclass import dataclass
 from backup.stores.keeping import KeeperStore
 
@@ -39,7 +39,7 @@ class Stock:
     expired_points: int
 
 
-def take_stock(vault: KeeperStore, view: View, plan: Plan) -> Stock:
+def take_stock(vault: KeeperStore, view: View, plan: Plan, watch: Watch = unwatched) -> Stock:
     """Sort what there is; asks for the lock of each pack that no point needs."""
     keeps, packs = view.keeps, view.packs
     sorts: dict[str, list[PackId]] = {
@@ -56,7 +56,7 @@ def take_stock(vault: KeeperStore, view: View, plan: Plan) -> Stock:
             sorts["expired" if pack in view.named else "unnamed"].append(pack)
     idle = [pack for pack in packs if pack not in plan.last_needed]
     names = {pack: pack_name(*pack) for pack in idle}
-    locks = locked_until(vault, list(names.values()), plan.clock)
+    locks = locked_until(vault, list(names.values()), plan.clock, watch)
     locked = [pack for pack in idle if names[pack] in locks]
     lock = vault.describe().lock
     longest = timedelta(days=lock.days if lock else 0)

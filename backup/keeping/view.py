@@ -27,6 +27,12 @@ from backup.lazy_dataclass import dataclass
 from backup.stores import Stat, Store
 from backup.trust import Trust, load_trust
 
+Watch = Callable[[str, int, int], None]  # what is done with objects, to how many, of how many
+
+
+def unwatched(_what: str, _done: int, _total: int) -> None:
+    """Nobody watches."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
@@ -49,6 +55,7 @@ class Reader:
 
     vault: Store
     owner: bytes
+    watch: Watch = unwatched
     _slots: dict[str, Slot] = field(default_factory=dict)
     _root: Link | None = None  # by which those that hold no snapshot were judged
 
@@ -82,7 +89,10 @@ class Reader:
                 if (number := number_in(stat.name, snapshots_of(writer))) is not None
             }
             snapshots += stats.values()
-            slots = [self._slot(trust, writer, stat) for stat in stats.values()]
+            slots = []
+            for stat in stats.values():
+                slots.append(self._slot(trust, writer, stat))
+                self.watch("reading recovery points", len(slots), len(stats))
             history = histories[writer] = History(writer, slots)
             named.update((writer, sha256) for sha256 in history.packs)
             problem = _problem(history, keeps)

@@ -92,13 +92,14 @@ def keep(
     with call.place() as place:
         if name is not None:
             return _hold(call, place, action, name)
-        if action == _RUN and not dry_run:
-            outcome = keeping.keep(
-                place, distrust=distrust, is_clock_right=clock_is_right, most_percent=most
-            )
-        else:
-            outcome = keeping.plan(
-                place, distrust=distrust, is_clock_right=clock_is_right, most_percent=most
+        act = keeping.keep if action == _RUN and not dry_run else keeping.plan
+        with call.progress() as tell:
+            outcome = act(
+                place,
+                distrust=distrust,
+                is_clock_right=clock_is_right,
+                most_percent=most,
+                watch=tell,
             )
     is_status = action == _STATUS
     call.say(outcome.as_json(), _status_lines(outcome) if is_status else _lines(outcome))

@@ -22,6 +22,7 @@ from backup.keeping.key import Keeper
 from backup.keeping.plan import MOST_PERCENT
 from backup.keeping.retention import Rules, period
 from backup.keeping.stock import Share, Stock
+from backup.keeping.view import Watch, unwatched
 from backup.lazy_dataclass import dataclass
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from backup.stores.keeping import KeeperStore
@@ -106,6 +107,7 @@ def keep(
     is_clock_right: bool = False,
     most_percent: int | None = None,
     way: str = "direct",
+    watch: Watch = unwatched,
 ) -> KeepOutcome:
     """Make one keeping run; `way` says what runs this: prefect, serve or direct.
 
@@ -126,6 +128,7 @@ def keep(
             is_clock_right=is_clock_right,
             most_percent=MOST_PERCENT if most_percent is None else most_percent,
             hold=why_held(place.config),
+            watch=watch,
         )
         outcome = KeepOutcome(run=run.token, result=result)
         is_whole = outcome.exit_status is ExitStatus.DONE
@@ -139,6 +142,7 @@ def plan(
     distrust: Path | None = None,
     is_clock_right: bool = False,
     most_percent: int | None = None,
+    watch: Watch = unwatched,
 ) -> KeepOutcome:
     """Say what a run would do now and what there is; changes nothing."""
     lost = _lost(distrust)
@@ -153,6 +157,7 @@ def plan(
             is_clock_right=is_clock_right,
             most_percent=MOST_PERCENT if most_percent is None else most_percent,
             hold=why_held(place.config),
+            watch=watch,
         )
     return KeepOutcome(run="", result=result, stock=stock)
 

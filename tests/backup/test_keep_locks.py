@@ -16,6 +16,8 @@ from tests.backup.keep_site import (
 )
 from tests.backup.site import WRITER
 
+_LOCKS = ["looking at locks", "extending locks"]
+
 
 class TestLocks:
     @pytest.fixture
@@ -38,6 +40,21 @@ class TestLocks:
         locked.days(9)
         assert locked.keep().extended == ()
         locked.check()
+
+    def test_how_far_it_has_come_is_told_object_by_object(self, locked: KeptSite) -> None:
+        locked.night()
+        locked.days(11)
+        number = len(vault_of(locked).names())
+        for keep, does in ((locked.plan, ["looking at locks"]), (locked.keep, _LOCKS)):
+            told: list[tuple[str, int, int]] = []
+            keep(watch=lambda *one, told=told: told.append(one))
+            assert [one for one in told if one[0] == "reading recovery points"][:2] == [
+                ("reading recovery points", 1, 2),
+                ("reading recovery points", 2, 2),
+            ]
+            for what in does:
+                counted = [one for one in told if one[0] == what]
+                assert counted == [(what, done, number) for done in range(1, number + 1)]
 
     def test_what_may_go_is_not_locked_for_longer(self, locked: KeptSite) -> None:
         for _ in range(8):

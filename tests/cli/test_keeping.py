@@ -3,12 +3,15 @@
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from backup.stores.directory_keeping import DirectoryKeeperStore
+from standfast.cli.output import Tell
 from tests.cli.desk import Desk
 
 
@@ -123,6 +126,21 @@ def test_a_plan_and_a_status_say_that_a_hold_lets_nothing_go(desk: Desk, kept: P
         document = desk.json("backup", "keep", *words)
         assert "held for inc-2026-0001" in document["hold"]
         assert (document["expired"], document["refusal"]) == ([], None)
+
+
+@pytest.mark.parametrize("words", [("run",), ("plan",), ("status",)])
+def test_who_waits_for_the_keeper_sees_how_far_it_is(
+    desk: Desk, kept: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def watched() -> Iterator[Tell]:
+        yield lambda *one: told.append(one)
+
+    monkeypatch.setattr("standfast.cli.call.progress", watched)
+    desk.run("backup", "keep", *words)
+    assert ("reading recovery points", 2, 2) in told
 
 
 def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: Path) -> None:
