@@ -31,6 +31,7 @@ from backup.format.link import Link
 from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
 from backup.format.wrap import openers
 from backup.lazy_dataclass import dataclass
+from backup.read_ahead import Read, read_ahead
 from backup.records import Head
 from backup.stores import Stat, Store
 from backup.trust import Trust
@@ -59,11 +60,11 @@ class Slot:
     stored: datetime | None = None  # by the store's clock, where it was listed
 
 
-def read_slot(vault: Store, trust: Trust, writer: str, name: str) -> Slot:
-    """Read one snapshot and check that it is what its name says."""
+def read_slot(vault: Store, trust: Trust, writer: str, name: str, read: Read | None = None) -> Slot:
+    """Read one snapshot, or have it `read`, and check that it is what its name says."""
     sequence = number_in(name, snapshots_of(writer)) or 0
     try:
-        data = get_capped(vault, name, LARGEST_SNAPSHOT)
+        data = get_capped(vault, name, LARGEST_SNAPSHOT) if read is None else read()
     except Damaged as error:
         # What a store will not even read must not hide the snapshots beside it.
         return _no_snapshot(writer, name, str(error))
@@ -84,12 +85,14 @@ def read_slot(vault: Store, trust: Trust, writer: str, name: str) -> Slot:
     )
 
 
-def read_listed(vault: Store, trust: Trust, writer: str, stat: Stat) -> Slot:
-    """Read one snapshot that was listed, unless it is larger than any."""
+def read_listed(
+    vault: Store, trust: Trust, writer: str, stat: Stat, read: Read | None = None
+) -> Slot:
+    """Read one snapshot that was listed, or have it `read`, unless it is larger than any."""
     if stat.size_bytes > LARGEST_SNAPSHOT:
         slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
     else:
-        slot = read_slot(vault, trust, writer, stat.name)
+        slot = read_slot(vault, trust, writer, stat.name, read)
     return replace(slot, stored=stat.modified)
 
 
@@ -100,12 +103,19 @@ def read_history(
 
     `junk` remembers those that hold no snapshot, for a caller who looks again by the same trust.
     """
-    for stat in vault.list(snapshots_of(writer)):
-        if number_in(stat.name, snapshots_of(writer)) is None:
-            continue
+    stats = (
+        stat
+        for stat in vault.list(snapshots_of(writer))
+        if number_in(stat.name, snapshots_of(writer)) is not None
+    )
+
+    def is_new(stat: Stat) -> bool:
+        return junk is None or stat not in junk
+
+    for stat, read in read_ahead(vault, stats, LARGEST_SNAPSHOT, is_new):
         slot = None if junk is None else junk.get(stat)
         if slot is None:
-            slot = read_listed(vault, trust, writer, stat)
+            slot = read_listed(vault, trust, writer, stat, read)
             if junk is not None and slot.snapshot is None:
                 junk[stat] = slot
         yield slot

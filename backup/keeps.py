@@ -13,7 +13,6 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 
-from backup.capped import get_capped
 from backup.errors import BackupError, Damaged, FormatUnknown, StoreUnavailable
 from backup.format.keep import (
     KeepRecord,
@@ -26,7 +25,8 @@ from backup.format.layout import KEEPS, LARGEST_KEEP, next_number, number_in
 from backup.format.link import Link
 from backup.format.signed import check_stop_sign, format_of
 from backup.lazy_dataclass import dataclass
-from backup.stores import Store
+from backup.read_ahead import read_ahead
+from backup.stores import Stat, Store
 from backup.trust import Trust
 
 
@@ -72,7 +72,12 @@ def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keep
     beside: set[PackId] = set()
     slots: dict[int, str] = {}
     problems: list[tuple[str, str]] = []
-    for stat in vault.list(KEEPS):
+
+    def is_new(stat: Stat) -> bool:
+        number = number_in(stat.name, KEEPS)
+        return number is not None and (after is None or number > after.number)
+
+    for stat, read in read_ahead(vault, vault.list(KEEPS), LARGEST_KEEP, is_new):
         number = number_in(stat.name, KEEPS)
         if number is None:
             problems.append((stat.name, f"{stat.name} is not named as a keep record is"))
@@ -81,7 +86,7 @@ def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keep
         if after is not None and number <= after.number:
             continue
         try:
-            data = get_capped(vault, stat.name, LARGEST_KEEP)
+            data = read()
             slots[number] = hashlib.sha256(data).hexdigest()
             record = _signed_record(data, number, trust, stat.name, vault.where)
         except (FormatUnknown, StoreUnavailable):

@@ -28,6 +28,7 @@ from backup.format.snapshot import Body, Snapshot, open_body
 from backup.history import Slot, left_behind, read_history, read_slot
 from backup.keeps import load_keeps
 from backup.keys import Identity, erased_text, open_domains
+from backup.read_ahead import beside
 from backup.reading.blob_reader import BlobReader, Heal
 from backup.reading.comparing import difference, differences
 from backup.reading.healing import Healer
@@ -47,6 +48,8 @@ from backup.stores.directory import DirectoryStore
 from backup.trust import Trust, load_trust
 
 __all__ = ["Repository", "blobs_of", "walk"]
+
+_SEARCHED_AT_ONCE = 4  # points; each holds some megabytes of what it read
 
 
 class Repository:
@@ -105,8 +108,10 @@ class Repository:
         those beyond the owner's trust.
         """
         self.damaged.clear()
-        expired = () if with_expired else load_keeps(self._vault, self.trust).expired
-        found: list[tuple[datetime, Point]] = []
+        kept = None
+        if not with_expired:
+            kept = beside(self._vault, lambda: load_keeps(self._vault, self.trust))
+        all_points: list[tuple[datetime, Point]] = []
         for writer in sorted({writer.id for writer in self.trust.root.writers}):
             points = []
             junk: dict[int, datetime | None] = {}
@@ -126,10 +131,13 @@ class Repository:
             latest = datetime.max.replace(tzinfo=UTC)
             for point in reversed(points):
                 latest = min(latest, point.time)
-                if (point.writer, point.sequence) in expired:
-                    continue
-                if set_name in (None, point.set_name):
-                    found.append((latest, point))
+                all_points.append((latest, point))
+        expired = () if kept is None else kept().expired
+        found = [
+            (latest, point)
+            for latest, point in all_points
+            if (point.writer, point.sequence) not in expired and set_name in (None, point.set_name)
+        ]
         found.sort(key=lambda one: (one[0], one[1].writer, one[1].sequence))
         return [point for _, point in found]
 
@@ -243,7 +251,9 @@ class Repository:
             return body, reader
 
         return Search(patterns).through(
-            [point for point in reversed(points) if self.opens(point)], opened
+            [point for point in reversed(points) if self.opens(point)],
+            opened,
+            min(_SEARCHED_AT_ONCE, self._vault.calls_at_once),
         )
 
     def diff(

@@ -11,14 +11,14 @@
 import hashlib
 from datetime import datetime
 
-from backup.capped import get_capped
 from backup.errors import BackupError, Damaged, FormatUnknown, NotFound, StoreUnavailable
 from backup.format.layout import LARGEST_ROOT, ROOTS, next_number, number_in, root_name
 from backup.format.link import Link
 from backup.format.root import RootRecord, root_from_bytes
 from backup.format.signed import ROOT_CONTEXT, check_signature, check_stop_sign, format_of
 from backup.lazy_dataclass import dataclass
-from backup.stores import Store
+from backup.read_ahead import read_ahead
+from backup.stores import Stat, Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,7 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
     problems: list[tuple[str, str]] = []
     unlinked: list[str] = []
     taken: set[int] = set()
-    for stat in vault.list(ROOTS):
+    for stat, read in read_ahead(vault, vault.list(ROOTS), LARGEST_ROOT, _is_numbered):
         number = number_in(stat.name, ROOTS)
         if number is None:
             problems.append((stat.name, f"{stat.name} is not named as a root record is"))
@@ -73,7 +73,7 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
         taken.add(number)
         known = roots[0].owner if roots else owner
         try:
-            data = get_capped(vault, stat.name, LARGEST_ROOT)
+            data = read()
             _refuse_later_format(data, known, stat.name, vault.where)
             if roots:
                 # The signature first: what a stranger put is not even parsed.
@@ -111,6 +111,10 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
         problems=tuple(problems),
         unlinked=tuple(unlinked),
     )
+
+
+def _is_numbered(stat: Stat) -> bool:
+    return number_in(stat.name, ROOTS) is not None
 
 
 def _refuse_later_format(data: bytes, owner: bytes | None, name: str, where: str) -> None:

@@ -44,6 +44,7 @@ from backup.format.layout import (
 from backup.history import History, read_history
 from backup.keeps import Keeps, load_keeps
 from backup.keys import Identity, erased_text, parse_key_record
+from backup.read_ahead import beside
 from backup.reader import Repository
 from backup.records import Depth, Head, LocksSeen, Progress, VerifyReport
 from backup.stores import Stat, Store
@@ -118,17 +119,18 @@ class _Check:
         repository = None
         if identity is not None:
             repository = Repository.open(self._vault, self._keys, identity)
-        keeps = load_keeps(self._vault, trust)
+        kept = beside(self._vault, lambda: load_keeps(self._vault, trust))
         for name, problem in trust.problems:
             self._found.error(name, problem, FROM_A_COPY)
-        for name, problem in keeps.problems:
-            self._check_keep_slot(name, problem, keeps)
         if self._keys is not None:
             self._check_keys(trust, self._keys)
         histories = {
             writer: History(writer, read_history(self._vault, trust, writer), trust.removed(writer))
             for writer in trust.root.writer_ids
         }
+        keeps = kept()
+        for name, problem in keeps.problems:
+            self._check_keep_slot(name, problem, keeps)
         packs = {
             writer: Packs(self._vault, history, keeps, self._found)
             for writer, history in histories.items()

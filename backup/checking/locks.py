@@ -28,7 +28,6 @@ from backup.records import LocksSeen
 from backup.stores import ObjectLock, Retention, Stat, Store
 
 DAYS_FOR_ALL = 30
-_THREADS = 8
 _AT_ONCE = 256
 # The store's clock and that of a writer who locks each object (`lock_days`) differ by minutes.
 _CLOCKS_DIFFER = timedelta(hours=1)
@@ -113,7 +112,7 @@ class Locks:
         if self._is_refused:
             self._unknown += len(waiting)
             return
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(self._vault.calls_at_once) as pool:
             answers = list(pool.map(self._lock_of, (stat.name for stat, _ in waiting)))
         refused = 0
         for (stat, is_needed), answer in zip(waiting, answers, strict=True):

@@ -63,6 +63,8 @@ class BlobReader:
     ) -> None:
         self._vault = vault
         self.read_over_bytes = vault.read_over_bytes
+        # So far behind a pack's header both are read by one call, where calls are what takes long.
+        self._reach = vault.read_over_bytes if vault.calls_at_once > 1 else 0
         self._writer = writer
         self._belongs = (repository, writer, domain)
         self._identities = identities
@@ -179,13 +181,20 @@ class BlobReader:
 
     def open_pack(self, sha256: bytes) -> OpenPack:
         """A pack's header, opened and checked to be this writer's and domain's."""
+        return self._opened(sha256) or self._open(
+            sha256, self._range(self._name(sha256), 0, HEADER_BYTES)
+        )
+
+    def _opened(self, sha256: bytes) -> OpenPack | None:
         with self._lock:
             known = self._packs.get(sha256)
             if known is not None:
                 self._packs.move_to_end(sha256)
-                return known
+            return known
+
+    def _open(self, sha256: bytes, data: bytes) -> OpenPack:
         name = self._name(sha256)
-        header = parse_header(self._range(name, 0, HEADER_BYTES), name)
+        header = parse_header(data, name)
         if (header.repository, header.writer, header.domain) != self._belongs:
             raise Damaged(f"{name} is a pack of another writer, domain or repository")
         opened = OpenPack(header, self._identities, name)
@@ -197,13 +206,18 @@ class BlobReader:
         return opened
 
     def _read(self, sha256: bytes, start: int, length: int) -> memoryview:
-        pack = self.open_pack(sha256)
         name = self._name(sha256)
         first = start // SEGMENT_PAYLOAD
         last = (start + length - 1) // SEGMENT_PAYLOAD
-        sealed = self._sealed_range(
-            name, HEADER_BYTES + first * SEGMENT_BYTES, (last - first + 1) * SEGMENT_BYTES
-        )
+        place, size = HEADER_BYTES + first * SEGMENT_BYTES, (last - first + 1) * SEGMENT_BYTES
+        sealed: bytes | memoryview
+        if place <= self._reach and self._opened(sha256) is None:
+            both = self._range(name, 0, place + size)
+            pack = self._open(sha256, both[:HEADER_BYTES])
+            sealed = memoryview(both)[place:]
+        else:
+            pack = self.open_pack(sha256)
+            sealed = self._sealed_range(name, place, size)
         room = self._plain.take(len(sealed)) if len(sealed) >= _MUCH_BYTES else None
         plain = pack.open_segments(first, sealed, room)
         begin = start - first * SEGMENT_PAYLOAD

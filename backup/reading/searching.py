@@ -3,12 +3,16 @@
 - A pattern without a slash is looked for in every folder; a folder that fits is given alone, not
   what lies in it.
 - A page that several points share is read once.
+- Across a network several points are looked through at once.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 
 from backup.format.manifest import Entry
 from backup.format.snapshot import Body
+from backup.read_ahead import several_at_once
 from backup.reading.blob_reader import BlobReader
 from backup.reading.looking import Page, entries_of, pages_below, top_page
 from backup.reading.selection import Selection
@@ -19,18 +23,27 @@ class Search:
     """One search through points that are given newest first."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        spread = [pattern if "/" in pattern else f"**/{pattern}" for pattern in patterns]
-        self._selection = Selection(spread, takes_below=False)
-        self._pages: dict[bytes, list[Entry]] = {}
+        self._patterns = [pattern if "/" in pattern else f"**/{pattern}" for pattern in patterns]
+        self._pages: dict[bytes, Future[list[Entry]]] = {}
+        self._guard = threading.Lock()
 
     def through(
-        self, points: Iterable[Point], open_point: Callable[[Point], tuple[Body, BlobReader]]
+        self,
+        points: Iterable[Point],
+        open_point: Callable[[Point], tuple[Body, BlobReader]],
+        at_once: int = 1,
     ) -> list[FoundPath]:
         """Every version of every path that fits, by path, the newest version first."""
-        found: dict[tuple[object, ...], tuple[Entry, list[str]]] = {}
-        for point in points:
+
+        def look(point: Point) -> tuple[Point, list[Entry]]:
             body, reader = open_point(point)
-            for entry in self._fitting(reader, top_page(body)):
+            # One for each: it notes what it met, and that is not for several threads.
+            selection = Selection(self._patterns, takes_below=False)
+            return point, [*self._fitting(reader, selection, top_page(body))]
+
+        found: dict[tuple[object, ...], tuple[Entry, list[str]]] = {}
+        for point, entries in several_at_once(look, points, at_once):
+            for entry in entries:
                 pieces = tuple(ref.id for ref in (*entry.lists, *entry.blobs))
                 version = (entry.path, entry.kind, entry.size, entry.modified_ns, pieces)
                 found.setdefault(version, (entry, []))[1].append(point.name)
@@ -46,17 +59,20 @@ class Search:
         ]
         return sorted(rows, key=lambda row: row.path)
 
-    def _fitting(self, reader: BlobReader, page: Page) -> Iterator[Entry]:
-        if page.listed is not None and not self._selection.may_lie_between(
-            page.listed.first, page.listed.last
-        ):
+    def _fitting(self, reader: BlobReader, selection: Selection, page: Page) -> Iterator[Entry]:
+        listed = page.listed
+        if listed is not None and not selection.may_lie_between(listed.first, listed.last):
             return
         if page.depth:
             for below in pages_below(reader, page):
-                yield from self._fitting(reader, below)
+                yield from self._fitting(reader, selection, below)
             return
-        known = self._pages.get(page.ref.id)
-        if known is None:
-            known = entries_of(reader, page, self._selection.takes)
-            self._pages[page.ref.id] = known
-        yield from known
+        with self._guard:
+            is_new = page.ref.id not in self._pages
+            known = self._pages.setdefault(page.ref.id, Future())
+        if is_new:
+            try:
+                known.set_result(entries_of(reader, page, selection.takes))
+            except BaseException as error:
+                known.set_exception(error)
+        yield from known.result()

@@ -88,6 +88,9 @@ class Store(ABC):
     # network a call takes as long as a megabyte.
     read_over_bytes: ClassVar[int] = 1024 * 1024
 
+    # How many calls at once are worth their threads: across a network each waits for its answer.
+    calls_at_once: int = 1
+
     @property
     def where(self) -> str:
         """Name the store for a person, who may have named another one than was meant."""

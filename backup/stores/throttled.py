@@ -66,6 +66,7 @@ class ThrottledStore(Store):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self.calls_at_once = store.calls_at_once
         self._bandwidth = bandwidth
         self._now = now
         self._sleep = sleep

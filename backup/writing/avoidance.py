@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from backup.format.layout import keep_name, packs_of
 from backup.format.link import Link
 from backup.keeps import Keeps, load_keeps
+from backup.read_ahead import beside
 from backup.stores import Stat, Store
 from backup.trust import Trust
 from backup.writing.logged import SeenKeep
@@ -36,6 +37,8 @@ class Avoidance:
         self._log = log
         self.warnings: list[str] = []
         self.is_store_damaged = False  # it lacks what this host had put or seen
+        # Before the keeper's records are read: what it drops meanwhile, they say.
+        self._listed = beside(vault, self._list_packs)
 
     @property
     def keep(self) -> Link | None:
@@ -46,9 +49,7 @@ class Avoidance:
     def begin(self, trust: Trust, set_name: str, now: Callable[[], datetime]) -> None:
         """Forget, before anything is read, what the set's next point must not or need not use."""
         self.heed_keeper(trust)  # what it dropped is not lost
-        listed = {
-            stat.name.rpartition("/")[2]: stat for stat in self._vault.list(packs_of(self._writer))
-        }
+        listed = self._listed()
         self._forget_lost(listed)
         self._forget_sparse(listed, set_name, now())
 
@@ -89,6 +90,10 @@ class Avoidance:
         keeps = load_keeps(self._vault, trust)
         is_whole = seen is None or keeps.slots.get(seen.link.number) == seen.link.sha256
         return keeps, is_whole
+
+    def _list_packs(self) -> dict[str, Stat]:
+        prefix = packs_of(self._writer)
+        return {stat.name.rpartition("/")[2]: stat for stat in self._vault.list(prefix)}
 
     def _forget_lost(self, listed: dict[str, Stat]) -> None:
         lost = [

@@ -317,6 +317,7 @@ class TestUnknown:
 
 def test_a_bounded_number_is_asked_for_at_once_and_progress_is_told(locked: KeptSite) -> None:
     vault, tell = vault_of(locked), vault_of(locked)._lock_of
+    vault.calls_at_once = 8
     for number in range(600):
         vault.put(pack_name(WRITER, f"{number:064x}"), b"of a run that goes on")
     guard, together = threading.Lock(), threading.Barrier(8)
