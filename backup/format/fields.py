@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -103,7 +103,7 @@ def check_format(value: object, kind: str, where: str) -> None:
         raise Damaged(f"{where} is no {kind} record of format {FORMAT}; verify the repository")
 
 
-def check_ascending(values: Sequence[Any], what: str, where: str) -> None:
+def check_ascending(values: Iterable[Any], what: str, where: str) -> None:
     """`Damaged` unless each value is greater than the one before: so a list has one order."""
     if any(before >= after for before, after in pairwise(values)):
         raise Damaged(f"{where} has {what} out of order or twice; verify the repository")

@@ -8,10 +8,14 @@
   bitmaps.
 - `previous` is the last valid snapshot; the slots between it and this one are `burnt`: junk was
   there.
+- The long lists are read item by item from their text: parsed whole they take 25 times their bytes,
+  and a host that was taken over may sign 64 MiB of anything.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import chain
 from typing import Literal
 
 import pyrage
@@ -26,7 +30,7 @@ from backup.format.link import Link, link_from_json, link_to_json, optional_link
 from backup.format.manifest import BlobRef, ref_from_json, ref_to_json
 from backup.format.pack import LARGEST_PACK, padded_size
 from backup.format.root import LARGEST_GENERATION, REPOSITORY_BYTES
-from backup.format.signed import SNAPSHOT_CONTEXT, check_signature, sign, unsigned
+from backup.format.signed import SIGNATURE_BYTES, SNAPSHOT_CONTEXT, check_signature, sign
 from backup.format.wrap import has_short_header
 from backup.lazy_dataclass import dataclass
 from backup.records import SourceOutcome, Unread
@@ -39,6 +43,14 @@ _STATES: dict[str, State] = {"complete": "complete", "partial": "partial", "inte
 MOST_UNREAD_NAMED = 10_000
 MOST_UNREAD_BYTES = 4 * 1024 * 1024
 DEEPEST_TREE = 8
+
+# As canonical JSON has them: the items of each list, and the key that stands behind it.
+_LISTS = ((b"burnt", b"domain"), (b"packs", b"previous"), (b"uses", b"writer"))
+_MOST_BESIDE_LISTS = 64 * 1024  # ten times what names and numbers can take
+_END = rb"(?:,(?!\Z)|\Z)"
+_BURNT = re.compile(rb"(0|[1-9][0-9]{0,15})" + _END)
+_PACK = re.compile(rb'\["([0-9a-f]{64})",([1-9][0-9]{0,7})\]' + _END)
+_USE = re.compile(rb'\[([1-9][0-9]{0,9}),"([0-9a-f]*+)"\]' + _END)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,19 +219,25 @@ def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey)
 
 def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
     """Decode the public part and cut out the sealed one; the signature is not looked at."""
-    public, newline, sealed = unsigned(data, where).partition(b"\n")
-    if not newline:
+    end = data.find(b"\n", 0, len(data) - SIGNATURE_BYTES)
+    if end < 0:
         raise Damaged(f"{where} is no snapshot; verify the repository")
-    value = from_json(public, where)
+    beside, burnt, packs, uses = _lists_apart(data[:end])
+    if len(beside) > _MOST_BESIDE_LISTS:
+        raise Damaged(f"{where} is no snapshot as a writer writes it; verify the repository")
+    value = from_json(beside, where)
     check_format(value, "snapshot", where)
     fields = Fields(value, where, _SNAPSHOT_FIELDS)
+    for name, _ in _LISTS:
+        if fields.items(name.decode()):
+            raise Damaged(f"{where} is no snapshot as a writer writes it; verify the repository")
     snapshot = Snapshot(
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         writer=fields.name("writer"),
         epoch=fields.integer("epoch"),
         sequence=fields.integer("sequence", 1, LARGEST_NUMBER),
         previous=optional_link_from_json(fields.raw("previous"), where),
-        burnt=fields.integers("burnt"),
+        burnt=tuple(_burnt(burnt, where)),
         root=link_from_json(fields.raw("root"), where),
         keep=optional_link_from_json(fields.raw("keep"), where),
         domain=fields.name("domain"),
@@ -227,11 +245,11 @@ def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
         set_name=fields.name("set"),
         time=fields.time("time"),
         state=_state(fields.text("state"), where),
-        packs=tuple(_pack(item, where) for item in fields.items("packs")),
-        uses=_uses(fields.items("uses"), where),
+        packs=tuple(_pack(one, where) for one in _items(_PACK, packs, "pack", where)),
+        uses=_uses(uses, where),
     )
     _check_order(snapshot, where)
-    return snapshot, sealed
+    return snapshot, data[end + 1 : -SIGNATURE_BYTES]
 
 
 def check_snapshot_signature(data: bytes, public_key: bytes, where: str) -> None:
@@ -255,32 +273,70 @@ def _state(text: str, where: str) -> State:
     return _STATES[text]
 
 
-def _pack(value: object, where: str) -> tuple[str, int]:
-    match value:
-        case [name, int(size)] if 0 < size <= LARGEST_PACK and size is not True:
-            return from_hex(name, 32, where).hex(), size
-    raise Damaged(f"{where} lists something that is no pack; verify the repository")
+def _lists_apart(public: bytes) -> tuple[bytes, memoryview, memoryview, memoryview]:
+    """Cut the items of the lists out of the public part; nothing where they are not in place."""
+    beside, items, end = [], [], 0
+    for name, behind in _LISTS:
+        opening = b'"%s":[' % name
+        start = public.find(opening, end) + len(opening)
+        closing = public.find(b'],"%s":' % behind, start)
+        if start < len(opening) or closing < 0:
+            nothing = memoryview(b"")
+            return public, nothing, nothing, nothing
+        beside.append(memoryview(public)[end:start])
+        items.append(memoryview(public)[start:closing])
+        end = closing
+    burnt, packs, uses = items
+    return b"".join([*beside, memoryview(public)[end:]]), burnt, packs, uses
+
+
+def _items(
+    pattern: re.Pattern[bytes], text: memoryview, what: str, where: str
+) -> Iterator[re.Match[bytes]]:
+    end = 0
+    while end < len(text):
+        found = pattern.match(text, end)
+        if found is None:
+            raise Damaged(f"{where} lists something that is no {what}; verify the repository")
+        yield found
+        end = found.end()
+
+
+def _burnt(text: memoryview, where: str) -> Iterator[int]:
+    before = -1
+    for found in _items(_BURNT, text, "burnt slot", where):
+        number = int(found[1])
+        check_ascending((before, number), "its place in history", where)
+        yield number
+        before = number
+
+
+def _pack(found: re.Match[bytes], where: str) -> tuple[str, int]:
+    size = int(found[2])
+    if size > LARGEST_PACK:
+        raise Damaged(f"{where} lists a pack that is larger than any; verify the repository")
+    return found[1].decode(), size
 
 
 def _check_order(snapshot: Snapshot, where: str) -> None:
     before = 0 if snapshot.previous is None else snapshot.previous.number
-    check_ascending((before, *snapshot.burnt, snapshot.sequence), "its place in history", where)
-    check_ascending((0, *snapshot.uses, snapshot.sequence), "uses of earlier snapshots", where)
+    slots = chain((before,), snapshot.burnt, (snapshot.sequence,))
+    check_ascending(slots, "its place in history", where)
+    uses = chain((0,), snapshot.uses, (snapshot.sequence,))
+    check_ascending(uses, "uses of earlier snapshots", where)
     if len({name for name, _ in snapshot.packs}) < len(snapshot.packs):
         raise Damaged(f"{where} names a pack twice; verify the repository")
 
 
-def _uses(items: list[object], where: str) -> dict[int, bytes]:
-    uses = [_use(item, where) for item in items]
-    check_ascending([number for number, _ in uses], "uses of earlier snapshots", where)
-    return dict(uses)
-
-
-def _use(value: object, where: str) -> tuple[int, bytes]:
-    match value:
-        case [int(number), str(bitmap)] if 0 < number <= LARGEST_NUMBER and number is not True:
-            return number, from_hex(bitmap, len(bitmap) // 2, where)
-    raise Damaged(f"{where} lists something that is no bitmap of packs; verify the repository")
+def _uses(text: memoryview, where: str) -> dict[int, bytes]:
+    uses: dict[int, bytes] = {}
+    before = 0
+    for found in _items(_USE, text, "bitmap of packs", where):
+        number, bitmap = int(found[1]), found[2].decode()
+        check_ascending((before, number), "uses of earlier snapshots", where)
+        uses[number] = from_hex(bitmap, len(bitmap) // 2, where)
+        before = number
+    return uses
 
 
 def _named_unread(unread: tuple[Unread, ...]) -> Iterator[list[str]]:

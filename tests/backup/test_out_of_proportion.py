@@ -6,6 +6,7 @@
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from blake3 import blake3
 
 from backup.checking.findings import Findings
+from backup.errors import Damaged
 from backup.format.canonical import to_json
 from backup.format.frame import to_frame
 from backup.format.layout import pack_name, snapshot_name
@@ -194,6 +196,30 @@ def many_large(site: OwnedSite, count: int) -> None:
         later = replace(first, sequence=sequence, packs=(), uses={2: b"\xff" * 2500})
         data = snapshot_to_bytes(later, sealed, site.host.signing_key)
         site.vault.put(snapshot_name(WRITER, sequence), data)
+
+
+@pytest.mark.parametrize(
+    ("at", "item", "times"),
+    [
+        (b'"packs":[', b"[],", 4),
+        (b'"packs":[', b'{"":0},', 4),
+        (b'"burnt":[', b"0,", 4),
+        (b'"domain":', b"[],", 4),
+        (b'"uses":[', b'[%d,""],', 16),
+        (b'"burnt":[', b"%d,", 16),
+    ],
+    ids=str,
+)
+def test_whatever_a_snapshot_lists_takes_few_times_its_bytes(
+    owned: OwnedSite, at: bytes, item: bytes, times: int
+) -> None:
+    """As many as fit into the largest took 1.7 GB, and the keeper holds all of a host's points."""
+    count = 50_000
+    items = (item % number if b"%d" in item else item for number in range(1, count + 1))
+    data = signed(owned, sequence=count + 2, previous=None)
+    data = data.replace(at, at + b"".join(items), 1)
+    with little_memory(times * len(data)), suppress(Damaged):
+        snapshot_from_bytes(data.replace(b",]", b"]", 1), NEXT)
 
 
 def test_what_each_of_many_points_needs_is_never_held_for_all_of_them(
