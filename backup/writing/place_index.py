@@ -100,7 +100,7 @@ def tidy(database: sqlite3.Connection, known: int, is_known: IsKnown) -> None:
 
 def _runs(database: sqlite3.Connection, level: int | None = None) -> list[int]:
     found = database.execute(
-        "SELECT number FROM run_of_places WHERE level = ?1 OR ?1 IS NULL", (level,)
+        "SELECT number FROM run_of_places WHERE level = ifnull(?, level)", (level,)
     )
     return [number for (number,) in found]
 
