@@ -16,7 +16,7 @@ Rules
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, time, timedelta
 from pathlib import Path
@@ -28,7 +28,6 @@ from standfast.bounded_http import BoundedHttp
 from standfast.config import Config
 from standfast.config.accounts import ScimDirectoryConfig
 from standfast.config.directories import ActiveDirectoryConfig, OpenldapDirectoryConfig
-from standfast.config.fields import SecretReference
 from standfast.errors import (
     ConfigurationError,
     FileInvalid,
@@ -38,6 +37,7 @@ from standfast.errors import (
 )
 from standfast.ledger.staff import Member
 from standfast.notices.addresses import parse_address
+from standfast.outside.means import Reveal
 from standfast.records import meant
 from standfast.spreadsheet_csv import CsvRows
 
@@ -50,8 +50,6 @@ _LONGEST = 320
 _ROLE = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _LOCKED_FOR_GOOD = b"000001010000Z"  # in OpenLDAP's pwdAccountLockedTime
 _ACCOUNT_DISABLED = 0x2  # userAccountControl, of Active Directory
-
-Reveal = Callable[[SecretReference], str]
 
 
 @dataclass(frozen=True, kw_only=True)
