@@ -25,7 +25,6 @@ from standfast.records import DeliveryEvent, DeliveryState, EffectState
 
 _TOKENS_A_STATEMENT = 500
 _NOT_KNOWN_TO_BE_DONE = frozenset({"planned", "submitting", "unknown", "failed"})
-_TAKEN_ON = "the provider's event says that it was taken on"
 _WORSE = (DeliveryState.DELIVERED, DeliveryState.DROPPED, DeliveryState.BOUNCED)
 _ON_THE_WAY = (DeliveryState.TAKEN, DeliveryState.DEFERRED)
 
@@ -67,8 +66,18 @@ class Deliveries:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def hear(self, events: Sequence[DeliveryEvent], actor: str, now: datetime) -> Heard:
-        """Write down what a provider told; telling it again changes nothing."""
+    def hear(
+        self,
+        events: Sequence[DeliveryEvent],
+        actor: str,
+        now: datetime,
+        *,
+        reason: str = "the provider's event says that it was taken on",
+    ) -> Heard:
+        """Write down what a provider told; telling it again changes nothing.
+
+        `reason` is kept with what is done by this word.
+        """
         told = _by_message(events)
         changed = settled = known = 0
         for incident_id, tokens in self._incidents_of(list(told)).items():
@@ -76,7 +85,7 @@ class Deliveries:
             with self._core.write(
                 actor=actor, subject=incident_id, action="deliveries.heard", now=now
             ) as write:
-                moved, done = self._join(write, {token: told[token] for token in tokens})
+                moved, done = self._join(write, {token: told[token] for token in tokens}, reason)
                 if moved or done:
                     write.tell(messages=moved, settled=done)
             changed, settled = changed + moved, settled + done
@@ -119,7 +128,7 @@ class Deliveries:
                     found.setdefault(incident_id, []).append(token)
         return found
 
-    def _join(self, write: Write, told: Mapping[str, Delivery]) -> tuple[int, int]:
+    def _join(self, write: Write, told: Mapping[str, Delivery], reason: str) -> tuple[int, int]:
         tokens = sorted(told)  # whoever locks several does it in this order
         settled: list[dict[str, Any]] = []
         there: dict[str, Delivery] = {}
@@ -130,7 +139,9 @@ class Deliveries:
                 .order_by(effect.c.token)
                 .with_for_update()
             )
-            settled += [self._done(row) for row in rows if row.state in _NOT_KNOWN_TO_BE_DONE]
+            settled += [
+                self._done(row, reason) for row in rows if row.state in _NOT_KNOWN_TO_BE_DONE
+            ]
             known = select(delivery).where(delivery.c.effect.in_(part))
             there |= {row.effect: _delivery(row) for row in write.connection.execute(known)}
         joined = {
@@ -145,14 +156,13 @@ class Deliveries:
         write.update_many(effect, settled)
         return len(tokens) - len(there) + len(moved), len(settled)
 
-    def _done(self, row: Any) -> dict[str, Any]:
+    def _done(self, row: Any, reason: str) -> dict[str, Any]:
         return {
             "token": row.token,
             "state": EffectState.DONE.value,
             "is_parked": False,
-            "not_before": None,
             "sealed_reason": seal_reason(
-                self._core.vault, row.verb, row.incident, row.token, _TAKEN_ON
+                self._core.vault, row.verb, row.incident, row.token, reason
             ),
         }
 

@@ -23,7 +23,7 @@ from standfast.operations.decisions import speaker
 from standfast.operations.place import Place
 from standfast.operations.targets import POST
 from standfast.playbook.state import State, StepView
-from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
+from standfast.records import DeliveryEvent, DeliveryState, EffectState
 
 if TYPE_CHECKING:
     from standfast.operations.looks import Tally
@@ -52,13 +52,8 @@ def posted(
     rows = _waiting(place, incident_id, step, marks)
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
-        seen = [
-            (row, Observed(target=row.target, happened=True, reason=f"posted, says {who}"))
-            for row in part
-        ]
-        place.ledger.attempts.settle(incident_id, seen, who, now)
         events = [DeliveryEvent(token=row.token, state=DeliveryState.TAKEN, at=at) for row in part]
-        place.ledger.deliveries.hear(events, who, now)
+        place.ledger.deliveries.hear(events, who, now, reason=f"posted, says {who}")
     return len(rows)
 
 

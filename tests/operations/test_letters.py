@@ -154,6 +154,29 @@ def test_a_sender_of_letters_leaves_the_choice_of_the_mail_sender_alone(centre: 
     ]
 
 
+def test_who_dies_while_letters_are_said_to_be_posted_says_it_again_with_the_day(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    place = centre.place
+    day = place.clock() - timedelta(hours=3)
+
+    class Died(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as dying:
+        dying.setattr(place.ledger.deliveries, "hear", die)
+        with pytest.raises(Died):
+            letters.posted(place, case, TOLD, at=day, by="lee")
+    assert letters.posted(place, case, TOLD, at=day, by="lee") == 2
+    by_post = [line for line in lines(centre, case) if line.channel == "post" and line.end.is_told]
+    assert [(line.ended_at, line.reason) for line in by_post] == [(day, "posted, says lee")] * 2
+
+
 @pytest.mark.parametrize("is_written", [True, False])
 def test_a_runner_that_dies_over_letters_leaves_each_written_once_and_waiting(
     centre: Centre, is_written: bool
