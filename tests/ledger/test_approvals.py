@@ -13,11 +13,13 @@ from tests.ledger.place import FOUNDED, NOW
 from tests.ledger.stage import (
     REVOKE,
     begin,
+    claim,
     decide,
     drafts,
     enrol,
     key_of,
     open_incident,
+    runner,
     signature,
     waiting,
 )
@@ -195,6 +197,20 @@ def test_an_approval_of_somebody_removed_since_counts_no_more(ledger: Ledger) ->
     assert decide(ledger, incident, "ben").given == 1
     assert _state(ledger, incident) is StepState.ASKING
     assert decide(ledger, incident, "cleo").given == 2
+
+
+def test_whoever_may_still_approve_is_asked_anew_once_an_approval_counts_no_more(
+    ledger: Ledger,
+) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    assert ledger.steps.ask(incident, "lock", 1, (), NOW)
+    decide(ledger, incident, "ann")
+    ledger.people.remove("ann", "olga", NOW)
+    with pytest.raises(ApprovalRefused):
+        claim(ledger, incident, runner(ledger, incident))
+    assert _state(ledger, incident) is StepState.ASKING
+    assert ledger.steps.ask(incident, "lock", 1, (), NOW)
 
 
 def test_founding_people_may_approve_at_once_and_each_other(ledger: Ledger) -> None:

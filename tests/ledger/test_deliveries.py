@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from standfast.ledger import Ledger
 from standfast.ledger.deliveries import Delivery, Heard
+from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import Lane
-from standfast.records import DeliveryEvent, DeliveryState, EffectState
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
 from tests.ledger.place import NOW
 from tests.ledger.stage import (
     begin,
@@ -125,6 +126,32 @@ def test_a_word_about_it_settles_what_was_in_doubt(
     row = only(ledger, incident)
     assert (row.state, row.is_parked) == (EffectState.DONE, False)
     assert "taken on" in row.reason
+
+
+def test_what_only_a_person_could_tell_waits_for_nobody_once_there_is_word_of_it(
+    ledger: Ledger, incident: str
+) -> None:
+    token = sent(ledger, incident, EffectState.UNKNOWN)
+    row = only(ledger, incident)
+    ledger.attempts.settle(incident, [(row, Observed(target=row.target))], "olga", NOW)
+    assert only(ledger, incident).is_parked
+    hear(ledger, event(token, TAKEN))
+    assert not only(ledger, incident).is_parked
+
+
+def test_a_word_about_a_page_is_none_about_the_notice_of_its_step(
+    ledger: Ledger, incident: str
+) -> None:
+    """A page that bounced would hold back those after the canary."""
+    begin(ledger, incident, drafts(MAIL, "ben@customers.test"), step="ask", needs=1)
+    page = Lane(verb=PAGE, connector="mail")
+    ledger.steps.ask(incident, "ask", 1, drafts(page, "lee"), NOW)
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, lane=page)
+    ledger.attempts.receipt(batch, results(batch), who, NOW)
+    mail = sent(ledger, incident)
+    hear(ledger, event(batch.effects[0].token, BOUNCED), event(mail, TAKEN))
+    assert ledger.deliveries.counts(incident) == {("tell", 1): {TAKEN: 1}}
 
 
 def test_a_word_before_the_receipt_is_the_receipt(ledger: Ledger, incident: str) -> None:

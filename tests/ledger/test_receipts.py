@@ -87,6 +87,20 @@ def test_what_may_be_tried_again_waits_as_long_as_was_asked(ledger: Ledger, inci
     assert claim(ledger, incident, who, now=NOW + timedelta(seconds=60)) is not None
 
 
+@pytest.mark.parametrize(
+    ("asked", "waits"), [(1e12, timedelta(days=1)), (-1e12, timedelta()), (0.0, timedelta())]
+)
+def test_no_server_puts_a_try_off_for_more_than_a_day_or_into_the_past(
+    ledger: Ledger, incident: str, asked: float, waits: timedelta
+) -> None:
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who)
+    ledger.attempts.receipt(batch, results(batch, EffectState.FAILED, retry_after=asked), who, NOW)
+    just_before = NOW + waits - timedelta(microseconds=1)
+    assert claim(ledger, incident, who, now=just_before) is None
+    assert claim(ledger, incident, who, now=NOW + waits) is not None
+
+
 @pytest.mark.parametrize("state", [EffectState.DONE, EffectState.REFUSED, EffectState.UNKNOWN])
 def test_only_what_failed_is_tried_again_whatever_a_server_asks_for(
     ledger: Ledger, incident: str, state: EffectState
@@ -178,6 +192,20 @@ def test_a_late_receipt_counts_for_what_was_never_seen_to_happen_and_is_not_trie
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     assert only(ledger, incident).state is EffectState.DONE
     assert ledger.attempts.retry(incident, None, "olga", NOW) == 0
+
+
+def test_what_a_person_says_did_not_happen_is_tried_again_however_often_it_was(
+    ledger: Ledger, incident: str
+) -> None:
+    who = runner(ledger, incident)
+    for tried in range(1, 7):
+        _lapsed(ledger, incident, who)
+        for happened in (None, False):  # no look can tell; then a person says
+            row = only(ledger, incident)
+            seen = Observed(target=row.target, happened=happened)
+            ledger.attempts.settle(incident, [(row, seen)], "olga", NOW)
+        row = only(ledger, incident)
+        assert (row.state, row.tries) == (EffectState.PLANNED, tried)
 
 
 def test_a_late_receipt_does_not_count_once_it_was_claimed_again(

@@ -8,10 +8,10 @@ import pytest
 
 from standfast.config.notices import NoticesConfig
 from standfast.errors import UsageError
-from standfast.ledger.effects import Draft, EffectRow, Effects
+from standfast.ledger.effects import Draft, EffectRow, Effects, Lane
 from standfast.operations import decisions, incident, waves
 from standfast.operations.place import Place
-from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
 
@@ -98,25 +98,70 @@ def test_without_minutes_only_a_person_lets_the_others_follow(centre: Centre) ->
     assert counts(centre, case) == {EffectState.DONE: 20}
 
 
-@pytest.mark.parametrize("bounced", [0, 1])
-def test_a_canary_that_bounces_holds_the_others(centre: Centre, bounced: int) -> None:
-    with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
+@pytest.mark.parametrize(
+    ("lost", "may_follow"),
+    [
+        ([], True),
+        ([DeliveryState.BOUNCED], True),
+        ([DeliveryState.BOUNCED, DeliveryState.DROPPED], False),
+    ],
+)
+def test_a_canary_of_which_more_than_a_tenth_is_lost_holds_the_others(
+    centre: Centre, lost: list[DeliveryState], may_follow: bool
+) -> None:
+    with_notices(centre, canary_percent=50, canary_from=10, canary_minutes=15)
     case = approved(centre)
     done = [
         row.token
         for row in centre.place.ledger.effects.of_incident(case)
-        if row.step == TOLD and row.state is EffectState.DONE
+        if (row.step, row.verb) == (TOLD, waves.SEND) and row.state is EffectState.DONE
     ]
     now = centre.place.clock()
     centre.place.ledger.deliveries.hear(
         [
-            DeliveryEvent(token=token, state=DeliveryState.BOUNCED, at=now)
-            for token in done[:bounced]
+            DeliveryEvent(token=token, state=state, at=now)
+            for token, state in zip(done, lost, strict=False)
         ],
         "event",
         now,
     )
-    assert incident.has_work(later(centre.place, 16), case) is not bool(bounced)
+    assert len(done) == 10
+    assert incident.has_work(later(centre.place, 16), case) is may_follow
+
+
+@pytest.mark.parametrize(
+    ("ends", "may_follow"),
+    [
+        ([EffectState.DONE, EffectState.DONE], True),
+        ([EffectState.DONE, EffectState.REFUSED], True),
+        ([EffectState.REFUSED, EffectState.REFUSED], False),
+        ([EffectState.DONE, EffectState.FAILED], False),
+        ([EffectState.DONE, EffectState.UNKNOWN], False),
+    ],
+)
+def test_only_a_canary_that_its_channel_took_on_lets_the_others_follow(
+    centre: Centre, ends: list[EffectState], may_follow: bool
+) -> None:
+    with_notices(
+        centre, canary_percent=10, canary_from=10, canary_minutes=15, abort_window_seconds=60
+    )
+    case = approved(centre)
+    centre.place = place = later(centre.place, 2)
+    outside = place.outside(place.ledger.incidents.get(case))
+    lane = Lane(verb="notices.send", connector="mail")
+    runner = place.ledger.runners.register(case, "direct", place.clock())
+    batch = place.ledger.attempts.claim(
+        case, lane, runner, Mode.LIVE, outside.limits(lane), place.clock()
+    )
+    assert batch is not None
+    results = [
+        Result(target=order.target, state=end)
+        for order, end in zip(batch.orders, ends, strict=True)
+    ]
+    place.ledger.attempts.receipt(batch, results, runner, place.clock())
+    place = later(place, 16)
+    state = incident.look(place, case).state
+    assert waves.due_notices(place, state, place.clock()) == ([TOLD] if may_follow else [])
 
 
 def test_a_paused_notice_sends_nothing_and_goes_on_when_it_is_resumed(centre: Centre) -> None:
@@ -135,6 +180,23 @@ def test_a_paused_notice_sends_nothing_and_goes_on_when_it_is_resumed(centre: Ce
         waves.resume(centre.place, case, TOLD)
 
 
+@pytest.mark.parametrize("what", ["the notice", "the incident"])
+def test_a_canary_that_ends_while_it_is_stopped_for_a_while_lets_nobody_follow(
+    centre: Centre, what: str
+) -> None:
+    with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
+    case = approved(centre)
+    if what == "the notice":
+        waves.pause(centre.place, case, TOLD)
+    else:
+        incident.stop(centre.place, case)
+    centre.place = later(centre.place, 16)
+    assert not incident.has_work(centre.place, case)
+    centre.advance(case)
+    (row,) = [one for one in centre.place.ledger.notices.of_incident(case) if one.step == TOLD]
+    assert row.waiting == 18  # until somebody says go on
+
+
 def test_a_notice_paused_in_its_abort_window_has_it_anew_when_resumed(centre: Centre) -> None:
     with_notices(centre, abort_window_seconds=3600)
     case = approved(centre)
@@ -149,6 +211,29 @@ def test_a_notice_paused_in_its_abort_window_has_it_anew_when_resumed(centre: Ce
     (row,) = [one for one in centre.place.ledger.notices.of_incident(case) if one.step == TOLD]
     assert 3500 < row.abort_seconds(centre.place.clock()) <= 3600
     assert not row.is_paused
+    assert counts(centre, case) == {EffectState.PLANNED: 20}
+
+
+def test_a_notice_paused_once_some_of_it_left_goes_on_at_once(centre: Centre) -> None:
+    with_notices(centre, canary_percent=10, canary_from=10, abort_window_seconds=3600)
+    case = approved(centre)
+    centre.place = later(centre.place, 61)
+    centre.advance(case)
+    assert counts(centre, case)[EffectState.DONE] == 2
+    waves.pause(centre.place, case, TOLD)
+    waves.resume(centre.place, case, TOLD)
+    (row,) = [one for one in centre.place.ledger.notices.of_incident(case) if one.step == TOLD]
+    assert (row.abort_seconds(centre.place.clock()), row.is_paused) == (0, False)
+
+
+def test_a_notice_that_is_to_be_approved_is_refused_and_neither_stopped_nor_paused(
+    centre: Centre,
+) -> None:
+    case = asking(centre)
+    with pytest.raises(UsageError, match="--refuse"):
+        waves.stop(centre.place, case, TOLD, "wrong text")
+    with pytest.raises(UsageError, match="--refuse"):
+        waves.pause(centre.place, case, TOLD)
     assert counts(centre, case) == {EffectState.PLANNED: 20}
 
 
