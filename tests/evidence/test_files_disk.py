@@ -1,7 +1,6 @@
 """Freezing and custody, killed at every disk operation, or the power cut there."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,23 +19,19 @@ from standfast.evidence.durable import make_private, sync_folder, write_whole
 from standfast.evidence.files import FilesEvidence
 from standfast.evidence.seal import verify_seal
 from standfast.records import EffectState
-from tests.backup.disk_trace import Phase, folder_in_memory, in_tracing_process, kill_everywhere
+from tests.backup.conftest import folder
+from tests.backup.disk_trace import Phase, in_tracing_process, kill_everywhere
 from tests.backup.ptrace import WHERE_TRACED
 from tests.evidence.contract import NOW, order
 
 pytestmark = WHERE_TRACED
+__all__ = ["folder"]
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 DEATHS = pytest.mark.parametrize(
     ("phase", "names_survive"),
     [(Phase.DURING, None), (Phase.AFTER, None), (Phase.AFTER, False), (Phase.AFTER, True)],
     ids=["during", "after", "nothing else survives", "names survive"],
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    with folder_in_memory(tmp_path) as folder:
-        yield folder
 
 
 def report(file: Path) -> None:
