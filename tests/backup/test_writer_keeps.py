@@ -426,7 +426,7 @@ def test_what_another_set_uses_of_a_pack_counts_as_in_use(kept: KeptSite, tmp_pa
 def test_only_so_much_moves_in_one_night(
     kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(avoidance, "SPARSE_BYTES_A_NIGHT", 1_000 * KIB)
+    monkeypatch.setattr(avoidance, "SPARSE_BYTES_A_NIGHT", 1_800 * KIB)
     fill(kept.source, 120)
     kept.site.back_up(kept.source)
     for number in range(120):
@@ -440,5 +440,5 @@ def test_only_so_much_moves_in_one_night(
         moved.append(kept.site.back_up(kept.source).bytes_new)
     assert len(moved) >= 3
     assert 2_300 * KIB < sum(moved) < 3_000 * KIB
-    assert max(moved) < 1_500 * KIB
+    assert 1_500 * KIB < moved[0] < 1_800 * KIB  # the sparsest, and what fits beside it
     check_latest(kept, kept.site.back_up(kept.source), tmp_path / "out")
