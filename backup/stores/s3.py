@@ -7,12 +7,17 @@
   may not read, which the caller tells by the listing.
 - That a name is taken is believed only where it is listed; else the PUT is sent again.
 - AWS heeds the condition.  Not every store does where it keeps versions (Ceph 18 takes both PUTs),
-  so elsewhere a listing after each PUT tells whose version came first.
+  so elsewhere a listing after each PUT tells whose version came first.  A pack needs none: its name
+  is the hash of its bytes, so whoever else put it put the same.
 - A name belongs to its first version, read by its id; see `s3_versions`.  A put over a delete
   marker that somebody else laid adds a version, which is reported and never read.
 - Objects are locked by the bucket's default; a lock is asked for with each object only where the
   options say so, since that takes a right by which the bill can be inflated.
-- Memory: one object at a time in each thread, a page of a listing, 10,000 remembered versions.
+- A version never changes: what was read of it whole and is small is remembered, and given once
+  more for each time that it is listed again.  Where names of a folder are looked up one by one, a
+  page of it is listed once.
+- Memory: one object at a time in each thread, a page of a listing, 10,000 remembered versions, and
+  4 MiB of small ones.
 - Credentials are given, never looked for.
 
 `open_s3` is the way in.
@@ -22,8 +27,9 @@ import base64
 import hashlib
 import random
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
@@ -43,6 +49,9 @@ LARGEST_OBJECT_BYTES = 64 * 1024 * 1024  # as FORMAT.md says of a snapshot; a pa
 _LONGEST_BODY_SECONDS = 600.0
 _PIECE_BYTES = 256 * 1024
 _REMEMBERED = 10_000
+_SMALL_BYTES = 64 * 1024
+_SMALL_BYTES_REMEMBERED = 4 * 1024 * 1024
+_LOOKED_UP_ONE_BY_ONE = 2  # of a folder's names, before a page of it is listed
 _OPENING_ATTEMPTS = 3
 _SETUP = "deploy/s3/README.md says how"
 _TO_SEE_A_LOCK = "s3:GetObjectRetention"
@@ -110,6 +119,8 @@ def open_bucket(
 class S3Store(Store):
     """Objects as first versions below a prefix of a bucket."""
 
+    calls_at_once = 16
+
     def __init__(
         self,
         options: S3Options,
@@ -126,6 +137,10 @@ class S3Store(Store):
         self._may_ignore_condition = traits.is_versioned and options.endpoint_url is not None
         self._now = now
         self._first: OrderedDict[str, FirstVersion] = OrderedDict()
+        self._small: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # by key and version
+        self._small_bytes = 0
+        self._listed_again: set[tuple[str, str]] = set()  # of those
+        self._looked_up: Counter[str] = Counter()  # names, by the folder that they lie in
         self._guard = Lock()
 
     @property
@@ -140,13 +155,15 @@ class S3Store(Store):
 
         from backup.stores.s3_calls import CONDITION_FAILED, Garbled, Taken, status_of
 
+        digest = hashlib.sha256(data)
         request: dict[str, Any] = {
             "Bucket": self._bucket,
             "Key": self._prefix + name,
             "Body": bytes(data) if isinstance(data, memoryview) else data,
             "IfNoneMatch": "*",
-            "ChecksumSHA256": base64.b64encode(hashlib.sha256(data).digest()).decode(),
+            "ChecksumSHA256": base64.b64encode(digest.digest()).decode(),
         }
+        may_be_second = self._may_ignore_condition and not name.endswith(f"/{digest.hexdigest()}")
         if self._lock_each is not None:
             request["ObjectLockMode"] = self._lock_each.mode
             until = self._now() + timedelta(days=self._lock_each.days)
@@ -164,7 +181,7 @@ class S3Store(Store):
                 raise
             if "ETag" not in answer:
                 raise Garbled
-            if self._may_ignore_condition and not self._came_first(name, answer.get("VersionId")):
+            if may_be_second and not self._came_first(name, answer.get("VersionId")):
                 raise Taken
 
         try:
@@ -212,12 +229,20 @@ class S3Store(Store):
         length = min(length, first.size_bytes - start)
         if length <= 0:
             return b""
+        version = first.key, first.version_id
+        with self._guard:
+            if version in self._listed_again:
+                self._listed_again.remove(version)
+                return self._small[version][start : start + length]
         try:
-            return self._calls(f"reading {name}", lambda: self._read(first, start, length))
+            data = self._calls(f"reading {name}", lambda: self._read(first, start, length))
         except NotFound:
             with self._guard:
                 self._first.pop(name, None)
             raise
+        if length == first.size_bytes <= _SMALL_BYTES and self._traits.is_versioned:
+            self._remember_small(version, data)
+        return data
 
     def _read(self, first: FirstVersion, start: int, length: int) -> bytes:
         from backup.stores.s3_calls import Garbled, within
@@ -280,6 +305,19 @@ class S3Store(Store):
     def _locate(self, name: str) -> FirstVersion:
         with self._guard:
             known = self._first.get(name)
+            if known is not None:
+                return known
+            folder = "/".join(name.split("/")[:-2])  # packs lie by the beginning of their hash
+            self._looked_up[folder] += 1
+            is_one_of_many = self._looked_up[folder] == _LOOKED_UP_ONE_BY_ONE and folder
+        if is_one_of_many:
+            page = next(self._pages(f"{folder}/"))
+            found = [*first_versions([page])]
+            # What the page breaks off in may have earlier versions on the next one.
+            for first in found[:-1] if page["IsTruncated"] else found:
+                self._remember(first.key.removeprefix(self._prefix), first)
+            with self._guard:
+                known = self._first.get(name)
         return known or self._look_up(name)
 
     def _look_up(self, name: str) -> FirstVersion:
@@ -294,8 +332,21 @@ class S3Store(Store):
             raise NotFound(f"{name} is not in bucket {self._bucket}")
         return first
 
+    def _remember_small(self, version: tuple[str, str], data: bytes) -> None:
+        with self._guard:
+            if version not in self._small:
+                self._small[version] = data
+                self._small_bytes += len(data)
+            while self._small_bytes > _SMALL_BYTES_REMEMBERED:
+                oldest, dropped = self._small.popitem(last=False)
+                self._small_bytes -= len(dropped)
+                self._listed_again.discard(oldest)
+
     def _remember(self, name: str, first: FirstVersion) -> None:
         with self._guard:
+            version = first.key, first.version_id
+            if version in self._small:
+                self._listed_again.add(version)
             self._first[name] = first
             self._first.move_to_end(name)
             while len(self._first) > _REMEMBERED:
@@ -341,11 +392,6 @@ def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectL
     from botocore.exceptions import ClientError
 
     bucket = options.bucket
-    versioning = calls(
-        f"looking at the versions of bucket {bucket}",
-        lambda: calls.client.get_bucket_versioning(Bucket=bucket),
-        most=_OPENING_ATTEMPTS,
-    )
 
     def ask() -> dict[str, Any]:
         try:
@@ -357,7 +403,15 @@ def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectL
         found: dict[str, Any] = answer.get("ObjectLockConfiguration", {})
         return found
 
-    lock = calls(f"looking at the lock of bucket {bucket}", ask, most=_OPENING_ATTEMPTS)
+    with ThreadPoolExecutor(1) as pool:
+        doing = f"looking at the lock of bucket {bucket}"
+        asked = pool.submit(calls, doing, ask, most=_OPENING_ATTEMPTS)
+        versioning = calls(
+            f"looking at the versions of bucket {bucket}",
+            lambda: calls.client.get_bucket_versioning(Bucket=bucket),
+            most=_OPENING_ATTEMPTS,
+        )
+        lock = asked.result()
     default = lock.get("Rule", {}).get("DefaultRetention", {})
     days = default.get("Days", 0) or 365 * default.get("Years", 0)
     mode = default.get("Mode")

@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 20.0
+_MOST_CONNECTIONS = 24  # that are kept for the next call: as many as any command has threads
 _one_at_a_time = Lock()  # sessions, unlike clients, are not for several threads
 # Besides 5xx: what a store says of trouble that is over soon.
 _PASSING_STATUS = {408, 409, 412, 429}
@@ -247,6 +248,7 @@ def _client(options: "S3Options") -> Any:
                     connect_timeout=options.connect_timeout_seconds,
                     read_timeout=options.read_timeout_seconds,
                     retries={"mode": "standard", "total_max_attempts": 1},
+                    max_pool_connections=_MOST_CONNECTIONS,
                     ignore_configured_endpoint_urls=True,
                     proxies={},
                     s3={"addressing_style": "path" if options.endpoint_url else "auto"},

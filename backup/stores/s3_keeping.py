@@ -54,7 +54,7 @@ class S3KeeperStore(S3Store, KeeperStore):
     def _extend_lock(self, name: str, until: datetime) -> None:
         from backup.stores.s3_calls import Garbled
 
-        first = self._look_up(name)
+        first = self._locate(name)
         if self._traits.lock is None:
             raise UsageError(
                 f"bucket {self._bucket} has no default lock, so that of {name} is not extended"
@@ -85,7 +85,7 @@ class S3KeeperStore(S3Store, KeeperStore):
     def _remove(self, name: str) -> None:
         from backup.stores.s3_calls import Garbled
 
-        first = self._look_up(name)
+        first = self._locate(name)
 
         def remove() -> None:
             self._client.delete_object(
