@@ -30,6 +30,7 @@ from backup.keeping.retention import Rules
 from backup.keeping.stock import Stock, take_stock
 from backup.keeping.view import Reader, View, Watch, unwatched
 from backup.lazy_dataclass import dataclass
+from backup.read_ahead import several_at_once
 from backup.stores.keeping import KeeperStore
 
 _ATTEMPTS = 20
@@ -288,19 +289,26 @@ class _Run:
         self._records.append(keep_name(number))
 
     def _remove(self, view: View, packs: Collection[PackId], clock: datetime) -> None:
-        for number, pack in enumerate(packs, 1):
-            self._watch("removing packs", number, len(packs))
+        def remove(pack: PackId) -> SizedPack | LockedPack | UsageError:
             sized = _sized(view, pack)
             try:
                 self._vault.remove(pack_name(*pack))
             except Locked:
                 until = self._vault.lock_until(pack_name(*pack)) or clock
-                self._locked[pack] = LockedPack(pack=pack, size_bytes=sized.size_bytes, until=until)
+                return LockedPack(pack=pack, size_bytes=sized.size_bytes, until=until)
             except UsageError as error:
-                self._tell(str(error))
-            else:
-                if sized.size_bytes:
-                    self._removed[pack] = sized
+                return error
+            return sized
+
+        removing = several_at_once(remove, packs, self._vault.calls_at_once)
+        for number, found in enumerate(removing, 1):
+            self._watch("removing packs", number, len(packs))
+            if isinstance(found, UsageError):
+                self._tell(str(found))
+            elif isinstance(found, LockedPack):
+                self._locked[found.pack] = found
+            elif found.size_bytes:
+                self._removed[found.pack] = found
 
     def _tell(self, *problems: str) -> None:
         self._problems.update(dict.fromkeys(problems))

@@ -9,7 +9,7 @@
 - No key is needed: the public part of a snapshot names its packs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from functools import partial
@@ -17,13 +17,14 @@ from functools import partial
 from backup.checking.findings import Findings
 from backup.errors import Damaged
 from backup.format.keep import PackId, SnapshotId
-from backup.format.layout import number_in, pack_in, packs_of, snapshots_of
+from backup.format.layout import LARGEST_SNAPSHOT, number_in, pack_in, packs_of, snapshots_of
 from backup.format.link import Link
 from backup.format.snapshot import Snapshot
 from backup.history import History, Slot, read_listed
 from backup.keeping.retention import AgedPoint, moments
 from backup.keeps import Keeps, load_keeps
 from backup.lazy_dataclass import dataclass
+from backup.read_ahead import read_ahead
 from backup.stores import Stat, Store
 from backup.trust import Trust, load_trust
 
@@ -90,8 +91,8 @@ class Reader:
             }
             snapshots += stats.values()
             slots = []
-            for stat in stats.values():
-                slots.append(self._slot(trust, writer, stat))
+            for slot in self._slots_of(trust, writer, stats.values()):
+                slots.append(slot)
                 self.watch("reading recovery points", len(slots), len(stats))
             history = histories[writer] = History(writer, slots)
             named.update((writer, sha256) for sha256 in history.packs)
@@ -118,12 +119,16 @@ class Reader:
             blocked=blocked,
         )
 
-    def _slot(self, trust: Trust, writer: str, stat: Stat) -> Slot:
-        known = self._slots.get(stat.name)
-        if known is None:
-            slot = read_listed(self.vault, trust, writer, stat)
-            known = self._slots[stat.name] = replace(slot, sealed=b"")
-        return known
+    def _slots_of(self, trust: Trust, writer: str, stats: Iterable[Stat]) -> Iterator[Slot]:
+        def is_new(stat: Stat) -> bool:
+            return stat.name not in self._slots
+
+        for stat, read in read_ahead(self.vault, stats, LARGEST_SNAPSHOT, is_new):
+            known = self._slots.get(stat.name)
+            if known is None:
+                slot = read_listed(self.vault, trust, writer, stat, read)
+                known = self._slots[stat.name] = replace(slot, sealed=b"")
+            yield known
 
 
 def _needs(histories: Mapping[str, History], point: SnapshotId) -> set[str]:
