@@ -28,6 +28,7 @@ NAMES = (
     "paced",
     "notices",
     "backup_vs_peers",
+    "backup_across_a_network",
 )
 # Names for several of them; this one is over in ten minutes with `--rounds 3`.
 GROUPS = {
