@@ -34,7 +34,10 @@ def proxy(s3_bucket: Bucket) -> Iterator[Proxy]:
 
 
 def opened(
-    bucket: Bucket, proxy: Proxy, pause: Callable[[float], None] = lambda _: None
+    bucket: Bucket,
+    proxy: Proxy,
+    pause: Callable[[float], None] = lambda _: None,
+    attempts: int = ATTEMPTS,
 ) -> S3Store:
     return open_s3(
         options(
@@ -42,7 +45,7 @@ def opened(
             bucket.admin,
             endpoint_url=proxy.url,
             read_timeout_seconds=1.0,
-            attempts=ATTEMPTS,
+            attempts=attempts,
         ),
         pause=pause,
         jitter=lambda: 1.0,
@@ -265,7 +268,9 @@ def test_a_put_says_what_it_must_be_and_that_nothing_may_be_there(
 
 class TestAWholeRun:
     @pytest.fixture
-    def site(self, s3_bucket: Bucket, store: S3Store, tmp_path: Path) -> Site:
+    def site(self, s3_bucket: Bucket, proxy: Proxy, tmp_path: Path) -> Site:
+        # Of two calls that are made at once, one may meet the faults of both.
+        store = opened(s3_bucket, proxy, attempts=3 * ATTEMPTS)
         return new_site(tmp_path / "site", store)
 
     def test_every_fault_in_turn_does_not_stop_it(
