@@ -76,9 +76,7 @@ class Healer:
         if not self._other_points:
             self._places[ref.id] = {}
             return
-        seen: set[bytes | BlobRef] = (
-            set()
-        )  # ids of pages that were read, and where pages were tried
+        seen: set[bytes | BlobRef] = set()  # ids of pages that were read, places that were tried
         for found in self._refs(top_page(self._body), seen):
             if not self._bad.isdisjoint(found.packs):
                 wanted.add(found.id)
