@@ -154,12 +154,12 @@ class S3Store(Store):
         from botocore.exceptions import ClientError
 
         from backup.stores.s3_calls import CONDITION_FAILED, Garbled, Taken, status_of
+        from backup.stores.s3_upload import UploadBody
 
         digest = hashlib.sha256(data)
         request: dict[str, Any] = {
             "Bucket": self._bucket,
             "Key": self._prefix + name,
-            "Body": bytes(data) if isinstance(data, memoryview) else data,
             "IfNoneMatch": "*",
             "ChecksumSHA256": base64.b64encode(digest.digest()).decode(),
         }
@@ -174,7 +174,8 @@ class S3Store(Store):
             nonlocal attempts
             attempts += 1
             try:
-                answer = self._client.put_object(**request)
+                body = UploadBody(data) if isinstance(data, memoryview) else data
+                answer = self._client.put_object(**request, Body=body)
             except ClientError as error:
                 if status_of(error) == CONDITION_FAILED and not self._may_be_there(name):
                     raise Garbled("a name is taken that it does not list") from error

@@ -17,10 +17,11 @@ from backup.stores.s3 import LARGEST_OBJECT_BYTES, S3Options, S3Store, open_s3
 from backup.stores.s3_keeping import open_s3_keeper
 from backup.stores.s3_versions import first_versions
 from backup.verify import verify
+from tests.backup.little_memory import little_memory
 from tests.backup.s3_options import options
 from tests.backup.site import new_site
 from tests.backup.stores_contract import LockedContract, StoreContract, UnlockedContract
-from tests.backup.trees import describe, plain_tree
+from tests.backup.trees import KIB, describe, noise, plain_tree
 from tests.servers import wait_until
 from tests.servers.seaweedfs import WRITER, Bucket, SeaweedFs
 
@@ -356,6 +357,15 @@ class TestVersions:
         listed = list(store.list("w/desk-1/p/"))
         assert [stat.name for stat in listed] == names
         assert sum(stat.later_versions for stat in listed) == 110
+
+
+def test_what_is_put_is_not_copied_for_it(s3_bucket: Bucket) -> None:
+    store = open_s3(options(s3_bucket, s3_bucket.admin))
+    content = noise(9_000 * KIB)
+    store.put("a/first", b"so that all is imported")
+    with little_memory(3 * 1024 * KIB):
+        store.put("a/b", memoryview(content))
+    assert store.get("a/b") == content
 
 
 def test_of_two_stores_that_race_for_a_name_one_wins(s3_bucket: Bucket) -> None:

@@ -58,11 +58,16 @@ def store(s3_bucket: Bucket, proxy: Proxy) -> S3Store:
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("memory", [bytes, memoryview])
 def test_a_put_goes_on_after_a_fault_and_stores_once(
-    s3_bucket: Bucket, store: S3Store, proxy: Proxy, fault: Fault
+    s3_bucket: Bucket,
+    store: S3Store,
+    proxy: Proxy,
+    memory: Callable[[bytes], bytes | memoryview],
+    fault: Fault,
 ) -> None:
     proxy.will(fault, "PUT", "a/b")
-    store.put("a/b", b"content")
+    store.put("a/b", memory(b"content"))
     assert proxy.happened == [fault]
     listed = s3_bucket.client(s3_bucket.admin).list_object_versions(Bucket=s3_bucket.name)
     assert [row["Key"] for row in listed["Versions"]] == ["a/b"]
@@ -97,10 +102,13 @@ def test_a_fault_that_stays_ends_in_a_plain_error(
     assert proxy.count("GET") == 3 * 2
 
 
-def test_a_large_put_that_is_cut_in_its_middle_is_sent_again(store: S3Store, proxy: Proxy) -> None:
+@pytest.mark.parametrize("memory", [bytes, memoryview])
+def test_a_large_put_that_is_cut_in_its_middle_is_sent_again(
+    store: S3Store, proxy: Proxy, memory: Callable[[bytes], bytes | memoryview]
+) -> None:
     content = noise(3_000 * KIB)
     proxy.will(Fault.CUT_REQUEST, "PUT", times=2)
-    store.put("a/b", content)
+    store.put("a/b", memory(content))
     assert proxy.count("PUT") == 3
     assert store.get("a/b") == content
 

@@ -1,0 +1,35 @@
+"""What a pack's memory is to boto3, which takes a file and would have a memoryview copied."""
+
+import io
+
+
+class UploadBody(io.RawIOBase):
+    """Bytes that lie in somebody's memory, as a file that is read from."""
+
+    def __init__(self, data: memoryview) -> None:
+        super().__init__()
+        self._data = data
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to so many bytes, or all that is left."""
+        start = self._at
+        self._at = len(self._data) if size < 0 else min(start + size, len(self._data))
+        return bytes(self._data[start : self._at])
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._data)}[whence]
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
