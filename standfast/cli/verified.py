@@ -38,8 +38,8 @@ def verified_lines(outcome: "VerifyOutcome") -> list[Line]:
             "What an earlier verification found may not be known here either.",
         ]
     if outcome.exit_status is ExitStatus.DONE:
-        agrees = "Everything agrees." if report.points else "There is nothing to verify yet."
-        lines.append(agrees)
+        agrees = "Everything else agrees." if outcome.findings else "Everything agrees."
+        lines.append(agrees if report.points else "There is nothing to verify yet.")
     if not outcome.is_write_only:
         lines.append(f"Not write-only here: {outcome.why_write_only}.")
     if outcome.exit_status is ExitStatus.DONE and not outcome.is_read:

@@ -65,6 +65,7 @@ def test_a_foreign_file_is_named_by_verify_and_stops_nothing(
     if command == "verify":
         assert "holiday.jpg" in answer.out
         assert "w/host-1/notes.txt" in answer.out
+        assert "Everything else agrees." in answer.out
 
 
 def test_an_identity_of_somebody_else_opens_nothing(desk: Desk, place: Path) -> None:
