@@ -42,11 +42,6 @@ class FileContent:
             del self._extents[0]
         return count
 
-    def fetch(self, count: int) -> None:
-        """Have the disk fetch the first bytes, and wait for none."""
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self.descriptor, 0, count, os.POSIX_FADV_WILLNEED)
-
     def changed(self) -> str | None:
         if self._is_short:
             return "became shorter while it was read"

@@ -9,12 +9,20 @@ itself; of many that are open the system is told, and the disk fetches them side
 import os
 import resource
 from collections.abc import Sequence
+from contextlib import suppress
 
 from backup.chunk_sizes import SMALL_FILE_BYTES
 
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FILES_AHEAD = 32
-_CAN_TELL = hasattr(os, "posix_fadvise") and hasattr(resource, "RUSAGE_THREAD")
+_CAN_SAY = hasattr(resource, "RUSAGE_THREAD")  # whether it reads from a disk
+
+
+def fetch(descriptor: int, count: int) -> None:
+    """Have the disk fetch the first bytes of an open file, where it can; nobody waits for them."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, 0, count, os.POSIX_FADV_WILLNEED)
 
 
 class OpenedAhead:
@@ -26,7 +34,7 @@ class OpenedAhead:
 
     def open(self, folder: int, names: Sequence[bytes]) -> None:
         """Open the next files by their names in a folder, up to one that cannot be."""
-        tells = _CAN_TELL and self._is_disk_read_from()
+        tells = _CAN_SAY and self._is_disk_read_from()
         for name in names:
             try:
                 descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
@@ -34,7 +42,7 @@ class OpenedAhead:
                 break
             self.files.append((name, descriptor))
             if tells:
-                os.posix_fadvise(descriptor, 0, SMALL_FILE_BYTES, os.POSIX_FADV_WILLNEED)
+                fetch(descriptor, SMALL_FILE_BYTES)
         self.files.reverse()
 
     def _is_disk_read_from(self) -> bool:

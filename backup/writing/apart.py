@@ -21,6 +21,7 @@ from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Content, Found, LeftOut, OpenSource, ReadFile, Source, Whole
 from backup.sources.file_content import FileContent
+from backup.sources.opened_ahead import fetch
 from backup.sources.status import Vector
 from backup.writing import second_process
 from backup.writing.entries import metadata_text, read_text
@@ -221,7 +222,7 @@ def _hand_over(source: OpenSource, found: Found, far: Far) -> None:
                 status=content.opened,
                 is_replaced=content.is_replaced,
             )
-            content.fetch(_FETCHED_BYTES)
+            fetch(content.descriptor, _FETCHED_BYTES)
             far.send(opened, to_path_text(found.path), content.descriptor)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise

@@ -1,5 +1,6 @@
 """Small files are opened some time before they are read, and fetched side by side from a disk."""
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -98,6 +99,29 @@ def test_of_what_is_in_the_cache_the_system_is_told_nothing(
         inodes = told(patch, is_disk_read_from=False)
         assert site.back_up(ReadHere("files", tree)).complete
     assert len(inodes) <= FILES_AHEAD, "the thread had read from a disk before"
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tree)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.parametrize("source", [ReadHere, FilesSource])
+def test_a_file_system_that_cannot_be_told_is_backed_up_as_well(
+    site: Site,
+    tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forks: list[int],
+    source: type[FilesSource],
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with monkeypatch.context() as patch:
+        told(patch, is_disk_read_from=True)
+        patch.setattr(os, "posix_fadvise", refuse)
+        result = site.back_up(source("files", tree))
+    assert len(forks) == (source is FilesSource)
+    assert (result.complete, result.files) == (True, 2 * COUNT)
     assert site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(tree)
 
