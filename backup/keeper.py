@@ -28,7 +28,7 @@ from backup.keeping.locks import extend, locked_until, to_extend
 from backup.keeping.plan import MOST_PERCENT, Plan, check_clocks, plan_keeping
 from backup.keeping.retention import Rules
 from backup.keeping.stock import Stock, take_stock
-from backup.keeping.view import Reader, View, Watch, unwatched
+from backup.keeping.view import Reader, View, Watch, unwatched, watched
 from backup.lazy_dataclass import dataclass
 from backup.read_ahead import several_at_once
 from backup.stores.keeping import KeeperStore
@@ -301,8 +301,7 @@ class _Run:
             return sized
 
         removing = several_at_once(remove, packs, self._vault.calls_at_once)
-        for number, found in enumerate(removing, 1):
-            self._watch("removing packs", number, len(packs))
+        for found in watched(removing, "removing packs", len(packs), self._watch):
             if isinstance(found, UsageError):
                 self._tell(str(found))
             elif isinstance(found, LockedPack):

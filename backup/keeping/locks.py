@@ -7,18 +7,15 @@
 - One object that refuses stops none of the others; it is told.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from backup.errors import BackupError, NotFound, UsageError
 from backup.format.keep import PackId
-from backup.keeping.view import View, Watch, unwatched
+from backup.keeping.view import View, Watch, unwatched, watched
 from backup.stores import Stat
 from backup.stores.keeping import KeeperStore
-
-T = TypeVar("T")
 
 PUBLIC = "pub/"
 _THREADS = 8
@@ -78,7 +75,7 @@ def locked_until(
             return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        answers = _watched(pool.map(ask, names), "looking at locks", len(names), watch)
+        answers = watched(pool.map(ask, names), "looking at locks", len(names), watch)
         found = zip(names, answers, strict=True)
         return {name: until for name, until in found if until is not None and until > clock}
 
@@ -86,12 +83,6 @@ def locked_until(
 def _half(vault: KeeperStore) -> timedelta | None:
     lock = vault.describe().lock
     return None if lock is None else timedelta(days=lock.days) / 2
-
-
-def _watched(answers: Iterator[T], what: str, total: int, watch: Watch) -> Iterator[T]:
-    for done, answer in enumerate(answers, 1):
-        watch(what, done, total)
-        yield answer
 
 
 def _each(
@@ -108,7 +99,7 @@ def _each(
             return error
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        for found in _watched(pool.map(one, names), what, len(names), watch):
+        for found in watched(pool.map(one, names), what, len(names), watch):
             if isinstance(found, BackupError):
                 problems.append(str(found))
             else:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 
 from backup.checking.findings import Findings
 from backup.errors import Damaged
@@ -28,11 +29,19 @@ from backup.read_ahead import read_ahead
 from backup.stores import Stat, Store
 from backup.trust import Trust, load_trust
 
+T = TypeVar("T")
 Watch = Callable[[str, int, int], None]  # what is done with objects, to how many, of how many
 
 
 def unwatched(_what: str, _done: int, _total: int) -> None:
     """Nobody watches."""
+
+
+def watched(answers: Iterable[T], what: str, total: int, watch: Watch) -> Iterator[T]:
+    """Give each answer once it is counted."""
+    for done, answer in enumerate(answers, 1):
+        watch(what, done, total)
+        yield answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,10 +99,8 @@ class Reader:
                 if (number := number_in(stat.name, snapshots_of(writer))) is not None
             }
             snapshots += stats.values()
-            slots = []
-            for slot in self._slots_of(trust, writer, stats.values()):
-                slots.append(slot)
-                self.watch("reading recovery points", len(slots), len(stats))
+            reading = self._slots_of(trust, writer, stats.values())
+            slots = [*watched(reading, "reading recovery points", len(stats), self.watch)]
             history = histories[writer] = History(writer, slots)
             named.update((writer, sha256) for sha256 in history.packs)
             problem = _problem(history, keeps)
