@@ -17,13 +17,13 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from backup.checking.findings import Findings
 from backup.checking.packs import Packs
 from backup.errors import NotFound, UsageError
 from backup.format.layout import pack_in
+from backup.read_ahead import several_at_once
 from backup.records import LocksSeen
 from backup.stores import ObjectLock, Retention, Stat, Store
 
@@ -112,8 +112,8 @@ class Locks:
         if self._is_refused:
             self._unknown += len(waiting)
             return
-        with ThreadPoolExecutor(self._vault.calls_at_once) as pool:
-            answers = list(pool.map(self._lock_of, (stat.name for stat, _ in waiting)))
+        names = [stat.name for stat, _ in waiting]
+        answers = [*several_at_once(self._lock_of, names, self._vault.calls_at_once)]
         refused = 0
         for (stat, is_needed), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, NotFound):

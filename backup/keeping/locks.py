@@ -8,17 +8,19 @@
 """
 
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import TypeVar
 
-from backup.errors import BackupError, NotFound, UsageError
+from backup.errors import NotFound, UsageError
 from backup.format.keep import PackId
 from backup.keeping.view import View, Watch, unwatched, watched
+from backup.read_ahead import several_at_once
 from backup.stores import Stat
 from backup.stores.keeping import KeeperStore
 
 PUBLIC = "pub/"
-_THREADS = 8
+
+T = TypeVar("T")
 
 
 def to_extend(
@@ -43,8 +45,8 @@ def to_extend(
             return False  # gone meanwhile; `verify` says what is missing
         return until is None or until < clock + half
 
-    due, problems = _each(old, is_due, "looking at locks", watch)
-    return tuple(name for name, is_so in due if is_so), problems
+    due, problems = _each(vault, old, is_due, "looking at locks", watch)
+    return tuple(name for name, is_so in due.items() if is_so), problems
 
 
 def extend(
@@ -56,9 +58,9 @@ def extend(
         return (), ()
     until = clock + timedelta(days=lock.days)
     done, problems = _each(
-        names, lambda name: vault.extend_lock(name, until), "extending locks", watch
+        vault, names, lambda name: vault.extend_lock(name, until), "extending locks", watch
     )
-    return tuple(name for name, _ in done), problems
+    return tuple(done), problems
 
 
 def locked_until(
@@ -74,10 +76,9 @@ def locked_until(
         except NotFound:
             return None
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        answers = watched(pool.map(ask, names), "looking at locks", len(names), watch)
-        found = zip(names, answers, strict=True)
-        return {name: until for name, until in found if until is not None and until > clock}
+    answers = several_at_once(ask, names, vault.calls_at_once)
+    found = zip(names, watched(answers, "looking at locks", len(names), watch), strict=True)
+    return {name: until for name, until in found if until is not None and until > clock}
 
 
 def _half(vault: KeeperStore) -> timedelta | None:
@@ -86,22 +87,22 @@ def _half(vault: KeeperStore) -> timedelta | None:
 
 
 def _each(
-    names: Collection[str], act: Callable[[str], object], what: str, watch: Watch
-) -> tuple[list[tuple[str, object]], tuple[str, ...]]:
-    """Act on each name in threads; a refusal is a problem of that name, anything else ends it."""
+    vault: KeeperStore, names: Collection[str], act: Callable[[str], T], what: str, watch: Watch
+) -> tuple[dict[str, T], tuple[str, ...]]:
+    """Act on each name; a refusal is a problem of that name, anything else ends it."""
     problems: list[str] = []
-    done: list[tuple[str, object]] = []
+    done: dict[str, T] = {}
 
-    def one(name: str) -> tuple[str, object] | BackupError:
+    def one(name: str) -> T | UsageError:
         try:
-            return name, act(name)
+            return act(name)
         except UsageError as error:
             return error
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for found in watched(pool.map(one, names), what, len(names), watch):
-            if isinstance(found, BackupError):
-                problems.append(str(found))
-            else:
-                done.append(found)
+    answers = several_at_once(one, names, vault.calls_at_once)
+    for name, found in zip(names, watched(answers, what, len(names), watch), strict=True):
+        if isinstance(found, UsageError):
+            problems.append(str(found))
+        else:
+            done[name] = found
     return done, tuple(problems)
