@@ -5,12 +5,14 @@ Rules
 - Colours only on a terminal, not with NO_COLOR, and never as the only sign of anything.
 - Text that came from outside cannot steer the terminal, nor turn the direction in which it is read:
   control characters and marks that do are shown as `?`.
+- What the locale's encoding has no letter for is shown as an escape: it ends no command.
 - Where standard output is no terminal, no line is cut or folded.
 - Tables are laid out here: rich takes a tenth of a second to import, and is kept for progress.
 - A stream that takes no more (its disk is full) does not undo what was done: the rest of the answer
   is dropped, and `lost_answer` says why, once the command has ended as it would have.
 """
 
+import codecs
 import json
 import os
 import sys
@@ -56,8 +58,12 @@ Tell = Callable[[str, int, int], None]  # what is being done, how much is done, 
 
 
 def print_json(document: JsonObject) -> None:
-    """Print the one document; what is no UTF-8 in a path stays readable as an escape."""
-    _answer(json.dumps(document, ensure_ascii=False, indent=2))
+    """Print the one document; what is no UTF-8 in a path stays readable as an escape.
+
+    So does every letter beyond ASCII where standard output is not UTF-8, as JSON must be.
+    """
+    is_utf8 = codecs.lookup(_encoding(sys.stdout)).name == "utf-8"
+    _answer(json.dumps(document, ensure_ascii=not is_utf8, indent=2))
 
 
 def print_lines(lines: Iterable[Line]) -> None:
@@ -199,7 +205,13 @@ def _lose(error: OSError) -> None:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    print(text.encode("utf-8", "backslashreplace").decode(), file=stream)
+    encoding = _encoding(stream)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+
+
+def _encoding(stream: TextIO) -> str:
+    """Give what the locale makes of a stream: not every one knows our arrows and dots."""
+    return stream.encoding or "utf-8"
 
 
 def _plain(text: str) -> str:

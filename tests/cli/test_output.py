@@ -1,5 +1,6 @@
 """What is printed, and how."""
 
+import io
 import json
 import sys
 
@@ -77,6 +78,22 @@ def test_a_path_that_is_no_text_still_makes_one_document(
     out = capsys.readouterr().out
     assert "Zoë" in out
     assert json.loads(out) == {"path": "caf\udce9", "name": "Zoë"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-1"])
+def test_a_locale_that_lacks_a_letter_gets_an_escape_and_still_one_document(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    print_lines(["→ mend it…"])
+    sys.stdout.flush()
+    assert written.getvalue() == b"\\u2192 mend it\\u2026\n"
+    written.seek(0)
+    written.truncate()
+    print_json({"path": "caf\udce9", "name": "Zoë"})
+    sys.stdout.flush()
+    assert json.loads(written.getvalue().decode("ascii")) == {"path": "caf\udce9", "name": "Zoë"}
 
 
 def test_no_progress_is_shown_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
