@@ -58,6 +58,7 @@ def list_evidence(
             one.source,
             second(datetime.fromisoformat(one.collected_at), zone) if one.collected_at else "",
             "DAMAGED" if one.problems else counted(one.files, "file"),
+            f"clock {one.clock}" if one.clock else "",
             str(one.folder),
         ]
         for one in found

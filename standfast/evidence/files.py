@@ -25,7 +25,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -38,10 +38,11 @@ from standfast.errors import ConfigurationError, Unavailable
 from standfast.evidence import Custody, EvidenceSource
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.durable import make_private, sync_folder, sync_tree
+from standfast.evidence.host_clock import HostClock, read_host_clock
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
 from standfast.evidence.tree import StoreTrouble, Walk
-from standfast.records import EffectState, Now, Order, Result, timestamp
+from standfast.records import EffectState, JsonObject, Now, Order, Result, timestamp
 
 ANOTHER_COLLECTS_SECONDS = 30.0
 STORE_SECONDS = 60.0
@@ -64,6 +65,7 @@ class FilesEvidence(EvidenceSource):
         exclude: Sequence[str] = (),
         signing_key: Ed25519PrivateKey,
         clock: Now,
+        host_clock: Callable[[], HostClock] = read_host_clock,
     ) -> None:
         """`exclude` holds shell patterns, matched against the whole path and its last name."""
         if not _FOLDER_NAME.fullmatch(name):
@@ -77,6 +79,7 @@ class FilesEvidence(EvidenceSource):
         self._signing_key = signing_key
         self._public_key = signing_key.public_key()
         self._clock = clock
+        self._host_clock = host_clock
 
     def describe(self) -> str:
         """Say what would be frozen; `Unavailable` when none of it exists."""
@@ -144,6 +147,7 @@ class FilesEvidence(EvidenceSource):
             exclude=self._exclude,
             excluded=walk.excluded,
             items=tuple(items),
+            clock=self._host_clock(),  # after the copies: logs do not wait for a time service
         )
         write_seal(partial, manifest, self._signing_key)
         append_custody(
@@ -209,8 +213,18 @@ def _result(order: Order, folder: str, manifest: Manifest) -> Result:
             "manifest": hashlib.sha256(manifest.as_bytes()).hexdigest(),
             "folder": f"{manifest.source}/{folder}",
             **asdict(counts),
+            **_clock_facts(manifest),
         },
     )
+
+
+def _clock_facts(manifest: Manifest) -> JsonObject:
+    if manifest.clock is None:
+        return {}
+    return {
+        "clock_offset_microseconds": manifest.clock.offset_microseconds,
+        "clock_known_by": manifest.clock.known_by,
+    }
 
 
 def _failed(order: Order, reason: str, retry_after_seconds: float | None = None) -> Result:

@@ -6,6 +6,7 @@ Rules
 - Canonical JSON (RFC 8785), so that the same manifest has one digest.
 - A path is written as text; one that is no UTF-8 is written escaped, with its bytes beside it.
 - What could not be read is an item too, with its reason.
+- `clock` may be missing: older manifests have none, and are written again as they were.
 """
 
 import base64
@@ -18,6 +19,7 @@ from typing import Any
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
+from standfast.evidence.host_clock import HostClock
 from standfast.records import JsonObject, canonical
 
 FORMAT = "standfast-evidence/1"
@@ -90,6 +92,7 @@ class Manifest:
     exclude: tuple[str, ...]
     excluded: int
     items: tuple[Item, ...]
+    clock: HostClock | None = None  # None: it was not recorded
 
     @property
     def counts(self) -> Counts:
@@ -109,6 +112,8 @@ class Manifest:
         """Write the manifest; `read_manifest` reads it back."""
         body = asdict(self)
         body["items"] = [_without_blanks(item) for item in body["items"]]
+        if self.clock is None:
+            del body["clock"]
         written: JsonObject = {
             "format": FORMAT,
             "tool": "standfast",
@@ -129,6 +134,8 @@ def read_manifest(raw: bytes) -> Manifest:
         body["items"] = tuple(
             Item(**{**item, "kind": Kind(item["kind"])}) for item in body["items"]
         )
+        if "clock" in body:
+            body["clock"] = HostClock(**body["clock"])
         manifest = Manifest(**body)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged("the manifest cannot be read as the format this program writes") from error

@@ -16,6 +16,7 @@ from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import Damaged, ExitStatus, StandfastError, UsageError
 from standfast.evidence.custody import verify_custody
+from standfast.evidence.host_clock import offset_in_words
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
 from standfast.operations.place import Place
 from standfast.outside.live import read_signing_key
@@ -35,6 +36,7 @@ class Frozen:
     collected_at: str
     files: int
     unread: int
+    clock: str = ""  # how far the host's was off, for people; empty when it was not recorded
     problems: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
@@ -46,6 +48,7 @@ class Frozen:
             "collected_at": self.collected_at,
             "files": self.files,
             "unread": self.unread,
+            "clock": self.clock,
             "problems": list(self.problems),
         }
 
@@ -58,10 +61,18 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
         try:
             manifest = read_sealed(folder, key)
         except Damaged as error:
-            found.append(_line(folder, "", 0, 0, (str(error),)))
+            found.append(_of(folder, problems=(str(error),)))
             continue
         counts = manifest.counts
-        found.append(_line(folder, manifest.ended, counts.files, counts.unread, ()))
+        found.append(
+            _of(
+                folder,
+                collected_at=manifest.ended,
+                files=counts.files,
+                unread=counts.unread,
+                clock=offset_in_words(manifest.clock.offset_microseconds) if manifest.clock else "",
+            )
+        )
     return found
 
 
@@ -98,17 +109,11 @@ def verify_frozen(place: Place, incident: str) -> Verified:
         no_ledger = error
     key = read_signing_key(config.custody.key).public_key()
     found = [
-        _line(
-            one.folder,
-            one.collected_at,
-            one.files,
-            one.unread,
-            (*verify_seal(one.folder, key), *verify_custody(one.folder)),
-        )
+        replace(one, problems=(*verify_seal(one.folder, key), *verify_custody(one.folder)))
         for one in frozen(config, incident)
     ]
     found = [_as_recorded(one, recorded.pop(one.folder, "")) for one in found]
-    found += [_line(folder, "", 0, 0, (_IS_GONE,)) for folder in recorded]
+    found += [_of(folder, problems=(_IS_GONE,)) for folder in recorded]
     if not found and no_ledger:
         raise no_ledger
     if not found:
@@ -125,8 +130,14 @@ def _as_recorded(one: Frozen, manifest: str) -> Frozen:
     return one if there == manifest else replace(one, problems=(_IS_ANOTHER,))
 
 
-def _line(
-    folder: Path, collected_at: str, files: int, unread: int, problems: tuple[str, ...]
+def _of(
+    folder: Path,
+    *,
+    collected_at: str = "",
+    files: int = 0,
+    unread: int = 0,
+    clock: str = "",
+    problems: tuple[str, ...] = (),
 ) -> Frozen:
     return Frozen(
         incident=folder.parent.parent.name,
@@ -135,6 +146,7 @@ def _line(
         collected_at=collected_at,
         files=files,
         unread=unread,
+        clock=clock,
         problems=problems,
     )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from standfast.errors import Damaged
+from standfast.evidence.host_clock import offset_in_words
 from standfast.ledger.audit import AuditEvent
 from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import EffectRow
@@ -319,5 +320,8 @@ def _evidence(effects: Sequence[EffectRow]) -> Iterator[EvidenceLine]:
                 unread=int(facts.get("unread", 0)),
                 manifest=str(facts.get("manifest", "")),
                 folder=str(facts.get("folder", "")),
+                clock=offset_in_words(facts["clock_offset_microseconds"])
+                if "clock_offset_microseconds" in facts
+                else "",
                 reason=one.reason,
             )

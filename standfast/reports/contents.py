@@ -107,6 +107,7 @@ class EvidenceLine:
     unread: int = 0
     manifest: str = ""  # SHA-256
     folder: str = ""
+    clock: str = ""  # how far the host's was off; empty where it was not recorded
     reason: str = ""
 
 

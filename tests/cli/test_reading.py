@@ -121,6 +121,8 @@ def test_evidence_is_listed_and_verified_and_damage_is_named(desk: Desk, live_pl
     assert "1 file frozen" in desk.run("incident", "status", incident_id, "--targets").out
     (one,) = desk.json("evidence", "list", incident_id)["evidence"]
     assert (one["source"], one["files"], one["problems"]) == ("telephony", 1, [])
+    assert f"clock {one['clock']}" in desk.run("evidence", "list").out
+    assert one["clock"].split()[-1] in ("unknown", "slow", "fast")
     assert desk.run("evidence", "verify", incident_id).status == 0
     (copy,) = Path(one["folder"]).rglob("sign-in.log")
     copy.chmod(0o600)

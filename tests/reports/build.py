@@ -160,7 +160,9 @@ def full(text: str = "plain") -> IncidentReport:
         ),
         decisions=(Decision(step=text, person=text, what="approved", at=at(60)),),
         evidence=(
-            EvidenceLine(source=text, state=EffectState.DONE, files=2, manifest=text),
+            EvidenceLine(
+                source=text, state=EffectState.DONE, files=2, manifest=text, clock=text
+            ),
             EvidenceLine(source=text, state=EffectState.FAILED, reason=text),
         ),
         ways={text: 2},
