@@ -23,7 +23,8 @@ from backup.writing import place_index
 
 PUT_ASIDE = "the send-log was put aside, and everything is sent again"
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-# Who has not the right, or whose disk is full, must not lose what is right.
+# Who has not the right, or whose disk is full, must not lose what is right.  WAL's shared memory
+# cannot grow on a full disk, and SQLite calls that an I/O error.
 _NO_DAMAGE = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -33,6 +34,12 @@ _NO_DAMAGE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_IOERR,
+}
+_CANNOT_BE_READ = {  # of the I/O errors
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
 _PRIMARY_CODE = 0xFF  # of SQLite's extended codes
 _VERSION = 7
@@ -202,7 +209,8 @@ def _try_open(path: Path, binding: str) -> tuple[sqlite3.Connection | None, str]
                 " or generation"
             )
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _NO_DAMAGE:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & _PRIMARY_CODE in _NO_DAMAGE and code not in _CANNOT_BE_READ:
             raise NotWritable(
                 f"the send-log {path} cannot be opened: SQLite says {error}. Run as the user who"
                 " owns it, and see that its disk has room and may be written"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import resource
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -291,6 +292,25 @@ def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -
         pass
     assert (tmp_path / "log").is_dir()
     assert not (tmp_path / "log.put-aside").exists()
+
+
+def test_a_full_disk_does_not_have_everything_sent_again(tmp_path: Path) -> None:
+    """SQLite needs room to open the file, and calls the want of it an I/O error."""
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        pack = acknowledge(log)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        with (
+            pytest.raises(NotWritable, match="see that its disk has room"),
+            open_send_log(tmp_path / "log", BINDING),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        assert log.warnings == []
+        assert log.pack(pack) is not None
 
 
 def test_an_error_that_is_no_damage_puts_nothing_aside(tmp_path: Path) -> None:
