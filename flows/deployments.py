@@ -1,4 +1,4 @@
-"""What Prefect runs by schedule, and the process that runs it: `-m flows.deployments CONFIG`.
+"""What Prefect runs by schedule, and the process that runs it: `-m … CONFIG PARENT`.
 
 Rules
 - One deployment a set, so that each has its own schedule and shows on its own; two runs of one
@@ -125,21 +125,21 @@ def _deployment(
     return deployment
 
 
-def main(config: str) -> int:
-    """Run by schedule until the process is ended."""
+def main(config: str, parent: str) -> int:
+    """Run by schedule until this process is ended, or the one of that number, its parent, is."""
+    _end_with(int(parent))
     settings, missed = in_place(config, lambda place: (place.config, missed_nights(place)))
     registered = deployments(Path(config), settings)
-    _end_with_parent()
     asyncio.run(run_by_schedule(settings, registered, missed))
     return os.EX_OK
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """End when `serve` is gone, however it went: the next one has a runner of its own.
 
-    A backup that is under way has a process of its own and comes to its end.
+    It may have gone while this process still loaded Prefect: so it says who it is. A backup that is
+    under way has a process of its own and comes to its end.
     """
-    parent = os.getppid()
 
     def look() -> None:
         while os.getppid() == parent:
@@ -150,4 +150,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -7,7 +7,10 @@ Rules
 - No client of ours ever starts a server by itself: it asks ours, or fails at once.
 - The server outlives a `serve` that was killed: the next one finds it by the note in its home. One
   that does not answer then is ended: it would wake up beside the new one, over the same database.
+  The new one takes its address, which flows under way speak to, unless another program has it.
 - It is ended by its process group and, since it may survive polite signals, for good.
+- What ended 90 days ago leaves its database, which would grow by a gigabyte in a year: the ledger
+  keeps what was done.
 """
 
 import http.client
@@ -33,6 +36,7 @@ _NOTE = "server.json"
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
 PROBE_SECONDS = 0.5
+SLOW_ANSWER_SECONDS = 10.0  # a busy server is not a dead one
 STARTS_WITHIN_SECONDS = 90.0  # the first start makes its database, on a busy machine slowly
 
 
@@ -63,6 +67,7 @@ def environment(home: Path, url: str, base: Mapping[str, str]) -> dict[str, str]
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # DO_NOT_TRACK alone is not enough
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # by itself events only
         "DO_NOT_TRACK": "1",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -88,7 +93,7 @@ def is_healthy(url: str, seconds: float = PROBE_SECONDS) -> bool:
 def find(home: Path) -> PrefectServer | None:
     """Find the server that an earlier `serve` left running here."""
     server = _noted(home)
-    return server if server and is_healthy(server.url) else None
+    return server if server and is_healthy(server.url, SLOW_ANSWER_SECONDS) else None
 
 
 def _noted(home: Path) -> PrefectServer | None:
@@ -123,7 +128,9 @@ def start(
         ) from error
     if earlier := _noted(home):
         earlier.end()
-    port = port or _free_port()
+        port = port or urlsplit(earlier.url).port
+    if port is None or not _is_free(port):
+        port = _free_port()
     url = f"http://{_HOST}:{port}/api"
     try:
         process = subprocess.Popen(
@@ -156,15 +163,13 @@ def start(
 
 def stop(*pids: int) -> None:
     """End processes, each started as the head of its own group, and all that they started."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_SECONDS
-    while time.monotonic() < deadline and any(_is_there(pid) for pid in pids):
-        time.sleep(_POLL_SECONDS / 2)
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, number)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while time.monotonic() < deadline and any(_is_there(pid) for pid in pids):
+            time.sleep(_POLL_SECONDS / 2)
 
 
 def _is_there(pid: int) -> bool:
@@ -186,6 +191,16 @@ def _is_at_home(pid: int, home: Path) -> bool:
         return any(os.path.samefile(one.removeprefix(_HOME), home) for one in homes)  # noqa: PTH121 - bytes
     except OSError:
         return False
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server asks for it
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def _free_port() -> int:

@@ -25,14 +25,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows import prefect_server, warm
-from flows.prefect_server import PrefectServer, environment, is_healthy
+from flows.prefect_server import (
+    SLOW_ANSWER_SECONDS,
+    PrefectServer,
+    environment,
+    is_healthy,
+)
 from standfast.errors import StandfastError
 
 _LOOK_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
-_SLOW_ANSWER_SECONDS = 10.0  # a busy server is not a dead one
 _WARM_SECONDS = 30.0  # for a first call; a later one may then still be slow
 _END_SECONDS = 2.0
 
@@ -127,7 +131,7 @@ class Scheduling:
         is_up = (
             has_runner
             and self._server is not None
-            and is_healthy(self._server.url, _SLOW_ANSWER_SECONDS)
+            and is_healthy(self._server.url, SLOW_ANSWER_SECONDS)
         )
         if is_up:
             self._last_there = time.monotonic()
@@ -137,7 +141,7 @@ class Scheduling:
         if self._runner is not None and self._runner.poll() is None:
             prefect_server.stop(self._runner.pid)
         earlier = self._server
-        if earlier is not None and not is_healthy(earlier.url, _SLOW_ANSWER_SECONDS):
+        if earlier is not None and not is_healthy(earlier.url, SLOW_ANSWER_SECONDS):
             earlier.end()  # it may hang, and hold its port
         self._server = self._found() or prefect_server.start(
             self.home,
@@ -148,7 +152,7 @@ class Scheduling:
         )
         self._warm(self._server)
         if not self._stop.is_set():
-            self._runner = self._child("flows.deployments")
+            self._runner = self._child("flows.deployments", str(os.getpid()))
             log.info("Prefect answers at %s", self._server.url)
 
     def _found(self) -> PrefectServer | None:

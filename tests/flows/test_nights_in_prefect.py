@@ -2,6 +2,7 @@
 far a backup has come is seen while it runs."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -199,7 +200,7 @@ def test_a_run_that_comes_while_its_set_is_under_way_is_cancelled_and_no_failure
 ) -> None:
     with (tmp_path / "runner.log").open("wb") as log:
         runner = subprocess.Popen(
-            [sys.executable, "-m", "flows.deployments", str(config_file)],
+            [sys.executable, "-m", "flows.deployments", str(config_file), str(os.getpid())],
             env=prefect.env,
             stdout=log,
             stderr=log,

@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +16,37 @@ from flows.prefect_server import environment, find, is_healthy, start, stop
 from standfast.errors import StandfastError, Unavailable
 from tests.flows.places import plain_environment, processes_naming
 from tests.servers import free_port, wait_until
+
+_VACUUM = """
+from prefect.settings import get_current_settings
+
+vacuum = get_current_settings().server.services.db_vacuum
+print(sorted(vacuum.enabled_vacuum_types), vacuum.retention_period.days)
+"""
+_SERVER_STANDING_IN = """
+import http.server, sys, time
+
+given = dict(one.removeprefix("--").split("=") for one in sys.argv[1:])
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(float(given.get("pause", 0)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+http.server.HTTPServer(("127.0.0.1", int(given["port"])), Handler).serve_forever()
+"""
+
+
+def test_what_ended_long_ago_leaves_prefects_database(tmp_path: Path) -> None:
+    env = environment(tmp_path, "http://127.0.0.1:1/api", {})
+    kept = subprocess.run(
+        [sys.executable, "-c", _VACUUM], env={**plain_environment(), **env}, capture_output=True
+    )
+    assert kept.stdout.split() == [b"['events',", b"'flow_runs',", b"'orphans']", b"90"]
 
 
 def test_telemetry_and_servers_of_a_clients_own_are_off(tmp_path: Path) -> None:
@@ -95,6 +128,59 @@ def test_a_server_of_before_that_hangs_is_ended_before_another_starts(tmp_path: 
     finally:
         earlier.kill()
         earlier.wait()
+
+
+def test_a_busy_server_of_before_is_found_and_not_ended(tmp_path: Path) -> None:
+    port = free_port()
+    earlier = subprocess.Popen(
+        [sys.executable, "-c", _SERVER_STANDING_IN, f"--port={port}", "--pause=1.2"],
+        env={"PREFECT_HOME": str(tmp_path)},
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}/api"
+    (tmp_path / "server.json").write_text(json.dumps({"url": url, "pid": earlier.pid}))
+    try:
+        wait_until(lambda: is_healthy(url, 5.0), "it answers, if slowly")
+        found = find(tmp_path)
+        assert found is not None
+        assert (found.url, found.pid) == (url, earlier.pid)
+    finally:
+        earlier.kill()
+        earlier.wait()
+
+
+def test_a_server_takes_the_address_of_the_one_it_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flows that a killed `serve` left under way speak to it."""
+    monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", _SERVER_STANDING_IN))
+    first = start(tmp_path, plain_environment())
+    assert first.process is not None
+    os.kill(first.pid, signal.SIGSTOP)
+    second = start(tmp_path, plain_environment())
+    try:
+        first.process.wait(10)
+        assert second.url == first.url
+        assert second.pid != first.pid
+    finally:
+        second.end()
+
+
+def test_an_address_that_another_program_took_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it answers there: it may be the Prefect of another place."""
+    monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", _SERVER_STANDING_IN))
+    other = start(tmp_path / "other", plain_environment())
+    port = urlsplit(other.url).port
+    server = start(tmp_path / "ours", plain_environment(), port=port)
+    try:
+        assert urlsplit(server.url).port != port
+        assert server.process is not None
+        assert server.process.poll() is None
+    finally:
+        server.end()
+        other.end()
 
 
 def test_a_home_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:

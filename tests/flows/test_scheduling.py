@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 
 from flows import prefect_server
 from flows import scheduling as scheduling_module
-from flows.prefect_server import PrefectServer
+from flows.prefect_server import PrefectServer, environment
 from flows.scheduling import Scheduling
+from tests.flows.places import plain_environment
+from tests.operations.backup_place import furnish
 from tests.servers import wait_until
 
 
@@ -41,6 +45,18 @@ def test_a_first_call_that_hangs_keeps_no_dead_prefect_from_being_started_again(
     finally:
         keeper.end()
         never.set()
+
+
+def test_a_runner_whose_serve_was_killed_while_it_loaded_ends(tmp_path: Path) -> None:
+    """It would run the nights beside that of the next `serve`, by the configuration of before."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = subprocess.run(
+        [sys.executable, "-m", "flows.deployments", str(furnish(tmp_path)), str(gone.pid)],
+        env=environment(tmp_path / "prefect", "http://127.0.0.1:9/api", plain_environment()),
+        capture_output=True,
+    )
+    assert (left.returncode, left.stderr) == (0, b"")
 
 
 def test_a_full_disk_below_prefects_home_is_told_with_its_path(
