@@ -49,6 +49,7 @@ _OBJECTS_TO_ONE_COLLECTION = 10_000
 _PARTS = (
     "init",
     "check",
+    "readiness",
     "serve",
     "status",
     "lock",

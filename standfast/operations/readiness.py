@@ -1,0 +1,138 @@
+"""Could this place take a breach tonight? Every part tried, and what only practice keeps alive.
+
+Owns the questions, and which parts answer each. Leaves trying parts to `checks`, and what has an
+age to `practice`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from backup.lazy_dataclass import dataclass
+from standfast.counted import counted
+from standfast.errors import ExitStatus
+from standfast.operations import practice
+from standfast.operations.place import Place
+from standfast.operations.report_recovery import drill_lines
+from standfast.operations.reports import heading
+from standfast.operations.verdicts import Check, Report, Verdict
+from standfast.records import JsonObject
+from standfast.reports.page import write_page
+from standfast.reports.readiness import AreaLine, PartLine, ReadinessReport, readiness_page
+
+QUESTIONS: Mapping[str, tuple[str, ...]] = {
+    "Would it all come back?": (
+        "backup",
+        "backup sets",
+        practice.RECOVERY_POINTS,
+        practice.DRILLS,
+        "services",
+        "drills",
+        "keys",
+        "custodians",
+    ),
+    "Can an intruder be shut out?": ("accounts", practice.LEAVERS),
+    "Would the traces be kept?": ("evidence", practice.LOGS),
+    "Can everybody be told?": ("senders", "audiences", "notices"),
+    "Would somebody decide, and in time?": ("people", "roles", "deadlines"),
+    "Is there a plan that was tried?": ("playbooks", practice.EXERCISES),
+    "Would it be noticed, and carried on?": ("triggers", "serve"),
+    "Does this program stand on sound ground?": (
+        "configuration",
+        "user",
+        "ledger",
+        "disks",
+        "folders",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readiness:
+    """Every part under the question that it answers, in the order of `QUESTIONS`."""
+
+    checks: Report
+
+    @property
+    def by_question(self) -> dict[str, list[Check]]:
+        """Give the parts of each question: what is to mend first, then what is to know."""
+        worst_first = [Verdict.FAIL, Verdict.WARN, Verdict.OK]
+        return {
+            question: sorted(
+                (one for one in self.checks.checks if one.part in parts),
+                key=lambda one: (worst_first.index(one.verdict), parts.index(one.part)),
+            )
+            for question, parts in QUESTIONS.items()
+        }
+
+    @property
+    def answer(self) -> str:
+        """Answer the one question in a sentence."""
+        failed, risks = self.checks.count(Verdict.FAIL), self.checks.count(Verdict.WARN)
+        known = f"{counted(risks, 'risk')} to know" if risks else "nothing else to know"
+        if failed:
+            return f"Not as it should: {counted(failed, 'part')} would fail, {known}."
+        return f"Yes, with {known}." if risks else "Yes."
+
+    @property
+    def next_step(self) -> str:
+        """Say what to do first."""
+        for verdict in (Verdict.FAIL, Verdict.WARN):
+            for parts in self.by_question.values():
+                for one in parts:
+                    if one.verdict is verdict:
+                        about = f"{one.part}: {one.found}"
+                        return f"{one.what_to_do} ({about})" if one.what_to_do else about
+        return "Nothing to do now."
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """DONE with risks, too; PARTIAL when a part would fail, DAMAGED when one is damaged."""
+        if any(check.is_damage for check in self.checks.checks):
+            return ExitStatus.DAMAGED
+        return ExitStatus.PARTIAL if self.checks.count(Verdict.FAIL) else ExitStatus.DONE
+
+    def as_json(self) -> JsonObject:
+        """Give all of it for `--json`."""
+        return {
+            "answer": self.answer,
+            "next_step": self.next_step,
+            "questions": [
+                {"question": question, "checks": [one.as_json() for one in parts]}
+                for question, parts in self.by_question.items()
+            ],
+            **{verdict.value: self.checks.count(verdict) for verdict in Verdict},
+            "exit_status": int(self.exit_status),
+        }
+
+
+def readiness(place: Place, tried: Report) -> Readiness:
+    """Say whether the place could take a breach, from what `check_place` tried."""
+    return Readiness(checks=Report(checks=(*tried.checks, *practice.practice(place))))
+
+
+def write_readiness_page(place: Place, seen: Readiness, out: Path) -> Path:
+    """Write the page; the same page again replaces the one that is there."""
+    return write_page(readiness_page(_report(place, seen)), out)
+
+
+def _report(place: Place, seen: Readiness) -> ReadinessReport:
+    return ReadinessReport(
+        heading=heading(place),
+        answer=seen.answer,
+        next_step=seen.next_step,
+        areas=tuple(
+            AreaLine(question=question, parts=tuple(map(_part, parts)))
+            for question, parts in seen.by_question.items()
+            if parts
+        ),
+        drills=drill_lines(place),
+    )
+
+
+def _part(check: Check) -> PartLine:
+    return PartLine(
+        part=check.part,
+        verdict=check.verdict.value,
+        found=check.found,
+        what_to_do=check.what_to_do,
+    )

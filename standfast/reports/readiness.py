@@ -1,0 +1,62 @@
+"""Whether a place could take a breach tonight, as records and as a page."""
+
+from backup.lazy_dataclass import dataclass
+from standfast.reports.charts import recovery_plots
+from standfast.reports.contents import DrillLine, Heading
+from standfast.reports.page import Clock, render
+
+READY, RISK, NOT_READY = "ok", "warn", "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartLine:
+    """One part that was tried or looked at."""
+
+    part: str
+    verdict: str  # READY, RISK or NOT_READY
+    found: str
+    what_to_do: str  # commands stand between backticks
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaLine:
+    """Parts that answer one question together."""
+
+    question: str
+    parts: tuple[PartLine, ...]
+
+    def count(self, verdict: str) -> int:
+        return sum(part.verdict == verdict for part in self.parts)
+
+    @property
+    def answer(self) -> str:
+        """Say how it stands in a few words."""
+        if failed := self.count(NOT_READY):
+            return f"No, {failed} to mend"
+        risks = self.count(RISK)
+        return f"Yes, {risks} to know" if risks else "Yes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadinessReport:
+    """Everything that the page of readiness says."""
+
+    heading: Heading
+    answer: str
+    next_step: str
+    areas: tuple[AreaLine, ...]
+    drills: tuple[DrillLine, ...] = ()
+
+    def count(self, verdict: str) -> int:
+        return sum(area.count(verdict) for area in self.areas)
+
+
+def readiness_page(report: ReadinessReport) -> str:
+    """Give the page as HTML."""
+    return render(
+        "readiness.html",
+        Clock(report.heading.time_zone),
+        report=report,
+        plots=recovery_plots(report.drills),
+        words={READY: "ok", RISK: "to know", NOT_READY: "to mend"},
+    )
