@@ -205,7 +205,8 @@ class Observed:
     """What a look at one target showed, without changing it.
 
     `happened` answers whether the order has taken effect: None when nobody can tell.
-    `state` is what an undo needs; it is kept as the prior state before the first act.
+    `state` is what an undo needs; it is kept as the prior state before the first act. `identity`
+    is what of it names the target for good, whatever it is called meanwhile; empty if nothing does.
     """
 
     target: str
@@ -213,7 +214,13 @@ class Observed:
     is_readable: bool = True  # False: it could not be looked at; ask again
     happened: bool | None = None
     state: JsonObject = field(default_factory=dict)
+    identity: tuple[str, ...] = ()
     reason: str = ""
+
+    def is_another_than(self, prior: JsonObject) -> bool:
+        """Is this another target than the one whose prior state is given, under its name?"""
+        known = [key for key in self.identity if key in self.state and key in prior]
+        return any(self.state[key] != prior[key] for key in known)
 
 
 class DeliveryState(StrEnum):

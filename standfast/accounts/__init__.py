@@ -11,6 +11,9 @@ Promises
 - `lock` keeps holders out: disable, revoke sessions and refresh tokens, deactivate keys, as far as
   the directory can. It never enables, and never deletes what it cannot restore.
 - `undo` restores `order.prior` and only it: an account that was disabled before stays disabled.
+- An order that has a prior state is of the account which that was kept of, and not of its name: a
+  name that was given to somebody else is refused, in a proof too, where `identity` tells the two
+  apart. Without one it goes by the name.
 - `rotate`, where it is offered, makes the password known until now useless, and changes nothing
   else: who is locked stays locked. The new one is sealed before it is set (`new_secrets.py`).
 - `prove` changes nothing; it reports the level it reached, FAILED when the account still admits.
@@ -52,6 +55,8 @@ class Connector(ABC):
     irreversible: tuple[str, ...] = ()  # what a lock changes and an undo cannot restore, in words
     # Tried on the provider's published description only, since no real one runs in the tests.
     is_contract_tested: bool = False
+    # What of a prior state names an account for good; empty where a directory has names alone.
+    identity: tuple[str, ...] = ()
     verbs: frozenset[str] = frozenset({"lock", "revoke", "prove", "undo"})
     wants: Mapping[str, str] = {}  # verbs that it would offer, and what to configure for them
 

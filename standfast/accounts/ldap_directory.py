@@ -4,8 +4,8 @@ It owns the order of steps and what is made of each answer. A subclass says whic
 the lock, and how they read.
 
 Rules
-- Somebody is found by name, and changed only while the entry's id is still the one that the prior
-  state was kept of. An undo goes by the id alone.
+- Somebody is found by name, and changed or proven shut only while the entry's id is still the one
+  that the prior state was kept of. An undo goes by the id alone.
 - An account is locked by its own name alone: an entry may have several, and a matching rule may let
   more through than case. Its own is the one in its DN, else the first that the directory gives.
 - Nothing is written unless something differs. What the directory says it did is not
@@ -75,6 +75,7 @@ class _Change:
 class LdapDirectory(ConnectedDirectory[LdapConnection]):
     """One directory; a subclass knows its kind."""
 
+    identity = ("id",)
     verbs = frozenset({"lock", "prove", "undo"})
     id_attribute: str  # names an entry for good
     attributes: tuple[str, ...]  # what is read besides
@@ -192,6 +193,8 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
                 entry = clear(found[order.target])
                 if entry is None:
                     return refused(order, ABSENT)
+                if self._is_someone_else(entry, order):
+                    return refused(order, SOMEONE_ELSE)
                 if self._is_enabled(entry):
                     return failed(order, "the account is not locked; lock it again")
                 return self._prove_locked(connection, errand, order, entry)
@@ -294,10 +297,13 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
         """Say why this order is not carried out; empty when it is."""
         if entry is None:
             return ABSENT
-        known = (order.prior or {}).get("id")
-        if isinstance(known, str) and known != self._id(entry):
+        if self._is_someone_else(entry, order):
             return SOMEONE_ELSE
         return self._alias(entry, order.target) or self._obstacle(entry)
+
+    def _is_someone_else(self, entry: LdapEntry, order: Order) -> bool:
+        known = (order.prior or {}).get("id")
+        return isinstance(known, str) and known != self._id(entry)
 
     def _change_each(
         self,

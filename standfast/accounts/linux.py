@@ -13,7 +13,7 @@ Rules
   one that was locked.
 - A uid is given anew, too: an account is the one from before when its home was made at the same
   moment (`born`), or, where that is not known, when the name is the same as well. Else it is
-  neither locked nor let in.
+  neither locked, proven shut nor let in.
 - A day of expiry that somebody set since the lock is theirs: an undo puts off none.
 - A name that could not stand in a line of /etc/passwd is nobody's.
 """
@@ -177,6 +177,7 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
     """The local accounts of one host."""
 
     proof = Proof.SESSIONS_GONE
+    identity = ("uid",)
     irreversible = ("processes that were ended do not come back; what they had not saved is lost",)
 
     def __init__(
@@ -240,7 +241,7 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
         before = _look(talk, order.target)
         if before is None:
             return refused(order, ABSENT)
-        if order.prior and "uid" in order.prior and not before.is_from(order.prior, order.target):
+        if _is_someone_else(before, order):
             return refused(order, SOMEONE_ELSE)
         if before.obstacle != "-":
             return refused(order, _OBSTACLES[before.obstacle])
@@ -258,6 +259,8 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
         account = _look(talk, order.target)
         if account is None:
             return refused(order, ABSENT)
+        if _is_someone_else(account, order):
+            return refused(order, SOMEONE_ELSE)
         if account.is_enabled(self._today()):
             return failed(order, "the account has not expired, so keys let it in; lock it again")
         if account.processes:
@@ -317,6 +320,11 @@ def _read(answer: str) -> _Account | None:
         born=born,
         name=name,
     )
+
+
+def _is_someone_else(account: _Account, order: Order) -> bool:
+    prior = order.prior or {}
+    return "uid" in prior and not account.is_from(prior, order.target)
 
 
 def _prior(prior: JsonObject | None) -> tuple[int, bool, str] | None:

@@ -6,6 +6,8 @@ a script of faults. It reaches nothing outside the process.
 Rules
 - It passes the contract suite that every connector passes, so an exercise rehearses the real thing.
 - A lock disables and ends sessions; an undo enables again and brings no session back.
+- An account keeps its id under another name. Twins that are made alike have the same ids: an
+  exercise that waited for people makes them anew.
 - A fault strikes one order once, in the order it was scripted: what it leaves behind is exact
   (`Fault`), so a test can tell "happened, answer lost" from "never arrived".
 - Safe for many threads: a runner calls it from as many workers as `limits` allows.
@@ -13,12 +15,14 @@ Rules
 
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 
 from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState, Connector
+from standfast.accounts.answers import ABSENT, SOMEONE_ELSE
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Order, Proof, Result
 
@@ -43,6 +47,7 @@ class Call:
 
 @dataclass(kw_only=True)
 class _Account:
+    id: str
     is_enabled: bool
     password: str | None
     sessions: set[str] = field(default_factory=set)
@@ -56,6 +61,7 @@ class MemoryDirectory(Connector):
     """
 
     proof = Proof.REFUSED
+    identity = ("id",)
     irreversible = ("sessions that were ended do not come back",)
     verbs = frozenset({"lock", "revoke", "prove", "undo", "rotate"})
 
@@ -72,6 +78,7 @@ class MemoryDirectory(Connector):
         self.limits = limits or Limits(batch=100)
         self._retry_after_seconds = retry_after_seconds
         self._accounts: dict[str, _Account] = {}
+        self._bearers: Counter[str] = Counter()  # how many accounts each name has been given to
         self._faults: list[tuple[str, str | None, Fault]] = []
         self._calls: list[Call] = []
         self._is_away = False
@@ -110,7 +117,15 @@ class MemoryDirectory(Connector):
     def add(self, name: str, *, is_enabled: bool = True, password: str | None = None) -> None:
         """Add an account, or replace the one of that name."""
         with self._guard:
-            self._accounts[name] = _Account(is_enabled=is_enabled, password=password)
+            self._bearers[name] += 1
+            self._accounts[name] = _Account(
+                id=f"{name}#{self._bearers[name]}", is_enabled=is_enabled, password=password
+            )
+
+    def rename(self, name: str, new: str) -> None:
+        """Give an account another name, as another administrator would."""
+        with self._guard:
+            self._accounts[new] = self._accounts.pop(name)
 
     def is_enabled(self, name: str) -> bool:
         """Read the flag past the connector."""
@@ -194,8 +209,13 @@ class MemoryDirectory(Connector):
             self._let_go.wait(self.limits.timeout_seconds)
         if fault is None or fault is Fault.LOST_ANSWER:
             with self._guard:
-                account = self._accounts.get(order.target)
-                result = act(order, account) if account else _refused(order, "no such account")
+                account = self._meant(verb, order)
+                if account is None:
+                    result = _refused(order, ABSENT)
+                elif verb != "undo" and account.id != (order.prior or {}).get("id", account.id):
+                    result = _refused(order, SOMEONE_ELSE)
+                else:
+                    result = act(order, account)
             if fault is None:
                 return result
         return self._struck(order, fault)
@@ -218,6 +238,13 @@ class MemoryDirectory(Connector):
                     reason="the directory gave no answer; look before trying again",
                 )
 
+    def _meant(self, verb: str, order: Order) -> _Account | None:
+        """Find it by its name, and where it is given back by its id."""
+        known_id = (order.prior or {}).get("id")
+        if verb != "undo" or known_id is None:
+            return self._accounts.get(order.target)
+        return next((one for one in self._accounts.values() if one.id == known_id), None)
+
     def _next_fault(self, verb: str, target: str) -> Fault | None:
         for index, (of_verb, of_target, fault) in enumerate(self._faults):
             if of_verb == verb and of_target in (None, target):
@@ -234,7 +261,7 @@ class MemoryDirectory(Connector):
             exists=True,
             is_enabled=account.is_enabled,
             live_sessions=len(account.sessions),
-            prior={"enabled": account.is_enabled},
+            prior={"id": account.id, "enabled": account.is_enabled},
         )
 
     def _lock_one(self, order: Order, account: _Account) -> Result:

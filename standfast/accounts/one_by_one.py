@@ -6,8 +6,8 @@ went wrong into results. How one account is found, shut and read is the connecto
 Rules
 - Lock: find, shut, read back, then end sessions. What the provider says it did is not believed:
   a success without effect is FAILED.
-- Whoever the name belongs to now must be whom the prior state was kept of; a lock of a name that
-  was given to somebody else meanwhile is refused, an undo goes by the id.
+- Whoever the name belongs to now must be whom the prior state was kept of; a lock or a proof of a
+  name that was given to somebody else meanwhile is refused, an undo goes by the id.
 - An account is locked by its own name alone. By an alias, one that is protected, that another
   incident holds, or whose holder approves would not be known for what it is.
 - An undo ends what is left of the old sessions before it lets the account in again: a session or a
@@ -71,6 +71,8 @@ class Account:
 
 class OneByOne(Connector):
     """A connector that carries each order out by itself, `limits.workers` at once."""
+
+    identity = ("id",)
 
     def __init__(self, name: str, limits: Limits) -> None:
         self.name = name
@@ -178,9 +180,7 @@ class OneByOne(Connector):
         return _done(order, account, changed)
 
     def _prove_one(self, order: Order, deadline: Deadline) -> Result:
-        account = _understood(self._find, order.target, deadline)
-        if account is None:
-            raise Declined(ABSENT)
+        account = self._bearer(order, deadline)
         if account.is_enabled is None:
             raise StillOpen("the directory does not show whether the account is enabled")
         if account.is_enabled:
@@ -189,13 +189,18 @@ class OneByOne(Connector):
 
     # Inside.
 
-    def _owner(self, order: Order, deadline: Deadline) -> Account:
+    def _bearer(self, order: Order, deadline: Deadline) -> Account:
+        """Find who bears the name, and see that it is whom the prior state was kept of."""
         account = _understood(self._find, order.target, deadline)
         if account is None:
             raise Declined(ABSENT)
         known_id = (order.prior or {}).get("id")
         if isinstance(known_id, str) and known_id != account.id:
             raise Declined(SOMEONE_ELSE)
+        return account
+
+    def _owner(self, order: Order, deadline: Deadline) -> Account:
+        account = self._bearer(order, deadline)
         if obstacle := self._alias(account, order.target):
             raise Declined(obstacle)
         return account

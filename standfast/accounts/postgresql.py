@@ -90,6 +90,7 @@ class PostgresqlDirectory(ConnectedDirectory["Connection"]):
     """The roles of one server."""
 
     proof = Proof.SESSIONS_GONE
+    identity = ("oid",)
     irreversible = (
         "sessions that were ended do not come back; what they had not committed is lost",
     )
@@ -246,10 +247,14 @@ def _stop(role: Role | None, order: Order) -> str:
     """Say why this order is not carried out; empty when it is."""
     if role is None:
         return ABSENT
-    known = (order.prior or {}).get("oid")
-    if isinstance(known, int) and known != role.oid:
+    if _is_someone_else(role, order):
         return SOMEONE_ELSE
     return _OBSTACLES.get(role.obstacle, "")
+
+
+def _is_someone_else(role: Role, order: Order) -> bool:
+    known = (order.prior or {}).get("oid")
+    return isinstance(known, int) and known != role.oid
 
 
 def _locked(order: Order, stopped: str, before: Role | None, after: dict[int, Role]) -> Result:
@@ -278,6 +283,8 @@ def _revoked(order: Order, stopped: str, before: Role | None, after: dict[int, R
 def _proof(order: Order, role: Role | None) -> Result:
     if role is None:
         return refused(order, ABSENT)
+    if _is_someone_else(role, order):
+        return refused(order, SOMEONE_ELSE)
     if role.can_login:
         return failed(order, "the role may sign in; lock it again")
     if role.live_sessions:

@@ -10,7 +10,7 @@ Rules
   success without effect is FAILED; a garbled answer is settled by reading back, or else UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
 - The prior state is `{"id", "active"}`. An undo goes by the id, so that a name that was given to
-  somebody else meanwhile is not enabled in the holder's stead; a lock refuses such a name.
+  somebody else meanwhile is not enabled in the holder's stead; a lock and a proof refuse it.
 - Names come from people and ids from the directory: neither is trusted in a filter or a path.
 - One account's call, with all its requests, shares the hard time-out of `limits`; so do all the
   accounts of one call where `limits.batch` lets /Bulk carry many.
@@ -88,6 +88,8 @@ class ScimOptions:
 
 class ScimDirectory(Connector):
     """One SCIM directory; `base_url` is what stands before /Users, `token` may change accounts."""
+
+    identity = ("id",)
 
     def __init__(
         self,
@@ -256,6 +258,8 @@ class ScimDirectory(Connector):
             account = known.get(order.target) or self._client.find(order.target, deadline)
             if account is None:
                 return refused(order, ABSENT)
+            if _is_someone_else(account, order):
+                return refused(order, SOMEONE_ELSE)
             if account.is_active is not False:
                 return _still_admits(order, account)
             if self._probe is None:

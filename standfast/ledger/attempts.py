@@ -5,25 +5,36 @@ Rules
   be claimed is `claims`' affair. No call without a claim.
 - The prior state is written once, before the first act. An account that is locked already by an
   open incident's effect, not undone, inherits that effect's prior, so that the last undo restores
-  the true beginning. A closed incident lends nothing: its accounts were left as they were.
+  the true beginning. A closed incident lends nothing: its accounts were left as they were. Nor is
+  anything lent to another account that bears the name by now.
+- A proof, and what else is meant for the account that was locked, is handed what its lock found:
+  whoever bears the name by now is not proven in its stead.
 - Approvals that no longer verify at a claim (a person was removed) put the step back to asking.
 - A late receipt counts by its attempt's token, unless the effect has been claimed again since.
 - A claim whose answer was lost may stand, and nobody will call for it: it is given back at once.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from standfast.errors import StandfastError, Unavailable
 from standfast.ledger import doubts
 from standfast.ledger.claims import Lapsed, claimable
 from standfast.ledger.core import Core, new_token
 from standfast.ledger.doubts import MOST_TRIES, Doubts, run_again
-from standfast.ledger.effect_rules import PAGE, is_held, is_made_up_for
+from standfast.ledger.effect_rules import (
+    OF_LOCKED,
+    PAGE,
+    is_held,
+    is_lock_of,
+    is_made_up_for,
+)
 from standfast.ledger.effects import Batch, EffectRow, Effects, Lane, scope_of
 from standfast.ledger.tables import as_stored, attempt, effect, incident, step
 from standfast.records import (
@@ -76,11 +87,11 @@ class Attempts(Doubts):
         ) as write:
             still = self._still(write, [row for row, _ in seen], "planned", unread=True)
             kept = [(row, observed) for row, observed in seen if row.token in still]
-            earlier = self._inherited(write.connection, [row for row, _ in kept])
+            earlier = self._found_before(write.connection, [row for row, _ in kept], is_held())
             write.update_many(
                 effect,
                 [
-                    self._prepared(row, observed, earlier.get(row.handle), now)
+                    self._prepared(row, observed, _lent(earlier[row.handle], observed), now)
                     for row, observed in kept
                 ],
             )
@@ -130,6 +141,9 @@ class Attempts(Doubts):
             if not found:
                 return None
             rows = [self._effects.open(row) for row in found]
+            if lane.verb in OF_LOCKED:
+                earlier = self._found_before(write.connection, rows, is_lock_of(incident_id))
+                rows = [replace(row, prior=_last(earlier[row.handle])) for row in rows]
             tokens = [row.token for row in rows]
             write.tell(
                 step=rows[0].step,
@@ -298,33 +312,37 @@ class Attempts(Doubts):
             )
         return change
 
-    def _inherited(
-        self, connection: Connection, rows: Sequence[EffectRow]
-    ) -> dict[str, JsonObject]:
-        """Give, by handle, what earlier locks of the same accounts, not undone, had found.
+    def _found_before(
+        self, connection: Connection, rows: Sequence[EffectRow], is_meant: ColumnElement[bool]
+    ) -> dict[str, list[JsonObject]]:
+        """Give, by handle, what those locks of the same accounts had found that are meant.
 
-        `rows` are planned, of one incident.
+        In the order in which they were carried out; `rows` are of one incident.
         """
         mine = incident.alias("mine")
-        found: dict[str, JsonObject] = {}
+        found: dict[str, list[JsonObject]] = defaultdict(list)
         for start in range(0, len(rows), _HANDLES_A_STATEMENT):
             part = rows[start : start + _HANDLES_A_STATEMENT]
             earlier = connection.execute(
                 select(effect)
                 .join(incident, incident.c.id == effect.c.incident)
+                .outerjoin(attempt, attempt.c.token == effect.c.attempt)
                 .join(mine, (mine.c.id == part[0].incident) & (mine.c.mode == incident.c.mode))
                 .where(
                     effect.c.handle.in_([row.handle for row in part]),
                     effect.c.sealed_prior.is_not(None),
                     incident.c.state == "open",
-                    is_held(),
+                    is_meant,
                 )
+                .order_by(attempt.c.submitted_at.nulls_first(), effect.c.step, effect.c.round)
             )
             for row in earlier:
-                found[row.handle] = self._core.vault.open(
-                    scope_of(row.verb, row.incident),
-                    f"effect.prior {row.token}",
-                    row.sealed_prior,
+                found[row.handle].append(
+                    self._core.vault.open(
+                        scope_of(row.verb, row.incident),
+                        f"effect.prior {row.token}",
+                        row.sealed_prior,
+                    )
                 )
         return found
 
@@ -358,3 +376,12 @@ class Attempts(Doubts):
                 scope_of(row.verb, row.incident), f"effect.facts {row.token}", result.facts
             ),
         }
+
+
+def _lent(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
+    """Give the prior state of this very account; not of another one that bore its name."""
+    return _last([prior for prior in earlier if not observed.is_another_than(prior)])
+
+
+def _last(earlier: Sequence[JsonObject]) -> JsonObject | None:
+    return earlier[-1] if earlier else None

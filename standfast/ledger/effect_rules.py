@@ -27,6 +27,8 @@ from standfast.records import StepState
 # Verbs that change a state which an undo restores; the state must be known before the first act.
 LOCKS = frozenset({"accounts.lock"})
 NEEDS_PRIOR = LOCKS | {"run.command", "http.request", "service.degrade"}
+# Verbs that are meant for the account that was locked, whoever bears its name by now.
+OF_LOCKED = frozenset({"accounts.prove_locked", "accounts.revoke_sessions", "accounts.rotate"})
 UNDO_VERBS = frozenset({"accounts.unlock", "run.undo", "http.undo", "service.restore"})
 # A target may be changed by an act that came so far.
 HOLDING = ("done", "submitting", "unknown")
@@ -38,12 +40,18 @@ NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 def is_held() -> Any:
     """Is the effect a lock that may hold its account now: done or under way, and not undone?"""
+    return and_(effect.c.verb.in_(NEEDS_PRIOR), effect.c.state.in_(HOLDING), _is_not_given_back())
+
+
+def is_lock_of(incident_id: str) -> Any:
+    """Is the effect a lock that may hold its account now, or one that this incident tried?"""
+    is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
+    return and_(effect.c.verb.in_(LOCKS), is_meant, _is_not_given_back())
+
+
+def _is_not_given_back() -> Any:
     undo = effect.alias("undo")
-    return and_(
-        effect.c.verb.in_(NEEDS_PRIOR),
-        effect.c.state.in_(HOLDING),
-        ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done"),
-    )
+    return ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done")
 
 
 def still_held(connection: Connection, incident_id: str) -> int:

@@ -15,6 +15,7 @@ Rules
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar, cast
 
@@ -152,7 +153,7 @@ class Outside(ABC):
         if isinstance(adapter, Connector):
             states = adapter.observe([row.as_order().target for row in rows])
             return [
-                _account_observed(lane.verb, row, state, ends_sessions="revoke" in adapter.verbs)
+                _account_observed(lane.verb, row, state, adapter)
                 for row, state in zip(rows, states, strict=True)
             ]
         if isinstance(adapter, EvidenceSource):
@@ -316,27 +317,30 @@ class Outside(ABC):
 
 
 def _account_observed(
-    verb: str, row: EffectRow, state: AccountState, *, ends_sessions: bool
+    verb: str, row: EffectRow, state: AccountState, connector: Connector
 ) -> Observed:
     """Say whether an account's state shows that the effect happened."""
+    seen = Observed(
+        target=row.target,
+        exists=state.exists,
+        is_readable=state.exists or not state.reason,
+        state=state.prior,
+        identity=connector.identity,
+        reason=state.reason,
+    )
     match verb:
         case "accounts.lock":
-            # A lock ends sessions as well. Where nothing shows that it did, let it be done anew.
-            is_shut = not ends_sessions or state.live_sessions == 0
-            happened = state.is_enabled is False and is_shut
+            # A lock ends sessions as well. Where nothing shows that it did, let it be done anew;
+            # done to another account of that name, it is refused, and says why.
+            is_shut = "revoke" not in connector.verbs or state.live_sessions == 0
+            is_shut = is_shut and state.is_enabled is False
+            happened = is_shut and not seen.is_another_than(row.prior or {})
         case "accounts.unlock":
             happened = state.prior == row.prior
         case _:
             # Ending sessions again or reading again harms nobody: let it be done anew.
             happened = False
-    return Observed(
-        target=row.target,
-        exists=state.exists,
-        is_readable=state.exists or not state.reason,
-        happened=happened,
-        state=state.prior,
-        reason=state.reason,
-    )
+    return replace(seen, happened=happened)
 
 
 def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:

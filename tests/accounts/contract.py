@@ -210,6 +210,25 @@ class ConnectorContract:
         house.set_enabled(alice, True)
         assert house.prove(alice).state is EffectState.FAILED
 
+    def test_what_names_an_account_for_good_is_kept_in_its_prior_state(
+        self, house: House, alice: str
+    ) -> None:
+        assert set(house.connector.identity) <= set(house.observe(alice).prior)
+
+    def test_proof_is_of_the_account_that_was_locked_and_not_of_who_bears_its_name(
+        self, house: House, alice: str, leaver: str
+    ) -> None:
+        locked = house.observe(alice).prior
+        house.lock(alice)
+        house.lock(leaver)
+        mine = replace(house.order("prove", alice), prior=locked)
+        of_another = replace(house.order("prove", leaver), prior=locked)
+        proven, refused = house.connector.prove([mine, of_another])
+        assert proven.state is EffectState.DONE
+        if house.connector.identity:
+            assert (refused.state, refused.proof) == (EffectState.REFUSED, Proof.NONE)
+            assert "another account" in refused.reason
+
     def test_proving_changes_nothing(self, house: House, alice: str) -> None:
         before = house.stamp(alice)
         house.prove(alice)

@@ -218,7 +218,7 @@ def test_an_account_outside_the_delegated_unit_is_refused_before_it_is_tried(
     assert house.lock(name).state is EffectState.REFUSED
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
+def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor_let_in(
     house: ActiveDirectoryHouse, alice: str
 ) -> None:
     before = house.observe(alice)
@@ -233,6 +233,8 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     house.set_enabled(alice, False)
     (locked,) = house.connector.lock([replace(order("lock", alice), prior=before.prior)])
     assert locked.state is EffectState.REFUSED
+    (proven,) = house.connector.prove([replace(order("prove", alice), prior=before.prior)])
+    assert (proven.state, "another account" in proven.reason) == (EffectState.REFUSED, True)
     assert house.undo(alice, before).state is EffectState.DONE
     assert (house.is_enabled(alice), house.is_enabled(former)) == (False, True)
 

@@ -211,7 +211,7 @@ def test_a_revocation_signs_out_and_leaves_the_account_enabled(
     assert house.sign_in(alice)
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
+def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor_let_in(
     house: CognitoHouse, alice: str
 ) -> None:
     before = house.observe(alice)
@@ -219,9 +219,10 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     house.add(alice, is_enabled=False)
     assert house.undo(alice, before).state is EffectState.REFUSED
     order = replace(house.order("lock", alice), prior=before.prior)
-    (result,) = house.connector.lock([order])
-    assert result.state is EffectState.REFUSED
-    assert "another account" in result.reason
+    for verb in (house.connector.lock, house.connector.prove):
+        (result,) = verb([order])
+        assert result.state is EffectState.REFUSED
+        assert "another account" in result.reason
     assert not house.is_enabled(alice)
 
 

@@ -327,7 +327,7 @@ def test_processes_under_ids_that_are_lent_to_the_account_are_ended_and_counted(
         assert house.host.run("ps", "-o", "pid=", "-u", unknown)
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
+def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor_let_in(
     house: LinuxHouse, alice: str
 ) -> None:
     before = house.observe(alice)
@@ -338,6 +338,8 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     house.set_enabled(alice, False)
     (locked,) = house.connector.lock([replace(order("lock", alice), prior=before.prior)])
     assert locked.state is EffectState.REFUSED
+    (proven,) = house.connector.prove([replace(order("prove", alice), prior=before.prior)])
+    assert (proven.state, "another account" in proven.reason) == (EffectState.REFUSED, True)
     assert house.undo(alice, before).state is EffectState.DONE
     assert (house.is_enabled(alice), house.is_enabled(former)) == (False, True)
 

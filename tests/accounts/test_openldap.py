@@ -239,7 +239,7 @@ def test_of_two_accounts_of_one_name_neither_is_locked(house: OpenldapHouse, ali
     assert house.stamp(alice) == untouched
 
 
-def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
+def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_proven_nor_let_in(
     house: OpenldapHouse, alice: str
 ) -> None:
     before = house.observe(alice)
@@ -250,6 +250,8 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     house.add(alice, is_enabled=False)
     (locked,) = house.connector.lock([replace(order("lock", alice), prior=before.prior)])
     assert locked.state is EffectState.REFUSED
+    (proven,) = house.connector.prove([replace(order("prove", alice), prior=before.prior)])
+    assert (proven.state, "another account" in proven.reason) == (EffectState.REFUSED, True)
     assert house.undo(alice, before).state is EffectState.DONE
     assert (house.is_enabled(alice), house.is_enabled(former)) == (False, True)
 

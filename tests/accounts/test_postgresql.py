@@ -257,7 +257,7 @@ class TestPostgresqlDirectory(
         assert [result.state.value for result in results] == ["done", "failed", "done"]
         assert [house.is_enabled(name) for name in names] == [False, True, False]
 
-    def test_a_name_that_was_given_to_another_role_is_neither_locked_nor_let_in(
+    def test_a_name_that_was_given_to_another_role_is_neither_locked_nor_proven_nor_let_in(
         self, house: PostgresqlHouse, alice: str
     ) -> None:
         before = house.observe(alice)
@@ -267,6 +267,8 @@ class TestPostgresqlDirectory(
         order = replace(house.order("lock", alice), prior=before.prior)
         (locked,) = house.connector.lock([order])
         assert locked.state is EffectState.REFUSED
+        (proven,) = house.connector.prove([order])
+        assert (proven.state, "another account" in proven.reason) == (EffectState.REFUSED, True)
         assert house.undo(alice, before).state is EffectState.DONE
         assert not house.is_enabled(alice)
         assert house.is_enabled(f"{alice}-former")

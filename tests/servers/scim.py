@@ -48,7 +48,17 @@ class ScimServer:
 
     def set_active(self, account_id: str, is_active: bool) -> None:
         """Change the flag as another administrator would."""
-        operation = {"op": "replace", "path": "active", "value": is_active}
+        self._patch(account_id, {"op": "replace", "path": "active", "value": is_active})
+
+    def rename(self, account_id: str, name: str) -> None:
+        """Give the account another name as another administrator would."""
+        self._patch(account_id, {"op": "replace", "path": "userName", "value": name})
+
+    def delete(self, account_id: str) -> None:
+        """Remove one account for good."""
+        self._ask("DELETE", f"/Users/{account_id}")
+
+    def _patch(self, account_id: str, operation: dict[str, object]) -> None:
         self._ask(
             "PATCH",
             f"/Users/{account_id}",
@@ -57,10 +67,6 @@ class ScimServer:
                 "Operations": [operation],
             },
         )
-
-    def delete(self, account_id: str) -> None:
-        """Remove one account for good."""
-        self._ask("DELETE", f"/Users/{account_id}")
 
     def _ask(self, method: str, path: str, *, json: object = None) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token}"}
