@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,21 +158,35 @@ def connect(path: Path, binding: str) -> tuple[sqlite3.Connection, list[str]]:
             return database, warnings
         put_aside(path)
         warnings.append(f"{why}: {PUT_ASIDE}")
+    return _made(path, binding), warnings
+
+
+def _made(path: Path, binding: str) -> sqlite3.Connection:
+    """Make a new one whole, or leave nothing that the next run would take for a damaged one."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    database = _configured(path)
-    database.executescript(
-        f"BEGIN; {_SCHEMA}{place_index.SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;"
-    )
-    with database:
-        database.execute("INSERT INTO about VALUES ('binding', ?)", (binding,))
-    return database, warnings
+    with ExitStack() as undo:
+        undo.callback(path.unlink)
+        undo.callback(_remove_beside, path)
+        database = _configured(path)
+        undo.callback(database.close)
+        database.executescript(
+            f"BEGIN; {_SCHEMA}{place_index.SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;"
+        )
+        with database:
+            database.execute("INSERT INTO about VALUES ('binding', ?)", (binding,))
+        undo.pop_all()
+    return database
 
 
 def put_aside(path: Path) -> None:
     """Give the file another name, in place of one that was put aside before."""
+    _remove_beside(path)
+    path.replace(path.with_name(path.name + ".put-aside"))
+
+
+def _remove_beside(path: Path) -> None:
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    path.replace(path.with_name(path.name + ".put-aside"))
 
 
 def is_damage(error: BaseException | None) -> bool:

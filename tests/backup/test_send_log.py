@@ -5,8 +5,8 @@ import os
 import resource
 import signal
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -294,23 +294,45 @@ def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -
     assert not (tmp_path / "log.put-aside").exists()
 
 
+@contextmanager
+def _no_file_over(size_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow over a size, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_does_not_have_everything_sent_again(tmp_path: Path) -> None:
     """SQLite needs room to open the file, and calls the want of it an I/O error."""
     with open_send_log(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
-    try:
-        with (
-            pytest.raises(NotWritable, match="see that its disk has room"),
-            open_send_log(tmp_path / "log", BINDING),
-        ):
-            pass
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        _no_file_over(8192),
+        pytest.raises(NotWritable, match="see that its disk has room"),
+        open_send_log(tmp_path / "log", BINDING),
+    ):
+        pass
     with open_send_log(tmp_path / "log", BINDING) as log:
         assert log.warnings == []
         assert log.pack(pack) is not None
+
+
+@pytest.mark.parametrize("size_bytes", [8192, 40_000])
+def test_a_log_that_could_not_be_made_is_not_called_damaged(
+    tmp_path: Path, size_bytes: int
+) -> None:
+    with (
+        _no_file_over(size_bytes),
+        pytest.raises(sqlite3.Error),
+        open_send_log(tmp_path / "log", BINDING),
+    ):
+        pass
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        assert log.warnings == []
+    assert not (tmp_path / "log.put-aside").exists()
 
 
 def test_an_error_that_is_no_damage_puts_nothing_aside(tmp_path: Path) -> None:
