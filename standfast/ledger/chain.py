@@ -26,6 +26,7 @@ GENESIS = "0" * 64
 NOT_A_HEAD = (ValueError, KeyError, TypeError, RecursionError)
 _HEAD_CONTEXT = b"standfast audit head v1\n"
 _ROW_DIGEST_HEX = 32
+_TAIL_BYTES = 4096
 _EVENT = ("sequence", "at", "actor", "subject", "action", "detail", "changes", "previous")
 
 
@@ -181,15 +182,18 @@ class Chain:
                 f"the witness {self._witness} cannot be read: {error.strerror}"
             ) from None
 
-    def witnessed_sequences(self) -> set[int]:
-        """Give the numbers of the heads that the witness tells of, right or wrong."""
-        return {_sequence_of(line) for line in self.witness_lines()}
+    def witnessed_sequences(self, told: Mapping[bytes, int]) -> set[int]:
+        """Give the numbers of the heads that the witness tells of, right or wrong.
+
+        `told` has those of lines that need not be read any more.
+        """
+        return {told.get(line) or _sequence_of(line) for line in self.witness_lines()}
 
     def tell_witness(self, heads_after: Callable[[int], Sequence[JsonObject]]) -> None:
         """Append the heads that the witness does not have yet."""
         try:
             self._witness.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._witness, os.O_WRONLY | os.O_CREAT, 0o600)
+            descriptor = os.open(self._witness, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigurationError(
                 f"the witness {self._witness} cannot be written: {error.strerror}; the head is in "
@@ -198,15 +202,38 @@ class Chain:
         try:
             # Another process may be half-way through a line, which is not to be cut off.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            lines = self.witness_lines()
-            known = max(map(_sequence_of, lines), default=0)
+            end, known = _end_of(descriptor)
             news = heads_after(known)
-            os.ftruncate(descriptor, sum(len(line) + 1 for line in lines))
+            os.ftruncate(descriptor, end)
             os.lseek(descriptor, 0, os.SEEK_END)
-            os.write(descriptor, b"".join(canonical(head) + b"\n" for head in news))
+            os.write(descriptor, b"".join(line_of(head) + b"\n" for head in news))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def line_of(head: JsonObject) -> bytes:
+    """Give a head as a line of the witness, without the line's end."""
+    return canonical(head)
+
+
+def _end_of(descriptor: int) -> tuple[int, int]:
+    """Give where the whole lines end, and the sequence of the last head in them, or 0.
+
+    Only the end is read: each signing asks, and a year's lines are tens of megabytes.
+    """
+    length = os.lseek(descriptor, 0, os.SEEK_END)
+    looked = _TAIL_BYTES
+    while True:
+        start = max(0, length - looked)
+        lines = os.pread(descriptor, length - start, start).split(b"\n")
+        torn = lines.pop()
+        if start:
+            del lines[:1]  # it may have begun before
+        known = next((one for line in reversed(lines) if (one := _sequence_of(line))), 0)
+        if known or not start:
+            return length - len(torn), known
+        looked *= 8
 
 
 def _sequence_of(line: bytes) -> int:

@@ -32,6 +32,7 @@ from standfast.records import Json
 
 # A nightly run that has not begun an hour after its time has not merely queued.
 GRACE = timedelta(hours=1)
+_BEATS_WAIT = timedelta(hours=1)  # for a signature; what else happens is signed at the next watch
 
 CarryOn = Callable[[Place, str, str], object]
 Tell = Callable[[Place, Alarm, str], bool]
@@ -117,7 +118,7 @@ def keep_watch(
         fresh=tuple(fresh),
         told=tuple(told),
         troubles=tuple(troubles),
-        head=place.ledger.audit.sign_head(place.clock()),
+        head=place.ledger.audit.sign_head(place.clock(), beats_wait=_BEATS_WAIT),
     )
 
 

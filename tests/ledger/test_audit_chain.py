@@ -1,6 +1,7 @@
 """The chain and its heads: what was cut, rewritten or forged shows, and is never signed."""
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -127,6 +128,34 @@ def test_signing_twice_signs_once(ledger: Ledger, intruder: Intruder) -> None:
     _write(ledger, "calls")
     assert ledger.audit.sign_head(NOW) == ledger.audit.sign_head(NOW) == 2
     assert [head["sequence"] for head in intruder.rows(audit_head)] == [1, 2]
+
+
+def test_what_a_serve_only_beats_is_signed_once_an_hour(ledger: Ledger, intruder: Intruder) -> None:
+    """Each head is verified for ever after, and a watch would sign a hundred thousand a year."""
+    hour = timedelta(hours=1)
+    token = ledger.runners.register(None, "serve", NOW)
+    begun = ledger.audit.sign_head(NOW, beats_wait=hour)
+    for minutes in (5, 30, 59):
+        now = NOW + timedelta(minutes=minutes)
+        ledger.runners.beat(token, None, now)
+        assert ledger.audit.sign_head(now, beats_wait=hour) == begun
+    assert ledger.audit.sign_head(NOW + hour, beats_wait=hour) == begun + 3
+    ledger.runners.beat(token, None, NOW + hour)
+    _write(ledger, "calls")
+    assert ledger.audit.sign_head(NOW + hour, beats_wait=hour) == begun + 5
+    ledger.runners.beat(token, None, NOW + hour)
+    assert ledger.audit.sign_head(NOW + hour) == begun + 6
+    ledger.runners.beat(token, None, NOW)  # the clock was put back
+    assert ledger.audit.sign_head(NOW - hour, beats_wait=hour) == begun + 7
+    assert ledger.audit.verify().is_whole
+
+
+def test_what_others_beat_is_signed_at_once(ledger: Ledger) -> None:
+    case = open_incident(ledger)
+    token = ledger.runners.register(case, "direct", NOW)
+    begun = ledger.audit.sign_head(NOW)
+    ledger.runners.beat(token, case, NOW)
+    assert ledger.audit.sign_head(NOW, beats_wait=timedelta(hours=1)) == begun + 1
 
 
 def test_many_who_sign_at_once_sign_one_head(ledger: Ledger, intruder: Intruder) -> None:

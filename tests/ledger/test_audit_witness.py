@@ -1,7 +1,9 @@
 """The witness outside the ledger: it names a ledger that went back, and accuses no honest one."""
 
 import json
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from standfast.errors import ConfigurationError
 from standfast.ledger import Ledger
 from standfast.ledger.audit import Auditor
+from standfast.ledger.chain import Chain
 from tests.ledger.place import NOW, Place
 from tests.ledger.stage import open_incident
 
@@ -89,6 +92,48 @@ def test_a_witness_that_was_lost_is_told_everything_again(ledger: Ledger, place:
     assert place.witness.read_bytes() == whole
 
 
+def test_a_signing_looks_at_the_end_of_a_long_witness(
+    ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year's lines are tens of megabytes, and each run and each watch signs."""
+    for _ in range(50):
+        _signed(ledger)
+    looked: list[int] = []
+    read = os.pread
+
+    def counted(descriptor: int, size: int, at: int) -> bytes:
+        looked.append(size)
+        return read(descriptor, size, at)
+
+    monkeypatch.setattr(os, "pread", counted)
+    newest = _signed(ledger)
+    assert sum(looked) < place.witness.stat().st_size / 2
+    assert _sequences(place.witness)[-1] == newest
+    assert len(_sequences(place.witness)) == 52
+
+
+def test_a_signature_is_verified_once_for_the_ledger_and_its_witness(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _signed(ledger)
+    verified: list[int] = []
+    problem = Chain.problem_of_head
+
+    def counted(self: Chain, head: Mapping[str, Any], hashes: Mapping[int, str]) -> str:
+        verified.append(head["sequence"])
+        return problem(self, head, hashes)
+
+    monkeypatch.setattr(Chain, "problem_of_head", counted)
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, len(verified)) == (2, 2, 2)
+
+
+def test_a_line_that_stands_twice_confirms_one_head(ledger: Ledger, place: Place) -> None:
+    place.witness.write_bytes(place.witness.read_bytes() * 2)
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, report.findings) == (1, 1, ())
+
+
 def test_a_head_that_is_signed_while_the_ledger_is_verified_counts_as_told(
     ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +174,7 @@ def test_a_changed_line_of_the_witness_is_named(
 @pytest.mark.parametrize(
     "line",
     [b"", b"\xff\xfe", b"[]", b"5", b"{}", b'{"sequence":[]}', b'{"sequence":1e999}', b"[" * 9_999],
-    ids=repr,
+    ids=lambda line: repr(line)[:30],
 )  # fmt: skip
 def test_what_is_no_head_is_named_and_hinders_no_signing(
     ledger: Ledger, place: Place, line: bytes
