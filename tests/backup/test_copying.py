@@ -1,5 +1,6 @@
 """A copy of the vault at a second site: whole, incremental, and a repository at every moment."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,16 @@ from backup.copying import copy_vault
 from backup.errors import AlreadyThere, BackupError, NotFound, StoreUnavailable, UsageError
 from backup.format.keep import KeepRecord, keep_to_bytes
 from backup.format.layout import keep_name
-from backup.history import History, read_history
+from backup.history import History, Slot, read_history
 from backup.keeping.key import Keeper
 from backup.keeps import load_keeps
 from backup.owner.custodians import add_custodian, retire_custodian
 from backup.owner.keepers import retire_keeper, set_keeper
 from backup.owner.writers import add_writer, new_epoch
 from backup.reader import Repository
+from backup.stores import Store
 from backup.stores.memory import MemoryStore
-from backup.trust import load_trust
+from backup.trust import Trust, load_trust
 from backup.verify import verify
 from tests.backup.office import KeyDrawer, OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER, Died, DyingStore, TamperedStore, new_site
@@ -202,6 +204,27 @@ def test_a_killed_update_of_a_copy_never_costs_a_point_that_it_had(
         assert copy_vault(owned.vault, copy).is_whole
 
 
+def test_what_the_owner_signs_while_it_is_looked_what_there_is_is_copied_with_what_stands_on_it(
+    owned: OwnedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def meanwhile(vault: Store, trust: Trust, writer: str) -> Iterator[Slot]:
+        if not begun:
+            begun.append(writer)
+            host_dir = owned.folder / "newer"
+            new_epoch(owned.office, writer="desk-2", trusted_through=1, host_dir=host_dir)
+            host, log = owned.host_of("newer"), owned.folder / "newer.log"
+            owned.back_up(tmp_path / "source", host=host, send_log=log)
+        return read_history(vault, trust, writer)
+
+    monkeypatch.setattr("backup.copying.read_history", meanwhile)
+    copy = TamperedStore(now=owned.clock)
+    assert copy_vault(owned.vault, copy).findings == ()
+    assert copy.names() == owned.vault.names()
+    check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
+
+
 def test_a_damaged_pack_is_named_and_not_copied_and_comes_once_it_is_mended(
     owned: OwnedSite, tmp_path: Path
 ) -> None:
@@ -221,24 +244,25 @@ def test_a_damaged_pack_is_named_and_not_copied_and_comes_once_it_is_mended(
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
-def test_what_is_cut_off_in_the_copy_is_told_and_filled_in_once_it_is_removed(
-    owned: OwnedSite, tmp_path: Path
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_what_has_another_size_in_the_copy_is_told_and_filled_in_once_it_is_removed(
+    owned: OwnedSite, tmp_path: Path, is_cut: bool
 ) -> None:
     copy = TamperedStore(now=owned.clock)
     copy_vault(owned.vault, copy)
     snapshots = [name for name in copy.names() if "/s/" in name]
-    cut = [name for name in copy.names() if "/p/" in name][:2] + snapshots[:1]
-    cut += [name for name in copy.names() if name.startswith("pub/reader/")]
-    for name in cut:
-        copy.replace(name, copy.get(name)[:-1])
+    others = [name for name in copy.names() if "/p/" in name][:2] + snapshots[:1]
+    others += [name for name in copy.names() if name.startswith("pub/reader/")]
+    for name in others:
+        copy.replace(name, copy.get(name)[:-1] if is_cut else copy.get(name) + b"!")
     report = copy_vault(owned.vault, copy)
-    assert {finding.object for finding in report.findings} == set(cut)
+    assert {finding.object for finding in report.findings} == set(others)
     assert not report.is_whole
-    for name in cut:
+    for name in others:
         copy.remove(name)
     filled = copy_vault(owned.vault, copy)
     assert filled.is_whole
-    assert sum(count.copied for count in filled.counts.values()) == len(cut)
+    assert sum(count.copied for count in filled.counts.values()) == len(others)
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 

@@ -104,6 +104,12 @@ def test_an_erased_domain_opens_for_nobody_and_the_others_restore(
     told = erased(owned)
     assert (told["domain"], told["points"]) == (DOMAIN, 2)
     check_erased(owned, tmp_path / "source", tmp_path / "out")
+    report = verify(owned.vault, keys=owned.keys, identity=owned.identity)
+    assert [finding.object for finding in report.findings] == [
+        "k/main/0000000000/",
+        "k/main/0000000001/",
+    ]
+    assert "opening" in report.saw, "what nobody can open is not left to be opened"
 
 
 def test_the_certificate_says_what_was_erased_when_and_by_whom(owned: OwnedSite) -> None:

@@ -1,5 +1,6 @@
 """What only a check with a key finds: a writer that stored nonsense under a good signature."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,17 @@ import pyrage
 import pytest
 
 from backup.errors import Damaged, WrongKey
+from backup.format.layout import snapshot_name
 from backup.format.manifest import page_to_bytes
 from backup.format.pack import SealedPack, seal_pack
-from backup.format.snapshot import Body, seal_body
+from backup.format.snapshot import (
+    Body,
+    bitmap_of,
+    bits_in,
+    seal_body,
+    snapshot_from_bytes,
+    snapshot_to_bytes,
+)
 from backup.history import History, read_history
 from backup.reader import blobs_of, walk
 from backup.reading.selection import Selection
@@ -19,8 +28,8 @@ from backup.verify import verify
 from backup.writing.places import Place
 from backup.writing.send_log import SendLog
 from tests.backup.poison import poison
-from tests.backup.site import Site
-from tests.backup.trees import plain_tree
+from tests.backup.site import WRITER, Site, TamperedStore
+from tests.backup.trees import KIB, noise, plain_tree
 
 
 @pytest.fixture
@@ -84,6 +93,65 @@ def test_a_snapshot_that_hides_what_it_needs_is_found(
     found = keyed(site, read=False)
     (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
     assert "does not name as needed" in problem
+
+
+def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of pages, of lists, of what they list, and where only the end of a frame lies: all may go."""
+    for module in ("pages", "taking"):
+        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 2)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "long.wav").write_bytes(noise(18 * 1024 * KIB))
+    site.back_up(source)
+    repository = site.repository()
+    point = repository.resolve("1")
+    (entry,) = repository.entries(point, ["files/long.wav"])
+    assert entry.lists
+    refs = [*blobs_of(repository.open_point(point)[2], entry)]
+    (crossing,) = [number for number, ref in enumerate(refs) if ref.next is not None]
+    # What follows in the second pack is needed no more, and the lists before stay where they are.
+    os.truncate(source / "long.wav", sum(ref.length for ref in refs[: crossing + 1]))
+    (source / "note").write_text("the second night")
+    site.back_up(source)
+    name = snapshot_name(WRITER, 2)
+    whole, sealed = snapshot_from_bytes(site.vault.get(name), name)
+    first, _ = snapshot_from_bytes(site.vault.get(snapshot_name(WRITER, 1)), "the first")
+    used = bits_in(whole.uses[1])
+    assert len(used) >= 3
+    assert whole.packs
+    hiding = {
+        sha256: {"packs": tuple(p for p in whole.packs if p[0] != sha256)}
+        for sha256, _ in whole.packs
+    }
+    hiding |= {first.packs[bit][0]: {"uses": {1: bitmap_of(set(used) - {bit})}} for bit in used}
+    assert isinstance(site.vault, TamperedStore)
+    for pack, less in hiding.items():
+        forged = snapshot_to_bytes(replace(whole, **less), sealed, site.host.signing_key)
+        site.vault.replace(name, forged)
+        assert keyed(site, read=False) == {
+            name: f"it reaches pack {pack}, which it does not name as needed"
+        }
+
+
+def test_a_point_that_takes_a_page_for_one_of_another_depth_is_found(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The page was checked in the point before, which lists it as what it is."""
+    site.back_up(source)
+
+    def deeper(body: Body, recipient: str) -> bytes:
+        return seal_body(replace(body, depth=body.depth + 1), recipient)
+
+    monkeypatch.setattr("backup.writing.commit.seal_body", deeper)
+    result = site.back_up(source)
+    assert keyless(site) == []
+    found = keyed(site, read=False)
+    assert found.keys() == {snapshot_name(WRITER, 2)}
+    with pytest.raises(Damaged):
+        site.restore(result.point, tmp_path / "forged")
+    assert site.restore("1", tmp_path / "out").problems == ()
 
 
 def test_a_point_that_means_something_else_by_the_references_of_another_is_found(

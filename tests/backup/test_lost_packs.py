@@ -303,6 +303,22 @@ def test_a_removed_newest_keep_record_is_named_by_the_snapshot_that_saw_it(
     assert "removed or replaced" in finding.problem
 
 
+def test_a_newest_keep_record_that_was_replaced_is_named_by_the_snapshot_that_saw_it(
+    kept: tuple[Site, set[str]], source: Path
+) -> None:
+    """By whoever else has the keeper's key: of itself the second record is as good as the first."""
+    site, _ = kept
+    keeper = Keeping(site)
+    newest = keeper.says()
+    site.back_up(source)
+    store_of(site).remove(newest)
+    keeper.number, keeper.previous = 0, None
+    keeper.says(expired=((WRITER, 1),))
+    (finding,) = serious(verify(site.vault))
+    assert finding.object == newest
+    assert "removed or replaced" in finding.problem
+
+
 class FloodedStore(MemoryStore):
     """A store into which somebody put more objects than anyone wants to hold in memory."""
 
