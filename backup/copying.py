@@ -178,10 +178,7 @@ class _Copying:
         for name, problem in self._trust.problems:
             self._found.error(name, problem, FROM_A_COPY)
         for link in self._trust.links:
-            name = root_name(link.number)
-            data = get_capped(self._vault, name, LARGEST_ROOT)
-            if hashlib.sha256(data).hexdigest() == link.sha256:
-                self._place("root records", name, data, self._there)
+            self._copy_judged("root records", root_name(link.number), LARGEST_ROOT, link.sha256)
 
     def _copy_documents(self) -> None:
         for prefix in (FORMATS, READERS):
@@ -225,9 +222,16 @@ class _Copying:
             if name in self._there and waiting:
                 self._tally.already("keep records")
                 continue
-            data = get_capped(self._vault, name, LARGEST_KEEP)
-            if hashlib.sha256(data).hexdigest() == self._keeps.slots[number]:
-                self._place("keep records", name, data, self._there)
+            self._copy_judged("keep records", name, LARGEST_KEEP, self._keeps.slots[number])
+
+    def _copy_judged(self, kind: Kind, name: str, largest: int, sha256: str) -> None:
+        """Copy a record that was read and judged before, if it is read so again."""
+        data = get_capped(self._vault, name, largest)
+        if hashlib.sha256(data).hexdigest() == sha256:
+            self._place(kind, name, data, self._there)
+        else:
+            problem = "was read otherwise a moment ago; it was not copied"
+            self._found.error(name, problem, _AGAIN)
 
     # Points
 
@@ -271,7 +275,9 @@ class _Copying:
             for sequence, snapshot in sorted(history.snapshots.items()):
                 if snapshot.keep is not None:
                     through = max(through, snapshot.keep.number)
-                for sha256 in history.known_packs_of(sequence) if dropped_by else ():
+                # Of what the copy has, it has the packs, too, and nothing has to go before it.
+                is_new = snapshot_name(writer, sequence) not in self._there
+                for sha256 in history.known_packs_of(sequence) if is_new and dropped_by else ():
                     through = max(through, dropped_by.get((writer, sha256), -1))
                 found.append((through, writer, sequence))
         return sorted(found)

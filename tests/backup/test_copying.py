@@ -16,7 +16,7 @@ from backup.owner.custodians import add_custodian, retire_custodian
 from backup.owner.keepers import retire_keeper, set_keeper
 from backup.owner.writers import add_writer, new_epoch
 from backup.reader import Repository
-from backup.stores import Store
+from backup.stores import Stat, Store
 from backup.stores.memory import MemoryStore
 from backup.trust import Trust, load_trust
 from backup.verify import verify
@@ -130,7 +130,8 @@ def test_a_copy_that_is_cut_off_anywhere_is_a_repository_and_goes_on(
     for dies in (True, False):
         for at in range(0, whole.puts, 1 if dies else 4):
             copy = DyingStore(now=owned.clock)
-            copy.puts_left, copy.dies, copy.is_stored = at, dies, at % 2 == 1
+            # Dead before each put in turn; of what fails, the answer is lost and the put was made.
+            copy.puts_left, copy.dies, copy.is_stored = at, dies, not dies
             with pytest.raises((Died, StoreUnavailable)):
                 copy_vault(owned.vault, copy)
             copy.puts_left = None
@@ -198,6 +199,8 @@ def test_a_killed_update_of_a_copy_never_costs_a_point_that_it_had(
             copy_vault(owned.vault, copy)
         copy.puts_left = None
         assert verify(copy, read=True).is_sound
+        there = {point.name for point in Repository.open(copy).points()}
+        assert there & {f"{WRITER}/0000000002", f"{WRITER}/0000000004"}, "neither old nor new"
         point = Repository.open(copy, owned.keys, owned.identity).resolve("desk-2/latest")
         repository = Repository.open(copy, owned.keys, owned.identity)
         assert repository.restore(point, tmp_path / f"out-{at}").problems == ()
@@ -335,6 +338,52 @@ def test_a_copy_that_knows_more_than_the_vault_says_so(owned: OwnedSite, tmp_pat
     report = copy_vault(rolled, copy)
     assert "w/desk-1/s/0000000004" in {f.object for f in report.findings if f.severity == "error"}
     assert copy.get("w/desk-1/s/0000000004") == theirs
+
+
+def test_a_copy_whose_last_keep_record_is_another_one_says_so(
+    owned: OwnedSite, tmp_path: Path
+) -> None:
+    """As after a rollback: which of the two says what is needed no more, a person finds out."""
+    copy = TamperedStore(now=owned.clock)
+    copy_vault(owned.vault, copy)
+    last = owned.vault.names("pub/keep/")[-1]
+    data = bytearray(copy.get(last))
+    data[len(data) // 3] ^= 1
+    copy.replace(last, bytes(data))
+    (finding,) = copy_vault(owned.vault, copy).findings
+    assert (finding.severity, finding.object) == ("error", last)
+    assert copy.get(last) == data
+
+
+@pytest.mark.parametrize(
+    "name", ["pub/root/0000000003", "pub/keep/0000000002", f"w/{WRITER}/s/0000000003"]
+)
+def test_a_record_that_is_read_otherwise_than_when_it_was_judged_is_named_and_not_copied(
+    owned: OwnedSite, tmp_path: Path, name: str
+) -> None:
+    """A disk that fails, or whoever holds the vault: the owner signed what was read at first."""
+    copy = TamperedStore(now=owned.clock)
+    list_copy, read = copy._list, owned.vault._get_range
+    is_judged = False
+
+    def listed(prefix: str) -> Iterator[Stat]:
+        nonlocal is_judged
+        is_judged = True
+        return list_copy(prefix)
+
+    def otherwise(asked: str, start: int, length: int | None) -> bytes:
+        data = read(asked, start, length)
+        return data[:-1] + bytes([data[-1] ^ 1]) if is_judged and asked == name else data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copy, "_list", listed)
+        patch.setattr(owned.vault, "_get_range", otherwise)
+        report = copy_vault(owned.vault, copy)
+    assert name in {finding.object for finding in report.findings if finding.severity == "error"}
+    assert not report.is_whole
+    assert name not in copy.names()
+    assert copy_vault(owned.vault, copy).is_whole
+    check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
 def test_keys_are_copied_only_where_a_store_for_them_is_named(

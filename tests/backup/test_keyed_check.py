@@ -122,13 +122,14 @@ def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
     assert len(used) >= 3
     assert whole.packs
     hiding = {
-        sha256: {"packs": tuple(p for p in whole.packs if p[0] != sha256)}
+        sha256: replace(whole, packs=tuple(pack for pack in whole.packs if pack[0] != sha256))
         for sha256, _ in whole.packs
     }
-    hiding |= {first.packs[bit][0]: {"uses": {1: bitmap_of(set(used) - {bit})}} for bit in used}
+    for bit in used:
+        hiding[first.packs[bit][0]] = replace(whole, uses={1: bitmap_of(set(used) - {bit})})
     assert isinstance(site.vault, TamperedStore)
     for pack, less in hiding.items():
-        forged = snapshot_to_bytes(replace(whole, **less), sealed, site.host.signing_key)
+        forged = snapshot_to_bytes(less, sealed, site.host.signing_key)
         site.vault.replace(name, forged)
         assert keyed(site, read=False) == {
             name: f"it reaches pack {pack}, which it does not name as needed"
