@@ -8,6 +8,7 @@ Rules
 - An identity is read when it is needed and kept nowhere.
 """
 
+import errno
 import sqlite3
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
@@ -43,6 +44,14 @@ if TYPE_CHECKING:
     from backup.reader import Repository
     from backup.stores.s3 import S3Options
 
+_MEND = "see that the disks have room and may be written"
+_MENDS = {
+    errno.EEXIST: "remove it, or name another path",
+    errno.ENOTDIR: "name another path",
+    errno.EMFILE: "let it open more files, by `ulimit -n` or LimitNOFILE in its unit",
+    errno.ENOSPC: "see that the disks, and the folder for temporary files (TMPDIR), have room",
+}
+
 
 @contextmanager
 def plain_errors(doing: str) -> Iterator[None]:
@@ -54,9 +63,10 @@ def plain_errors(doing: str) -> Iterator[None]:
     except BrokenPipeError:
         raise  # who reads our output has enough, and no disk is to blame
     except OSError as error:
+        where = f": {error.filename}" if isinstance(error.filename, str) else ""
         raise StandfastError(
-            f"{doing} failed: {error.strerror or type(error).__name__}; see that the disks have "
-            "room and may be written, then run again"
+            f"{doing} failed: {error.strerror or type(error).__name__}{where}; "
+            f"{_MENDS.get(error.errno or 0, _MEND)}, then run again"
         ) from error
     except sqlite3.Error as error:
         raise StandfastError(

@@ -131,7 +131,16 @@ def test_a_place_that_cannot_be_written_is_told_and_is_no_place(desk: Desk, sour
     answer = desk.run("init", "file/place", "--source", source, "--yes")
     assert answer.status == 1
     assert "setting up the place failed: Not a directory" in answer.err
+    assert "file/place; name another path, then run again" in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_a_link_that_leads_nowhere_is_named(desk: Desk, source: Path) -> None:
+    Path("link").symlink_to("nowhere")
+    answer = desk.run("init", "link", "--source", source, "--yes")
+    assert answer.status == 1
+    assert "File exists" in answer.err
+    assert "link; remove it, or name another path" in answer.err
 
 
 class Killed(BaseException):
