@@ -7,6 +7,7 @@ from standfast.cli.call import Call
 from standfast.cli.carrying import go_on
 from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.incident_words import CARRIED, IncidentArgument, moment_of, the_incident
+from standfast.cli.notice_correct import values_of
 from standfast.cli.notice_waves import StepArgument
 from standfast.cli.opening import NoWait
 from standfast.cli.output import Line, Table
@@ -56,9 +57,10 @@ def add_to(notice: Group) -> None:
         "tell",
         exits={
             **CARRIED,
-            ExitStatus.USAGE: "there is no such incident or mark, or they are told already",
-            ExitStatus.REFUSED: "a rule forbids telling them yet, or the step names roles, and you "
-            "have none of them",
+            ExitStatus.USAGE: "there is no such incident or mark, they are told already, or the "
+            "notice was corrected and no --value says what holds",
+            ExitStatus.REFUSED: "a rule forbids telling them yet, by a corrected answer nobody is "
+            "told, or the step names roles, and you have none of them",
         },
         example="standfast notice tell 3f9c12ab --to maria@example.net --name 'Maria Silva' "
         "--because 'her guardian' --as lee",
@@ -192,6 +194,10 @@ def tell(
     ] = None,
     own: Annotated[bool, Option("--own-address", help="To their own address.")] = False,
     name: Annotated[str, Option(metavar="NAME", help="Who is greeted; the held one without.")] = "",
+    value: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=TEXT", help="What holds by now, where the notice was corrected."),
+    ] = None,
     because: Because = "",
     as_person: Speaker = None,
     no_wait: NoWait = False,
@@ -199,7 +205,8 @@ def tell(
 ) -> ExitStatus:
     """Tell somebody who was held, or whom no message reached, at an address that you name.
 
-    Whoever is to approve it is asked at once; it leaves once it is approved.
+    Whoever is to approve it is asked at once; it leaves once it is approved. Of a notice that was
+    corrected since, the first words go to nobody any more: --value says what holds instead.
     """
     from standfast.operations.held import tell as plan_to_tell
 
@@ -209,7 +216,14 @@ def tell(
         incident_id, (who,) = the_incident(place, incident, mark, least=1, most=1)
         by = signed_in(call, place, as_person, passphrase_file)
         planned = plan_to_tell(
-            place, incident_id, who, to=to or [], name=name, because=because, by=by
+            place,
+            incident_id,
+            who,
+            to=to or [],
+            name=name,
+            values=values_of(value),
+            because=because,
+            by=by,
         )
         needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
         told: dict[str, Json] = {

@@ -1,5 +1,6 @@
 """`standfast notice correct`: to those who got a wrong notice, and to nobody else."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from standfast.cli.call import Call
@@ -31,6 +32,17 @@ def add_to(notice: Group) -> None:
     )(correct)
 
 
+def values_of(given: Sequence[str] | None) -> dict[str, str]:
+    """Read what was given as --value."""
+    values: dict[str, str] = {}
+    for one in given or ():
+        name, equals, text = one.partition("=")
+        if not equals or not name:
+            raise UsageError("a --value is of the form NAME=TEXT")
+        values[name] = text
+    return values
+
+
 def correct(
     call: Call,
     incident: IncidentArgument = None,
@@ -53,12 +65,7 @@ def correct(
     """
     from standfast.operations.corrections import correct as plan_correction
 
-    values: dict[str, str] = {}
-    for text in value or ():
-        name, equals, given = text.partition("=")
-        if not equals or not name:
-            raise UsageError("a --value is of the form NAME=TEXT")
-        values[name] = given
+    values = values_of(value)
     with call.place() as place:
         incident_id, (wrong,) = the_incident(place, incident, step, least=1, most=1)
         by = signed_in(call, place, as_person, passphrase_file)

@@ -81,7 +81,16 @@ def told_apart(effects: Effects, incident_id: str) -> list[EffectRow]:
 
 def first_message(effects: Effects, row: EffectRow) -> EffectRow:
     """Give the message of the playbook's own step that this one replaces or corrects, or itself."""
-    while before := row.details.get("settles") or row.details.get("corrects"):
+    return _before(effects, row, ("settles", "corrects"))
+
+
+def replaced_message(effects: Effects, row: EffectRow) -> EffectRow:
+    """Give the message of a notice or of its correction that this one replaces, or itself."""
+    return _before(effects, row, ("settles",))
+
+
+def _before(effects: Effects, row: EffectRow, links: Sequence[str]) -> EffectRow:
+    while before := next((row.details[link] for link in links if row.details.get(link)), None):
         (row,) = effects.find(effect.c.incident == row.incident, effect.c.token == str(before))
     return row
 

@@ -9,7 +9,7 @@ Rules
   accounts would be locked than one person may (`blast_radius`).
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import cast
@@ -207,24 +207,8 @@ def _notice(
     step: Step, arguments: JsonObject, state: State, outside: Outside, token_of: TokenOf
 ) -> Expansion:
     sender = cast("str | None", arguments.get("sender")) or outside.default_sender()
-    template_name = cast("str", arguments["template"])
     audience_name = cast("str", arguments["audience"])
-    template = outside.templates.get(template_name)
-    if template is None:
-        raise UsageError(
-            f"step {step.name!r} names no notice that exists: {template_name!r}; "
-            f"{there_are(template_name, outside.templates)}"
-        )
-    organisation = outside.config.organisation
-    refuse_placeholders(template, organisation, outside.mode)
-    known: dict[str, Json] = {
-        "organisation": organisation.name,
-        "contact_line": organisation.contact_by_language,
-        "incident_id": state.incident,
-    }
-    context: dict[str, Json] = {n: v for n, v in known.items() if n in template.variables}
-    context |= cast("JsonObject", arguments.get("context") or {})
-    prepared = prepare(template, context, banner=outside.mode is Mode.EXERCISE)
+    prepared = words_of(step, arguments, state, outside)
     audience = outside.audience(audience_name)
     if not audience.rows:
         # Of a wrong query, or a copy without its rows, it would be said that everybody was told.
@@ -240,10 +224,42 @@ def _notice(
 
     return Expansion(
         telling=NoticePlan(
-            template=template_name, audience=audience_name, prepared=prepared, drafts=drafts
+            template=cast("str", arguments["template"]),
+            audience=audience_name,
+            prepared=prepared,
+            drafts=drafts,
         ),
         reason="; ".join((*prepared.warnings, *left_out(audience))),
     )
+
+
+def words_of(
+    step: Step,
+    arguments: JsonObject,
+    state: State,
+    outside: Outside,
+    *,
+    otherwise: Mapping[str, str] | None = None,
+) -> Prepared:
+    """Render the notice of a step for its incident, with the values `otherwise` before its own."""
+    template_name = cast("str", arguments["template"])
+    template = outside.templates.get(template_name)
+    if template is None:
+        raise UsageError(
+            f"step {step.name!r} names no notice that exists: {template_name!r}; "
+            f"{there_are(template_name, outside.templates)}"
+        )
+    organisation = outside.config.organisation
+    refuse_placeholders(template, organisation, outside.mode)
+    known: dict[str, Json] = {
+        "organisation": organisation.name,
+        "contact_line": organisation.contact_by_language,
+        "incident_id": state.incident,
+    }
+    context: dict[str, Json] = {n: v for n, v in known.items() if n in template.variables}
+    context |= cast("JsonObject", arguments.get("context") or {})
+    context |= otherwise or {}
+    return prepare(template, context, banner=outside.mode is Mode.EXERCISE)
 
 
 def _prepared(whole: Expansion) -> Expansion:

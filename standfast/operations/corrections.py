@@ -109,21 +109,30 @@ def correct(
             )
 
 
+def corrections_of(place: Place, incident_id: str, step_name: str) -> list[str]:
+    """Name the steps that correct a notice and that no approver refused, the newest last."""
+    refused = place.ledger.steps.refused(incident_id)
+    return [
+        row.step
+        for row in place.ledger.notices.of_incident(incident_id)
+        if row.step.startswith(CORRECTS)
+        and row.audience == _who_got(step_name)
+        and (row.step, row.round) not in refused
+    ]
+
+
 def _who_got(step_name: str) -> str:
     return f"who got {step_name}"
 
 
 def _refuse_twice(place: Place, incident_id: str, step_name: str) -> None:
     """Raise Refused where another correction of the notice stands: people would get both."""
-    refused = place.ledger.steps.refused(incident_id)
-    for row in place.ledger.notices.of_incident(incident_id):
-        is_correction = row.step.startswith(CORRECTS) and row.audience == _who_got(step_name)
-        if is_correction and (row.step, row.round) not in refused:
-            raise Refused(
-                f"{row.step} corrects {step_name} already, and whoever got it would get two; see "
-                f"it: `standfast notice status {incident_id}`. Where that one is wrong too: "
-                "`standfast notice correct … --another`"
-            )
+    for name in corrections_of(place, incident_id, step_name):
+        raise Refused(
+            f"{name} corrects {step_name} already, and whoever got it would get two; see "
+            f"it: `standfast notice status {incident_id}`. Where that one is wrong too: "
+            "`standfast notice correct … --another`"
+        )
 
 
 def _refuse_unfinished(place: Place, incident_id: str, step_name: str) -> None:

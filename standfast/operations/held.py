@@ -9,6 +9,9 @@ Rules
   timeline. Where the step names roles, only who has one of them decides.
 - To tell is a step of its own, with the approvals and the abort window of the notice that they were
   held in, and its very words: one a person, so that nobody is told twice.
+- Words that were corrected since go to nobody any more, and the correction is of a letter that they
+  never got: the notice is written anew with what holds now. By an answer that was corrected since,
+  it may be for nobody.
 - What was decided is not decided again, except that who was left out may be told after all, and
   that whoever an approver refused to tell so is as if nobody had decided.
 - Nobody is told apart from a notice that is not approved: asked for anew it holds them again.
@@ -16,27 +19,33 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import cast
 
 from backup.lazy_dataclass import dataclass
-from standfast.errors import UsageError
+from standfast.errors import Refused, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
 from standfast.ledger.glance import HELD_STEP
-from standfast.ledger.incidents import Expansion
-from standfast.ledger.sent import first_message, sent
+from standfast.ledger.incidents import Expansion, FrozenNotice
+from standfast.ledger.sent import first_message, replaced_message, sent
 from standfast.notices.addresses import parse_address
-from standfast.notices.prepared import Prepared, merkle_root
+from standfast.notices.prepared import Prepared, merkle_root, pick_language
 from standfast.notices.senders.letters import why_no_letter
 from standfast.operations.accounting import APART, LEFT_OUT, counted_rows
-from standfast.operations.actions import with_approvals
+from standfast.operations.actions import with_approvals, words_of
 from standfast.operations.blast_radius import NOBODY
+from standfast.operations.corrections import corrections_of
 from standfast.operations.deadlines import refuse_blocked
 from standfast.operations.decisions import speaker
 from standfast.operations.incident import refuse_closed
 from standfast.operations.place import Place
 from standfast.operations.returned import returned, steps_apart
 from standfast.operations.targets import HELD, MAIL, POST
+from standfast.outside import Outside
+from standfast.playbook.answers import answers_behind
+from standfast.playbook.arguments import arguments_of
+from standfast.playbook.engine import is_wanted
 from standfast.records import Json, JsonObject, StepState
 
 _SEND = "notices.send"
@@ -119,6 +128,7 @@ def tell(
     to: Sequence[str],
     because: str,
     name: str = "",
+    values: Mapping[str, str] | None = None,
     by: str | None = None,
 ) -> ToldApart:
     """Plan that somebody who is held, or whom no message reached, is told at the address `to`.
@@ -126,8 +136,9 @@ def tell(
     It leaves once it is approved.
 
     `to` is one mail address, the lines of a postal one, or nothing for their own. `name` is who
-    is greeted, where that is somebody else. UsageError for an address that is none; Refused while
-    the law forbids to tell anybody yet.
+    is greeted, where that is somebody else. `values` are those of the notice that hold by now, and
+    needed once it is corrected. UsageError for an address that is none; Refused while the law
+    forbids to tell anybody yet, and where by a corrected answer nobody is to be told.
     """
     refuse_closed(place, incident_id, then="decide about them")
     if not because.strip():
@@ -138,7 +149,9 @@ def tell(
     _refuse_unapproved(place, row)
     refuse_blocked(place.config, incident_id, place.ledger.facts.of(incident_id), place.clock())
     step_name = _step_name(place, row)
-    expansion = _expansion(place, row, step_name, to=to, name=name, by=by)
+    with closing(place.outside(place.ledger.incidents.get(incident_id))) as outside:
+        words = _words(place, row, outside, values or {})
+        expansion = _expansion(place, row, step_name, outside, words, to=to, name=name, by=by)
     now = place.clock()
     is_new = place.ledger.steps.expand(incident_id, step_name, 1, expansion, who, now)
     decision = f"{APART} {step_name}"
@@ -162,15 +175,66 @@ def _refuse_unapproved(place: Place, row: EffectRow) -> None:
             )
 
 
+def _words(
+    place: Place, row: EffectRow, outside: Outside, values: Mapping[str, str]
+) -> FrozenNotice:
+    """Give the notice in the words that hold by now; say why not, where nobody is to get it."""
+    frozen = place.ledger.incidents.notice(row.incident, row.step, row.round)
+    written = replaced_message(place.ledger.effects, row)
+    first = first_message(place.ledger.effects, row)
+    corrected = corrections_of(place, row.incident, first.step)
+    if written.step != first.step:  # a correction: they got what was wrong
+        if written.step != corrected[-1]:
+            raise UsageError(
+                f"{corrected[-1]} is newer than {written.step}, and written to them as well; tell "
+                "them that one, should it not arrive"
+            )
+        if values:
+            raise UsageError(f"{written.step} goes in its own words; take --value away")
+        return frozen
+    state = place.ledger.incidents.state(row.incident)
+    step = state.playbook.step(first.step)
+    behind = (state.steps.get(name) for name in answers_behind(state.playbook, step))
+    asked = [view for view in behind if view is not None]
+    if not all(view.state.is_final for view in asked):
+        raise Refused(
+            f"the corrected answer is not taken in yet: `standfast incident resume {row.incident}`"
+        )
+    is_answered_anew = any(view.round > 1 for view in asked)
+    if is_answered_anew and not is_wanted(step, state):
+        raise Refused(
+            f"by the answer as it was corrected, {first.step} is for nobody; leave them out: "
+            f"`standfast notice leave-out {row.incident} {_mark(row)} --because WHY`"
+        )
+    if corrected and not values:
+        raise UsageError(
+            f"{corrected[-1]} corrects {first.step}, whose words go to nobody any more, and they "
+            "got nothing that could be corrected; say what holds, --value NAME=TEXT as for "
+            "`standfast notice preview`, or leave them out"
+        )
+    if values and not corrected:
+        raise UsageError(f"{first.step} was not corrected and goes in its own words")
+    if not corrected and not is_answered_anew:
+        return frozen
+    prepared = words_of(step, arguments_of(step, state), state, outside, otherwise=values)
+    return replace(frozen, body=prepared.as_json(), digest=prepared.digest)
+
+
 def _expansion(
-    place: Place, row: EffectRow, step_name: str, *, to: Sequence[str], name: str, by: str | None
+    place: Place,
+    row: EffectRow,
+    step_name: str,
+    outside: Outside,
+    words: FrozenNotice,
+    *,
+    to: Sequence[str],
+    name: str,
+    by: str | None,
 ) -> Expansion:
     incident = place.ledger.incidents.get(row.incident)
     first = first_message(place.ledger.effects, row)  # no playbook knows a step told apart
     step = place.ledger.incidents.state(row.incident).playbook.step(first.step)
-    outside = place.outside(incident)
-    frozen = place.ledger.incidents.notice(row.incident, row.step, row.round)
-    prepared = Prepared.from_json(frozen.body)
+    prepared = Prepared.from_json(words.body)
     target = _target(row, to)
     connector = row.connector
     if target.startswith(POST) and not outside.prints(connector):
@@ -180,10 +244,12 @@ def _expansion(
         connector = letters
     elif target.startswith(MAIL) and outside.prints(connector):
         raise UsageError("this notice goes by letter; give the lines of a postal address")
-    values = dict(cast("dict[str, str]", row.details["values"]))
+    known = cast("Mapping[str, str]", row.details["values"])
+    values = {slot: known.get(slot, "") for slot in prepared.slots}
     if name and "name" in prepared.slots:
         values["name"] = name
-    language = str(row.details["language"])
+    default = place.config.organisation.languages[0]
+    language = pick_language(str(row.details["language"]), prepared.languages, default).language
     handle = place.ledger.vault.handle(scope_of(_SEND, row.incident), target)
     token = effect_token(row.incident, step_name, 1, _SEND, handle)
     filled = prepared.fill(language, values, token, address=target.partition(":")[2])
@@ -200,7 +266,7 @@ def _expansion(
         Expansion(
             drafts=(draft,),
             notice=replace(
-                frozen,
+                words,
                 root=merkle_root([filled.digest]),
                 audience=f"{_what(row)} in {row.step}",
                 recipients=1,

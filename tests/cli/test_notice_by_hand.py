@@ -148,8 +148,11 @@ def test_what_is_told_to_type_names_its_incident_while_another_one_is_open(
     wrong = ("--value", "what_happened=not-concerned")
     corrected = desk.run("notice", "correct", case, "people", *wrong).out
     assert f"standfast notice held {case}" in corrected
-    apart = ("--to", "heir@example.net", "--because", "heir")
-    told = desk.run("notice", "tell", case, marks[0], *apart).out
+    apart = ("notice", "tell", case, marks[0], "--to", "heir@example.net", "--because", "heir")
+    in_first_words = desk.run(*apart)
+    assert (in_first_words.status, in_first_words.out) == (ExitStatus.USAGE, "")
+    assert "--value NAME=TEXT" in in_first_words.err
+    told = desk.run(*apart, "--value", "what_happened=Someone read your name.").out
     assert f"standfast notice held {case}" in told
 
 
