@@ -53,6 +53,16 @@ class Find:
     path: str  # within the folder that was looked through
 
 
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """One file that was looked through."""
+
+    path: Path
+    shown: str  # its path within the folder, as text
+    indicators: tuple[str, ...]
+    sha256: str  # of all that was read of it; empty where nothing had to be, or it is no file
+
+
 @dataclass(kw_only=True)
 class Scan:
     """What a look through a folder came to."""
@@ -94,25 +104,25 @@ def read_indicators(given: Sequence[str]) -> Indicators:
 def scan(folder: Path, wanted: Indicators, *, most_finds: int) -> Scan:
     """Look through every file below a folder; stops when so many were found."""
     found = Scan()
-    for _, shown, indicators in bearing(folder, wanted, found):
-        found.finds += [Find(indicator=one, path=shown) for one in indicators]
+    for file in looked_through(folder, wanted, found):
+        found.finds += [Find(indicator=one, path=file.shown) for one in file.indicators]
         if len(found.finds) >= most_finds:
             del found.finds[most_finds:]
             break
     return found
 
 
-def bearing(folder: Path, wanted: Indicators, count: Scan) -> Iterator[tuple[Path, str, list[str]]]:
-    """Give each file that has an indicator, how it is shown, and its indicators; count them all."""
+def looked_through(folder: Path, wanted: Indicators, count: Scan) -> Iterator[Looked]:
+    """Give each file that could be read, with the indicators that it has; count them all."""
     for path, shown in _files(folder, count):
         count.files += 1
         try:
-            indicators = [*_by_path(shown, wanted), *_by_content(path, wanted)]
+            in_content, sha256 = _by_content(path, wanted)
         except OSError:
             count.unread += 1
             continue
-        if indicators:
-            yield path, shown, indicators
+        indicators = (*_by_path(shown, wanted), *in_content)
+        yield Looked(path=path, shown=shown, indicators=indicators, sha256=sha256)
 
 
 def _files(folder: Path, found: Scan) -> Iterator[tuple[Path, str]]:
@@ -135,24 +145,24 @@ def _by_path(shown: str, wanted: Indicators) -> Iterator[str]:
             yield f"path:{pattern}"
 
 
-def _by_content(path: Path, wanted: Indicators) -> Iterator[str]:
+def _by_content(path: Path, wanted: Indicators) -> tuple[Sequence[str], str]:
     needles = wanted.needles
     if path.is_symlink() or not (needles or wanted.hashes):
-        return
+        return (), ""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return
+            return (), ""
         hashed, kept = hashlib.sha256(), b""
         overlap = max((len(needle) for _, needle in needles), default=1) - 1
-        seen: set[str] = set()
+        seen: list[str] = []
         while piece := stream.read(_PIECE):
             hashed.update(piece)
             window = kept + piece
             for indicator, needle in needles:
                 if indicator not in seen and needle in window:
-                    seen.add(indicator)
-                    yield indicator
+                    seen.append(indicator)
             kept = window[-overlap:] if overlap else b""
         if (digest := hashed.hexdigest()) in wanted.hashes:
-            yield f"sha256:{digest}"
+            seen.append(f"sha256:{digest}")
+        return seen, digest

@@ -5,6 +5,8 @@ kept, to operations.
 
 Rules
 - The copies are read, never the live logs; nothing in a sealed folder is changed.
+- A copy is hashed as it is read. One that is not what was sealed, is not in the manifest or is gone
+  is named, and what it says is left out: whoever changed it may have written it.
 - A line counts once for each indicator that it bears. What a file bears and no line of it counts
   for the file as a whole.
 - A time is read from the line where it is written as ISO 8601 or as web servers write it; one
@@ -12,27 +14,34 @@ Rules
 - Bounded: lines are cut at 500 characters, and after so many entries the rest is only counted.
 """
 
+import hashlib
+import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
 from standfast.evidence.indicators import (
     SHORTEST_TEXT,
     Indicators,
+    Looked,
     Scan,
-    bearing,
+    looked_through,
     read_indicators,
 )
+from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.seal import FILES_FOLDER
 from standfast.records import JsonObject, timestamp
 
 MOST_ENTRIES = 10_000
 LONGEST_LINE = 500
 _LONGEST_READ = 64 * 1024
+_CHANGED, _ADDED, _GONE = "is not what was sealed", "is not in the manifest", "is gone"
 _ISO = re.compile(
     rb"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?\s?(Z|[+-]\d\d:?\d\d)?"
 )
@@ -72,10 +81,28 @@ class Review:
     files: int = 0
     unread: int = 0
     left_out: int = 0  # entries beyond the most that are kept
+    altered: list[str] = field(
+        default_factory=list
+    )  # copies that differ from the manifest, and how
 
     def in_order(self) -> list[Entry]:
         """Give the entries by time; those without one last, as they were found."""
         return sorted(self.entries, key=lambda entry: (not entry.at, entry.at))
+
+
+@dataclass(kw_only=True)
+class _Borne:
+    """What one file bears, and what its content was when that was read."""
+
+    entries: list[Entry] = field(default_factory=list)
+    left_out: int = 0
+    sha256: str
+
+    def add(self, entry: Entry, most: int) -> None:
+        if len(self.entries) < most:
+            self.entries.append(entry)
+        else:
+            self.left_out += 1
 
 
 def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
@@ -102,63 +129,93 @@ def _name_of(account: str) -> str:
     return account.rpartition(":")[2].strip()
 
 
-def review(folders: Sequence[tuple[str, Path]], wanted: Indicators) -> Review:
-    """Look through sealed folders, each with its source's name."""
+def review(folders: Sequence[tuple[Path, Manifest]], wanted: Indicators) -> Review:
+    """Look through sealed folders, each with the manifest that its seal vouches for."""
     found = Review()
-    for source, folder in folders:
-        seen = Scan()
-        for path, shown, indicators in bearing(folder / FILES_FOLDER, wanted, seen):
-            for entry in _of_file(source, path, shown, indicators, wanted):
-                if len(found.entries) < MOST_ENTRIES:
-                    found.entries.append(entry)
-                else:
-                    found.left_out += 1
-        found.files += seen.files
-        found.unread += seen.unread
+    for folder, manifest in folders:
+        _look_through(folder / FILES_FOLDER, manifest, wanted, found)
     return found
 
 
-def _of_file(
-    source: str, path: Path, shown: str, indicators: Sequence[str], wanted: Indicators
-) -> Iterator[Entry]:
+def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Review) -> None:
+    seen, altered = Scan(), found.altered
+    sealed = {item.location: item for item in manifest.items}
+    for file in looked_through(files, wanted, seen):
+        item = sealed.get(file.path.relative_to(files).as_posix())
+        problem = _ADDED if item is None else _altered(item, file)
+        if not problem:
+            borne = _borne(manifest.source, file, wanted, MOST_ENTRIES - len(found.entries))
+            if borne.sha256 == file.sha256:
+                found.entries += borne.entries
+                found.left_out += borne.left_out
+            else:
+                problem = _CHANGED  # a moment ago
+        if problem:
+            altered.append(f"{manifest.source}: {file.shown} {problem}")
+    for item in manifest.items:
+        if item.kind in (Kind.FILE, Kind.LINK) and not os.path.lexists(files / item.location):
+            altered.append(f"{manifest.source}: {item.path} {_GONE}")
+    found.files += seen.files
+    found.unread += seen.unread
+
+
+def _altered(item: Item, file: Looked) -> str:
+    """Say that a copy is not what was sealed; nothing when it is, as far as it was read."""
+    there = file.path.lstat()
+    if item.kind is Kind.LINK:
+        return "" if stat.S_ISLNK(there.st_mode) else _CHANGED
+    if not stat.S_ISREG(there.st_mode) or there.st_size != item.size_bytes:
+        return _CHANGED
+    return _CHANGED if file.sha256 not in ("", item.sha256) else ""
+
+
+def _borne(source: str, file: Looked, wanted: Indicators, most: int) -> "_Borne":
+    found = _Borne(sha256=file.sha256)
     in_lines: set[str] = set()
-    if any(indicator.startswith("text:") for indicator in indicators):
-        for entry in _lines(source, path, shown, wanted):
-            in_lines.add(entry.indicator)
-            yield entry
-    for indicator in indicators:
+    if any(indicator.startswith("text:") for indicator in file.indicators):
+        with file.path.open("rb") as stream:
+            hashed = hashlib.sha256()
+            for entry in _lines(source, file.shown, stream, hashed, wanted):
+                in_lines.add(entry.indicator)
+                found.add(entry, most)
+            found.sha256 = hashed.hexdigest()
+    for indicator in file.indicators:
         # A text that no line has lies across lines, or in UTF-16: the file as a whole has it.
         if indicator not in in_lines:
-            yield Entry(
+            whole = Entry(
                 at="",
                 is_zone_assumed=False,
                 source=source,
-                path=shown,
+                path=file.shown,
                 line=0,
                 indicator=indicator,
                 text="",
             )
+            found.add(whole, most)
+    return found
 
 
-def _lines(source: str, path: Path, shown: str, wanted: Indicators) -> Iterator[Entry]:
+def _lines(
+    source: str, shown: str, stream: BinaryIO, hashed: "hashlib._Hash", wanted: Indicators
+) -> Iterator[Entry]:
     needles = [(f"text:{text}", text.encode()) for text in wanted.texts]
-    with path.open("rb") as stream:
-        number, begins = 0, True
-        while raw := stream.readline(_LONGEST_READ):
-            number += begins
-            begins = raw.endswith(b"\n")
-            for indicator, needle in needles:
-                if needle in raw:
-                    at, is_assumed = _moment(raw)
-                    yield Entry(
-                        at=at,
-                        is_zone_assumed=is_assumed,
-                        source=source,
-                        path=shown,
-                        line=number,
-                        indicator=indicator,
-                        text=_shown(raw),
-                    )
+    number, begins = 0, True
+    while raw := stream.readline(_LONGEST_READ):
+        hashed.update(raw)
+        number += begins
+        begins = raw.endswith(b"\n")
+        for indicator, needle in needles:
+            if needle in raw:
+                at, is_assumed = _moment(raw)
+                yield Entry(
+                    at=at,
+                    is_zone_assumed=is_assumed,
+                    source=source,
+                    path=shown,
+                    line=number,
+                    indicator=indicator,
+                    text=_shown(raw),
+                )
 
 
 def _moment(line: bytes) -> tuple[str, bool]:

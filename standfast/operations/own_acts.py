@@ -135,7 +135,8 @@ class _Reviewing(_OwnAct):
         )
         return Result(
             target=order.target,
-            state=EffectState.DONE,
+            # What was not as sealed was left out: nobody must take that for "nothing was found".
+            state=EffectState.DONE if reviewed.is_whole else EffectState.FAILED,
             reason=reviewed.reason,
             facts=reviewed.as_json(),
         )

@@ -1,7 +1,8 @@
 """The review of an incident's evidence, as a use-case: which folders are read, and what is kept.
 
 Rules
-- A folder whose seal or chain of custody does not hold is named and not read; the others are.
+- A folder whose seal or chain of custody does not hold is named and not read; the others are. So is
+  a copy that is not what was sealed. Either makes the review FAILED, with the timeline of the rest.
 - Each folder's chain gets a line before it is read: who looked, and why.
 - The timeline is a file of its own beside the evidence, one entry a line; it names people, so only
   its digest and its counts go to the ledger.
@@ -18,11 +19,14 @@ from standfast.errors import Damaged, StandfastError
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.durable import make_private, write_whole
 from standfast.evidence.review import Review, review, too_short, wanted_of
+from standfast.evidence.seal import read_sealed
 from standfast.operations.frozen import Frozen, frozen
 from standfast.operations.place import Place
+from standfast.outside.live import read_signing_key
 from standfast.records import JsonObject, canonical
 
 REVIEWS = "reviews"
+_NAMED = 5  # copies that are named at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +52,22 @@ class Reviewed:
         if self.too_short:
             accounts = counted(self.too_short, "account")
             parts.append(f"{accounts} not looked for, by a name that is too short")
+        if altered := self.result.altered:
+            copies = counted(len(altered), "copy is", "copies are")
+            more = "; `standfast evidence verify` names all" if len(altered) > _NAMED else ""
+            named = ", ".join(altered[:_NAMED])
+            parts.append(f"{copies} not as sealed, and left out: {named}{more}")
         if self.unsound:
             parts.append(
                 "not read, for their seal or chain of custody does not hold: "
                 f"{', '.join(self.unsound)}"
             )
         return "; ".join(parts)
+
+    @property
+    def is_whole(self) -> bool:
+        """Was all of the evidence as it was sealed?"""
+        return not self.unsound and not self.result.altered
 
     def as_json(self) -> JsonObject:
         """Give it for the receipt."""
@@ -65,6 +79,7 @@ class Reviewed:
             "files": self.result.files,
             "unread": self.result.unread,
             "folders": self.folders,
+            "altered": len(self.result.altered),
             "unsound": list(self.unsound),
             "too_short": self.too_short,
         }
@@ -87,7 +102,8 @@ def review_frozen(
             "there is nothing sound to look through: freeze the evidence first, and look at what "
             f"`standfast evidence verify {incident_id}` says"
         )
-    found = review([(one.source, one.folder) for one in sound], wanted)
+    key = read_signing_key(place.config.custody.key).public_key()
+    found = review([(one.folder, read_sealed(one.folder, key)) for one in sound], wanted)
     folder = place.config.custody.folder / incident_id / REVIEWS
     make_private(folder)
     timeline = folder / f"{token}.jsonl"

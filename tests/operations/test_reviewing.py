@@ -1,6 +1,7 @@
 """A review of frozen evidence: what is read, what is named as not read, and the custody of each."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from standfast.errors import StandfastError
 from standfast.evidence import Custody
 from standfast.evidence.files import FilesEvidence
+from standfast.operations.own_acts import REVIEW, own_acts
 from standfast.operations.place import Place
 from standfast.operations.reviewing import review_frozen
 from standfast.outside.live import read_signing_key
@@ -56,6 +58,26 @@ def test_evidence_that_does_not_hold_is_named_and_keeps_no_other_from_being_revi
     for source, folder in folders.items():
         is_added_to = (folder / "custody.jsonl").read_bytes() != before[source]
         assert is_added_to is (source == "sound")
+
+
+def test_a_copy_that_was_changed_after_sealing_is_named_and_fails_the_review(
+    place: Place,
+) -> None:
+    sealed = freeze(place, "telephony")
+    copies = sorted((sealed / "files").rglob("*.log"))
+    for copy in copies:
+        copy.chmod(0o600)
+        copy.write_bytes(copy.read_bytes().replace(b"agent01", b"agent99"))
+    look = own_acts(place, CASE, "dana")[REVIEW]()
+    asked = replace(order(), details={"indicators": ["text:agent99"], "accounts": []})
+    (result,) = look.run([asked])
+    assert result.state is EffectState.FAILED
+    assert "2 copies are not as sealed, and left out: telephony: " in result.reason
+    assert (result.facts["altered"], result.facts["entries"]) == (2, 0)
+    for copy in copies:
+        copy.write_bytes(copy.read_bytes().replace(b"agent99", b"agent01"))
+    (again,) = look.run([asked])
+    assert again.state is EffectState.DONE
 
 
 def test_where_nothing_holds_nothing_is_reviewed(place: Place) -> None:
