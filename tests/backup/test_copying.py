@@ -207,6 +207,21 @@ def test_a_killed_update_of_a_copy_never_costs_a_point_that_it_had(
         assert copy_vault(owned.vault, copy).is_whole
 
 
+def test_a_pack_that_the_vault_lacks_is_named_and_comes_once_it_is_back(
+    owned: OwnedSite, tmp_path: Path
+) -> None:
+    name = max(owned.vault.names("w/desk-2/p/"), key=lambda name: len(owned.vault.get(name)))
+    data = owned.vault.get(name)
+    owned.vault.remove(name)
+    copy = TamperedStore(now=owned.clock)
+    report = copy_vault(owned.vault, copy)
+    assert {one.object: one.severity for one in report.findings} == {name: "error"}
+    assert not report.is_whole
+    owned.vault.put(name, data)
+    assert copy_vault(owned.vault, copy).is_whole
+    check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
+
+
 def test_what_the_owner_signs_while_it_is_looked_what_there_is_is_copied_with_what_stands_on_it(
     owned: OwnedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

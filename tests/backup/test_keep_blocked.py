@@ -61,8 +61,9 @@ def test_what_was_dropped_is_not_removed_while_a_snapshot_is_missing(tmp_path: P
     assert [one.pack for one in kept.keep().removed] == [idle]
 
 
+@pytest.mark.parametrize("hold", [None, "an incident is open"])
 def test_every_pack_of_a_writer_is_locked_on_while_it_is_not_known_what_is_needed(
-    tmp_path: Path,
+    tmp_path: Path, hold: str | None
 ) -> None:
     kept = kept_site(tmp_path / "site", lock=ObjectLock(mode="COMPLIANCE", days=40))
     for _ in range(3):
@@ -70,7 +71,7 @@ def test_every_pack_of_a_writer_is_locked_on_while_it_is_not_known_what_is_neede
     vault_of(kept).replace(snapshot_name(WRITER, 1), b"\0")
     packs = {pack_name(*pack) for pack in kept.packs()}
     kept.days(30)
-    assert packs <= set(kept.keep().extended)
+    assert packs <= set(kept.keep(hold=hold).extended)
 
 
 def test_what_a_point_needs_is_not_removed_before_it_is_on_record_that_it_expired(

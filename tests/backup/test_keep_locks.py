@@ -90,6 +90,20 @@ class TestLocks:
             assert until > locked.clock() + timedelta(days=19)
         locked.check()
 
+    def test_while_there_is_a_hold_all_that_any_point_needs_is_locked_on(
+        self, locked: KeptSite
+    ) -> None:
+        """Also of a point that the rules would let go, so that its lock does not end meanwhile."""
+        locked.night()
+        locked.days(45)
+        result = locked.keep(hold="an incident is open", most_percent=100)
+        assert (result.records, result.expired, result.removed) == ((), (), ())
+        for name in vault_of(locked).names():
+            until = locked.vault.lock_until(name)
+            assert until is not None
+            assert until > locked.clock() + timedelta(days=19)
+        locked.check()
+
     def test_one_that_refuses_is_told_and_stops_no_other(self, locked: KeptSite) -> None:
         vault = vault_of(locked)
         extend, one = vault._extend_lock, vault.names()[0]

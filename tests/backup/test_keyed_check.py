@@ -29,7 +29,7 @@ from backup.writing.places import Place
 from backup.writing.send_log import SendLog
 from tests.backup.poison import poison
 from tests.backup.site import WRITER, Site, TamperedStore
-from tests.backup.trees import KIB, noise, plain_tree
+from tests.backup.trees import KIB, describe, noise, plain_tree
 
 
 @pytest.fixture
@@ -269,6 +269,29 @@ def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> Non
         for _ in walk(reader, body, Selection(())):
             pass
         assert {pack.hex() for pack in reader.reached} == history.packs_of(point.sequence)
+
+
+def test_what_repeats_itself_and_what_has_holes_is_sound(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pages", "taking"):
+        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 2)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "same.db").write_bytes(b"=" * (8 * 1024 * KIB))
+    with (source / "sparse").open("wb") as file:
+        file.seek(1024 * KIB)
+        file.write(b"behind a hole")
+    site.back_up(source)
+    entries = {
+        entry.path: entry for entry in site.repository().entries(site.repository().resolve("1"))
+    }
+    lists = entries[b"files/same.db"].lists
+    assert len(set(lists)) < len(lists)
+    assert entries[b"files/sparse"].holes
+    assert keyed(site, read=False) == {}
+    assert site.restore("1", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
 
 
 def test_a_sound_repository_is_sound_with_a_key(site: Site, source: Path) -> None:

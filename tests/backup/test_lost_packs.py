@@ -17,13 +17,15 @@ from backup.format.link import Link
 from backup.format.root import KeeperGrant, root_to_bytes
 from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
 from backup.history import History, read_history
+from backup.owner.writers import add_writer
 from backup.records import Finding, VerifyReport
 from backup.stores import Stat
 from backup.stores.memory import MemoryStore
 from backup.trust import load_trust
 from backup.verify import verify
 from tests.backup.little_memory import little_memory
-from tests.backup.site import WRITER, Site, TamperedStore
+from tests.backup.office import owned_site
+from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore
 from tests.backup.trees import KIB, noise, plain_tree
 
 
@@ -148,14 +150,17 @@ def test_a_lost_pack_that_a_point_reaches_and_no_snapshot_names_is_an_error(
     assert "a point reaches it that does not name it" in found[pack_name(WRITER, pack)]
 
 
-def test_a_cut_pack_is_one_finding(site: Site, source: Path) -> None:
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_pack_of_another_size_is_one_finding(site: Site, source: Path, is_cut: bool) -> None:
     nights(site, source, 1)
     (pack,) = packs_of_content(site, b"files/night-0")
     name = pack_name(WRITER, pack)
-    store_of(site).replace(name, site.vault.get(name)[:-1])
-    (finding,) = serious(deep(site))
-    assert finding.object == name
-    assert "bytes where its snapshot says" in finding.problem
+    data = site.vault.get(name)
+    store_of(site).replace(name, data[:-1] if is_cut else data + b"!")
+    for report in (verify(site.vault), deep(site)):
+        (finding,) = serious(report)
+        assert finding.object == name
+        assert "bytes where its snapshot says" in finding.problem
 
 
 def test_many_points_are_counted(site: Site, source: Path) -> None:
@@ -175,10 +180,11 @@ class Keeping:
         owner = Ed25519PrivateKey.from_private_bytes(
             bytes.fromhex(json.loads((site.folder / "owner.json").read_bytes())["owner_key"])
         )
-        before = site.vault.get(root_name(0))
+        last = load_trust(site.vault)
+        before = site.vault.get(root_name(last.root.number))
         root = replace(
-            load_trust(site.vault).root,
-            number=1,
+            last.root,
+            number=last.root.number + 1,
             previous=hashlib.sha256(before).digest(),
             keepers=(
                 KeeperGrant(
@@ -187,7 +193,7 @@ class Keeping:
                 ),
             ),
         )
-        site.vault.put(root_name(1), root_to_bytes(root, owner))
+        site.vault.put(root_name(root.number), root_to_bytes(root, owner))
         self.root = load_trust(site.vault).links[-1]
         self.previous: Link | None = None
         self.number = 0
@@ -276,6 +282,31 @@ def test_a_distrusted_pack_is_a_warning_once_the_newest_point_does_without(
     (finding,) = report.findings
     assert (finding.severity, finding.object) == ("warning", pack_name(WRITER, pack))
     assert "desk-1/0000000001" in finding.problem
+
+
+def test_a_distrusted_pack_that_the_newest_point_needs_is_an_error(
+    kept: tuple[Site, set[str]],
+) -> None:
+    """It was told to the writer, and until the next night no newer point has what was in it."""
+    site, _ = kept
+    (pack,) = packs_of_content(site, b"files/night-1")
+    store_of(site).remove(pack_name(WRITER, pack))
+    Keeping(site).says(distrusted=((WRITER, pack),))
+    (finding,) = serious(verify(site.vault))
+    assert finding.object == pack_name(WRITER, pack)
+
+
+def test_what_expired_of_one_writer_excuses_nothing_of_another(tmp_path: Path) -> None:
+    owned = owned_site(tmp_path / "site")
+    source = plain_tree(tmp_path / "source")
+    owned.back_up(source)
+    add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
+    owned.back_up(source, host=owned.host_of("two"), send_log=owned.folder / "two.log")
+    Keeping(owned).says(expired=((WRITER, 1),))
+    (pack, *_) = owned.vault.names("w/desk-2/p/")
+    owned.vault.remove(pack)
+    (finding,) = serious(verify(owned.vault))
+    assert finding.object == pack
 
 
 def test_a_removed_keep_record_is_named_by_the_one_after_it(kept: tuple[Site, set[str]]) -> None:

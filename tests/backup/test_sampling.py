@@ -10,6 +10,7 @@ import pytest
 from backup.checking.sampling import Sample, draw, sample_for
 from backup.errors import UsageError
 from backup.format.layout import pack_name
+from backup.reader import blobs_of
 from backup.records import Finding, Sampled, VerifyReport
 from backup.verify import verify
 from tests.backup.site import WRITER, Site, TamperedStore, new_site
@@ -92,15 +93,15 @@ def with_damage(folder: Path) -> tuple[Site, bytes]:
     (source / "sound").write_bytes(noise(1600 * KIB))
     (source / "text").write_bytes(b"a line that compresses well\n" * 20_000)
     site.back_up(source)
-    (source / "zz-damaged").write_bytes(noise(400 * KIB, 1))
+    (source / "zz-damaged.db").write_bytes(noise(400 * KIB, 1))
     site.back_up(source)
-    reader_packs = {
-        ref.pack
-        for entry in site.repository().entries(site.repository().resolve("latest"))
-        if entry.path == b"files/zz-damaged"
-        for ref in entry.blobs
-    }
-    (pack,) = reader_packs
+    repository = site.repository()
+    latest = repository.resolve("latest")
+    _, _, reader = repository.open_point(latest)
+    (entry,) = repository.entries(latest, ["files/zz-damaged.db"])
+    refs = [*blobs_of(reader, entry)]
+    assert len(refs) > 4
+    (pack,) = {ref.pack for ref in refs}
     assert isinstance(site.vault, TamperedStore)
     name = pack_name(WRITER, pack.hex())
     data = bytearray(site.vault.get(name))
@@ -145,12 +146,18 @@ def test_a_sample_finds_damage_as_often_as_it_says(tmp_path: Path) -> None:
     assert abs(found - wanted) < 12  # three standard deviations
 
 
-@pytest.mark.parametrize("cut_mask", [1023, 0], ids=["one page", "a page for each file"])
+@pytest.mark.parametrize(
+    ("cut_mask", "most_refs"),
+    [(1023, 1000), (0, 1000), (1023, 2)],
+    ids=["one page", "a page for each file", "large files with lists"],
+)
 def test_each_byte_of_each_point_is_one_that_a_draw_can_meet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_mask: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_mask: int, most_refs: int
 ) -> None:
     """Or a sample that never reaches the last point would still state its confidence."""
     monkeypatch.setattr("backup.writing.pages._CUT_MASK", cut_mask)
+    for module in ("pages", "taking"):
+        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", most_refs)
     site, _ = with_damage(tmp_path)
     repository = site.repository()
     _, body, _ = repository.open_point(repository.resolve("latest"))
@@ -173,9 +180,12 @@ def test_each_byte_of_each_point_is_one_that_a_draw_can_meet(
         )
         return bool(errors(report))
 
+    (last,) = repository.entries(repository.resolve("latest"), ["files/zz-damaged.db"])
+    assert bool(last.lists) is (most_refs == 2)
     # The first point, then the second, whose last file is the damaged one.
     assert [finds(at) for at in (0, sound - 1, sound, sound + 400 * KIB)] == [False] * 4
-    assert [finds(at) for at in (2 * sound - 1, 2 * sound, total - 1)] == [False, True, True]
+    assert not finds(2 * sound - 1)
+    assert all(finds(at) for at in (2 * sound, 2 * sound + 200 * KIB, total - 1))
 
 
 def test_a_sample_reads_little_of_the_content(tmp_path: Path) -> None:
