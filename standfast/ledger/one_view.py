@@ -14,7 +14,14 @@ from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.ledger.postgresql_words import trouble
-from standfast.ledger.sqlite_file import NO_LEDGER, is_disk_full, refused, unavailable
+from standfast.ledger.sqlite_file import (
+    HEAD,
+    NO_LEDGER,
+    is_disk_full,
+    other_schema,
+    refused,
+    unavailable,
+)
 
 _BUSY_SECONDS = 5
 
@@ -34,13 +41,22 @@ def rows(cursor: Cursor, statement: str) -> Sequence[tuple[Any, ...]]:
 
 @contextmanager
 def one_view(url: str, password: str | None) -> Iterator[Cursor]:
-    """Read one consistent state of it; ConfigurationError where there is no ledger."""
+    """Read one consistent state; ConfigurationError where there is no ledger of this schema."""
     if url.startswith("sqlite:///"):
-        with _sqlite(Path(url.removeprefix("sqlite:///"))) as cursor:
+        path = url.removeprefix("sqlite:///")
+        with _sqlite(Path(path)) as cursor:
+            _refuse_other_schema(cursor, path)
             yield cursor
     else:
         with _postgresql(url, password) as cursor:
+            _refuse_other_schema(cursor, url.rpartition("/")[2])
             yield cursor
+
+
+def _refuse_other_schema(cursor: Cursor, place: str) -> None:
+    for (version,) in rows(cursor, "SELECT version_num FROM alembic_version"):
+        if version != HEAD:
+            raise other_schema(place, version, HEAD)
 
 
 @contextmanager

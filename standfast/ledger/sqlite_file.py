@@ -171,7 +171,9 @@ def no_ledger_in(path: str) -> ConfigurationError:
 
 def other_schema(path: str, version: str, needed: str) -> ConfigurationError:
     """There is a ledger, of another release."""
+    release = "a newer release" if version > needed else "an earlier release"
     return ConfigurationError(
-        f"the ledger {path} has schema {version}, this program needs {needed}; use the release "
-        "that fits, or upgrade a copy of it first"
+        f"the ledger {path} was made by {release} (schema {version}; this one needs {needed}), and "
+        "nothing in it was changed; install that release again; until then work by hand, from "
+        "`standfast playbook show NAME`"
     )

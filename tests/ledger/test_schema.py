@@ -9,9 +9,10 @@ from alembic.script import ScriptDirectory
 
 from standfast.errors import ConfigurationError
 from standfast.ledger import Ledger, create, schema
+from standfast.ledger.glance import glance
 from standfast.ledger.tables import metadata
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import FOUNDED, Place
+from tests.ledger.place import FOUNDED, NOW, Place
 
 
 def test_the_migrated_schema_is_the_one_in_the_code(ledger: Ledger) -> None:
@@ -49,11 +50,18 @@ def test_opening_an_empty_database_says_that_init_makes_a_ledger(place: Place) -
         pass
 
 
-def test_another_schema_is_refused(place: Place, intruder: Intruder) -> None:
+@pytest.mark.parametrize(("version", "release"), [("9999", "newer"), ("0001", "earlier")])
+def test_another_schema_is_refused_with_the_release_to_install(
+    place: Place, intruder: Intruder, version: str, release: str
+) -> None:
+    """By who only looks, too: `status` would say that all is well where nothing else goes."""
     place.create()
-    intruder.run("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(ConfigurationError, match="schema 9999"), place.opened():
+    intruder.run(f"UPDATE alembic_version SET version_num = '{version}'")
+    told = f"made by an? {release} release .schema {version}; .*install that release again"
+    with pytest.raises(ConfigurationError, match=told), place.opened():
         pass
+    with pytest.raises(ConfigurationError, match=told):
+        glance(place.url, None, NOW)
 
 
 def test_a_folder_that_is_not_there_is_a_matter_of_configuration(tmp_path: Path) -> None:
