@@ -42,6 +42,7 @@ from standfast.ledger.runs import SERVE_LEASE
 from standfast.operations.alarms import Alarm, tell
 from standfast.operations.incident import advance
 from standfast.operations.place import Place, open_place
+from standfast.operations.run_record import other_user_of
 from standfast.operations.watch import keep_watch, needs_runner, resume_incidents
 
 TICK_SECONDS = 0.2
@@ -328,8 +329,15 @@ def _logging_to_stderr() -> Iterator[None]:
 def _only_one_here(place: Place) -> Iterator[None]:
     """Hold what one `serve` a machine may hold; the kernel gives it back when the process dies.
 
-    Two would each start a Prefect server in one home, and back everything up twice.
+    Two would each start a Prefect server in one home, and back everything up twice. Root's would
+    keep the user who runs the place out of that home.
     """
+    user = other_user_of(place.config) if os.geteuid() == 0 else None
+    if user is not None:
+        raise Refused(
+            f"this place is run by the user {user}, whom what root leaves in it would keep out: "
+            f"run this as that user, with `sudo -u {user}` before it"
+        )
     home = place.config.serve.prefect_home
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)

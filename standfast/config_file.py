@@ -16,7 +16,8 @@ DEFAULT_FILE: Final = "standfast.toml"
 def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
     """Find the file: `explicit` (from `-c`), then `STANDFAST_CONFIG`, then `./standfast.toml`.
 
-    Raises `ConfigurationError` when the first of these that is given is not a file.
+    Raises `ConfigurationError` when the first of these that is given is not a file, or lies where
+    this user may not look.
     """
     if explicit is not None:
         path, origin = explicit, "given with -c"
@@ -24,9 +25,17 @@ def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path:
         path, origin = Path(env[VARIABLE]), f"named by {VARIABLE}"
     else:
         path, origin = Path(DEFAULT_FILE), f"in this folder; neither -c nor {VARIABLE} names one"
-    if path.is_dir() and (path / DEFAULT_FILE).is_file():
+    try:
+        is_folder = path.is_dir() and (path / DEFAULT_FILE).is_file()
+        is_file = path.is_file()
+    except PermissionError:
+        raise ConfigurationError(
+            f"the configuration file {path} ({origin}) lies where this user may not look: run this "
+            "as the user who runs the place, with `sudo -u USER` before it"
+        ) from None
+    if is_folder:
         raise ConfigurationError(f"{path} is a folder ({origin}); name {path / DEFAULT_FILE}")
-    if not path.is_file():
+    if not is_file:
         raise ConfigurationError(
             f"there is no configuration file {path} ({origin}); make one with `standfast init`, "
             "or name yours with -c FILE"

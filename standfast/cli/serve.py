@@ -23,7 +23,8 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "it was told to end, by SIGTERM or Ctrl-C, and did",
             ExitStatus.FAILED: "the ledger's database went away",
             ExitStatus.USAGE: "the configuration does not load",
-            ExitStatus.REFUSED: "one serves this place on this machine already",
+            ExitStatus.REFUSED: "one serves this place on this machine already, or root was to, "
+            "in another user's place",
         },
         example="standfast serve -c /etc/standfast/standfast.toml",
     )(serve)

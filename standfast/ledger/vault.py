@@ -18,6 +18,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -62,6 +63,7 @@ class Vault:
             raise self._unwritten(error) from None
         try:
             try:
+                _give_to_owner_of(self._folder, descriptor)
                 os.write(descriptor, self._random(_KEY_BYTES))
                 os.fsync(descriptor)
             finally:
@@ -163,6 +165,14 @@ class Vault:
         if not _SCOPE.fullmatch(scope):
             raise ValueError(f"not a scope: {scope!r}")
         return self._folder / f"{scope}.key"
+
+
+def _give_to_owner_of(folder: Path, descriptor: int) -> None:
+    """Let what root makes in another user's place be that user's, who goes on with the incident."""
+    if os.geteuid() == 0:
+        with suppress(OSError):  # a share may take root for nobody
+            owner = folder.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -68,9 +68,11 @@ def door_of(config_file: Path) -> Door | None:
     """Give the door of the `serve` of this place; None where none was opened."""
     config = load(config_file)
     home = config.serve.prefect_home
-    return (
-        Door(home=home, configuration=config.fingerprint) if socket_of(home).is_socket() else None
-    )
+    try:
+        is_there = socket_of(home).is_socket()
+    except OSError:  # another user's, as after a `serve` by root
+        is_there = False
+    return Door(home=home, configuration=config.fingerprint) if is_there else None
 
 
 def socket_of(home: Path) -> Path:

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from standfast.config import load
 from tests.cli.desk import ENTRY, ROOT, Desk
 from tests.servers import need, wait_until
 
@@ -55,6 +58,18 @@ def test_it_picks_up_what_the_command_line_opens_and_ends_when_told(
     assert process.returncode == 0
     assert json.loads(out)["pid"] == process.pid
     assert desk.json("status")["serve"] is False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_root_does_not_serve_the_place_of_another_user(desk: Desk, quiet_place: Path) -> None:
+    home = load(quiet_place / "standfast.toml").serve.prefect_home
+    os.chown(load(quiet_place / "standfast.toml").backup.host, 65534, 65534)
+    answer = desk.run("serve")
+    assert (answer.status, "run this as that user, with `sudo -u nobody`" in answer.err) == (
+        4,
+        True,
+    )
+    assert not home.exists()
 
 
 def locks_by_serve(desk: Desk) -> bool:

@@ -1,5 +1,6 @@
 """Finding and reading `standfast.toml`: what is accepted, and how each mistake is told."""
 
+import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +66,24 @@ class TestFinding:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(ConfigurationError, match="standfast init"):
             find_config(None, {})
+
+    def test_a_file_in_another_users_folder_says_who_is_to_run_this(self, tmp_path: Path) -> None:
+        folder = tmp_path / "place"
+        folder.mkdir(mode=0o700)
+        written(folder)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(65534)
+        else:
+            folder.chmod(0)
+        try:
+            for given_path in (folder, folder / "standfast.toml"):
+                with pytest.raises(ConfigurationError, match=r"may not look.*`sudo -u USER`"):
+                    find_config(given_path, {})
+        finally:
+            if is_root:
+                os.seteuid(0)
+            folder.chmod(0o700)
 
     def test_a_given_file_that_is_not_there_is_not_replaced_by_another(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

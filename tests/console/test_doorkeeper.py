@@ -84,6 +84,18 @@ def test_an_incident_is_opened_by_who_asked_and_begun_at_once(entrance: Entrance
     assert row.inputs["accounts"] == ["agents:alice"]
 
 
+def test_a_door_in_a_folder_that_root_left_is_no_door(
+    entrance: Entrance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_socket", refuse)
+        assert door_of(entrance.config_file) is None
+    assert door_of(entrance.config_file) is not None
+
+
 def test_a_message_that_comes_again_opens_no_second_incident(entrance: Entrance) -> None:
     first = ask(entrance.home, entrance.wanted, seconds=30)
     again = ask(entrance.home, entrance.wanted, seconds=30)

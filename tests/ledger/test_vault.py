@@ -1,5 +1,6 @@
 """Sealed columns and their keys: bound to their place, outside the ledger, and able to be lost."""
 
+import os
 import stat
 import threading
 from pathlib import Path
@@ -73,6 +74,16 @@ def test_key_files_are_for_their_owner_alone(ledger: Ledger, place: Place) -> No
     assert [path.name for path in files] == ["inc-2026-0001.key", "installation.key"]
     assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600, 0o600]
     assert stat.S_IMODE(place.keys.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_key_that_root_makes_is_the_users_whose_keys_they_are(
+    vault: Vault, tmp_path: Path
+) -> None:
+    os.chown(tmp_path / "keys", 65534, 65533)
+    vault.create("inc-1")
+    made = (tmp_path / "keys" / "inc-1.key").stat()
+    assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (65534, 65533, 0o600)
 
 
 def test_a_key_is_made_once_however_many_make_it(tmp_path: Path) -> None:
