@@ -1,9 +1,10 @@
 """`standfast audit`: the timeline, and whether it is whole."""
 
+from pathlib import Path
 from typing import Annotated
 
 from standfast.cli.call import Call
-from standfast.cli.declared import Argument, Group, command, group
+from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.incident_words import is_incident_id
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
@@ -37,6 +38,16 @@ def add_to(app: Group) -> None:
         },
         example="standfast audit show inc-2026-0001",
     )(show)
+    command(
+        audit,
+        "export",
+        exits={
+            ExitStatus.DONE: "the timeline and the program that checks it are in the folder",
+            ExitStatus.USAGE: "there is no such incident, or the folder is there already",
+            ExitStatus.DAMAGED: "an event was changed outside the ledger; nothing is exported",
+        },
+        example="standfast audit export inc-2026-0001 --to for-the-examiner",
+    )(export)
 
 
 def verify(call: Call) -> ExitStatus:
@@ -123,5 +134,40 @@ def show(
     call.say(
         {"events": document},
         [Table(rows=rows)],
+    )
+    return ExitStatus.DONE
+
+
+def export(
+    call: Call,
+    incident: Annotated[str, Argument()],
+    to: Annotated[Path, Option(help="A new folder for it.")],
+) -> ExitStatus:
+    """Write an incident's signed timeline, and the one file that checks it and its evidence.
+
+    For an examiner, who needs nothing else of this program. It holds no personal data, and the
+    events of other incidents between.
+    """
+    from standfast.operations.audit_export import export_timeline
+
+    with call.place() as place:
+        exported = export_timeline(place, incident, to)
+        evidence = place.config.custody.folder / incident
+    call.say(
+        {
+            "incident": incident,
+            "timeline": str(exported.timeline),
+            "program": str(exported.program),
+            "events": exported.events,
+            "seal_key": exported.seal_key,
+            "ledger_key": exported.ledger_key,
+        },
+        [
+            f"{counted(exported.events, 'event')}, signed: {exported.timeline}",
+            f"Hand it over with {evidence}, and these keys by another way:",
+            f"  --seal-key {exported.seal_key}",
+            f"  --ledger-key {exported.ledger_key}",
+            f"Next: who examines it reads {exported.program}, which says how it is checked.",
+        ],
     )
     return ExitStatus.DONE

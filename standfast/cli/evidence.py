@@ -45,7 +45,7 @@ def list_evidence(
 ) -> ExitStatus:
     """List what was frozen: by incident and source, with its counts."""
     from standfast.config import load
-    from standfast.operations.frozen import frozen
+    from standfast.operations.frozen import frozen, seal_key
 
     config = load(call.config_file)
     found, zone = frozen(config, incident), config.organisation.time_zone
@@ -64,9 +64,12 @@ def list_evidence(
         for one in found
     ]
     of = f"for {incident} " if incident else ""
+    key = seal_key(config)
     call.say(
-        {"evidence": [one.as_json() for one in found]},
-        [Table(rows=rows)] if rows else [f"Nothing was frozen {of}yet."],
+        {"evidence": [one.as_json() for one in found], "seal_key": key},
+        [Table(rows=rows), "", f"Sealed with the key {key}"]
+        if rows
+        else [f"Nothing was frozen {of}yet."],
     )
     return ExitStatus.DONE
 

@@ -23,10 +23,9 @@ from pathlib import Path
 from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
 from standfast.evidence.durable import sync_folder
+from standfast.evidence.seal import CUSTODY_FILE as CUSTODY_FILE
 from standfast.evidence.seal import SEAL_FILE
 from standfast.records import canonical, digest, timestamp
-
-CUSTODY_FILE = "custody.jsonl"
 
 
 class Act(StrEnum):
@@ -77,7 +76,7 @@ def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: st
             detail=detail,
             previous=so_far[-1].hash if so_far else first,
         )
-        stream.write(canonical({**asdict(entry), "hash": entry.hash}) + b"\n")
+        stream.write(_written(entry) + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
         if not so_far:
@@ -110,17 +109,22 @@ def _seal_hash(folder: Path) -> str:
         raise Damaged(f"{SEAL_FILE} cannot be read: {error.strerror}") from error
 
 
+def _written(entry: Entry) -> bytes:
+    return canonical({**asdict(entry), "hash": entry.hash})
+
+
 def _read(raw: bytes, previous: str) -> list[Entry]:
     if raw and not raw.endswith(b"\n"):
         raise Damaged(f"{CUSTODY_FILE} ends within a line; look at it before you go on")
     entries: list[Entry] = []
-    for number, line in enumerate(raw.splitlines(), start=1):
+    for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
         try:
             body = json.loads(line)
             written_hash = body.pop("hash")
             entry = Entry(**{**body, "act": Act(body["act"])})
             holds = (
                 (entry.sequence, entry.previous, entry.hash) == (number, previous, written_hash)
+                and line == _written(entry)
             )  # fmt: skip
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise Damaged(f"{CUSTODY_FILE}:{number}: cannot be read as an entry") from error

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "seal.dsse.json"
+CUSTODY_FILE = "custody.jsonl"  # which `custody` keeps
 FILES_FOLDER = "files"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:standfast:evidence:1"
@@ -102,7 +103,7 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
     changed = [
         f"{item.path}: {problem}" for item in manifest.items if (problem := _differs(files, item))
     ]
-    return [*changed, *_strangers(files, manifest)]
+    return [*changed, *_strangers(files, manifest), *_beside(folder)]
 
 
 def _sealed_bytes(folder: Path, public_key: Ed25519PublicKey) -> bytes:
@@ -186,6 +187,12 @@ def _strangers(files: Path, manifest: Manifest) -> Iterator[str]:
             if location not in known:
                 shown = os.fsencode(location).decode("utf-8", "backslashreplace")
                 yield f"{shown}: is not in the manifest"
+
+
+def _beside(folder: Path) -> Iterator[str]:
+    ours = {MANIFEST_FILE, SEAL_FILE, FILES_FOLDER, CUSTODY_FILE}
+    for name in sorted({place.name for place in folder.iterdir()} - ours):
+        yield f"{os.fsencode(name).decode('utf-8', 'backslashreplace')}: is no part of the evidence"
 
 
 def _printed_target(link: Path) -> str:

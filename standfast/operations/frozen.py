@@ -53,6 +53,11 @@ class Frozen:
         }
 
 
+def seal_key(config: Config) -> str:
+    """Give the public key that seals are checked with, in hex; ConfigurationError without it."""
+    return read_signing_key(config.custody.key).public_key().public_bytes_raw().hex()
+
+
 def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
     """List what was frozen, of one incident or of all, without reading the copies."""
     key = read_signing_key(config.custody.key).public_key()

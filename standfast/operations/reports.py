@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from standfast.errors import Damaged
+from standfast.errors import ConfigurationError, Damaged
 from standfast.evidence.host_clock import offset_in_words
 from standfast.ledger.audit import AuditEvent
 from standfast.ledger.effect_rules import PAGE
@@ -24,6 +24,7 @@ from standfast.ledger.effects import EffectRow
 from standfast.ledger.incidents import IncidentRow
 from standfast.operations.accounting import LOST, counted_rows
 from standfast.operations.extra_steps import extra_title, extra_verb
+from standfast.operations.frozen import seal_key
 from standfast.operations.incident import look
 from standfast.operations.place import Place
 from standfast.operations.report_duties import duties_of
@@ -91,6 +92,7 @@ def incident_report(place: Place, incident_id: str, *, is_verified: bool = True)
         accounts=tuple(_accounts(effects)),
         decisions=tuple(decisions(outcome.state, events)),
         evidence=tuple(_evidence(effects)),
+        seal_key=_seal_key(place),
         ways=Counter(str(e.detail.get("way")) for e in events if e.action == "runner.started"),
         chain=chain,
         events=tuple(event_lines(outcome.state, events)),
@@ -149,7 +151,16 @@ def chain_line(place: Place) -> ChainLine:
         signed_to=signed_to,
         head=_witnessed_hash(place.config.ledger.witness, signed_to),
         findings=tuple(f"{finding.where}: {finding.problem}" for finding in found.findings),
+        key=place.ledger.vault.signing_key().public_key().public_bytes_raw().hex(),
     )
+
+
+def _seal_key(place: Place) -> str:
+    """Give the key on paper, for who checks the evidence elsewhere; empty when it is not here."""
+    try:
+        return seal_key(place.config)
+    except ConfigurationError:
+        return ""  # `check` says so
 
 
 def _witnessed_hash(witness: Path, sequence: int) -> str:

@@ -189,6 +189,7 @@ class ChainLine:
     signed_to: int  # the newest event that a signed head covers
     head: str  # its hash
     findings: tuple[str, ...] = ()
+    key: str = ""  # the public key of the heads, hex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +273,7 @@ class IncidentReport:
     accounts: tuple[AccountLine, ...] = ()
     decisions: tuple[Decision, ...] = ()
     evidence: tuple[EvidenceLine, ...] = ()
+    seal_key: str = ""  # the public key of the seals over it, hex
     ways: Mapping[str, int] = field(default_factory=dict)  # how it ran → runners
     chain: ChainLine | None = None
     events: tuple[EventLine, ...] = ()

@@ -141,6 +141,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("evidence verify inc-2000-0001", 2),
     ("audit verify", 0),
     ("audit show", 0),
+    (f"audit export {THIRD} --to exported", 0),
     ("report", 0),
     ("tabletop list", 0),
     ("tabletop start ransomware", 0),

@@ -81,14 +81,19 @@ def test_problems_come_in_the_manifests_order(sealed: Path) -> None:
 
 def test_a_link_put_in_a_copys_place_is_found(sealed: Path) -> None:
     copy = copy_of(sealed, "a.log")
-    copy.rename(sealed / "elsewhere")
-    copy.symlink_to(sealed / "elsewhere")
+    copy.rename(sealed.parent / "elsewhere")
+    copy.symlink_to(sealed.parent / "elsewhere")
     copy_of(sealed, "link").unlink()
     copy.with_name("link").symlink_to("b.log")
     assert [problem.rpartition(": ")[2] for problem in verify_seal(sealed, PUBLIC)] == [
         "is no file any more",
         "is no longer the link it was",
     ]
+
+
+def test_what_was_put_beside_the_evidence_is_named(sealed: Path) -> None:
+    (sealed / "manifest.json.old").touch()
+    assert verify_seal(sealed, PUBLIC) == ["manifest.json.old: is no part of the evidence"]
 
 
 def test_a_folder_swapped_for_a_link_is_found(sealed: Path) -> None:

@@ -160,15 +160,21 @@ def full(text: str = "plain") -> IncidentReport:
         ),
         decisions=(Decision(step=text, person=text, what="approved", at=at(60)),),
         evidence=(
-            EvidenceLine(
-                source=text, state=EffectState.DONE, files=2, manifest=text, clock=text
-            ),
+            EvidenceLine(source=text, state=EffectState.DONE, files=2, manifest=text, clock=text),
             EvidenceLine(source=text, state=EffectState.FAILED, reason=text),
         ),
         ways={text: 2},
         chain=ChainLine(
-            events=9, rows=8, heads=1, witnessed=1, signed_to=9, head=text, findings=(text,)
+            events=9,
+            rows=8,
+            heads=1,
+            witnessed=1,
+            signed_to=9,
+            head=text,
+            findings=(text,),
+            key=text,
         ),
+        seal_key=text,
         events=(EventLine(at=at(1), actor=text, what=text),),
         drills=(
             drill(

@@ -1,0 +1,155 @@
+"""The program that stands alone, on frozen evidence: it says what `standfast evidence verify` does.
+
+How both agree on an incident with its ledger stands in tests/operations/test_audit_export.py.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from standfast.evidence import Custody, standfast_verify
+from standfast.evidence.custody import CUSTODY_FILE, verify_custody
+from standfast.evidence.files import FilesEvidence
+from standfast.evidence.seal import MANIFEST_FILE, SEAL_FILE, verify_seal
+from standfast.evidence.standfast_verify import Check
+from tests.evidence.contract import NOW, order
+
+FIXTURES = Path(__file__).parent / "fixtures"
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+HEX = KEY.public_key().public_bytes_raw().hex()
+
+
+def ours(folder: Path) -> list[str]:
+    return [*verify_seal(folder, KEY.public_key()), *verify_custody(folder)]
+
+
+def theirs(folder: Path) -> list[str]:
+    check = Check(HEX, "")
+    check.attempt("it", check.folder, folder, "logs/token-1")
+    return check.problems["it"]
+
+
+@pytest.fixture(params=["without_clock", "with_clock"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of evidence that an earlier version of this program froze, and of this one's."""
+    copied = tmp_path / "evidence"
+    shutil.copytree(FIXTURES / request.param, copied, symlinks=True)
+    return copied / "logs" / "token-1"
+
+
+def test_frozen_evidence_of_both_forms_agrees(folder: Path) -> None:
+    assert ours(folder) == theirs(folder) == []
+
+
+def test_a_frozen_hand_over_agrees_in_all_that_is_in_it() -> None:
+    handed = FIXTURES / "handed_over"
+    keys = json.loads((handed / "keys.json").read_text())
+    words = [word for name, key in keys.items() for word in (f"--{name}", key)]
+    where = ["--timeline", handed / "timeline.jsonl", "--witness", handed / "witness.jsonl"]
+    assert standfast_verify.main([*map(str, [handed / "inc-2026-0001", *words, *where])]) == 0
+
+
+@pytest.mark.parametrize("name", [MANIFEST_FILE, SEAL_FILE, CUSTODY_FILE])
+def test_both_find_each_bit_of_what_speaks_for_the_copies(name: str, folder: Path) -> None:
+    file = folder / name
+    whole = file.read_bytes()
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << position % 8
+        file.write_bytes(changed)
+        assert ours(folder), position
+        assert theirs(folder), position
+    file.write_bytes(whole)
+    assert ours(folder) == theirs(folder) == []
+
+
+@pytest.mark.parametrize("name", [MANIFEST_FILE, SEAL_FILE, CUSTODY_FILE])
+def test_both_find_each_cut(name: str, folder: Path) -> None:
+    whole = (folder / name).read_bytes()
+    for length in range(0, len(whole), 7):
+        (folder / name).write_bytes(whole[:length])
+        assert ours(folder)
+        assert theirs(folder)
+
+
+def _copies(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted((folder / "files").rglob("*")) if not path.is_dir())
+
+
+def test_both_find_each_copy_that_is_missing_longer_or_another_kind(folder: Path) -> None:
+    for copy in list(_copies(folder)):
+        beside = copy.rename(folder.parent / "beside")
+        for replace in ("missing", "folder", "pipe", "link"):
+            match replace:
+                case "folder":
+                    copy.mkdir()
+                case "pipe":
+                    os.mkfifo(copy)
+                case "link":
+                    copy.symlink_to(beside)
+            assert ours(folder), (copy, replace)
+            assert theirs(folder), (copy, replace)
+            if copy.is_dir() and not copy.is_symlink():
+                copy.rmdir()
+            else:
+                copy.unlink(missing_ok=True)
+        beside.rename(copy)
+        assert theirs(folder) == []
+        if copy.is_symlink():
+            continue
+        content = copy.read_bytes()
+        copy.write_bytes(content + b"\n")
+        assert ours(folder)
+        assert theirs(folder)
+        copy.write_bytes(content)
+
+
+def test_both_find_a_folder_above_the_copies_that_became_a_link(folder: Path) -> None:
+    (folder / "files").rename(folder.parent / "elsewhere")
+    (folder / "files").mkdir()
+    (folder / "files" / "srv").symlink_to(folder.parent / "elsewhere" / "srv")
+    assert ours(folder) == theirs(folder) == ["srv: is not in the manifest"]
+
+
+def test_both_read_names_that_are_no_utf8_and_what_was_not_read(tmp_path: Path) -> None:
+    origin = tmp_path / "logs"
+    origin.mkdir()
+    (origin / "caf\udce9.log").write_text("closed")
+    (origin / "zero.log").touch()
+    os.mkfifo(origin / "pipe")
+    custody = Custody(incident="inc", collector="r", reason="", folder=tmp_path / "evidence")
+    source = FilesEvidence(
+        name="logs",
+        paths=[origin, tmp_path / "missing"],
+        signing_key=KEY,
+        clock=lambda: NOW,
+    )
+    source.collect(order(), custody)
+    folder = custody.folder / "logs" / "token-1"
+    assert ours(folder) == theirs(folder) == []
+    (copy,) = (folder / "files").rglob("caf*")
+    copy.write_text("clos3d")
+    assert len(ours(folder)) == len(theirs(folder)) == 1
+
+
+def test_without_the_key_a_seal_by_anybody_is_taken_and_that_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert standfast_verify.main([str(folder), "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["unchecked"][0].startswith("without --seal-key")
+    assert standfast_verify.main([str(folder), "--seal-key", "ab" * 32]) == 6
+    assert "is not signed by the key it is checked with" in capsys.readouterr().out
+
+
+def test_what_a_hostile_name_holds_is_not_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "files" / "\x1b[2Jwhole").touch()
+    assert standfast_verify.main([str(folder), "--seal-key", HEX]) == 6
+    assert "\x1b" not in capsys.readouterr().out
