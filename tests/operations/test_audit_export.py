@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.errors import Damaged, ExitStatus, UsageError
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import Act, append_custody
+from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import read_sealed, write_seal
 from standfast.operations import decisions
 from standfast.operations.audit_export import Exported, export_timeline
@@ -100,7 +101,9 @@ def test_the_one_file_works_where_nothing_of_this_program_is(
     alone = re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)
     assert set(alone) - sys.stdlib_module_names == {"cryptography"}
     words = [sys.executable, "-I", handed.exported.program, handed.evidence]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        list(map(str, words)), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 3, done.stderr
     assert done.stdout.count("not checked, without") == 4
 
@@ -128,6 +131,11 @@ def _swap(one: Path, other: Path) -> None:
     beside.rename(other)
 
 
+def _link(copy: Path, elsewhere: Path) -> None:
+    copy.rename(elsewhere)
+    copy.symlink_to(elsewhere)
+
+
 def _copy_of(folder: Path) -> Path:
     return next(path for path in (folder / "files").rglob("*.log") if path.stat().st_size)
 
@@ -147,8 +155,6 @@ def _seal_another(folder: Path, place: Centre) -> None:
     key = read_signing_key(place.place.config.custody.key)
     manifest = (folder / "manifest.json").read_bytes().replace(b'"reason":"i', b'"reason":"I')
     (folder / "manifest.json").write_bytes(manifest)
-    from standfast.evidence.manifest import read_manifest
-
     write_seal(folder, read_manifest(manifest), key)
     (folder / "custody.jsonl").unlink()
     append_custody(folder, at=place.place.clock(), who="dana", act=Act.COLLECTED)
@@ -166,10 +172,7 @@ DAMAGE: dict[str, Callable[[Path, Centre], object]] = {
     "a missing folder": lambda folder, _: shutil.rmtree(folder),
     "a foreign file among the copies": lambda folder, _: (folder / "files" / "new").touch(),
     "a foreign file beside them": lambda folder, _: (folder / "new").touch(),
-    "a link for a copy": lambda folder, _: (
-        _copy_of(folder).rename(folder.parents[2] / "away.log"),
-        (folder / "files" / "away.log").symlink_to(folder.parents[2] / "away.log"),
-    ),
+    "a link for a copy": lambda folder, _: _link(_copy_of(folder), folder.parents[2] / "away.log"),
     "another key": lambda folder, centre: _seal_with(folder, OTHER, centre),
     "swapped copies": lambda folder, _: _swap(
         *[path for path in (folder / "files").rglob("*") if path.is_file()][:2]
