@@ -3,6 +3,7 @@
 Rules
 - Schedules are cron expressions in a time zone, read by cronsim as Debian's cron reads them: a time
   that the clock skips in spring is run right after, one that it repeats in autumn runs once.
+  Prefect runs a skipped one as much later as the clock jumped: the watch's hour of grace covers it.
 - However many runs were missed, one is caught up: the newest recovery point is what counts.
 """
 

@@ -1,17 +1,22 @@
 """However many nights were missed, each set is caught up once."""
 
-from datetime import timedelta
+import asyncio
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from prefect.server.schemas.schedules import CronSchedule
 
 from flows import back_up_without_prefect
 from flows.deployments import deployments, missed_nights
 from standfast.config import load
+from standfast.continuity.schedule import is_missed, last_due
 from standfast.errors import ExitStatus
 from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
 from standfast.operations.restoring import restore
+from standfast.operations.watch import GRACE
 from tests.operations.backup_place import NOW, AwayStore, furnish, identity, place_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -30,6 +35,35 @@ def test_a_set_that_missed_many_nights_is_due_once_for_the_newest(tmp_path: Path
         }
         run_backup(place, "main", "direct")
         assert set(missed_nights(place)) == {"other"}
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Europe/Berlin", "2027-03-27"),
+        ("Europe/London", "2027-03-27"),
+        ("America/New_York", "2027-03-13"),
+        ("Australia/Lord_Howe", "2027-10-02"),  # by half an hour
+        ("Europe/Berlin", "2027-10-30"),
+        ("America/New_York", "2027-11-06"),
+    ],
+)
+@pytest.mark.parametrize("cron", ["30 2 * * *", "59 2 * * *", "0 2 * * *", "15 * * * *"])
+def test_no_night_in_which_the_clock_changes_counts_as_missed_or_comes_twice(
+    cron: str, zone: str, day: str
+) -> None:
+    """Prefect and `last_due` differ about a time that is skipped, by less than the watch waits."""
+    begin = datetime.fromisoformat(day).replace(tzinfo=UTC) - timedelta(days=1)
+    end = begin + timedelta(days=4)
+    schedule = CronSchedule(cron=cron, timezone=zone)
+    runs = [run.astimezone(UTC) for run in asyncio.run(schedule.get_dates(99, begin, end))]
+    if " 2 " in cron:
+        nights = [run.astimezone(ZoneInfo(zone)).date() for run in runs]
+        assert len(set(nights)) == len(nights) >= 4
+    for minutes in range(26 * 60, 4 * 24 * 60, 7):
+        now = begin + timedelta(minutes=minutes)
+        begun = max(run for run in runs if run <= now)
+        assert not is_missed(last_due(cron, zone, now - GRACE), begun), now
 
 
 def test_a_night_without_prefect_waits_as_long_for_a_store_that_is_away(
