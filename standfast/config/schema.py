@@ -211,6 +211,12 @@ class ServeConfig(Section):
         "client's certificate is.",
         examples=[["127.0.0.1/32"]],
     )
+    console: WebAddress | None = setting(
+        default=None,
+        description="Where people reach the console, to look at incidents, answer and sign by "
+        "phone: a proxy there speaks TLS and hands `/console` on. Without it there is no console.",
+        examples=["https://standfast.example.com"],
+    )
     prefect: WebAddress | None = setting(
         default=None,
         description="The API of a Prefect server that runs already; one is started without it.",

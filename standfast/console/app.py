@@ -6,6 +6,7 @@
     GET  /calendar/ADDRESS  what is due, for whom an address was made
     GET  /report            the form for staff, where one is configured
     POST /report
+    GET  /console           for people who approve and answer, where one is configured
 
 Rules
 - Whoever is not known gets one answer, 401, whatever was wrong and whether or not the name exists.
@@ -129,6 +130,16 @@ class App:
             routes.append(Route("/events/sendgrid", _guarded(events.take), methods=["POST"]))
         feed = DueFeed(place=self.place, desk=self.desk)
         routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
+        if self.place.config.serve.console is not None:
+            from standfast.console.approving import Approving
+
+            pages = Approving(
+                place=self.place,
+                desk=self.desk,
+                trusted=self.trusted,
+                begin_work=self.begin_work,
+            )
+            routes += pages.routes(_guarded)
         app = Starlette(
             routes=routes,
             exception_handlers={

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -30,6 +30,7 @@ from standfast.console.desk import Desk
 from standfast.console.limits import Allowance
 from standfast.console.problems import Problem
 from standfast.console.report_words import WORDS, pick
+from standfast.console.same_site import refuse_other_sites
 from standfast.errors import StandfastError
 from standfast.operations.place import Place
 from standfast.operations.trigger_pages import why_untold
@@ -83,7 +84,7 @@ class ReportForm:
     async def take(self, request: Request) -> Response:
         """Take a report; what cannot be taken comes back on the page, with why."""
         address = self._refuse_outsiders(request)
-        self._refuse_other_sites(request)
+        refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
         words = WORDS[self._language(request)]
         nonce = self._nonce(given.get("token", ""))
@@ -168,15 +169,6 @@ class ReportForm:
         if not is_among(client, self._trigger.networks):
             raise Problem(HTTPStatus.NOT_FOUND, headers={"connection": "close"})
         return str(client)
-
-    def _refuse_other_sites(self, request: Request) -> None:
-        """A browser says where a form was sent from; one that says another site is refused."""
-        site = request.headers.get("sec-fetch-site", "same-origin")
-        origin = request.headers.get("origin")
-        host = request.headers.get("host", "")
-        is_ours = origin is None or (origin != "null" and urlsplit(origin).netloc == host)
-        if site not in ("same-origin", "none") or not is_ours:
-            raise Problem(HTTPStatus.FORBIDDEN, "the form was sent from another site")
 
     def _token(self) -> str:
         moment = int(self._place.clock().timestamp())

@@ -359,6 +359,14 @@ def _serve(ground: Ground) -> Iterator[Check]:
             "run without it",
             "start it, or drop serve.prefect so that one is started here",
         )
+    if settings.console is None:
+        yield warn(
+            "serve",
+            "there is no console: who approves or answers needs a terminal here",
+            "put TLS before `standfast serve` (docs/console.md) and set serve.console",
+        )
+    else:
+        yield ok("serve", f"people look, answer and sign at {settings.console}/console")
     if ground.ledger is not None and not ground.ledger.runners.alive(None, ground.clock()):
         yield warn(
             "serve",

@@ -52,6 +52,7 @@ def page(
             "digest": asked.digest,
             "command": f"standfast incident approve {state.incident} {asked.step} "
             f"--digest {asked.digest[:SHOWN]} --as {person.name}",
+            "has_console": place.config.serve.console is not None,
             "is_irreversible": bool(step and is_irreversible(step)),
         },
         banner=outside.mode is Mode.EXERCISE,

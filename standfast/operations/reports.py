@@ -107,7 +107,7 @@ def place_report(place: Place) -> PlaceReport:
     return PlaceReport(
         heading=heading(place),
         incidents=tuple(
-            _open_incident(place, row) for row in reversed(place.ledger.incidents.all())
+            open_incident_line(place, row) for row in reversed(place.ledger.incidents.all())
         ),
         drills=drill_lines(place),
         backups=backup_lines(place),
@@ -125,7 +125,8 @@ def heading(place: Place) -> Heading:
     )
 
 
-def _open_incident(place: Place, row: IncidentRow) -> OpenIncident:
+def open_incident_line(place: Place, row: IncidentRow) -> OpenIncident:
+    """Give one incident as a list of them shows it."""
     return OpenIncident(
         incident=row.id,
         title=load(row.playbook, row.scenario).title,

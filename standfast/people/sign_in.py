@@ -47,6 +47,11 @@ def sign_in(name: str, passphrase: str, credential: Credential) -> Ed25519Privat
     return key
 
 
+def try_for_nobody(passphrase: str) -> None:
+    """Do the work of a sign-in for a name that nobody has, so that it takes as long."""
+    _derive(passphrase, "00" * _SALT_BYTES)
+
+
 def _derive(passphrase: str, salt: str) -> Ed25519PrivateKey:
     seed = hash_secret_raw(
         secret=passphrase.encode(),

@@ -105,7 +105,7 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
 
 
 def _asked(state: State, waits: list[StepView]) -> Step | None:
-    for view in sorted(waits, key=lambda view: _urgency(state, view)):
+    for view in sorted(waits, key=lambda view: urgency(state, view)):
         return _step_of(state.playbook, view) if view.state is StepState.PROMPTED else None
     return None
 
@@ -139,7 +139,7 @@ def _next_step(
             if held_up != [cause.by]
             else f"`{cause.by}` cannot begin: {cause.why}. {cause.what_to_do}"
         )
-    for view in sorted(by_hand if causes else waits, key=lambda view: _urgency(state, view)):
+    for view in sorted(by_hand if causes else waits, key=lambda view: urgency(state, view)):
         return asked_of_a_person(state, view)
     return _while_busy(state)
 
@@ -342,7 +342,7 @@ def waits_for_a_person(state: State, view: StepView) -> bool:
     return view.state is StepState.PROMPTED and view.answer is None
 
 
-def _urgency(state: State, view: StepView) -> int:
+def urgency(state: State, view: StepView) -> int:
     """Questions first, since they decide what follows; then approvals, which are a moment's work;
     then what is done by hand, which may take days.
     """

@@ -36,23 +36,26 @@ _Row = TypeVar("_Row")
 def incident_page(report: IncidentReport) -> str:
     """Give the page of one incident as HTML."""
     clock = Clock(report.heading.time_zone)
+    return render("incident.html", clock, **incident_values(report, clock))
+
+
+def incident_values(report: IncidentReport, clock: "Clock") -> dict[str, object]:
+    """Give what the page of an incident is filled with."""
     now = report.heading.written_at
-    return render(
-        "incident.html",
-        clock,
-        report=report,
-        paragraph=wording.what_happened(report, clock.long(report.opened_at)),
-        axis=time_axis(report.steps, report.opened_at, now),
-        contained=wording.contained_after(report),
-        accounts=Counter(_account_word(account) for account in report.accounts),
-        proven=sum(
+    return {
+        "report": report,
+        "paragraph": wording.what_happened(report, clock.long(report.opened_at)),
+        "axis": time_axis(report.steps, report.opened_at, now),
+        "contained": wording.contained_after(report),
+        "accounts": Counter(_account_word(account) for account in report.accounts),
+        "proven": sum(
             account.lock is EffectState.DONE and account.proof is not Proof.NONE
             for account in report.accounts
         ),
-        step_time=lambda step: wording.step_time(step, now),
-        slowest=_slowest(report.drills),
-        plots=recovery_plots(report.drills),
-    )
+        "step_time": lambda step: wording.step_time(step, now),
+        "slowest": _slowest(report.drills),
+        "plots": recovery_plots(report.drills),
+    }
 
 
 def place_page(report: PlaceReport) -> str:

@@ -1,0 +1,113 @@
+"""What an open incident asks of one person now, for whoever reads it on a page.
+
+Owns gathering it. Leaves what comes of an answer to `decisions`, and the page to `reports`.
+
+Rules
+- The order is that of the one next step: questions, then approvals, then what is done by hand.
+- What is asked is shown to everybody who may look at the incident; whoever may not say it, or said
+  it already, is told why.
+- Nobody is named but to whoever asks for it, and that look is an event of theirs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from standfast.errors import UsageError
+from standfast.operations.decisions import to_sign
+from standfast.operations.looks import targets
+from standfast.operations.notice_preview import planned_words
+from standfast.operations.place import Place
+from standfast.playbook.model import Step, StepKind
+from standfast.playbook.standing import urgency, waits_for_a_person
+from standfast.playbook.state import State, StepView
+from standfast.playbook.wording import paragraphs
+from standfast.records import Mode, StepState
+from standfast.reports.console import APPROVE, DECIDE, REPORT, AskedLine, Words
+
+MOST_NAMES = 200
+
+
+def asked_of(place: Place, incident_id: str, person: str) -> tuple[AskedLine, ...]:
+    """Give what the incident asks of people now, as `person` sees it; nothing of a plan."""
+    state = place.ledger.incidents.state(incident_id)
+    if state.mode is Mode.PLAN or state.is_closed or state.is_halted:
+        return ()
+    return tuple(_asked(place, state, person))
+
+
+def named(place: Place, incident_id: str, person: str, line: AskedLine) -> AskedLine:
+    """Name the targets of a step that asks for approval, and note that this person looked.
+
+    Of a notice nobody is named: its words and its number say what is signed.
+    """
+    if line.does != APPROVE or line.tells:
+        return line
+    rows = targets(replace(place, actor=person), incident_id)
+    there = [row.target for row in rows if row.step == line.step and row.state == "planned"]
+    more = [f"and {len(there) - MOST_NAMES:,} more"] if len(there) > MOST_NAMES else []
+    return replace(line, names=(*there[:MOST_NAMES], *more))
+
+
+def _asked(place: Place, state: State, person: str) -> Iterator[AskedLine]:
+    steps = {step.name: step for step in state.playbook.steps}
+    views = (*state.steps.values(), *state.extra)
+    for view in sorted(views, key=lambda view: urgency(state, view)):
+        if not waits_for_a_person(state, view) or view.is_paused:
+            continue
+        step = steps.get(view.step)
+        if view.state is StepState.PROMPTED and step is not None:
+            yield _question(place, step, person)
+        elif view.state is StepState.ASKING:
+            try:
+                yield _approval(place, state, step, view, person)
+            except UsageError:
+                continue  # somebody decided since the state was read
+
+
+def _question(place: Place, step: Step, person: str) -> AskedLine:
+    is_decision = step.kind is StepKind.DECIDE
+    return AskedLine(
+        step=step.name,
+        title=step.title,
+        does=DECIDE if is_decision else REPORT,
+        text=tuple(paragraphs(step.question if is_decision else step.instructions)),
+        who=" or ".join(step.roles),
+        obstacle=place.ledger.people.objection(person, step.roles, place.clock()),
+        facts=step.facts,
+        options=step.options,
+    )
+
+
+def _approval(
+    place: Place, state: State, step: Step | None, view: StepView, person: str
+) -> AskedLine:
+    incident = state.incident
+    asked = place.ledger.steps.question(incident, view.step)
+    shown = to_sign(place, incident, view.step)
+    why = place.ledger.steps.objection(incident, person, asked.roles, place.clock())
+    return AskedLine(
+        step=shown.step,
+        title=shown.title,
+        does=APPROVE,
+        text=(step.approval.reason,) if step and step.approval and step.approval.reason else (),
+        who=" or ".join(asked.roles),
+        obstacle=why,
+        digest=shown.digest,
+        reaches=shown.planned,
+        left_out=shown.left_out,
+        is_irreversible=shown.is_irreversible,
+        tells=shown.tells,
+        given=asked.given,
+        needed=asked.needed,
+        words=_words(place, incident, view.step) if shown.tells else (),
+    )
+
+
+def _words(place: Place, incident_id: str, step: str) -> tuple[Words, ...]:
+    """Give a notice's words, those in the place's own language first."""
+    own = place.config.organisation.languages[0]
+    messages = planned_words(place, incident_id, step).messages
+    return tuple(
+        Words(language=one.language, subject=one.subject, text=one.text)
+        for one in sorted(messages, key=lambda one: one.language != own)
+    )

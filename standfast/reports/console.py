@@ -1,0 +1,106 @@
+"""The console's pages: signing in, the open incidents, and one of them with what it asks for.
+
+Owns the records that these pages show beside a report. Leaves who may see them to `console`.
+
+Rules
+- A form names exactly what is signed: the step, and the digest of the plan that the page shows.
+- Whoever may not say something sees why, and no form for it.
+"""
+
+from backup.lazy_dataclass import dataclass
+from standfast.reports.contents import Duties, Heading, IncidentReport, OpenIncident
+from standfast.reports.page import Clock, incident_values, render
+
+APPROVE, DECIDE, REPORT = "approve", "decide", "report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a notice says, in one language."""
+
+    language: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedLine:
+    """One thing that an incident asks of people now."""
+
+    step: str
+    title: str
+    does: str  # APPROVE, DECIDE or REPORT
+    text: tuple[str, ...]  # the question, what is to be done by hand, or why approval is asked
+    who: str  # of whom: roles, or "anybody"
+    obstacle: str  # why whoever reads this may not say it; empty when they may
+    facts: tuple[str, ...] = ()  # DECIDE: what to find out before
+    options: tuple[str, ...] = ()  # DECIDE
+    digest: str = ""  # APPROVE, as what follows
+    reaches: int = 0
+    left_out: int = 0
+    is_irreversible: bool = False
+    tells: str = ""  # the notice and its audience
+    given: int = 0
+    needed: int = 0
+    words: tuple[Words, ...] = ()
+    names: tuple[str, ...] = ()  # only when they were asked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """Whose page it is, and the word that its forms repeat."""
+
+    person: str
+    form_word: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsoleLine:
+    """One open incident on the first page."""
+
+    incident: OpenIncident
+    duties: Duties | None
+    asks: tuple[str, ...]  # the titles of what it asks of whoever reads this
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsoleReport:
+    """The first page."""
+
+    heading: Heading
+    lines: tuple[ConsoleLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignInReport:
+    """The page before anything is known of whoever asks."""
+
+    heading: Heading
+    path: str  # where they wanted to go
+    problem: str
+
+
+def sign_in_page(report: SignInReport) -> str:
+    """Give the page on which a person signs in."""
+    return render("console_sign_in.html", Clock(report.heading.time_zone), report=report)
+
+
+def first_page(report: ConsoleReport, seat: Seat) -> str:
+    """Give the page with the open incidents."""
+    return render("console.html", Clock(report.heading.time_zone), report=report, seat=seat)
+
+
+def asking_page(
+    report: IncidentReport, asked: tuple[AskedLine, ...], seat: Seat, *, said: str, problem: str
+) -> str:
+    """Give an incident's page with what it asks of its reader; `said` is what came of a form."""
+    clock = Clock(report.heading.time_zone)
+    return render(
+        "console_incident.html",
+        clock,
+        **incident_values(report, clock),
+        asked=asked,
+        seat=seat,
+        said=said,
+        problem=problem,
+    )

@@ -1,0 +1,471 @@
+"""People answer and sign on the console: what they see, what counts, and what gets nobody in."""
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from standfast.console import approving, sessions
+from standfast.console.app import App
+from standfast.console.approving import COOKIE
+from standfast.console.limits import Allowance
+from standfast.console.server import HttpServer
+from standfast.operations.incident import advance, open_incident
+from standfast.people.sign_in import enrol
+from standfast.records import Mode, StepState
+from tests.console.places import Site, furnish_with, site_at
+from tests.operations.places import PASSPHRASES, enrol_people
+from tests.servers import wait_until
+
+CONSOLE = """
+[serve]
+console = "https://standfast.example.com"
+
+[playbooks]
+folder = "own"
+"""
+SHUT = """\
+playbook: shut
+version: 1
+title: Shut accounts that a second person has read
+use_when: Somebody has to agree before a lock.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  shut:
+    title: Lock them
+    do: accounts.lock
+    with: {accounts: "{{ inputs.accounts }}"}
+    approval: {count: 1, roles: [duty-manager], reason: A lock shuts out people at work.}
+"""
+
+
+def furnished(folder: Path) -> Path:
+    (folder / "own").mkdir()
+    (folder / "own" / "shut.yaml").write_text(SHUT)
+    return furnish_with(folder, CONSOLE)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with site_at(furnished(tmp_path)) as found:
+        enrol_people(found.place)
+        yield found
+
+
+@pytest.fixture
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what counts tries, that is: on a busy machine six of them may take a minute."""
+    monkeypatch.setattr(approving, "Allowance", partial(Allowance, monotonic=lambda: 0.0))
+
+
+@pytest.fixture
+def incident(site: Site) -> str:
+    """An exercise that dana opened, which asks whether customers are affected; its id."""
+    opened = open_incident(
+        site.place,
+        "account-takeover",
+        {"accounts": ["agents:alice"]},
+        mode=Mode.EXERCISE,
+        opened_by="dana",
+    )
+    advance(site.place, opened.incident, "direct")
+    return opened.incident
+
+
+class Browser:
+    """Keeps its cookie as one does that came by TLS, and sends the forms that it was shown."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.cookie = ""
+        self.page = ""
+
+    def get(self, path: str) -> httpx.Response:
+        return self._took(
+            httpx.get(self.site.url + path, headers=self._headers, trust_env=False, timeout=30)
+        )
+
+    def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._took(
+            httpx.post(
+                self.site.url + path,
+                data=fields,
+                headers={**self._headers, **named},
+                trust_env=False,
+                timeout=30,
+            )
+        )
+
+    def sign_in(self, name: str, passphrase: str = "", path: str = "/console") -> httpx.Response:
+        given = passphrase or PASSPHRASES[name]
+        return self.post("/console/sign-in", {"name": name, "passphrase": given, "path": path})
+
+    def send(self, what: str, **fields: str) -> httpx.Response:
+        """Send a form of the page that is shown."""
+        incident = re.search(r'action="/console/(inc-[0-9-]+)/', self.page)
+        assert incident
+        return self.post(f"/console/{incident[1]}/{what}", {"word": self.word, **fields})
+
+    @property
+    def word(self) -> str:
+        found = re.search(r'name="word" value="([^"]+)"', self.page)
+        return found[1] if found else ""
+
+    @property
+    def digest(self) -> str:
+        found = re.search(r"<dt>Digest</dt><dd><code>([0-9a-f]{64})<", self.page)
+        assert found
+        return found[1]
+
+    @property
+    def text(self) -> str:
+        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", self.page)).split())
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"cookie": f"{COOKIE}={self.cookie}"} if self.cookie else {}
+
+    def _took(self, answer: httpx.Response) -> httpx.Response:
+        self.page = answer.text
+        if given := answer.headers.get("set-cookie"):
+            self.cookie = str(given).partition(";")[0].partition("=")[2].strip('"')
+        return answer
+
+
+@pytest.fixture
+def lee(site: Site) -> Browser:
+    browser = Browser(site)
+    assert browser.sign_in("lee").status_code == 303
+    return browser
+
+
+def state(site: Site, incident: str, step: str) -> StepState:
+    return site.place.ledger.incidents.state(incident).steps[step].state
+
+
+def ask_for_approval(site: Site, lee: Browser, incident: str) -> None:
+    """Let lee say that customers are affected; a runner then plans the notice, which asks."""
+    lee.get(f"/console/{incident}")
+    assert lee.send("answer", step="customers_affected", text="yes").status_code == 200
+    advance(site.place, incident, "direct")
+    assert state(site, incident, "tell_customers") is StepState.ASKING
+    lee.get(f"/console/{incident}")
+
+
+def test_without_a_setting_there_is_no_console(tmp_path: Path) -> None:
+    with site_at(furnish_with(tmp_path)) as found:
+        assert Browser(found).get("/console").status_code == 404
+
+
+def test_who_is_not_signed_in_sees_the_sign_in_whatever_they_ask_for(
+    site: Site, incident: str
+) -> None:
+    nobody = Browser(site)
+    for path in ("/console", f"/console/{incident}", "/console/inc-2000-0001"):
+        answer = nobody.get(path)
+        assert answer.status_code == 200
+        assert 'name="passphrase"' in answer.text
+        assert "account-takeover" not in answer.text.lower().replace(" ", "-")
+    answer = nobody.post(f"/console/{incident}/stop", {"word": "x"})
+    assert 'name="passphrase"' in answer.text
+    assert not site.place.ledger.incidents.is_stopped(incident)
+
+
+def test_a_wrong_passphrase_and_an_unknown_name_get_one_answer(site: Site) -> None:
+    nobody = Browser(site)
+    wrong = nobody.sign_in("lee", PASSPHRASES["dana"])
+    unknown = nobody.sign_in("nobody", PASSPHRASES["dana"])
+    assert wrong.status_code == unknown.status_code == 403
+    assert wrong.text == unknown.text or _without_time(wrong) == _without_time(unknown)
+    assert nobody.cookie == ""
+
+
+def _without_time(answer: httpx.Response) -> str:
+    return re.sub(r"<time.*?</time>", "", answer.text)
+
+
+@pytest.mark.usefixtures("no_time_passes")
+def test_tries_are_bounded(site: Site) -> None:
+    nobody = Browser(site)
+    statuses = [nobody.sign_in("lee", "a wrong passphrase").status_code for _ in range(7)]
+    assert statuses == [403] * 6 + [429]
+    assert nobody.sign_in("lee").status_code == 429
+
+
+def test_the_cookie_is_for_tls_this_host_and_no_script(site: Site) -> None:
+    given = Browser(site).sign_in("lee").headers["set-cookie"].lower()
+    assert given.startswith("__host-standfast=")
+    for flag in ("httponly", "secure", "samesite=strict", "path=/"):
+        assert flag in given
+    assert "domain=" not in given
+
+
+def test_the_pages_run_no_script_and_lie_in_no_frame(lee: Browser, incident: str) -> None:
+    for path in ("/console", f"/console/{incident}"):
+        answer = lee.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "form-action 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["cache-control"] == "no-store"
+        assert "<script" not in answer.text
+        assert "http://" not in answer.text.replace("http://www.w3.org", "")
+
+
+def test_after_the_sign_in_only_a_page_of_ours_follows(site: Site, incident: str) -> None:
+    browser = Browser(site)
+    there = browser.sign_in("lee", path=f"/console/{incident}")
+    assert there.headers["location"] == f"/console/{incident}"
+    for path in ("//example.com", "https://example.com", "/console/../x", "/console/a\n", ""):
+        assert browser.sign_in("kim", path=path).headers["location"] == "/console"
+
+
+def test_the_first_page_has_what_is_asked_of_its_reader_first(
+    site: Site, lee: Browser, incident: str
+) -> None:
+    other = open_incident(site.place, "lock", {"accounts": ["agents:bob"]}, mode=Mode.PLAN).incident
+    lee.get("/console")
+    assert "It asks you for 2 answers:" in lee.text
+    assert lee.page.index(incident) < lee.page.index(other)
+
+
+def test_a_question_is_answered_by_who_may_and_the_work_goes_on(
+    tmp_path: Path,
+) -> None:
+    begun: list[str] = []
+    with site_at(furnished(tmp_path)) as found:
+        enrol_people(found.place)
+        app = App(place=found.place, triggers={}, begin_work=begun.append)
+        server = HttpServer(app=app, host="127.0.0.1", port=0)
+        server.begin()
+        try:
+            wait_until(server.is_listening.is_set, "HTTP is up")
+            site = replace(found, app=app, url=f"http://127.0.0.1:{server.port}")
+            opened = open_incident(
+                site.place,
+                "account-takeover",
+                {"accounts": ["agents:alice"]},
+                mode=Mode.EXERCISE,
+                opened_by="dana",
+            )
+            advance(site.place, opened.incident, "direct")
+            lee = Browser(site)
+            lee.sign_in("lee")
+            lee.get(f"/console/{opened.incident}")
+            assert "Could whoever used these accounts" in lee.text
+            assert lee.send("answer", step="customers_affected", text="yes").status_code == 200
+            assert "customers_affected : noted." in lee.text
+            assert begun == [opened.incident]
+            given = site.place.ledger.incidents.state(opened.incident).steps["customers_affected"]
+            assert given.answer == "yes"
+        finally:
+            server.end()
+
+
+def test_who_has_not_the_role_sees_the_question_and_no_form(site: Site, incident: str) -> None:
+    dana = Browser(site)
+    dana.sign_in("dana")
+    dana.get(f"/console/{incident}")
+    assert "Not by you:" in dana.text
+    assert 'type="radio"' not in dana.page
+    answer = dana.send("answer", step="customers_affected", text="no")
+    assert answer.status_code == 409
+    assert state(site, incident, "customers_affected") is StepState.PROMPTED
+
+
+def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
+    site: Site, lee: Browser, incident: str
+) -> None:
+    ask_for_approval(site, lee, incident)
+    assert "It would reach 3 targets" in lee.text
+    assert "It cannot be taken back." in lee.text
+    assert "The notice customers-account-takeover to customers." in lee.text
+    assert "Its words, es" in lee.text
+    asked = site.place.ledger.steps.question(incident, "tell_customers")
+    assert lee.digest == asked.digest
+    sent = {"step": "tell_customers", "digest": lee.digest, "decision": "approve"}
+    wrong = lee.send("decide", **sent, passphrase=PASSPHRASES["kim"])
+    assert wrong.status_code == 409
+    assert "not the passphrase of 'lee'" in lee.text
+    lee.get(f"/console/{incident}")
+    stale = {**sent, "digest": "0" * 64}
+    assert lee.send("decide", **stale, passphrase=PASSPHRASES["lee"]).status_code == 409
+    assert "nothing was signed" in lee.text
+    assert state(site, incident, "tell_customers") is StepState.ASKING
+    lee.get(f"/console/{incident}")
+    assert lee.send("decide", **sent, passphrase=PASSPHRASES["lee"]).status_code == 200
+    assert "signed, 1 of 1" in lee.text
+    advance(site.place, incident, "direct")
+    assert state(site, incident, "tell_customers") is StepState.DONE
+
+
+def test_a_refusal_is_signed_too_and_nothing_of_it_is_done(
+    site: Site, lee: Browser, incident: str
+) -> None:
+    ask_for_approval(site, lee, incident)
+    lee.send(
+        "decide",
+        step="tell_customers",
+        digest=lee.digest,
+        decision="refuse",
+        passphrase=PASSPHRASES["lee"],
+    )
+    assert "refused. Nothing of it is done." in lee.text
+    advance(site.place, incident, "direct")
+    assert state(site, incident, "tell_customers") is StepState.REFUSED
+
+
+def test_who_opened_it_approves_nothing_on_the_console_either(
+    site: Site, lee: Browser, incident: str
+) -> None:
+    ask_for_approval(site, lee, incident)
+    dana = Browser(site)
+    dana.sign_in("dana")
+    dana.get(f"/console/{incident}")
+    assert 'name="decision"' not in dana.page
+    assert "Not by you:" in dana.text
+    answer = dana.send(
+        "decide",
+        step="tell_customers",
+        digest=dana.digest,
+        decision="approve",
+        passphrase=PASSPHRASES["dana"],
+    )
+    assert answer.status_code == 409
+    assert state(site, incident, "tell_customers") is StepState.ASKING
+
+
+@pytest.mark.usefixtures("no_time_passes")
+def test_signing_is_bounded_for_each_person(site: Site, lee: Browser, incident: str) -> None:
+    ask_for_approval(site, lee, incident)
+    form = {"step": "tell_customers", "digest": lee.digest, "decision": "approve"}
+    for _ in range(6):
+        lee.send("decide", **form, passphrase="not this one either")
+    lee.send("decide", **form, passphrase=PASSPHRASES["lee"])
+    assert "Too many tries" in lee.text
+    assert state(site, incident, "tell_customers") is StepState.ASKING
+
+
+def test_a_form_counts_only_with_the_word_of_its_session_and_from_our_own_page(
+    site: Site, lee: Browser, incident: str
+) -> None:
+    lee.get(f"/console/{incident}")
+    path, kim = f"/console/{incident}/stop", Browser(site)
+    kim.sign_in("kim")
+    kim.get(f"/console/{incident}")
+    assert 'name="passphrase"' in lee.post(path, {}).text
+    assert 'name="passphrase"' in lee.post(path, {"word": kim.word}).text
+    lee.get(f"/console/{incident}")
+    for headers in ({"origin": "https://example.com"}, {"sec_fetch_site": "cross-site"}):
+        word = lee.word
+        assert lee.post(path, {"word": word}, **headers).status_code == 403
+        lee.get(f"/console/{incident}")
+    assert not site.place.ledger.incidents.is_stopped(incident)
+
+
+def test_anybody_who_is_signed_in_can_stop_it_and_the_timeline_says_who(
+    site: Site, lee: Browser, incident: str
+) -> None:
+    lee.get(f"/console/{incident}")
+    assert lee.send("stop").status_code == 200
+    assert "Stopped: nothing more of it begins." in lee.text
+    assert site.place.ledger.incidents.is_stopped(incident)
+    (event,) = [
+        one for one in site.place.ledger.timeline(incident) if one.action == "incident.stopped"
+    ]
+    assert event.actor == "lee"
+
+
+def test_names_are_shown_to_who_asks_and_the_look_is_theirs(site: Site, lee: Browser) -> None:
+    incident = open_incident(
+        site.place,
+        "shut",
+        {"accounts": ["agents:alice"]},
+        mode=Mode.EXERCISE,
+        opened_by="dana",
+    ).incident
+    advance(site.place, incident, "direct")
+    lee.get(f"/console/{incident}")
+    assert "A lock shuts out people at work." in lee.text
+    assert "agents:alice" not in lee.page
+    assert _looks(site, incident) == []
+    lee.send("names", step="shut", digest=lee.digest)
+    assert "agents:alice" in lee.page
+    assert _looks(site, incident) == ["lee"]
+    assert "agents:alice" not in lee.get(f"/console/{incident}").text
+
+
+def _looks(site: Site, incident: str) -> list[str]:
+    there = site.place.ledger.timeline(incident)
+    return [event.actor for event in there if event.action == "targets.viewed"]
+
+
+def test_a_session_ends_when_nothing_is_asked_at_sign_out_and_when_its_person_is_removed(
+    site: Site, lee: Browser, incident: str
+) -> None:
+    cookie = lee.cookie
+    lee.get("/console")
+    lee.post("/console/sign-out", {"word": lee.word})
+    lee.cookie = cookie
+    assert 'name="passphrase"' in lee.get("/console").text
+    lee.sign_in("lee")
+    site.place.ledger.people.remove("lee", "os:test", site.place.clock())
+    assert lee.get(f"/console/{incident}").status_code == 403
+    assert lee.get("/console").status_code == 403
+
+
+def test_sessions_last_a_quarter_of_an_hour_idle_and_half_a_day_at_most() -> None:
+    now = [0.0]
+    there = sessions.Sessions(monotonic=lambda: now[0])
+    cookie = there.begin("lee")
+    for _ in range(48):
+        now[0] += sessions.IDLE_SECONDS - 1
+        if now[0] > sessions.LONGEST_SECONDS:
+            break
+        assert there.find(cookie)
+    now[0] = sessions.LONGEST_SECONDS + 1
+    assert there.find(cookie) is None
+    cookie = there.begin("lee")
+    now[0] += sessions.IDLE_SECONDS + 1
+    assert there.find(cookie) is None
+    cookies = [there.begin("lee") for _ in range(sessions.MOST + 1)]
+    assert there.find(cookies[0]) is None
+    assert there.find(cookies[-1])
+    assert there.find("a guess") is None
+
+
+def test_a_passphrase_of_any_letters_signs_in(site: Site) -> None:
+    words = "жёлтый дом у реки ☂ & = %"
+    credential = enrol(words)
+    site.place.ledger.people.enrol(
+        name="mia",
+        full_name="Mia",
+        mail="mia@example.com",
+        accounts=[],
+        roles=["duty-manager"],
+        public_key=credential.public_key,
+        salt=credential.salt,
+        enrolled_by="os:test",
+        now=site.place.clock(),
+    )
+    assert Browser(site).sign_in("mia", words).status_code == 303
+
+
+def test_what_is_no_form_changes_nothing(site: Site, lee: Browser, incident: str) -> None:
+    headers = {
+        "cookie": f"{COOKIE}={lee.cookie}",
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    for body in (b"\xff\xfe", b"a=1&" * 100, b"word=%ff", b"x" * 20_000):
+        answer = httpx.post(
+            f"{site.url}/console/{incident}/stop", content=body, headers=headers, trust_env=False
+        )
+        assert answer.status_code in (200, 413)
+    assert not site.place.ledger.incidents.is_stopped(incident)
