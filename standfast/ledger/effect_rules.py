@@ -51,7 +51,11 @@ def is_lock_of(incident_id: str) -> Any:
 
 def _is_not_given_back() -> Any:
     undo = effect.alias("undo")
-    return ~exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done")
+    return ~exists().where(
+        undo.c.handle == effect.c.handle,  # which the token implies, and an index knows
+        undo.c.undoes == effect.c.token,
+        undo.c.state == "done",
+    )
 
 
 def still_held(connection: Connection, incident_id: str) -> int:

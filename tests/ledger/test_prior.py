@@ -2,9 +2,15 @@
 
 from datetime import timedelta
 
+import pytest
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.dialects import sqlite
+
 from standfast.ledger import Ledger
+from standfast.ledger.effect_rules import is_held, is_lock_of
 from standfast.ledger.effects import Draft, EffectRow, Lane
 from standfast.ledger.incidents import Expansion
+from standfast.ledger.tables import effect
 from standfast.records import EffectState, JsonObject, Mode, Observed
 from tests.ledger.place import NOW
 from tests.ledger.stage import (
@@ -194,3 +200,15 @@ def test_an_incident_that_was_closed_holds_nothing(ledger: Ledger) -> None:
     assert _holder(ledger, row) == second
     ledger.incidents.close(second, "olga", NOW)
     assert _holder(ledger, row) is None
+
+
+@pytest.mark.parametrize("which", [is_held(), is_lock_of("inc-2026-0001")])
+def test_whether_an_account_was_given_back_is_looked_up_and_not_searched_for_among_all_effects(
+    sqlite_ledger: Ledger, which: ColumnElement[bool]
+) -> None:
+    """Searched for, each of 8,000 proofs went through every effect that there is: 100 seconds."""
+    statement = select(effect.c.token).where(effect.c.handle.in_(["a", "b"]), which)
+    asked = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+    with sqlite_ledger.core.reading() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}").all()
+    assert [row[-1] for row in plan if row[-1].startswith("SCAN")] == []
