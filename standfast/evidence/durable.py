@@ -1,9 +1,11 @@
 """Files that are wholly there or not at all, also after the power went; and nobody else's to read.
 
 Owns the order of writing (bytes, fsync, rename, fsync of the folder) and the modes: 0600 and 0700.
+What root freezes in another user's place becomes that user's, who goes on with the incident.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -31,7 +33,16 @@ def make_private(folder: Path) -> None:
     if not folder.is_dir():
         make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
+        give_to_owner_above(folder)
         sync_folder(folder.parent)
+
+
+def give_to_owner_above(path: Path) -> None:
+    """Give what root made to whoever owns the folder it is in; of nobody else's making."""
+    if os.geteuid() == 0:
+        with suppress(OSError):  # a share may take root for nobody
+            above = path.parent.stat()
+            os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
 
 
 def sync_folder(folder: Path) -> None:
@@ -41,6 +52,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def give_tree_to_owner_above(folder: Path) -> None:
+    """Give a folder that root made, and everything in it, likewise."""
+    if os.geteuid() == 0:
+        give_to_owner_above(folder)
+        for place, folders, files in os.walk(folder):
+            for name in (*folders, *files):
+                give_to_owner_above(Path(place, name))
 
 
 def sync_tree(folder: Path) -> None:

@@ -1,11 +1,16 @@
 """A file is whole, private and where it was meant to be, whatever lay there before."""
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from standfast.evidence import Custody
 from standfast.evidence.durable import write_whole
+from standfast.evidence.files import FilesEvidence
+from tests.evidence.contract import NOW, order
 
 
 def mode_of(path: Path) -> int:
@@ -53,3 +58,26 @@ def test_a_file_is_replaced_as_a_whole_and_is_nobody_elses_to_read(
     write_whole(path, b"ours")
     assert (path.read_bytes(), mode_of(path)) == (b"ours", 0o600)
     assert [one.name for one in tmp_path.iterdir()] == ["report"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_what_root_freezes_is_the_users_whose_place_it_is(tmp_path: Path) -> None:
+    (tmp_path / "auth.log").write_text("alice signed in\n")
+    (tmp_path / "place").mkdir()
+    os.chown(tmp_path / "place", 65534, 65533)
+    evidence = FilesEvidence(
+        name="logs",
+        paths=(tmp_path / "auth.log",),
+        exclude=(),
+        signing_key=Ed25519PrivateKey.generate(),
+        clock=lambda: NOW,
+    )
+    custody = Custody(
+        incident="2025-014", collector="ana", reason="", folder=tmp_path / "place" / "evidence"
+    )
+    evidence.collect(order(), custody)
+    made = [*(tmp_path / "place").rglob("*")]
+    assert {"auth.log", "custody.jsonl", "manifest.json"} <= {path.name for path in made}
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in made}
+    assert owners == {(65534, 65533)}
+    assert (tmp_path / "auth.log").stat().st_uid == 0
