@@ -8,13 +8,14 @@ Rules
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
 from standfast.config import Config
-from standfast.errors import Damaged, ExitStatus, StandfastError, UsageError
+from standfast.errors import ConfigurationError, Damaged, ExitStatus, StandfastError, UsageError
 from standfast.evidence.custody import verify_custody
 from standfast.evidence.host_clock import offset_in_words
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
@@ -159,8 +160,20 @@ def _of(
 def _folders(root: Path, incident: str | None) -> Iterator[Path]:
     """Find what is whole: `root/INCIDENT/SOURCE/TOKEN`, in order of their names.
 
-    Not by its seal: one that lost it must show.
+    Not by its seal: one that lost it must show. Raises ConfigurationError where this user may not
+    look: `glob` would find nothing there, and what is whole would be called gone.
     """
+    for above in (root, *root.glob("*"), *root.glob("*/*")):
+        try:
+            with os.scandir(above):
+                pass
+        except PermissionError:
+            raise ConfigurationError(
+                f"the evidence in {above} may not be read by this user: run this as the user who "
+                "owns it"
+            ) from None
+        except OSError:
+            continue  # no folder, or none any more
     for folder in sorted(root.glob("*/*/*")):
         is_wanted = incident is None or folder.parent.parent.name == incident
         if is_wanted and folder.is_dir() and folder.suffix != ".partial":
