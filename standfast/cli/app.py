@@ -187,6 +187,13 @@ def _run(given: Sequence[str]) -> int:
             raise
         if isinstance(error, FileNotFoundError) and not _is_somewhere():
             return _failed(_NOWHERE, ExitStatus.USAGE, is_json=is_json)
+        if isinstance(error, PermissionError) and error.filename is not None:
+            return _failed(
+                f"this user may not read or write {os.fsdecode(error.filename)}: run this as the "
+                "user whose it is, with `sudo -u USER` before it",
+                ExitStatus.FAILED,
+                is_json=is_json,
+            )
         # Only the class: what a library says may quote a person or a secret.
         return _failed(
             f"unexpected {type(error).__name__}; what was begun is in the ledger. "

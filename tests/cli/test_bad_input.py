@@ -1,5 +1,6 @@
 """Bad input: the right status, what and where and what to do, no traceback, nothing half done."""
 
+import errno
 import json
 import os
 import subprocess
@@ -270,6 +271,16 @@ def test_what_nobody_foresaw_is_one_line_without_its_words(desk: Desk, quiet_pla
     desk.monkeypatch.setenv("STANDFAST_DEBUG", "1")
     with pytest.raises(RuntimeError, match="1234"):
         desk.run("status")
+
+
+def test_what_this_user_may_not_look_at_is_named(desk: Desk, quiet_place: Path) -> None:
+    def shut(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/srv/theirs")
+
+    desk.monkeypatch.setattr("standfast.operations.status.look", shut)
+    answer = desk.run("status")
+    assert answer.status == 1
+    assert "may not read or write /srv/theirs: run this as the user whose it is" in answer.err
 
 
 def test_a_package_that_is_missing_is_named_with_the_python_that_lacks_it(
