@@ -269,7 +269,7 @@ def test_what_has_another_size_in_the_copy_is_told_and_filled_in_once_it_is_remo
     copy = TamperedStore(now=owned.clock)
     copy_vault(owned.vault, copy)
     snapshots = [name for name in copy.names() if "/s/" in name]
-    others = [name for name in copy.names() if "/p/" in name][:2] + snapshots[:1]
+    others = [name for name in copy.names() if "/p/" in name][:2] + snapshots[:1] + snapshots[-1:]
     others += [name for name in copy.names() if name.startswith("pub/reader/")]
     for name in others:
         copy.replace(name, copy.get(name)[:-1] if is_cut else copy.get(name) + b"!")
@@ -418,6 +418,21 @@ def test_keys_are_copied_only_where_a_store_for_them_is_named(
     named = {f.object for f in stale.findings}
     assert named == {f"k/main/0000000000/000000000{n}" for n in (0, 1)}
     assert not stale.is_whole
+
+
+def test_a_damaged_key_record_is_named_and_not_copied(owned: OwnedSite) -> None:
+    """The name would be taken there, and the whole one never follow."""
+    (name,) = owned.keys.names()
+    data = owned.keys.get(name)
+    owned.keys.replace(name, data[:-1] + bytes([data[-1] ^ 1]))
+    keys = KeyDrawer()
+    report = copy_vault(owned.vault, TamperedStore(now=owned.clock), keys=owned.keys, keys_to=keys)
+    assert [finding.object for finding in report.findings] == [name]
+    assert not report.is_whole
+    assert keys.names() == []
+    owned.keys.replace(name, data)
+    assert copy_vault(owned.vault, owned.vault.copy(), keys=owned.keys, keys_to=keys).is_whole
+    assert keys.get(name) == data
 
 
 def test_a_retired_keepers_records_are_copied_where_a_point_has_seen_them(

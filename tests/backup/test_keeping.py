@@ -223,6 +223,17 @@ def test_more_than_a_fifth_stops_and_nothing_is_written(kept: KeptSite) -> None:
     kept.check()
 
 
+def test_the_share_that_is_named_is_enough_where_it_is_no_whole_number(tmp_path: Path) -> None:
+    kept = kept_site(tmp_path)
+    kept.rules = WEEKS
+    for _ in range(3):
+        kept.night(days=21)
+    with pytest.raises(KeepingStopped, match=r"1 of 3 .* --most 34$"):
+        kept.keep(most_percent=33)
+    assert len(kept.keep(most_percent=34).expired) == 1
+    kept.check()
+
+
 def test_a_fifth_itself_goes(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = WEEKS

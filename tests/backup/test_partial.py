@@ -170,6 +170,25 @@ def test_a_file_that_changes_while_it_is_read_is_named_and_kept_as_read(
     assert (tmp_path / "out/files/calls/one.wav").stat().st_size == size
 
 
+def test_a_file_that_changes_and_gets_its_time_back_while_it_is_read_is_named(
+    site: Site, tmp_path: Path
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    path = source / "calls" / "one.wav"
+    before = path.stat()
+
+    def change() -> None:
+        with path.open("r+b") as file:
+            file.seek(-4, os.SEEK_END)
+            file.write(b"four")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    result = site.back_up(MeddledSource(source, b"calls/one.wav", when="midway", meddle=change))
+    assert path.stat().st_size == before.st_size
+    assert reasons(result) == {"files/calls/one.wav": "changed while it was read"}
+    check_rest(site, source, tmp_path / "out", b"calls/one.wav")
+
+
 @pytest.mark.parametrize("name", ["calls/one.wav", "sparse", "note.txt"])
 def test_a_file_that_becomes_shorter_while_it_is_read_is_named_and_kept_as_read(
     site: Site, tmp_path: Path, name: str

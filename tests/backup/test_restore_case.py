@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.backup.site import new_site
+from tests.backup.test_restore_resume import JOURNAL, journal_of
 
 MERGED = "differs only in upper and lower case"
 
@@ -28,9 +29,10 @@ def without_case(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(os, call, found(getattr(os, call)))
 
 
+@pytest.mark.parametrize("died_at_once", [False, True])
 @pytest.mark.parametrize(("first", "second"), [("Calls", "calls"), ("ÄÖ", "äö")])
 def test_folders_that_become_one_are_named_and_so_is_each_file_that_finds_no_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str, died_at_once: bool
 ) -> None:
     source = tmp_path / "source"
     for folder in (first, second, "other"):
@@ -41,6 +43,9 @@ def test_folders_that_become_one_are_named_and_so_is_each_file_that_finds_no_pla
     site.back_up(source)
     # Case is told here: nothing to name, though each folder has one of another case beside it.
     assert site.restore("latest", tmp_path / "told").problems == ()
+    if died_at_once:  # with nothing there yet but the journal, so that nothing is gone on with
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / JOURNAL).write_text(journal_of(site))
     with monkeypatch.context() as patch:
         without_case(patch)
         result = site.restore("latest", tmp_path / "out")

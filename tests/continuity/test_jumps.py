@@ -107,7 +107,28 @@ def test_many_files_that_are_gone_are_a_jump_though_nothing_came_for_them() -> N
     (found,) = jumps(before, replace(last, files=last.files // 2, files_new=0))
     assert (found.what, found.permille, found.usual_permille) == ("gone", 500, 0)
     assert "50 % of the files are gone and no others came" in found.sentence
-    assert jumps(before, replace(last, files=last.files // 2, files_new=0), sheds=True) == ()
+
+
+def test_of_a_set_that_sheds_only_what_is_gone_is_not_told() -> None:
+    before = nights(10)
+    last = before[-1]
+    fewer = replace(last, files=last.files // 2, files_new=0)
+    assert jumps(before, fewer, sheds=True) == ()
+    encrypted = replace(fewer, files_changed=4_000, bytes_changed=last.bytes_total)
+    assert names(jumps(before, encrypted, sheds=True)) == {"changed", "new content"}
+
+
+def test_new_content_is_a_share_of_what_is_there_tonight() -> None:
+    before = nights(10)
+    grown = replace(before[-1], bytes_total=400 * GIB, bytes_changed=36 * GIB)
+    assert jumps(before, replace(grown, files=grown.files + grown.files_new)) == ()
+
+
+def test_of_an_even_number_of_nights_what_lies_between_the_middle_two_is_usual() -> None:
+    same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
+    before = [replace(same, files_changed=n) for n in (0, 0, 0, 0, 2000, 2000, 2000)]
+    (found,) = jumps(before, replace(same, files_changed=same.files))
+    assert (found.what, found.usual_permille) == ("changed", 100)
 
 
 def test_a_few_files_that_are_gone_are_no_jump() -> None:
