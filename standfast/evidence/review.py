@@ -142,16 +142,21 @@ def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Re
     sealed = {item.location: item for item in manifest.items}
     for file in looked_through(files, wanted, seen):
         item = sealed.get(file.path.relative_to(files).as_posix())
-        problem = _ADDED if item is None else _altered(item, file)
-        if not problem:
-            borne = _borne(manifest.source, file, wanted, MOST_ENTRIES - len(found.entries))
-            if borne.sha256 == file.sha256:
-                found.entries += borne.entries
-                found.left_out += borne.left_out
-            else:
-                problem = _CHANGED  # a moment ago
+        try:
+            problem = _ADDED if item is None else _altered(item, file)
+            borne = _Borne(sha256=file.sha256)
+            if not problem:
+                borne = _borne(manifest.source, file, wanted, MOST_ENTRIES - len(found.entries))
+        except OSError:  # it could be read a moment ago
+            seen.unread += 1
+            continue
+        if not problem and borne.sha256 != file.sha256:
+            problem = _CHANGED  # a moment ago
         if problem:
             altered.append(f"{manifest.source}: {file.shown} {problem}")
+        else:
+            found.entries += borne.entries
+            found.left_out += borne.left_out
     for item in manifest.items:
         if item.kind in (Kind.FILE, Kind.LINK) and not os.path.lexists(files / item.location):
             altered.append(f"{manifest.source}: {item.path} {_GONE}")

@@ -223,6 +223,24 @@ def test_a_copy_that_is_changed_while_it_is_looked_through_is_named_as_well(
     assert (found.altered, found.entries) == (["phone: log is not what was sealed"], [])
 
 
+def test_a_copy_that_is_taken_away_while_it_is_looked_through_is_unread_and_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = frozen(tmp_path, log=b"agent01 signed in\n", other=b"agent01 signed in\n")
+    evidence = sealed("phone", folder)
+
+    def remove_after(*args: Any) -> Iterator[Looked]:
+        for file in looked_through(*args):
+            if file.shown == "log":
+                file.path.unlink()
+            yield file
+
+    monkeypatch.setattr("standfast.evidence.review.looked_through", remove_after)
+    found = review([evidence], read_indicators(["text:agent01"]))
+    assert (found.unread, found.altered) == (1, ["phone: log is gone"])
+    assert [entry.path for entry in found.entries] == ["other"]
+
+
 @pytest.mark.parametrize(
     "given",
     [[], ["needle"], ["text:abc"], ["sha256:12"], ["yara:rule"], ["path:"], ["text:ok!!", ""]],

@@ -6,6 +6,7 @@ An intruder who may rename accounts renames the locked one and leaves another on
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,27 @@ from standfast.operations import decisions, incident, undoing
 from standfast.records import EffectState, Order, Result
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
-from tests.operations.twins import TwinPlace
+from tests.operations.twins import TwinPlace, twin_place
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
 
 NAME, FORMER = "agent01", "agent01.former"
+THEN = """
+playbook: then
+version: 1
+title: Lock, and then more
+use_when: In a test.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}}
+  more:
+    title: More
+    needs: [lock]
+    do: VERB
+    approval: {none_because: It is a test.}
+    with: {accounts: "{{ inputs.accounts }}"}
+"""
 
 
 def give_the_name_away(place: TwinPlace, *, is_enabled: bool) -> None:
@@ -85,6 +102,30 @@ def test_who_was_given_the_name_of_a_locked_account_can_be_locked_and_is_not_giv
     undoing.undo(place, first, requested_by="dana")
     place.advance(first)
     assert (place.is_enabled(FORMER), place.is_enabled(NAME)) == (True, False)
+
+
+@pytest.mark.parametrize("verb", ["accounts.revoke_sessions", "accounts.rotate"])
+def test_what_is_meant_for_the_locked_account_is_not_done_to_another_one(
+    tmp_path: Path, verb: str
+) -> None:
+    playbook = THEN.replace("VERB", verb)
+    with twin_place(tmp_path, playbooks=[playbook]) as place:
+        case = place.open("then")
+        lock = place.directory._lock
+
+        def lock_and_rename(orders: Sequence[Order]) -> list[Result]:
+            results = lock(orders)
+            give_the_name_away(place, is_enabled=True)
+            return results
+
+        place.directory._lock = lock_and_rename
+        session = place.directory.open_session(NAME)
+        place.advance(case)
+        place.directory._lock = lock
+        assert not place.directory.admits(session)
+        state, reason = row_of(place, case, verb)
+        assert (state, "another account" in reason) == (EffectState.REFUSED, True)
+        assert place.directory.changes(NAME) == 0
 
 
 def test_a_lock_whose_answer_was_lost_is_not_done_because_another_account_is_shut(
