@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,12 +53,23 @@ def _parts(at: Command | Group, width: int) -> Iterator[str]:
         ]
         yield _table("Commands", rows, width)
     yield _EVERYWHERE
+    if len(at.words) == 1 and (pages := _pages()) is not None:
+        yield f"Pages that messages name, such as docs/accounts.md:\n  {pages}\n"
     if isinstance(at, Command):
         lines = [
             f"  {status.value}  {EXIT_STATUS_MEANING[status]}\n     e.g. {at.exits[status]}"
             for status in sorted(at.exits)
         ]
         yield "\n".join(["Exit statuses:", *lines, "", "Example:", f"  {at.example}", ""])
+
+
+def _pages() -> Path | None:
+    """Give the folder that `docs` and `deploy` are in: the repository's, or what was installed."""
+    repository = Path(__file__).parents[2]
+    if (repository / "pyproject.toml").is_file():
+        return repository
+    installed = Path(sys.prefix, "share/doc/standfast")
+    return installed if installed.is_dir() else None
 
 
 def _usage(one: Parameter) -> str:
