@@ -22,6 +22,7 @@ from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question
 from standfast.ledger.doubts import in_doubt, in_doubt_of_step
 from standfast.ledger.effects import EffectRow
+from standfast.ledger.sent import first_message, told_apart
 from standfast.nearest import did_you_mean
 from standfast.operations.extra_steps import extra_title, extra_verb
 from standfast.operations.incident import expand_step, refuse_closed
@@ -169,12 +170,23 @@ def answer(
         raise UsageError(f"step {step!r} of {incident_id} is answered so already")
     steps.answer_again(incident_id, step, said, who, place.clock())
     after = place.ledger.incidents.state(incident_id)  # what began meanwhile is named, too
-    views = (
-        after.steps.get(one.name)
-        for one in after.playbook.steps
-        if step in answers_behind(after.playbook, one)
-    )
-    return tuple(view for view in views if view and view.state is not StepState.SKIPPED)
+    hang_on_it = [
+        one.name for one in after.playbook.steps if step in answers_behind(after.playbook, one)
+    ]
+    views = (after.steps.get(name) for name in hang_on_it)
+    begun = [view for view in views if view and view.state is not StepState.SKIPPED]
+    return (*begun, *_telling_apart(place, after, hang_on_it))
+
+
+def _telling_apart(place: Place, state: State, steps: Sequence[str]) -> Iterator[StepView]:
+    """Give the steps that are still to tell somebody apart from the notices of these."""
+    effects = place.ledger.effects
+    theirs = {
+        row.step
+        for row in told_apart(effects, state.incident)
+        if first_message(effects, row).step in steps
+    }
+    return (view for view in state.extra if view.step in theirs and not view.state.is_final)
 
 
 def accept(place: Place, incident_id: str, step: str, *, by: str | None = None) -> None:

@@ -8,7 +8,7 @@ from standfast.errors import Refused, UsageError
 from standfast.ledger.effects import EffectRow
 from standfast.notices.audience import Audience, Recipient
 from standfast.operations import corrections, decisions, held
-from standfast.records import DeliveryEvent, DeliveryState
+from standfast.records import DeliveryEvent, DeliveryState, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
 from tests.operations.test_held import WHY, counted, holding
@@ -153,6 +153,22 @@ def test_nobody_is_told_apart_what_by_the_corrected_answer_concerns_nobody(centr
     decisions.answer(place, case, "customers_affected", "yes", by="lee", again=True)
     centre.advance(case)
     held.tell(place, case, mark, to=[GUARDIAN], because=WHY, values=RIGHT, by="lee")
+
+
+def test_who_is_still_to_be_told_apart_is_named_once_the_answer_behind_it_is_corrected(
+    centre: Centre,
+) -> None:
+    case = holding(centre)
+    place = centre.place
+    first, second = [one.mark for one in held.held(place, case)][:2]
+    told = held.tell(place, case, first, to=[GUARDIAN], because=WHY, by="lee").step
+    approve(centre, case, told, "kim", "lee")
+    asking = held.tell(place, case, second, to=["pa@example.net"], because=WHY, by="lee").step
+    centre.advance(case)
+    begun = decisions.answer(place, case, "customers_affected", "no", by="lee", again=True)
+    named = {view.step: view.state for view in begun}
+    assert named[asking] is StepState.ASKING
+    assert told not in named, "it was told with the others, and is corrected with them"
 
 
 def test_what_a_notice_says_by_an_answer_is_what_the_corrected_answer_says(
