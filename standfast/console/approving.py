@@ -64,6 +64,7 @@ log = logging.getLogger("standfast.serve")
 T = TypeVar("T")
 Fields = dict[str, str]
 Answer = Callable[[Request], Awaitable[Response]]
+Work = Callable[[Session, Fields, str], str]  # a form of an incident; gives what came of it
 
 PATH = "/console"
 COOKIE = "__Host-standfast"  # the browser sends it by TLS alone, and to this host alone
@@ -115,13 +116,13 @@ class Approving:
 
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
         """Give the paths, each wrapped by `guarded`."""
-        forms = {
+        forms: dict[str, Answer] = {
             "/sign-in": self.sign_in,
             "/sign-out": self.sign_out,
-            "/{incident}/decide": self.decide,
-            "/{incident}/answer": self.answer,
+            "/{incident}/decide": partial(self._take, self._decide),
+            "/{incident}/answer": partial(self._take, self._answer),
             "/{incident}/names": self.names,
-            "/{incident}/stop": self.stop,
+            "/{incident}/stop": partial(self._take, self._stop),
         }
         return [
             Route(PATH, guarded(self.first), methods=["GET"]),
@@ -147,10 +148,11 @@ class Approving:
         """Let somebody in who has a name here and its passphrase."""
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
-        address = str(client_of(request, self.trusted))
-        self._refuse_too_often(self._by_address.take(address) or self._by_all.take())
         name, path = given.get("name", ""), given.get("path", "")
         path = path if _OUR_PAGE.fullmatch(path) else PATH
+        address = str(client_of(request, self.trusted))
+        if wait := self._by_address.take(address) or self._by_all.take():
+            return await self._to_sign_in(path, _too_often(wait), HTTPStatus.TOO_MANY_REQUESTS)
         if not await self._ask(partial(self._is_theirs, name, given.get("passphrase", ""))):
             log.warning("console: a sign-in was refused")
             return await self._to_sign_in(path, _NOT_THEIRS, HTTPStatus.FORBIDDEN)
@@ -177,45 +179,6 @@ class Approving:
         answer.delete_cookie(COOKIE, secure=True, httponly=True, samesite="strict")
         return answer
 
-    async def decide(self, request: Request) -> Response:
-        """Sign an approval or a refusal of what the page showed."""
-        session, given = await self._form(request)
-        if session is None:
-            return await self._to_sign_in(self._page_of(request))
-        wait = self._by_person.take(session.person) or self._by_all.take()
-        if wait:
-            return await self._shown(request, session, problem=_too_often(wait))
-        approves = given.get("decision") == "approve"
-        if not (given.get("step") and given.get("digest") and given.get("decision")):
-            return await self._shown(request, session, problem="The form was not whole.")
-
-        def work(incident: str) -> str:
-            asked = decisions.decide(
-                self.place,
-                incident,
-                given["step"],
-                session.person,
-                given.get("passphrase", ""),
-                approves=approves,
-                as_shown=given["digest"],
-            )
-            return _decided(asked, approves=approves)
-
-        return await self._done(request, session, work)
-
-    async def answer(self, request: Request) -> Response:
-        """Answer a question, or report on what was done by hand."""
-        session, given = await self._form(request)
-        if session is None:
-            return await self._to_sign_in(self._page_of(request))
-
-        def work(incident: str) -> str:
-            step, text = given.get("step", ""), given.get("text", "")
-            decisions.answer(self.place, incident, step, text, by=session.person)
-            return f"`{step}`: noted."
-
-        return await self._done(request, session, work)
-
     async def names(self, request: Request) -> Response:
         """Show whom a step names."""
         session, given = await self._form(request)
@@ -223,31 +186,14 @@ class Approving:
             return await self._to_sign_in(self._page_of(request))
         return await self._shown(request, session, names_of=given.get("step", ""))
 
-    async def stop(self, request: Request) -> Response:
-        """Stop the incident."""
-        session, _ = await self._form(request)
+    async def _take(self, work: Work, request: Request) -> Response:
+        """Do what a form asks for, let a runner go on, and show what came of it."""
+        session, given = await self._form(request)
         if session is None:
             return await self._to_sign_in(self._page_of(request))
-
-        def work(incident: str) -> str:
-            halt(replace(self.place, actor=session.person), incident)
-            return "Stopped: nothing more of it begins."
-
-        return await self._done(request, session, work)
-
-    async def _done(
-        self, request: Request, session: Session, work: Callable[[str], str]
-    ) -> Response:
-        """Do what a form asks for, let a runner go on, and show what came of it."""
-        incident = str(request.path_params["incident"])
-        said, problem = "", ""
-
-        def checked() -> str:
-            self._refuse_removed(session)
-            return work(incident)
-
+        incident, said, problem = str(request.path_params["incident"]), "", ""
         try:
-            said = await self.desk.do(checked)
+            said = await self.desk.do(partial(work, session, given, incident))
             log.info("console: %s: a form was taken", incident)
             self.begin_work(incident)
         except (UsageError, ApprovalRefused) as error:
@@ -256,6 +202,35 @@ class Approving:
             log.warning("console: %s: %s", incident, error)
             problem = str(error)
         return await self._shown(request, session, said=said, problem=problem)
+
+    def _decide(self, session: Session, given: Fields, incident: str) -> str:
+        """Sign an approval or a refusal of what the page showed."""
+        if wait := self._by_person.take(session.person) or self._by_all.take():
+            raise ApprovalRefused(_too_often(wait))
+        decision = given.get("decision", "")
+        if decision not in ("approve", "refuse") or not (given.get("step") and given.get("digest")):
+            raise UsageError("the form did not arrive whole; nothing was signed")
+        asked = decisions.decide(
+            self.place,
+            incident,
+            given["step"],
+            session.person,
+            given.get("passphrase", ""),
+            approves=decision == "approve",
+            as_shown=given["digest"],
+        )
+        return _decided(asked, approves=decision == "approve")
+
+    def _answer(self, session: Session, given: Fields, incident: str) -> str:
+        """Answer a question, or report on what was done by hand."""
+        step, text = given.get("step", ""), given.get("text", "")
+        decisions.answer(self.place, incident, step, text, by=session.person)
+        return f"`{step}`: noted."
+
+    def _stop(self, session: Session, given: Fields, incident: str) -> str:
+        self._refuse_removed(session)
+        halt(replace(self.place, actor=session.person), incident)
+        return "Stopped: nothing more of it begins."
 
     async def _shown(
         self,
@@ -353,12 +328,6 @@ class Approving:
             raise wait_and_try_again(
                 30, HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer; ask again"
             ) from None
-
-    def _refuse_too_often(self, seconds: float) -> None:
-        if seconds:
-            raise wait_and_try_again(
-                seconds, HTTPStatus.TOO_MANY_REQUESTS, "more tries than are taken in a minute"
-            )
 
 
 def _seat(session: Session) -> Seat:

@@ -197,6 +197,8 @@ def test_tries_are_bounded(site: Site) -> None:
     statuses = [nobody.sign_in("lee", "a wrong passphrase").status_code for _ in range(7)]
     assert statuses == [403] * 6 + [429]
     assert nobody.sign_in("lee").status_code == 429
+    assert "Too many tries; the next in" in nobody.text
+    assert nobody.cookie == ""
 
 
 def test_the_cookie_is_for_tls_this_host_and_no_script(site: Site) -> None:
@@ -298,6 +300,11 @@ def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
     stale = {**sent, "digest": "0" * 64}
     assert lee.send("decide", **stale, passphrase=PASSPHRASES["lee"]).status_code == 409
     assert "nothing was signed" in lee.text
+    assert state(site, incident, "tell_customers") is StepState.ASKING
+    lee.get(f"/console/{incident}")
+    for torn in ({"decision": "perhaps"}, {"digest": ""}, {"step": ""}):
+        lee.send("decide", **{**sent, **torn}, passphrase=PASSPHRASES["lee"])
+        assert "did not arrive whole; nothing was signed" in lee.text
     assert state(site, incident, "tell_customers") is StepState.ASKING
     lee.get(f"/console/{incident}")
     assert lee.send("decide", **sent, passphrase=PASSPHRASES["lee"]).status_code == 200
