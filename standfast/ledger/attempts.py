@@ -317,7 +317,8 @@ class Attempts(Doubts):
     ) -> dict[str, list[JsonObject]]:
         """Give, by handle, what those locks of the same accounts had found that are meant.
 
-        In the order in which they were carried out; `rows` are of one incident.
+        In the order in which they were carried out, those of their own incident last: another one
+        may have locked another account of that name. `rows` are of one incident.
         """
         mine = incident.alias("mine")
         found: dict[str, list[JsonObject]] = defaultdict(list)
@@ -334,7 +335,12 @@ class Attempts(Doubts):
                     incident.c.state == "open",
                     is_meant,
                 )
-                .order_by(attempt.c.submitted_at.nulls_first(), effect.c.step, effect.c.round)
+                .order_by(
+                    effect.c.incident == part[0].incident,
+                    attempt.c.submitted_at.nulls_first(),
+                    effect.c.step,
+                    effect.c.round,
+                )
             )
             for row in earlier:
                 found[row.handle].append(

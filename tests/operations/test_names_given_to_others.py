@@ -98,6 +98,9 @@ def test_who_was_given_the_name_of_a_locked_account_can_be_locked_and_is_not_giv
     for verb in ("accounts.lock", "accounts.prove_locked"):
         assert row_of(place, second, verb)[0] is EffectState.DONE
     assert not place.is_enabled(NAME)
+    later = replace(place, clock=lambda: place.clock() + timedelta(minutes=31))
+    later.advance(first)
+    assert row_of(place, first, "accounts.prove_locked")[0] is EffectState.REFUSED
     place.ledger.incidents.close(second, "os:test", place.clock())
     undoing.undo(place, first, requested_by="dana")
     place.advance(first)
