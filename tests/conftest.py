@@ -1,7 +1,11 @@
 """The fixtures that every test may ask for; each module under `servers/` describes its own."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 
+from backup.ending import ENDING, Ending
 from tests.servers.canaille import canaille_server, iam_configuration
 from tests.servers.glewlwyd import glewlwyd_server
 from tests.servers.linux_host import linux_host
@@ -37,6 +41,15 @@ __all__ = [
     "slapd_server",
     "smtp_server",
 ]
+
+
+@pytest.fixture(autouse=True)
+def not_told_to_end() -> Iterator[None]:
+    """What ends the process after one test's command does not end it for the next test's."""
+    yield
+    if ENDING.is_told:
+        vars(ENDING).update(vars(Ending()))
+
 
 # A busy machine is slow at times: how long one example takes proves nothing.
 settings.register_profile("standfast", deadline=None)

@@ -14,7 +14,6 @@
 import hashlib
 import random
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backup.chunk_sizes import chunk_bytes_for
+from backup.ending import ENDING
 from backup.errors import BackupError, NotFound, SourceFailed, StoreUnavailable, UsageError
 from backup.format.canonical import to_path_text
 from backup.records import Unread
@@ -66,7 +66,7 @@ class S3Source(Source):
         prefix: str,
         options: Callable[[], S3Options],
         *,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], None] = ENDING.pause,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`options` says how the bucket is reached; it is called when the source is opened."""

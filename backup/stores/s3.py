@@ -26,7 +26,6 @@
 import base64
 import hashlib
 import random
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +34,9 @@ from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from backup.ending import ENDING
 from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
 from backup.lazy_dataclass import dataclass
 from backup.stores import ObjectLock, Retention, Stat, Store, StoreTraits
@@ -57,6 +57,8 @@ _SETUP = "deploy/s3/README.md says how"
 _TO_SEE_A_LOCK = "s3:GetObjectRetention"
 # The second is how a bucket answers that has no locks at all.
 _NO_LOCK = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +84,7 @@ def open_s3(
     options: S3Options,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None] = ENDING.pause,
     jitter: Callable[[], float] = random.random,
 ) -> "S3Store":
     """Look at the bucket and give its store.
@@ -235,17 +237,45 @@ class S3Store(Store):
             if version in self._listed_again:
                 self._listed_again.remove(version)
                 return self._small[version][start : start + length]
-        try:
-            data = self._calls(f"reading {name}", lambda: self._read(first, start, length))
-        except NotFound:
-            with self._guard:
-                self._first.pop(name, None)
-            raise
+        data = self._received(name, first, start, length, b"".join)
         if length == first.size_bytes <= _SMALL_BYTES and self._traits.is_versioned:
             self._remember_small(version, data)
         return data
 
-    def _read(self, first: FirstVersion, start: int, length: int) -> bytes:
+    def _read_into(self, name: str, start: int, into: memoryview) -> int:
+        first = self._locate(name)
+        length = min(len(into), first.size_bytes - start)
+        if length <= 0:
+            return 0
+
+        def fill(pieces: Iterator[bytes]) -> None:
+            at = 0
+            for piece in pieces:
+                into[at : at + len(piece)] = piece
+                at += len(piece)
+
+        self._received(name, first, start, length, fill)
+        return length
+
+    def _received(
+        self,
+        name: str,
+        first: FirstVersion,
+        start: int,
+        length: int,
+        take: Callable[[Iterator[bytes]], T],
+    ) -> T:
+        """Read a range, and give what is made of its pieces; they may come anew from the first."""
+        try:
+            return self._calls(f"reading {name}", lambda: self._read(first, start, length, take))
+        except NotFound:
+            with self._guard:
+                self._first.pop(name, None)
+            raise
+
+    def _read(
+        self, first: FirstVersion, start: int, length: int, take: Callable[[Iterator[bytes]], T]
+    ) -> T:
         from backup.stores.s3_calls import Garbled, within
 
         request = {"Bucket": self._bucket, "Key": first.key, "VersionId": first.version_id}
@@ -256,8 +286,7 @@ class S3Store(Store):
             if answer.get("ETag") != first.etag or answer.get("ContentLength") != length:
                 raise Garbled
             with within(_LONGEST_BODY_SECONDS, body, f"reading {first.key}"):
-                pieces = list(body.iter_chunks(_PIECE_BYTES))
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                return take(body.iter_chunks(_PIECE_BYTES))
 
     def _stat(self, name: str) -> Stat:
         return self._as_stat(self._look_up(name))

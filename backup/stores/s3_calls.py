@@ -8,6 +8,7 @@ Imported only where S3 is used, since it imports boto3.  What is asked for is `s
 - What may pass is tried again after a random pause that doubles: no connection, no answer, a broken
   or garbled one, 5xx, 429, 408, a conflict of two writers, a body that was damaged on its way, a
   condition that failed though none was asked for.
+- Once the process is told to end nothing is asked for any more; see `ending`.
 - Only errors from `backup.errors` come out, and `Taken`.  A message carries the store's error code,
   never its text.
 """
@@ -17,9 +18,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from socket import SHUT_RDWR, socket
 from threading import Event, Lock, Timer
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import boto3
 import botocore.session
@@ -32,6 +35,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from backup.ending import ENDING
 from backup.errors import BackupError, NotFound, StoreUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -83,6 +87,8 @@ class Calls:
         jitter: Callable[[], float],
     ) -> None:
         self.client = _client(options)
+        self._connections = _Connections(self.client)
+        ENDING.will_break(self._connections)
         self._bucket = options.bucket
         self._attempts = options.attempts
         self._pause = pause
@@ -109,7 +115,8 @@ class Calls:
         while True:
             attempt += 1
             try:
-                return call()
+                with ENDING.call(doing):
+                    return call()
             # ValueError: boto3's own, of a number or a date that is none.
             except (BotoCoreError, ClientError, ResponseParserError, ValueError, Garbled) as error:
                 meaning = self._meaning(doing, error, attempts, is_conditional)
@@ -273,3 +280,39 @@ def _client(options: "S3Options") -> Any:
 
     client.meta.events.register("before-send.s3", stay_here)
     return client
+
+
+class _Connections:
+    """All connections of a client, which boto3 itself does not give away."""
+
+    def __init__(self, client: Any) -> None:
+        self._guard = Lock()
+        self._made: WeakSet[Any] = WeakSet()
+        with suppress(AttributeError):  # of another boto3: calls end by their time-outs there
+            manager = client._endpoint.http_session._manager
+            pools = manager.pool_classes_by_scheme
+            manager.pool_classes_by_scheme = {
+                scheme: self._noting(pool) for scheme, pool in pools.items()
+            }
+
+    def _noting(self, pool: Any) -> Any:
+        note = self._note
+
+        class Noting(pool):  # type: ignore[misc]
+            def _new_conn(self) -> Any:
+                return note(super()._new_conn())
+
+        return Noting
+
+    def _note(self, connection: Any) -> Any:
+        with self._guard:
+            self._made.add(connection)
+        return connection
+
+    def break_off(self) -> None:
+        with self._guard:
+            made = [*self._made]
+        for connection in made:
+            with suppress(OSError, AttributeError, TypeError):  # it has no socket just now
+                # Below TLS, which another thread may be in the middle of.
+                socket.shutdown(connection.sock, SHUT_RDWR)

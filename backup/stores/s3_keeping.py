@@ -11,11 +11,11 @@
 """
 
 import random
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from backup.ending import ENDING
 from backup.errors import Locked, NotFound, UsageError
 from backup.stores.keeping import KeeperStore
 from backup.stores.s3 import S3Options, S3Store, open_bucket
@@ -26,7 +26,7 @@ def open_s3_keeper(
     options: S3Options,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None] = ENDING.pause,
     jitter: Callable[[], float] = random.random,
 ) -> "S3KeeperStore":
     """Look at the bucket and give its store for the keeper; errors as those of `open_s3`."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, tzinfo
 
+from backup.ending import ENDING
 from backup.lazy_dataclass import dataclass
 from backup.stores import Retention, Stat, Store, StoreTraits
 
@@ -84,7 +85,7 @@ class ThrottledStore(Store):
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         with self._turn:
-            self._wait()
+            self._wait(f"storing {name}")
             self._allowed -= len(data)
         self._store.put(name, data)
 
@@ -102,8 +103,9 @@ class ThrottledStore(Store):
     def _lock_of(self, name: str) -> Retention | None:
         return self._store.lock_of(name)
 
-    def _wait(self) -> None:
+    def _wait(self, doing: str) -> None:
         while True:
+            ENDING.refuse(doing)
             rate = self._bandwidth.at(self._now())
             moment = self._monotonic()
             passed, self._counted_at = moment - self._counted_at, moment

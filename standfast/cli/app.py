@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
+from backup.ending import ENDING
 from standfast import __version__
 from standfast.cli.call import Call, take_everywhere
 from standfast.cli.declared import Command, Group
@@ -109,25 +110,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _ending_as_by_ctrl_c() -> Iterator[None]:
     """Raise `KeyboardInterrupt`, with its number, for other signals that end a command.
 
-    Only the first counts: a shutdown and a closing terminal send several, and none may break off
-    the tidying that the first began.
+    Only the first of those counts: a shutdown and a closing terminal send several, and none may
+    break off the tidying that the first began.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
         for one in taken:
             signal.signal(one, _pass)  # not SIG_IGN, which a program started from here would keep
+        ENDING.tell(print_error)
         raise KeyboardInterrupt(number)
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        ENDING.tell(print_error)
+        raise KeyboardInterrupt
 
     # One that is not as usual is so on purpose, as SIGHUP under `nohup`.
     endings = (signal.SIGTERM, signal.SIGHUP)
     taken = [one for one in endings if signal.getsignal(one) is signal.SIG_DFL]
     for one in taken:
         signal.signal(one, end)
+    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_usual:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
         for one in taken:
             signal.signal(one, signal.SIG_DFL)
+        if is_usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _pass(_number: int, _frame: FrameType | None) -> None:

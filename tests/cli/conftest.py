@@ -1,8 +1,11 @@
 """Places to type commands in."""
 
 import shutil
+import signal
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +75,17 @@ def live_place(place: Path, desk: Desk, scim_server: ScimServer, smtp_server: Sm
     with open_place(config_file, env={}, actor="os:test") as opened:
         enrol_people(opened)
     return place
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Have the signals that end a command as usual, though whoever started us ignores some."""
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -5,9 +5,7 @@ import fcntl
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -284,20 +282,6 @@ def test_a_drill_measures_destroys_and_is_listed(desk: Desk, place: Path, identi
     assert "of work lost, counted from the moment of the backup" in kept.out
     Path(document["report"]).unlink()
     assert desk.run("drill", "list").status == 6
-
-
-@pytest.fixture
-def usual_signals() -> Iterator[None]:
-    """Have the signals that end a command as usual, though whoever started us ignores some."""
-    usual: dict[signal.Signals, Any] = {
-        signal.SIGTERM: signal.SIG_DFL,
-        signal.SIGHUP: signal.SIG_DFL,
-        signal.SIGINT: signal.default_int_handler,
-    }
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("usual_signals")

@@ -1,0 +1,81 @@
+"""A process that is told to end: what it waits for, what it says, and what it begins no more."""
+
+import threading
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from backup.ending import ENDING, Ending
+from backup.errors import StoreUnavailable
+from backup.stores.memory import MemoryStore
+from backup.stores.throttled import Bandwidth, ThrottledStore, Window
+
+
+class Connections:
+    """Whoever waits for these waits until they are broken off."""
+
+    def __init__(self) -> None:
+        self.are_broken = threading.Event()
+
+    def break_off(self) -> None:
+        self.are_broken.set()
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Ending:
+    monkeypatch.setattr("backup.ending.GRACE_SECONDS", 0.02)
+    monkeypatch.setattr("backup.ending._SAID_AFTER_SECONDS", 0.01)
+    return Ending()
+
+
+def test_a_call_under_way_is_named_and_then_broken_off(ending: Ending) -> None:
+    connections, said, begun = Connections(), list[str](), threading.Event()
+    ending.will_break(connections)
+
+    def call() -> None:
+        with ending.call("reading a pack"):
+            begun.set()
+            assert connections.are_broken.wait(60)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert begun.wait(60)
+    ending.tell(said.append)
+    ending.tell(said.append)
+    thread.join(60)
+    assert not thread.is_alive()
+    (told,) = said
+    assert told.endswith(": reading a pack")
+
+
+def test_nothing_is_begun_any_more_and_who_pauses_goes_on_at_once(ending: Ending) -> None:
+    connections = Connections()
+    ending.will_break(connections)
+    pausing = threading.Thread(target=ending.pause, args=(600,))
+    pausing.start()
+    ending.tell(lambda text: None)
+    pausing.join(60)
+    assert not pausing.is_alive()
+    with pytest.raises(StoreUnavailable, match="told to end"), ending.call("storing a pack"):
+        pass
+
+
+def test_where_nothing_is_asked_across_a_network_no_thread_is_begun(ending: Ending) -> None:
+    before = threading.active_count()
+    ending.tell(lambda text: None)
+    assert threading.active_count() == before
+
+
+def test_what_waits_for_its_bandwidth_waits_no_longer() -> None:
+    window = Window(start_minute=0, end_minute=1440, bytes_per_second=1)
+    store = ThrottledStore(
+        MemoryStore(),
+        Bandwidth(windows=[window], zone=ZoneInfo("UTC")),
+        now=lambda: datetime.now(UTC),
+        sleep=lambda seconds: ENDING.tell(lambda text: None),
+        monotonic=lambda: 0.0,
+    )
+    store.put("a", bytes(1000))
+    with pytest.raises(StoreUnavailable, match="storing b was not begun"):
+        store.put("b", b"")
