@@ -49,7 +49,7 @@ from backup.trust import Trust, load_trust
 
 __all__ = ["Repository", "blobs_of", "walk"]
 
-_SEARCHED_AT_ONCE = 4  # points; each holds some megabytes of what it read
+_SEARCHED_AT_ONCE = 8  # points; each holds some megabytes of what it read
 
 
 class Repository:

@@ -28,6 +28,7 @@ from backup.format.pack import (
     OpenPack,
     parse_header,
 )
+from backup.read_ahead import beside
 from backup.read_buffers import Buffers, OwnBuffer
 from backup.stores import Store
 
@@ -63,8 +64,10 @@ class BlobReader:
     ) -> None:
         self._vault = vault
         self.read_over_bytes = vault.read_over_bytes
-        # So far behind a pack's header both are read by one call, where calls are what takes long.
-        self._reach = vault.read_over_bytes if vault.calls_at_once > 1 else 0
+        self.is_far = vault.calls_at_once > 1
+        # Where calls are what takes long, a pack's header is read by one call with what lies so far
+        # behind it, and beside what lies farther.
+        self._reach = vault.read_over_bytes if self.is_far else 0
         self._writer = writer
         self._belongs = (repository, writer, domain)
         self._identities = identities
@@ -74,7 +77,7 @@ class BlobReader:
         self._packs: OrderedDict[bytes, OpenPack] = OrderedDict()
         self._frames: OrderedDict[FrameKey, memoryview] = OrderedDict()
         self._kept_bytes = 0
-        self._sealed = OwnBuffer(_BUFFER_BYTES)
+        self._sealed = OwnBuffer(_BUFFER_BYTES + self._reach)
         self._plain = Buffers(_BUFFER_BYTES)
         self.bytes_read = 0  # from the store
         self.reached: set[bytes] = set()  # every pack that was opened
@@ -211,10 +214,14 @@ class BlobReader:
         last = (start + length - 1) // SEGMENT_PAYLOAD
         place, size = HEADER_BYTES + first * SEGMENT_BYTES, (last - first + 1) * SEGMENT_BYTES
         sealed: bytes | memoryview
-        if place <= self._reach and self._opened(sha256) is None:
-            both = self._range(name, 0, place + size)
-            pack = self._open(sha256, both[:HEADER_BYTES])
-            sealed = memoryview(both)[place:]
+        is_new = self.is_far and self._opened(sha256) is None
+        if is_new and place <= self._reach:
+            both = memoryview(self._sealed_range(name, 0, place + size))
+            pack, sealed = self._open(sha256, bytes(both[:HEADER_BYTES])), both[place:]
+        elif is_new:
+            opening = beside(self._vault, lambda: self.open_pack(sha256))
+            sealed = self._sealed_range(name, place, size)
+            pack = opening()
         else:
             pack = self.open_pack(sha256)
             sealed = self._sealed_range(name, place, size)

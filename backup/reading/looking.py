@@ -6,7 +6,6 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from backup.errors import BackupError, Damaged, StoreUnavailable
 from backup.format.canonical import to_path_text
@@ -22,10 +21,9 @@ from backup.format.manifest import (
 from backup.format.snapshot import Body
 from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader
-from backup.reading.fetching import fetch_ahead
+from backup.reading.fetching import fetch_ahead, reading_threads
 from backup.reading.selection import Selection
 
-_THREADS = 2
 _ZERO_BYTES = 1024 * 1024
 
 
@@ -206,7 +204,7 @@ def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
     """
     holes = deque(entry.holes)
     position = 0
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with reading_threads(reader) as pool:
         try:
             steps = ((None, ref) for ref in blobs_of(reader, entry))
             for _, piece in fetch_ahead(reader, steps, pool):

@@ -30,7 +30,6 @@ from backup.restoring.pieces import Piece, is_split, opened_again
 from backup.restoring.proof import Proof, has_holes, is_there
 from backup.restoring.target import CHANGED, TreeWriter
 
-_THREADS = 2
 _REPORT_SECONDS = 0.2
 
 Action = Literal[

@@ -13,7 +13,6 @@ import pickle
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import field
 from datetime import datetime
@@ -28,6 +27,7 @@ from backup.format.manifest import Entry
 from backup.format.snapshot import Body
 from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader
+from backup.reading.fetching import reading_threads
 from backup.reading.healing import Healer
 from backup.reading.looking import Page, blobs_of, find_entry, leaves, top_page
 from backup.reading.selection import Selection
@@ -43,6 +43,7 @@ from backup.restoring.target import TreeWriter
 from backup.restoring.turn import Turn
 
 _MOST_LANES = 4
+_MOST_FAR_LANES = 2  # each reads several ranges at once, and all are in the memory of one process
 _STRETCH_BYTES = 32 * 1024 * 1024
 _MOST_PARTS = 32
 _FEW_ENTRIES = 256
@@ -190,7 +191,8 @@ class Restore:
             if not first:
                 return
             units, are_many = chain(first, units), len(first) > 1
-        count = self._request.lanes or min(_MOST_LANES, len(os.sched_getaffinity(0)))
+        most = _MOST_LANES if self._request.forks else _MOST_FAR_LANES
+        count = self._request.lanes or min(most, len(os.sched_getaffinity(0)))
         if count == 1 or not are_many:
             yield from self._alone(target, units)
             return
@@ -232,7 +234,7 @@ class Restore:
                 turn=self._turn,
                 find=find,
             ) as tree,
-            ThreadPoolExecutor(2) as pool,
+            reading_threads(reader) as pool,
         ):
             try:
                 yield Lane(

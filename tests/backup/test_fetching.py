@@ -1,7 +1,8 @@
 """Reading ahead: what is read together, in which order it comes, and how much of it at a time."""
 
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from backup.reading.fetching import fetch_ahead
 from backup.reading.looking import blobs_of, walk
 from backup.reading.selection import Selection
 from backup.stores.directory import DirectoryStore
+from backup.stores.memory import MemoryStore
 from backup.stores.s3 import S3Store
-from tests.backup.site import new_site
+from tests.backup.site import Site, new_site
 from tests.backup.trees import noise
 
 KIB = 1024
@@ -24,6 +26,8 @@ MIB = 1024 * KIB
 
 class Packs:
     """Stands in for a `BlobReader`: tells what it was asked for, and answers with it."""
+
+    is_far = False
 
     def __init__(
         self,
@@ -178,3 +182,61 @@ def test_files_that_do_not_compress_are_read_through_a_few_buffers(tmp_path: Pat
         came = sum(len(raw) for _, raw in fetch_ahead(reader, steps, pool) if isinstance(raw, Raw))
     assert came == 200 * 400 * KIB
     assert len(reader._plain._kept) <= 8  # of 4 MiB each
+
+
+class FarStore(MemoryStore):
+    """Its next reads of some kind wait until so many of them are made at once."""
+
+    calls_at_once = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meets: Callable[[str, int], bool] = lambda name, length: False
+        self._guard = threading.Lock()
+        self._left = 0
+
+    def meet(self, count: int, meets: Callable[[str, int], bool]) -> None:
+        self._met, self._left, self.meets = threading.Barrier(count, timeout=60), count, meets
+
+    def _get_range(self, name: str, start: int, length: int | None) -> bytes:
+        with self._guard:
+            waits = self.meets(name, length or 0) and self._left > 0
+            self._left -= waits
+        if waits:
+            self._met.wait()
+        return super()._get_range(name, start, length)
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> tuple[FarStore, Site, bytes]:
+    content = noise(40 * MIB, 7)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/large.bin").write_bytes(content)
+    store = FarStore()
+    site = new_site(tmp_path / "site", store)
+    site.back_up(tmp_path / "source")
+    return store, site, content
+
+
+def test_across_a_network_three_ranges_of_a_large_file_are_under_way_at_once(
+    far: tuple[FarStore, Site, bytes],
+) -> None:
+    store, site, content = far
+    repository = site.repository()
+    point = repository.resolve("latest")
+    store.meet(3, lambda name, length: "/p/" in name and length > MIB)
+    assert b"".join(repository.stream(point, "files/large.bin")) == content
+
+
+def test_across_a_network_a_header_is_read_with_what_it_opens_or_beside_it(
+    far: tuple[FarStore, Site, bytes],
+) -> None:
+    store, site, content = far
+    repository = site.repository()
+    _, body, reader = repository.open_point(repository.resolve("latest"))
+    (entry,) = (one for one in walk(reader, body, Selection(())) if one.kind == "file")
+    late = next(ref for ref in blobs_of(reader, entry) if ref.offset > 8 * MIB)
+    reader._packs.clear()
+    store.meet(2, lambda name, length: True)
+    start = content.index(bytes(reader.blob(late)[:64]))
+    assert reader.blob(late) == content[start : start + late.length]

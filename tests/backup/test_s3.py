@@ -368,6 +368,17 @@ def test_what_is_put_is_not_copied_for_it(s3_bucket: Bucket) -> None:
     assert store.get("a/b") == content
 
 
+def test_a_range_is_read_into_its_memory_and_no_other(s3_bucket: Bucket) -> None:
+    store = open_s3(options(s3_bucket, s3_bucket.admin))
+    content = noise(9_000 * KIB)
+    store.put("a", content)
+    into = memoryview(bytearray(8_000 * KIB))
+    store.read_into("a", 0, into[:10])
+    with little_memory(3 * 1024 * KIB):
+        assert store.read_into("a", 1000, into) == len(into)
+    assert into == content[1000 : 1000 + len(into)]
+
+
 def test_of_two_stores_that_race_for_a_name_one_wins(s3_bucket: Bucket) -> None:
     given = options(s3_bucket, s3_bucket.key("writer"))
     stores = [open_s3(given, jitter=lambda: 0.1) for _ in range(2)]
