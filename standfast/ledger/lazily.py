@@ -26,7 +26,9 @@ _SQLITE = "sqlite:///"
 class Runs(Protocol):
     """What a run needs of a ledger; see `runs.Runs` and `audit.Auditor`."""
 
-    def start(self, kind: str, subject: str, way: str, actor: str, now: datetime) -> str: ...
+    def start(
+        self, kind: str, subject: str, way: str, actor: str, now: datetime, *, host: str = ""
+    ) -> str: ...
 
     def finish(
         self, token: str, kind: str, state: str, summary: JsonObject, actor: str, now: datetime

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from standfast.ledger.chain import Chain, digest_of_row, next_event
-from standfast.ledger.run_row import RunRow, new_token
+from standfast.ledger.run_row import RunRow, begun_summary, new_token
 from standfast.ledger.sqlite_file import (
     HEAD,
     begin_writing,
@@ -41,14 +41,16 @@ class RunBook:
         self._vault = Vault(keys)
         self._chain = Chain(self._vault, witness)
 
-    def start(self, kind: str, subject: str, way: str, actor: str, now: datetime) -> str:
+    def start(
+        self, kind: str, subject: str, way: str, actor: str, now: datetime, *, host: str = ""
+    ) -> str:
         """As `Runs.start`."""
         token = new_token()
         with self._writing() as connection:
             connection.execute(
                 "INSERT INTO run (id, kind, subject, way, state, started_at, ended_at, summary)"
-                " VALUES (?, ?, ?, ?, 'running', ?, NULL, '{}')",
-                (token, kind, subject, way, timestamp(now)),
+                " VALUES (?, ?, ?, ?, 'running', ?, NULL, ?)",
+                (token, kind, subject, way, timestamp(now), begun_summary(host)),
             )
             self._tell(
                 connection, token, f"{kind}.started", {"set": subject, "way": way}, actor, now

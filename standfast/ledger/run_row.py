@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from backup.lazy_dataclass import dataclass
+from standfast.records import canonical
 
 
 def new_token() -> str:
@@ -24,6 +25,11 @@ def is_gone(host: str, pid: int) -> bool:
     except PermissionError:
         pass  # it runs, as another user
     return False
+
+
+def begun_summary(host: str) -> str:
+    """What stands in place of a run's counts while it is under way: the backup host it is on."""
+    return canonical({"host": host} if host else {}).decode()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from sqlalchemy import Row, desc, or_, select
 
 from standfast.errors import StandfastError, Unavailable
 from standfast.ledger.core import Core, new_token
-from standfast.ledger.run_row import RunRow, is_gone
+from standfast.ledger.run_row import RunRow, begun_summary, is_gone
 from standfast.ledger.tables import run, runner
 from standfast.records import JsonObject, canonical
 
@@ -36,8 +36,10 @@ class Runs:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def start(self, kind: str, subject: str, way: str, actor: str, now: datetime) -> str:
-        """Note that a run begins; give its id."""
+    def start(
+        self, kind: str, subject: str, way: str, actor: str, now: datetime, *, host: str = ""
+    ) -> str:
+        """Note that a run begins, and on which backup host; give its id."""
         token = new_token()
         with self._core.write(
             actor=actor, subject=token, action=f"{kind}.started", now=now
@@ -45,7 +47,7 @@ class Runs:
             write.insert(
                 run,
                 {"id": token, "kind": kind, "subject": subject, "way": way, "state": "running"}
-                | {"started_at": now, "ended_at": None, "summary": "{}"},
+                | {"started_at": now, "ended_at": None, "summary": begun_summary(host)},
             )
             write.tell(set=subject, way=way)
         return token

@@ -5,7 +5,7 @@ Owns whom an alarm reaches and that nobody is told twice. Leaves what is wrong t
 
 Rules
 - What was told stands in the ledger as a run of kind `alarm`, written before the first message
-  leaves. Any number of watchers may look at once; one of them tells.
+  leaves. Any number of watchers, on any number of hosts, may look at once; one of them tells.
 - An alarm that reached nobody is tried again after an hour, and is in `status` meanwhile.
 - A night that changed far more than usual is told once and never called over: that the next one is
   quiet says nothing, since what was encrypted stays as it is.
@@ -114,7 +114,7 @@ def tell(place: Place, alarm: Alarm, way: str) -> bool:
     try:
         with recorded(place, _KIND, alarm.subject, way) as run:
             before = [row for row in _told(place, alarm) if row.id != run.token]
-            if not _is_news(place, alarm, before):
+            if not _is_news(place, alarm, before) or _is_told_elsewhere(place, alarm, run.token):
                 run.ends("done", {"about": alarm.about})
                 return False
             counts, problem = tell_each(
@@ -135,6 +135,25 @@ def _told(place: Place, alarm: Alarm) -> list[RunRow]:
     """What was told before, newest first."""
     rows = newest_first(place.ledger.runs.all(_KIND, alarm.subject), place.clock())
     return [row for row in rows if row.state in (RAISED, OVER, FAILED)]
+
+
+def _is_told_elsewhere(place: Place, alarm: Alarm, token: str) -> bool:
+    """Is another host telling of it, which a lock here says nothing of?
+
+    Both are in the ledger before either asks: who came first there tells. One that began long ago
+    has died.
+    """
+    since = place.clock() - _AGAIN_AFTER
+    others = [
+        row.id
+        for row in place.ledger.runs.all(_KIND, alarm.subject, states=["running"])
+        if row.id != token and row.started_at >= since
+    ]
+    return any(_begun(place, other) < _begun(place, token) for other in others)
+
+
+def _begun(place: Place, token: str) -> int:
+    return place.ledger.timeline(token)[0].sequence
 
 
 def _is_news(place: Place, alarm: Alarm, told: Sequence[RunRow]) -> bool:

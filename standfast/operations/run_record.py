@@ -9,7 +9,8 @@ Rules
 - Root does not back up, verify or drill in another user's place: its objects and locks would keep
   that user out from then on. It restores, which nobody may be refused.
 - Whoever holds the lock knows that an earlier run which is still `running` has died, and says so.
-  A set belongs to one backup host; a host that never ran it does not judge its runs.
+  Several hosts may have one ledger: each judges its own runs, by the name of the backup host
+  (`backup.writer`), and only of what it ever ran.
 """
 
 import fcntl
@@ -69,7 +70,8 @@ def recorded(
         died = _bury(place, kind, subject) if lock.is_alone else ()
         if is_shared:
             lock.share()
-        token = place.runs.start(kind, subject, way, place.actor, place.clock())
+        host = place.config.backup.writer
+        token = place.runs.start(kind, subject, way, place.actor, place.clock(), host=host)
         run = Run(token=token, died_before=died)
         try:
             yield run
@@ -148,8 +150,9 @@ def bury_dead_runs(
 
 
 def _bury(place: Place, kind: str, subject: str) -> tuple[str, ...]:
-    runs = place.runs
-    dead = [row.id for row in runs.all(kind, subject, states=["running"])]
+    runs, host = place.runs, place.config.backup.writer
+    running = runs.all(kind, subject, states=["running"])
+    dead = [row.id for row in running if row.summary.get("host", host) == host]
     for token in dead:
         runs.finish(token, kind, "failed", {"problem": DIED}, place.actor, place.clock())
     return tuple(dead)

@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -248,6 +249,24 @@ def test_an_alarm_that_another_watcher_tells_is_left_to_it(night: Night) -> None
         run.ends("raised", {"about": ""})
     assert not tell(night.place, damaged(is_damaged=True), "direct")
     assert night.mails == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_hosts_that_see_one_thing_at_once_the_first_in_the_ledger_tells(
+    night: Night, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    """The lock that a teller holds lies on its own machine."""
+    place = night.place
+    start, start_there = place.runs.start, place.ledger.runs.start
+
+    def beside(*given: Any, **more: Any) -> str:
+        ours = start(*given, **more) if is_first else ""
+        start_there("alarm", "vault", "serve", "os:test", place.clock(), host="host-2")
+        return ours or start(*given, **more)
+
+    monkeypatch.setattr(place.runs, "start", beside)
+    assert tell(place, damaged(is_damaged=True), "direct") == is_first
+    assert night.mails == (both("Backup alarm: vault") if is_first else [])
 
 
 def test_an_alarm_whose_teller_died_is_told_by_the_next_watch(night: Night) -> None:

@@ -3,6 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from standfast.errors import ExitStatus, Unavailable
 from standfast.operations import incident
 from standfast.operations.backups import run_backup
@@ -97,6 +99,30 @@ def test_a_run_of_another_host_is_not_judged(tmp_path: Path) -> None:
         place.ledger.runs.start("backup", "main", "prefect", "os:other", place.clock())
         assert bury_dead_runs(place, {}) == ()
         assert place.ledger.runs.all("backup")[0].state == "running"
+
+
+def of_a_second_host(config_file: Path) -> Path:
+    """Write the configuration of another backup host with the same ledger, vault and sets."""
+    other = config_file.with_name("other.toml")
+    host = '\n[backup]\nwriter = "host-2"\nsend_log = "state-2/send-log.db"\n'
+    other.write_text(config_file.read_text() + host)
+    return other
+
+
+@pytest.mark.parametrize("kind", ["verify", "keep", "alarm", "backup"])
+def test_a_run_under_way_on_another_host_is_not_taken_for_dead(tmp_path: Path, kind: str) -> None:
+    config_file = furnish(tmp_path)
+    with place_at(config_file) as place, place_at(of_a_second_host(config_file)) as other:
+        with recorded(other, kind, "vault", "direct") as earlier:
+            earlier.ends("done", {})
+        with recorded(place, kind, "vault", "direct") as run:
+            assert keep_watch(other, "direct").died == ()
+            with recorded(other, kind, "vault", "direct") as beside:
+                assert beside.died_before == ()
+                beside.ends("done", {})
+            states = {row.id: row.state for row in place.ledger.runs.all(kind)}
+            assert states[run.token] == "running"
+            run.ends("done", {})
 
 
 def test_the_watch_signs_the_head(tmp_path: Path) -> None:
