@@ -239,6 +239,28 @@ def test_a_serve_that_was_killed_leaves_an_incident_to_the_next(tmp_path: Path) 
             os.kill(pid, signal.SIGKILL)  # what the killed one could not end
 
 
+def _runners(folder: Path) -> set[int]:
+    return {*processes_naming("flows.deployments")} & {*processes_naming(str(folder / "prefect"))}
+
+
+@pytest.mark.xdist_group("prefect")
+def test_the_prefect_server_of_a_serve_that_was_killed_is_that_of_the_next(tmp_path: Path) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    note = tmp_path / "prefect" / "server.json"
+    with serving(config_file) as process:
+        wait_until(lambda: "Prefect answers" in said(config_file), "it is there", seconds=240)
+        process.kill()  # while the runner of the nights still loads
+        process.wait()
+    before = json.loads(note.read_text())
+    with serving(config_file) as process:
+        wait_until(lambda: "Prefect answers" in said(config_file), "it is found", seconds=240)
+        assert json.loads(note.read_text()) == before
+        wait_until(lambda: len(_runners(tmp_path)) == 1, "one runner is left")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
+
+
 def test_what_only_time_brings_is_found_at_the_next_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
