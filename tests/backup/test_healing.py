@@ -180,6 +180,60 @@ def test_below_a_page_that_is_lost_is_looked_where_an_older_point_has_it_too(
     check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
 
 
+def test_pages_that_were_sent_again_heal_the_older_point(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    expected = describe(source)
+    site.back_up(source)
+    lost = page_packs(site, "1")
+    for name in lost:
+        vault_of(site).remove(name)
+    site.back_up(source)
+    assert not set(lost) & set(page_packs(site, "2"))
+    check(site.restore("1", tmp_path / "out"), tmp_path / "out", expected)
+
+
+def test_what_the_newest_point_has_no_more_is_taken_from_the_one_before(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    """Though that one has the rest of what was lost."""
+    expected = describe(source)
+    old = resent(site, source)
+    (source / "1.wav").unlink()
+    site.back_up(source)
+    for name in old:
+        vault_of(site).remove(name)
+    result = site.restore("1", tmp_path / "out")
+    assert result.problems == ()
+    assert describe(tmp_path / "out/files") == expected
+
+
+def test_a_list_that_is_lost_everywhere_costs_its_file_and_heals_the_others(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pages", "taking"):
+        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 2)
+    source = plain_tree(tmp_path / "source")
+    (source / "big.db").write_bytes(noise(900 * KIB))
+    expected = describe(source)
+    for name in resent(site, source):
+        vault_of(site).remove(name)
+    (entry,) = site.repository().entries(site.repository().resolve("2"), ["files/big.db"])
+    lost = {ref.id for ref in entry.lists}
+    real = BlobReader.blob
+
+    def blob(self: BlobReader, ref: BlobRef) -> bytes:
+        if ref.id in lost:
+            raise Damaged("this list is gone")
+        return real(self, ref)
+
+    monkeypatch.setattr(BlobReader, "blob", blob)
+    result = site.restore("1", tmp_path / "out", lanes=1)
+    assert [problem.path for problem in result.problems] == ["files/big.db"]
+    del expected[b"big.db"]
+    assert describe(tmp_path / "out/files") == expected
+
+
 def test_a_sound_point_is_not_said_to_be_healed(site: Site, source: Path, tmp_path: Path) -> None:
     resent(site, source)
     assert site.restore("1", tmp_path / "out").healed == ()

@@ -14,6 +14,7 @@ from backup.keeping.retention import AgedPoint, Rules, expiries, moments, period
 
 START = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
+SHORTEST = dict.fromkeys(("everything", "daily", "weekly", "monthly", "floor"), DAY)
 
 
 def point(
@@ -132,7 +133,7 @@ def test_an_erased_point_is_not_the_newest_of_anything() -> None:
         monthly=st.integers(1, 3000).map(lambda d: timedelta(days=d)),
         floor=st.integers(1, 60).map(lambda d: timedelta(days=d)),
     ),
-    later=st.integers(0, 4000),
+    later=st.integers(0, 60) | st.integers(0, 4000),
 )
 def test_nothing_goes_below_the_floor_or_within_everything_and_the_newest_stays(
     days: list[int], states: list[State], rules: Rules, later: int
@@ -187,6 +188,19 @@ def test_anything_else_is_refused(text: str) -> None:
         period(text)
 
 
-def test_there_is_no_keeping_without_a_floor() -> None:
+@pytest.mark.parametrize("floor", [timedelta(0), timedelta(hours=23)])
+def test_there_is_no_keeping_without_a_floor(floor: timedelta) -> None:
     with pytest.raises(UsageError, match="floor"):
-        Rules(floor=timedelta(0))
+        Rules(floor=floor)
+
+
+@pytest.mark.parametrize("rule", SHORTEST)
+def test_whichever_rule_is_the_longest_says_when_none_keeps_any_more(rule: str) -> None:
+    assert Rules(**(SHORTEST | {rule: 9 * DAY})).longest == 9 * DAY
+
+
+@pytest.mark.parametrize(("rule", "step"), [("weekly", 7 * DAY), ("monthly", 31 * DAY)])
+def test_a_week_and_a_month_are_those_of_their_year(rule: str, step: timedelta) -> None:
+    rules = Rules(**(SHORTEST | {rule: 1200 * DAY}))
+    points = [point(n, START + n * step) for n in range(1, 1100 * DAY // step)]
+    assert left(points, rules, points[-1].moment + DAY) == points

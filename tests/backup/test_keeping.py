@@ -193,6 +193,20 @@ def test_nothing_below_the_floor_expires_whatever_the_rules_say(tmp_path: Path) 
     kept.check()
 
 
+def test_a_point_that_claims_to_be_old_stays_for_the_floor_after_it_came(tmp_path: Path) -> None:
+    """Or a host that was taken over could have its points expired as they are made."""
+    kept = kept_site(tmp_path)
+    kept.rules = WEEKS
+    kept.night(now=lambda: kept.clock() - timedelta(days=400))
+    kept.night()
+    assert kept.keep(most_percent=100).expired == ()
+    kept.days(27)
+    assert kept.keep(most_percent=100).expired == ()
+    kept.days(4)
+    assert kept.keep(most_percent=100).expired == ((WRITER, 1),)
+    kept.check()
+
+
 def test_the_newest_complete_point_stays_for_ever_and_so_does_the_newest_of_all(
     tmp_path: Path,
 ) -> None:

@@ -3,7 +3,7 @@
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -178,13 +178,38 @@ def test_a_full_disk_ends_the_restore_and_says_so(
     assert describe(tmp_path / "out/files") == describe(tmp_path / "source")
 
 
-def test_content_that_does_not_fit_its_size_leaves_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [write, TreeWriter.write_file], ids=["in parts", "at once"])
+def test_content_that_does_not_fit_its_size_leaves_no_file(
+    tmp_path: Path, way: Callable[[TreeWriter, Entry, bytes], None]
+) -> None:
     with tree_in(tmp_path / "out", owner=False) as tree:
-        write(tree, entry(b"short", size=10), b"12345")
-        write(tree, entry(b"long", size=3), b"12345")
-        write(tree, entry(b"right", size=5), b"12345")
+        way(tree, entry(b"short", size=10), b"12345")
+        way(tree, entry(b"long", size=3), b"12345")
+        way(tree, entry(b"right", size=5), b"12345")
     assert [problem.path for problem in tree.problems] == ["short", "long"]
     assert sorted(describe(tmp_path / "out")) == [b"right"]
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_small_file_that_the_disk_takes_in_part_is_written_on_or_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_full: bool
+) -> None:
+    write_some = os.write
+
+    def full(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "write", lambda to, content: write_some(to, content[:2]))
+    if is_full:
+        monkeypatch.setattr(os, "pwrite", full)
+    with tree_in(tmp_path / "out") as tree:
+        tree.write_file(entry(b"note", size=5), b"12345")
+    if is_full:
+        assert [problem.path for problem in tree.problems] == ["note"]
+        assert list((tmp_path / "out").iterdir()) == []
+    else:
+        assert tree.problems == []
+        assert (tmp_path / "out/note").read_bytes() == b"12345"
 
 
 def test_set_id_bits_come_back_with_the_owner_only(tmp_path: Path) -> None:
@@ -325,6 +350,23 @@ def test_small_files_have_owner_and_mode_in_whatever_folder_they_are_made(
         "closed": (0o640, os.getuid(), os.getgid()),
         "other's": (0o644, 1234, 2345),
     }
+
+
+def test_a_small_file_has_the_rights_and_attributes_of_the_point_whatever_the_process_masks(
+    tmp_path: Path,
+) -> None:
+    before = os.umask(0o027)
+    try:
+        with tree_in(tmp_path / "out", umask=0o027) as tree:
+            tree.write_file(entry(b"open", mode=0o666, size=4), b"text")
+            tree.write_file(
+                entry(b"told", mode=0o640, size=4, xattrs=((b"user.who", b"agent"),)), b"text"
+            )
+    finally:
+        os.umask(before)
+    assert tree.problems == []
+    assert (tmp_path / "out/open").stat().st_mode & 0o7777 == 0o666
+    assert os.getxattr(tmp_path / "out/told", "user.who") == b"agent"
 
 
 def test_who_is_not_root_cannot_ask_for_owners(
