@@ -31,12 +31,25 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is gone",
             ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
             ExitStatus.USAGE: "nothing was frozen for that incident",
-            ExitStatus.PARTIAL: "what is here is whole; the ledger cannot say whether some is gone",
+            ExitStatus.PARTIAL: "what is here is whole; the ledger cannot say whether some is "
+            "gone, or a copy in the bucket lacks something; it is named",
             ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; it is named",
         },
         example="standfast evidence verify inc-2026-0001",
         needs_ledger=False,
     )(verify)
+    command(
+        evidence,
+        "copy",
+        exits={
+            ExitStatus.DONE: "all of it is in the bucket",
+            ExitStatus.FAILED: "the bucket does not answer",
+            ExitStatus.USAGE: "no bucket is set, or nothing was frozen for that incident",
+            ExitStatus.PARTIAL: "some of it is not there; why is said. Run it again: it goes on",
+        },
+        example="standfast evidence copy inc-2026-0001",
+        needs_ledger=False,
+    )(copy)
 
 
 def list_evidence(
@@ -87,6 +100,8 @@ def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
     for one in found:
         lines.append(f"{one.folder}: {'DAMAGED' if one.problems else 'whole'}")
         lines += [f"  {problem}" for problem in one.problems]
+        lines += [f"  copy: {one.copy}"] if one.copy else []
+        lines += [f"  copy: {problem}" for problem in one.copy_problems]
     lines += [
         "",
         f"{counted(len(damaged), 'folder')} of {len(found)} is not what was sealed."
@@ -101,6 +116,35 @@ def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
             "is_whole": not damaged,
             "evidence": [one.as_json() for one in found],
             "unrecorded": verified.unrecorded,
+            "exit_status": int(status),
+        },
+        lines,
+    )
+    return status
+
+
+def copy(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
+    """Copy what was frozen into the bucket of `[custody.s3]`, where it is not there yet.
+
+    An incident does so by itself as it freezes; this is for what was frozen before, or could not
+    be copied then.
+    """
+    from standfast.operations.frozen import copy_frozen
+
+    with call.place(needs_ledger=False) as place:
+        copied = copy_frozen(place, incident)
+    status = ExitStatus.PARTIAL if any(one.problem for one in copied) else ExitStatus.DONE
+    lines = [
+        f"{one.folder}: {one.problem or counted(one.objects, 'object') + ' put, all is there'}"
+        for one in copied
+    ]
+    call.say(
+        {
+            "incident": incident,
+            "copies": [
+                {"folder": str(one.folder), "put": one.objects, "problem": one.problem}
+                for one in copied
+            ],
             "exit_status": int(status),
         },
         lines,

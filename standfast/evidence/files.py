@@ -15,6 +15,8 @@ Rules
   without `.partial` is whole.
 - A dead collector's `.partial` is cleared by the next; a living one holds a lock on it, and the
   second is told to come back.
+- Where a place elsewhere is set, the sealed folder is copied there before it counts as collected.
+  What keeps it from that fails the collecting, which is tried again; what is sealed here stays.
 - Nothing could be read: FAILED, and nothing is left behind. The copy cannot be written: FAILED, and
   that is the reason, not the origin's.
 """
@@ -27,20 +29,22 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from backup.errors import BackupError, StoreUnavailable
 from standfast import __version__
 from standfast.counted import counted
-from standfast.errors import ConfigurationError, Unavailable
+from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
 from standfast.evidence import Custody, EvidenceSource
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.durable import make_private, sync_folder, sync_tree
 from standfast.evidence.host_clock import HostClock, read_host_clock
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
+from standfast.evidence.store_copy import Elsewhere, copy_folder, is_copied
 from standfast.evidence.tree import StoreTrouble, Walk
 from standfast.records import EffectState, JsonObject, Now, Order, Result, timestamp
 
@@ -66,8 +70,12 @@ class FilesEvidence(EvidenceSource):
         signing_key: Ed25519PrivateKey,
         clock: Now,
         host_clock: Callable[[], HostClock] = read_host_clock,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
-        """`exclude` holds shell patterns, matched against the whole path and its last name."""
+        """`exclude` holds shell patterns, matched against the whole path and its last name.
+
+        With `elsewhere` nothing is collected before it is copied there as well.
+        """
         if not _FOLDER_NAME.fullmatch(name):
             raise ConfigurationError(f"evidence source {name!r} needs a name that fits a folder")
         if not paths or not all(path.is_absolute() for path in paths):
@@ -80,6 +88,7 @@ class FilesEvidence(EvidenceSource):
         self._public_key = signing_key.public_key()
         self._clock = clock
         self._host_clock = host_clock
+        self._elsewhere = elsewhere
 
     def describe(self) -> str:
         """Say what would be frozen; `Unavailable` when none of it exists."""
@@ -88,11 +97,18 @@ class FilesEvidence(EvidenceSource):
             raise Unavailable(f"evidence source {self.name!r}: none of its paths exists")
         shown = ", ".join(path for path in self._paths if path not in missing)
         absent = f"; missing: {', '.join(missing)}" if missing else ""
-        return f"copy, hash and seal {shown}{absent}"
+        then = f"; then copy it to {self._elsewhere.where}" if self._elsewhere else ""
+        return f"copy, hash and seal {shown}{absent}{then}"
 
     def find(self, order: Order, custody: Custody) -> bool:
-        """Is there a folder for this order, sealed with our key?"""
-        return is_sealed(self._place(order, custody), self._public_key)
+        """Is there a folder for this order, sealed with our key, and copied if it is to be?"""
+        place = self._place(order, custody)
+        if not is_sealed(place, self._public_key):
+            return False
+        try:
+            return self._elsewhere is None or is_copied(place, self._elsewhere.where)
+        except Damaged:
+            return False
 
     def collect(self, order: Order, custody: Custody) -> Result:
         """Freeze the paths, or give the result of the time before."""
@@ -116,7 +132,31 @@ class FilesEvidence(EvidenceSource):
             return _failed(order, reason, STORE_SECONDS)
         if not is_sealed(place, self._public_key):
             return _failed(order, "evidence of this order stands, but its seal does not hold")
-        return _result(order, place.name, read_sealed(place, self._public_key))
+        result = _result(order, place.name, read_sealed(place, self._public_key))
+        return self._copied(result, place, custody) if self._elsewhere else result
+
+    def _copied(self, result: Result, place: Path, custody: Custody) -> Result:
+        """Copy a sealed folder elsewhere, or find that it is."""
+        assert self._elsewhere is not None  # noqa: S101  # for the type checker
+        where = self._elsewhere.where
+        name = f"{custody.incident}/{self.name}/{place.name}"
+        try:
+            if not is_copied(place, where):
+                store = self._elsewhere.open()
+                copy_folder(place, name, store, where, custody.collector, self._clock)
+        except (BackupError, StandfastError, OSError) as error:
+            may_pass = isinstance(error, StoreUnavailable | Unavailable)
+            return replace(
+                result,
+                state=EffectState.FAILED,
+                reason=f"{result.reason} and sealed here, but not copied to {where}: {error}",
+                retry_after_seconds=STORE_SECONDS if may_pass else None,
+            )
+        return replace(
+            result,
+            reason=f"{result.reason}, and copied to {where}",
+            facts={**result.facts, "copied_to": where},
+        )
 
     def _fill(self, partial: Path, order: Order, custody: Custody) -> bool:
         """Collect into `partial` and rename it; False when there was nothing to freeze."""

@@ -18,7 +18,10 @@ from standfast.config.schema import OrganisationConfig
 from standfast.config.section import settings_of
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError, Unavailable
+from standfast.evidence.store_copy import Elsewhere
 from standfast.operations import playbooks
+from standfast.operations.evidence_copy import elsewhere, not_copied
+from standfast.operations.frozen import frozen
 from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
 from standfast.outside.rotation import read_recipients
 from standfast.playbook.model import Playbook
@@ -153,6 +156,25 @@ def _evidence(ground: Ground) -> Iterator[Check]:
     if not names:
         yield warn("evidence", "no log is kept when a breach comes", "add [evidence.NAME]")
     yield from _each("evidence", names, lambda name: _source(ground, name))
+    to = elsewhere(ground.config, ground.resolver, ground.clock)
+    if to is not None:
+        yield from _each("custody", ["s3"], lambda _: _evidence_copies(ground, to))
+
+
+def _evidence_copies(ground: Ground, to: Elsewhere) -> Iterator[Check]:
+    traits = to.open().describe()
+    if traits.is_write_only:
+        yield ok("evidence", f"copied as well: {traits.why}")
+    else:
+        yield warn("evidence", f"copied as well: {traits.why}", "lock it in COMPLIANCE mode")
+    there = [one.folder for one in frozen(ground.config)]
+    for folder in not_copied(to, there):
+        incident = folder.parent.parent.name
+        yield warn(
+            "evidence",
+            f"{incident}: {folder.parent.name}/{folder.name} is not copied",
+            f"standfast evidence copy {incident}",
+        )
 
 
 def _source(ground: Ground, name: str) -> Iterator[Check]:

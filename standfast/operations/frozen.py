@@ -14,11 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
+from backup.stores import Store
 from standfast.config import Config
+from standfast.counted import counted
 from standfast.errors import ConfigurationError, Damaged, ExitStatus, StandfastError, UsageError
 from standfast.evidence.custody import verify_custody
 from standfast.evidence.host_clock import offset_in_words
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
+from standfast.operations.evidence_copy import (
+    Copied,
+    copy_each,
+    elsewhere,
+    look_elsewhere,
+    needed_elsewhere,
+)
 from standfast.operations.place import Place
 from standfast.outside.live import read_signing_key
 from standfast.records import JsonObject
@@ -39,6 +48,8 @@ class Frozen:
     unread: int
     clock: str = ""  # how far the host's was off, for people; empty when it was not recorded
     problems: tuple[str, ...] = ()
+    copy: str = ""  # what became of the copy elsewhere; empty where none is wanted, or looked at
+    copy_problems: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
         """Give it for `--json`."""
@@ -51,6 +62,8 @@ class Frozen:
             "unread": self.unread,
             "clock": self.clock,
             "problems": list(self.problems),
+            "copy": self.copy,
+            "copy_problems": list(self.copy_problems),
         }
 
 
@@ -91,10 +104,14 @@ class Verified:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """PARTIAL where all that is here is whole, and nobody can say whether some is gone."""
+        """PARTIAL where all that is here is whole, and nobody can say whether some is gone.
+
+        Or where the copy elsewhere is not.
+        """
         if any(one.problems for one in self.evidence):
             return ExitStatus.DAMAGED
-        return ExitStatus.PARTIAL if self.unrecorded else ExitStatus.DONE
+        is_copied = not any(one.copy_problems for one in self.evidence)
+        return ExitStatus.DONE if is_copied and not self.unrecorded else ExitStatus.PARTIAL
 
 
 def verify_frozen(place: Place, incident: str) -> Verified:
@@ -126,7 +143,49 @@ def verify_frozen(place: Place, incident: str) -> Verified:
         raise UsageError(
             f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
         )
+    found = list(_with_copies(place, found))
     return Verified(evidence=tuple(found), unrecorded=str(no_ledger or ""))
+
+
+def _with_copies(place: Place, found: list[Frozen]) -> Iterator[Frozen]:
+    """Look for the copy of each elsewhere, where there should be one."""
+    config, clock = place.config, place.clock
+    to = elsewhere(config, place.resolver, clock)
+    if to is None:
+        yield from found
+        return
+    store: Store | None = None
+    for one in found:
+        try:
+            store = store or to.open()
+            if not (one.folder / MANIFEST_FILE).exists():
+                yield replace(one, copy=f"look in {to.where}: nothing here to hold it against")
+                continue
+            copy = look_elsewhere(config, store, one.folder, clock)
+        except StandfastError as error:
+            yield replace(one, copy=f"nobody could look in {to.where}", copy_problems=(str(error),))
+            continue
+        problems = copy.problems
+        locked = f"locked until {copy.locked_until:%Y-%m-%d}" if copy.locked_until else "not locked"
+        if copy.locked_until is None and config.custody.s3 and config.custody.s3.requires_lock:
+            problems = (*problems, "not every object of it is locked: whoever may delete it can")
+        found_there = f"{counted(copy.objects, 'object')} in {to.where}, {locked}"
+        yield replace(one, copy=found_there, copy_problems=problems)
+
+
+def copy_frozen(place: Place, incident: str) -> list[Copied]:
+    """Copy what is not there yet of an incident's evidence into the bucket that is set.
+
+    UsageError when none is set, or nothing was frozen; the bucket's error when it does not open.
+    """
+    config = place.config
+    to = needed_elsewhere(config, place.resolver, place.clock)
+    folders = [one.folder for one in frozen(config, incident)]
+    if not folders:
+        raise UsageError(
+            f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
+        )
+    return list(copy_each(config, to, folders, place.actor, place.clock))
 
 
 def _as_recorded(one: Frozen, manifest: str) -> Frozen:

@@ -77,6 +77,7 @@ class Place:
                 accounts=_accounts_of(incident),
                 locked=self.ledger.effects.locked_targets(incident.id),
             )
+        from standfast.operations.evidence_copy import elsewhere
         from standfast.operations.own_acts import own_acts
         from standfast.outside.live import Live  # templates and mail: a backup needs neither
 
@@ -90,6 +91,7 @@ class Place:
             restored=self._restored(incident.id),
             own=own_acts(self, incident.id, incident.opened_by),
             configured=self.config,
+            elsewhere=elsewhere(self.config, self.resolver, self.clock),
         )
 
     def reader(self) -> "Outside":
@@ -107,6 +109,7 @@ class Place:
             reason=name,
             folder=self.config.custody.folder / name,
         )
+        from standfast.operations.evidence_copy import elsewhere
         from standfast.operations.own_acts import own_acts
         from standfast.outside.live import Live
 
@@ -119,6 +122,7 @@ class Place:
             clock=self.clock,
             restored=self._restored(None),
             own=own_acts(self, name, self.actor),
+            elsewhere=elsewhere(self.config, self.resolver, self.clock),
         )
 
     def _restored(self, incident_id: str | None) -> "Restored":

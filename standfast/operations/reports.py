@@ -335,5 +335,6 @@ def _evidence(effects: Sequence[EffectRow]) -> Iterator[EvidenceLine]:
                 clock=offset_in_words(facts["clock_offset_microseconds"])
                 if "clock_offset_microseconds" in facts
                 else "",
+                copied_to=str(facts.get("copied_to", "")),
                 reason=one.reason,
             )

@@ -14,6 +14,7 @@ from standfast.config import Config, SecretReference
 from standfast.errors import ConfigurationError
 from standfast.evidence import Custody, EvidenceSource
 from standfast.evidence.files import FilesEvidence
+from standfast.evidence.store_copy import Elsewhere
 from standfast.local_time import day
 from standfast.notices.audience import Audience
 from standfast.notices.senders import Sender
@@ -41,14 +42,17 @@ class Live(Outside):
         restored: Restored | None = None,
         own: Mapping[str, Callable[[], Procedure]] | None = None,
         configured: Config | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`own` has the acts that are carried out by operations of this very program.
 
-        `restored` gives a file of a backup set as it was before the incident.
+        `restored` gives a file of a backup set as it was before the incident; `elsewhere` is where
+        frozen folders are copied to as well.
         """
         super().__init__(config, custody, notice_of, configured=configured)
         self.mode = mode
         self._own = own or {}
+        self._elsewhere = elsewhere
         self._restored = restored or _not_restored
         self._resolver = resolver
         self._clock = clock
@@ -66,6 +70,7 @@ class Live(Outside):
             exclude=settings.exclude,
             signing_key=read_signing_key(self.config.custody.key),
             clock=self._clock,
+            elsewhere=self._elsewhere,
         )
 
     def _build_sender(self, name: str) -> Sender:

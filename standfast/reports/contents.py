@@ -108,6 +108,7 @@ class EvidenceLine:
     manifest: str = ""  # SHA-256
     folder: str = ""
     clock: str = ""  # how far the host's was off; empty where it was not recorded
+    copied_to: str = ""
     reason: str = ""
 
 

@@ -158,8 +158,9 @@ def _accounts(report: IncidentReport) -> list[str]:
 
 
 def _evidence(report: IncidentReport) -> list[str]:
-    frozen = [line for line in report.evidence if line.state is _DONE]
+    frozen = [line for line in report.evidence if line.state is _DONE or line.manifest]
     missing = len(report.evidence) - len(frozen)
+    uncopied = sum(line.state is not _DONE for line in frozen)
     sentences = []
     if frozen:
         files = sum(line.files for line in frozen)
@@ -169,6 +170,8 @@ def _evidence(report: IncidentReport) -> list[str]:
         )
     if missing:
         sentences.append(f"{counted(missing, 'source')} of evidence {_was(missing)} not frozen.")
+    if uncopied:
+        sentences.append(f"{counted(uncopied, 'source')} of evidence {_was(uncopied)} not copied.")
     return sentences
 
 

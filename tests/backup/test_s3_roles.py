@@ -394,7 +394,8 @@ class TestPolicies:
         page = (POLICIES / "README.md").read_text()
         files = {path.name for path in POLICIES.glob("*.json")}
         assert files == {
-            f"{name}-policy.json" for name in (*WITH_A_POLICY, "bucket", "copier", "source")
+            f"{name}-policy.json"
+            for name in (*WITH_A_POLICY, "bucket", "copier", "evidence", "source")
         }
         for name in files:
             assert f"({name})" in page

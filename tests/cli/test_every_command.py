@@ -139,6 +139,7 @@ STORY: tuple[tuple[str, int], ...] = (
     (f"incident close {THIRD}", 0),
     ("evidence list", 0),
     ("evidence verify inc-2000-0001", 2),
+    ("evidence copy inc-2000-0001", 2),
     ("audit verify", 0),
     ("audit show", 0),
     (f"audit export {THIRD} --to exported", 0),

@@ -97,6 +97,13 @@ def test_the_paragraph_never_says_that_everybody_was_told_when_somebody_was_not(
     assert "was empty" in _told(notices=(notice(by_language={}),))
 
 
+def test_what_is_sealed_and_not_copied_is_frozen_and_said_to_be_not_copied() -> None:
+    line = EvidenceLine(source="c", state=EffectState.FAILED, files=2, manifest="ab")
+    text = _told(evidence=(line,))
+    assert "2 log files from 1 source were frozen" in text
+    assert "1 source of evidence was not copied" in text
+
+
 def test_the_paragraph_names_evidence_decisions_undo_and_the_end() -> None:
     text = _told(
         evidence=(

@@ -31,7 +31,15 @@ import pytest
 from tests.servers import answers, find_program, need, wait_until
 
 Role = Literal[
-    "owner", "writer", "reader", "drill-runner", "keeper", "verifier", "source", "copier"
+    "owner",
+    "writer",
+    "reader",
+    "drill-runner",
+    "keeper",
+    "verifier",
+    "source",
+    "copier",
+    "evidence",
 ]
 
 POLICIES = Path(__file__).parents[2] / "deploy" / "s3"
