@@ -154,6 +154,13 @@ def test_nothing_goes_below_the_floor_or_within_everything_and_the_newest_stays(
         assert set(newest) <= stay
 
 
+def test_a_floor_that_is_longer_than_every_rule_holds() -> None:
+    points = nights(20)
+    now = points[-1].moment
+    young = [one for one in points if now - one.stored < 9 * DAY]
+    assert left(points, Rules(**(SHORTEST | {"floor": 9 * DAY})), now) == young
+
+
 def test_a_forged_time_makes_no_point_older_or_younger_than_its_place() -> None:
     hour = timedelta(hours=1)
     stored = [START + n * DAY for n in range(6)]
