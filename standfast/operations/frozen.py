@@ -156,11 +156,11 @@ def _with_copies(place: Place, found: list[Frozen]) -> Iterator[Frozen]:
         return
     store: Store | None = None
     for one in found:
+        if one.problems:
+            yield replace(one, copy=f"not held against what lies here: go by {to.where}")
+            continue
         try:
             store = store or to.open()
-            if not (one.folder / MANIFEST_FILE).exists():
-                yield replace(one, copy=f"look in {to.where}: nothing here to hold it against")
-                continue
             copy = look_elsewhere(config, store, one.folder, clock)
         except StandfastError as error:
             yield replace(one, copy=f"nobody could look in {to.where}", copy_problems=(str(error),))

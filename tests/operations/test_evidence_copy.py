@@ -245,6 +245,9 @@ def test_what_is_not_what_was_sealed_is_not_copied(place: Place) -> None:
     (folder / "files" / "planted").touch()
     (copied,) = copy_frozen(place, incident)
     assert "is not what was sealed: planted" in copied.problem
+    verified = verify_frozen(place, incident)
+    assert verified.exit_status is ExitStatus.DAMAGED
+    assert verified.evidence[0].copy.startswith("not held against what lies here: go by bucket")
 
 
 def _another_seal(place: Place, name: str, bucket: Bucket) -> None:
