@@ -9,6 +9,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from backup.errors import AlreadyThere, BackupError, NotFound
@@ -39,6 +40,7 @@ from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok
 from standfast.outside.live import read_signing_key
 
 _ENOUGH_APPROVERS = 2
+_LATELY = timedelta(days=31)
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -180,6 +182,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
         obstacles = list(_obstacles(ground, one))
         yield from obstacles
         yield from _own_files_in(one, ground.config)
+        yield from _other_hosts_of(ground, name)
         if not missing and not any(found.verdict is Verdict.FAIL for found in obstacles):
             yield ok("backup sets", f"{name}: {counted(len(one.sources), 'source')}, readable")
     config = ground.config
@@ -189,6 +192,27 @@ def _sets(ground: Ground) -> Iterator[Check]:
     if config.drills.identity is not None:
         ground.resolver.resolve(config.drills.identity)
         yield ok("drills", "the identity for drills that nobody attends is there")
+
+
+def _other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
+    """Who else backed a set of this name up lately: what is known of a set is known by its name."""
+    if ground.ledger is None:
+        return
+    since = ground.clock() - _LATELY
+    points = [
+        run.summary["point"]
+        for run in ground.ledger.runs.all("backup", name)
+        if run.started_at >= since and run.summary.get("point")
+    ]
+    others = {point.partition("/")[0] for point in points} - {ground.config.backup.writer}
+    if others:
+        yield warn(
+            "backup sets",
+            f"{name}: a set of that name is backed up by {', '.join(sorted(others))} too, with the"
+            " same ledger. A night of the one hides that the other's did not come, and a drill"
+            " takes the newest point of any",
+            "give the set another name on one of them",
+        )
 
 
 def _services(ground: Ground) -> Iterator[Check]:

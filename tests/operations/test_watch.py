@@ -8,6 +8,7 @@ import pytest
 from standfast.errors import ExitStatus, Unavailable
 from standfast.operations import incident
 from standfast.operations.backups import run_backup
+from standfast.operations.checks import check_place
 from standfast.operations.place import Place
 from standfast.operations.run_record import bury_dead_runs, recorded
 from standfast.operations.watch import keep_watch, needs_runner
@@ -123,6 +124,23 @@ def test_a_run_under_way_on_another_host_is_not_taken_for_dead(tmp_path: Path, k
             states = {row.id: row.state for row in place.ledger.runs.all(kind)}
             assert states[run.token] == "running"
             run.ends("done", {})
+
+
+def test_a_set_that_another_host_backs_up_under_the_same_name_is_named_by_check(
+    tmp_path: Path,
+) -> None:
+    config_file = furnish(tmp_path)
+    other = of_a_second_host(config_file)
+
+    def named(config_file: Path) -> list[str]:
+        checks = check_place(config_file, env={}).checks
+        return [check.found for check in checks if "a set of that name" in check.found]
+
+    with place_at(config_file) as place:
+        run_backup(place, "main", "direct")
+        assert named(config_file) == []
+        (found,) = named(other)
+    assert found.startswith("main: a set of that name is backed up by host-1 too")
 
 
 def test_the_watch_signs_the_head(tmp_path: Path) -> None:
