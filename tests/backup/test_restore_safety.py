@@ -212,9 +212,10 @@ def test_a_small_file_that_the_disk_takes_in_part_is_written_on_or_removed(
         assert (tmp_path / "out/note").read_bytes() == b"12345"
 
 
-def test_set_id_bits_come_back_with_the_owner_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o4755, 0o2755])
+def test_set_id_bits_come_back_with_the_owner_only(tmp_path: Path, mode: int) -> None:
     with tree_in(tmp_path / "without", owner=False) as tree:
-        write(tree, entry(b"tool", mode=0o4755))
+        write(tree, entry(b"tool", mode=mode))
     assert (tmp_path / "without" / "tool").stat().st_mode & 0o7777 == 0o755
     assert ["set-id" in problem.reason for problem in tree.problems] == [True]
 
@@ -339,6 +340,7 @@ def test_small_files_have_owner_and_mode_in_whatever_folder_they_are_made(
             tree.write_file(entry(b"open", size=4), b"text")
             tree.write_file(entry(b"closed", mode=0o640, size=4), b"text")
             tree.write_file(entry(b"other's", uid=1234, gid=2345, size=4), b"text")
+            tree.write_file(entry(b"team's", gid=2345, size=4), b"text")
         assert tree.problems == []
     finally:
         os.umask(before)
@@ -349,6 +351,7 @@ def test_small_files_have_owner_and_mode_in_whatever_folder_they_are_made(
         "open": (0o644, os.getuid(), os.getgid()),
         "closed": (0o640, os.getuid(), os.getgid()),
         "other's": (0o644, 1234, 2345),
+        "team's": (0o644, os.getuid(), 2345),
     }
 
 
