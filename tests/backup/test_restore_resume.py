@@ -164,6 +164,22 @@ def test_a_name_that_also_stands_elsewhere_is_not_written_through(
     assert describe(out / "files") == describe(source)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_that_somebody_else_owns_is_not_gone_on_with(
+    stored: Site, source: Path, tmp_path: Path
+) -> None:
+    """Whoever put it there could read what is written to it, and may have it open."""
+    (source / "theirs").write_text("of a colleague")
+    os.chown(source / "theirs", 1234, 1234)
+    stored.back_up(source)
+    out = tmp_path / "out"
+    begun(stored, out)
+    os.chown(out / "files/theirs", 1234, 1234)
+    read_by(stored, out)
+    assert (out / "files/theirs").stat().st_uid == os.geteuid()
+    assert describe(out / "files") == describe(source)
+
+
 def test_a_link_put_in_the_way_is_not_followed(stored: Site, tmp_path: Path) -> None:
     out, outside = tmp_path / "out", tmp_path / "outside"
     begun(stored, out)
