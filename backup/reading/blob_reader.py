@@ -64,10 +64,10 @@ class BlobReader:
     ) -> None:
         self._vault = vault
         self.read_over_bytes = vault.read_over_bytes
-        self.is_far = vault.calls_at_once > 1
+        self._is_far = vault.calls_at_once > 1
         # Where calls are what takes long, a pack's header is read by one call with what lies so far
         # behind it, and beside what lies farther.
-        self._reach = vault.read_over_bytes if self.is_far else 0
+        self._reach = vault.read_over_bytes if self._is_far else 0
         self._writer = writer
         self._belongs = (repository, writer, domain)
         self._identities = identities
@@ -214,7 +214,7 @@ class BlobReader:
         last = (start + length - 1) // SEGMENT_PAYLOAD
         place, size = HEADER_BYTES + first * SEGMENT_BYTES, (last - first + 1) * SEGMENT_BYTES
         sealed: bytes | memoryview
-        is_new = self.is_far and self._opened(sha256) is None
+        is_new = self._is_far and self._opened(sha256) is None
         if is_new and place <= self._reach:
             both = memoryview(self._sealed_range(name, 0, place + size))
             pack, sealed = self._open(sha256, bytes(both[:HEADER_BYTES])), both[place:]

@@ -21,9 +21,9 @@ from backup.format.manifest import BlobRef
 from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader, FrameKey, Raw, frame_key
 
-_THREADS, _FAR_THREADS = 2, 3
+_THREADS = 2
 _STEPS_AHEAD = 4096
-_RAW_AHEAD, _FAR_RAW_AHEAD = 12 * 1024 * 1024, 16 * 1024 * 1024
+_RAW_AHEAD = 12 * 1024 * 1024
 _ROUND_RAW = 8 * 1024 * 1024
 _BATCH_STORED = 15 * 256 * 1024  # with the segments that it begins and ends in, 4 MiB at most
 _SHARED_RAW = 1024 * 1024  # what a frame of several blobs has
@@ -92,7 +92,6 @@ class _Ahead:
         # one after it twice as much.
         self._most_raw = 2 * reader.read_over_bytes
         self.raw_bytes = 0  # about, of the batches that were sent and are still needed
-        self.most_raw_bytes = _FAR_RAW_AHEAD if reader.is_far else _RAW_AHEAD
 
     def want(self, ref: BlobRef) -> _Frame:
         """Have the blob's frame read."""
@@ -180,9 +179,9 @@ class _Ahead:
             return error
 
 
-def reading_threads(reader: BlobReader) -> ThreadPoolExecutor:
-    """Threads for `fetch_ahead`: across a network more, since each of them waits for its answer."""
-    return ThreadPoolExecutor(_FAR_THREADS if reader.is_far else _THREADS)
+def reading_threads() -> ThreadPoolExecutor:
+    """Give the threads that `fetch_ahead` reads by."""
+    return ThreadPoolExecutor(_THREADS)
 
 
 def fetch_ahead(
@@ -196,7 +195,7 @@ def fetch_ahead(
     ahead = _Ahead(reader, pool)
     for step, ref in steps:
         waiting.append((step, None if ref is None else (ahead.want(ref), ref)))
-        while ahead.raw_bytes > ahead.most_raw_bytes or len(waiting) > _STEPS_AHEAD:
+        while ahead.raw_bytes > _RAW_AHEAD or len(waiting) > _STEPS_AHEAD:
             first, wanted = waiting.popleft()
             yield first, None if wanted is None else ahead.get(*wanted)
     ahead.send()

@@ -204,7 +204,7 @@ def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
     """
     holes = deque(entry.holes)
     position = 0
-    with reading_threads(reader) as pool:
+    with reading_threads() as pool:
         try:
             steps = ((None, ref) for ref in blobs_of(reader, entry))
             for _, piece in fetch_ahead(reader, steps, pool):

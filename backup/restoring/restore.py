@@ -234,7 +234,7 @@ class Restore:
                 turn=self._turn,
                 find=find,
             ) as tree,
-            reading_threads(reader) as pool,
+            reading_threads() as pool,
         ):
             try:
                 yield Lane(
