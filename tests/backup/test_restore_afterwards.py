@@ -1,5 +1,6 @@
 """Who does not wait for the disk leaves a process that does; meanwhile the folder says so."""
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -186,6 +188,18 @@ def test_a_disk_that_fails_leaves_the_journal(stored: Site, tmp_path: Path, disk
     disk.answer("no")
     until(lambda: is_gone(process), "it never ends")
     assert (out / JOURNAL).exists()
+
+
+def test_a_disk_that_did_not_take_everything_is_told_and_leaves_the_journal(
+    stored: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = SimpleNamespace(syncfs=lambda _: -1)
+    with monkeypatch.context() as patch:
+        patch.setattr(ctypes, "CDLL", lambda *_, **__: failing)
+        with pytest.raises(NotWritable, match="the disk did not take everything"):
+            stored.restore("latest", tmp_path / "out", syncs=True)
+    assert (tmp_path / "out" / JOURNAL).exists()
+    assert stored.restore("latest", tmp_path / "out", syncs=True).is_resumed
 
 
 def test_in_a_process_with_threads_the_disk_is_waited_for(

@@ -229,6 +229,16 @@ class TestDirectoryStore(StoreContract):
             DirectoryStore(tmp_path).put("a/b", b"y")
         assert done == [f"sync {tmp_path / 'a'}"]
 
+    def test_a_name_that_another_takes_meanwhile_lasts_before_it_is_said_to_be(
+        self, tmp_path: Path, done: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        DirectoryStore(tmp_path).put("a/b", b"x")
+        done.clear()
+        monkeypatch.setattr(Path, "exists", lambda _: False)  # looked up before it was there
+        with pytest.raises(AlreadyThere):
+            DirectoryStore(tmp_path).put("a/b", b"y")
+        assert f"sync {tmp_path / 'a'}" in done
+
     def test_folders_last_before_what_is_in_them(self, tmp_path: Path, done: list[str]) -> None:
         # As if another process had made them, and died before it synced their names.
         vault = tmp_path / "vault"
