@@ -112,6 +112,15 @@ def test_an_erased_domain_opens_for_nobody_and_the_others_restore(
     assert "opening" in report.saw, "what nobody can open is not left to be opened"
 
 
+def test_a_domain_whose_name_begins_alike_keeps_its_keys(owned: OwnedSite) -> None:
+    add_domain(owned.office, name=f"{DOMAIN}-2")
+    kept = owned.keys.names(f"k/{DOMAIN}-2/")
+    assert kept
+    erased(owned)
+    assert owned.keys.names(f"k/{DOMAIN}/") == []
+    assert owned.keys.names(f"k/{DOMAIN}-2/") == kept
+
+
 def test_the_certificate_says_what_was_erased_when_and_by_whom(owned: OwnedSite) -> None:
     records = owned.keys.names("k/main/")
     told = erased(owned)
