@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.errors import BackupError, Damaged, UsageError, WrongKey
 from backup.format.layout import LARGEST_KEY
 from backup.keys import Identity
-from backup.owner.custodians import add_custodian
+from backup.owner.custodians import add_custodian, retire_custodian
 from backup.owner.domains import add_domain, new_generation
 from backup.owner.erasure import erase, order_erasure
 from backup.owner.erasure_certificate import certificate_from_bytes
@@ -184,6 +185,23 @@ def test_it_takes_every_custodian(owned: OwnedSite) -> None:
         check_refused(owned, order, given, "is missing: nothing was erased")
 
 
+def test_it_takes_who_can_open_an_older_key_that_came_back(owned: OwnedSite) -> None:
+    """A record from an archive of the key store opens what was backed up then, for its holder."""
+    older = {name: owned.keys.get(name) for name in owned.keys.names("k/main/0000000000/")}
+    retire_custodian(owned.office, which="Lee", identity=owned.identity)
+    alone = ordered(owned)
+    assert len(read_order(alone, "the order").challenges) == 1
+    for name, record in older.items():
+        owned.keys.put(name, record)
+    data = ordered(owned)
+    order = read_order(data, "the order")
+    assert len(order.challenges) == 2
+    mine = attestations(owned, data, ((owned.identity, "Kim Vale"),))
+    check_refused(owned, order, mine, r"custodian Lee \(age1\w+\) is missing")
+    given = attestations(owned, alone, ((owned.identity, "Kim Vale"),))
+    check_refused(owned, read_order(alone, "the order"), given, "other generations or custodians")
+
+
 def test_it_takes_two_persons(owned: OwnedSite) -> None:
     data = ordered(owned)
     alone = attestations(owned, data, ((owned.identity, "Dana Ray"), (LEES, "dana ray ")))
@@ -248,6 +266,28 @@ def test_an_order_of_another_repository_erases_nothing_here(
         )
     assert owned.keys.names("k/") == before
     assert all(one.erased is None for one in load_trust(owned.vault).root.domains)
+
+
+def test_an_order_that_somebody_else_signed_for_this_repository_erases_nothing(
+    owned: OwnedSite,
+) -> None:
+    """Custodians whose files name no owner may have attested to it."""
+    stranger = Ed25519PrivateKey.generate()
+    order = replace(
+        read_order(ordered(owned), "the order"), owner=stranger.public_key().public_bytes_raw()
+    )
+    data = order_to_bytes(order, stranger)
+    unpinned = replace(owned.identity, owner=None, repository=None)
+    given = attestations(owned, data, ((unpinned, "Dana Ray"), (LEES, "Lee Moss")))
+    before = owned.keys.names("k/")
+    with pytest.raises(WrongKey, match="another repository or owner"):
+        erase(
+            owned.office,
+            order=read_order(data, "the order"),
+            attestations=given,
+            certificate=owned.folder / "certificate.json",
+        )
+    assert owned.keys.names("k/") == before
 
 
 def test_a_custodian_attests_only_to_the_owner_that_his_file_names(
