@@ -149,6 +149,9 @@ def test_a_clone_that_commits_in_between_is_gone_behind(
     assert (result.is_fork, result.sequence) == (True, 3)
     assert problems(verify(overtaken, keys=site.keys, identity=site.identity)) == []
     assert site.restore("latest", tmp_path / "out").problems == ()
+    following = site.back_up(source)
+    assert (following.is_fork, following.sent_anew) == (False, True)
+    assert following.bytes_changed == following.bytes_total, "nothing that was logged is believed"
 
 
 def test_junk_in_the_next_slot_is_passed_over_and_reported(

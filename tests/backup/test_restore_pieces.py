@@ -114,6 +114,19 @@ def test_what_somebody_puts_in_the_place_of_an_unfinished_file_is_not_written_to
     assert victim.stat().st_mode & 0o777 != 0o440
 
 
+@pytest.mark.parametrize("name", ["crm.sql", "crm-again.sql"])
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_one_of_two_names_alone_is_a_file_of_its_own(
+    stored: Site, source: Path, tmp_path: Path, lanes: int, name: str
+) -> None:
+    files = tmp_path / "out/files"
+    result = stored.restore("latest", tmp_path / "out", f"files/{name}", lanes=lanes)
+    assert result.problems == ()
+    assert [path.name for path in files.iterdir()] == [name]
+    assert (files / name).read_bytes() == (source / name).read_bytes()
+    assert (files / name).stat().st_nlink == 1
+
+
 def test_a_restore_that_was_cut_off_in_its_pieces_is_gone_on_with(
     stored: Site, source: Path, tmp_path: Path
 ) -> None:
