@@ -16,6 +16,7 @@ from standfast.console.approving import COOKIE
 from standfast.console.limits import Allowance
 from standfast.console.server import HttpServer
 from standfast.operations.incident import advance, open_incident
+from standfast.operations.place import Place
 from standfast.people.sign_in import enrol
 from standfast.records import Mode, StepState
 from tests.console.places import Site, furnish_with, site_at
@@ -64,18 +65,20 @@ def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(approving, "Allowance", partial(Allowance, monotonic=lambda: 0.0))
 
 
+def exercised(place: Place, scenario: str = "account-takeover") -> str:
+    """Open an exercise of dana's, and let it come to where it waits for people; give its id."""
+    accounts = {"accounts": ["agents:alice"]}
+    incident = open_incident(
+        place, scenario, accounts, mode=Mode.EXERCISE, opened_by="dana"
+    ).incident
+    advance(place, incident, "direct")
+    return incident
+
+
 @pytest.fixture
 def incident(site: Site) -> str:
     """An exercise that dana opened, which asks whether customers are affected; its id."""
-    opened = open_incident(
-        site.place,
-        "account-takeover",
-        {"accounts": ["agents:alice"]},
-        mode=Mode.EXERCISE,
-        opened_by="dana",
-    )
-    advance(site.place, opened.incident, "direct")
-    return opened.incident
+    return exercised(site.place)
 
 
 class Browser:
@@ -112,6 +115,16 @@ class Browser:
         incident = re.search(r'action="/console/(inc-[0-9-]+)/', self.page)
         assert incident
         return self.post(f"/console/{incident[1]}/{what}", {"word": self.word, **fields})
+
+    def decide(self, name: str, decision: str) -> httpx.Response:
+        """Sign what the page shows of the notice to customers."""
+        return self.send(
+            "decide",
+            step="tell_customers",
+            digest=self.digest,
+            decision=decision,
+            passphrase=PASSPHRASES[name],
+        )
 
     @property
     def word(self) -> str:
@@ -250,22 +263,15 @@ def test_a_question_is_answered_by_who_may_and_the_work_goes_on(
         try:
             wait_until(server.is_listening.is_set, "HTTP is up")
             site = replace(found, app=app, url=f"http://127.0.0.1:{server.port}")
-            opened = open_incident(
-                site.place,
-                "account-takeover",
-                {"accounts": ["agents:alice"]},
-                mode=Mode.EXERCISE,
-                opened_by="dana",
-            )
-            advance(site.place, opened.incident, "direct")
+            incident = exercised(site.place)
             lee = Browser(site)
             lee.sign_in("lee")
-            lee.get(f"/console/{opened.incident}")
+            lee.get(f"/console/{incident}")
             assert "Could whoever used these accounts" in lee.text
             assert lee.send("answer", step="customers_affected", text="yes").status_code == 200
             assert "customers_affected : noted." in lee.text
-            assert begun == [opened.incident]
-            given = site.place.ledger.incidents.state(opened.incident).steps["customers_affected"]
+            assert begun == [incident]
+            given = site.place.ledger.incidents.state(incident).steps["customers_affected"]
             assert given.answer == "yes"
         finally:
             server.end()
@@ -317,13 +323,7 @@ def test_a_refusal_is_signed_too_and_nothing_of_it_is_done(
     site: Site, lee: Browser, incident: str
 ) -> None:
     ask_for_approval(site, lee, incident)
-    lee.send(
-        "decide",
-        step="tell_customers",
-        digest=lee.digest,
-        decision="refuse",
-        passphrase=PASSPHRASES["lee"],
-    )
+    lee.decide("lee", "refuse")
     assert "refused. Nothing of it is done." in lee.text
     advance(site.place, incident, "direct")
     assert state(site, incident, "tell_customers") is StepState.REFUSED
@@ -338,14 +338,7 @@ def test_who_opened_it_approves_nothing_on_the_console_either(
     dana.get(f"/console/{incident}")
     assert 'name="decision"' not in dana.page
     assert "Not by you:" in dana.text
-    answer = dana.send(
-        "decide",
-        step="tell_customers",
-        digest=dana.digest,
-        decision="approve",
-        passphrase=PASSPHRASES["dana"],
-    )
-    assert answer.status_code == 409
+    assert dana.decide("dana", "approve").status_code == 409
     assert state(site, incident, "tell_customers") is StepState.ASKING
 
 
@@ -391,14 +384,7 @@ def test_anybody_who_is_signed_in_can_stop_it_and_the_timeline_says_who(
 
 
 def test_names_are_shown_to_who_asks_and_the_look_is_theirs(site: Site, lee: Browser) -> None:
-    incident = open_incident(
-        site.place,
-        "shut",
-        {"accounts": ["agents:alice"]},
-        mode=Mode.EXERCISE,
-        opened_by="dana",
-    ).incident
-    advance(site.place, incident, "direct")
+    incident = exercised(site.place, "shut")
     lee.get(f"/console/{incident}")
     assert "A lock shuts out people at work." in lee.text
     assert "agents:alice" not in lee.page
