@@ -22,7 +22,6 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
-from backup.ending import ENDING
 from standfast import __version__
 from standfast.cli.call import Call, take_everywhere
 from standfast.cli.declared import Command, Group
@@ -117,11 +116,11 @@ def _ending_as_by_ctrl_c() -> Iterator[None]:
     def end(number: int, _frame: FrameType | None) -> None:
         for one in taken:
             signal.signal(one, _pass)  # not SIG_IGN, which a program started from here would keep
-        ENDING.tell(print_error)
+        _end_what_waits()
         raise KeyboardInterrupt(number)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        ENDING.tell(print_error)
+        _end_what_waits()
         raise KeyboardInterrupt
 
     # One that is not as usual is so on purpose, as SIGHUP under `nohup`.
@@ -139,6 +138,12 @@ def _ending_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(one, signal.SIG_DFL)
         if is_usual:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end_what_waits() -> None:
+    """Let nothing across a network be waited for much longer: no such thing without the module."""
+    if ending := sys.modules.get("backup.ending"):
+        ending.ENDING.tell(print_error)
 
 
 def _pass(_number: int, _frame: FrameType | None) -> None:
