@@ -7,7 +7,7 @@
 - A file is readable by its owner only, and belongs to who runs the backup.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from urllib.parse import quote, unquote
@@ -18,6 +18,7 @@ from backup.format.canonical import to_path_text
 from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource
+from backup.sources.endings import Ending
 from backup.sources.made_up import made_up
 from backup.sources.programs import Command, Output, ProgramFailed, running
 
@@ -31,7 +32,7 @@ class Dump:
     file_name: str
     command: Command
     first: bytes = b""  # stands before what the program gives
-    ending: bytes = b""  # stands in the last KiB of it, where that is known
+    ending: Callable[[], Ending] | None = None  # how all of it ends, where that is known
     lacks: str = ""  # what of the database is not in it; then the point is not whole
 
 
@@ -66,9 +67,10 @@ class OpenDumps(OpenSource):
         def note(problem: str) -> None:
             self._failed.append(f"{dump.file_name}: {problem}")
 
+        ending = dump.ending() if dump.ending else None
         try:
             with running(dump.command, gives=True) as program:
-                yield Output(program, first=dump.first, ending=dump.ending, on_failure=note)
+                yield Output(program, first=dump.first, ending=ending, on_failure=note)
         except ProgramFailed as error:
             note(str(error))
             raise OSError(str(error)) from error

@@ -22,11 +22,13 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from backup.errors import SourceFailed
 from backup.sources import Obstacle, OpenSource, Source
 from backup.sources.dumps import Dump, OpenDumps, file_name_of
+from backup.sources.endings import TextEnding
 from backup.sources.mariadb_server import MariadbPrograms, MariadbServer
 from backup.sources.programs import ProgramFailed, answer_of
 
@@ -39,7 +41,7 @@ _GRANT = re.compile(
     r"(?P<verb>GRANT|REVOKE) (?P<rights>.+?) ON (?P<where>\*\.\*|`(?:[^`]|``)*`\.\*) (?:TO|FROM) "
 )
 _SEES_PROC = "GRANT SELECT ON `mysql`.`proc` TO "  # where routines stand but in MySQL from 8.0 on
-_ENDING = b"\n-- Dump completed"  # of MySQL's mysqldump, too
+_ENDING = partial(TextEnding, b"\n-- Dump completed")  # of MySQL's mysqldump, too
 _HOW = (
     "--single-transaction",
     "--quick",

@@ -13,17 +13,19 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from backup.errors import SourceFailed
 from backup.sources import Obstacle, OpenSource, Source
 from backup.sources.dumps import Dump, OpenDumps, file_name_of
+from backup.sources.endings import TextEnding
 from backup.sources.postgresql_server import PostgresqlServer
 from backup.sources.programs import ProgramFailed
 
 SUFFIX = ".dump"
 GLOBALS = "globals.sql"
-_GLOBALS_ENDING = b"\n-- PostgreSQL database cluster dump complete\n"
+_GLOBALS_ENDING = partial(TextEnding, b"\n-- PostgreSQL database cluster dump complete\n")
 _LOCK_WAIT = "600s"
 
 _LACKING = """

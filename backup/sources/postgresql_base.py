@@ -20,13 +20,13 @@ from backup.errors import SourceFailed
 from backup.records import Unread
 from backup.sources import Content, Found, Obstacle, OpenSource, Source
 from backup.sources.dumps import Dump, OpenDumps
+from backup.sources.endings import TarEnding
 from backup.sources.postgresql_server import PostgresqlServer
 from backup.sources.programs import Command, ProgramFailed
 from backup.sources.wal_spool import WalSpool
 
 BASE = "base.tar"
 _WAL = b"wal/"
-_TAR_ENDING = bytes(1024)  # two empty records, as POSIX has it (pax, "ustar Interchange Format")
 _TABLESPACES = "SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"
 _MAY_REPLICATE = "SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user"
 _ARCHIVES_ILL = (
@@ -57,7 +57,7 @@ class PostgresqlBaseSource(Source):
             begins_after = self.server.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
         except ProgramFailed as error:
             raise SourceFailed(f"source {self.name}: {error}") from error
-        dump = Dump(file_name=BASE, command=command, ending=_TAR_ENDING)
+        dump = Dump(file_name=BASE, command=command, ending=TarEnding)
         base = OpenDumps(self.name, consistent_at, [dump])
         opened = _OpenBase(base, self._spool)
         yield opened

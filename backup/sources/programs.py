@@ -27,13 +27,13 @@ from pathlib import Path
 
 from backup.chunk_sizes import SMALL_FILE_BYTES
 from backup.lazy_dataclass import dataclass
+from backup.sources.endings import Ending
 
 UNKNOWN_SIZE = 1 << 62  # of content whose end is known only once it came
 _PIPE_BYTES = 1024 * 1024
 _HEAD_BYTES = 16 * 1024  # of what it says besides
 _TAIL_BYTES = 64 * 1024
 _LAST_WORD_SECONDS = 2.0  # to be heard once it ended; what it started may go on holding the line
-_ENDING_BYTES = 1024  # in which an ending is looked for
 _LINE_CHARACTERS = 300
 _QUERY_SECONDS = 120.0
 _SILENT_SECONDS = 1800.0  # a program that gives nothing for so long waits for something
@@ -197,10 +197,10 @@ class Output:
         program: Running,
         *,
         first: bytes = b"",
-        ending: bytes = b"",
+        ending: Ending | None = None,
         on_failure: Callable[[str], None],
     ) -> None:
-        """`first` is given before what comes from the program; `ending` stands in its last KiB."""
+        """`first` is given before what the program gives, which has to come to its `ending`."""
         assert program.process.stdout is not None  # noqa: S101 - started with gives=True
         self._program = program
         self._on_failure = on_failure
@@ -211,7 +211,6 @@ class Output:
         self._ready.register(self._pipe, select.POLLIN)
         self.given = 0
         self._ending = ending
-        self._tail = b""  # of what came, where an ending is looked for
         self._ended = False
         head = memoryview(bytearray(SMALL_FILE_BYTES))
         head[: len(first)] = first
@@ -241,9 +240,8 @@ class Output:
             if count == 0:
                 self._ended = True
                 self._end()
-            elif self._ending:
-                latest = bytes(buffer[filled + max(0, count - _ENDING_BYTES) : filled + count])
-                self._tail = (self._tail + latest)[-_ENDING_BYTES:]
+            elif self._ending is not None:
+                self._ending.see(buffer[filled : filled + count])
             filled += count
         return filled
 
@@ -267,7 +265,7 @@ class Output:
             raise OSError(str(error)) from error
 
     def _check_ending(self) -> None:
-        if self._ending not in self._tail:
+        if self._ending is not None and not self._ending.has_come:
             raise ProgramFailed(
                 f"{self._program.name} ended as if it had succeeded, and what it gave breaks off"
                 " before its end: see what starts it here, then run again"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup.errors import Damaged
+from backup.sources.endings import TextEnding
 from backup.sources.programs import (
     Command,
     Output,
@@ -37,7 +38,8 @@ def content_of(
     failures: list[str] = []
     given = b""
     with running(command, gives=True) as program:
-        output = Output(program, first=first, ending=ending, on_failure=failures.append)
+        looked_for = TextEnding(ending) if ending else None
+        output = Output(program, first=first, ending=looked_for, on_failure=failures.append)
         size = output.size
         buffer = memoryview(bytearray(50_000))
         while count := output.readinto(buffer):
