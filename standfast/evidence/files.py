@@ -22,7 +22,6 @@ Rules
 """
 
 import fcntl
-import fnmatch
 import hashlib
 import os
 import re
@@ -45,7 +44,7 @@ from standfast.evidence.host_clock import HostClock, read_host_clock
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
 from standfast.evidence.store_copy import Elsewhere, copy_folder, is_copied
-from standfast.evidence.tree import StoreTrouble, Walk
+from standfast.evidence.tree import StoreTrouble, Walk, is_left_out
 from standfast.records import EffectState, JsonObject, Now, Order, Result, timestamp
 
 ANOTHER_COLLECTS_SECONDS = 30.0
@@ -199,11 +198,7 @@ class FilesEvidence(EvidenceSource):
         return True
 
     def _is_excluded(self, path: str) -> bool:
-        name = path.rpartition("/")[2]
-        return any(
-            fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(name, pattern)
-            for pattern in self._exclude
-        )
+        return is_left_out(path, self._exclude)
 
     def _place(self, order: Order, custody: Custody) -> Path:
         return custody.folder / self.name / order.token

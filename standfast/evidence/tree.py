@@ -14,10 +14,11 @@ Rules
 """
 
 import errno
+import fnmatch
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +38,12 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # NONBLOCK: a pipe that took the file's place a moment ago must not hold the collector.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOATIME = getattr(os, "O_NOATIME", 0)
+
+
+def is_left_out(path: str, patterns: Sequence[str]) -> bool:
+    """Does a shell pattern fit the whole path, or its last name?"""
+    either = (path, path.rpartition("/")[2])
+    return any(fnmatch.fnmatchcase(one, pattern) for pattern in patterns for one in either)
 
 
 class StoreTrouble(Exception):

@@ -11,7 +11,6 @@ Rules
   there. Links are not followed, and devices and pipes are not opened.
 """
 
-import fnmatch
 import heapq
 import os
 import re
@@ -20,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
+from standfast.evidence.tree import is_left_out
 
 MOST_FILES = 50
 END_BYTES = 1024 * 1024
@@ -111,8 +111,7 @@ def _written_at(path: Path) -> int:
 
 def _files(paths: Sequence[Path], exclude: Sequence[str]) -> Iterator[Path]:
     def is_wanted(path: Path) -> bool:
-        either = (str(path), path.name)
-        return not any(fnmatch.fnmatch(one, pattern) for pattern in exclude for one in either)
+        return not is_left_out(str(path), exclude)
 
     for root in paths:
         if not root.is_dir():

@@ -8,8 +8,9 @@ Rules
 - One part's trouble never hides another's; only a configuration that does not load ends it all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from standfast.config import Config, load
@@ -27,7 +28,7 @@ from standfast.operations import (
 )
 from standfast.operations.place import ledger_url, os_user, system_clock
 from standfast.operations.repository import plain_errors
-from standfast.operations.verdicts import Check, Ground, Look, Report, Verdict, ok
+from standfast.operations.verdicts import Check, Ground, Report, Verdict, ok
 from standfast.outside import Outside
 from standfast.outside.live import Live
 from standfast.records import Mode, Now
@@ -74,7 +75,7 @@ def check_place(
         for done, (part, look) in enumerate(looks.items()):
             if progress:
                 progress(done, len(looks))
-            checks += _tried(part, look, ground)
+            checks += tried(part, partial(look, ground))
     return Report(checks=tuple(checks))
 
 
@@ -92,10 +93,11 @@ def _no_notice(incident: str, step: str, round_: int) -> FrozenNotice:
     raise StandfastError(f"a check sends nothing: {incident} {step} {round_}")
 
 
-def _tried(part: str, look: Look, ground: Ground) -> list[Check]:
+def tried(part: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    """Give what a look finds; what keeps it from looking is a failure of that part."""
     try:
         with plain_errors(f"checking {part}"):
-            return list(look(ground))
+            return list(look())
     except StandfastError as error:
         return [_failed(part, error)]
 

@@ -10,16 +10,17 @@ Rules
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 
 from standfast.continuity.moments import is_to_come
 from standfast.counted import counted
-from standfast.errors import PlaybookInvalid, StandfastError
+from standfast.errors import PlaybookInvalid
 from standfast.evidence.unmasked import look_for_unmasked
 from standfast.ledger.run_row import RunRow
 from standfast.operations import playbooks
+from standfast.operations.checks import tried
 from standfast.operations.freshness import freshness
 from standfast.operations.place import Place
-from standfast.operations.repository import plain_errors
 from standfast.operations.staff import leavers
 from standfast.operations.tabletop import SCENARIO, exercises
 from standfast.operations.verdicts import Check, fail, ok, warn
@@ -36,11 +37,7 @@ LEAVERS, LOGS = "leavers", "logs"
 def practice(place: Place) -> Iterator[Check]:
     """Look at all of it, in this order; one part's trouble hides no other's."""
     for part, look in _LOOKS.items():
-        try:
-            with plain_errors(f"looking at {part}"):
-                yield from list(look(place))
-        except StandfastError as error:
-            yield fail(part, str(error))
+        yield from tried(part, partial(look, place))
 
 
 def _recovery_points(place: Place) -> Iterator[Check]:
