@@ -36,14 +36,14 @@ def left(ahead: timedelta) -> str:
 
 
 def measured(milliseconds: int | None) -> str:
-    """Say a measured time: 840 ms, 12.3 s, 5 min; never when it did not come to that."""
+    """Say a measured time as pages do: 840 ms, 4 h 50 min; never when it did not come to that."""
+    from standfast.reports.wording import duration
+
     if milliseconds is None:
         return "never"
     if milliseconds < 1_000:
         return f"{milliseconds} ms"
-    if milliseconds < 120_000:
-        return f"{milliseconds / 1_000:.1f} s"
-    return age(timedelta(milliseconds=milliseconds))
+    return duration(timedelta(milliseconds=milliseconds))
 
 
 def together(statuses: Iterable[ExitStatus]) -> ExitStatus:

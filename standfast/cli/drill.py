@@ -13,6 +13,7 @@ from standfast.local_time import second
 
 if TYPE_CHECKING:
     from backup.records import Progress
+    from standfast.continuity.objectives import Judgement
     from standfast.operations.drill_outcome import DrillOutcome
 
 _BASIS = {
@@ -136,15 +137,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     ]
     if outcome.comparison:
         lines += [f"  differs: {one}" for one in outcome.comparison.differences[:_MOST_NAMED]]
-    for one in outcome.services:
-        kept = "kept" if one.is_met else "MISSED"
-        if one.mtpd_ms is not None and one.is_beyond_mtpd:
-            kept += f", beyond the MTPD of {measured(one.mtpd_ms)}"
-        lines.append(
-            f"  {one.service}: promise {kept} "
-            f"(RTO {measured(one.rto_actual_ms)} of {measured(one.rto_promised_ms)}, "
-            f"RPO {_work_lost(one.rpo_actual_ms)} of {measured(one.rpo_promised_ms)})"
-        )
+    lines += [f"  {_judged(one)}" for one in outcome.services]
     if outcome.problem:
         lines.append(f"  {outcome.problem}")
     lines += [f"  {shortfall}" for shortfall in outcome.shortfalls]
@@ -158,7 +151,25 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         lines.append(f"NOT destroyed: {outcome.target.folder}; remove it by hand.")
     if outcome.report:
         lines.append(f"Report: {outcome.report}")
+    if outcome.exit_status is ExitStatus.PARTIAL:
+        lines.append("Next: mend what fell short, then drill again.")
+    elif outcome.services and outcome.exit_status is ExitStatus.DONE:
+        lines.append("Next: `standfast report` writes the page to file.")
     return lines
+
+
+def _judged(one: "Judgement") -> str:
+    """Say which of the two promises of a service was kept."""
+    rto = "kept" if one.is_rto_met else "MISSED"
+    rpo = "kept" if one.is_rpo_met else "MISSED"
+    beyond = ""
+    if one.mtpd_ms is not None and one.is_beyond_mtpd:
+        beyond = f", beyond the MTPD of {measured(one.mtpd_ms)}"
+    return (
+        f"{one.service}: RTO {rto} ({measured(one.rto_actual_ms)} of "
+        f"{measured(one.rto_promised_ms)}{beyond}), "
+        f"RPO {rpo} ({_work_lost(one.rpo_actual_ms)} of {measured(one.rpo_promised_ms)})"
+    )
 
 
 def _work_lost(milliseconds: int | None) -> str:

@@ -29,7 +29,10 @@ def proof_words(proof: Proof) -> str:
 
 
 def duration(length: timedelta) -> str:
-    """Write a length of time with two units at most: `0.8 s`, `42 s`, `3 min 5 s`, `2 d 4 h`."""
+    """Write a length of time with two units at most: `0.8 s`, `42 s`, `3 min 5 s`, `2 d 4 h`.
+
+    The second is rounded up: what missed its promise by seconds never looks like one that was met.
+    """
     seconds = length.total_seconds()
     if seconds < 0:
         return f"-{duration(-length)}"
@@ -42,6 +45,7 @@ def duration(length: timedelta) -> str:
         (60, "min", 1, "s"),
     ):
         if whole >= size:
+            whole = -(-whole // below) * below
             rest = whole % size // below
             return f"{whole // size} {unit}" + (f" {rest} {unit_below}" if rest else "")
     return f"{whole} s"

@@ -131,11 +131,12 @@ def test_amounts_read_as_a_person_says_them() -> None:
         "2 h",
         "2 days",
     ]
-    assert [measured(n) for n in (None, 40, 12_340, 600_000)] == [
+    assert [measured(n) for n in (None, 40, 1_340, 600_000, 17_400_000)] == [
         "never",
         "40 ms",
-        "12.3 s",
+        "1.3 s",
         "10 min",
+        "4 h 50 min",
     ]
     assert [counted(n, "file") for n in (0, 1, 1_200)] == ["0 files", "1 file", "1,200 files"]
 

@@ -122,6 +122,9 @@ def test_a_promise_that_was_not_kept_makes_the_drill_partial(tmp_path: Path) -> 
     (service,) = outcome.services
     assert service.is_rto_met
     assert not service.is_rpo_met
+    told = [str(line) for line in lines_of(outcome)]
+    assert any("RTO kept (" in line and "RPO MISSED (" in line for line in told)
+    assert told[-1] == "Next: mend what fell short, then drill again."
 
 
 def test_a_drill_that_takes_longer_than_is_tolerable_says_so(tmp_path: Path) -> None:
@@ -135,7 +138,7 @@ def test_a_drill_that_takes_longer_than_is_tolerable_says_so(tmp_path: Path) -> 
     assert outcome.exit_status is ExitStatus.PARTIAL
     assert outcome.services[0].is_beyond_mtpd
     told = [str(line) for line in lines_of(outcome)]
-    assert any("promise MISSED, beyond the MTPD of 90 min" in line for line in told)
+    assert any("RTO MISSED (" in line and "the MTPD of 1 h 30 min)" in line for line in told)
     assert outcome.report is not None
     assert '"is_beyond_mtpd":true' in outcome.report.read_text()
 
