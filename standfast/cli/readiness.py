@@ -18,7 +18,7 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "yes; there may be risks to know",
             ExitStatus.FAILED: "the page cannot be written, or the ledger does not answer",
             ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
-            ExitStatus.PARTIAL: "some parts would fail; each is named with what to do",
+            ExitStatus.PARTIAL: "parts would fail or are not set up; each is named with what to do",
             ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
         },
         example="standfast readiness --to readiness.html",

@@ -36,7 +36,7 @@ from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import below, own_files, source_of
 from standfast.operations.repository import open_vault, own_host
 from standfast.operations.run_record import other_user_of
-from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, ok, warn
+from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, lacking, ok, warn
 from standfast.outside.live import read_signing_key
 
 _ENOUGH_APPROVERS = 2
@@ -168,7 +168,7 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
 def _sets(ground: Ground) -> Iterator[Check]:
     sets = ground.config.backup.sets
     if not sets:
-        yield warn("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
+        yield lacking("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
     for name, one in sets.items():
         zone = one.time_zone or ground.config.organisation.time_zone
         last_due(one.schedule, zone, ground.clock())  # raises for one that never comes
@@ -357,7 +357,8 @@ def _people(ground: Ground) -> Iterator[Check]:
         return
     there = ground.ledger.people.all()
     if len(there) < _ENOUGH_APPROVERS:
-        yield warn(
+        short = warn if there else lacking
+        yield short(
             "people",
             f"{counted(len(there), 'person', 'people')} enrolled; an approval takes "
             "somebody who did not ask for it",

@@ -22,7 +22,7 @@ from standfast.evidence.store_copy import Elsewhere
 from standfast.operations import playbooks
 from standfast.operations.evidence_copy import elsewhere, not_copied
 from standfast.operations.frozen import frozen
-from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
+from standfast.operations.verdicts import Check, Ground, Look, fail, lacking, ok, warn
 from standfast.outside.rotation import read_recipients
 from standfast.playbook.model import Playbook
 
@@ -32,7 +32,7 @@ _NOBODY = "standfast-check"
 def _accounts(ground: Ground) -> Iterator[Check]:
     names = ground.config.accounts
     if not names:
-        yield warn("accounts", "no account can be locked from here", "add [accounts.NAME]")
+        yield lacking("accounts", "no account can be locked from here", "add [accounts.NAME]")
     yield from _each("accounts", names, lambda name: _directory(ground, name))
     if ground.config.rotation is not None:
         yield from _rotation(ground.config.rotation)
@@ -105,7 +105,7 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
 def _senders(ground: Ground) -> Iterator[Check]:
     names = ground.config.senders
     if not names:
-        yield warn("senders", "nobody can be told anything from here", "add [senders.NAME]")
+        yield lacking("senders", "nobody can be told anything from here", "add [senders.NAME]")
     yield from _each("senders", names, lambda name: _sender(ground, name))
 
 
@@ -120,7 +120,7 @@ def _sender(ground: Ground, name: str) -> Iterator[Check]:
 
 def _audiences(ground: Ground) -> Iterator[Check]:
     if not ground.config.audiences:
-        yield warn("audiences", "no notice has anybody to go to", "add [audiences.NAME]")
+        yield lacking("audiences", "no notice has anybody to go to", "add [audiences.NAME]")
     yield from _each("audiences", ground.config.audiences, lambda name: _audience(ground, name))
 
 
@@ -154,7 +154,7 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
 def _evidence(ground: Ground) -> Iterator[Check]:
     names = ground.config.evidence
     if not names:
-        yield warn("evidence", "no log is kept when a breach comes", "add [evidence.NAME]")
+        yield lacking("evidence", "no log is kept when a breach comes", "add [evidence.NAME]")
     yield from _each("evidence", names, lambda name: _source(ground, name))
     to = elsewhere(ground.config, ground.resolver, ground.clock)
     if to is not None:

@@ -17,7 +17,18 @@ from standfast.operations.reports import heading
 from standfast.operations.verdicts import Check, Report, Verdict
 from standfast.records import JsonObject
 from standfast.reports.page import write_page
-from standfast.reports.readiness import AreaLine, PartLine, ReadinessReport, readiness_page
+from standfast.reports.readiness import (
+    NOT_READY,
+    NOT_THERE,
+    READY,
+    RISK,
+    AreaLine,
+    PartLine,
+    ReadinessReport,
+    readiness_page,
+)
+
+_WORST_FIRST = (NOT_READY, NOT_THERE, RISK, READY)
 
 QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "Would it all come back?": (
@@ -54,12 +65,11 @@ class Readiness:
 
     @property
     def by_question(self) -> dict[str, list[Check]]:
-        """Give the parts of each question: what is to mend first, then what is to know."""
-        worst_first = [Verdict.FAIL, Verdict.WARN, Verdict.OK]
+        """Give the parts of each question: what is to mend first, and what nobody set up."""
         return {
             question: sorted(
                 (one for one in self.checks.checks if one.part in parts),
-                key=lambda one: (worst_first.index(one.verdict), parts.index(one.part)),
+                key=lambda one: (_WORST_FIRST.index(_stands(one)), parts.index(one.part)),
             )
             for question, parts in QUESTIONS.items()
         }
@@ -67,29 +77,38 @@ class Readiness:
     @property
     def answer(self) -> str:
         """Answer the one question in a sentence."""
-        failed, risks = self.checks.count(Verdict.FAIL), self.checks.count(Verdict.WARN)
+        failed, absent = self.count(NOT_READY), self.count(NOT_THERE)
+        risks = self.count(RISK)
         known = f"{counted(risks, 'risk')} to know" if risks else "nothing else to know"
+        there = f"{counted(absent, 'part')} not set up, " if absent else ""
         if failed:
-            return f"Not as it should: {counted(failed, 'part')} would fail, {known}."
+            return f"Not as it should: {counted(failed, 'part')} would fail, {there}{known}."
+        if absent:
+            return f"Not yet: {there}{known}."
         return f"Yes, with {known}." if risks else "Yes."
+
+    def count(self, standing: str) -> int:
+        """How many parts stand like this."""
+        return sum(_stands(check) == standing for check in self.checks.checks)
 
     @property
     def next_step(self) -> str:
         """Say what to do first."""
-        for verdict in (Verdict.FAIL, Verdict.WARN):
+        for standing in (NOT_READY, NOT_THERE, RISK):
             for parts in self.by_question.values():
                 for one in parts:
-                    if one.verdict is verdict:
+                    if _stands(one) == standing:
                         about = f"{one.part}: {one.found}"
                         return f"{one.what_to_do} ({about})" if one.what_to_do else about
         return "Nothing to do now."
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DONE with risks, too; PARTIAL when a part would fail, DAMAGED when one is damaged."""
+        """DONE with risks, too; PARTIAL when a part fails or is not set up, DAMAGED with damage."""
         if any(check.is_damage for check in self.checks.checks):
             return ExitStatus.DAMAGED
-        return ExitStatus.PARTIAL if self.checks.count(Verdict.FAIL) else ExitStatus.DONE
+        is_short = self.count(NOT_READY) or self.count(NOT_THERE)
+        return ExitStatus.PARTIAL if is_short else ExitStatus.DONE
 
     def as_json(self) -> JsonObject:
         """Give all of it for `--json`."""
@@ -101,6 +120,7 @@ class Readiness:
                 for question, parts in self.by_question.items()
             ],
             **{verdict.value: self.checks.count(verdict) for verdict in Verdict},
+            "not_set_up": self.count(NOT_THERE),
             "exit_status": int(self.exit_status),
         }
 
@@ -132,7 +152,11 @@ def _report(place: Place, seen: Readiness) -> ReadinessReport:
 def _part(check: Check) -> PartLine:
     return PartLine(
         part=check.part,
-        verdict=check.verdict.value,
+        verdict=_stands(check),
         found=check.found,
         what_to_do=check.what_to_do,
     )
+
+
+def _stands(check: Check) -> str:
+    return NOT_THERE if check.is_lacking else check.verdict.value

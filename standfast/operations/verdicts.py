@@ -3,6 +3,8 @@
 Rules
 - A warning is a risk that one may take (the vault lies on this disk); a failure is something that
   would not work tonight. Each says what to do.
+- What nobody set up is a warning, too, since a place may be for backups alone; it is marked, since
+  it answers no question with a yes.
 - No account, address or secret is named.
 """
 
@@ -35,6 +37,7 @@ class Check:
     found: str
     what_to_do: str = ""
     is_damage: bool = False
+    is_lacking: bool = False  # nobody set it up
 
     def as_json(self) -> JsonObject:
         """Give it for `--json`."""
@@ -93,6 +96,13 @@ def ok(part: str, found: str) -> Check:
 def warn(part: str, found: str, what_to_do: str) -> Check:
     """A part with a risk that one may take."""
     return Check(part=part, verdict=Verdict.WARN, found=found, what_to_do=what_to_do)
+
+
+def lacking(part: str, found: str, what_to_do: str) -> Check:
+    """A part that nobody set up."""
+    return Check(
+        part=part, verdict=Verdict.WARN, found=found, what_to_do=what_to_do, is_lacking=True
+    )
 
 
 def fail(part: str, found: str, what_to_do: str = "") -> Check:

@@ -5,7 +5,7 @@ from standfast.reports.charts import recovery_plots
 from standfast.reports.contents import DrillLine, Heading
 from standfast.reports.page import Clock, render
 
-READY, RISK, NOT_READY = "ok", "warn", "fail"
+READY, RISK, NOT_THERE, NOT_READY = "ok", "warn", "lacking", "fail"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class PartLine:
     """One part that was tried or looked at."""
 
     part: str
-    verdict: str  # READY, RISK or NOT_READY
+    verdict: str  # READY, RISK, NOT_THERE or NOT_READY
     found: str
     what_to_do: str  # commands stand between backticks
 
@@ -33,6 +33,8 @@ class AreaLine:
         """Say how it stands in a few words."""
         if failed := self.count(NOT_READY):
             return f"No, {failed} to mend"
+        if absent := self.count(NOT_THERE):
+            return f"No, {absent} not set up"
         risks = self.count(RISK)
         return f"Yes, {risks} to know" if risks else "Yes"
 
@@ -58,5 +60,5 @@ def readiness_page(report: ReadinessReport) -> str:
         Clock(report.heading.time_zone),
         report=report,
         plots=recovery_plots(report.drills),
-        words={READY: "ok", RISK: "to know", NOT_READY: "to mend"},
+        words={READY: "ok", RISK: "to know", NOT_THERE: "not set up", NOT_READY: "to mend"},
     )

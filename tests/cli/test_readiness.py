@@ -5,7 +5,9 @@ from pathlib import Path
 from tests.cli.desk import Desk
 
 
-def test_a_fresh_place_is_not_ready_and_says_what_to_do_first(desk: Desk, place: Path) -> None:
+def test_a_place_for_backups_alone_is_not_ready_for_a_breach_and_says_what_to_do_first(
+    desk: Desk, place: Path
+) -> None:
     answer = desk.run("readiness")
     assert answer.status == 3
     first, *_ = answer.out.splitlines()
@@ -14,9 +16,13 @@ def test_a_fresh_place_is_not_ready_and_says_what_to_do_first(desk: Desk, place:
     identity = place / "offline" / "identity.txt"
     assert desk.run("backup", "run").status == 0
     assert desk.run("drill", "run", "main", "--identity", identity).status == 0
-    answer = desk.run("readiness")
-    assert answer.status == 0
-    assert answer.out.startswith("Could we take a breach tonight? Yes, with ")
+    answer = desk.run("readiness", "--to", "ready.html")
+    assert answer.status == 3
+    assert answer.out.startswith("Could we take a breach tonight? Not yet: 5 parts not set up, ")
+    assert "First: add [accounts.NAME] (accounts: no account can be locked" in answer.out
+    page = (desk.folder / "ready.html").read_text()
+    assert '<span class="warning">No, 2 not set up</span>' in page
+    assert desk.run("check").status == 0
 
 
 def test_the_page_is_written_where_it_is_asked_for(desk: Desk, place: Path) -> None:

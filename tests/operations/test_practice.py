@@ -20,7 +20,7 @@ from standfast.operations.practice import (
 )
 from standfast.operations.readiness import QUESTIONS, Readiness, readiness, write_readiness_page
 from standfast.operations.tabletop import named, start
-from standfast.operations.verdicts import Check, Report, Verdict, fail, ok, warn
+from standfast.operations.verdicts import Check, Report, Verdict, fail, lacking, ok, warn
 from standfast.records import Mode
 from tests.operations.alarmed import Night
 from tests.operations.backup_place import damage_a_pack, identity
@@ -148,6 +148,11 @@ def test_every_part_that_is_tried_answers_a_question(night: Night) -> None:
     [
         ((ok("keys", "closed"),), "Yes.", ExitStatus.DONE),
         ((warn("keys", "open", "close them"),), "Yes, with 1 risk to know.", ExitStatus.DONE),
+        (
+            (warn("keys", "open", "close"), lacking("senders", "nobody", "add one")),
+            "Not yet: 1 part not set up, 1 risk to know.",
+            ExitStatus.PARTIAL,
+        ),
         (
             (warn("keys", "open", "close"), fail("senders", "mail: away", "start it")),
             "Not as it should: 1 part would fail, 1 risk to know.",
