@@ -1,14 +1,16 @@
 """`standfast people`: who may approve."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from standfast.cli import staff
+from standfast.cli.asking import ask
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Table
 from standfast.cli.passphrase import PassphraseFile, passphrase
-from standfast.errors import ExitStatus
+from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import minute
 from standfast.records import Json, timestamp
 
@@ -51,8 +53,13 @@ def add_to(app: Group) -> None:
 def add(
     call: Call,
     name: Annotated[str, Argument(help="The sign-in name.")],
-    full_name: Annotated[str, Option(help="As others know them.")],
-    mail: Annotated[str, Option(help="Where they are reached when an approval is needed.")],
+    full_name: Annotated[
+        str | None, Option(help="As others know them; a terminal asks for it.")
+    ] = None,
+    mail: Annotated[
+        str | None,
+        Option(help="Where they are reached when an approval is needed; likewise."),
+    ] = None,
     role: Annotated[
         list[str] | None, Option(help="What they may decide; may be given again.")
     ] = None,
@@ -81,6 +88,7 @@ def add(
     from standfast.operations.decisions import known_person
     from standfast.operations.enrolment import enrol_person, refuse_unfit, refuse_unsigned
 
+    full_name, mail = _contact(call, full_name, mail)
     with call.place() as place:
         refuse_unfit(
             place,
@@ -120,6 +128,18 @@ def add(
         ],
     )
     return ExitStatus.DONE
+
+
+def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, str]:
+    """Give both as they are; what was left out is asked for, where somebody can answer."""
+    given = {"--full-name": full_name, "--mail": mail}
+    missing = [option for option, value in given.items() if value is None]
+    if missing and (call.as_json or not sys.stdin.isatty()):
+        raise UsageError(f"give {' and '.join(missing)}, or run this on a terminal, which asks")
+    return (
+        ask("Full name") if full_name is None else full_name,
+        ask("Mail address") if mail is None else mail,
+    )
 
 
 def list_people(

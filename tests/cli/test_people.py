@@ -27,6 +27,21 @@ def test_a_person_is_enrolled_and_may_approve_on_the_first_day(desk: Desk, place
     ]
 
 
+def test_what_messages_tell_to_type_asks_for_the_rest_on_a_terminal(
+    desk: Desk, place: Path
+) -> None:
+    desk.sign_in_with(LONG)
+    words = ("people", "add", "erin", "--role", "duty-manager")
+    desk.monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    refused = desk.run(*words)
+    assert (refused.status, "give --full-name and --mail, or run" in refused.err) == (2, True)
+    typed = iter(["Erin Vale", "erin@example.com"])
+    desk.monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    desk.monkeypatch.setattr("builtins.input", lambda: next(typed))
+    assert desk.run(*words).status == 0
+    assert "erin@example.com" in desk.run("people", "list", "--contacts").out
+
+
 def test_whoever_may_not_approve_yet_is_listed_with_the_time_from_which_they_may(
     desk: Desk, place: Path
 ) -> None:
