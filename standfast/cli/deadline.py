@@ -131,7 +131,7 @@ def form(
     from standfast.reports.page import write_page
 
     with call.place() as place:
-        incident, (duty,) = the_incident(place, incident, duty, least=1, most=1)
+        incident, (duty,) = the_incident(place, incident, duty, least=1, most=1, takes="DUTY")
         filled = filled_form(place, incident, duty)
         page = form_page(filled, heading(place), incident, place.clock())
     out = (to or Path(f"{duty}.html")).absolute()

@@ -82,6 +82,7 @@ def fact(
     return _state(
         call,
         (incident, name),
+        "FACT",
         lambda now, words: Statement(
             kind=FactKind.TIME, name=words[0], at=moment_of(at), reference=because
         ),
@@ -105,6 +106,7 @@ def affected(
     return _state(
         call,
         (incident, place, people),
+        "PLACE and PEOPLE",
         lambda now, words: Statement(
             kind=FactKind.AFFECTED, name=words[0], count=_number(words[1]), reference=because
         ),
@@ -133,6 +135,7 @@ def answer(
     return _state(
         call,
         (incident, duty, is_owed),
+        "DUTY and yes or no",
         lambda now, words: Statement(
             kind=kind, name=words[0], is_so=_yes_or_no(words[1]), reference=because
         ),
@@ -162,6 +165,7 @@ def told(
     return _state(
         call,
         (incident, duty),
+        "DUTY",
         lambda now, words: Statement(
             kind=FactKind.TOLD,
             name=words[0],
@@ -216,6 +220,7 @@ def delay(
     return _state(
         call,
         (incident, what),
+        "WHAT",
         lambda now, words: Statement(
             kind=FactKind.DELAY,
             name=words[0],
@@ -244,6 +249,7 @@ def content(
     return _state(
         call,
         (incident, topic, text),
+        "TOPIC and TEXT",
         lambda now, words: Statement(kind=FactKind.CONTENT, name=words[0], reference=words[1]),
     )
 
@@ -251,15 +257,19 @@ def content(
 def _state(
     call: Call,
     words: "tuple[str | None, ...]",
+    takes: str,
     make: "Callable[[datetime, Sequence[str]], Statement]",
 ) -> ExitStatus:
-    """State a fact of the incident that `words` begin with, where they do not leave it out."""
+    """State a fact of the incident that `words` begin with, where they do not leave it out.
+
+    `takes` is what its other words are called.
+    """
     from standfast.operations.deadlines import incident_clocks, is_open, state
 
     with call.place() as place:
         now, needed = place.clock(), len(words) - 1
         zone = place.config.organisation.time_zone
-        incident, given = the_incident(place, *words, least=needed, most=needed)
+        incident, given = the_incident(place, *words, least=needed, most=needed, takes=takes)
         before = {clock.obligation.id: clock.due for clock in incident_clocks(place, incident)}
         is_news = state(place, incident, make(now, given))
         clocks = [clock for clock in incident_clocks(place, incident) if is_open(clock)]

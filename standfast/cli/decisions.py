@@ -99,7 +99,7 @@ def approve(
     if as_person is None:
         raise UsageError("an approval is somebody's: name yourself with --as PERSON")
     with call.place() as place:
-        incident_id, rest = the_incident(place, incident, step, most=1)
+        incident_id, rest = the_incident(place, incident, step, most=1, takes="STEP")
         wanted = rest[0] if rest else None
         if not refuse:
             digest = shown_and_agreed(call, place, incident_id, wanted, as_person, digest)
@@ -148,7 +148,9 @@ def answer(
     from standfast.operations.decisions import answer as keep_answer
 
     with call.place() as place:
-        incident_id, (asked, said) = the_incident(place, incident, step, text, least=2, most=2)
+        incident_id, (asked, said) = the_incident(
+            place, incident, step, text, least=2, most=2, takes="STEP and TEXT"
+        )
         by = signed_in(call, place, as_person, passphrase_file)
         begun = keep_answer(place, incident_id, asked, said, by=by, again=again)
         before: list[Line] = [f"{asked}: {'corrected' if again else 'noted'}."]
@@ -192,7 +194,7 @@ def accept(
     from standfast.operations.decisions import accept as keep_accepted
 
     with call.place() as place:
-        incident_id, (wanted,) = the_incident(place, incident, step, least=1, most=1)
+        incident_id, (wanted,) = the_incident(place, incident, step, least=1, most=1, takes="STEP")
         by = signed_in(call, place, as_person, passphrase_file)
         keep_accepted(place, incident_id, wanted, by=by)
         return go_on(call, place, incident_id, no_wait=no_wait, before=[f"{wanted}: accepted."])
@@ -220,7 +222,10 @@ def settle(
     words = 1 if step else 2
     with call.place() as place:
         incident_id, (*named, said) = the_incident(
-            place, incident, effect, happened, least=words, most=words
+            *(place, incident, effect, happened),
+            least=words,
+            most=words,
+            takes="yes or no" if step else "EFFECT and yes or no",
         )
         if said not in ("yes", "no"):
             raise UsageError("say yes when it happened, or no when it did not")
@@ -251,7 +256,7 @@ def retry(
     from standfast.operations.decisions import retry as plan_again
 
     with call.place() as place:
-        incident_id, rest = the_incident(place, incident, step, most=1)
+        incident_id, rest = the_incident(place, incident, step, most=1, takes="STEP")
         by = signed_in(call, place, as_person, passphrase_file)
         again = plan_again(place, incident_id, rest[0] if rest else None, by=by)
         before: list[Line] = [f"{again.count} to be tried again."]

@@ -81,6 +81,8 @@ def plan(
     from standfast.operations.planning import as_lines, plan_incident
 
     with call.place() as place, call.progress() as tell:
+        if as_person is not None:
+            place.ledger.people.get(as_person)  # signs in to open it; a typing error shows now
         report = plan_incident(
             place,
             scenario,

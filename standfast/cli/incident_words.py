@@ -32,21 +32,20 @@ _LARGEST_FILE_BYTES = 16 * 1024 * 1024  # far more accounts than any directory h
 
 
 def the_incident(
-    place: "Place", *words: str | None, least: int = 0, most: int = 0
+    place: "Place", *words: str | None, least: int = 0, most: int = 0, takes: str = ""
 ) -> tuple[str, list[str]]:
     """Give the incident that is meant, and the words after it, `least` to `most` of them.
 
     The id may be left out when exactly one incident is open; what a trigger or a list only planned
     does not count beside one that acts. Raises UsageError otherwise, and for a wrong number of
-    words.
+    words: `takes` is what they are called.
     """
     rest = [word for word in words if word is not None]
     named = rest.pop(0) if rest and (is_incident_id(rest[0]) or len(rest) > most) else None
     if not least <= len(rest) <= most:
-        wanted = least if len(rest) < least else most
         raise UsageError(
-            f"this command needs {counted(wanted, 'word')} beside the incident's id, and "
-            f"{counted(len(rest), 'was', 'were')} given; its `--help` names them"
+            f"this command takes {takes or 'nothing'} beside the incident's id, and "
+            f"{counted(len(rest), 'word')} came; a text of several words stands in quotes"
         )
     if named is not None:
         return place.ledger.incidents.get(named).id, rest

@@ -25,6 +25,8 @@ from standfast.ledger.tables import approval, effect, step
 from standfast.ledger.vault import INSTALLATION
 from standfast.records import StepState
 
+_WHOLE = (StepState.DONE, StepState.SKIPPED)
+
 
 class Words:
     """What people say about the steps of all incidents."""
@@ -160,13 +162,19 @@ class Words:
         """Let a step that was not wholly done go on as it is, because a person says so.
 
         One that only waits for what is looked up again ends by that; the looks go on, and what they
-        show not to have happened is still to be done. UsageError while more of it is under way.
+        show not to have happened is still to be done. UsageError while more of it is under way, and
+        where nothing of it was left undone.
         """
         with self._core.write(
             actor=actor, subject=incident_id, action="step.accepted", now=now
         ) as write:
             found = latest(write.connection, incident_id, step_name)
             key = (incident_id, step_name, found.round if found else 0)
+            if found is not None and found.state in _WHOLE:
+                raise UsageError(
+                    f"step {step_name!r} of {incident_id} is {found.state}: nothing is left to "
+                    "accept"
+                )
             # Whoever looks these up has them: what comes of it is seen below, or sees this.
             write.connection.execute(
                 select(effect.c.token)

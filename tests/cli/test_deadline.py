@@ -93,7 +93,7 @@ def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_place: Pa
         (["affected", "EU/EEA", "many"], "whole number"),
         (["affected", "EU/EEA", "9" * 30], "whole number"),
         (["affected", "eu/eea", "1"], "did you mean 'EU/EEA'"),
-        (["affected", "EU/EEA"], "needs 2 words"),
+        (["affected", "EU/EEA"], "takes PLACE and PEOPLE"),
         (["told", "eu-gdpr-33-2-processor"], "--receipt TEXT"),
         (["delay", "eu-gdpr-33-2-processor"], "--document TEXT"),
         (["delay", "eu-gdpr-33-2-processor", "--document", " "], "--document TEXT"),

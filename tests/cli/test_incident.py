@@ -280,10 +280,17 @@ def test_a_stop_of_one_and_of_all_at_once_stops_neither(desk: Desk, quiet_place:
     assert not only["is_stopped"]
 
 
-def test_a_word_too_few_is_counted_and_the_help_named(desk: Desk, quiet_place: Path) -> None:
+def test_a_word_too_few_is_counted_and_all_are_named(desk: Desk, quiet_place: Path) -> None:
     answer = desk.run("incident", "answer", "inc-2026-0001", "lock")
     assert answer.status == 2
-    assert "needs 2 words beside the incident's id, and 1 was given" in answer.err
+    assert "takes STEP and TEXT beside the incident's id, and 1 word came" in answer.err
+
+
+def test_a_plan_counts_on_nobody_who_is_not_enrolled(desk: Desk, quiet_place: Path) -> None:
+    words = ("incident", "plan", "lock", "--input", "accounts=agents:lee", "--as")
+    answer = desk.run(*words, "danna")
+    assert (answer.status, "nobody named 'danna' is enrolled" in answer.err) == (2, True)
+    assert "nobody signed in" not in desk.run(*words, "dana").out
 
 
 def test_a_plan_that_cannot_be_carried_out_says_what_to_do_next(

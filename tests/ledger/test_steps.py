@@ -81,6 +81,17 @@ def test_a_skipped_step_is_closed_as_it_begins(ledger: Ledger, incident: str) ->
     assert ledger.incidents.state(incident).steps[PLAYBOOK_STEP].state is StepState.SKIPPED
 
 
+@pytest.mark.parametrize("state", [StepState.DONE, StepState.SKIPPED])
+def test_of_a_step_of_which_nothing_is_left_undone_nothing_is_accepted(
+    ledger: Ledger, incident: str, state: StepState
+) -> None:
+    ledger.steps.finish(incident, PLAYBOOK_STEP, 1, state, "whole", NOW)
+    with pytest.raises(UsageError, match=f"is {state}: nothing is left to accept"):
+        ledger.steps.accept(incident, PLAYBOOK_STEP, "olga", NOW)
+    assert not ledger.incidents.state(incident).steps[PLAYBOOK_STEP].is_accepted
+    assert ledger.timeline(incident)[-1].action != "step.accepted"
+
+
 def test_a_step_that_did_not_end_well_may_be_accepted(ledger: Ledger, incident: str) -> None:
     begin(ledger, incident, drafts(REVOKE, "alice"))
     with pytest.raises(UsageError, match="has not ended"):
