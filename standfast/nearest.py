@@ -9,7 +9,9 @@ _LONGEST = 100  # characters that are compared: what somebody pasted may be a wh
 def there_are(word: str, known: Iterable[str]) -> str:
     """Say which names there are, and the nearest: `there are: a, b; did you mean 'a'?`."""
     names = sorted(known)
-    told = f"there are: {', '.join(names[:_MOST_NAMED]) or 'none'}"
+    if not names:
+        return "there is none"
+    told = f"there are: {', '.join(names[:_MOST_NAMED])}"
     if more := names[_MOST_NAMED:]:
         told += f" and {len(more):,} more"
     return told + did_you_mean(word, names)

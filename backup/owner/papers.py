@@ -24,7 +24,7 @@ def read_paper(data: bytes, kind: str, names: Iterable[str], where: str) -> Fiel
     try:
         return read_record(data, kind, names, where)
     except Damaged:
-        raise WrongKey(f"{where} is no {kind.replace('-', ' ')}: name the right file") from None
+        raise WrongKey(f"{where} has no {kind.replace('-', ' ')}: name the right file") from None
 
 
 def paper_hash(data: bytes) -> str:

@@ -120,6 +120,7 @@ def list_leavers(
 
     with call.place() as place:
         found = staff.leavers(place)
+        is_listed = bool(place.ledger.staff.all())
         if names:
             staff.note_look(place, len(found.everybody))
     rows: list[list[str]] = []
@@ -144,6 +145,8 @@ def list_leavers(
         f"{counted(gone, 'person has', 'people have')} left."
         if gone
         else "Nobody has left, as far as the imported lists say."
+        if is_listed
+        else "No list says who works here: `standfast people import FILE` takes one over."
     ]
     if rows:
         lines.append(Table(rows=rows, indent=2))

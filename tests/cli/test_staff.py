@@ -42,6 +42,13 @@ def staffed(
     return scim_server
 
 
+def test_where_no_list_was_imported_nobody_is_said_to_have_left(
+    desk: Desk, quiet_place: Path
+) -> None:
+    answer = desk.run("people", "leavers")
+    assert (answer.status, "No list says who works here" in answer.out) == (0, True)
+
+
 def test_a_dry_run_shows_what_changes_by_count_and_masked_names_and_changes_nothing(
     desk: Desk, staffed: ScimServer, place: Path
 ) -> None:

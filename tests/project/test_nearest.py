@@ -7,7 +7,7 @@ def test_a_name_that_is_not_known_is_answered_with_those_there_are_and_the_neare
     assert there_are("mian", ["second", "main"]) == "there are: main, second; did you mean 'main'?"
     assert there_are("zzz", ["main"]) == "there are: main"
     assert there_are("us-ca", ["US-CA", "US-WA"]).endswith("; did you mean 'US-CA'?")
-    assert there_are("main", []) == "there are: none"
+    assert there_are("main", []) == "there is none"
 
 
 def test_the_end_of_a_name_is_enough_to_say_which_was_meant() -> None:
