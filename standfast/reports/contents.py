@@ -125,13 +125,14 @@ class Measure:
     is_beyond_mtpd: bool = False  # longer than the maximum tolerable period of disruption
 
     @property
+    def missed(self) -> tuple[str, ...]:
+        """Name the promises that were not kept, or not measured."""
+        measured = (("RTO", self.rto, self.rto_promised), ("RPO", self.rpo, self.rpo_promised))
+        return tuple(what for what, took, most in measured if took is None or took > most)
+
+    @property
     def is_met(self) -> bool:
-        return (
-            self.rto is not None
-            and self.rpo is not None
-            and self.rto <= self.rto_promised
-            and self.rpo <= self.rpo_promised
-        )
+        return not self.missed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,6 +301,7 @@ class PlaceReport:
 
     heading: Heading
     incidents: tuple[OpenIncident, ...] = ()
+    services: tuple[str, ...] = ()  # of which something is promised now
     drills: tuple[DrillLine, ...] = ()
     backups: tuple[BackupLine, ...] = ()
     chain: ChainLine | None = None

@@ -64,6 +64,7 @@ def place_page(report: PlaceReport) -> str:
         "place.html",
         Clock(report.heading.time_zone),
         report=report,
+        answer=wording.recovery_answer(report.services, report.drills),
         plots=recovery_plots(report.drills),
     )
 

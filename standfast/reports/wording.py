@@ -6,12 +6,13 @@ Rules
 - Durations are rounded so that no figure looks finer than it was measured.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.records import EffectState, Mode, Proof
-from standfast.reports.contents import IncidentReport, NoticeLine, StepLine
+from standfast.reports.contents import DrillLine, IncidentReport, Measure, NoticeLine, StepLine
 
 _DONE = EffectState.DONE
 _STATES = {EffectState.SUBMITTING: "under way", EffectState.PLANNED: "not begun"}
@@ -49,6 +50,39 @@ def duration(length: timedelta) -> str:
             rest = whole % size // below
             return f"{whole // size} {unit}" + (f" {rest} {unit_below}" if rest else "")
     return f"{whole} s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryAnswer:
+    """Whether every service came back as promised, by its newest drill."""
+
+    is_met: bool
+    text: str
+
+
+def recovery_answer(services: Sequence[str], drills: Sequence[DrillLine]) -> RecoveryAnswer | None:
+    """Answer for the services of which something is promised; None where there is none.
+
+    `drills` are the newest first.
+    """
+    newest: dict[str, Measure] = {}
+    for drill in drills:
+        for measure in drill.measures:
+            newest.setdefault(measure.service, measure)
+    if not services:
+        return None
+    missed = [
+        f"{name} ({' and '.join(newest[name].missed)})"
+        for name in services
+        if name in newest and not newest[name].is_met
+    ]
+    undrilled = [name for name in services if name not in newest]
+    met = len(services) - len(missed) - len(undrilled)
+    came = f"{met:,} of {counted(len(services), 'service')} came back as promised"
+    said = [f"{'Yes' if met == len(services) else 'No'}: by the newest drill of each, {came}"]
+    said += [f"missed: {listed(missed)}"] if missed else []
+    said += [f"never drilled: {listed(undrilled)}"] if undrilled else []
+    return RecoveryAnswer(is_met=met == len(services), text=f"{'; '.join(said)}.")
 
 
 def size(count: int) -> str:

@@ -210,7 +210,8 @@ def test_what_took_longer_than_is_tolerable_is_told_apart() -> None:
 def test_a_drill_that_never_became_usable_has_no_measure_and_is_missed() -> None:
     report = empty(drills=(drill(measures=(measure(rto=None),)),))
     text = Page(incident_page(report)).text
-    assert "not measured" in text
+    assert "never usable" in text
+    assert "RTO missed" in text
     assert "last drill (RTO) never" in text
 
 

@@ -6,17 +6,18 @@ import pytest
 
 from standfast.counted import counted
 from standfast.records import EffectState, Proof
-from standfast.reports.contents import AccountLine, Decision, EvidenceLine
+from standfast.reports.contents import AccountLine, Decision, DrillLine, EvidenceLine, Measure
 from standfast.reports.wording import (
     contained_after,
     counts_words,
     duration,
     listed,
     opened_commands,
+    recovery_answer,
     size,
     what_happened,
 )
-from tests.reports.build import at, empty, notice, step
+from tests.reports.build import OPENED, at, empty, notice, step
 
 _LOCKED = AccountLine(who="agents:a***", lock=EffectState.DONE, proof=Proof.READ_BACK)
 _REFUSED = AccountLine(who="agents:b***", lock=EffectState.REFUSED)
@@ -124,3 +125,39 @@ def test_the_paragraph_names_evidence_decisions_undo_and_the_end() -> None:
     assert "lee approved “Tell”." in text
     assert "1 account was given back as before." in text
     assert text.endswith("It was closed 1 h after it opened.")
+
+
+def _drilled(**took: timedelta | None) -> DrillLine:
+    measures = tuple(
+        Measure(
+            service=service,
+            rto=rto,
+            rto_promised=timedelta(hours=4),
+            rpo=timedelta(hours=5),
+            rpo_promised=timedelta(hours=4 if rto is None else 5),
+        )
+        for service, rto in took.items()
+    )
+    return DrillLine(
+        at=OPENED, set_name="main", point="p", state="done", way="direct", measures=measures
+    )
+
+
+def test_whether_all_came_back_as_promised_is_said_by_the_newest_drill_of_each() -> None:
+    hour, late = timedelta(hours=1), timedelta(hours=6)
+    drills = (_drilled(crm=hour), _drilled(crm=None, phones=late, gone=None))
+    kept = recovery_answer(["crm"], drills)
+    assert kept is not None
+    assert (kept.is_met, kept.text) == (
+        True,
+        "Yes: by the newest drill of each, 1 of 1 service came back as promised.",
+    )
+    short = recovery_answer(["crm", "phones", "web"], drills)
+    assert short is not None
+    assert not short.is_met
+    assert short.text == (
+        "No: by the newest drill of each, 1 of 3 services came back as promised; "
+        "missed: phones (RTO); never drilled: web."
+    )
+    assert "missed: crm (RTO and RPO)" in str(recovery_answer(["crm"], drills[1:]))
+    assert recovery_answer([], drills) is None
