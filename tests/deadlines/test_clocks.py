@@ -161,6 +161,9 @@ def test_the_earlier_of_two_limits_counts_and_one_report_meets_both() -> None:
     ]  # fmt: skip
     found = all_clocks(*facts, told(both[0], at(hours=5)), now=at(2))
     assert [found[name].standing for name in both] == [Standing.MET, Standing.MET]
+    twice = (told(both[0], at(hours=5)), told(both[1], at(hours=30)))
+    found = all_clocks(*facts, *twice, now=at(2))
+    assert [found[name].standing for name in both] == [Standing.MET, Standing.MET], "the first"
 
 
 def test_an_outer_limit_gives_way_to_a_classification_that_came_after_it() -> None:
@@ -200,6 +203,14 @@ def test_a_risk_test_answered_with_no_ends_a_duty_and_says_who_judged() -> None:
     assert "by ada" in clock.because
 
 
+def test_a_risk_test_answered_with_yes_leaves_a_duty_owed_and_takes_a_no_back() -> None:
+    name, aware = "eu-gdpr-34-individuals", time_of("awareness")
+    yes, no = (judged(FactKind.ANSWER, name, is_so=is_so) for is_so in (True, False))
+    for answers in ((yes,), (no, yes)):
+        clock = all_clocks(aware, *answers)[name]
+        assert (clock.standing, clock.questions) == (Standing.RUNNING, ())
+
+
 def test_only_what_is_not_known_and_decides_something_is_asked() -> None:
     name, aware = "jp-appi-preliminary", time_of("awareness")
 
@@ -235,6 +246,8 @@ def test_law_enforcement_holds_a_clock_only_while_its_letter_lasts() -> None:
     assert held.due is not None
     assert held.due.strict == at(40)
     assert all_clocks(found_out, delay(name, at(40)), now=at(41))[name].standing is Standing.MISSED
+    short, clock = all_clocks(found_out, delay(name, at(2)))[name], all_clocks(found_out)[name]
+    assert short.due == clock.due, "a letter shortens nothing"
     assert all_clocks(found_out, delay("US-FL", None), now=at(99))[name].standing is Standing.HELD
     assert all_clocks(found_out, delay("US-GA", None), now=at(99))[name].standing is Standing.MISSED
 

@@ -322,6 +322,27 @@ def test_added_targets_become_a_further_round_in_the_order_of_needs_and_once(
     assert next_moves(ready, NOON) == [], "what asks is not overtaken: what is signed is the newest"
 
 
+def test_a_further_round_waits_for_that_of_the_step_it_needs() -> None:
+    playbook = playbook_of(
+        """
+        lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}
+        prove: {title: Prove, needs: [lock], do: accounts.prove_locked, with: {accounts: [a]}}
+        """
+    )
+    lock, prove = view("lock", S.DONE, done=1), view("prove", S.DONE, done=1)
+    state = replace(state_of(playbook, lock, prove), joined=1)
+    assert next_moves(state, NOON) == [Expand(step="lock", round=2)], "who is not locked yet"
+    wide = replace(state, steps={**state.steps, "lock": replace(lock, joined=1)})
+    assert next_moves(wide, NOON) == [Expand(step="prove", round=2)]
+
+
+@pytest.mark.parametrize("ended", [S.SKIPPED, S.REFUSED])
+def test_what_nobody_wanted_is_not_begun_again_for_added_targets(ended: StepState) -> None:
+    playbook = playbook_of("lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}")
+    state = replace(state_of(playbook, view("lock", ended)), joined=1)
+    assert next_moves(state, NOON) == []
+
+
 def test_rounds_are_counted_together_but_for_what_was_refused() -> None:
     first = view("lock", S.PARTIAL, done=2, failed=1)
     second = replace(view("lock", S.DONE, done=1), round=2)
@@ -332,6 +353,16 @@ def test_rounds_are_counted_together_but_for_what_was_refused() -> None:
     assert merged([first, second, refused]) is refused
     assert not both.is_accepted
     assert merged([replace(first, is_accepted=True), second]).is_accepted
+    assert not merged([replace(first, is_accepted=True), replace(first, round=2)]).is_accepted
+
+
+def test_a_round_that_a_newer_one_came_after_is_carried_to_its_end() -> None:
+    playbook = playbook_of("lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}}")
+    newer = replace(view("lock", S.RUNNING, planned=1), round=2)
+    state = replace(state_of(playbook, newer), earlier=(view("lock", S.RUNNING, done=1),))
+    (move,) = next_moves(state, NOON)
+    assert isinstance(move, Finish)
+    assert (move.step, move.round, move.state) == ("lock", 1, S.DONE)
 
 
 def test_what_comes_after_a_failed_step_begins_and_what_needs_it_does_not() -> None:
