@@ -71,7 +71,10 @@ _PARTS = (
 def tree(words: Sequence[str] = ()) -> Group:
     """Give the commands, or of them all only the part that `words` begin with, to start sooner."""
     root = Group(
-        words=("standfast",), about="Backups that come back, and breaches that are contained."
+        words=("standfast",),
+        about="Backups that come back, and breaches that are contained.\n\n"
+        "In a breach: `standfast playbook list` says which playbook fits, and `standfast incident "
+        "plan` what it would touch; `standfast lock ACCOUNT` locks at once.",
     )
     for name in words[:1] if words and words[0] in _PARTS else _PARTS:
         import_module(f"standfast.cli.{name}").add_to(root)

@@ -256,13 +256,16 @@ def _lines(
     for view in _views(state):
         of_step = [one for one in found if one.step == view.step]
         told = ", ".join(one.sentence for one in of_step)
-        told = told or _answered(state, view) or reasons.get(view.step, "")
+        told = told or _answered(state, view)
+        title = titles.get(view.step) or extra_title(view.step)
+        # In the last cell, which alone is folded on a terminal.
+        why = "" if told else reasons.get(view.step, "")
         rows.append(
             [
                 view.step,
                 standing_state(view).value,
                 told,
-                titles.get(view.step) or extra_title(view.step),
+                f"{title} ({why})" if why else title,
             ]
         )
     rows += [

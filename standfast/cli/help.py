@@ -45,10 +45,9 @@ def _parts(at: Command | Group, width: int) -> Iterator[str]:
         options = [_VERSION]
     yield _table("Options", [*options, _HELP], width)
     if isinstance(at, Group):
-        room = width - 6 - max(map(len, at.parts))
         groups = {name: isinstance(one, Group) for name, one in at.parts.items()}
         rows = [
-            (name, textwrap.shorten(_sentence(at.parts[name].about), room, placeholder="..."))
+            (name, " ".join(_sentence(at.parts[name].about).split()))
             for name in sorted(groups, key=groups.__getitem__)
         ]
         yield _table("Commands", rows, width)

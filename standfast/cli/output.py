@@ -176,7 +176,8 @@ def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]
     below = " " * (indent + _BELOW)
     if len(whole[0]) <= width or width - len(below) < _NARROWEST:
         return whole
-    return [before.rstrip(), *(below + line for line in wrap(last, width - len(below)))]
+    folded = [below + line for line in wrap(last, width - len(below))]
+    return [before.rstrip(), *folded] if before.strip() else folded
 
 
 def _styled(line: str, row: Sequence[str], *, is_heading: bool) -> str:

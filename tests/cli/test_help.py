@@ -50,6 +50,17 @@ def test_the_help_of_every_command_lists_its_exit_statuses_and_an_example(
     assert f"standfast {' '.join(words)}" in answer.out.partition("Example:")[2]
 
 
+def test_no_sentence_about_a_command_is_cut(desk: Desk) -> None:
+    for group in {words[:-1] for words in COMMANDS} | {()}:
+        assert "..." not in desk.run(*group, "--help").out.partition("\nCommands:")[2], group
+
+
+def test_the_first_page_says_what_to_type_in_a_breach(desk: Desk) -> None:
+    told = " ".join(desk.run("--help").out.split())
+    for command in ("playbook list", "incident plan", "lock ACCOUNT"):
+        assert f"`standfast {command}`" in told
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_the_help_of_every_command_says_what_stands_everywhere(
     words: tuple[str, ...], desk: Desk

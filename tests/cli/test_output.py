@@ -54,6 +54,19 @@ def test_a_last_column_without_room_stands_below_its_row_and_no_id_is_broken(
     ]
 
 
+def test_a_row_that_has_only_a_last_column_leaves_no_empty_line_above_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "30")
+    rows = [["warn", "configuration", "it is open"], ["", "", "→ close it to others"]]
+    print_lines([Table(rows=rows)])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "    it is open",
+        "    → close it to others",
+    ]
+
+
 def test_what_came_from_outside_cannot_steer_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
