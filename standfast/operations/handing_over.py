@@ -9,12 +9,12 @@ Rules
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from standfast.counted import counted
 from standfast.ledger.audit import AuditEvent
+from standfast.operations.incident import look
 from standfast.operations.place import Place
 from standfast.operations.report_timeline import titles_of
 from standfast.operations.reports import incident_report
@@ -50,7 +50,7 @@ _QUESTIONS = (
 def hand_over(place: Place, incident_id: str) -> HandOver:
     """Say what whoever takes the incident over must know. UsageError when there is none."""
     report = incident_report(place, incident_id, is_verified=False)
-    state = replace(place.ledger.incidents.state(incident_id), time_zone=report.heading.time_zone)
+    state = look(place, incident_id).state
     titles = titles_of(state)
     unknown = [
         one
@@ -73,6 +73,7 @@ def hand_over(place: Place, incident_id: str) -> HandOver:
             for one in unknown
         ),
         people=tuple(_people(place.ledger.timeline(incident_id))),
+        is_carried=state.is_carried,
     )
 
 

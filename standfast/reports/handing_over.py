@@ -58,6 +58,7 @@ class HandOver:
     clocks: tuple[ClockLine, ...]  # the next first
     unknowns: tuple[Unknown, ...]
     people: tuple[str, ...]  # who said or did anything in it so far
+    is_carried: bool = True  # a runner lives: what waits for its time goes on by itself
 
     def as_json(self) -> JsonObject:
         """Give it for `--json`."""
@@ -74,6 +75,7 @@ class HandOver:
                 }
                 for one in self.open_steps
             ],
+            "is_carried": self.is_carried,
             "clocks": [{"what": one.what, "at": timestamp(one.at)} for one in self.clocks],
             "duties": _duties(self.report.duties),
             "unknown": [

@@ -139,6 +139,7 @@ def render(template: str, clock: Clock, **values: object) -> str:
         "sentence": sentence,
         "counts": wording.counts_words,
         "state": wording.state_words,
+        "standing": wording.standing_words,
         "proof": wording.proof_words,
         "first": _first,
         "left_out": lambda rows: max(len(rows) - MOST_ROWS, 0),

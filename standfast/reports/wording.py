@@ -11,11 +11,16 @@ from datetime import datetime, timedelta
 
 from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
-from standfast.records import EffectState, Mode, Proof
+from standfast.records import EffectState, Mode, Proof, StepState
 from standfast.reports.contents import DrillLine, IncidentReport, Measure, NoticeLine, StepLine
 
 _DONE = EffectState.DONE
 _STATES = {EffectState.SUBMITTING: "under way", EffectState.PLANNED: "not begun"}
+_STANDING: Mapping[str, str] = {
+    StepState.PROMPTED: "waits for a person",
+    StepState.ASKING: "waits for approval",
+    StepState.WAITING: "waits for its time",
+}
 _PROOF = {
     Proof.NONE: "not proven",
     Proof.READ_BACK: "read back from the directory",
@@ -117,6 +122,11 @@ def short_of(counts: Mapping[EffectState, int]) -> int:
 def state_words(state: EffectState) -> str:
     """Say a state as a page says it."""
     return _STATES.get(state, state.value)
+
+
+def standing_words(state: str | None) -> str:
+    """Say where a step stands as a page says it; None: it was not reached."""
+    return "not reached" if state is None else _STANDING.get(state, state)
 
 
 def counts_words(counts: Mapping[EffectState, int]) -> str:

@@ -63,6 +63,20 @@ def test_it_names_what_is_open_whose_it_is_and_when_the_next_people_are_paged(
     assert [one.what for one in handed.report.decisions] == ["answered yes to"]
 
 
+def test_what_waits_for_its_time_is_not_said_to_go_on_by_itself_where_nobody_carries_it_on(
+    place: TwinPlace, tmp_path: Path
+) -> None:
+    case = asking(place)
+    handed = handing_over.hand_over(place, case)
+    assert not handed.is_carried
+    page = handing_over.write_handover(handed, tmp_path / "handover.html").read_text()
+    assert "Nothing does until somebody carries it on" in page
+    assert "waits for a person" in page
+    carried = replace(handed, is_carried=True)
+    again = handing_over.write_handover(carried, tmp_path / "handover.html").read_text()
+    assert "Nothing does until" not in again
+
+
 def test_both_pages_are_there_at_every_moment(place: TwinPlace, tmp_path: Path) -> None:
     """As a plan, just opened, stopped, asking, with an undo that waits, at an end, and closed."""
     written = 0

@@ -18,6 +18,7 @@ from standfast.reports.contents import (
     Untold,
 )
 from standfast.reports.page import MOST_ROWS, incident_page, place_page, write_page
+from standfast.reports.wording import standing_words
 from tests.reports.build import (
     OPENED,
     Page,
@@ -173,7 +174,8 @@ def test_every_state_of_an_act_is_shown_with_its_number_and_its_bar(state: Effec
 @pytest.mark.parametrize("state", [*StepState, None])
 def test_every_state_of_a_step_is_shown(state: StepState | None) -> None:
     page = Page(incident_page(empty(steps=(step(state=state),))))
-    assert (state.value if state else "not reached") in page.text
+    assert standing_words(state) in page.text
+    assert standing_words(None) == "not reached"
 
 
 @pytest.mark.parametrize("mode", list(Mode))
