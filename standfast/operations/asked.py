@@ -3,7 +3,8 @@
 Owns gathering it. Leaves what comes of an answer to `decisions`, and the page to `reports`.
 
 Rules
-- The order is that of the one next step: questions, then approvals, then what is done by hand.
+- The order is that of the one next step: questions, then approvals, then what is done by hand, each
+  as the playbook has them.
 - What is asked is shown to everybody who may look at the incident; whoever may not say it, or said
   it already, is told why.
 - Nobody is named but to whoever asks for it, and that look is an event of theirs.
@@ -18,7 +19,7 @@ from standfast.operations.looks import targets
 from standfast.operations.notice_preview import planned_words
 from standfast.operations.place import Place
 from standfast.playbook.model import Step, StepKind
-from standfast.playbook.standing import urgency, waits_for_a_person
+from standfast.playbook.standing import in_playbook, urgency, waits_for_a_person
 from standfast.playbook.state import State, StepView
 from standfast.playbook.wording import paragraphs
 from standfast.records import Mode, StepState
@@ -50,7 +51,7 @@ def named(place: Place, incident_id: str, person: str, line: AskedLine) -> Asked
 
 def _asked(place: Place, state: State, person: str) -> Iterator[AskedLine]:
     steps = {step.name: step for step in state.playbook.steps}
-    views = (*state.steps.values(), *state.extra)
+    views = (*in_playbook(state), *state.extra)
     for view in sorted(views, key=lambda view: urgency(state, view)):
         if not waits_for_a_person(state, view) or view.is_paused:
             continue

@@ -73,7 +73,7 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     `is_busy` and `waits_for_people` may both be true: one branch runs while another one asks.
     `clocks` change nothing but the next step: one that is missed or due now goes before closing.
     """
-    views = [*_in_playbook(state), *state.extra]
+    views = [*in_playbook(state), *state.extra]
     reached = [standing_state(view) for view in views]
     causes = blocked(state)
     is_over = (
@@ -174,7 +174,7 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
         owed = f"{', '.join(clocks.owed)}. {_tell_them(state.incident)} "
     short = [
         view
-        for view in (*_in_playbook(state), *state.extra)
+        for view in (*in_playbook(state), *state.extra)
         if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED)
     ]
     if not short:
@@ -260,7 +260,7 @@ def _who_is_next(state: State, view: StepView) -> str:
 
 
 def _while_busy(state: State) -> str:
-    views = [*_in_playbook(state), *state.extra]
+    views = [*in_playbook(state), *state.extra]
     for view in views:
         if view.after_canary and view.after_canary == view.counts.under_way:
             return (
@@ -307,7 +307,8 @@ def _looked_up(state: State, view: StepView) -> str:
     return f"{looked_up}; to go on meanwhile: {accept}."
 
 
-def _in_playbook(state: State) -> list[StepView]:
+def in_playbook(state: State) -> list[StepView]:
+    """Give the steps that began, in the order of the playbook and not of their beginning."""
     found = (state.steps.get(step.name) for step in state.playbook.steps)
     return [view for view in found if view is not None]
 
