@@ -106,10 +106,10 @@ class Check:
         )
         told = "{source}/{token} for {incident}, of {host}, {started} to {ended}: ".format(**made)
         told += (
-            f"{of_kind('file')} files ({changed} changed meanwhile), {of_kind('unread')} unread; "
+            f"files: {of_kind('file')} ({changed} changed meanwhile), unread: {of_kind('unread')}; "
         )
         told += "clock ahead by {offset_microseconds} microseconds ({known_by})".format(**clock)
-        self.told.append(told.replace("by None micro", "by unknown micro"))
+        self.told.append(told.replace("ahead by None microseconds", "off by an unknown time"))
         known = set()
         for item in items:
             raw = b64decode(item["path_bytes"]) if "path_bytes" in item else item["path"].encode()

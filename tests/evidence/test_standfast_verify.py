@@ -46,6 +46,21 @@ def test_frozen_evidence_of_both_forms_agrees(folder: Path) -> None:
     assert ours(folder) == theirs(folder) == []
 
 
+def test_what_was_frozen_is_told_with_how_far_the_clock_was_off(folder: Path) -> None:
+    check = Check(HEX, "")
+    check.attempt("it", check.folder, folder, "logs/token-1")
+    told, *_ = check.told
+    assert "files: " in told
+    is_known = isinstance(
+        json.loads((folder / MANIFEST_FILE).read_text())
+        .get("clock", {})
+        .get("offset_microseconds"),
+        int,
+    )
+    assert ("clock off by an unknown time (" in told) is not is_known
+    assert "None" not in told
+
+
 def test_a_frozen_hand_over_agrees_in_all_that_is_in_it() -> None:
     handed = FIXTURES / "handed_over"
     keys = json.loads((handed / "keys.json").read_text())
