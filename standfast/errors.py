@@ -7,6 +7,7 @@
     │   ├── FileInvalid       2  … a file that a person wrote; carries every problem with its line
     │   │   └── PlaybookInvalid 2  … a playbook
     │   ├── TemplateInvalid   2  … a notice
+    │   ├── OnlyReadable      2  … who runs it: this user may read the place, and not write it
     │   └── ExtraMissing      2  … an optional package; names the extra to install
     ├── Refused               4  ask the operator: the rules forbid it as asked
     │   ├── ApprovalRefused   4  … a signature, a role, or the same person twice
@@ -73,6 +74,10 @@ class SecretMissing(ConfigurationError):
 
 class TemplateInvalid(ConfigurationError):
     """A notice template does not render, or lacks a language or a part."""
+
+
+class OnlyReadable(ConfigurationError):
+    """This has to be written down, and who asks may only read: an auditor has a copy."""
 
 
 class ExtraMissing(ConfigurationError):

@@ -44,6 +44,8 @@ def add_to(app: Group) -> None:
         exits={
             ExitStatus.DONE: "the timeline and the program that checks it are in the folder",
             ExitStatus.USAGE: "there is no such incident, or the folder is there already",
+            ExitStatus.PARTIAL: "its newest events are not in it: no head covers them, and this "
+            "ledger can only be read",
             ExitStatus.DAMAGED: "an event was changed outside the ledger; nothing is exported",
         },
         example="standfast audit export inc-2026-0001 --to for-the-examiner",
@@ -153,16 +155,24 @@ def export(
     with call.place() as place:
         exported = export_timeline(place, incident, to)
         evidence = place.config.custody.folder / incident
+    status = ExitStatus.PARTIAL if exported.unsigned else ExitStatus.DONE
+    lacks = (
+        f"NOT IN IT: {counted(exported.unsigned, 'newer event')} of the incident: no head is "
+        "signed over them, and this ledger can only be read. Export it where the place is in use."
+    )
     call.say(
         {
             "incident": incident,
             "timeline": str(exported.timeline),
             "program": str(exported.program),
             "events": exported.events,
+            "unsigned": exported.unsigned,
             "seal_key": exported.seal_key,
             "ledger_key": exported.ledger_key,
+            "exit_status": int(status),
         },
         [
+            *([lacks] if exported.unsigned else []),
             f"{counted(exported.events, 'event')}, signed: {exported.timeline}",
             f"Hand it over with {evidence}, and these keys by another way:",
             f"  --seal-key {exported.seal_key}",
@@ -170,4 +180,4 @@ def export(
             f"Next: who examines it reads {exported.program}, which says how it is checked.",
         ],
     )
-    return ExitStatus.DONE
+    return status

@@ -24,6 +24,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, desc, insert, select, text
 
 from backup.lazy_dataclass import dataclass
+from standfast.errors import OnlyReadable
 from standfast.ledger.chain import GENESIS, NOT_A_HEAD, Chain, line_of
 from standfast.ledger.database import reading, reading_anything, writing
 from standfast.ledger.tables import CHAIN, as_stored, audit_event, audit_head, metadata
@@ -163,6 +164,17 @@ class Auditor:
                 end = base
         self._chain.tell_witness(self._heads_after)
         return end[0]
+
+    def newest_signed(self, now: datetime) -> int:
+        """Sign as `sign_head`; where the ledger can only be read, give what its newest head covers.
+
+        Damaged when that head is forged.
+        """
+        try:
+            return self.sign_head(now)
+        except OnlyReadable:
+            with reading(self._engine) as connection:
+                return self._newest_head(connection)[0]
 
     def _newest_head(self, connection: Connection) -> tuple[int, str]:
         head = connection.execute(

@@ -7,6 +7,7 @@ Rules
 - The driver's own transaction handling is off: the statements here are the ones that run.
 - Only who makes a ledger makes its file. One that was moved away, or replaced, while a process had
   it open is not written any more: it would take what nobody else sees.
+- Who may only read the file reads it all the same; writing it is refused plainly.
 - A PostgreSQL that lets us connect and says nothing, or whose network is gone, is given up.
 - Nothing of a database's message leaves this room: it may quote a row.
 """
@@ -31,13 +32,14 @@ from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, U
 from standfast.ledger.postgresql_words import is_told, trouble
 from standfast.ledger.session_waits import said_when_long, session_name
 from standfast.ledger.sqlite_file import (
+    ReadOnly,
     begin_writing,
-    configure,
     connected,
     file_at,
     in_line,
     refused,
     unavailable,
+    unwritten,
 )
 
 _PATIENCE: Mapping[str, int] = {  # of libpq, unless `ledger.url` says otherwise
@@ -97,9 +99,10 @@ def _sqlite(path: str | None, *, makes_file: bool) -> Engine:
         record.info["file"] = file_at(path)  # before it is opened, or it could be another's
         return connected(path, makes_file=makes_file)
 
-    @event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, _record: object) -> None:
-        configure(connection)
+    @event.listens_for(engine, "checkin")
+    def use_once(connection: object, record: ConnectionPoolEntry) -> None:
+        if isinstance(connection, ReadOnly):  # by the next time it may be writable
+            record.invalidate()
 
     @event.listens_for(engine, "checkout")
     def see_that_it_is_there(_connection: object, record: ConnectionPoolEntry, _: object) -> None:
@@ -125,7 +128,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
             connection = connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-        with connection.begin():
+        with unwritten(connection.connection.driver_connection), connection.begin():
             yield connection
 
 

@@ -7,20 +7,21 @@ Rules
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
-from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.ledger.postgresql_words import trouble
 from standfast.ledger.sqlite_file import (
     HEAD,
     NO_LEDGER,
+    connected_to_read,
     is_disk_full,
     other_schema,
     refused,
     unavailable,
+    unwritten,
 )
 
 _BUSY_SECONDS = 5
@@ -64,11 +65,10 @@ def _sqlite(path: Path) -> Iterator[Cursor]:
     if not path.is_file():
         raise ConfigurationError(f"there is no ledger at {path}: {NO_LEDGER}")
     try:
-        connection = _view(path)
-        try:
-            yield connection.cursor()
-        finally:
-            connection.close()
+        with closing(connected_to_read(str(path), _BUSY_SECONDS)) as connection:
+            connection.execute("BEGIN")
+            with unwritten(connection):
+                yield connection.cursor()
     except sqlite3.OperationalError as error:
         if "no such" in str(error):
             raise ConfigurationError(f"{path} is no ledger of this version: {NO_LEDGER}") from None
@@ -79,32 +79,6 @@ def _sqlite(path: Path) -> Iterator[Cursor]:
         ) from None
     except sqlite3.DatabaseError as error:
         raise refused(getattr(error, "sqlite_errorname", type(error).__name__)) from None
-
-
-def _view(path: Path) -> sqlite3.Connection:
-    """Begin to read; where SQLite lacks room, or the right, to share it, as a file at rest."""
-    try:
-        return _begun(path, "mode=ro")
-    except sqlite3.OperationalError:
-        wal = path.with_name(f"{path.name}-wal")
-        if wal.exists() and wal.stat().st_size:
-            raise  # the file alone would be behind, and between two states
-        with suppress(sqlite3.Error):
-            return _begun(path, "mode=ro&immutable=1")
-        raise
-
-
-def _begun(path: Path, how: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{how}", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
-    )
-    try:
-        connection.execute("BEGIN")
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # only this touches the file
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from standfast.ledger.run_row import RunRow, begun_summary, new_token
 from standfast.ledger.sqlite_file import (
     HEAD,
     begin_writing,
-    configure,
     connected,
     in_line,
     no_ledger_at,
@@ -26,6 +25,7 @@ from standfast.ledger.sqlite_file import (
     other_schema,
     refused,
     unavailable,
+    unwritten,
 )
 from standfast.ledger.vault import Vault
 from standfast.records import JsonObject, canonical, moment, timestamp
@@ -189,8 +189,7 @@ class RunBook:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(connected(self._path)) as connection:
-                configure(connection)
+            with closing(connected(self._path)) as connection, unwritten(connection):
                 yield connection
         except sqlite3.OperationalError as error:
             raise unavailable(self._path, str(error), type(error).__name__) from None

@@ -1,6 +1,12 @@
 """A ledger in one SQLite file: how it is opened, how its writers wait, and what its errors mean.
 
 It knows the driver and no SQLAlchemy, so that a run can be written down without importing that.
+
+Rules
+- Where this user may not write beside the file, it is opened to read: an auditor has a copy.
+- SQLite's `immutable` passes over the `-wal` beside the file and takes no lock. So it is the last
+  resort, never taken where that has something in it, and what was read so counts only when nobody
+  wrote the file meanwhile.
 """
 
 import fcntl
@@ -11,7 +17,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
+from standfast.errors import (
+    ConfigurationError,
+    Damaged,
+    OnlyReadable,
+    StandfastError,
+    Unavailable,
+)
 from standfast.ledger.long_waits import LONG_SECONDS, said_when_long, say
 
 BUSY_SECONDS = 30
@@ -22,22 +34,111 @@ NO_LEDGER = (
 )
 
 
-def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
-    """Connect to the file, which any thread may then use; one that is not there is an error.
+class ReadOnly(sqlite3.Connection):
+    """A connection that only reads; `at_rest` when it does so without SQLite's locks."""
 
-    SQLite by itself would make an empty one in the place of a ledger that was moved away, and let
-    every user read a new one.
+    at_rest: tuple[str, tuple[int, ...]] | None = None  # the file, and how it was
+
+
+def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
+    """Connect to the file, set up for the ledger; any thread may then use it.
+
+    One that is not there is an error: SQLite by itself would make an empty one in the place of a
+    ledger that was moved away, and let every user read a new one. Where nothing can be written
+    there, it is a `ReadOnly`.
     """
     if makes_file:
         with suppress(OSError):  # SQLite says in a moment what is wrong there
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    mode = "rwc" if makes_file else "rw"
-    return sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode={mode}",
+    elif file_at(path) and not os.access(path, os.W_OK, effective_ids=True):
+        return connected_to_read(path, BUSY_SECONDS)
+    connection = sqlite3.connect(
+        _address(path, f"mode={'rwc' if makes_file else 'rw'}"),
         uri=True,
         timeout=BUSY_SECONDS,
         check_same_thread=False,
     )
+    try:
+        configure(connection)
+    except sqlite3.Error as error:
+        connection.close()
+        if makes_file or not _is_unwritable(str(error)):
+            raise
+        return connected_to_read(path, BUSY_SECONDS)
+    return connection
+
+
+def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
+    """Connect only to read; where SQLite lacks room, or the right, to share it, as a file at rest.
+
+    ConfigurationError where the file at rest would be behind.
+    """
+    try:
+        return _connected_to_read(path, "mode=ro", patience_seconds)
+    except sqlite3.OperationalError as error:
+        at_rest = path, _state(path)
+        beside = [f"{path}{end}" for end in ("-wal", "-journal")]
+        if unmerged := [name for name in beside if Path(name).exists() and os.stat(name).st_size]:  # noqa: PTH116
+            if file_at(path) is None or not _is_unwritable(str(error)):
+                raise
+            raise ConfigurationError(
+                f"what was written last to the ledger {path} lies in {unmerged[0]} still, and to "
+                "read it takes the right to write beside it: copy both, and every other file whose "
+                "name begins so, to a folder of yours, and read that copy"
+            ) from None
+        try:
+            connection = _connected_to_read(path, "mode=ro&immutable=1", patience_seconds)
+        except sqlite3.Error:
+            raise error from None
+        connection.at_rest = at_rest
+        return connection
+
+
+def _connected_to_read(path: str, how: str, patience_seconds: float) -> ReadOnly:
+    connection = sqlite3.connect(
+        _address(path, how),
+        uri=True,
+        timeout=patience_seconds,
+        check_same_thread=False,
+        isolation_level=None,
+        factory=ReadOnly,
+    )
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # only this touches the file
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def unwritten(connection: object) -> Iterator[None]:
+    """See that a file at rest was at rest while it was read; Unavailable when somebody wrote it."""
+    try:
+        yield
+    finally:
+        at_rest = connection.at_rest if isinstance(connection, ReadOnly) else None
+        if at_rest and at_rest[1] != _state(path := at_rest[0]):
+            raise Unavailable(
+                f"the ledger {path} was written while it was read, and this user may not wait for "
+                "it to be let go of: run this again"
+            )
+
+
+def _state(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - as below
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _address(path: str, how: str) -> str:
+    return f"file:{quote(os.fsencode(path))}?{how}"
+
+
+def _is_unwritable(text: str) -> bool:
+    return "readonly" in text or "unable to open" in text
 
 
 def file_at(path: str) -> tuple[int, int] | None:
@@ -91,7 +192,12 @@ def in_line(path: str) -> Iterator[None]:
 
 
 def begin_writing(connection: sqlite3.Connection, path: str) -> None:
-    """Take SQLite's lock, which besides us only a program has that does not wait in line."""
+    """Take SQLite's lock, which besides us only a program has that does not wait in line.
+
+    OnlyReadable, at once: SQLite would begin, and refuse what comes of it.
+    """
+    if isinstance(connection, ReadOnly):
+        raise only_readable(path)
     connection.execute(_patience(LONG_SECONDS))
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -133,7 +239,9 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
             f"the ledger {path} is gone while it was in use; put it back, with the files beside it "
             "that begin with its name; until then work by hand, from `standfast playbook show NAME`"
         )
-    if "readonly" in text or "unable to open" in text:
+    if "readonly" in text:
+        return only_readable(path)
+    if "unable to open" in text:
         return ConfigurationError(
             f"the ledger {path} cannot be opened for writing; see that its folder "
             f"{Path(path).parent} exists, is yours and is not mounted read-only, or run "
@@ -145,6 +253,15 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
             "the version that made it, or bring it back from a backup"
         )
     return StandfastError(f"the ledger {path} failed: {kind}; it may be damaged")
+
+
+def only_readable(path: str) -> OnlyReadable:
+    """It was to be written, and can only be read."""
+    return OnlyReadable(
+        f"this is written down in the ledger {path}, which this user may only read, or whose disk "
+        "is mounted read-only: do it where the place is in use, as the user who owns it; what only "
+        "reads works here too"
+    )
 
 
 def refused(name: str) -> StandfastError:

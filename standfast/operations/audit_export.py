@@ -5,15 +5,18 @@ Rules
   incident's own are in it too, since every link passes through them.
 - Its statement names what was frozen for the incident, and how long each chain of custody was: a
   folder that is gone, or a line that was cut from a chain's end, shows to who has no ledger.
+- A head is signed for it. Where the ledger can only be read, the newest one has to do, and the
+  incident's events after it are counted, for they are not in it.
 - Signed with the ledger's key, whose public half has to reach the examiner by another way.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
-from standfast.errors import Damaged, StandfastError, UsageError
+from standfast.errors import Damaged, OnlyReadable, StandfastError, UsageError
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import read_custody
 from standfast.evidence.durable import make_private, sync_folder, write_whole
@@ -32,6 +35,7 @@ class Exported:
     timeline: Path
     program: Path
     events: int
+    unsigned: int  # the incident's own events that no head covers yet, and are not in it
     ledger_key: str  # Ed25519 public key, hex
     seal_key: str
 
@@ -39,8 +43,9 @@ class Exported:
 def export_timeline(place: Place, incident_id: str, folder: Path) -> Exported:
     """Write an incident's timeline and the program into a new folder.
 
-    UsageError when there is no such incident, or the folder is there already; Damaged when the
-    chain does not hold, and then no timeline is left.
+    UsageError when there is no such incident, or the folder is there already; OnlyReadable when a
+    head has to be signed first, and cannot be; Damaged when the chain does not hold. Then no
+    timeline is left.
     """
     place.ledger.incidents.get(incident_id)
     if folder.exists():
@@ -49,12 +54,12 @@ def export_timeline(place: Place, incident_id: str, folder: Path) -> Exported:
     told: JsonObject = {"incident": incident_id, "evidence": list(_evidence(place, incident_id))}
     timeline, program = folder / TIMELINE_FILE, folder / Path(standfast_verify.__file__).name
     draft = timeline.with_suffix(".draft")
-    events, ledger_key = 0, ""
+    events, unsigned, ledger_key = 0, 0, ""
     try:
         make_private(folder)
         with draft.open("xb") as stream:
             now = place.clock()
-            place.ledger.audit.sign_head(now)
+            unsigned = _signed_as_far_as_can_be(place, incident_id, now)
             for record in exported(place.ledger.core, incident_id, now, told):
                 stream.write(canonical(record) + b"\n")
                 events += "event" in record
@@ -76,9 +81,24 @@ def export_timeline(place: Place, incident_id: str, folder: Path) -> Exported:
         timeline=timeline,
         program=program,
         events=events,
+        unsigned=unsigned,
         ledger_key=ledger_key,
         seal_key=key,
     )
+
+
+def _signed_as_far_as_can_be(place: Place, incident_id: str, now: datetime) -> int:
+    """Sign a head, or count the incident's events that the newest one does not cover."""
+    try:
+        place.ledger.audit.sign_head(now)
+    except OnlyReadable:
+        signed_to = place.ledger.audit.newest_signed(now)
+        own = place.ledger.timeline(incident_id)
+        unsigned = sum(event.sequence > signed_to for event in own)
+        if unsigned == len(own):
+            raise  # nothing of it could be shown
+        return unsigned
+    return 0
 
 
 def _evidence(place: Place, incident_id: str) -> Iterator[JsonObject]:

@@ -1,8 +1,8 @@
 """Result pages: what the ledger and the drill reports say, gathered and masked for `reports`.
 
 Rules
-- The head of the chain is signed and the whole chain verified first; what does not agree is on the
-  page, on top of the record.
+- The head of the chain is signed, where the ledger may be written, and the whole chain verified
+  first; what does not agree is on the page, on top of the record.
 - Times come from the timeline, states from the rows: neither is guessed from the other.
 - Whoever was touched is masked here, before anything is put on a page; what people wrote in their
   own words (answers to manual steps) stays in the ledger.
@@ -140,7 +140,7 @@ def open_incident_line(place: Place, row: IncidentRow) -> OpenIncident:
 def chain_line(place: Place) -> ChainLine:
     """Sign the head, so that it covers what the page says, and verify all of it."""
     try:
-        signed_to = place.ledger.audit.sign_head(place.clock())
+        signed_to = place.ledger.audit.newest_signed(place.clock())
     except Damaged:
         signed_to = 0  # nothing is signed over damage; verifying names it
     found = place.ledger.audit.verify()

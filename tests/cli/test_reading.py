@@ -8,6 +8,7 @@ from markupsafe import escape
 from standfast.evidence import Custody
 from standfast.operations.place import open_place
 from tests.cli.desk import Desk
+from tests.ledger.auditor import copy_to_read
 from tests.operations.places import PASSPHRASES
 
 
@@ -261,3 +262,44 @@ def test_a_notice_that_nobody_understands_or_that_asks_for_a_click_is_told(
     assert notice["languages"][0]["hardest_sentence"] == hard
     assert float(notice["languages"][0]["score"]) > float(notice["languages"][0]["limit"])
     assert desk.run("notice", "check", "nothing").status == 2
+
+
+def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(desk: Desk, live_place: Path) -> None:
+    incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
+    reads = [
+        ("status",),
+        ("audit", "verify"),
+        ("audit", "show", incident_id),
+        ("incident", "list"),
+        ("incident", "status", incident_id),
+        ("notice", "accounting", incident_id),
+        ("people", "list"),
+        ("evidence", "list", incident_id),
+        ("evidence", "verify", incident_id),
+        ("report", incident_id, "--to", "incident.html"),
+        ("audit", "export", incident_id, "--to", "exported"),
+    ]
+    by_us = [desk.run(*words).status for words in reads]
+    with copy_to_read(live_place) as copy:
+        desk.use(copy / "standfast.toml")
+        desk.monkeypatch.chdir(copy.parent)
+        by_an_auditor = [desk.run(*words) for words in reads]
+        stopped = desk.run("incident", "stop", incident_id)
+    assert [answer.status for answer in by_an_auditor] == by_us, by_an_auditor
+    assert (stopped.status, "which this user may only read" in stopped.err) == (2, True)
+
+
+def test_what_no_head_covers_is_said_to_be_left_out_of_an_auditors_export(
+    desk: Desk, live_place: Path
+) -> None:
+    incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
+    with open_place(live_place / "standfast.toml", env={}, actor="os:test") as opened:
+        opened.ledger.incidents.set_halted(incident_id, True, "os:test", opened.clock())
+    with copy_to_read(live_place) as copy:
+        desk.use(copy / "standfast.toml")
+        desk.monkeypatch.chdir(copy.parent)
+        answer = desk.run("audit", "export", incident_id, "--to", "exported")
+        events = Path("exported/timeline.jsonl").read_text().count('{"event"')
+        assert desk.json("audit", "export", incident_id, "--to", "again")["unsigned"] == 1
+    assert (answer.status, "NOT IN IT: 1 newer event" in answer.out) == (3, True)
+    assert events > 1

@@ -1,0 +1,39 @@
+"""What an auditor has: a copy of a place, or of a ledger, that is another's and only readable."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+_NOBODY = 65534
+
+
+@contextmanager
+def copy_to_read(folder: Path) -> Iterator[Path]:
+    """Give a copy that nobody may write (files 0444, folders 0555), and be somebody who may not.
+
+    Not below `tmp_path`, which is closed to other users; the folder that it is in takes anything.
+    """
+    with TemporaryDirectory() as above:
+        Path(above).chmod(0o777)
+        copy = Path(above) / folder.name
+        shutil.copytree(folder, copy)
+        _set_modes(copy, of_folders=0o555, of_files=0o444)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(_NOBODY)
+        try:
+            yield copy
+        finally:
+            if is_root:
+                os.seteuid(0)
+            _set_modes(copy, of_folders=0o755, of_files=0o644)
+
+
+def _set_modes(copy: Path, *, of_folders: int, of_files: int) -> None:
+    for folder, _, files in os.walk(copy):
+        Path(folder).chmod(of_folders)
+        for name in files:
+            (Path(folder) / name).chmod(of_files)
