@@ -45,6 +45,7 @@ from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
 from standfast.evidence.store_copy import Elsewhere, copy_folder, is_copied
 from standfast.evidence.tree import StoreTrouble, Walk, is_left_out
+from standfast.host_name import host_name
 from standfast.records import EffectState, JsonObject, Now, Order, Result, timestamp
 
 ANOTHER_COLLECTS_SECONDS = 30.0
@@ -178,7 +179,7 @@ class FilesEvidence(EvidenceSource):
             token=order.token,
             collector=custody.collector,
             reason=custody.reason,
-            host=os.uname().nodename,
+            host=host_name(),
             version=__version__,
             started=timestamp(started),
             ended=timestamp(ended),

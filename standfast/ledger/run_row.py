@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from backup.lazy_dataclass import dataclass
+from standfast.host_name import host_name
 from standfast.records import canonical
 
 
@@ -16,7 +17,7 @@ def new_token() -> str:
 
 def is_gone(host: str, pid: int) -> bool:
     """Is the process no more? Of another host nobody can tell: it counts as there."""
-    if host != os.uname().nodename:
+    if host != host_name():
         return False
     try:
         os.kill(pid, 0)

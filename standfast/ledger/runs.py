@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Row, desc, or_, select
 
 from standfast.errors import StandfastError, Unavailable
+from standfast.host_name import host_name
 from standfast.ledger.core import Core, new_token
 from standfast.ledger.run_row import RunRow, begun_summary, is_gone
 from standfast.ledger.tables import run, runner
@@ -140,7 +141,7 @@ class Runners:
         ) as write:
             write.insert(
                 runner,
-                {"id": token, "incident": incident_id, "way": way, "host": os.uname().nodename}
+                {"id": token, "incident": incident_id, "way": way, "host": host_name()}
                 | {"pid": os.getpid(), "started_at": now, "alive_until": now + _lease(incident_id)}
                 | {"ended_at": None},
             )

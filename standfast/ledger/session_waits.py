@@ -19,6 +19,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from backup.lazy_dataclass import dataclass
+from standfast.host_name import host_name
 from standfast.ledger import long_waits
 
 _LONGEST_NAME = 63  # bytes that PostgreSQL keeps of it
@@ -36,7 +37,7 @@ _HOLDERS = text(
 
 def session_name() -> str:
     """Give the name that our sessions have on the server."""
-    name = f"{_OURS}{os.getpid()}{_BETWEEN}{os.uname().nodename}"
+    name = f"{_OURS}{os.getpid()}{_BETWEEN}{host_name()}"
     return name.encode("ascii", "replace")[:_LONGEST_NAME].decode()
 
 

@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 from standfast.errors import StandfastError, UsageError
 from standfast.evidence.durable import sync_folder
+from standfast.host_name import host_name
 from standfast.ledger.run_row import is_gone
 from standfast.operations.accounting import Account, Line, account
 from standfast.operations.place import Place
@@ -168,7 +169,7 @@ def _give_name(draft: Path, file: Path) -> None:
 def _drop_of_the_dead(draft: Path) -> None:
     """Take away what an export left that died: it may have people's addresses."""
     pid = draft.suffixes[-2].removeprefix(".")
-    if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(os.uname().nodename, int(pid))):
+    if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(host_name(), int(pid))):
         draft.unlink(missing_ok=True)
 
 

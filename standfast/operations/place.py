@@ -13,6 +13,7 @@ from backup.lazy_dataclass import dataclass
 from standfast.config import Config, load
 from standfast.errors import ConfigurationError
 from standfast.evidence import Custody
+from standfast.host_name import host_name, shown
 from standfast.ledger.lazily import LazyLedger, Runs
 from standfast.records import Mode, Now
 from standfast.secrets import Resolver, SystemResolver
@@ -32,9 +33,9 @@ def system_clock() -> datetime:
 def os_user() -> str:
     """Name the operating system's user: who acted when nobody signed in."""
     try:
-        return f"os:{getpass.getuser()}@{os.uname().nodename}"
+        return f"os:{shown(getpass.getuser())}@{host_name()}"
     except (KeyError, OSError):
-        return f"os:{os.getuid()}@{os.uname().nodename}"
+        return f"os:{os.getuid()}@{host_name()}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from pathlib import Path
 from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import Damaged, Refused, StandfastError, UnderWay
+from standfast.host_name import host_name
 from standfast.operations.place import Place
 from standfast.records import Json, JsonObject, moment, timestamp
 
@@ -219,7 +220,7 @@ def _lock_file(place: Place, kind: str, subject: str) -> Path:
 
 
 def _sign(descriptor: int, since: str) -> None:
-    note = json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "since": since})
+    note = json.dumps({"pid": os.getpid(), "host": host_name(), "since": since})
     with suppress(OSError):  # a full disk keeps nobody from restoring: the lock holds without it
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, note.encode(), 0)

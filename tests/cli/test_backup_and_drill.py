@@ -44,6 +44,31 @@ def test_a_backup_comes_back_as_it_was(desk: Desk, place: Path, identity: Path) 
     assert (desk.folder / "out/source/note.txt").read_text() == "a note"
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("caf\udce9-1", r"caf\xe9-1"),
+        ("", ""),
+        ("x" * 64, "x" * 64),
+        ("A.Very Odd Host", "A.Very Odd Host"),
+        ("a\nb", r"a\nb"),
+    ],
+)
+def test_whatever_its_host_is_called_a_backup_comes_back_and_the_timeline_names_it(
+    name: str, written: str, desk: Desk, place: Path, identity: Path
+) -> None:
+    *_, release, version, machine = os.uname()
+    called = os.uname_result(("Linux", name, release, version, machine))
+    desk.monkeypatch.setattr("os.uname", lambda: called)
+    assert desk.run("backup", "run", "main").status == 0
+    restored = desk.run("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    assert restored.status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "a note"
+    *_, last = desk.json("audit", "show")["events"]
+    assert last["actor"].partition("@")[2] == written
+    assert desk.run("audit", "verify").status == 0
+
+
 def test_what_somebody_else_put_where_a_hosts_points_go_is_told_once(
     desk: Desk, place: Path, identity: Path
 ) -> None:

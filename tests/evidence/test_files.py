@@ -93,6 +93,17 @@ def test_copies_are_for_their_owner_only(origin: Path, custody: Custody) -> None
             assert stat.S_IMODE((Path(place) / name).stat().st_mode) == 0o600
 
 
+def test_a_host_whose_name_is_no_text_freezes_its_logs(
+    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, release, version, machine = os.uname()
+    called = os.uname_result(("Linux", "caf\udce9-1", release, version, machine))
+    monkeypatch.setattr("os.uname", lambda: called)
+    evidence_of(origin).collect(order(), custody)
+    assert verify_seal(place_of(custody), PUBLIC) == []
+    assert read_sealed(place_of(custody), PUBLIC).host == r"caf\xe9-1"
+
+
 @pytest.mark.parametrize("where", ["copy", "manifest", "rename"])
 def test_a_crash_at_any_point_and_then_again_gives_the_whole(
     where: str, origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
