@@ -1,6 +1,7 @@
 """`standfast drill`: restore apart, check, measure, destroy."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from standfast.cli.amounts import measured, size
 from standfast.cli.backup import IdentityOption
@@ -98,8 +99,7 @@ def list_drills(
             second(run.started_at, zone),
             run.subject,
             run.state,
-            f"RTO {measured(run.summary.get('rto_ms'))}",
-            f"RPO {_work_lost(run.summary.get('rpo_ms'))}",
+            *_came_to(run.state, run.summary),
         ]
         for run in listed.runs
     ]
@@ -107,6 +107,16 @@ def list_drills(
     lines += [f"{one.where}: {one.problem}" for one in listed.problems]
     call.say(listed.as_json(), lines)
     return listed.exit_status
+
+
+def _came_to(state: str, summary: Mapping[str, Any]) -> list[str]:
+    """Say what was measured, and why not where nothing was."""
+    if state == "running":
+        return []
+    told = ["not measured", ""]
+    if "rto_ms" in summary:
+        told = [f"RTO {measured(summary['rto_ms'])}", f"RPO {_work_lost(summary['rpo_ms'])}"]
+    return [*told, str(summary.get("problem", ""))]
 
 
 def lines_of(outcome: "DrillOutcome") -> list[Line]:

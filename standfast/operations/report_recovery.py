@@ -79,6 +79,7 @@ def _drill(run: RunRow, report: Mapping[str, Any]) -> DrillLine:
             for check in report.get("checks", ())
         ),
         is_destroyed=summary.get("target_is_gone"),
+        problem=str(summary.get("problem") or report.get("problem", "")),
         digest=str(summary.get("report", "")),
         controls=tuple(report.get("controls", ())),
     )

@@ -109,6 +109,7 @@ def place_report(place: Place) -> PlaceReport:
         incidents=tuple(
             open_incident_line(place, row) for row in reversed(place.ledger.incidents.all())
         ),
+        services=tuple(place.config.services),
         drills=drill_lines(place),
         backups=backup_lines(place),
         chain=chain,

@@ -159,6 +159,7 @@ class DrillLine:
     measures: tuple[Measure, ...] = ()
     checks: tuple[Check, ...] = ()
     is_destroyed: bool | None = None
+    problem: str = ""  # why it came to nothing that could be measured
     digest: str = ""  # of the signed report
     controls: tuple[str, ...] = ()
 

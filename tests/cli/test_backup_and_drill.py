@@ -372,6 +372,31 @@ def test_a_drill_that_differs_from_the_source_names_what_differs(
     assert "RTO       never usable\n" in drilled.out
 
 
+def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
+    desk: Desk, place: Path, identity: Path
+) -> None:
+    config = place / "standfast.toml"
+    config.write_text(
+        config.read_text()
+        + '[services.crm]\nowner = "IT"\nrto_minutes = 60\nrpo_minutes = 60\nsets = ["main"]\n'
+        + '[services.phones]\nowner = "IT"\nrto_minutes = 60\nrpo_minutes = 60\n'
+    )
+    desk.run("backup", "run")
+    drill = ("drill", "run", "main", "--identity", identity)
+    assert desk.run(*drill, "--point", "nope").status == 2
+    assert desk.run(*drill).status == 0
+    done, failed = desk.run("drill", "list").out.splitlines()
+    assert "RTO " in done
+    assert "not measured" in failed
+    assert "there is no recovery point 'nope'" in failed
+    desk.run("report", "--to", "place.html")
+    page = (desk.folder / "place.html").read_text()
+    assert page.count("<caption>Drill of main") == 1  # of the other there is nothing to measure
+    assert "there is no recovery point &#39;nope&#39;" in page
+    assert "No: by the newest drill of each, 1 of 2 services came back as promised" in page
+    assert "never drilled: phones." in page
+
+
 def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
     desk: Desk, place: Path, identity: Path
 ) -> None:
