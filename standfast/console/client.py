@@ -3,6 +3,7 @@
 Rules
 - Only a proxy that the configuration names is believed, and of what it forwards only the last
   address that is not such a proxy's own: what stands before it anybody may have written.
+- Where somebody's share is counted, a /64 of IPv6 is one address: a single host has all of it.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ def is_among(address: Address | None, networks: Sequence[Network]) -> bool:
 
 def peer_of(request: Request) -> Address | None:
     """Give the address of the connection itself."""
-    return _read(request.client.host if request.client else "")
+    return address_in(request.client.host if request.client else "")
 
 
 def client_of(request: Request, trusted: Sequence[Network]) -> Address | None:
@@ -37,13 +38,21 @@ def client_of(request: Request, trusted: Sequence[Network]) -> Address | None:
         return found
     hops = ",".join(request.headers.getlist(_FORWARDED)).split(",")
     for hop in reversed(hops[-_MOST_HOPS:]):
-        found = _read(hop.strip())
+        found = address_in(hop.strip())
         if not is_among(found, trusted):
             return found
     return found
 
 
-def _read(text: str) -> Address | None:
+def counted_as(address: Address | None) -> str:
+    """Give the name under which an address has its share."""
+    if isinstance(address, IPv6Address):
+        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+    return str(address)
+
+
+def address_in(text: str) -> Address | None:
+    """Read an address; None when it is none."""
     try:
         found = ip_address(text)
     except ValueError:

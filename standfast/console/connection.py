@@ -6,28 +6,40 @@ or nothing at all, would hold one for ever without this.
 Rules
 - A connection beyond the limit is closed before it is read; one address may have its share only.
 - From its first byte, or from the answer before it, a request must arrive whole within ten seconds.
+- Who takes nothing of an answer for ten seconds is cut off. The kernel sees to that
+  (`bound_answers`): of what was handed to it, uvicorn and its timers know nothing.
 - Nothing that was received is logged.
 """
 
 import asyncio
-from ipaddress import ip_address
-from typing import Any
+import socket
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from standfast.console.client import Address, address_in, counted_as
 
 MOST_CONNECTIONS = 256
 MOST_PER_ADDRESS = 64
 REQUEST_SECONDS = 10.0
 
 
+def bound_answers(listening: socket.socket) -> None:
+    """End connections of this socket whose other side takes nothing of what it is sent."""
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(REQUEST_SECONDS * 1000))
+
+
 class BoundedConnection(H11Protocol):
     """What uvicorn makes for each connection."""
 
     _due: asyncio.TimerHandle | None = None
+    _share: str = ""  # under which its address is counted; empty where it is not
     _answered: object = None  # the request that was answered last: what comes now is another
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        address = address_in(self.client[0] if self.client else "")
+        if address is not None and not speaks_for_many(address):
+            self._share = counted_as(address)
         if len(self.connections) > MOST_CONNECTIONS or self._is_too_many():
             transport.abort()
             return
@@ -59,17 +71,12 @@ class BoundedConnection(H11Protocol):
 
     def _is_too_many(self) -> bool:
         """Has this address more than its share?"""
-        host = _host(self)
-        if host is None or speaks_for_many(host):
+        if not self._share:
             return False
-        return sum(_host(other) == host for other in self.connections) > MOST_PER_ADDRESS
+        theirs = [getattr(other, "_share", "") for other in self.connections]
+        return theirs.count(self._share) > MOST_PER_ADDRESS
 
 
-def speaks_for_many(host: str) -> bool:
+def speaks_for_many(address: Address) -> bool:
     """Is it this machine, where a reverse proxy speaks for everybody?"""
-    return ip_address(host).is_loopback
-
-
-def _host(connection: Any) -> str | None:
-    client: tuple[str, int] | None = connection.client
-    return client[0] if client else None
+    return address.is_loopback

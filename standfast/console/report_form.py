@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from standfast.console.body import read_body
-from standfast.console.client import client_of, is_among
+from standfast.console.client import client_of, counted_as, is_among
 from standfast.console.desk import Desk
 from standfast.console.limits import Allowance
 from standfast.console.problems import Problem
@@ -164,11 +164,11 @@ class ReportForm:
         return pick(request.headers.get("accept-language", ""), languages)
 
     def _refuse_outsiders(self, request: Request) -> str:
-        """Give the address of who asks; from outside there is no such page."""
+        """Give as what who asks is counted; from outside there is no such page."""
         client = client_of(request, self._trusted)
         if not is_among(client, self._trigger.networks):
             raise Problem(HTTPStatus.NOT_FOUND, headers={"connection": "close"})
-        return str(client)
+        return counted_as(client)
 
     def _token(self) -> str:
         moment = int(self._place.clock().timestamp())

@@ -16,7 +16,7 @@ import uvicorn
 
 from backup.lazy_dataclass import dataclass
 from standfast.console.app import App
-from standfast.console.connection import MOST_CONNECTIONS, BoundedConnection
+from standfast.console.connection import MOST_CONNECTIONS, BoundedConnection, bound_answers
 
 log = logging.getLogger("standfast.serve")
 
@@ -79,9 +79,11 @@ class HttpServer:
 
     def _bound(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        return socket.create_server(
+        listening = socket.create_server(
             (self.host, self.port), family=family, backlog=MOST_CONNECTIONS, reuse_port=False
         )
+        bound_answers(listening)
+        return listening
 
     def _serve(self, listening: socket.socket) -> None:
         config = uvicorn.Config(

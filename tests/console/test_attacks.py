@@ -3,6 +3,7 @@
 import asyncio
 import json
 import resource
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -284,6 +285,19 @@ def test_a_body_that_comes_by_the_byte_is_cut_off(
     with connected(site.port) as slow:
         slow.sendall(head(more=signed_head("{}") + b"Content-Length: 1000\r\n") + b"{")
         assert status_of(rest_of(slow)) in (0, 400)
+
+
+def test_who_asks_much_and_takes_no_answer_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "REQUEST_SECONDS", 1.0)
+    console = '[serve]\nconsole = "https://standfast.example.com"\n'
+    with site_at(furnish_with(tmp_path, console)) as site, socket.socket() as greedy:
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        greedy.connect(("127.0.0.1", site.port))
+        greedy.sendall(head(b"GET", b"/console") * 400)  # more than the kernel keeps of answers
+        wait_until(lambda: _connections(site) == 1, "it is connected")
+        wait_until(lambda: _connections(site) == 0, "nothing is held for who takes nothing")
 
 
 @pytest.mark.parametrize("what", ["MOST_CONNECTIONS", "MOST_PER_ADDRESS"])
