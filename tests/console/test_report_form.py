@@ -194,6 +194,7 @@ def site_at_again(site: Site, place: Any) -> Any:
         {"sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "same-site"},
         {"origin": "http://127.0.0.1:1"},
+        {"origin": "http://[127.0.0.1"},
     ],
 )
 def test_a_form_from_another_site_is_refused(site: Site, headers: dict[str, str]) -> None:
