@@ -89,6 +89,9 @@ def test_who_was_removed_or_whose_key_was_swapped_does_not_sign_in(place: TwinPl
     place.ledger.people.remove("kim", "os:test", place.clock())
     with pytest.raises(ApprovalRefused, match="not enrolled"):
         decisions.known_person(place, "kim", PASSPHRASES["kim"])
+    # Who was removed, or when, is told to nobody who has not even their passphrase, nor by the time.
+    with pytest.raises(ApprovalRefused, match="not the passphrase"):
+        decisions.known_person(place, "kim", "a stranger's own guess")
 
 
 def test_a_step_that_needs_roles_says_so_in_the_command_to_type(place: TwinPlace) -> None:
