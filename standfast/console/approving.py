@@ -12,14 +12,18 @@
 Rules
 - Without a session there is the sign-in and nothing else, whatever was asked for. A name that is
   unknown and a passphrase that is wrong get one answer, after one and the same work.
+- Who guesses passphrases keeps nobody out who signed in before in the same browser, and nobody from
+  signing: such tries are counted apart.
 - A session looks, answers and stops; it signs nothing: each signature takes the passphrase anew,
   and is refused when the step is planned otherwise than the page showed.
 - Every form carries its session's word, and comes from our own pages.
 - What a rule refuses comes back on the page in its own words. A passphrase is nowhere in a log.
 """
 
+import hmac
 import logging
 import re
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import field, replace
 from functools import partial
@@ -33,7 +37,7 @@ from starlette.routing import Route
 
 from backup.lazy_dataclass import dataclass
 from standfast.console.body import read_body
-from standfast.console.client import client_of
+from standfast.console.client import client_of, counted_as
 from standfast.console.desk import Desk
 from standfast.console.limits import Allowance
 from standfast.console.problems import Problem, wait_and_try_again
@@ -68,6 +72,8 @@ Work = Callable[[Session, Fields, str], str]  # a form of an incident; gives wha
 
 PATH = "/console"
 COOKIE = "__Host-standfast"  # the browser sends it by TLS alone, and to this host alone
+BROWSER_COOKIE = "__Host-standfast-browser"  # of a browser in which somebody signed in before
+_BROWSER_SECONDS = 180 * 86_400
 _LARGEST_BYTES = 16 * 1024
 _LONGEST = {
     "name": 64,
@@ -79,9 +85,12 @@ _LONGEST = {
     "decision": 10,
     "text": 2_000,
 }
-_TRIES_A_MINUTE = 6  # of one address to sign in, of one person to sign
-_TRIES_OF_ALL_A_MINUTE = 30  # each takes 64 MiB and a tenth of a second
-_OUR_PAGE = re.compile(r"/console(/[a-z0-9-]{1,40})?")
+_TRIES_A_MINUTE = 6  # of one address or one known browser to sign in, of one person to sign
+_TRIES_OF_ALL_A_MINUTE = 30  # of all other browsers; each takes 64 MiB and a tenth of a second
+_TRIES_OF_ALL_AT_ONCE = 10
+_NONCE_BYTES = 16
+_INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{4,12}")
+_OUR_PAGE = re.compile(rf"/console(/{_INCIDENT.pattern})?")
 _NOT_THEIRS = "That name and that passphrase do not belong together."
 _HEADERS = {
     "cache-control": "no-store",
@@ -93,6 +102,10 @@ _HEADERS = {
 }
 
 
+def _some_tries() -> Allowance:
+    return Allowance(per_minute=_TRIES_A_MINUTE, burst=_TRIES_A_MINUTE)
+
+
 @dataclass(kw_only=True)
 class Approving:
     """The pages for people; `begin_work` is told of an incident that may go on."""
@@ -102,15 +115,12 @@ class Approving:
     trusted: tuple[Network, ...]
     begin_work: Callable[[str], None]
     sessions: Sessions = field(default_factory=Sessions)
-    _by_address: Allowance = field(
-        default_factory=lambda: Allowance(per_minute=_TRIES_A_MINUTE, burst=_TRIES_A_MINUTE)
-    )
-    _by_person: Allowance = field(
-        default_factory=lambda: Allowance(per_minute=_TRIES_A_MINUTE, burst=_TRIES_A_MINUTE)
-    )
+    _by_address: Allowance = field(default_factory=_some_tries)
+    _by_browser: Allowance = field(default_factory=_some_tries)
+    _by_person: Allowance = field(default_factory=_some_tries)
     _by_all: Allowance = field(
         default_factory=lambda: Allowance(
-            per_minute=_TRIES_OF_ALL_A_MINUTE, burst=_TRIES_OF_ALL_A_MINUTE, most=1
+            per_minute=_TRIES_OF_ALL_A_MINUTE, burst=_TRIES_OF_ALL_AT_ONCE, most=1
         )
     )
 
@@ -132,16 +142,16 @@ class Approving:
 
     async def first(self, request: Request) -> Response:
         """Show what is open."""
-        session = self._session(request)
+        session = await self._session(request)
         if session is None:
-            return await self._to_sign_in(request.url.path)
+            return await self._to_sign_in(PATH)
         return _page(await self._ask(partial(self._first, session)))
 
     async def incident(self, request: Request) -> Response:
         """Show one incident."""
-        session = self._session(request)
+        session = await self._session(request)
         if session is None:
-            return await self._to_sign_in(request.url.path)
+            return await self._to_sign_in(_page_of(request))
         return await self._shown(request, session)
 
     async def sign_in(self, request: Request) -> Response:
@@ -150,31 +160,32 @@ class Approving:
         given = _fields(await read_body(request, _LARGEST_BYTES))
         name, path = given.get("name", ""), given.get("path", "")
         path = path if _OUR_PAGE.fullmatch(path) else PATH
-        address = str(client_of(request, self.trusted))
-        if wait := self._by_address.take(address) or self._by_all.take():
+        if wait := self._too_soon(request, name):
             return await self._to_sign_in(path, _too_often(wait), HTTPStatus.TOO_MANY_REQUESTS)
         if not await self._ask(partial(self._is_theirs, name, given.get("passphrase", ""))):
             log.warning("console: a sign-in was refused")
             return await self._to_sign_in(path, _NOT_THEIRS, HTTPStatus.FORBIDDEN)
         log.info("console: somebody signed in")
+        self.sessions.end(request.cookies.get(COOKIE, ""))
+        nonce = secrets.token_urlsafe(_NONCE_BYTES)
         answer = RedirectResponse(path, HTTPStatus.SEE_OTHER, headers=_HEADERS)
-        answer.set_cookie(
-            COOKIE,
-            self.sessions.begin(name),
-            max_age=int(LONGEST_SECONDS),
-            secure=True,
-            httponly=True,
-            samesite="strict",
-        )
+        for cookie, value, seconds in (
+            (COOKIE, self.sessions.begin(name), LONGEST_SECONDS),
+            (BROWSER_COOKIE, f"{nonce}.{self._seal(nonce, name)}", _BROWSER_SECONDS),
+        ):
+            answer.set_cookie(
+                cookie, value, int(seconds), secure=True, httponly=True, samesite="strict"
+            )
         return answer
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
-        session = self._session(request)
+        cookie = request.cookies.get(COOKIE, "")
+        session = self.sessions.find(cookie)
         if session is not None and session.is_own(given.get("word", "")):
-            self.sessions.end(request.cookies.get(COOKIE, ""))
+            self.sessions.end(cookie)
         answer = RedirectResponse(PATH, HTTPStatus.SEE_OTHER, headers=_HEADERS)
         answer.delete_cookie(COOKIE, secure=True, httponly=True, samesite="strict")
         return answer
@@ -183,15 +194,15 @@ class Approving:
         """Show whom a step names."""
         session, given = await self._form(request)
         if session is None:
-            return await self._to_sign_in(self._page_of(request))
+            return await self._to_sign_in(_page_of(request))
         return await self._shown(request, session, names_of=given.get("step", ""))
 
     async def _take(self, work: Work, request: Request) -> Response:
         """Do what a form asks for, let a runner go on, and show what came of it."""
         session, given = await self._form(request)
         if session is None:
-            return await self._to_sign_in(self._page_of(request))
-        incident, said, problem = str(request.path_params["incident"]), "", ""
+            return await self._to_sign_in(_page_of(request))
+        incident, said, problem = _incident_of(request), "", ""
         try:
             said = await self.desk.do(partial(work, session, given, incident))
             log.info("console: %s: a form was taken", incident)
@@ -205,7 +216,7 @@ class Approving:
 
     def _decide(self, session: Session, given: Fields, incident: str) -> str:
         """Sign an approval or a refusal of what the page showed."""
-        if wait := self._by_person.take(session.person) or self._by_all.take():
+        if wait := self._by_person.take(session.person):
             raise ApprovalRefused(_too_often(wait))
         decision = given.get("decision", "")
         if decision not in ("approve", "refuse") or not (given.get("step") and given.get("digest")):
@@ -228,7 +239,6 @@ class Approving:
         return f"`{step}`: noted."
 
     def _stop(self, session: Session, given: Fields, incident: str) -> str:
-        self._refuse_removed(session)
         halt(replace(self.place, actor=session.person), incident)
         return "Stopped: nothing more of it begins."
 
@@ -241,12 +251,11 @@ class Approving:
         problem: str = "",
         names_of: str = "",
     ) -> Response:
-        incident = str(request.path_params["incident"])
+        incident = _incident_of(request)
         html = await self._ask(partial(self._asking, session, incident, said, problem, names_of))
         return _page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
 
     def _first(self, session: Session) -> str:
-        self._refuse_removed(session)
         there = self.place.ledger.incidents.all(only_open=True)
         lines = [
             ConsoleLine(
@@ -268,7 +277,6 @@ class Approving:
     def _asking(
         self, session: Session, incident: str, said: str, problem: str, names_of: str
     ) -> str:
-        self._refuse_removed(session)
         try:
             report = incident_report(self.place, incident, is_verified=False)
         except UsageError:
@@ -279,11 +287,6 @@ class Approving:
         )
         return asking_page(report, asked, _seat(session), said=said, problem=problem)
 
-    def _refuse_removed(self, session: Session) -> None:
-        """Whoever was removed since they signed in looks at nothing more."""
-        if self.place.ledger.people.objection(session.person, (), self.place.clock()):
-            raise Problem(HTTPStatus.FORBIDDEN, "this person is not enrolled any more")
-
     def _is_theirs(self, name: str, passphrase: str) -> bool:
         try:
             decisions.known_person(self.place, name, passphrase)
@@ -293,6 +296,17 @@ class Approving:
         except ApprovalRefused:
             return False
         return True
+
+    def _too_soon(self, request: Request, name: str) -> float:
+        """Count a try to sign in; give how long it must wait, if it must."""
+        nonce, _, seal = request.cookies.get(BROWSER_COOKIE, "").partition(".")
+        if hmac.compare_digest(seal.encode(), self._seal(nonce, name).encode()):
+            return self._by_browser.take(nonce)
+        address = counted_as(client_of(request, self.trusted))
+        return self._by_address.take(address) or self._by_all.take()
+
+    def _seal(self, nonce: str, name: str) -> str:
+        return self.place.ledger.vault.mac("console browser", [nonce, name])
 
     async def _to_sign_in(
         self, path: str, problem: str = "", status: HTTPStatus = HTTPStatus.OK
@@ -308,17 +322,22 @@ class Approving:
         """Give who sent a form, and what; no session where it is over, or the form is not its."""
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
-        session = self._session(request)
+        session = await self._session(request)
         if session is None or not session.is_own(given.get("word", "")):
             return None, {}
         return session, given
 
-    def _session(self, request: Request) -> Session | None:
-        return self.sessions.find(request.cookies.get(COOKIE, ""))
+    async def _session(self, request: Request) -> Session | None:
+        """Give the session of who asks; it ends when its person is removed."""
+        cookie = request.cookies.get(COOKIE, "")
+        session = self.sessions.find(cookie)
+        if session is not None and await self._ask(partial(self._is_removed, session)):
+            self.sessions.end(cookie)
+            return None
+        return session
 
-    def _page_of(self, request: Request) -> str:
-        path = f"{PATH}/{request.path_params['incident']}"
-        return path if _OUR_PAGE.fullmatch(path) else PATH
+    def _is_removed(self, session: Session) -> bool:
+        return bool(self.place.ledger.people.objection(session.person, (), self.place.clock()))
 
     async def _ask(self, work: Callable[[], T]) -> T:
         try:
@@ -328,6 +347,19 @@ class Approving:
             raise wait_and_try_again(
                 30, HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer; ask again"
             ) from None
+
+
+def _incident_of(request: Request) -> str:
+    """Give the incident of a path; what cannot be one reaches neither the ledger nor a log."""
+    incident = str(request.path_params["incident"])
+    if not _INCIDENT.fullmatch(incident):
+        raise Problem(HTTPStatus.NOT_FOUND)
+    return incident
+
+
+def _page_of(request: Request) -> str:
+    path = f"{PATH}/{request.path_params['incident']}"
+    return path if _OUR_PAGE.fullmatch(path) else PATH
 
 
 def _seat(session: Session) -> Seat:
@@ -360,6 +392,8 @@ def _fields(body: bytes) -> Fields:
     except ValueError:
         return {}
     found: Fields = {}
+    if any("\0" in value for _, value in pairs):
+        return {}  # no browser sends one, and PostgreSQL takes none
     for name, value in pairs:
         if name in _LONGEST and name not in found:
             found[name] = value[: _LONGEST[name]]

@@ -118,9 +118,11 @@ def site_at(config_file: Path, env: Mapping[str, str] | None = None) -> Iterator
             server.end()
 
 
-def furnish_with(folder: Path, *parts: str, smtp_port: int = 9) -> Path:
+def furnish_with(
+    folder: Path, *parts: str, smtp_port: int = 9, ledger_url: str = "sqlite:///ledger.db"
+) -> Path:
     """Write a place with these triggers; give its configuration file."""
-    config_file = furnish(folder, smtp_port=smtp_port)
+    config_file = furnish(folder, smtp_port=smtp_port, ledger_url=ledger_url)
     with config_file.open("a") as file:
         file.write("".join(parts))
     return config_file

@@ -12,7 +12,7 @@ import pytest
 
 from standfast.console import approving, sessions
 from standfast.console.app import App
-from standfast.console.approving import COOKIE
+from standfast.console.approving import BROWSER_COOKIE, COOKIE
 from standfast.console.limits import Allowance
 from standfast.console.server import HttpServer
 from standfast.operations.incident import advance, open_incident
@@ -26,6 +26,7 @@ from tests.servers import wait_until
 CONSOLE = """
 [serve]
 console = "https://standfast.example.com"
+trusted_proxies = ["127.0.0.1/32"]
 
 [playbooks]
 folder = "own"
@@ -46,10 +47,10 @@ steps:
 """
 
 
-def furnished(folder: Path) -> Path:
+def furnished(folder: Path, ledger_url: str = "sqlite:///ledger.db") -> Path:
     (folder / "own").mkdir()
     (folder / "own" / "shut.yaml").write_text(SHUT)
-    return furnish_with(folder, CONSOLE)
+    return furnish_with(folder, CONSOLE, ledger_url=ledger_url)
 
 
 @pytest.fixture
@@ -82,11 +83,12 @@ def incident(site: Site) -> str:
 
 
 class Browser:
-    """Keeps its cookie as one does that came by TLS, and sends the forms that it was shown."""
+    """Keeps its cookies as one does that came by TLS, and sends the forms that it was shown."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, address: str = "") -> None:
         self.site = site
-        self.cookie = ""
+        self.address = address
+        self.cookies: dict[str, str] = {}
         self.page = ""
 
     def get(self, path: str) -> httpx.Response:
@@ -127,6 +129,10 @@ class Browser:
         )
 
     @property
+    def cookie(self) -> str:
+        return self.cookies.get(COOKIE, "")
+
+    @property
     def word(self) -> str:
         found = re.search(r'name="word" value="([^"]+)"', self.page)
         return found[1] if found else ""
@@ -143,12 +149,15 @@ class Browser:
 
     @property
     def _headers(self) -> dict[str, str]:
-        return {"cookie": f"{COOKIE}={self.cookie}"} if self.cookie else {}
+        kept = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        found = {"cookie": kept} if kept else {}
+        return found | ({"x-forwarded-for": self.address} if self.address else {})
 
     def _took(self, answer: httpx.Response) -> httpx.Response:
         self.page = answer.text
-        if given := answer.headers.get("set-cookie"):
-            self.cookie = str(given).partition(";")[0].partition("=")[2].strip('"')
+        for given in answer.headers.get_list("set-cookie"):
+            name, _, value = str(given).partition(";")[0].partition("=")
+            self.cookies[name] = value.strip('"')
         return answer
 
 
@@ -214,12 +223,47 @@ def test_tries_are_bounded(site: Site) -> None:
     assert nobody.cookie == ""
 
 
+@pytest.mark.usefixtures("no_time_passes")
+def test_a_network_of_ipv6_that_one_host_has_to_itself_has_the_tries_of_one(site: Site) -> None:
+    def guess(address: str) -> int:
+        return Browser(site, address).sign_in("lee", "a wrong passphrase").status_code
+
+    assert [guess(f"2001:db8:0:1:{n}::1") for n in range(7)] == [403] * 6 + [429]
+    assert guess("2001:db8:0:2::1") == 403
+
+
+@pytest.mark.usefixtures("no_time_passes")
+def test_who_guesses_keeps_nobody_out_who_signed_in_here_before_and_nobody_from_signing(
+    site: Site, lee: Browser, incident: str
+) -> None:
+    ask_for_approval(site, lee, incident)
+    for n in range(20):
+        last = Browser(site, f"192.0.2.{n}").sign_in("lee", "a wrong passphrase")
+    assert last.status_code == 429
+    assert Browser(site, "198.51.100.1").sign_in("kim").status_code == 429
+    lee.decide("lee", "approve")
+    assert "signed, 1 of 1" in lee.text
+    before = dict(lee.cookies)
+    lee.cookies.pop(COOKIE)
+    assert lee.sign_in("kim").status_code == 429  # here it was lee who signed in
+    assert lee.sign_in("lee").status_code == 303
+    assert lee.cookies[BROWSER_COOKIE] != before[BROWSER_COOKIE]
+    lee.cookies = {BROWSER_COOKIE: before[BROWSER_COOKIE]}
+    tries = [lee.sign_in("lee", "a wrong passphrase").status_code for _ in range(6)]
+    assert tries == [403] * 5 + [429]  # a browser that was taken away guesses no longer than others
+    for forged in ("", ".", "x", f"{before[BROWSER_COOKIE]}0", "x" * 500, '".\\351"'):
+        lee.cookies = {BROWSER_COOKIE: forged}
+        assert lee.sign_in("lee").status_code == 429
+
+
 def test_the_cookie_is_for_tls_this_host_and_no_script(site: Site) -> None:
-    given = Browser(site).sign_in("lee").headers["set-cookie"].lower()
-    assert given.startswith("__host-standfast=")
-    for flag in ("httponly", "secure", "samesite=strict", "path=/"):
-        assert flag in given
-    assert "domain=" not in given
+    session, browser = Browser(site).sign_in("lee").headers.get_list("set-cookie")
+    assert session.startswith("__Host-standfast=")
+    assert browser.startswith("__Host-standfast-browser=")
+    for given in (session.lower(), browser.lower()):
+        for flag in ("httponly", "secure", "samesite=strict", "path=/"):
+            assert flag in given
+        assert "domain=" not in given
 
 
 def test_the_pages_run_no_script_and_lie_in_no_frame(lee: Browser, incident: str) -> None:
@@ -238,7 +282,8 @@ def test_after_the_sign_in_only_a_page_of_ours_follows(site: Site, incident: str
     browser = Browser(site)
     there = browser.sign_in("lee", path=f"/console/{incident}")
     assert there.headers["location"] == f"/console/{incident}"
-    for path in ("//example.com", "https://example.com", "/console/../x", "/console/a\n", ""):
+    elsewhere = ("//example.com", "https://example.com", "/console/../x", "/console/a\n", "")
+    for path in (*elsewhere, "/console/sign-in"):  # which a browser may come back to
         assert browser.sign_in("kim", path=path).headers["location"] == "/console"
 
 
@@ -406,12 +451,24 @@ def test_a_session_ends_when_nothing_is_asked_at_sign_out_and_when_its_person_is
     cookie = lee.cookie
     lee.get("/console")
     lee.post("/console/sign-out", {"word": lee.word})
-    lee.cookie = cookie
+    lee.cookies[COOKIE] = cookie
     assert 'name="passphrase"' in lee.get("/console").text
     lee.sign_in("lee")
+    lee.get("/console")
+    word = lee.word
     site.place.ledger.people.remove("lee", "os:test", site.place.clock())
-    assert lee.get(f"/console/{incident}").status_code == 403
-    assert lee.get("/console").status_code == 403
+    lee.post(f"/console/{incident}/stop", {"word": word})
+    assert not site.place.ledger.incidents.is_stopped(incident)
+    for path in ("/console", f"/console/{incident}"):
+        assert 'name="passphrase"' in lee.get(path).text
+    assert lee.sign_in("kim").status_code == 303  # whose turn it is on the same phone
+
+
+def test_whoever_signs_in_again_ends_the_session_before(site: Site, lee: Browser) -> None:
+    before = lee.cookie
+    lee.sign_in("lee")
+    lee.cookies[COOKIE] = before
+    assert 'name="passphrase"' in lee.get("/console").text
 
 
 def test_sessions_last_a_quarter_of_an_hour_idle_and_half_a_day_at_most() -> None:
@@ -462,3 +519,19 @@ def test_what_is_no_form_changes_nothing(site: Site, lee: Browser, incident: str
         )
         assert answer.status_code in (200, 413)
     assert not site.place.ledger.incidents.is_stopped(incident)
+
+
+def test_a_name_that_cannot_be_one_is_a_name_that_nobody_has(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """On PostgreSQL, which takes no NUL."""
+    with site_at(furnished(tmp_path, postgres_url)) as site:
+        enrol_people(site.place)
+        browser = Browser(site)
+        assert browser.sign_in("lee\0", PASSPHRASES["lee"]).status_code == 403
+        assert browser.sign_in("lee").status_code == 303
+        incident = exercised(site.place)
+        assert browser.get("/console/inc-2026-0001%00").status_code == 404
+        browser.get(f"/console/{incident}")
+        browser.send("answer", step="customers_affected", text="y\0es")
+        assert 'name="passphrase"' in browser.page
