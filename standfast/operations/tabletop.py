@@ -16,6 +16,7 @@ from standfast.operations import incident, playbooks
 from standfast.operations.decisions import answer as keep_answer
 from standfast.operations.place import Place
 from standfast.operations.reports import chain_line, heading
+from standfast.playbook.model import AT_A_TABLE
 from standfast.playbook.tabletop import (
     Exercise,
     Inject,
@@ -30,7 +31,7 @@ from standfast.records import JsonObject, Mode, StepState, timestamp
 from standfast.reports.page import write_page
 from standfast.reports.tabletop import InjectLine, TabletopReport, tabletop_page
 
-SCENARIO = "tabletop-"
+SCENARIO = AT_A_TABLE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ from enum import StrEnum
 from backup.lazy_dataclass import dataclass
 from standfast.records import Json
 
+AT_A_TABLE = "tabletop-"  # how the playbook is called that a tabletop exercise freezes
+
 
 class InputType(StrEnum):
     """What an input holds once it is read."""

@@ -23,7 +23,7 @@ from standfast.playbook.engine import (
     standing_state,
     tally,
 )
-from standfast.playbook.model import Playbook, Step, StepKind
+from standfast.playbook.model import AT_A_TABLE, Playbook, Step, StepKind
 from standfast.playbook.obstacles import Blocked, as_whom, blocked, came_to, post_letters
 from standfast.playbook.state import State, StepView
 from standfast.records import Mode, StepState
@@ -223,6 +223,8 @@ def asked_of_a_person(state: State, view: StepView) -> str:
             f"`{notice.format('resume')}`; to give it up: `{notice.format('stop')} --why TEXT`."
         )
     if view.state is StepState.PROMPTED and step:
+        if state.playbook.name.startswith(AT_A_TABLE):
+            return f"At the table: {step.title}. It goes on with `standfast tabletop next`."
         answer = f"standfast incident answer {state.incident} {step.name}"
         speaker = as_whom(state, step.name)
         who = f" ({' or '.join(step.roles)})" if step.roles else ""

@@ -20,6 +20,7 @@ from backup.lazy_dataclass import dataclass
 from standfast.errors import PlaybookInvalid, UsageError
 from standfast.playbook.fields import LONGEST_TEXT, Fields, Notes
 from standfast.playbook.load import DASHED_HINT, DASHED_NAME, IDENTIFIER
+from standfast.playbook.model import AT_A_TABLE
 from standfast.playbook.yaml_tree import Node, read_tree
 from standfast.records import Json
 
@@ -128,7 +129,7 @@ def load_exercise(text: str, file: str) -> Exercise:
 def as_playbook(exercise: Exercise) -> str:
     """Give the playbook that an incident freezes: one step for each inject, in order."""
     lines = [
-        f"playbook: tabletop-{exercise.name}"[: len("playbook: ") + 40],
+        f"playbook: {AT_A_TABLE}{exercise.name}"[: len("playbook: ") + 40],
         f"version: {exercise.version}",
         f"title: {_quoted(exercise.title)}",
         f"use_when: {_quoted(f'To rehearse {exercise.playbook} at a table.')}",

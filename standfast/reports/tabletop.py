@@ -56,6 +56,10 @@ class TabletopReport:
         return sum(line.answered_at is not None for line in self.injects)
 
     @property
+    def unanswered(self) -> tuple[InjectLine, ...]:
+        return tuple(line for line in self.injects if line.answered_at is None)
+
+    @property
     def weakest(self) -> tuple[InjectLine, ...]:
         """What to work on: answered for less than all points, the worst first."""
         short = [one for one in self.injects if one.answered_at and one.points < one.most]

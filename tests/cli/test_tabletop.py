@@ -13,6 +13,9 @@ def test_an_exercise_from_its_start_to_its_report(desk: Desk, place: Path) -> No
     assert "1 of 6: A helpful reset (planned for minute 0; it is minute 0)" in started.out
     assert "help-desk-lead: " in started.out
 
+    for elsewhere in (desk.run("status"), desk.run("incident", "status")):
+        assert "goes on with `standfast tabletop next`" in elsewhere.out
+        assert "incident answer" not in elsewhere.out  # it would pass the score by
     wrong = desk.run("tabletop", "answer", "D")
     assert (wrong.status, "takes one of: A, B, C" in wrong.err) == (2, True)
     best = desk.json("tabletop", "answer", "b")
@@ -39,6 +42,7 @@ def test_an_exercise_from_its_start_to_its_report(desk: Desk, place: Path) -> No
     html = (desk.folder / "page.html").read_text()
     assert "We hold the recording" in html
     assert "Not answered." in html
+    assert "It ended before its end. Never answered: More than a phone number; " in html
     assert "the ticket, the chat and the screen recording of that hour" in html
     assert desk.run("audit", "verify").status == 0
     opened = desk.json("incident", "list")["incidents"]
