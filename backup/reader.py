@@ -184,10 +184,10 @@ class Repository:
             names = ", ".join(point.name for point in fitting)
             raise UsageError(f"{text} is the number of several points: name one of {names}")
         newest = ", ".join(point.name for point in points[-5:]) or "none"
-        raise NotFound(
-            f"there is no recovery point {text!r}{of_set};"
-            f" there are {len(points)}, the newest: {newest}"
+        there = (
+            f"are {len(points)}, the newest:" if len(points) > 1 else "is only" if points else "is"
         )
+        raise NotFound(f"there is no recovery point {text!r}{of_set}; there {there} {newest}")
 
     def _latest(self, points: list[Point], writer: str, of_any_host: bool) -> Point | None:
         writers = sorted({point.writer for point in points})

@@ -69,8 +69,9 @@ def verify(call: Call) -> ExitStatus:
     }
     findings = [{"where": one.where, "problem": one.problem} for one in report.findings]
     told = (
-        f"{report.events} events, {report.rows} rows, {report.heads} signed heads, "
-        f"{report.witnessed} of them confirmed by the witness"
+        f"{counted(report.events, 'event')}, {counted(report.rows, 'row')}, "
+        f"{counted(report.heads, 'signed head')}, {report.witnessed:,} of them confirmed by the "
+        "witness"
     )
     lines: list[Line] = [f"Whole: {told}."]
     if report.untold:
@@ -83,7 +84,7 @@ def verify(call: Call) -> ExitStatus:
         lines = [
             Table(rows=[[one.where, one.problem] for one in report.findings]),
             "",
-            f"{len(findings)} things do not agree, of {told}.",
+            f"{counted(len(findings), 'thing does', 'things do')} not agree, of {told}.",
             "Next: copy the ledger, its keys and its witness as they are; then look at line 1.",
         ]
     call.say(

@@ -297,7 +297,7 @@ def _missed_rows(one: "Tally") -> list[list[str]]:
     for missed in one.missed:
         why = missed.reason or "not begun"
         # One cell, and the last: on a terminal only that one is folded.
-        rows.append([str(missed.count), missed.state.value, f"{why} → {missed.what_to_do}"])
+        rows.append([f"{missed.count:,}", missed.state.value, f"{why} → {missed.what_to_do}"])
         rows += [["", "", missed.named]] if missed.named else []
     return rows
 

@@ -185,7 +185,8 @@ def show(call: Call, duty: Annotated[str, Argument(help="The duty's id.")]) -> E
         if one.id == duty:
             break
     else:
-        near = get_close_matches(duty, [one.id for one in shipped()], n=3)
+        known = [one.id for one in shipped()]
+        near = get_close_matches(duty, known, n=3) or [it for it in known if duty in it][:3]
         maybe = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise UsageError(
             f"no duty is known as {duty!r}; {maybe}`standfast deadline list INCIDENT --all` names"

@@ -107,7 +107,7 @@ def approve(
         asked = decide(
             place, incident_id, wanted, as_person, secret, approves=not refuse, as_shown=digest
         )
-        said = "refused" if refuse else f"{asked.given} of {asked.needed} approvals"
+        said = "refused" if refuse else f"{asked.given} of {counted(asked.needed, 'approval')}"
         before: list[Line] = [f"{asked.step}: {said}."]
         if not refuse and asked.given >= asked.needed and asked.hold_seconds:
             before.append(

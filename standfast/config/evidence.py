@@ -36,7 +36,7 @@ EvidenceConfig: TypeAlias = FilesEvidenceConfig
 
 
 class EvidenceBucketConfig(S3Config):
-    """A bucket with Object Lock that frozen folders are copied into; see evidence.md."""
+    """A bucket with Object Lock that frozen folders are copied into; see docs/evidence.md."""
 
     bucket: Line = setting(
         description="The bucket, with versions and a default Object Lock for as long as evidence "

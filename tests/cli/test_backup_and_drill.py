@@ -383,7 +383,8 @@ def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
     )
     desk.run("backup", "run")
     drill = ("drill", "run", "main", "--identity", identity)
-    assert desk.run(*drill, "--point", "nope").status == 2
+    refused = desk.run(*drill, "--point", "nope")
+    assert (refused.status, "there is only host-1/0000000001" in refused.err) == (2, True)
     assert desk.run(*drill).status == 0
     done, failed = desk.run("drill", "list").out.splitlines()
     assert "RTO " in done

@@ -201,6 +201,7 @@ def test_the_places_and_facts_are_listed(desk: Desk) -> None:
 def test_a_duty_that_is_mistyped_is_answered_with_those_that_are_near(
     desk: Desk, quiet_place: Path
 ) -> None:
+    assert "did you mean 'eu-gdpr-33-authority'" in desk.run("deadline", "show", "gdpr").err
     answer = desk.run("deadline", "show", "eu-gdpr-33")
     assert answer.status == ExitStatus.USAGE
     assert "did you mean" in answer.err

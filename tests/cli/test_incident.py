@@ -41,7 +41,7 @@ def test_an_account_takeover_from_its_plan_to_its_end(
     asked = ("incident", "approve", incident_id, "tell_customers", "--digest", desk.asked())
     approved = desk.run(*asked, "--as", "kim")
     assert approved.status == 5
-    assert "tell_customers: 1 of 1 approvals." in approved.out
+    assert "tell_customers: 1 of 1 approval." in approved.out
     assert "3 told" in approved.out
     assert len(smtp_server.delivered) == 1 + 2 + 3
 
