@@ -5,7 +5,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,30 @@ def test_content_that_changed_behind_the_file_system_is_seen_in_its_night(
     assert any("another content although" in warning for warning in result.warnings)
     site.restore("latest", tmp_path / "out")
     assert (tmp_path / "out/files" / changed.name).read_text() == changed.read_text()
+
+
+def test_what_changed_just_before_a_run_is_read_again_by_the_next(
+    site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another change in the same tick of the file system's clock would leave every number as is."""
+    changed = source / NAME.format(ENDS[0] + 100)
+    changed.write_text("a caller\n")
+    real_stat, real_fstat, before = os.stat, os.fstat, changed.stat()
+    moment = datetime.fromtimestamp(before.st_ctime + 1, UTC)
+    site.back_up(source, now=lambda: moment)
+    changed.write_text("a CALLER\n")
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    def as_before(status: os.stat_result) -> os.stat_result:
+        return before if status.st_ino == before.st_ino else status
+
+    monkeypatch.setattr(os, "stat", lambda *a, **k: as_before(real_stat(*a, **k)))
+    monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
+    result = site.back_up(source)
+    monkeypatch.undo()
+    assert result.files_changed == 1
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
 
 
 def test_folders_links_and_what_is_left_out_since_are_seen_beside_what_is_as_expected(
