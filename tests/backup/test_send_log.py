@@ -294,6 +294,19 @@ def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -
     assert not (tmp_path / "log.put-aside").exists()
 
 
+def test_a_log_that_its_disk_does_not_give_back_is_put_aside(tmp_path: Path) -> None:
+    """Nothing mends a sector that cannot be read: no night would make a point any more."""
+    (tmp_path / "log").symlink_to("/proc/self/mem")  # of which nobody can read the beginning
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        assert log.warnings == [
+            "the send-log was damaged: the send-log was put aside, and everything is sent again"
+        ]
+        acknowledge(log)
+    with open_send_log(tmp_path / "log", BINDING) as log:
+        assert len(list(log.packs())) == 1
+    assert (tmp_path / "log.put-aside").is_symlink()
+
+
 @contextmanager
 def _no_file_over(size_bytes: int) -> Iterator[None]:
     """Let no file of this process grow over a size, as on a full disk."""
