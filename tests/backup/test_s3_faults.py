@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from backup.errors import AlreadyThere, StoreUnavailable, UsageError
 from backup.stores import ObjectLock
@@ -86,6 +88,74 @@ def test_reading_goes_on_after_a_fault(
     assert proxy.happened == [fault]
     proxy.will(fault, "GET", "versions")
     assert [stat.name for stat in store.list("")] == ["a/b"]
+
+
+def test_who_gives_everything_where_a_range_was_asked_for_is_asked_again(
+    store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cache between us and the store does, which knows nothing of ranges."""
+    content = noise(300 * KIB)
+    store.put("a/b", content)
+    real, times = store._client.get_object, 2
+
+    def without_a_range(**request: Any) -> Any:
+        nonlocal times
+        if times:
+            times -= 1
+            del request["Range"]
+        return real(**request)
+
+    monkeypatch.setattr(store._client, "get_object", without_a_range)
+    assert store.get_range("a/b", 1000, 200_000) == content[1000:201_000]
+    times = 2
+    memory = bytearray(200_000)
+    assert store.read_into("a/b", 1000, memoryview(memory)) == len(memory)
+    assert memory == content[1000:201_000]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *[(status, "SomeTrouble") for status in (408, 409, 412, 429, 500, 502, 503, 504, 529)],
+        (400, "BadDigest"),
+        (400, "RequestTimeout"),
+        (400, "XAmzContentSHA256Mismatch"),
+        ValueError("no number"),
+    ],
+    ids=str,
+)
+def test_what_may_pass_is_asked_for_again(
+    store: S3Store, said: tuple[int, str] | ValueError
+) -> None:
+    asked = 0
+
+    def ask() -> str:
+        nonlocal asked
+        asked += 1
+        if asked == ATTEMPTS:
+            return "an answer"
+        raise said if isinstance(said, ValueError) else refusal(*said)
+
+    assert store._calls("asking", ask) == "an answer"
+
+
+@pytest.mark.parametrize("said", [(400, "InvalidRequest"), (403, "AccessDenied"), (501, "NotHere")])
+def test_what_does_not_pass_is_told_at_once(store: S3Store, said: tuple[int, str]) -> None:
+    asked = 0
+
+    def ask() -> None:
+        nonlocal asked
+        asked += 1
+        raise refusal(*said)
+
+    with pytest.raises(UsageError, match=said[1]):
+        store._calls("asking", ask)
+    assert asked == 1
+
+
+def refusal(status: int, code: str) -> ClientError:
+    answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "GetObject")
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)

@@ -74,6 +74,9 @@ def test_what_was_read_whole_and_is_small_is_not_read_again_when_it_is_listed_ag
             assert [stat.name for stat in store.list(name)] == [name]
             assert store.get_range(name, 0, size + 1) == content
             assert asked(proxy) == ["GET versions", *(["GET"] if name == "large" else [])]
+        assert [stat.name for stat in store.list(name)] == [name]
+        assert store.get_range(name, 100, 50) == content[100:150]
+        asked(proxy)
 
 
 def test_what_was_removed_meanwhile_is_not_given_from_memory(
@@ -104,6 +107,10 @@ def test_small_objects_are_remembered_up_to_a_bound(
     assert [stat.name for stat in store.list("")] == ["a", "b", "c"]
     assert [store.get(name) for name in ("c", "b", "a")] == [b"c" * 40, b"b" * 40, b"a" * 40]
     assert asked(proxy) == ["GET versions", "GET"], "the oldest was forgotten"
+    # What is forgotten once it was listed again is read like any other.
+    for _ in range(2):
+        assert [stat.name for stat in store.list("")] == ["a", "b", "c"]
+        assert [store.get(name) for name in ("a", "b", "c")] == [b"a" * 40, b"b" * 40, b"c" * 40]
 
 
 def test_a_bucket_without_versions_is_asked_each_time(
