@@ -434,6 +434,20 @@ def test_a_long_component_is_cut_and_a_second_key_of_a_path_is_told(scratch: Pat
     assert (paths, lost) == (["a/", "a/b", "a%"], ["a"])
 
 
+def test_an_object_whose_path_another_one_has_is_named_and_the_point_is_partial(
+    site: Site, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.sources.s3_listing._writable", bytes.lower)
+    for key in ("calls/A", "calls/a", "calls/b"):
+        put(bucket, key, key.encode())
+    result = site.back_up(source(bucket))
+    assert not result.complete
+    assert [one.path for one in result.unread] == ["objects/calls/a"]
+    site.restore("latest", tmp_path / "out")
+    found = files_below(tmp_path / "out" / "objects")
+    assert found == {"calls/a": b"calls/A", "calls/b": b"calls/b"}
+
+
 def test_many_objects_are_sorted_as_a_folder_would_be(scratch: Path) -> None:
     keys = [f"{a}{b}/{c}" for a in ("x", "x-", "x/") for b in "abc" for c in range(200)]
     paths, lost = paths_of(scratch, "", *keys)
