@@ -222,6 +222,18 @@ def test_a_new_object_with_a_wrong_lock_is_named_by_the_next_look(locked: KeptSi
         del vault._locks[newest]
 
 
+def test_what_a_store_whose_clock_is_behind_dates_before_the_last_look_is_looked_at(
+    locked: KeptSite,
+) -> None:
+    vault = vault_of(locked)
+    locked.night()
+    newest = snapshot_name(WRITER, locked.nights)
+    locked.clock.forward(minutes=20)
+    since = locked.clock()
+    vault._locks[newest] = None
+    assert newest in named(look(locked, since))
+
+
 def test_an_old_object_with_a_wrong_lock_is_named_within_thirty_days(locked: KeptSite) -> None:
     vault = vault_of(locked)
     locked.days(5)
