@@ -22,6 +22,7 @@ from urllib.parse import quote
 from backup.lazy_dataclass import dataclass
 from standfast.config.services import CommandCheckConfig, ServiceConfig, SqliteCheckConfig
 from standfast.continuity.objectives import milliseconds
+from standfast.counted import counted
 from standfast.records import Json, Now, utc
 
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
@@ -130,7 +131,7 @@ def _check_sqlite(check: SqliteCheckConfig, tree: Path) -> _Found:
         with closing(sqlite3.connect(read_only(path), uri=True)) as database:
             damage = database.execute("PRAGMA integrity_check(100)").fetchall()
             if damage != [("ok",)]:
-                return _Found(problem=f"integrity_check found {len(damage)} problems")
+                return _Found(problem=f"integrity_check found {counted(len(damage), 'problem')}")
             problems = list(_missing_rows(database, check.minimum_rows))
             last_change = None
             if check.last_change is not None:
@@ -153,7 +154,9 @@ def _missing_rows(database: sqlite3.Connection, least: Mapping[str, int]) -> lis
             problems.append(f"table {table} is not there")
         else:
             if count < minimum:
-                problems.append(f"table {table} has {count} rows, at least {minimum} were expected")
+                problems.append(
+                    f"table {table} has {counted(count, 'row')}, at least {minimum:,} were expected"
+                )
     return problems
 
 

@@ -123,13 +123,22 @@ def _carried_out_here(place: Place) -> list[str]:
 
 
 def _tried(place: Place) -> dict[str, datetime]:
-    """Give when each playbook was last carried out or exercised."""
+    """Give when each playbook was last carried out or exercised.
+
+    A table that answered nothing has tried nothing.
+    """
     at_a_table = {f"{SCENARIO}{one.name}": one.playbook for one in exercises()}
     return {
         at_a_table.get(row.scenario, row.scenario): row.opened_at
         for row in place.ledger.incidents.all()
         if row.mode is not Mode.PLAN
+        and (not row.scenario.startswith(SCENARIO) or _is_answered(place, row.id))
     }
+
+
+def _is_answered(place: Place, incident_id: str) -> bool:
+    steps = place.ledger.incidents.state(incident_id).steps
+    return any(view.answer is not None for view in steps.values())
 
 
 def _leavers(place: Place) -> Iterator[Check]:

@@ -94,7 +94,7 @@ def review_frozen(
 ) -> Reviewed:
     """Look through what an incident froze; raises StandfastError when nothing was frozen."""
     wanted = wanted_of(indicators, accounts)
-    detail = f"reviewed for {len(indicators) + len(accounts)} indicators"
+    detail = f"reviewed for {counted(len(indicators) + len(accounts), 'indicator')}"
     there = frozen(place.config, incident_id)
     sound = [one for one in there if not one.problems and _is_noted(place, one, detail)]
     if not sound:

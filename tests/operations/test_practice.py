@@ -19,7 +19,7 @@ from standfast.operations.practice import (
     practice,
 )
 from standfast.operations.readiness import QUESTIONS, Readiness, readiness, write_readiness_page
-from standfast.operations.tabletop import named, start
+from standfast.operations.tabletop import answer, named, start, turn
 from standfast.operations.verdicts import Check, Report, Verdict, fail, lacking, ok, warn
 from standfast.records import Mode
 from tests.operations.alarmed import Night
@@ -93,7 +93,11 @@ def test_a_playbook_is_tried_by_an_incident_an_exercise_or_at_a_table_and_not_by
         assert untried() == everything
         open_incident(place, "account-takeover", accounts, mode=Mode.EXERCISE)
         assert untried() == everything - {"account-takeover"}
-        start(place, named("ransomware"))
+        begun = start(place, named("ransomware")).incident
+        assert untried() == everything - {"account-takeover"}, "nobody said anything yet"
+        first = turn(place, begun).inject
+        assert first is not None
+        answer(place, begun, first.letters[0] if first.letters else "we would", ())
         assert untried() == everything - {"account-takeover", "ransomware"}
 
 
