@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -98,6 +99,7 @@ class Clock:
     """Moments as people of one time zone read them."""
 
     def __init__(self, time_zone: str) -> None:
+        self.time_zone = time_zone
         self._zone = ZoneInfo(time_zone)
 
     def long(self, moment: datetime) -> str:
@@ -117,6 +119,13 @@ class Clock:
 
 def render(template: str, clock: Clock, **values: object) -> str:
     """Give one of our templates filled; each name in it must be among the values."""
+    return _environment(clock.time_zone).get_template(template).render(**values)
+
+
+@lru_cache(maxsize=1)
+def _environment(time_zone: str) -> Environment:
+    # Kept, with what it compiled: `serve` gives anybody a page, and 14 ms each were easy to waste.
+    clock = Clock(time_zone)
     environment = Environment(
         loader=PackageLoader("standfast.reports"),
         autoescape=True,
@@ -150,7 +159,7 @@ def render(template: str, clock: Clock, **values: object) -> str:
         "DONE": EffectState.DONE,
         "NOT_ADVICE": NOT_ADVICE,
     }
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def sentence(text: str) -> Markup:

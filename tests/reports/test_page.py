@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment
 
 from standfast.errors import StandfastError
 from standfast.records import EffectState, Mode, Proof, StepState
@@ -220,6 +221,12 @@ def test_a_drill_that_never_became_usable_has_no_measure_and_is_missed() -> None
 def test_times_are_shown_in_the_zone_of_the_organisation() -> None:
     text = Page(incident_page(empty())).text
     assert "25 November 2026 at 03:13:00 CET" in text
+
+
+def test_a_page_is_compiled_once_whoever_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = incident_page(full())
+    monkeypatch.delattr(Environment, "compile")
+    assert incident_page(full()) == before
 
 
 def test_an_empty_place_says_what_it_lacks() -> None:
