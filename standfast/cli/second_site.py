@@ -94,6 +94,11 @@ def card(
         f"{html} is the recovery card; no secret is on it.",
         "Next: print it twice, and keep it in two places apart from the recovery identities.",
     ]
+    if not all(one.name for one in made.roster.custodians):
+        lines.append(
+            "First: name who has no name on it, so that at night it says whom to call: `standfast "
+            "backup owner add-custodian` with their own key and --name."
+        )
     if made.roster.lacks_documents:
         lines.append("First: `standfast backup owner publish`, so that the reader is in the vault.")
     call.say(document, lines)

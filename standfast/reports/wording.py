@@ -201,7 +201,7 @@ def _accounts(report: IncidentReport) -> list[str]:
         key=list(Proof).index,
     )
     if proven == locked:
-        return [f"{text}, each proven ({_PROOF[weakest]})."]
+        return [f"{text}, {'and' if proven == 1 else 'each'} proven ({_PROOF[weakest]})."]
     return [f"{text}, {proven:,} of them proven ({_PROOF[weakest]} at least)."]
 
 

@@ -336,7 +336,8 @@ def test_the_card_is_a_page_and_the_copy_comes_back(
             f'\n[backup.copies.paris]\nvault = "{desk.folder}/paris"\n'
             f'keys = "{desk.folder}/paris-keys"\n'
         )
-    assert desk.run("backup", "card", "--html", "card.html").status == 0
+    written = desk.run("backup", "card", "--html", "card.html")
+    assert (written.status, "First: name who has no name on it" in written.out) == (0, True)
     page = (desk.folder / "card.html").read_text()
     assert "Example Contact Centres" in page
     assert "paris" in page

@@ -77,8 +77,11 @@ def test_the_paragraph_says_what_was_locked_and_what_was_not() -> None:
     assert "All 2 accounts were locked within 3.0 s, each proven" in _told(
         accounts=(_LOCKED, _LOCKED), steps=(lock,)
     )
-    assert "1 of 2 accounts was locked within 3.0 s, each proven" in _told(
+    assert "1 of 2 accounts was locked within 3.0 s, and proven" in _told(
         accounts=(_LOCKED, _REFUSED), steps=(lock,)
+    )
+    assert "The account was locked within 3.0 s, and proven" in _told(
+        accounts=(_LOCKED,), steps=(lock,)
     )
     unproven = AccountLine(who="agents:c***", lock=EffectState.DONE)
     assert "1 of them proven" in _told(accounts=(_LOCKED, unproven), steps=(lock,))
