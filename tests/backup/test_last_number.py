@@ -56,13 +56,18 @@ def source(tmp_path: Path, owned: OwnedSite) -> Path:
 
 
 def forge_the_last(owned: OwnedSite) -> None:
-    """Sign, as who has the host's keys, a snapshot behind which there is no number."""
+    """Put a snapshot behind which there is no number."""
+    owned.vault.put(LAST, forged(owned, LARGEST_NUMBER))
+
+
+def forged(owned: OwnedSite, sequence: int) -> bytes:
+    """Sign, as who has the host's keys, a snapshot that follows the second one."""
     name = snapshot_name(WRITER, 2)
     data = owned.vault.get(name)
     snapshot, sealed = snapshot_from_bytes(data, name)
     link = replace(snapshot.root, number=2, sha256=hashlib.sha256(data).hexdigest())
-    forged = replace(snapshot, sequence=LARGEST_NUMBER, previous=link, burnt=())
-    owned.vault.put(LAST, snapshot_to_bytes(forged, sealed, owned.host.signing_key))
+    other = replace(snapshot, sequence=sequence, previous=link, burnt=())
+    return snapshot_to_bytes(other, sealed, owned.host.signing_key)
 
 
 def errors_of(owned: OwnedSite) -> list[str]:
@@ -217,11 +222,17 @@ def test_junk_is_read_once_and_by_no_later_night_of_its_host(
     assert owned.restore("latest", tmp_path / "out").problems == ()
 
 
+@pytest.mark.parametrize(("most", "most_bytes"), [(5, 3000), (3, 5000)])
 def test_of_more_far_junk_than_one_run_reads_each_reads_some_and_says_so(
-    owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
+    owned: OwnedSite,
+    source: Path,
+    reads: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    most_bytes: int,
 ) -> None:
-    monkeypatch.setattr(passed_over, "MOST_FAR", 5)
-    monkeypatch.setattr(passed_over, "MOST_FAR_BYTES", 3000)
+    monkeypatch.setattr(passed_over, "MOST_FAR", most)
+    monkeypatch.setattr(passed_over, "MOST_FAR_BYTES", most_bytes)
     for number in FAR:
         owned.vault.put(snapshot_name(WRITER, number), bytes(1000))
     for read, left in ((3, 9), (3, 6), (3, 3), (3, 0), (0, 0)):
@@ -231,6 +242,20 @@ def test_of_more_far_junk_than_one_run_reads_each_reads_some_and_says_so(
         assert made.is_intruded == bool(left)
         assert any(f"{left} slots of" in one for one in made.warnings) == bool(left)
     assert errors_of(owned) == []
+
+
+def test_a_clones_point_is_met_in_the_place_of_junk_that_was_as_large(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    point = forged(owned, 9)
+    owned.vault.put(snapshot_name(WRITER, 9), bytes(len(point)))
+    assert owned.back_up(source).point == f"{WRITER}/0000000003"
+    owned.vault.remove(snapshot_name(WRITER, 9))
+    owned.vault.put(snapshot_name(WRITER, 9), point)
+    made = owned.back_up(source)
+    assert (made.point, made.is_fork) == (f"{WRITER}/0000000010", True)
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
 
 
 def test_a_clones_point_is_met_however_much_junk_lies_far_behind_it(
@@ -245,6 +270,22 @@ def test_a_clones_point_is_met_however_much_junk_lies_far_behind_it(
     made = owned.back_up(source)
     assert (made.point, made.is_fork) == (f"{WRITER}/0000000004", True)
     assert errors_of(owned) == []
+
+
+def test_a_host_that_lost_its_memory_goes_on_behind_its_newest_point_however_many_there_are(
+    owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing tells it which of the slots are far: each of them is read, though it be the last."""
+    monkeypatch.setattr(passed_over, "NEAR", 1)
+    monkeypatch.setattr(passed_over, "MOST_FAR", 0)
+    owned.back_up(source)
+    shutil.rmtree(owned.send_log.parent)
+    (source / "note.txt").write_text("the fourth night\n")
+    made = owned.back_up(source)
+    assert (made.point, made.is_fork, made.is_intruded) == (f"{WRITER}/0000000004", False, False)
+    assert errors_of(owned) == []
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
 
 
 def test_a_folder_in_the_place_of_a_slot_takes_that_number_and_no_other(

@@ -333,14 +333,15 @@ def test_the_live_part_of_a_sparse_pack_moves_once_its_lock_is_over(
     for number in range(80):
         if number % 8:
             (kept.source / f"{number:03}.wav").unlink()
-    kept.days(5)
-    young = kept.site.back_up(kept.source)
-    assert needed_by(kept, 2) >= old, "locked for 30 days: moving it would free nothing"
+    for point in (2, 3):  # only the point before tells what is sparse
+        kept.days(5)
+        young = kept.site.back_up(kept.source)
+        assert needed_by(kept, point) >= old, "locked for 30 days: moving it would free nothing"
+        assert young.bytes_new < 100 * KIB
     kept.days(30)
     result = kept.site.back_up(kept.source)
-    assert not needed_by(kept, 3) & old
+    assert not needed_by(kept, 4) & old
     assert result.warnings == ()
-    assert young.bytes_new < 100 * KIB
     assert 3_900 * KIB < result.bytes_new < 4_400 * KIB, "what is in use, and nothing else"
     check_latest(kept, result, tmp_path / "out")
 
@@ -364,7 +365,7 @@ def test_a_lock_of_the_store_says_how_old_a_sparse_pack_must_be(tmp_path: Path) 
     old = {pack for pack in kept.packs() if len(kept.vault.get(pack_name(*pack))) > 10_000_000}
     for number in range(5, 45):
         (kept.source / f"{number:03}.wav").unlink()
-    for days, moves in ((60, False), (31, True)):
+    for days, moves in ((50, False), (10, False), (31, True)):
         kept.days(days)
         result = kept.site.back_up(kept.source)
         assert bool(needed_by(kept, result.sequence) & old) is not moves
