@@ -55,6 +55,7 @@ _LOOKED_UP_ONE_BY_ONE = 2  # of a folder's names, before a page of it is listed
 _OPENING_ATTEMPTS = 3
 _SETUP = "deploy/s3/README.md says how"
 _TO_SEE_A_LOCK = "s3:GetObjectRetention"
+_TO_LOCK = "with a lock of its own, for which it takes s3:PutObjectRetention"
 # The second is how a bucket answers that has no locks at all.
 _NO_LOCK = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
 
@@ -74,7 +75,7 @@ class S3Options:
     endpoint_url: str | None = None
     ca_file: Path | None = None
     requires_lock: bool = True
-    lock_each: ObjectLock | None = None  # a lock for each object, where the bucket has no default
+    lock_each: ObjectLock | None = None  # for each object, where the bucket's default keeps less
     connect_timeout_seconds: float = 10.0
     read_timeout_seconds: float = 60.0  # of each wait for the other side
     attempts: int = 8
@@ -132,7 +133,7 @@ class S3Store(Store):
     ) -> None:
         self._bucket = options.bucket
         self._prefix = options.prefix
-        self._lock_each = options.lock_each
+        self._lock_each = options.lock_each if traits.lock == options.lock_each else None
         self._calls = calls
         self._client = calls.client
         self._traits = traits
@@ -166,7 +167,9 @@ class S3Store(Store):
             "ChecksumSHA256": base64.b64encode(digest.digest()).decode(),
         }
         may_be_second = self._may_ignore_condition and not name.endswith(f"/{digest.hexdigest()}")
+        doing = f"storing {name}"
         if self._lock_each is not None:
+            doing = f"{doing} ({_TO_LOCK})"
             request["ObjectLockMode"] = self._lock_each.mode
             until = self._now() + timedelta(days=self._lock_each.days)
             request["ObjectLockRetainUntilDate"] = until
@@ -188,7 +191,7 @@ class S3Store(Store):
                 raise Taken
 
         try:
-            self._calls(f"storing {name}", put, is_conditional=True)
+            self._calls(doing, put, is_conditional=True)
         except Taken:
             # The first answer that we get is about somebody else's object; a later one may be
             # about our own, whose answer was lost.
@@ -456,13 +459,24 @@ def _traits(
     options: S3Options, is_versioned: bool, can_lock: bool, default: ObjectLock | None
 ) -> StoreTraits:
     # Object Lock stands on versions: without them there is nothing that it could hold.
-    lock = (default or options.lock_each) if is_versioned and can_lock else None
+    lock = _stronger(default, options.lock_each) if is_versioned and can_lock else None
     return StoreTraits(
         is_write_only=lock is not None and lock.mode == "COMPLIANCE",
         why=_why(options.bucket, is_versioned, can_lock, lock),
         is_versioned=is_versioned,
         lock=lock,
     )
+
+
+def _stronger(default: ObjectLock | None, each: ObjectLock | None) -> ObjectLock | None:
+    """Give the bucket's own lock, or that for each object where it keeps longer in no weaker mode.
+
+    The second takes the place of the first, be it weaker: then it is better not asked for.
+    """
+    if default is None or each is None:
+        return default or each
+    is_weaker = default.mode == "COMPLIANCE" != each.mode
+    return default if is_weaker or each.days <= default.days else each
 
 
 def _why(bucket: str, is_versioned: bool, can_lock: bool, lock: ObjectLock | None) -> str:

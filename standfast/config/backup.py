@@ -167,8 +167,8 @@ class S3Config(Section):
     )
     lock_days: Days | None = setting(
         default=None,
-        description="Lock each object for so many days, where the bucket has no default lock. It "
-        "takes the right s3:PutObjectRetention; a default lock is better.",
+        description="Lock each object for so many days, where the bucket has no default lock or a "
+        "shorter one. It takes the right s3:PutObjectRetention; a default lock is better.",
         examples=[30],
     )
     lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = setting(

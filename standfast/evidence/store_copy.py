@@ -68,6 +68,7 @@ class Copy:
     problems: tuple[str, ...]
     objects: int
     locked_until: datetime | None = None  # the first lock that ends; None: not all are locked
+    may_be_bypassed: bool = False  # by who has the right to: a lock is in GOVERNANCE mode
 
 
 def is_copied(folder: Path, where: str) -> bool:
@@ -126,6 +127,7 @@ def look_at_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
         problems=tuple(problems),
         objects=len(names),
         locked_until=min(ends) if ends and len(ends) == len(names) else None,
+        may_be_bypassed=any(lock is not None and lock.mode == "GOVERNANCE" for lock in locks),
     )
 
 

@@ -166,7 +166,9 @@ def _with_copies(place: Place, found: list[Frozen]) -> Iterator[Frozen]:
             yield replace(one, copy=f"nobody could look in {to.where}", copy_problems=(str(error),))
             continue
         problems = copy.problems
-        locked = f"locked until {copy.locked_until:%Y-%m-%d}" if copy.locked_until else "not locked"
+        mode = " in GOVERNANCE mode: who may bypass it can delete" if copy.may_be_bypassed else ""
+        until = copy.locked_until
+        locked = f"locked until {until:%Y-%m-%d}{mode}" if until else "not locked"
         if copy.locked_until is None and config.custody.s3 and config.custody.s3.requires_lock:
             problems = (*problems, "not every object of it is locked: whoever may delete it can")
         found_there = f"{counted(copy.objects, 'object')} in {to.where}, {locked}"

@@ -71,6 +71,48 @@ class TestLocks:
         assert head["ObjectLockMode"] == "COMPLIANCE"
         assert head["ObjectLockRetainUntilDate"] == now + timedelta(days=40)
 
+    @pytest.mark.parametrize(
+        ("each", "is_kept"),
+        [
+            (ObjectLock(mode="COMPLIANCE", days=LOCK_DAYS + 10), True),
+            (ObjectLock(mode="COMPLIANCE", days=1), False),
+            (ObjectLock(mode="GOVERNANCE", days=LOCK_DAYS + 10), False),
+        ],
+    )
+    def test_a_lock_for_each_object_never_weakens_the_buckets_own(
+        self, each: ObjectLock, is_kept: bool, s3_bucket: Bucket
+    ) -> None:
+        default = ObjectLock(mode="COMPLIANCE", days=LOCK_DAYS)
+        holds = each if is_kept else default
+        now = datetime.now(UTC)
+        store = open_s3(options(s3_bucket, s3_bucket.admin, lock_each=each), now=lambda: now)
+        assert store.describe().lock == holds
+        store.put("a", b"x")
+        head = s3_bucket.client(s3_bucket.admin).head_object(Bucket=s3_bucket.name, Key="a")
+        assert head["ObjectLockMode"] == holds.mode
+        days = (head["ObjectLockRetainUntilDate"] - now) / timedelta(days=1)
+        assert days == pytest.approx(holds.days, abs=0.01)
+
+    def test_who_may_not_lock_each_object_is_told_which_right_it_takes(
+        self, seaweedfs_server: SeaweedFs
+    ) -> None:
+        bucket = seaweedfs_server.bucket(mode=None)
+        each = ObjectLock(mode="COMPLIANCE", days=1)
+        writer = open_s3(options(bucket, bucket.key("writer"), lock_each=each))
+        with pytest.raises(UsageError, match=r"it takes s3:PutObjectRetention\) was refused"):
+            writer.put("w/desk-1/s/0000000001", b"x")
+
+    def test_a_bucket_that_cannot_lock_is_asked_for_no_lock_where_none_is_required(
+        self, seaweedfs_server: SeaweedFs
+    ) -> None:
+        bucket = seaweedfs_server.bucket(can_lock=False)
+        each = ObjectLock(mode="COMPLIANCE", days=1)
+        given = options(bucket, bucket.admin, lock_each=each, requires_lock=False)
+        store = open_s3(given)
+        assert (store.describe().lock, store.describe().is_write_only) == (None, False)
+        store.put("a", b"x")
+        assert store.get("a") == b"x"
+
     def test_without_that_no_lock_is_asked_for_and_the_default_holds(
         self, s3_bucket: Bucket
     ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,39 @@ def test_a_bucket_without_a_lock_is_refused_and_said_where_it_is_allowed(
         assert verified.evidence[0].copy.endswith("not locked")
         checks = copies_checked(tmp_path)
         assert [one.verdict for one in checks] == [Verdict.WARN]
+
+
+@pytest.mark.parametrize("mode", ["COMPLIANCE", "GOVERNANCE"])
+def test_each_object_of_a_copy_is_locked_for_as_long_as_is_said_where_the_bucket_has_no_default(
+    mode: str, tmp_path: Path, seaweedfs_server: SeaweedFs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = seaweedfs_server.bucket(mode=None)
+    monkeypatch.setattr(Bucket, "key", lambda *_: bucket.admin)  # who may lock
+    with place_over(tmp_path, bucket, more=f'lock_days = 45\nlock_mode = "{mode}"\n') as place:
+        enrol_people(place)
+        incident = freeze(place)
+        assert effect_of(place, incident)[0] is EffectState.DONE
+        (one,) = verify_frozen(place, incident).evidence
+        until = place.clock() + timedelta(days=45)
+        client = bucket.client(bucket.admin)
+        rows = client.list_object_versions(Bucket=bucket.name)["Versions"]
+        assert f"{len(rows)} objects" in one.copy
+        for row in rows:
+            head = client.head_object(Bucket=bucket.name, Key=row["Key"])
+            assert head["ObjectLockMode"] == mode
+            assert abs(head["ObjectLockRetainUntilDate"] - until) < timedelta(minutes=5)
+        assert f"locked until {until:%Y-%m-%d}" in one.copy
+        assert ("who may bypass it can delete" in one.copy) is (mode == "GOVERNANCE")
+
+
+def test_a_lock_that_the_evidences_role_may_not_give_is_told_with_the_right_that_it_takes(
+    tmp_path: Path, seaweedfs_server: SeaweedFs
+) -> None:
+    with place_over(tmp_path, seaweedfs_server.bucket(mode=None), more="lock_days = 45\n") as place:
+        enrol_people(place)
+        state, reason = effect_of(place, freeze(place))
+        assert state is EffectState.FAILED
+        assert "it takes s3:PutObjectRetention) was refused" in reason
 
 
 def test_large_files_are_copied_in_pieces(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
