@@ -25,6 +25,7 @@ from backup.history import History, read_history
 from backup.reader import blobs_of, walk
 from backup.reading.selection import Selection
 from backup.verify import verify
+from backup.writing.blobs import BlobSink
 from backup.writing.places import Place
 from backup.writing.send_log import SendLog
 from tests.backup.poison import poison
@@ -173,6 +174,41 @@ def test_a_point_that_means_something_else_by_the_references_of_another_is_found
     )
     with pytest.raises(Damaged, match="holds other content"):
         site.restore(result.point, tmp_path / "forged")
+    assert site.restore("1", tmp_path / "out").problems == ()
+
+
+@pytest.mark.parametrize("most_refs", [2, 4096])
+def test_content_that_another_point_means_something_else_by_is_found(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_refs: int
+) -> None:
+    """Its pages are right, and what they refer to was right in the point before, by its key."""
+    for module in ("pages", "taking"):
+        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", most_refs)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "long.wav").write_bytes(noise(9 * 1024 * KIB))
+    (source / "note").write_text("the first night")
+    site.back_up(source)
+    (source / "note").unlink()
+    real = BlobSink.__init__
+
+    def by_another_key(sink: BlobSink, **given: Any) -> None:
+        real(sink, **(given if given["bundles"] else given | {"id_key": bytes(32)}))
+
+    monkeypatch.setattr(BlobSink, "__init__", by_another_key)
+    monkeypatch.setattr(
+        "backup.writing.commit.seal_body",
+        lambda body, recipient: seal_body(replace(body, id_key=bytes(32)), recipient),
+    )
+    result = site.back_up(source)
+    assert (result.files_unchanged, keyless(site)) == (1, [])
+    assert any(
+        "holds other content than its reference says" in one
+        for one in keyed(site, read=False).values()
+    )
+    (problem,) = site.restore(result.point, tmp_path / "forged").problems
+    assert problem.path == "files/long.wav"
+    assert not (tmp_path / "forged/files/long.wav").exists()
     assert site.restore("1", tmp_path / "out").problems == ()
 
 
