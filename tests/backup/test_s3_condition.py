@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backup.errors import AlreadyThere, NotFound, StoreUnavailable
+from backup.errors import AlreadyThere, NotFound, StoreUnavailable, UsageError
 from backup.format.layout import snapshot_name
 from backup.stores import StoreTraits
 from backup.stores.s3 import S3Options, S3Store, open_s3
@@ -70,6 +70,20 @@ def test_a_put_whose_name_is_not_listed_afterwards_is_no_success(
     monkeypatch.setattr(store, "_find", lists_nothing)
     with pytest.raises(StoreUnavailable, match=r"what was stored is not listed.*run again"):
         store.put("a", b"x")
+
+
+def test_who_may_put_and_not_list_stores_all_the_same(
+    s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(s3_bucket, s3_bucket.admin)
+
+    def refused(name: str) -> None:
+        raise UsageError("this identity may not do that")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(store, "_find", refused)
+        store.put("a", b"x")
+    assert store.get("a") == b"x"
 
 
 def test_at_aws_which_heeds_the_condition_nothing_is_asked_after_a_put() -> None:

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from backup.errors import AlreadyThere, StoreUnavailable, UsageError
+from backup.format.layout import pack_name
 from backup.stores import ObjectLock
 from backup.stores.s3 import S3Store, open_s3
 from backup.stores.s3_keeping import S3KeeperStore, open_s3_keeper
@@ -21,7 +22,7 @@ from tests.backup.s3_options import options
 from tests.backup.s3_proxy import Fault, Proxy, running_proxy
 from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
-from tests.servers.seaweedfs import Bucket, SeaweedFs
+from tests.servers.seaweedfs import WRITER, Bucket, SeaweedFs
 
 OTHERS = (Fault.REDIRECT, Fault.CUT_ANSWER, Fault.DAMAGED_REQUEST, Fault.TRICKLE)
 PASSING = [fault for fault in Fault if fault not in OTHERS]
@@ -74,6 +75,19 @@ def test_a_put_goes_on_after_a_fault_and_stores_once(
     listed = s3_bucket.client(s3_bucket.admin).list_object_versions(Bucket=s3_bucket.name)
     assert [row["Key"] for row in listed["Versions"]] == ["a/b"]
     assert store.get("a/b") == b"content"
+
+
+@pytest.mark.parametrize("fault", [Fault.STRANGERS_PAGE, Fault.TORN_XML], ids=lambda one: one.name)
+def test_a_pack_for_which_a_stranger_thanked_is_sent_again(
+    store: S3Store, proxy: Proxy, fault: Fault
+) -> None:
+    """Nobody looks whether a pack came: its name is its hash, so no other can be there."""
+    content = noise(10 * KIB)
+    name = pack_name(WRITER, hashlib.sha256(content).hexdigest())
+    proxy.will(fault, "PUT")
+    store.put(name, content)
+    assert proxy.happened == [fault]
+    assert store.get(name) == content
 
 
 @pytest.mark.parametrize("fault", [*PASSING, Fault.CUT_ANSWER], ids=lambda fault: fault.name)
