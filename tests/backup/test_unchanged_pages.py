@@ -207,6 +207,22 @@ def test_folders_links_and_what_is_left_out_since_are_seen_beside_what_is_as_exp
     assert renumbered.files == changed.files
 
 
+def test_a_page_that_goes_on_into_another_source_of_the_same_files_tells_of_its_own_only(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    """What is left out of one is in the other, and the first that would be expected behind it."""
+    left_out = [NAME.format(number) for number in range(300, FILES)]
+    other = FilesSource("b", source)
+    site.back_up(FilesSource("a", source, exclude=left_out), other)
+    made = site.back_up(FilesSource("a", source, exclude=left_out), other)
+    assert (made.files, made.files_unchanged) == (300 + FILES, 300 + FILES)
+    made = site.back_up(FilesSource("a", source), other)
+    assert (made.files, made.files_new) == (2 * FILES, FILES - 300)
+    assert site.restore(made.point, tmp_path / "out").problems == ()
+    for name in ("a", "b"):
+        assert describe(tmp_path / "out" / name) == describe(source)
+
+
 class BreakingSource(FilesSource):
     """Files of which the listing breaks off."""
 
