@@ -4,6 +4,7 @@
   nor a link that somebody puts there meanwhile leads out of the target.
 - A folder gets its times and mode when it is left. What others may still write into is handed over,
   and then those give them.
+- However deep it is, few of them are open.
 - A folder that only may be needed is noted, and made once something in it is written.
 - At the end, when links that had to wait are made, folders are complete: each is left as it was
   found.
@@ -16,6 +17,7 @@ from contextlib import suppress
 
 from backup.format.manifest import Entry
 from backup.lazy_dataclass import dataclass
+from backup.open_folders import OpenFolders
 from backup.restoring.attributes import DEFAULT_RIGHTS, Given, given_in
 from backup.restoring.folders import FOLDER_FLAGS, JOURNAL, check_name, safe_parts
 
@@ -23,7 +25,6 @@ from backup.restoring.folders import FOLDER_FLAGS, JOURNAL, check_name, safe_par
 @dataclass(kw_only=True, slots=True)
 class _Folder:
     path: bytes
-    descriptor: int
     entry: Entry | None  # None: its attributes are not ours to give
     gives: Given | None = None  # to a new file in it, once that was asked for
     found: os.stat_result | None = None  # what it is to be again when it is left
@@ -53,19 +54,21 @@ class OpenPath:
         self._count = count
         self._tell_merged = tell_merged
         self._find = find
-        self._folders = [_Folder(path=b"", descriptor=os.dup(root), entry=None)]
+        self._root = os.dup(root)
+        self._open = OpenFolders(self._root)
+        self._folders = [_Folder(path=b"", entry=None)]
         self._here = b""
         self._noted: dict[bytes, Entry] = {}
         self._put_off: list[Entry] = []  # folders of files that were
 
     @property
     def root(self) -> int:
-        return self._folders[0].descriptor
+        return self._root
 
     def close(self) -> None:
         """Leave them all."""
         self.go_back()
-        self._leave()
+        self._open.close()
 
     def go_back(self) -> None:
         """Leave all but the root."""
@@ -79,7 +82,7 @@ class OpenPath:
             check_name(name)
             if path == JOURNAL:
                 safe_parts(path)
-            return self._folders[-1].descriptor, name
+            return self._open.current, name
         parts = safe_parts(path)
         while len(self._folders) > len(parts) or not _is_below(path, self._folders[-1].path):
             self._leave()
@@ -89,14 +92,14 @@ class OpenPath:
             self.step_into(parts[depth - 1], at, noted)
             if noted is not None:
                 self._count()
-        return self._folders[-1].descriptor, parts[-1]
+        return self._open.current, parts[-1]
 
     def step_into(self, name: bytes, path: bytes, entry: Entry | None) -> None:
         """Make a folder in the one that is open, where it is missing, and open it."""
         if self._find is not None:
             self._come_back_to(name, path, self._find)
             return
-        folder = self._folders[-1].descriptor
+        folder = self._open.current
         is_there = False
         try:
             os.mkdir(name, 0o700, dir_fd=folder)
@@ -111,8 +114,7 @@ class OpenPath:
         # Another writer may have made it already, to have room for something behind it.
         if is_there and not self._is_resumed and _is_other(folder, name):
             self._tell_merged(path)
-        self._folders.append(_Folder(path=path, descriptor=descriptor, entry=entry))
-        self._here = path
+        self._go_into(descriptor, _Folder(path=path, entry=entry), name)
         if self._is_resumed:
             with suppress(OSError):
                 os.fchmod(descriptor, 0o700)
@@ -123,7 +125,7 @@ class OpenPath:
     def _come_back_to(
         self, name: bytes, path: bytes, find: Callable[[bytes], Entry | None]
     ) -> None:
-        folder = self._folders[-1].descriptor
+        folder = self._open.current
         found = entry = None
         try:
             os.mkdir(name, 0o700, dir_fd=folder)
@@ -135,8 +137,7 @@ class OpenPath:
             descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
         except PermissionError:
             descriptor = _opened_anew(folder, name)
-        self._folders.append(_Folder(path=path, descriptor=descriptor, entry=entry, found=found))
-        self._here = path
+        self._go_into(descriptor, _Folder(path=path, entry=entry, found=found), name)
         with suppress(OSError):
             os.fchmod(descriptor, 0o700)
 
@@ -148,7 +149,7 @@ class OpenPath:
         """What a new file in the open folder has from the start."""
         folder = self._folders[-1]
         if folder.gives is None:
-            folder.gives = given_in(folder.descriptor)
+            folder.gives = given_in(self._open.current)
         return folder.gives
 
     def put_off(self) -> None:
@@ -180,16 +181,27 @@ class OpenPath:
             folder.entry = None
         return taken
 
+    def _go_into(self, descriptor: int, folder: _Folder, name: bytes) -> None:
+        self._open.enter(name, descriptor)
+        self._folders.append(folder)
+        self._here = folder.path
+
     def _leave(self) -> None:
         folder = self._folders.pop()
-        self._here = self._folders[-1].path if self._folders else b""
-        try:
+        self._here = self._folders[-1].path
+
+        def finish(descriptor: int | None) -> None:
+            if descriptor is None:
+                # Somebody moved it: whoever the others are handed to looks for it once more.
+                self._put_off += [] if folder.entry is None else [folder.entry]
+                return
             if folder.entry is not None:
-                self._give(folder.descriptor, folder.entry)
+                self._give(descriptor, folder.entry)
             if folder.found is not None:
-                _make_as_found(folder.descriptor, folder.found)
-        finally:
-            os.close(folder.descriptor)
+                _make_as_found(descriptor, folder.found)
+
+        with suppress(OSError):  # what is to be written around it is told that it was moved
+            self._open.leave(finish)
 
 
 def _make_as_found(descriptor: int, found: os.stat_result) -> None:

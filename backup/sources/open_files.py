@@ -19,12 +19,12 @@ from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
 from backup.lazy_dataclass import dataclass
 from backup.local_files import resolved
+from backup.open_folders import FOLDER_FLAGS, OpenFolders
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
 from backup.sources.expected import Expected
 from backup.sources.file_content import REPLACED_BEFORE, FileContent, changed_since
 from backup.sources.folder_names import names_in, numbers_of, own_names
-from backup.sources.open_folders import FOLDER_FLAGS, OpenFolders
 from backup.sources.opened_ahead import FILE_FLAGS, FILES_AHEAD, OpenedAhead
 from backup.sources.status import found_from_status, vector_of, vector_of_file
 from backup.sources.survey import Survey, Surveyed, Told, survey

@@ -17,7 +17,7 @@ from stat import S_ISDIR, S_ISREG
 
 from backup.format.manifest import path_key
 from backup.lazy_dataclass import dataclass
-from backup.sources.open_folders import OpenFolders
+from backup.open_folders import OpenFolders
 from backup.sources.status import Vector, vector_of_file, vectors_from_bytes, vectors_to_bytes
 
 _WIDTH = 7  # of a file's vector

@@ -10,8 +10,6 @@ Rules
 """
 
 import os
-import shutil
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import field, replace
@@ -22,6 +20,7 @@ from backup.keys import Identity
 from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.records import Point, Progress, RestoreResult
+from backup.removing import remove_tree
 from standfast.config.backup import BackupSetConfig
 from standfast.config.services import ServiceConfig
 from standfast.continuity.objectives import (
@@ -367,12 +366,7 @@ def _keep(folder: Path) -> Target:
 
 def _destroy(folder: Path) -> Target:
     """Delete a target and look whether it is gone; deleted, not overwritten."""
-    for top, names, _ in os.walk(folder):
-        for name in names:  # a folder that was backed up read-only could not be emptied
-            inner = Path(top, name)
-            if not inner.is_symlink():
-                inner.chmod(inner.stat().st_mode | stat.S_IRWXU)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     return Target(folder=folder, is_kept=False, is_gone=not os.path.lexists(folder))
 
 

@@ -1,15 +1,21 @@
 """Trees deeper than a path may be long, or than Python's stack: walked whole, and nowhere else."""
 
+import errno
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from backup.records import Unread
+from backup.removing import remove_tree
+from backup.restoring.open_path import OpenPath
 from backup.sources.files import FilesSource
 from tests.backup.site import Site
+from tests.backup.test_restore_safety import entry
 from tests.backup.test_sources import now
 
 
@@ -132,3 +138,106 @@ def test_a_folder_that_cannot_be_found_again_is_named(scratch_of: Path) -> None:
     assert paths[-1] == b"zz"
     assert not [path for path in paths if b"secret" in path]
     assert unread == ["a/" + "/".join("d" * 41)]
+
+
+@contextmanager
+def few_open_files(count: int) -> Iterator[None]:
+    """Let this process, and those it starts, open no more than so many."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_deep_tree_is_backed_up_and_comes_back_where_few_files_may_be_open(
+    site: Site, scratch_of: Path
+) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, "d", 2000)
+    with few_open_files(256):
+        assert site.back_up(tree).complete
+        assert site.restore("latest", scratch_of / "tree-out").problems == ()
+    wanted = seen_by_folders(tree, scratch_of / "scratch")
+    assert len(wanted) == 2001
+    assert seen_by_folders(scratch_of / "tree-out" / "files", scratch_of / "scratch") == wanted
+
+
+class Restored:
+    """A path of folders that a restore is in, 80 deep, and what it gave attributes to."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir()
+        self.root = root
+        self.given: list[bytes] = []
+        top = os.open(root, os.O_RDONLY)
+        self.path = OpenPath(
+            top,
+            is_resumed=False,
+            give=lambda _, folder: self.given.append(folder.path),
+            count=lambda: None,
+            tell_merged=lambda _: None,
+        )
+        os.close(top)
+        for depth in range(1, 81):
+            at = self.below(depth)
+            self.path.enter(at)
+            self.path.step_into(b"d", at, entry(at, "directory"))
+
+    @staticmethod
+    def below(depth: int) -> bytes:
+        return b"/".join([b"d"] * depth)
+
+    def moved(self, depth: int, to: Path) -> None:
+        (self.root / "/".join("d" * depth)).rename(to)
+
+
+def test_a_restore_whose_folders_are_moved_finds_those_that_are_left_by_their_names(
+    tmp_path: Path,
+) -> None:
+    """Of those some are not open: the way up, by "..", would lead out of the target."""
+    restored = Restored(tmp_path / "out")
+    restored.moved(41, tmp_path / "elsewhere")
+    folder, name = restored.path.enter(restored.below(40) + b"/late")
+    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    restored.path.close()
+    assert (tmp_path / "out" / os.fsdecode(restored.below(40)) / "late").exists()
+    assert {place.name for place in tmp_path.iterdir()} == {"elsewhere", "out"}
+    assert len(restored.given) == 80
+
+
+def test_a_folder_that_is_not_found_again_is_never_written_into_and_is_handed_on(
+    tmp_path: Path,
+) -> None:
+    restored = Restored(tmp_path / "out")
+    restored.moved(42, tmp_path / "one")
+    restored.moved(41, tmp_path / "two")
+    with pytest.raises(OSError, match="moved meanwhile") as caught:
+        restored.path.enter(restored.below(41) + b"/late")
+    assert caught.value.errno == errno.ESTALE
+    restored.path.enter(b"behind it")
+    made, _ = restored.path.hand_over(b"behind it")
+    restored.path.close()
+    assert restored.below(41) in {folder.path for folder in made}
+    assert len(restored.given) + len(made) == 80
+
+
+def test_a_folder_is_removed_however_deep_it_is_and_whatever_its_modes_and_no_link_is_followed(
+    scratch_of: Path,
+) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, "d", 3000)
+    other = scratch_of / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    (tree / "link").symlink_to(other)
+    (tree / "shut" / "inner").mkdir(parents=True)
+    (tree / "shut" / "inner" / "file").touch()
+    (tree / "shut" / "inner").chmod(0)
+    (tree / "shut").chmod(0o500)
+    with few_open_files(256):
+        remove_tree(tree)
+    assert not tree.exists()
+    assert (other / "kept").exists()
+    remove_tree(tree)  # there is none: nothing to do

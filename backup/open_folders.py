@@ -1,14 +1,15 @@
-"""The folders that a walk stands in, from the source's root down; few of them are open.
+"""The folders that a walk or a restore stands in, from its root down; few of them are open.
 
 - Every step is one name relative to an open folder and never follows a symbolic link, so no path
-  is too long for the kernel and nobody can lead the walk elsewhere while it runs.
-- However deep the walk goes, a few dozen descriptors are open.  A folder that was closed is opened
+  is too long for the kernel and nobody can lead it elsewhere meanwhile.
+- However deep it goes, a few dozen descriptors are open.  A folder that was closed is opened
   again by "..", and compared with what it was: device and inode.  When somebody moved things
   meanwhile, it is looked for by its names from the root.
 """
 
 import errno
 import os
+from collections.abc import Callable
 
 from backup.lazy_dataclass import dataclass
 
@@ -36,7 +37,7 @@ class OpenFolders:
         """The descriptor of the innermost folder."""
         descriptor = self._levels[-1].descriptor
         if descriptor is None:
-            raise OSError(errno.ESTALE, "was moved while it was read")
+            raise OSError(errno.ESTALE, "was moved meanwhile")
         return descriptor
 
     @property
@@ -44,9 +45,14 @@ class OpenFolders:
         """The file system that the innermost folder lies in."""
         return self._levels[-1].device
 
-    def enter(self, name: bytes) -> None:
-        """Open a folder of the innermost one, which is the innermost from now on."""
-        descriptor = os.open(name, FOLDER_FLAGS, dir_fd=self.current)
+    def enter(self, name: bytes, opened: int | None = None) -> None:
+        """Open a folder of the innermost one, which is the innermost from now on.
+
+        One that is `opened` already is closed with the others.
+        """
+        descriptor = opened
+        if descriptor is None:
+            descriptor = os.open(name, FOLDER_FLAGS, dir_fd=self.current)
         self._levels.append(_level(name, descriptor))
         if len(self._levels) > _MOST_OPEN:
             far = self._levels[-_MOST_OPEN]
@@ -54,19 +60,25 @@ class OpenFolders:
                 os.close(far.descriptor)
                 far.descriptor = None
 
-    def leave(self) -> None:
+    def leave(self, last: Callable[[int | None], None] | None = None) -> None:
         """Go back to the folder around the innermost one; an `OSError` when it cannot be found.
 
-        It has been left then all the same, and `current` says so again.
+        It has been left then all the same, and `current` says so again. `last` is called with the
+        one that is left, before it is closed: what that gets may shut the way back off. None for
+        one that was not found again.
         """
         left = self._levels.pop()
         above = self._levels[-1]
         try:
-            if above.descriptor is None:
-                if left.descriptor is not None:
-                    above.descriptor = _opened_as(above, b"..", left.descriptor)
+            try:
                 if above.descriptor is None:
-                    above.descriptor = self._found_from_the_root()
+                    if left.descriptor is not None:
+                        above.descriptor = _opened_as(above, b"..", left.descriptor)
+                    if above.descriptor is None:
+                        above.descriptor = self._found_from_the_root()
+            finally:
+                if last is not None:
+                    last(left.descriptor)
         finally:
             if left.descriptor is not None:
                 os.close(left.descriptor)
@@ -87,7 +99,7 @@ class OpenFolders:
             finally:
                 os.close(around)
             if found is None:
-                raise OSError(errno.ESTALE, "was moved while it was read")
+                raise OSError(errno.ESTALE, "was moved meanwhile")
             step = found
         return step
 
