@@ -6,8 +6,8 @@ operations.
 Rules
 - One line an act, appended and on disk before the act is reported; nothing is ever rewritten.
 - Each line holds the hash of the one before, the first that of the seal: a changed, moved or
-  removed line shows. Lines cut from the end do not show here; the ledger's chain has an event for
-  each.
+  removed line shows. Lines cut from the end do not show here; the ledger keeps the hash of the
+  last one of each act of an incident, and those must be there.
 - A chain that does not hold takes no more lines: somebody must look first.
 """
 
@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Set
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
@@ -94,13 +95,20 @@ def read_custody(folder: Path) -> list[Entry]:
         raise Damaged(f"{CUSTODY_FILE} cannot be read: {error.strerror}") from error
 
 
-def verify_custody(folder: Path) -> list[str]:
-    """Give what is wrong with the chain; nothing when it holds."""
+def verify_custody(folder: Path, known: Set[str] = frozenset()) -> list[str]:
+    """Give what is wrong with the chain; nothing when it holds.
+
+    `known` has hashes of lines that are in it.
+    """
     try:
         entries = read_custody(folder)
     except Damaged as damage:
         return [str(damage)]
-    return [] if entries else [f"{CUSTODY_FILE} has no entry: who collected this is not known"]
+    if not entries:
+        return [f"{CUSTODY_FILE} has no entry: who collected this is not known"]
+    if known - {entry.hash for entry in entries}:
+        return [f"{CUSTODY_FILE} lacks what the ledger has as its line: it was cut, or made anew"]
+    return []
 
 
 def _seal_hash(folder: Path) -> str:

@@ -27,7 +27,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from standfast import __version__
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
 from standfast.evidence import Custody, EvidenceSource
-from standfast.evidence.custody import Act, append_custody
+from standfast.evidence.custody import Act, append_custody, read_custody
 from standfast.evidence.durable import make_private, sync_folder, sync_tree
 from standfast.evidence.host_clock import HostClock, read_host_clock
 from standfast.evidence.manifest import Item, Kind, Manifest
@@ -133,7 +133,12 @@ class FilesEvidence(EvidenceSource):
         if not is_sealed(place, self._public_key):
             return _failed(order, "evidence of this order stands, but its seal does not hold")
         result = _result(order, place.name, read_sealed(place, self._public_key))
-        return self._copied(result, place, custody) if self._elsewhere else result
+        if self._elsewhere:
+            result = self._copied(result, place, custody)
+        with suppress(Damaged):  # verifying names it
+            last = read_custody(place)[-1:]
+            result = replace(result, facts={**result.facts, "custody": [one.hash for one in last]})
+        return result
 
     def _copied(self, result: Result, place: Path, custody: Custody) -> Result:
         """Copy a sealed folder elsewhere, or find that it is."""

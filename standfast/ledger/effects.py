@@ -287,6 +287,10 @@ class Effects:
         found = self.find(effect.c.incident == incident_id, effect.c.verb == "evidence.snapshot")
         return [row for row in found if "folder" in row.facts]  # an exercise's twin has none
 
+    def reviewed(self, incident_id: str) -> list[EffectRow]:
+        """Give the looks through what this incident froze."""
+        return self.find(effect.c.incident == incident_id, effect.c.verb == "evidence.review")
+
     def locked_lately(
         self,
         began: datetime,

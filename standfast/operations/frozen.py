@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from backup.lazy_dataclass import dataclass
 from backup.stores import Store
@@ -122,17 +123,28 @@ def verify_frozen(place: Place, incident: str) -> Verified:
     """
     config = place.config
     recorded: dict[Path, str] = {}
+    lines: dict[Path, set[str]] = {}
     no_ledger: StandfastError | None = None
     try:
-        recorded = {
-            config.custody.folder / incident / str(row.facts["folder"]): str(row.facts["manifest"])
-            for row in place.ledger.effects.frozen(incident)
-        }
+        root = config.custody.folder / incident
+        for row in place.ledger.effects.frozen(incident):
+            folder = root / str(row.facts["folder"])
+            recorded[folder] = str(row.facts["manifest"])
+            lines.setdefault(folder, set()).update(cast("list[str]", row.facts.get("custody", [])))
+        for row in place.ledger.effects.reviewed(incident):
+            for name, line in cast("dict[str, str]", row.facts.get("custody", {})).items():
+                lines.setdefault(root / name, set()).add(line)
     except StandfastError as error:
         no_ledger = error
     key = read_signing_key(config.custody.key).public_key()
     found = [
-        replace(one, problems=(*verify_seal(one.folder, key), *verify_custody(one.folder)))
+        replace(
+            one,
+            problems=(
+                *verify_seal(one.folder, key),
+                *verify_custody(one.folder, lines.get(one.folder, set())),
+            ),
+        )
         for one in frozen(config, incident)
     ]
     found = [_as_recorded(one, recorded.pop(one.folder, "")) for one in found]

@@ -10,7 +10,7 @@ Rules
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
@@ -39,6 +39,7 @@ class Reviewed:
     folders: int
     unsound: tuple[str, ...]  # sources whose seal or chain of custody does not hold
     too_short: int  # accounts that were not looked for, since every file has their name
+    noted: Mapping[str, str]  # SOURCE/TOKEN, and the hash of the line in its chain of custody
 
     @property
     def reason(self) -> str:
@@ -82,6 +83,7 @@ class Reviewed:
             "altered": len(self.result.altered),
             "unsound": list(self.unsound),
             "too_short": self.too_short,
+            "custody": dict(self.noted),
         }
 
 
@@ -96,7 +98,12 @@ def review_frozen(
     wanted = wanted_of(indicators, accounts)
     detail = f"reviewed for {counted(len(indicators) + len(accounts), 'indicator')}"
     there = frozen(place.config, incident_id)
-    sound = [one for one in there if not one.problems and _is_noted(place, one, detail)]
+    notes = {
+        one.folder: line
+        for one in there
+        if not one.problems and (line := _noted(place, one, detail)) is not None
+    }
+    sound = [one for one in there if one.folder in notes]
     if not sound:
         raise StandfastError(
             "there is nothing sound to look through: freeze the evidence first, and look at what "
@@ -115,14 +122,15 @@ def review_frozen(
         result=found,
         folders=len(sound),
         too_short=too_short(accounts),
+        noted={f"{one.source}/{one.folder.name}": notes[one.folder] for one in sound},
         unsound=tuple(dict.fromkeys(one.source for one in there if one not in sound)),
     )
 
 
-def _is_noted(place: Place, one: Frozen, detail: str) -> bool:
-    """Note the look in the folder's chain of custody; False where the chain does not hold."""
+def _noted(place: Place, one: Frozen, detail: str) -> str | None:
+    """Note the look in the folder's chain of custody; None where the chain does not hold."""
+    at, who = place.clock(), place.actor
     try:
-        append_custody(one.folder, at=place.clock(), who=place.actor, act=Act.VIEWED, detail=detail)
+        return append_custody(one.folder, at=at, who=who, act=Act.VIEWED, detail=detail).hash
     except Damaged:
-        return False
-    return True
+        return None

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from standfast.errors import ConfigurationError
+from standfast.errors import ConfigurationError, ExitStatus
+from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
 from standfast.operations.frozen import frozen, verify_frozen
-from tests.operations.places import furnish, place_at
+from standfast.operations.incident import advance, open_incident
+from standfast.records import Mode
+from tests.operations.places import enrol_people, furnish, place_at
 
 
 def test_evidence_that_this_user_may_not_read_is_not_called_gone(
@@ -32,3 +35,52 @@ def test_evidence_that_this_user_may_not_read_is_not_called_gone(
                 with pytest.raises(ConfigurationError, match="may not be read by this user"):
                     look()
         assert [one.folder for one in frozen(place.config)] == [root / "logs" / "token"]
+
+
+PLAYBOOK = """\
+playbook: keep-logs
+version: 1
+title: Keep the logs
+use_when: A test wants them.
+steps:
+  freeze_logs:
+    title: Keep the logs as they are now
+    do: evidence.snapshot
+    with:
+      sources: all
+    on_partial: go_on
+  traces:
+    title: Look for traces
+    needs: [freeze_logs]
+    do: evidence.review
+    with:
+      indicators: ["text:agent01"]
+    on_partial: go_on
+"""
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_lines_cut_from_the_end_of_a_chain_of_custody_are_named_on_the_spot(
+    left: int, tmp_path: Path
+) -> None:
+    config_file = furnish(tmp_path)
+    config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "playbooks"\n')
+    (tmp_path / "playbooks").mkdir()
+    (tmp_path / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
+    with place_at(config_file) as place:
+        enrol_people(place)
+        opened = open_incident(place, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
+        advance(place, opened.incident, "direct")
+        (one,) = verify_frozen(place, opened.incident).evidence
+        assert one.problems == ()
+        chain = one.folder / CUSTODY_FILE
+        lines = chain.read_bytes().splitlines(keepends=True)
+        assert [entry.act for entry in read_custody(one.folder)] == [Act.COLLECTED, Act.VIEWED]
+        append_custody(one.folder, at=place.clock(), who="legal", act=Act.VIEWED)
+        assert verify_frozen(place, opened.incident).exit_status is ExitStatus.DONE
+        chain.write_bytes(b"".join(lines[:left]))
+        if not left:  # and begun anew, by who has none but the folder
+            append_custody(one.folder, at=place.clock(), who="dana", act=Act.COLLECTED)
+        found = verify_frozen(place, opened.incident)
+        assert found.exit_status is ExitStatus.DAMAGED
+        assert "it was cut, or made anew" in found.evidence[0].problems[0]
