@@ -94,6 +94,29 @@ def next_event(
     return {**event, "hash": event_hash(event)}
 
 
+def refuse_other_keys(
+    seal_of_event: Callable[[str], str],
+    tail: tuple[str, str],
+    first: Callable[[], tuple[str, str] | None],
+) -> None:
+    """Refuse to add to a ledger under keys that are not its own: it would never verify again.
+
+    `tail` and `first` are hash and seal of the newest and the oldest event. One of them alone may
+    have been changed by somebody: verifying names it, and it stops nothing.
+    """
+    hash_, seal = tail
+    if seal == seal_of_event(hash_):
+        return
+    found = first()
+    if found is None or found[1] != seal_of_event(found[0]):
+        raise ConfigurationError(
+            "the keys in the folder of ledger.keys are not those of this ledger, and nothing was "
+            "written to it; let ledger.keys name the folder of the host that made it, since all "
+            "hosts of a ledger share one, or bring its own keys back. If these are its own, it was "
+            "changed: run `standfast audit verify`"
+        )
+
+
 class Chain:
     """What the ledger's own keys say of events and heads, and what the witness was told."""
 

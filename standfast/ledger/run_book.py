@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from standfast.ledger.chain import Chain, digest_of_row, next_event
+from standfast.ledger.chain import Chain, digest_of_row, next_event, refuse_other_keys
 from standfast.ledger.run_row import RunRow, begun_summary, new_token
 from standfast.ledger.sqlite_file import (
     HEAD,
@@ -151,11 +151,20 @@ class RunBook:
     ) -> None:
         # In the order of the columns in the table, which is that of the digest.
         (row,) = _rows(connection, "SELECT * FROM run WHERE id = ?", (token,))
-        tails = _rows(
-            connection, "SELECT sequence, hash FROM audit_event ORDER BY sequence DESC LIMIT 1"
-        )
+
+        def end(order: str) -> dict[str, Any] | None:
+            ends = "SELECT sequence, hash, seal FROM audit_event ORDER BY sequence"
+            return next(iter(_rows(connection, f"{ends} {order} LIMIT 1")), None)
+
+        def first() -> tuple[str, str] | None:
+            oldest = end("ASC")
+            return (oldest["hash"], oldest["seal"]) if oldest else None
+
+        tail = end("DESC")
+        if tail:
+            refuse_other_keys(self._vault.seal_of_event, (tail["hash"], tail["seal"]), first)
         event = next_event(
-            (tails[0]["sequence"], tails[0]["hash"]) if tails else None,
+            (tail["sequence"], tail["hash"]) if tail else None,
             at=now,
             actor=actor,
             subject=token,

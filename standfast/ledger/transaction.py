@@ -5,6 +5,8 @@ Rules
   stand in the event. So the chain says what the database holds, not what we meant to write.
 - The event's hash is open to every auditor; its seal is a MAC whose key is not in the database, so
   who holds the database alone can neither add an event nor rewrite those that no head covers yet.
+- Nothing is added under keys that are not the ledger's: a second host that has keys of its own
+  would make it one that never verifies again.
 - One event a transaction; a transaction that touched nothing and has nothing to say leaves none.
 - The event comes last, under a lock on the chain's tail: on PostgreSQL writers work side by side
   until here.
@@ -38,7 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from backup.lazy_dataclass import dataclass
-from standfast.ledger.chain import digest_of_row, next_event
+from standfast.ledger.chain import digest_of_row, next_event, refuse_other_keys
 from standfast.ledger.database import writing
 from standfast.ledger.many import Values, change_many, insert_many, insert_missing
 from standfast.ledger.tables import as_stored, audit_event
@@ -47,11 +49,9 @@ from standfast.records import Json
 _KEYS_A_STATEMENT = 500  # SQLite's and PostgreSQL's limits on bound values are far above
 _CHAIN_LOCK = 7_236_114  # any number that nothing else in this database locks
 
-_TAIL = (
-    select(audit_event.c.sequence, audit_event.c.hash)
-    .order_by(desc(audit_event.c.sequence))
-    .limit(1)
-)
+_ENDS = select(audit_event.c.sequence, audit_event.c.hash, audit_event.c.seal)
+_TAIL = _ENDS.order_by(desc(audit_event.c.sequence)).limit(1)
+_FIRST = _ENDS.order_by(audit_event.c.sequence).limit(1)
 
 Key = tuple[Any, ...]
 
@@ -198,6 +198,8 @@ class Write:
             return
         self.alone()
         tail = self.connection.execute(_TAIL).first()
+        if tail:
+            refuse_other_keys(self.seal, (tail.hash, tail.seal), self._first)
         event = next_event(
             (tail.sequence, tail.hash) if tail else None,
             at=self.now,
@@ -209,6 +211,10 @@ class Write:
         )
         values = {**event, "at": self.now, "seal": self.seal(str(event["hash"]))}
         self.connection.execute(insert(audit_event), values)
+
+    def _first(self) -> tuple[str, str] | None:
+        row = self.connection.execute(_FIRST).first()
+        return (row.hash, row.seal) if row else None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from standfast.errors import ConfigurationError, Unavailable
 from standfast.ledger.lazily import LazyLedger
 from standfast.ledger.opening import create, opened
 from standfast.ledger.run_book import RunBook
+from standfast.ledger.vault import INSTALLATION, Vault
 from standfast.records import moment
 
 NOW = moment("2026-11-25T10:00:00.000000Z")
@@ -120,3 +121,14 @@ def test_a_run_is_recorded_without_importing_sqlalchemy(where: tuple[str, Path, 
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_under_keys_that_are_not_the_ledgers_nothing_is_written(
+    where: tuple[str, Path, Path], tmp_path: Path
+) -> None:
+    url, _, witness = where
+    Vault(tmp_path / "other").create(INSTALLATION)
+    book = RunBook(url.removeprefix("sqlite:///"), tmp_path / "other", witness)
+    with pytest.raises(ConfigurationError, match=r"ledger\.keys are not those of this ledger"):
+        book.start("backup", "main", "direct", "os:test", NOW)
+    assert book.all("backup") == []

@@ -3,16 +3,19 @@
 import contextlib
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from standfast.errors import StandfastError
-from standfast.ledger import Ledger
+from standfast.errors import ConfigurationError, StandfastError
+from standfast.ledger import Ledger, opened
 from standfast.ledger.tables import as_stored, audit_event, run
 from standfast.ledger.transaction import row_digest
-from tests.ledger.place import NOW
+from standfast.ledger.vault import INSTALLATION, Vault
+from tests.ledger.intruder import Intruder
+from tests.ledger.place import NOW, Place
 from tests.ledger.stage import waiting
 from tests.servers import wait_until
 
@@ -151,3 +154,26 @@ def test_two_writers_side_by_side_are_told_one_after_the_other(ledger: Ledger) -
         thread.join()
     assert len(ledger.timeline()) == before + 40
     assert ledger.audit.verify().is_whole
+
+
+def test_a_host_with_keys_of_its_own_adds_nothing_to_the_ledger_of_others(
+    ledger: Ledger, place: Place, tmp_path: Path
+) -> None:
+    """What `init` makes on a second host: its events would be none of this ledger, for good."""
+    ledger.runs.start("backup", "calls", "direct", "olga", NOW)
+    Vault(tmp_path / "other").create(INSTALLATION)
+    with opened(place.url, tmp_path / "other", place.witness) as other:
+        with pytest.raises(ConfigurationError, match=r"ledger\.keys are not those of this ledger"):
+            other.runs.start("backup", "desks", "direct", "olga", NOW)
+        assert len(other.runs.all("backup")) == 1
+    assert ledger.audit.verify().is_whole
+
+
+@pytest.mark.parametrize("end", [0, -1])
+def test_one_event_that_somebody_changed_keeps_nobody_from_writing(
+    ledger: Ledger, intruder: Intruder, end: int
+) -> None:
+    ledger.runs.start("backup", "calls", "direct", "olga", NOW)
+    intruder.set(audit_event, intruder.rows(audit_event)[end], seal="0" * 64)
+    ledger.runs.start("backup", "desks", "direct", "olga", NOW)
+    assert len(ledger.audit.verify().findings) == 1
