@@ -23,7 +23,7 @@ from standfast.ledger.people import Person
 from standfast.ledger.run_row import RunRow
 from standfast.operations.freshness import Freshness
 from standfast.operations.place import Place
-from standfast.operations.run_record import recorded
+from standfast.operations.run_record import is_first, recorded
 from standfast.operations.telling import tell_each
 from standfast.records import EffectState, Json, JsonObject
 
@@ -113,8 +113,9 @@ def tell(place: Place, alarm: Alarm, way: str) -> bool:
         return False
     try:
         with recorded(place, _KIND, alarm.subject, way) as run:
-            before = [row for row in _told(place, alarm) if row.id != run.token]
-            if not _is_news(place, alarm, before) or _is_told_elsewhere(place, alarm, run.token):
+            # In this order: who was first, and has told by now, is in what was told.
+            is_ours = is_first(place, run, _KIND, alarm.subject, _AGAIN_AFTER)
+            if not (is_ours and _is_news(place, alarm, _told(place, alarm))):
                 run.ends("done", {"about": alarm.about})
                 return False
             counts, problem = tell_each(
@@ -133,27 +134,9 @@ def tell(place: Place, alarm: Alarm, way: str) -> bool:
 
 def _told(place: Place, alarm: Alarm) -> list[RunRow]:
     """What was told before, newest first."""
-    rows = newest_first(place.ledger.runs.all(_KIND, alarm.subject), place.clock())
-    return [row for row in rows if row.state in (RAISED, OVER, FAILED)]
-
-
-def _is_told_elsewhere(place: Place, alarm: Alarm, token: str) -> bool:
-    """Is another host telling of it, which a lock here says nothing of?
-
-    Both are in the ledger before either asks: who came first there tells. One that began long ago
-    has died.
-    """
-    since = place.clock() - _AGAIN_AFTER
-    others = [
-        row.id
-        for row in place.ledger.runs.all(_KIND, alarm.subject, states=["running"])
-        if row.id != token and row.started_at >= since
-    ]
-    return any(_begun(place, other) < _begun(place, token) for other in others)
-
-
-def _begun(place: Place, token: str) -> int:
-    return place.ledger.timeline(token)[0].sequence
+    told = (RAISED, OVER, FAILED)
+    rows = place.ledger.runs.all(_KIND, alarm.subject, states=told)
+    return newest_first(rows, place.clock())
 
 
 def _is_news(place: Place, alarm: Alarm, told: Sequence[RunRow]) -> bool:
@@ -162,7 +145,8 @@ def _is_news(place: Place, alarm: Alarm, told: Sequence[RunRow]) -> bool:
         return last is not None and last.state != OVER
     if last is None or last.state == OVER or last.summary.get("about", "") != alarm.about:
         return True
-    return last.state == FAILED and place.clock() - last.started_at >= _AGAIN_AFTER
+    # By whichever clock: one that stood ahead must not keep it from being tried again.
+    return last.state == FAILED and abs(place.clock() - last.started_at) >= _AGAIN_AFTER
 
 
 def _people(place: Place, alarm: Alarm) -> list[Person]:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import field
+from datetime import timedelta
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
@@ -148,6 +149,26 @@ def bury_dead_runs(
                     clean[kind](place, subject)
                 buried += [(kind, subject)] * len(dead)
     return tuple(buried)
+
+
+def is_first(place: Place, run: Run, kind: str, subject: str, within: timedelta) -> bool:
+    """Is no other host about this very thing, since before us? A lock here says nothing of it.
+
+    Both are in the ledger before either asks, and its order decides. One that began longer ago than
+    `within`, by whichever clock, has died.
+    """
+    now = place.clock()
+    others = [
+        row.id
+        for row in place.ledger.runs.all(kind, subject, states=["running"])
+        if row.id != run.token and abs(now - row.started_at) <= within
+    ]
+    return not any(_begun(place, other) < _begun(place, run.token) for other in others)
+
+
+def _begun(place: Place, token: str) -> int:
+    """Give where a run's beginning stands in the chain, which goes by no clock."""
+    return place.ledger.timeline(token)[0].sequence
 
 
 def _bury(place: Place, kind: str, subject: str) -> tuple[str, ...]:

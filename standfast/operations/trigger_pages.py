@@ -4,7 +4,8 @@ And, once a stop, that it brought more to an incident which somebody stopped: th
 
 Rules
 - The ledger says who was told: a run of kind `page`, written before the first message leaves. What
-  nobody was told of is found again by any `serve`, so none is forgotten by a process that dies.
+  nobody was told of is found again by any `serve`, so none is forgotten by a process that dies. Of
+  several hosts that see it at once, who came first there tells.
 - A trigger that opens many incidents sends one message about all, and at most one a minute.
 - The plan is made meanwhile, and the page does not wait for a directory that is silent.
 - What waits in a stopped incident is told first: that is one message, and a storm never ends.
@@ -28,17 +29,18 @@ from standfast.ledger.trigger_messages import Waiting
 from standfast.operations import playbooks
 from standfast.operations.place import Place
 from standfast.operations.planning import PlanReport, plan_incident
-from standfast.operations.run_record import recorded
+from standfast.operations.run_record import is_first, recorded
 from standfast.operations.telling import tell_each
 from standfast.operations.triggers import ACTOR, Trigger, inputs_again
 from standfast.outside import Outside
 from standfast.records import EffectState, Json, JsonObject, Mode
 
 KIND = "page"
-TOLD, FAILED = "raised", "failed"
+TOLD, FAILED, LEFT = "raised", "failed", "done"  # left to another host, or told by one meanwhile
 _OPENED, _WAITS = "incident-opened", "incident-waits"
 _APART = timedelta(minutes=1)
 _AGAIN_AFTER = timedelta(minutes=5)
+_LONGEST_TELLING = timedelta(minutes=2)  # what is not told by then, its teller died over
 _PLAN_SECONDS = 15.0
 
 
@@ -82,8 +84,9 @@ def due(place: Place) -> list[Page]:
             ),
             runs,
         )
-        pause = _AGAIN_AFTER if runs and runs[0].state == FAILED else _APART
-        if page and (not runs or now - runs[0].started_at >= pause):
+        pause = _AGAIN_AFTER if _has_failed(runs) else _APART
+        # By whichever clock: one that stood ahead must not keep what is new from everybody.
+        if page and (not runs or abs(now - runs[0].started_at) >= pause):
             found.append(page)
     return found
 
@@ -93,10 +96,12 @@ def send(place: Place, page: Page, triggers: Mapping[str, Trigger], way: str) ->
     trigger = triggers.get(page.trigger)
     try:
         with recorded(place, KIND, page.trigger, way) as run:
+            # In this order: who was first, and has told by now, is in what was told.
+            is_ours = is_first(place, run, KIND, page.trigger, _LONGEST_TELLING)
             news = _news(page, place.ledger.runs.all(KIND, page.trigger))
-            if news is None:
-                run.ends(TOLD, {"incidents": []})
-                return "another process told people meanwhile"
+            if news is None or not is_ours:
+                run.ends(LEFT, {})
+                return "another host tells people, or has"
             letter = _of_waiting(place, news) if news.waiting else _of_opened(place, news)
             people = place.ledger.people.all(trigger.page_roles if trigger else ())
             counts, problem = tell_each(place, letter.template, letter.values, people, run.token)
@@ -126,8 +131,13 @@ def why_untold(ledger: Ledger, outside: Outside, trigger: Trigger) -> str:
         outside.default_sender()
     except ConfigurationError as error:
         return f"no page can go out: {error}"
-    runs = ledger.runs.all(KIND, trigger.name)  # newest first
-    return "its last page reached nobody" if runs and runs[0].state == FAILED else ""
+    has_failed = _has_failed(ledger.runs.all(KIND, trigger.name))
+    return "its last page reached nobody" if has_failed else ""
+
+
+def _has_failed(runs: Sequence[RunRow]) -> bool:
+    """Did the last page reach nobody? `runs` are the newest first."""
+    return next((run.state for run in runs if run.state != LEFT), "") == FAILED
 
 
 def _news(page: Page, runs: Sequence[RunRow]) -> Page | None:

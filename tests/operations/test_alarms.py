@@ -14,6 +14,7 @@ from backup.sources.postgresql_base import PostgresqlBaseSource
 from backup.sources.postgresql_wal import PostgresqlWalSource
 from standfast.continuity.jumps import Jump
 from standfast.errors import ExitStatus, StandfastError
+from standfast.operations import alarms, run_record
 from standfast.operations.alarms import Alarm, damaged, jumped, tell
 from standfast.operations.backups import newest_jumps, run_backup
 from standfast.operations.place import Place
@@ -267,6 +268,35 @@ def test_of_two_hosts_that_see_one_thing_at_once_the_first_in_the_ledger_tells(
     monkeypatch.setattr(place.runs, "start", beside)
     assert tell(place, damaged(is_damaged=True), "direct") == is_first
     assert night.mails == (both("Backup alarm: vault") if is_first else [])
+
+
+def test_what_another_host_has_told_while_this_one_looked_is_not_told_again(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, now = night.place.ledger, night.now[0]
+    other = ledger.runs.start("alarm", "vault", "serve", "os:test", now, host="host-2")
+    look = run_record.is_first
+
+    def told_meanwhile(*given: Any) -> bool:
+        ledger.runs.finish(other, "alarm", "raised", {"about": ""}, "os:test", now)
+        return look(*given)
+
+    monkeypatch.setattr(alarms, "is_first", told_meanwhile)
+    assert not tell(night.place, damaged(is_damaged=True), "direct")
+    assert night.mails == []
+
+
+def test_an_alarm_that_reached_nobody_while_the_clock_stood_ahead_is_tried_again(
+    night: Night,
+) -> None:
+    night.smtp.answer_recipient("dana@example.com", "550 5.1.1 no such mailbox")
+    night.smtp.answer_recipient("lee@example.com", "550 5.1.1 no such mailbox")
+    night.forward(days=30)
+    assert tell(night.place, damaged(is_damaged=True), "direct")
+    night.forward(days=-30)
+    night.smtp.answer_recipient("lee@example.com", "250 OK")
+    assert tell(night.place, damaged(is_damaged=True), "direct")
+    assert night.mails == ["lee@example.com: Backup alarm: vault"]
 
 
 def test_an_alarm_whose_teller_died_is_told_by_the_next_watch(night: Night) -> None:

@@ -1,6 +1,7 @@
 """Who is on call is told of what a trigger opened: once, soon, and never by a mail a message."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from standfast.operations.carrying_out import ShowAnew, carry_out, shown
 from standfast.operations.incident import close, open_incident, resume, stop
 from standfast.operations.place import Place
 from standfast.operations.playbooks import SHIPPED
-from standfast.operations.trigger_pages import due, send
+from standfast.operations.trigger_pages import due, send, why_untold
 from standfast.operations.triggers import (
     SignedTrigger,
     Trigger,
@@ -146,6 +147,64 @@ def test_a_page_that_reached_nobody_is_tried_again(
     clock.pass_by(minutes=6)
     page(place)
     assert told(smtp_server) == ["kim@example.com", "lee@example.com"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_hosts_that_see_an_incident_at_once_the_first_in_the_ledger_tells(
+    place: Place,
+    smtp_server: SmtpServer,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    is_first: bool,
+) -> None:
+    """The lock that a teller holds lies on its own machine."""
+    opened(place, "agent01")
+    start, start_there = place.runs.start, place.ledger.runs.start
+
+    def beside(*given: Any, **more: Any) -> str:
+        ours = start(*given, **more) if is_first else ""
+        start_there("page", "siem", "serve", "os:test", place.clock(), host="host-2")
+        return ours or start(*given, **more)
+
+    monkeypatch.setattr(place.runs, "start", beside)
+    said = page(place)
+    assert (said == ["another host tells people, or has"]) != is_first
+    assert told(smtp_server) == (["kim@example.com", "lee@example.com"] if is_first else [])
+    monkeypatch.undo()
+    assert page(place) == [], "it leaves the other its time"
+    clock.pass_by(minutes=3)
+    page(place)  # and tells after all, where that one died over it
+    assert told(smtp_server) == ["kim@example.com", "lee@example.com"]
+
+
+def test_that_a_page_was_left_to_another_host_hides_no_failure(
+    place: Place, smtp_server: SmtpServer, clock: Clock
+) -> None:
+    for name in ("lee", "kim"):
+        smtp_server.answer_recipient(f"{name}@example.com", "550 5.1.1 no such mailbox")
+    opened(place, "agent01")
+    page(place)
+    clock.pass_by(seconds=1)
+    left = place.ledger.runs.start("page", "siem", "serve", "os:test", place.clock())
+    place.ledger.runs.finish(left, "page", "done", {}, "os:test", place.clock())
+    with closing(place.teller()) as outside:
+        assert why_untold(place.ledger, outside, SIEM) == "its last page reached nobody"
+    clock.pass_by(minutes=2)
+    assert page(place) == []
+    clock.pass_by(minutes=4)
+    assert "0 people were told" in page(place)[0]
+
+
+def test_a_clock_that_stood_ahead_keeps_no_page_back(
+    place: Place, smtp_server: SmtpServer, clock: Clock
+) -> None:
+    clock.pass_by(days=30)
+    opened(place, "agent01")
+    page(place)
+    clock.pass_by(days=-30)
+    opened(place, "agent02")
+    page(place)
+    assert len(smtp_server.delivered) == 4
 
 
 def test_what_acts_by_itself_says_so_and_what_a_person_opened_pages_nobody(
