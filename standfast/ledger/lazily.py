@@ -19,6 +19,7 @@ from standfast.records import JsonObject
 
 if TYPE_CHECKING:
     from standfast.ledger.opening import Ledger
+    from standfast.ledger.server_clock import ServerClock
 
 _SQLITE = "sqlite:///"
 
@@ -49,8 +50,17 @@ class Runs(Protocol):
 class LazyLedger:
     """A place's ledger; to be used as a context manager."""
 
-    def __init__(self, url: str, keys: Path, witness: Path, *, opens_now: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        keys: Path,
+        witness: Path,
+        clock: "ServerClock | None" = None,
+        *,
+        opens_now: bool = True,
+    ) -> None:
         self._where = url, keys, witness
+        self._clock = clock
         self._opens_now = opens_now
         self._stack = ExitStack()
         self._lock = Lock()
@@ -77,7 +87,7 @@ class LazyLedger:
             if self._whole is None:
                 from standfast.ledger.opening import opened
 
-                self._whole = self._stack.enter_context(opened(*self._where))
+                self._whole = self._stack.enter_context(opened(*self._where, self._clock))
             return self._whole
 
     @property

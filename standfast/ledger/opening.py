@@ -20,6 +20,7 @@ from standfast.ledger.notices import Notices
 from standfast.ledger.people import People
 from standfast.ledger.runs import Runners, Runs
 from standfast.ledger.schema import create_schema, has_schema, refuse_other_schema
+from standfast.ledger.server_clock import ServerClock
 from standfast.ledger.staff import Staff
 from standfast.ledger.steps import Steps
 from standfast.ledger.tables import installation
@@ -100,9 +101,16 @@ def is_there(url: str) -> bool:
 
 
 @contextmanager
-def opened(url: str, keys: Path, witness: Path) -> Iterator[Ledger]:
-    """Open a ledger that `create` made; ConfigurationError when there is none of this schema."""
+def opened(
+    url: str, keys: Path, witness: Path, clock: ServerClock | None = None
+) -> Iterator[Ledger]:
+    """Open a ledger that `create` made; ConfigurationError when there is none of this schema.
+
+    On PostgreSQL the `clock`, if given, then goes by its server.
+    """
     engine = open_engine(url)
+    if clock is not None and engine.dialect.name == "postgresql":
+        clock.listen(engine)
     try:
         refuse_other_schema(engine)
         vault = Vault(keys)

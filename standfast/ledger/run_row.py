@@ -2,12 +2,14 @@
 
 import os
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from backup.lazy_dataclass import dataclass
 from standfast.host_name import host_name
 from standfast.records import canonical
+
+CLOCKS_DIFFER = timedelta(minutes=10)  # of hosts at most, or the ledger's server is not gone by
 
 
 def new_token() -> str:

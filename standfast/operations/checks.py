@@ -19,6 +19,7 @@ from standfast.errors import Damaged, StandfastError
 from standfast.evidence import Custody
 from standfast.ledger import Ledger, opened
 from standfast.ledger.incidents import FrozenNotice
+from standfast.ledger.server_clock import ServerClock
 from standfast.operations import (
     checks_disks,
     checks_duties,
@@ -51,19 +52,22 @@ def check_place(
     checks = [
         ok("configuration", f"{config_file}: {counted(len(config.backup.sets), 'backup set')}")
     ]
+    server = ServerClock(clock)
     with ExitStack() as stack:
         ledger: Ledger | None = None
         try:
             url = ledger_url(config, resolver)
-            ledger = stack.enter_context(opened(url, config.ledger.keys, config.ledger.witness))
+            ledger = stack.enter_context(
+                opened(url, config.ledger.keys, config.ledger.witness, server)
+            )
         except StandfastError as error:
             checks.append(_failed("ledger", error))
         ground = Ground(
             config=config,
             resolver=resolver,
-            clock=clock,
+            clock=server,
             ledger=ledger,
-            outside=stack.enter_context(closing(_reader(config, resolver, clock))),
+            outside=stack.enter_context(closing(_reader(config, resolver, server))),
         )
         looks = {
             **checks_disks.LOOKS,

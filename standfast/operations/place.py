@@ -143,25 +143,34 @@ def open_place(
     config_file: Path,
     *,
     env: Mapping[str, str],
-    clock: Now = system_clock,
+    clock: Now | None = None,
     actor: str | None = None,
     resolver: Resolver | None = None,
     needs_ledger: bool = True,
 ) -> Iterator[Place]:
     """Open the installation that a configuration file describes.
 
-    Unless it `needs_ledger`, one that does not answer shows only when it is asked.
+    Without a `clock` it goes by the machine's, or by that of the ledger's server where several
+    hosts may share one. Unless it `needs_ledger`, one that does not answer shows only when it is
+    asked.
     """
     config = load(config_file)
     resolver = resolver or SystemResolver(env=env, base_dir=config.folder)
     url = ledger_url(config, resolver)
-    ledger = LazyLedger(url, config.ledger.keys, config.ledger.witness, opens_now=needs_ledger)
+    server = None
+    if clock is None and not url.startswith("sqlite"):
+        from standfast.ledger.server_clock import ServerClock  # with what a file does without
+
+        server = ServerClock(system_clock)
+    ledger = LazyLedger(
+        url, config.ledger.keys, config.ledger.witness, server, opens_now=needs_ledger
+    )
     with ledger as opened:
         yield Place(
             config=config,
             opened=opened,
             resolver=resolver,
-            clock=clock,
+            clock=clock or server or system_clock,
             actor=actor or os_user(),
         )
 
