@@ -23,7 +23,8 @@ def add_to(app: Group) -> None:
         exits={
             ExitStatus.DONE: "every event, row, head and witness line agrees",
             ExitStatus.USAGE: "there is no ledger where the configuration says",
-            ExitStatus.PARTIAL: "all of it agrees, but the witness lacks signed heads",
+            ExitStatus.PARTIAL: "all of it agrees, but the witness lacks signed heads for longer "
+            "than another host's `serve` takes to tell it",
             ExitStatus.DAMAGED: "a row was changed outside the ledger; it is named",
         },
         example="standfast audit verify",
@@ -55,7 +56,9 @@ def add_to(app: Group) -> None:
 def verify(call: Call) -> ExitStatus:
     """Verify every link, row, head and witness line."""
     with call.place() as place, call.progress() as tell:
-        report = place.ledger.audit.verify(lambda events: tell("verifying events", events, 0))
+        report = place.ledger.audit.verify(
+            lambda events: tell("verifying events", events, 0), now=place.clock()
+        )
         witness = place.config.ledger.witness
     status = ExitStatus.PARTIAL if report.untold else ExitStatus.DONE
     if not report.is_whole:

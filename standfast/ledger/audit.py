@@ -17,7 +17,7 @@ Rules
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ from standfast.ledger.database import reading, reading_anything, writing
 from standfast.ledger.tables import CHAIN, as_stored, audit_event, audit_head, metadata
 from standfast.ledger.transaction import row_digest
 from standfast.ledger.vault import Vault
-from standfast.records import JsonObject
+from standfast.records import JsonObject, moment
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_TOLD_WITHIN = timedelta(minutes=15)  # each `serve` tells its witness every five
 _IDLE_BEAT = ("serve", "runner.alive")  # subject and action of a `serve` that looks for work
 
 
@@ -60,14 +62,15 @@ class AuditFinding:
 class AuditReport:
     """What verifying found; whole when `findings` is empty.
 
-    A head of which the witness says nothing is no finding: perhaps it could not be told.
+    A head of which the witness says nothing is no finding: perhaps it could not be told. What
+    another host signed a few minutes ago, a witness of this one's need not know yet.
     """
 
     events: int
     rows: int
     heads: int
     witnessed: int  # heads that the witness outside the ledger confirms
-    untold: int  # heads of which it says nothing
+    untold: int  # heads of which it says nothing, though it had time to be told
     findings: tuple[AuditFinding, ...]
 
     @property
@@ -110,19 +113,32 @@ class Auditor:
         self._engine = engine
         self._chain = Chain(vault, witness)
 
-    def verify(self, progress: Callable[[int], None] | None = None) -> AuditReport:
-        """Check every link, head, witness line and row."""
+    def verify(
+        self, progress: Callable[[int], None] | None = None, *, now: datetime | None = None
+    ) -> AuditReport:
+        """Check every link, head, witness line and row.
+
+        Without `now` every head that the witness does not tell of counts as untold.
+        """
         findings: list[AuditFinding] = []
         # First: what another process signs from here on is no more in the witness than in our view.
         lines = self._chain.witness_lines()
         with reading_anything(self._engine) as connection:
             hashes, expected = self._walk(connection, findings, progress)
             heads = self._check_heads(connection, hashes, findings)
+            signed_at = _times_of_heads(connection) if now is not None else {}
             told = {line: sequence for sequence, line in heads.items() if line}
             witnessed = self._check_witness(lines, hashes, heads, told, findings)
             rows = _check_rows(connection, expected, findings)
         # Once more, and last: what was signed since the first look was told since, too.
-        untold = heads.keys() - self._chain.witnessed_sequences(told)
+        known = self._chain.witnessed_sequences(told)
+        untold = heads.keys() - known
+        if now is not None and any(known):  # one that knows nothing at all was cut
+            untold = {
+                sequence
+                for sequence in untold
+                if sequence < max(known) or signed_at[sequence] < now - _TOLD_WITHIN
+            }
         return AuditReport(
             events=len(hashes),
             rows=rows,
@@ -270,6 +286,17 @@ class Auditor:
             else:
                 agreed.add(head["sequence"])
         return len(agreed)
+
+
+def _times_of_heads(connection: Connection) -> dict[int, datetime]:
+    """When each head says that it was signed; of one that is not sound, that was found already."""
+    found: dict[int, datetime] = {}
+    for row in connection.execute(select(*as_stored(audit_head))):
+        try:
+            found[row.sequence] = moment(row.signed_at)
+        except (ValueError, TypeError, AttributeError):
+            found[row.sequence] = _LONG_AGO
+    return found
 
 
 def _is_signed_within(connection: Connection, time: timedelta, now: datetime) -> bool:

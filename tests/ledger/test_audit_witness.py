@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from standfast.errors import ConfigurationError
-from standfast.ledger import Ledger
+from standfast.ledger import Ledger, opened
 from standfast.ledger.audit import Auditor
 from standfast.ledger.chain import Chain
 from tests.ledger.place import NOW, Place
@@ -80,6 +81,26 @@ def test_what_a_crash_kept_from_the_witness_is_told_at_the_next_signing(
     newest = _signed(ledger)
     assert _sequences(place.witness) == [1, newest - 1, newest]
     assert ledger.audit.verify().witnessed == 3
+
+
+def test_what_another_host_signed_a_moment_ago_a_witness_here_need_not_know_yet(
+    postgres_ledger: Ledger, postgres_place: Place
+) -> None:
+    """Each host may have a witness of its own, which its `serve` tells every five minutes."""
+    elsewhere = postgres_place.witness.with_name("elsewhere.jsonl")
+    with opened(postgres_place.url, postgres_place.keys, elsewhere) as other:
+        _signed(other)
+        _signed(postgres_ledger)
+        _signed(other)
+        for ledger, untold in ((postgres_ledger, 1), (other, 0)):
+            assert ledger.audit.verify().untold == untold
+            found = ledger.audit.verify(now=NOW + timedelta(minutes=14))
+            assert (found.findings, found.heads, found.untold) == ((), 4, 0)
+            assert ledger.audit.verify(now=NOW + timedelta(minutes=16)).untold == untold
+    kept = elsewhere.read_bytes().splitlines(keepends=True)
+    elsewhere.write_bytes(b"".join(kept[:2] + kept[3:]))  # it had one, and has it no more
+    with opened(postgres_place.url, postgres_place.keys, elsewhere) as other:
+        assert other.audit.verify(now=NOW).untold == 1
 
 
 def test_a_witness_that_was_lost_is_told_everything_again(ledger: Ledger, place: Place) -> None:
