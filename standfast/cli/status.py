@@ -169,7 +169,10 @@ def _sign(one: "Standing", now: datetime) -> str:
 
 
 def _ledger(seen: "Status") -> str:
-    serve = "serve runs" if seen.has_serve else "no serve runs, so nothing is backed up by schedule"
+    serve = "serve runs"
+    if not seen.serves_here:
+        here = " on this host, though elsewhere" if seen.has_serve else ""
+        serve = f"no serve runs{here}, so nothing is backed up by schedule"
     if not seen.events:
         return f"The ledger is empty; {serve}."
     behind = seen.events - seen.signed_events

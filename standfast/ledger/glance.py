@@ -9,12 +9,12 @@ Rules
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import horizon
 from standfast.ledger.one_view import Cursor, one_view, rows
-from standfast.ledger.run_row import is_gone
+from standfast.ledger.run_row import CLOCKS_DIFFER, is_gone
 from standfast.records import moment, timestamp
 
 HELD_STEP = "held-"  # begins the step that tells one person who was held
@@ -160,7 +160,7 @@ class Glance:
     events: int  # sequence of the newest event
     signed_events: int  # sequence that the newest signed head covers
     signed_at: datetime | None
-    serves: int  # `standfast serve` processes whose lease holds
+    serve_hosts: frozenset[str]  # where `standfast serve` runs, as far as its lease holds
 
 
 def glance(url: str, password: str | None, now: datetime) -> Glance:
@@ -188,14 +188,17 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
             )
         )
         facts = _facts(cursor)
-        runners = [
-            incident
+        if url.startswith("postgresql"):  # leases are by its clock, where several hosts have them
+            (found,) = rows(cursor, "SELECT clock_timestamp()")
+            now = found[0].astimezone(UTC) if abs(found[0] - now) <= CLOCKS_DIFFER else now
+        alive = [
+            (incident, host)
             for incident, alive_until, host, pid in rows(
                 cursor, "SELECT incident, alive_until, host, pid FROM runner WHERE ended_at IS NULL"
             )
             if alive_until >= timestamp(now) and not is_gone(host, pid)
         ]
-        incidents = _incidents(cursor, facts, runners)
+        incidents = _incidents(cursor, facts, [incident for incident, _ in alive])
         closed = tuple(
             ClosedGlance(
                 id=row[0], scenario=row[1], opened_at=moment(row[2]), facts=tuple(facts[row[0]])
@@ -218,7 +221,7 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
         events=events[0],
         signed_events=heads[0][0] if heads else 0,
         signed_at=moment(heads[0][1]) if heads else None,
-        serves=runners.count(None),
+        serve_hosts=frozenset(host for incident, host in alive if incident is None),
     )
 
 

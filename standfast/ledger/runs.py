@@ -172,6 +172,13 @@ class Runners:
             row = connection.execute(select(runner).where(runner.c.id == token)).first()
         return row is None or not _is_alive(row, now)
 
+    def serve_hosts(self, now: datetime) -> set[str]:
+        """Name the hosts on which a `serve` is alive."""
+        is_serve = runner.c.incident.is_(None) & runner.c.ended_at.is_(None)
+        with self._core.reading() as connection:
+            rows = connection.execute(select(runner).where(is_serve)).all()
+        return {row.host for row in rows if _is_alive(row, now)}
+
     def alive(self, incident_id: str | None, now: datetime) -> list[str]:
         """Give the live runners of an incident; of None, the `serve` processes."""
         same = runner.c.incident == incident_id if incident_id else runner.c.incident.is_(None)

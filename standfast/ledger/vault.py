@@ -77,6 +77,10 @@ class Vault:
             draft.unlink()
         _sync_folder(self._folder)
 
+    def has(self, scope: str) -> bool:
+        """Is the key of a scope in the folder?"""
+        return self._path(scope).exists()
+
     def erase(self, scope: str) -> None:
         """Delete the key of a scope: what is sealed under it can never be read again."""
         self._path(scope).unlink(missing_ok=True)
@@ -149,7 +153,8 @@ class Vault:
             except FileNotFoundError:
                 raise ConfigurationError(
                     f"the ledger's key {scope!r} is not in {self._folder}: it was erased, or "
-                    "`ledger.keys` names the wrong folder; without it these columns stay closed"
+                    "`ledger.keys` names the wrong folder, such as one that another host does not "
+                    "share; without it these columns stay closed"
                 ) from None
             except OSError as error:
                 raise ConfigurationError(

@@ -31,6 +31,9 @@ from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, StandfastError, UsageError
+from standfast.ledger import Ledger
+from standfast.ledger.run_row import CLOCKS_DIFFER
+from standfast.ledger.server_clock import ServerClock, apart, far_words
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import below, own_files, source_of
@@ -41,6 +44,7 @@ from standfast.outside.live import read_signing_key
 
 _ENOUGH_APPROVERS = 2
 _LATELY = timedelta(days=31)
+_CLOCKS_AGREE = timedelta(seconds=5)
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -62,12 +66,39 @@ def _ledger(ground: Ground) -> Iterator[Check]:
     yield ok(
         "ledger", f"opens; {counted(sequence, 'event')}, the tail agrees and its head is signed"
     )
+    yield from _keys_of_incidents(ground.config, ground.ledger)
+    if isinstance(ground.clock, ServerClock):
+        yield from _clock(ground.clock)
     witness = ground.config.ledger.witness
     if _is_beside(witness, ground.config):
         yield warn(
             "ledger",
             f"its witness {witness.name} lies beside it, where who rewrites one rewrites both",
             "set ledger.witness to a file on another machine",
+        )
+
+
+def _keys_of_incidents(config: Config, ledger: Ledger) -> Iterator[Check]:
+    """Is the key of each open incident here, or with the host that opened it?"""
+    open_ = ledger.incidents.all(only_open=True)
+    lacking = [row.id for row in open_ if not ledger.vault.has(row.id)]
+    if lacking:
+        yield fail(
+            "ledger",
+            f"the key of {', '.join(lacking)} is not in {config.ledger.keys}: the people in it can "
+            "be neither read nor told from here",
+            "let ledger.keys name one folder on all hosts of this ledger; deploy/serve/README.md",
+        )
+
+
+def _clock(clock: ServerClock) -> Iterator[Check]:
+    if abs(clock.ahead) > CLOCKS_DIFFER:
+        yield fail("ledger", far_words(clock.ahead))
+    elif abs(clock.ahead) > _CLOCKS_AGREE:
+        yield warn(
+            "ledger",
+            f"{apart(clock.ahead)}; here it goes by the server's",
+            "let this host's clock be set by the network (NTP)",
         )
 
 
@@ -392,10 +423,15 @@ def _serve(ground: Ground) -> Iterator[Check]:
         )
     else:
         yield ok("serve", f"people look, answer and sign at {settings.console}/console")
-    if ground.ledger is not None and not ground.ledger.runners.alive(None, ground.clock()):
+    if ground.ledger is None:
+        return
+    hosts = ground.ledger.runners.serve_hosts(ground.clock())
+    here = os.uname().nodename
+    if here not in hosts:
+        where = " on this host" if hosts else ""
         yield warn(
             "serve",
-            "no `standfast serve` runs: nothing is backed up by schedule",
+            f"no `standfast serve` runs{where}: nothing is backed up by schedule",
             "start `standfast serve` as a service",
         )
 

@@ -10,6 +10,7 @@ Rules
 - The one next step of an incident is the sentence that `standfast incident status` says.
 """
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -155,6 +156,7 @@ class Status:
     signed_events: int
     signed_at: datetime | None
     has_serve: bool
+    serves_here: bool  # on this machine: another's backs nothing up from here
     verify_failed: datetime | None = None  # when, unless a newer verification found all whole
     custodians: tuple[Standing, ...] = ()  # those of whom no sign came for too long
     alarms: tuple[AlarmStatus, ...] = ()
@@ -234,6 +236,7 @@ class Status:
                 for room in self.little_room
             ],
             "serve": self.has_serve,
+            "serve_here": self.serves_here,
             "next_step": self.next_step,
         }
 
@@ -255,7 +258,8 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
         events=seen.events,
         signed_events=seen.signed_events,
         signed_at=seen.signed_at,
-        has_serve=seen.serves > 0,
+        has_serve=bool(seen.serve_hosts),
+        serves_here=os.uname().nodename in seen.serve_hosts,
         verify_failed=_verify_failed(seen),
         custodians=_overdue(raw, folder, now),
         alarms=tuple(_alarms(seen, now)),

@@ -1,0 +1,164 @@
+"""Two hosts on one ledger: two places, two `serve`, one PostgreSQL; each thing is done once."""
+
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.operations.checks import check_place
+from standfast.operations.incident import open_incident
+from standfast.operations.place import open_place
+from standfast.operations.status import look
+from standfast.operations.verdicts import Verdict
+from standfast.records import Mode
+from tests.console.places import ENV, SIEM
+from tests.console.test_serving import is_over, is_up, send, serve
+from tests.operations.places import enrol_people, furnish
+from tests.servers import free_port, need, wait_until
+from tests.servers.scim import ScimServer
+from tests.servers.smtp import SmtpServer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """One host's own folder: its configuration, its state and its witness."""
+
+    folder: Path
+    port: int
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "standfast.toml"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def configure(self, name: str, keys: Path) -> None:
+        """Be another host than the one whose folder this was copied from."""
+        text = self.config_file.read_text()
+        self.config_file.write_text(
+            text.replace("[ledger]", f'[ledger]\nkeys = "{keys}"')
+            + f'\n[backup]\nwriter = "{name}"\n{SIEM}\n[serve]\nport = {self.port}\n'
+            'prefect = "http://127.0.0.1:9/api"\n'
+        )
+
+
+def two_hosts(folder: Path, url: str, scim_url: str = "", smtp_port: int = 9) -> tuple[Host, Host]:
+    """Furnish one host and its ledger, and a second one that shares the ledger and its keys."""
+    one, other = (Host(folder=folder / name, port=free_port()) for name in ("alpha", "beta"))
+    one.folder.mkdir()
+    furnish(one.folder, ledger_url=url, scim_url=scim_url or "http://127.0.0.1:9/v2",
+            smtp_port=smtp_port)  # fmt: skip
+    shutil.copytree(one.folder, other.folder, ignore=shutil.ignore_patterns("witness*", "ledger"))
+    for host in (one, other):
+        host.configure(host.folder.name, one.folder / "keys" / "ledger")
+    return one, other
+
+
+def be_another_machine(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have another hostname from here on; give the one before."""
+    was = os.uname()
+    now = os.uname_result((was[0], "another-machine", *was[2:]))
+    monkeypatch.setattr(os, "uname", lambda: now)
+    return was.nodename
+
+
+def verdicts(
+    host: Host, verdict: Verdict, *, part: str = "ledger", ahead: timedelta = timedelta(0)
+) -> list[str]:
+    """What a check on a host says of a part, by a clock of its own."""
+    report = check_place(
+        host.config_file, env={"SCIM_TOKEN": ""}, clock=lambda: datetime.now(UTC) + ahead
+    )
+    return [one.found for one in report.checks if (one.part, one.verdict) == (part, verdict)]
+
+
+def test_two_who_serve_do_and_tell_each_thing_once_and_one_goes_on_for_the_other(
+    tmp_path: Path, postgres_url: str, scim_server: ScimServer, smtp_server: SmtpServer
+) -> None:
+    need("prefect", "serve runs its flows; install the requirements")
+    first, second = scim_server.create("agent01"), scim_server.create("agent02")
+    env = {**ENV, "SCIM_TOKEN": scim_server.token}
+    one, other = two_hosts(tmp_path, postgres_url, scim_server.url, smtp_server.port)
+    with (
+        open_place(one.config_file, env=env, actor="os:test") as here,
+        open_place(other.config_file, env=env, actor="os:test") as there,
+    ):
+        enrol_people(here)
+        smtp_server.hold("data")  # so that both may see it before anybody is told
+        with serve(one.config_file, env) as process, serve(other.config_file, env):
+            wait_until(lambda: is_up(one.url) and is_up(other.url), "both listen", seconds=60)
+            case = send(one.url, "agent01")
+            assert send(other.url, "agent01") == case
+            smtp_server.wait_for("data")
+            wait_until(lambda: is_over(here, case), "the account is locked", seconds=60)
+            smtp_server.release()
+            everybody = len(here.ledger.people.all())
+            wait_until(lambda: len(smtp_server.delivered) >= everybody, "people are told")
+            later = send(one.url, "agent02")
+            process.kill()
+            process.wait()
+            wait_until(lambda: is_over(there, later), "the other goes on with it", seconds=60)
+        assert not scim_server.is_active(first)
+        assert not scim_server.is_active(second)
+        told = Counter(
+            (mail.recipients[0], str(mail.message["subject"])) for mail in smtp_server.delivered
+        )
+        assert set(told.values()) == {1}
+        assert [row.id for row in here.ledger.incidents.all()] == [case, later]
+        claims = [one for one in here.ledger.timeline(case) if one.action == "attempt.claimed"]
+        assert len(claims) == 1
+        here.ledger.audit.sign_head(here.clock())
+        for place in (here, there):
+            found = place.ledger.audit.verify(now=place.clock())
+            assert (found.findings, found.untold) == ((), 0)
+
+
+def test_a_host_that_does_not_share_the_keys_is_told_which_incidents_it_cannot_carry_on(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    one, other = two_hosts(tmp_path, postgres_url)
+    keys = one.folder / "keys" / "ledger"
+    shutil.copytree(keys, other.folder / "copied")
+    with open_place(one.config_file, env={"SCIM_TOKEN": ""}, actor="os:test") as place:
+        case = open_incident(
+            place, "lock", {"accounts": ["agents:alice"]}, mode=Mode.EXERCISE
+        ).incident
+    assert verdicts(other, Verdict.FAIL) == []
+    text = other.config_file.read_text()
+    other.config_file.write_text(text.replace(str(keys), str(other.folder / "copied")))
+    (found,) = verdicts(other, Verdict.FAIL)
+    assert found.startswith(f"the key of {case} is not in {other.folder / 'copied'}")
+
+
+def test_that_another_host_serves_is_not_taken_for_this_one_serving(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two_hosts(tmp_path, postgres_url)
+    with open_place(one.config_file, env={"SCIM_TOKEN": ""}, actor="os:test") as place:
+        place.ledger.runners.register(None, "serve", place.clock())
+    no_serve = "no `standfast serve` runs on this host: nothing is backed up by schedule"
+    assert no_serve not in verdicts(one, Verdict.WARN, part="serve")
+    be_another_machine(monkeypatch)
+    assert no_serve in verdicts(other, Verdict.WARN, part="serve")
+    status = look(other.config_file, {}, datetime.now(UTC))
+    assert (status.has_serve, status.serves_here) == (True, False)
+
+
+def test_a_host_whose_clock_is_off_is_told_by_how_much(tmp_path: Path, postgres_url: str) -> None:
+    one, _ = two_hosts(tmp_path, postgres_url)
+
+    def said(verdict: Verdict, **ahead: float) -> list[str]:
+        found = verdicts(one, verdict, ahead=timedelta(**ahead))
+        return [words for words in found if "clock" in words]
+
+    assert said(Verdict.WARN) == said(Verdict.FAIL) == []
+    (found,) = said(Verdict.WARN, minutes=-5)
+    assert "min behind that of the ledger's server" in found
+    (found,) = said(Verdict.FAIL, minutes=20)
+    assert "hosts of one ledger take each other for dead" in found
