@@ -31,7 +31,7 @@ from standfast.ledger.effect_rules import (
     with_step,
 )
 from standfast.ledger.locked_lately import LockedLately, count_locked
-from standfast.ledger.tables import attempt, effect, step
+from standfast.ledger.tables import attempt, effect, runner, step
 from standfast.ledger.vault import INSTALLATION, Vault
 from standfast.records import (
     EffectState,
@@ -290,6 +290,17 @@ class Effects:
     def reviewed(self, incident_id: str) -> list[EffectRow]:
         """Give the looks through what this incident froze."""
         return self.find(effect.c.incident == incident_id, effect.c.verb == "evidence.review")
+
+    def hosts_of(self, incident_id: str, verb: str) -> dict[str, str]:
+        """Give the host that carried each effect of a verb out last, by the effect's token."""
+        statement = (
+            select(effect.c.token, runner.c.host)
+            .join(attempt, attempt.c.token == effect.c.attempt)
+            .join(runner, runner.c.id == attempt.c.runner)
+            .where(effect.c.incident == incident_id, effect.c.verb == verb)
+        )
+        with self._core.reading() as connection:
+            return {row.token: row.host for row in connection.execute(statement)}
 
     def locked_lately(
         self,

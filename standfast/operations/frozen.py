@@ -124,12 +124,15 @@ def verify_frozen(place: Place, incident: str) -> Verified:
     config = place.config
     recorded: dict[Path, str] = {}
     lines: dict[Path, set[str]] = {}
+    hosts: dict[Path, str] = {}
     no_ledger: StandfastError | None = None
     try:
         root = config.custody.folder / incident
+        by = place.ledger.effects.hosts_of(incident, "evidence.snapshot")
         for row in place.ledger.effects.frozen(incident):
             folder = root / str(row.facts["folder"])
             recorded[folder] = str(row.facts["manifest"])
+            hosts[folder] = by.get(row.token, "")
             lines.setdefault(folder, set()).update(cast("list[str]", row.facts.get("custody", [])))
         for row in place.ledger.effects.reviewed(incident):
             for name, line in cast("dict[str, str]", row.facts.get("custody", {})).items():
@@ -148,7 +151,7 @@ def verify_frozen(place: Place, incident: str) -> Verified:
         for one in frozen(config, incident)
     ]
     found = [_as_recorded(one, recorded.pop(one.folder, "")) for one in found]
-    found += [_of(folder, problems=(_IS_GONE,)) for folder in recorded]
+    found += [_of(folder, problems=(_gone(hosts[folder]),)) for folder in recorded]
     if not found and no_ledger:
         raise no_ledger
     if not found:
@@ -200,6 +203,16 @@ def copy_frozen(place: Place, incident: str) -> list[Copied]:
             f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
         )
     return list(copy_each(config, to, folders, place.actor, place.clock))
+
+
+def _gone(host: str) -> str:
+    """Say that a folder is gone; where another host froze it, that it may lie there."""
+    if host in ("", os.uname().nodename):
+        return _IS_GONE
+    return (
+        f"it is not here: the ledger has it as frozen and sealed on {host}; verify it there, or "
+        "let custody.folder be one that all hosts of this ledger share"
+    )
 
 
 def _as_recorded(one: Frozen, manifest: str) -> Frozen:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from standfast.errors import ExitStatus
 from standfast.operations.checks import check_place
-from standfast.operations.incident import open_incident
+from standfast.operations.frozen import verify_frozen
+from standfast.operations.incident import advance, open_incident
 from standfast.operations.place import open_place
 from standfast.operations.status import look
 from standfast.operations.verdicts import Verdict
@@ -21,6 +23,18 @@ from tests.operations.places import enrol_people, furnish
 from tests.servers import free_port, need, wait_until
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+
+FREEZE = """\
+playbook: freeze
+version: 1
+title: Keep the logs
+use_when: Somebody will ask for them.
+steps:
+  freeze:
+    title: Keep the logs
+    do: evidence.snapshot
+    with: {sources: all}
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,3 +176,26 @@ def test_a_host_whose_clock_is_off_is_told_by_how_much(tmp_path: Path, postgres_
     assert "min behind that of the ledger's server" in found
     (found,) = said(Verdict.FAIL, minutes=20)
     assert "hosts of one ledger take each other for dead" in found
+
+
+def test_evidence_that_another_host_froze_is_looked_for_there(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two_hosts(tmp_path, postgres_url)
+    (one.folder / "own").mkdir()
+    (one.folder / "own" / "freeze.yaml").write_text(FREEZE)
+    with one.config_file.open("a") as file:
+        file.write('\n[playbooks]\nfolder = "own"\n')
+    env = {"SCIM_TOKEN": ""}
+    with (
+        open_place(one.config_file, env=env, actor="os:test") as here,
+        open_place(other.config_file, env=env, actor="os:test") as there,
+    ):
+        case = open_incident(here, "freeze", {}, mode=Mode.LIVE).incident
+        advance(here, case, "direct")
+        assert verify_frozen(here, case).exit_status is ExitStatus.DONE
+        (gone,) = verify_frozen(there, case).evidence
+        assert gone.problems == ("it is gone: the ledger has it as frozen and sealed",)
+        was = be_another_machine(monkeypatch)
+        (gone,) = verify_frozen(there, case).evidence
+    assert f"frozen and sealed on {was}; verify it there" in gone.problems[0]
