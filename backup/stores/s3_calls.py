@@ -283,12 +283,16 @@ def _client(options: "S3Options") -> Any:
 
 
 class _Connections:
-    """All connections of a client, which boto3 itself does not give away."""
+    """All connections of a client, which boto3 itself does not give away.
+
+    Its `close` shuts only those that nobody uses. So this goes by what boto3 and urllib3 call their
+    own; of a release that has it otherwise nothing is noted, and calls end by their time-outs.
+    """
 
     def __init__(self, client: Any) -> None:
         self._guard = Lock()
         self._made: WeakSet[Any] = WeakSet()
-        with suppress(AttributeError):  # of another boto3: calls end by their time-outs there
+        with suppress(AttributeError, TypeError):
             manager = client._endpoint.http_session._manager
             pools = manager.pool_classes_by_scheme
             manager.pool_classes_by_scheme = {
@@ -299,13 +303,13 @@ class _Connections:
         note = self._note
 
         class Noting(pool):  # type: ignore[misc]
-            def _new_conn(self) -> Any:
-                return note(super()._new_conn())
+            def _new_conn(self, *given: Any, **named: Any) -> Any:
+                return note(super()._new_conn(*given, **named))
 
         return Noting
 
     def _note(self, connection: Any) -> Any:
-        with self._guard:
+        with self._guard, suppress(TypeError):
             self._made.add(connection)
         return connection
 

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from backup.ending import ENDING, Ending
 from backup.errors import StoreUnavailable
 from backup.stores.memory import MemoryStore
+from backup.stores.s3_calls import _Connections
 from backup.stores.throttled import Bandwidth, ThrottledStore, Window
 
 
@@ -79,3 +81,40 @@ def test_what_waits_for_its_bandwidth_waits_no_longer() -> None:
     store.put("a", bytes(1000))
     with pytest.raises(StoreUnavailable, match="storing b was not begun"):
         store.put("b", b"")
+
+
+class Pool:
+    """As urllib3's pools are, as far as one is noted."""
+
+    def _new_conn(self, timeout: float) -> set[float]:
+        return {timeout}  # which nobody can note: it has no hash
+
+
+def client_with(manager: object) -> object:
+    return SimpleNamespace(
+        _endpoint=SimpleNamespace(http_session=SimpleNamespace(_manager=manager))
+    )
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        SimpleNamespace(),
+        SimpleNamespace(_endpoint=None),
+        client_with(None),
+        client_with(SimpleNamespace(pool_classes_by_scheme=None)),
+        client_with(SimpleNamespace(pool_classes_by_scheme=["https"])),
+        client_with(SimpleNamespace(pool_classes_by_scheme={"https": len})),
+    ],
+)
+def test_a_boto3_that_has_its_connections_elsewhere_is_used_all_the_same(client: object) -> None:
+    _Connections(client).break_off()
+
+
+def test_a_urllib3_that_makes_its_connections_otherwise_makes_them_all_the_same() -> None:
+    manager = SimpleNamespace(pool_classes_by_scheme={"https": Pool})
+    connections = _Connections(client_with(manager))
+    noting = manager.pool_classes_by_scheme["https"]
+    assert noting is not Pool
+    assert noting()._new_conn(timeout=5.0) == {5.0}
+    connections.break_off()
