@@ -1,7 +1,9 @@
 """The two-person rule: who may not approve is refused by name, and the try is in the timeline."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -245,6 +247,30 @@ def test_a_signature_made_for_something_else_does_not_count(ledger: Ledger, to: 
     with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
         ledger.steps.decide(incident, step, person, "approve", signed, NOW)
     assert ledger.timeline(incident)[-1].action == "approval.rejected"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"incident": "inc-2"}, {"step": "tell"}, {"round": 2}, {"digest": "0"}, {"nonce": "0"}],
+    ids=str,
+)
+def test_a_signature_under_a_question_that_differs_in_anything_does_not_count(
+    ledger: Ledger, other: dict[str, Any]
+) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    signed = signature(replace(ledger.steps.question(incident, "lock"), **other), "ann")
+    with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
+        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
+
+
+def test_a_signature_in_anothers_name_does_not_count(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    as_ben = ledger.steps.question(incident, "lock").message("ben", "approve")
+    signed = key_of("ann").sign(as_ben).hex()
+    with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
+        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
 
 
 def test_a_signature_of_another_plan_does_not_count(ledger: Ledger) -> None:

@@ -162,6 +162,15 @@ def test_a_word_before_the_receipt_is_the_receipt(ledger: Ledger, incident: str)
     assert only(ledger, incident).state is EffectState.DONE
 
 
+def test_what_is_known_to_be_taken_stays_so_though_its_runner_died(
+    ledger: Ledger, incident: str
+) -> None:
+    batch = claimed(ledger, incident, runner(ledger, incident), lane=MAIL)
+    hear(ledger, event(batch.effects[0].token, DELIVERED))
+    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 0
+    assert only(ledger, incident).state is EffectState.DONE
+
+
 def test_what_waits_for_another_try_is_not_tried_once_it_is_known_to_be_taken(
     ledger: Ledger, incident: str
 ) -> None:

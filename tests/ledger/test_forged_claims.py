@@ -1,5 +1,6 @@
 """Who holds the database, and nothing else, has nothing claimed that was not approved."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -34,6 +35,13 @@ def _approved_by_ann(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=needs, roles=["duty-manager"])
     decide(ledger, incident_id, "ann")
+    return incident_id, runner(ledger, incident_id)
+
+
+def _approved_by_nobody(ledger: Ledger) -> tuple[str, str]:
+    """An incident whose step asks for no approval, and a runner that may claim it."""
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"))
     return incident_id, runner(ledger, incident_id)
 
 
@@ -98,6 +106,28 @@ def test_an_approver_who_was_changed_does_not_count(
 
 
 @pytest.mark.parametrize(
+    ("lacks", "column", "value"),
+    [
+        ({"roles": ["legal"]}, "roles", '["duty-manager"]'),
+        ({"enrolled_by": "olga"}, "enrolled_by", "init"),
+        ({"accounts": ["agents:alice"]}, "accounts", "[]"),
+        ({"now": NOW}, "enrolled_at", "2026-03-03T09:00:00.000000Z"),
+        ({"now": NOW}, "is_founding", True),
+    ],
+)
+def test_nobody_gains_the_right_to_approve_by_a_change_of_the_database(
+    ledger: Ledger, intruder: Intruder, lacks: dict[str, Any], column: str, value: Any
+) -> None:
+    enrol(ledger, "eve", **{"now": NOW - timedelta(days=2), **lacks})
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1, roles=["duty-manager"])
+    (eve,) = intruder.rows(person)
+    intruder.set(person, eve, **{column: value})
+    with pytest.raises(ApprovalRefused, match="was changed outside the ledger"):
+        decide(ledger, incident_id, "eve")
+
+
+@pytest.mark.parametrize(
     ("column", "value"),
     [
         ("signature", "00" * 64),
@@ -115,6 +145,17 @@ def test_an_approval_that_was_changed_does_not_count(
     (given,) = intruder.rows(approval)
     intruder.set(approval, given, **{column: value})
     _lapses(ledger, incident_id, who, "has 0 of 1 approvals that verify")
+
+
+def test_a_step_that_runs_although_an_approver_refused_it_claims_nothing(
+    ledger: Ledger, intruder: Intruder
+) -> None:
+    enrol(ledger, "ann")
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
+    decide(ledger, incident_id, "ann", decision="refuse")
+    intruder.run("UPDATE step SET state = 'running'")
+    _lapses(ledger, incident_id, runner(ledger, incident_id), "has 0 of 1 approvals that verify")
 
 
 def test_a_refusal_turned_into_an_approval_does_not_count(
@@ -159,11 +200,16 @@ def test_a_day_that_was_not_waited_cannot_be_written_in(ledger: Ledger, intruder
         ("seal", "0" * 64),
     ],
 )
+@pytest.mark.parametrize("begun", [_approved_by_ann, _approved_by_nobody])
 def test_an_incident_that_was_changed_goes_no_further(
-    ledger: Ledger, intruder: Intruder, column: str, value: Any
+    ledger: Ledger,
+    intruder: Intruder,
+    column: str,
+    value: Any,
+    begun: Callable[[Ledger], tuple[str, str]],
 ) -> None:
     """Its mode chooses the adapters, its playbook the steps, its requester who may approve."""
-    incident_id, who = _approved_by_ann(ledger)
+    incident_id, who = begun(ledger)
     (row,) = intruder.rows(incident)
     intruder.set(incident, row, **{column: value})
     mode = Mode.EXERCISE if column == "mode" else Mode.LIVE

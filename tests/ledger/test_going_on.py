@@ -47,6 +47,7 @@ def test_a_receipt_that_comes_after_the_step_was_accepted_lets_it_run_again(
     ledger.steps.accept(incident, "lock", "lee", LATER)
     failed = results(batch, EffectState.FAILED, reason="busy", retry_after=1)
     ledger.attempts.receipt(batch, failed, who, LATER)
+    assert not ledger.incidents.state(incident).steps["lock"].is_accepted, "what comes of it anew"
     again = claimed(ledger, incident, who, lane=LOCK, now=MUCH_LATER)
     ledger.attempts.receipt(again, results(again), who, MUCH_LATER)
     assert only(ledger, incident).state is EffectState.DONE

@@ -15,6 +15,7 @@ from standfast.records import EffectState, JsonObject, Mode, Observed
 from tests.ledger.place import NOW
 from tests.ledger.stage import (
     LOCK,
+    REVOKE,
     begin,
     claim,
     claimed,
@@ -174,6 +175,40 @@ def test_an_account_is_held_by_another_open_incident_until_it_is_undone(ledger: 
     assert _holder(ledger, row) == second
     _undo(ledger, second, token)
     assert _holder(ledger, row) is None
+
+
+def test_an_account_is_held_while_its_lock_may_have_happened_and_its_undo_has_not(
+    ledger: Ledger,
+) -> None:
+    first, second = open_incident(ledger), open_incident(ledger)
+    begin(ledger, first, drafts(LOCK, "alice"))
+    row = only(ledger, first)
+    begin(ledger, second, drafts(LOCK, "alice"))
+    who = runner(ledger, second)
+    look(ledger, second, who, ENABLED)
+    batch = claimed(ledger, second, who, lane=LOCK)
+    assert _holder(ledger, row) == second, "it is under way"
+    assert ledger.attempts.lapse(second, lambda _: True, NOW) == 1
+    assert _holder(ledger, row) == second, "nobody knows"
+    ledger.attempts.receipt(batch, results(batch), who, NOW)
+    (token,) = (one.token for one in batch.effects)
+    undo = Draft(verb=UNLOCK.verb, connector="agents", target="agents:alice", undoes=token)
+    ledger.steps.expand(second, "undo-1", 1, Expansion(drafts=(undo,)), "olga", NOW)
+    assert _holder(ledger, row) == second, "it is only planned to be given back"
+
+
+def test_what_comes_after_a_lock_that_failed_is_meant_for_the_account_that_it_found(
+    ledger: Ledger,
+) -> None:
+    incident = open_incident(ledger)
+    begin(ledger, incident, drafts(LOCK, "alice"))
+    who = runner(ledger, incident)
+    look(ledger, incident, who, {"id": "7"})
+    batch = claimed(ledger, incident, who, lane=LOCK)
+    ledger.attempts.receipt(batch, results(batch, EffectState.FAILED), who, NOW)
+    begin(ledger, incident, drafts(REVOKE, "alice"), step="revoke")
+    (order,) = claimed(ledger, incident, who, lane=REVOKE).orders
+    assert order.prior == {"id": "7"}
 
 
 def test_an_unlock_of_what_another_incident_holds_is_refused_when_it_comes_to_it(

@@ -238,21 +238,23 @@ def test_a_retry_plans_what_failed_again_and_nothing_else(ledger: Ledger) -> Non
     incident = open_incident(ledger)
     who = runner(ledger, incident)
     for step in ("first", "second"):
-        begin(ledger, incident, drafts(REVOKE, "alice", "bob", "carol"), step=step)
-        batch = claimed(ledger, incident, who, limits=Limits(batch=3))
-        said = [EffectState.DONE, EffectState.FAILED, EffectState.UNKNOWN]
+        begin(ledger, incident, drafts(REVOKE, "alice", "bob", "carol", "dave"), step=step)
+        batch = claimed(ledger, incident, who, limits=Limits(batch=4))
+        said = [EffectState.DONE, EffectState.FAILED, EffectState.UNKNOWN, EffectState.REFUSED]
         answers = [Result(target="", state=state, reason="why") for state in said]
         ledger.attempts.receipt(batch, answers, who, NOW)
     assert ledger.attempts.retry(incident, "second", "olga", NOW) == 1
     found = [(row.step, row.state, row.reason) for row in ledger.effects.of_incident(incident)]
-    done, failed, unknown = EffectState.DONE, EffectState.FAILED, EffectState.UNKNOWN
+    done, unknown, refused = EffectState.DONE, EffectState.UNKNOWN, EffectState.REFUSED
     assert found == [
         ("first", done, "why"),
-        ("first", failed, "why"),
+        ("first", EffectState.FAILED, "why"),
         ("first", unknown, "why"),
+        ("first", refused, "why"),
         ("second", done, "why"),
         ("second", EffectState.PLANNED, ""),
         ("second", unknown, "why"),
+        ("second", refused, "why"),
     ]
 
 

@@ -2,17 +2,25 @@
 
 from datetime import timedelta
 
+import pytest
+
+from standfast.errors import ApprovalRefused
 from standfast.ledger import Ledger
+from standfast.ledger.approvals import REFUSE
+from standfast.ledger.doubts import MOST_TRIES
 from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import Batch, Lane
 from standfast.playbook.state import StepView
-from standfast.records import EffectState, Result, StepState
+from standfast.records import EffectState, Limits, Observed, Result, StepState
 from tests.ledger.place import NOW
 from tests.ledger.stage import (
     REVOKE,
     begin,
+    claim,
     claimed,
+    decide,
     drafts,
+    enrol,
     open_incident,
     results,
     runner,
@@ -50,6 +58,49 @@ def test_a_page_that_waits_to_go_out_again_opens_no_step_that_has_ended(ledger: 
     busy = results(page, EffectState.FAILED, retry_after=60)
     ledger.attempts.receipt(page, busy, who, NOW)
     assert step_of(ledger, incident).state is StepState.DONE
+
+
+def test_a_page_that_was_not_taken_opens_no_step_that_has_ended(ledger: Ledger) -> None:
+    incident, who, _ = asked(ledger)
+    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    ledger.steps.finish(incident, "lock", 1, StepState.DONE, "1 of 1 done", NOW)
+    pages = (row for row in ledger.effects.of_incident(incident) if row.verb == PAGE)
+    seen = [(row, Observed(target=row.target, happened=False)) for row in pages]
+    ledger.attempts.settle(incident, seen, who, LATER)
+    assert step_of(ledger, incident).state is StepState.DONE
+
+
+def test_a_late_receipt_starts_no_step_that_an_approver_refused_meanwhile(ledger: Ledger) -> None:
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    incident = open_incident(ledger)
+    begin(ledger, incident, drafts(REVOKE, "alice", "bob"), needs=1)
+    decide(ledger, incident, "ann")
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, limits=Limits(batch=1))
+    ledger.people.remove("ann", "olga", NOW)
+    with pytest.raises(ApprovalRefused):
+        claim(ledger, incident, who)
+    decide(ledger, incident, "ben", decision=REFUSE)
+    busy = results(batch, EffectState.FAILED, retry_after=1)
+    ledger.attempts.receipt(batch, busy, who, LATER)
+    assert step_of(ledger, incident).state is StepState.REFUSED
+
+
+def test_what_is_handed_on_after_its_step_had_failed_lets_it_run_again(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    begin(ledger, incident, drafts(REVOKE, "alice"))
+    who = runner(ledger, incident)
+    for _ in range(MOST_TRIES):
+        batch = claimed(ledger, incident, who)
+        assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+        (row,) = ledger.effects.of_incident(incident)
+        seen = [(row, Observed(target=row.target, happened=False))]
+        ledger.attempts.settle(incident, seen, who, NOW)
+    ledger.steps.finish(incident, "lock", 1, StepState.FAILED, "1 failed", NOW)
+    late = results(batch, EffectState.FAILED)
+    ledger.attempts.receipt(batch, late, who, LATER, hand_on="others")
+    assert step_of(ledger, incident).state is StepState.RUNNING
 
 
 def test_what_failed_and_is_tried_again_lets_its_step_run_and_nobody_has_accepted_it(

@@ -6,7 +6,7 @@ import pytest
 
 from standfast.errors import UsageError
 from standfast.ledger import Ledger
-from standfast.records import EffectState, StepState
+from standfast.records import EffectState, Limits, StepState
 from tests.ledger.place import NOW
 from tests.ledger.stage import (
     REVOKE,
@@ -103,6 +103,18 @@ def test_a_step_that_did_not_end_well_may_be_accepted(ledger: Ledger, incident: 
     ledger.steps.accept(incident, PLAYBOOK_STEP, "olga", NOW)
     assert ledger.incidents.state(incident).steps[PLAYBOOK_STEP].is_accepted
     assert ledger.timeline(incident)[-1].action == "step.accepted"
+
+
+def test_a_step_of_which_something_is_still_to_be_done_is_not_accepted_for_what_is_unknown(
+    ledger: Ledger, incident: str
+) -> None:
+    begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
+    who = runner(ledger, incident)
+    claimed(ledger, incident, who, limits=Limits(batch=1))
+    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    with pytest.raises(UsageError, match="has not ended"):
+        ledger.steps.accept(incident, PLAYBOOK_STEP, "olga", NOW)
+    claimed(ledger, incident, who)
 
 
 def test_a_step_is_not_finished_as_settled_while_an_effect_of_it_is_under_way(

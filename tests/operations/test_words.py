@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ApprovalRefused
+from standfast.notices.senders.memory import Answer
 from standfast.operations import decisions
 from standfast.people.sign_in import enrol
-from standfast.records import StepState
+from standfast.records import EffectState, StepState
 from tests.operations.places import PASSPHRASES
 from tests.operations.twins import TwinPlace, twin_place
 
@@ -58,6 +59,28 @@ def test_who_has_the_role_is_heard_and_named(place: TwinPlace) -> None:
     assert place.ledger.timeline(case)[-1].actor == "os:test", "no role is named: whoever runs it"
 
 
+def test_who_lacks_the_role_of_a_step_settles_nothing_of_it(place: TwinPlace) -> None:
+    """Or whoever sits at the terminal could say of customers that they were told."""
+    case = place.run("account-takeover")
+    decisions.answer(place, case, STEP, "yes", by="lee")
+    place.advance(case)
+    decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"])
+    mail = place.twins.mail
+    mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN)
+    mail.find = lambda tokens: [None for _ in tokens]
+    place.advance(case)
+    rows = place.ledger.effects.of_incident(case)
+    doubts = [row.token for row in rows if row.state is EffectState.UNKNOWN]
+    for by in (None, "dana"):
+        with pytest.raises(ApprovalRefused, match=r"duty-manager|none of the roles"):
+            decisions.settle(place, case, doubts[0], happened=True, by=by)
+        with pytest.raises(ApprovalRefused, match=r"duty-manager|none of the roles"):
+            decisions.settle_step(place, case, "tell_customers", happened=True, by=by)
+    settled = decisions.settle_step(place, case, "tell_customers", happened=True, by="lee")
+    assert settled.count == len(doubts) == 4
+    assert place.ledger.timeline(case)[-1].actor == "lee"
+
+
 def test_a_fresh_enrolment_speaks_for_no_role_for_a_day(place: TwinPlace) -> None:
     case = place.run("account-takeover")
     credential = enrol("a brand new passphrase")
@@ -89,7 +112,7 @@ def test_who_was_removed_or_whose_key_was_swapped_does_not_sign_in(place: TwinPl
     place.ledger.people.remove("kim", "os:test", place.clock())
     with pytest.raises(ApprovalRefused, match="not enrolled"):
         decisions.known_person(place, "kim", PASSPHRASES["kim"])
-    # Who was removed, or when, is told to nobody who has not even their passphrase, nor by the time.
+    # Who was removed, or when, is told to nobody without their passphrase, nor by the time.
     with pytest.raises(ApprovalRefused, match="not the passphrase"):
         decisions.known_person(place, "kim", "a stranger's own guess")
 
