@@ -28,7 +28,13 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
+from standfast.errors import (
+    ConfigurationError,
+    ExtraMissing,
+    StandfastError,
+    Unavailable,
+    UsageError,
+)
 from standfast.ledger.postgresql_words import is_told, trouble
 from standfast.ledger.session_waits import said_when_long, session_name
 from standfast.ledger.sqlite_file import (
@@ -229,6 +235,11 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
             raise Unavailable(trouble(state, "")) from None
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         raise refused(name) from None
+    except UnicodeEncodeError:  # a byte of the command line that is no UTF-8 came as a surrogate
+        raise UsageError(
+            "a name or a text that was given is no UTF-8, and nothing in the ledger is, or can be, "
+            "called so; type it in a terminal that is set to UTF-8"
+        ) from None
     except sqlite3.OperationalError as error:  # of `begin_writing`, which speaks to the driver
         raise unavailable(str(engine.url.database), str(error), type(error).__name__) from None
     except sqlite3.Error as error:

@@ -256,6 +256,17 @@ def test_bad_input_is_told_and_nothing_is_half_done(
     assert {run.state for run in seen.last_runs} <= {"failed"}
 
 
+@pytest.mark.parametrize(
+    "words", [("incident", "status"), ("audit", "show"), ("report",), ("people", "remove")]
+)
+def test_a_name_that_is_no_text_is_a_mistyped_word(
+    words: tuple[str, ...], desk: Desk, quiet_place: Path
+) -> None:
+    answer = desk.run(*words, "inc-\udce9")
+    assert (answer.status, answer.out) == (2, "")
+    assert "is no UTF-8" in answer.err
+
+
 def test_what_nobody_foresaw_is_one_line_without_its_words(desk: Desk, quiet_place: Path) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("alice's token is 1234")

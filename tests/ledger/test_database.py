@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, insert, select, text
 
-from standfast.errors import StandfastError, Unavailable
+from standfast.errors import StandfastError, Unavailable, UsageError
 from standfast.ledger import Ledger, database
 from standfast.ledger.tables import approval, incident, run
 from tests.ledger.place import NOW, Place
@@ -123,6 +123,14 @@ def test_what_the_database_refuses_quotes_no_row(ledger: Ledger) -> None:
     ):
         write.insert(approval, row)
     assert "wolfhound" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_name_with_bytes_that_are_no_text_is_a_mistyped_word(ledger: Ledger) -> None:
+    """As Python gives such a byte of the command line."""
+    with pytest.raises(UsageError, match="is no UTF-8"):
+        ledger.incidents.get("inc-\udce9")
+    with pytest.raises(UsageError, match="is no UTF-8"):
+        ledger.timeline("inc-\udce9")
 
 
 def test_a_reader_sees_one_moment_from_first_to_last_look(ledger: Ledger) -> None:
