@@ -4,6 +4,8 @@ Owns the process and what it may know. Leaves what is registered with it to `dep
 
 Rules
 - Its telemetry is off, its home is ours (`serve.prefect_home`, private), it listens on loopback.
+- It answers who knows its secret, since whoever may change a deployment has any command run by us,
+  and loopback is open to every user of the host, and to any web page in a browser there.
 - No client of ours ever starts a server by itself: it asks ours, or fails at once.
 - The server outlives a `serve` that was killed: the next one finds it by the note in its home. One
   that does not answer then is ended: it would wake up beside the new one, over the same database.
@@ -16,6 +18,7 @@ Rules
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,6 +36,7 @@ _SERVER = (sys.executable, "-m", "prefect", "server", "start")
 _HOST = "127.0.0.1"
 _HOME = b"PREFECT_HOME="
 _NOTE = "server.json"
+_OF_SERVER, _OF_CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
 PROBE_SECONDS = 0.5
@@ -47,6 +51,7 @@ class PrefectServer:
     url: str
     pid: int
     process: subprocess.Popen[bytes] | None = None  # when it was started here
+    secret: str = field(default="", repr=False)  # "name:password"; of one of ours alone
 
     def end(self) -> None:
         """End it, unless it is not ours to end."""
@@ -56,8 +61,8 @@ class PrefectServer:
             self.process.wait()
 
 
-def environment(home: Path, url: str, base: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of every process that speaks to this server."""
+def environment(home: Path, url: str, base: Mapping[str, str], secret: str = "") -> dict[str, str]:
+    """Give the environment of every process that speaks to this server; `secret` is one of ours."""
     root = str(Path(__file__).parents[1])
     python_path = [root, *filter(None, base.get("PYTHONPATH", "").split(os.pathsep))]
     return {
@@ -73,6 +78,7 @@ def environment(home: Path, url: str, base: Mapping[str, str]) -> dict[str, str]
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLIENT_MAX_RETRIES": "1",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+        **({_OF_SERVER: secret, _OF_CLIENT: secret} if secret else {}),
     }
 
 
@@ -93,17 +99,32 @@ def is_healthy(url: str, seconds: float = PROBE_SECONDS) -> bool:
 def find(home: Path) -> PrefectServer | None:
     """Find the server that an earlier `serve` left running here."""
     server = _noted(home)
-    return server if server and is_healthy(server.url, SLOW_ANSWER_SECONDS) else None
+    if not server or not server.secret:  # an older Standfast left it, open to everybody
+        return None
+    return server if is_healthy(server.url, SLOW_ANSWER_SECONDS) else None
 
 
 def _noted(home: Path) -> PrefectServer | None:
     """Give the server that the note names while its process is there, whether it answers or not."""
+    server = _in_note(home)
+    return server if server and _is_at_home(server.pid, home) else None
+
+
+def _in_note(home: Path) -> PrefectServer | None:
     try:
         note = json.loads((home / _NOTE).read_bytes())
-        server = PrefectServer(url=str(note["url"]), pid=int(note["pid"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        secret = str(note.get("secret", ""))
+        return PrefectServer(url=str(note["url"]), pid=int(note["pid"]), secret=secret)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return server if _is_at_home(server.pid, home) else None
+
+
+def _write_note(home: Path, server: PrefectServer) -> None:
+    note = {"url": server.url, "pid": server.pid, "secret": server.secret}
+    descriptor = os.open(home / _NOTE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, 0o600)  # one of an older Standfast had no secret, and other rights
+        json.dump(note, file)
 
 
 def start(
@@ -132,10 +153,13 @@ def start(
     if port is None or not _is_free(port):
         port = _free_port()
     url = f"http://{_HOST}:{port}/api"
+    before = _in_note(home)
+    # The same as before: flows under way speak with it.
+    secret = (before and before.secret) or f"standfast:{secrets.token_urlsafe(32)}"
     try:
         process = subprocess.Popen(
             [*_SERVER, f"--host={_HOST}", f"--port={port}"],
-            env=environment(home, url, base),
+            env=environment(home, url, base, secret),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -143,8 +167,8 @@ def start(
         )
     finally:
         os.close(log)
-    note = home / _NOTE
-    note.write_text(json.dumps({"url": url, "pid": process.pid}))
+    server = PrefectServer(url=url, pid=process.pid, process=process, secret=secret)
+    _write_note(home, server)
     deadline = time.monotonic() + seconds
     while not is_healthy(url):
         has_ended = process.poll() is not None
@@ -158,7 +182,7 @@ def start(
             )
             raise Unavailable(f"the Prefect server {why}. Incidents are carried on without it")
         time.sleep(_POLL_SECONDS)
-    return PrefectServer(url=url, pid=process.pid, process=process)
+    return server
 
 
 def stop(*pids: int) -> None:

@@ -187,13 +187,13 @@ class Scheduling:
 
     def _child(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start one of our modules beside this process; what it says stands in Prefect's folder."""
-        url = self._server.url if self._server else ""
+        url, secret = (self._server.url, self._server.secret) if self._server else ("", "")
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         said = os.open(self.home / f"{module}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             return subprocess.Popen(
                 [sys.executable, "-m", module, str(self.config_file), *arguments],
-                env=environment(self.home, url, self.env),
+                env=environment(self.home, url, self.env, secret),
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

@@ -21,7 +21,7 @@ _HAND_OVER_SECONDS = 5.0
 
 def speak_to(server: PrefectServer, home: Path) -> None:
     """Let every flow of this process report to `server`; it holds until the process ends."""
-    os.environ.update(environment(home, server.url, os.environ))
+    os.environ.update(environment(home, server.url, os.environ, server.secret))
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 
 

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -91,11 +92,14 @@ class Prefect:
     env: dict[str, str]
 
     def ask(self, path: str, **sent: Any) -> Any:
-        """Ask the API, as anybody may who can reach it; again while it says that it is busy."""
+        """Ask the API with its secret; again while it says that it is busy."""
         request = urllib.request.Request(
             f"{self.server.url}/{path}",
             data=json.dumps(sent).encode() if sent else None,
-            headers={"Content-Type": "application/json"},
+            headers={
+                "Content-Type": "application/json",
+                "Authorization": f"Basic {b64encode(self.server.secret.encode()).decode()}",
+            },
         )
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -124,7 +128,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     base = plain_environment({"SCIM_TOKEN": "unused", "PREFECT_RUNNER_POLL_FREQUENCY": "1"})
     server = start(home, base, seconds=PATIENCE_SECONDS)
     try:
-        yield Prefect(server, environment(home, server.url, base))
+        yield Prefect(server, environment(home, server.url, base, server.secret))
     finally:
         server.end()
     wait_until(lambda: not processes_naming(str(home)), "Prefect has ended")
@@ -162,6 +166,23 @@ def check_restored(place: Place, out: Path) -> None:
     restore(place, "host-1/latest", out, identity(out.parent), set_name="main")
     assert (out / "recordings/notes.txt").read_text() == "the customer rang three times\n"
     assert not (out / "recordings/2026/call-2.wav").exists()
+
+
+def test_whoever_does_not_know_the_secret_changes_no_deployment_and_runs_nothing(
+    prefect: Prefect,
+) -> None:
+    """Else any user of the host, or a page in a browser there, had commands run by us."""
+    for path in ("deployments/filter", "flow_runs/", "block_documents/filter"):
+        for secret in ("", "standfast:x"):
+            request = urllib.request.Request(f"{prefect.server.url}/{path}", data=b"{}")
+            request.add_header("Content-Type", "application/json")
+            if secret:
+                request.add_header("Authorization", f"Basic {b64encode(secret.encode()).decode()}")
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request, timeout=60)
+            assert refused.value.code == HTTPStatus.UNAUTHORIZED
+            refused.value.close()
+    assert prefect.ask("deployments/filter", limit=1) is not None
 
 
 def test_how_far_a_backup_has_come_is_seen_in_prefect_before_it_ends(

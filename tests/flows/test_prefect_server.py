@@ -138,12 +138,16 @@ def test_a_busy_server_of_before_is_found_and_not_ended(tmp_path: Path) -> None:
         start_new_session=True,
     )
     url = f"http://127.0.0.1:{port}/api"
-    (tmp_path / "server.json").write_text(json.dumps({"url": url, "pid": earlier.pid}))
+    note = {"url": url, "pid": earlier.pid, "secret": "standfast:x"}
+    (tmp_path / "server.json").write_text(json.dumps(note))
     try:
         wait_until(lambda: is_healthy(url, 5.0), "it answers, if slowly")
         found = find(tmp_path)
         assert found is not None
-        assert (found.url, found.pid) == (url, earlier.pid)
+        assert (found.url, found.pid, found.secret) == (url, earlier.pid, "standfast:x")
+        assert "standfast:x" not in repr(found)
+        (tmp_path / "server.json").write_text(json.dumps({**note, "secret": ""}))
+        assert find(tmp_path) is None  # of an older Standfast, and open to everybody
     finally:
         earlier.kill()
         earlier.wait()
@@ -160,8 +164,9 @@ def test_a_server_takes_the_address_of_the_one_it_replaces(
     second = start(tmp_path, plain_environment())
     try:
         first.process.wait(10)
-        assert second.url == first.url
+        assert (second.url, second.secret) == (first.url, first.secret)
         assert second.pid != first.pid
+        assert (tmp_path / "server.json").stat().st_mode & 0o777 == 0o600
     finally:
         second.end()
 
