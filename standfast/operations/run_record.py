@@ -13,6 +13,7 @@ Rules
   (`backup.writer`), and only of what it ever ran.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
 from standfast.config import Config
-from standfast.errors import Damaged, Refused, StandfastError, UnderWay
+from standfast.errors import Damaged, OnlyReadable, Refused, StandfastError, UnderWay
 from standfast.host_name import host_name
 from standfast.operations.place import Place
 from standfast.records import Json, JsonObject, moment, timestamp
@@ -35,6 +36,7 @@ KINDS = ("backup", "verify", "restore", "drill", "keep", "alarm", "page")
 _LEAVING_FILES = ("backup", "verify", "drill")
 DIED = "the process died"
 _LARGEST_NOTE_BYTES = 4096
+_MAY_ONLY_READ = (errno.EACCES, errno.EPERM, errno.EROFS)
 _PATIENCE_SECONDS = 0.5  # who looks for dead runs holds the lock for a moment: that refuses nobody
 
 
@@ -207,6 +209,11 @@ def _held(place: Place, kind: str, subject: str, *, is_shared: bool) -> Iterator
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
+        if error.errno in _MAY_ONLY_READ:
+            raise OnlyReadable(
+                f"each {kind} is written down, and this user cannot write into {path.parent} "
+                f"({error.strerror}): run this where the place is in use, as the user who owns it"
+            ) from error
         raise StandfastError(
             f"the lock {path} cannot be made: {error.strerror}; mend the folder that "
             "backup.send_log lies in, then run again"

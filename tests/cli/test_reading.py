@@ -279,14 +279,18 @@ def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(desk: Desk, live_p
         ("report", incident_id, "--to", "incident.html"),
         ("audit", "export", incident_id, "--to", "exported"),
     ]
+    assert desk.run("backup", "run").status == 0
     by_us = [desk.run(*words).status for words in reads]
     with copy_to_read(live_place) as copy:
         desk.use(copy / "standfast.toml")
         desk.monkeypatch.chdir(copy.parent)
         by_an_auditor = [desk.run(*words) for words in reads]
         stopped = desk.run("incident", "stop", incident_id)
+        backed_up = desk.run("backup", "run")
     assert [answer.status for answer in by_an_auditor] == by_us, by_an_auditor
     assert (stopped.status, "which this user may only read" in stopped.err) == (2, True)
+    assert backed_up.status != 0
+    assert "each backup is written down, and this user cannot" in backed_up.out + backed_up.err
 
 
 def test_what_no_head_covers_is_said_to_be_left_out_of_an_auditors_export(

@@ -15,6 +15,8 @@ def copy_to_read(folder: Path) -> Iterator[Path]:
     """Give a copy that nobody may write (files 0444, folders 0555), and be somebody who may not.
 
     Not below `tmp_path`, which is closed to other users; the folder that it is in takes anything.
+    Have done before what is to be done then: Python itself may lie where only root may read, and
+    imports nothing more.
     """
     with TemporaryDirectory() as above:
         Path(above).chmod(0o777)
