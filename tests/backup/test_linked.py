@@ -125,8 +125,14 @@ def told_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("told_of_each_path")
 @pytest.mark.parametrize("few", [0, 10_000], ids=["put by", "in memory"])
 @pytest.mark.parametrize("size", [20, 400 * KIB])
+@pytest.mark.parametrize("is_as_old", [False, True], ids=["younger", "as old, by what is said"])
 def test_a_number_that_went_to_another_file_is_not_taken_for_its_first_name(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, size: int
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    few: int,
+    size: int,
+    is_as_old: bool,
 ) -> None:
     monkeypatch.setattr(linked, "_FEW", few)
     source = tmp_path / "source"
@@ -135,9 +141,15 @@ def test_a_number_that_went_to_another_file_is_not_taken_for_its_first_name(
     for name in ("b", "y", "z"):
         os.link(source / "a", source / name)
     (source / "m").write_text("in between")
-    # As if "a" to "z" were deleted, and made anew under the same number.
-    anew = at_the_path("files/m", lambda: (source / "a").write_bytes(noise(size, 2)))
-    result = site.back_up(source, progress=anew)
+    before = (source / "a").stat()
+
+    def make_anew() -> None:
+        """As if "a" to "z" were deleted, and made anew under the same number."""
+        (source / "a").write_bytes(noise(size, 2))
+        if is_as_old:
+            os.utime(source / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    result = site.back_up(source, progress=at_the_path("files/m", make_anew))
     assert result.complete
     assert site.restore(result.point, tmp_path / "out").problems == ()
     found = {path.name: path.read_bytes() for path in (tmp_path / "out" / "files").iterdir()}

@@ -193,12 +193,20 @@ def test_a_turn_is_one_process_s_and_passes_on_when_that_one_is_killed() -> None
         os.close(said)
 
 
-@pytest.mark.parametrize("is_able", [True, False], ids=["direct", "not direct"])
+@pytest.mark.parametrize("how", ["direct", "not direct", "a part at a time"])
 def test_stretches_are_written_where_they_belong_and_nowhere_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_able: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    if not is_able:
+    real = os.pwrite
+
+    def pwrite(descriptor: int, content: memoryview, start: int) -> int:
+        """Take half of the blocks, as a disk that is nearly full."""
+        return real(descriptor, content[: max(1, len(content) // BLOCK // 2) * BLOCK], start)
+
+    if how == "not direct":
         monkeypatch.setattr(straight, "_set_direct", lambda *_, **__: None)
+    elif how == "a part at a time":
+        monkeypatch.setattr(os, "pwrite", pwrite)
     monkeypatch.setattr(straight, "_BUFFER_BYTES", 4 * BLOCK)
     pen = Straight()
     chance = random.Random(3)
