@@ -14,6 +14,7 @@ from standfast.deadlines.clocks import Clock, Standing
 from standfast.deadlines.facts import FactKind
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.facts import Statement
+from standfast.operations import held
 from standfast.operations.carrying_out import carry_out
 from standfast.operations.deadlines import (
     filled_form,
@@ -30,7 +31,7 @@ from standfast.operations.obligations import reach
 from standfast.operations.place import Place
 from standfast.operations.reports import heading
 from standfast.operations.watch import keep_watch
-from standfast.records import Mode, StepState
+from standfast.records import DeliveryEvent, DeliveryState, Mode, StepState
 from standfast.reports.form_page import form_page
 from tests.operations.places import enrol_people, furnish, place_at
 from tests.servers.smtp import SmtpServer
@@ -391,6 +392,27 @@ def test_a_notice_that_a_rule_forbids_waits_for_it_and_staff_are_told(office: Of
     retry(place, opened, "people")
     advance(place, opened, "direct")
     assert len(office.smtp.delivered) == 3 + 20
+
+
+def test_nobody_is_told_apart_while_a_rule_forbids_it(office: Office) -> None:
+    place = office.place
+    (place.config.folder / "playbooks").mkdir()
+    (place.config.folder / "playbooks/tell.yaml").write_text(TELLING)
+    opened = open_incident(place, "tell", {}, mode=Mode.LIVE, opened_by="dana").incident
+    office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 12")
+    advance(place, opened, "direct")
+    row = next(row for row in place.ledger.effects.of_incident(opened) if row.step == "people")
+    lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=place.clock())
+    place.ledger.deliveries.hear([lost], "event", place.clock())
+    office.state(opened, FactKind.TOLD, "us-md-ag", at=None, is_so=False, reference="a mistake")
+
+    def tell() -> None:
+        held.tell(place, opened, row.token[:8], to=["a@example.net"], because="it bounced")
+
+    with pytest.raises(Refused, match="Maryland AG must be told first"):
+        tell()
+    office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 13")
+    tell()
 
 
 def test_a_form_is_filled_with_what_is_stated_and_its_gaps_are_marked(office: Office) -> None:
