@@ -19,7 +19,7 @@ from standfast.cli.stopping import resume, stop
 from standfast.cli.undoing import undo
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
-from standfast.records import Json, StepState
+from standfast.records import Json, StepState, timestamp
 
 if TYPE_CHECKING:
     from standfast.playbook.state import StepView
@@ -86,42 +86,64 @@ def approve(
             "--digest", metavar="DIGEST", help="Only as it was shown: its digest, or how it begins."
         ),
     ] = "",
+    break_glass: Annotated[
+        str | None,
+        Option(
+            "--break-glass",
+            metavar="WHY",
+            help="Alone, where nobody else answers: what contains begins ten minutes later.",
+        ),
+    ] = None,
     no_wait: NoWait = False,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Approve a step as planned, or refuse it.
 
     Your passphrase makes the signature; it holds for this plan and no other. Without --digest, what
-    would be signed is shown first, and asked about.
+    would be signed is shown first, and asked about. With --break-glass everybody is told, may still
+    refuse it, and somebody else looks at it before the incident can be closed.
     """
+    from standfast.operations.breaking_glass import break_glass as break_its_glass
     from standfast.operations.decisions import decide
 
     if as_person is None:
         raise UsageError("an approval is somebody's: name yourself with --as PERSON")
+    if break_glass is not None and refuse:
+        raise UsageError("who breaks the glass does not refuse; take one of the two away")
     with call.place() as place:
         incident_id, rest = the_incident(place, incident, step, most=1, takes="STEP")
         wanted = rest[0] if rest else None
         if not refuse:
             digest = shown_and_agreed(call, place, incident_id, wanted, as_person, digest)
         secret = passphrase(call, passphrase_file, as_person)
-        asked = decide(
-            place, incident_id, wanted, as_person, secret, approves=not refuse, as_shown=digest
-        )
+        before: list[Line] = []
+        if break_glass is None:
+            asked = decide(
+                place, incident_id, wanted, as_person, secret, approves=not refuse, as_shown=digest
+            )
+        else:
+            broken = break_its_glass(
+                place, incident_id, wanted, as_person, secret, because=break_glass, as_shown=digest
+            )
+            asked = broken.asked
+            before.append(broken.told)
         said = "refused" if refuse else f"{asked.given} of {counted(asked.needed, 'approval')}"
-        before: list[Line] = [f"{asked.step}: {said}."]
+        before.insert(0, f"{asked.step}: {said}.")
         if not refuse and asked.given >= asked.needed and asked.hold_seconds:
             before.append(
                 f"It begins in {asked.hold_seconds} s; until then "
                 f"`standfast incident stop {incident_id}` stops it."
             )
+        asked_for = "approve" if break_glass is None else "break-glass"
         told: dict[str, Json] = {
             "approval": {
                 "step": asked.step,
                 "person": as_person,
-                "decision": "refuse" if refuse else "approve",
+                "decision": "refuse" if refuse else asked_for,
                 "given": asked.given,
                 "needed": asked.needed,
                 "hold_seconds": asked.hold_seconds,
+                "opens_at": None if asked.opens_at is None else timestamp(asked.opens_at),
             }
         }
         return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)

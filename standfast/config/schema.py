@@ -195,6 +195,13 @@ class ApprovalsConfig(Section):
         "as well, from then on. At last everybody else who is enrolled is told.",
         examples=[["duty-manager", "head-of-operations", "person:dana"]],
     )
+    break_glass: bool = setting(
+        default=True,
+        description="One person alone may let a step contain, where nobody else answers: everybody "
+        "is told, and it begins ten minutes later unless somebody refuses it. What cannot be taken "
+        "back, and giving access back, always takes its approvals.",
+        examples=[False],
+    )
 
 
 class ServeConfig(Section):

@@ -6,6 +6,9 @@ Rules
 - Approver ≠ requester ≠ target ≠ who the requester enrolled, or whom those enrolled. An enrolment
   younger than a day approves nothing, unless it was made while the place was set up.
 - A requester who did not sign in could be anybody, also the approver: one more approval is needed.
+- Where nobody else can be reached, one person who signs in may break the glass: also the requester,
+  whatever roles they have. What they signed opens the step ten minutes later (`GLASS`), unless
+  somebody refuses it or it gets its approvals meanwhile. When it opens is under the step's MAC.
 - What decides (a person's key and roles, a step's need, digest and nonce, an incident's mode,
   requester and playbook) is under a MAC whose key is not in the database, and every claim checks it
   again: the database alone forges nothing.
@@ -31,6 +34,7 @@ from standfast.records import Json, JsonObject, StepState, canonical, timestamp
 
 _CONTEXT = b"standfast approval v1\n"
 _FRESH = timedelta(days=1)
+GLASS = timedelta(minutes=10)  # in which everybody else can say no
 _STEP = select(step).where(
     step.c.incident == bindparam("incident"),
     step.c.name == bindparam("name"),
@@ -39,6 +43,7 @@ _STEP = select(step).where(
 
 APPROVE = "approve"
 REFUSE = "refuse"
+BREAK_GLASS = "break-glass"
 PERSON = "person:"  # a role that one person has by name
 
 
@@ -63,6 +68,7 @@ class Question:
     given: int
     roles: tuple[str, ...]
     hold_seconds: int = 0
+    opens_at: datetime | None = None  # without further approvals, where somebody broke the glass
 
     def message(self, person_name: str, decision: str) -> bytes:
         """Give the bytes that `person_name` signs to say `decision`."""
@@ -95,18 +101,20 @@ def seal_of_person(core: Core, row: RowMapping | dict[str, Any]) -> str:
     )
 
 
-def seal_of_step(core: Core, row: RowMapping | dict[str, Any]) -> str:
-    """Give the MAC over what this step needs before it may run."""
-    return core.vault.mac(
-        "step",
-        [
-            row[name]
-            for name in (
-                *("incident", "name", "round", "needs_approvals", "hold_seconds", "roles"),
-                *("digest", "nonce"),
-            )
-        ],
-    )
+def seal_of_step(
+    core: Core, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
+) -> str:
+    """Give the MAC over what this step needs before it may run, or when a broken glass opens it."""
+    need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
+    facts = [row[name] for name in (*need, "digest", "nonce")]
+    return core.vault.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])
+
+
+def opens_at(core: Core, row: RowMapping) -> datetime | None:
+    """Say when a broken glass opens the step; None where none was broken."""
+    at: datetime | None = row["runs_from"]
+    is_so = at is not None and row["seal"] == seal_of_step(core, row, at)
+    return at if is_so else None
 
 
 def seal_of_incident(core: Core, row: RowMapping | dict[str, Any]) -> str:
@@ -133,7 +141,7 @@ def refuse_forged_incident(core: Core, row: RowMapping) -> None:
 
 def refuse_forged_step(core: Core, row: RowMapping) -> None:
     """Raise Damaged when what a step needs is not what the ledger wrote."""
-    if row["seal"] != seal_of_step(core, row):
+    if row["seal"] != seal_of_step(core, row) and opens_at(core, row) is None:
         raise Damaged(
             f"what step {row['name']!r} of {row['incident']} needs was changed outside the ledger; "
             "nothing was done; run `standfast audit verify`"
@@ -141,7 +149,7 @@ def refuse_forged_step(core: Core, row: RowMapping) -> None:
 
 
 def question(core: Core, connection: Connection, incident_id: str, step_name: str) -> Question:
-    """Give what stands to be approved in a step; UsageError when nothing does."""
+    """Give what stands to be approved in a step, or reviewed; UsageError when nothing does."""
     row = (
         connection.execute(
             select(step)
@@ -152,7 +160,8 @@ def question(core: Core, connection: Connection, incident_id: str, step_name: st
         .mappings()
         .first()
     )
-    if row is None or row["state"] != StepState.ASKING:
+    is_asking = row is not None and row["state"] == StepState.ASKING
+    if row is None or not (is_asking or unreviewed(core, connection, row)):
         state = row["state"] if row else "not reached yet"
         raise UsageError(
             f"step {step_name!r} of {incident_id} asks for no approval now (it is {state}); "
@@ -168,6 +177,7 @@ def question(core: Core, connection: Connection, incident_id: str, step_name: st
         given=sum(1 for _ in _approvers(core, connection, row)),
         roles=tuple(json.loads(row["roles"])),
         hold_seconds=row["hold_seconds"],
+        opens_at=opens_at(core, row) if is_asking and breaker(core, connection, row) else None,
     )
 
 
@@ -181,16 +191,14 @@ def refuse_unfit(
     now: datetime,
 ) -> None:
     """Raise ApprovalRefused, naming the rule, unless this person's decision counts."""
-    if decision not in (APPROVE, REFUSE):
+    if decision not in (APPROVE, REFUSE, BREAK_GLASS):
         raise ApprovalRefused(f"a decision is to approve or refuse, not {decision!r}")
     fields = ("incident", "step", "round", "digest", "nonce")
     row: dict[str, Any] = {name: getattr(asked, name) for name in fields}
     row |= {"person": person_name, "decision": decision, "signature": signature, "decided_at": now}
-    objections = (
-        objection(core, connection, asked.incident, person_name, asked.roles, now),
-        _objection(core, connection, row, asked.roles, now),
-    )
-    if why := next(filter(None, objections), ""):
+    case, roles, breaks = asked.incident, asked.roles, decision == BREAK_GLASS
+    why = objection(core, connection, case, person_name, roles, now, breaks_glass=breaks)
+    if why := why or _objection(core, connection, row, roles, now, breaks_glass=breaks):
         raise ApprovalRefused(why)
 
 
@@ -209,27 +217,70 @@ def holds(
     if row["needs_approvals"] == 0:
         return
     given = sum(1 for _ in _approvers(core, connection, row, now))
-    if given < row["needs_approvals"]:
+    if given < row["needs_approvals"] and not is_open(core, connection, row, now):
         raise ApprovalRefused(
             f"step {step_name!r} of {incident_id} has {given} of {row['needs_approvals']} "
             "approvals that verify; nothing was done"
         )
 
 
-def _approvers(
+def is_open(core: Core, connection: Connection, row: RowMapping, now: datetime) -> bool:
+    """Was the step's glass broken long enough ago, by somebody whose signature verifies?"""
+    at = opens_at(core, row)
+    return at is not None and at <= now and breaker(core, connection, row, now) is not None
+
+
+def breaker(
     core: Core, connection: Connection, row: RowMapping, now: datetime | None = None
-) -> Iterator[str]:
-    """Give the people whose approval of this step, as it stands, verifies."""
+) -> str | None:
+    """Say who broke the step's glass."""
+    for given in _said(connection, row, (BREAK_GLASS,)):
+        seen = now or given["decided_at"]
+        if not _objection(core, connection, dict(given), (), seen, breaks_glass=True):
+            return cast("str", given["person"])
+    return None
+
+
+def unreviewed(core: Core, connection: Connection, row: RowMapping) -> str | None:
+    """Say who broke the glass of a step that has begun, while nobody else has signed for it."""
+    is_begun = row["state"] not in (StepState.ASKING, StepState.REFUSED)
+    if not is_begun or opens_at(core, row) is None:
+        return None
+    who = breaker(core, connection, row)
+    others = _said(connection, row, (APPROVE, REFUSE))
+    roles = tuple(json.loads(row["roles"]))
+    is_reviewed = any(
+        one["person"] != who
+        and not _objection(core, connection, dict(one), roles, one["decided_at"])
+        for one in others
+    )
+    return None if is_reviewed else who
+
+
+def _said(
+    connection: Connection, row: RowMapping, decisions: Sequence[str]
+) -> Sequence[RowMapping]:
+    """Give what people decided about the step as it stands."""
     statement = select(approval).where(
         approval.c.incident == row["incident"],
         approval.c.step == row["name"],
         approval.c.round == row["round"],
-        approval.c.decision == APPROVE,
+        approval.c.decision.in_(decisions),
         approval.c.digest == row["digest"],
         approval.c.nonce == row["nonce"],
     )
-    for given in connection.execute(statement).mappings().all():
-        roles = tuple(json.loads(row["roles"]))
+    return connection.execute(statement).mappings().all()
+
+
+def _approvers(
+    core: Core, connection: Connection, row: RowMapping, now: datetime | None = None
+) -> Iterator[str]:
+    """Give the people whose approval of this step, as it stands, verifies.
+
+    Of who broke the glass, too, where their approval would count.
+    """
+    roles = tuple(json.loads(row["roles"]))
+    for given in _said(connection, row, (APPROVE, BREAK_GLASS)):
         if not _objection(core, connection, dict(given), roles, now or given["decided_at"]):
             yield given["person"]
 
@@ -241,14 +292,19 @@ def objection(
     name: str,
     roles: Collection[str],
     now: datetime,
+    *,
+    breaks_glass: bool = False,
 ) -> str:
     """Say why this person may decide nothing in the incident now, whatever they sign; or nothing.
 
     `roles` are those of which one is needed; none: any person. An incident is also about the
     accounts that its inputs name, before any step has come to them.
     """
-    if why := _standing_objection(core, connection, incident_id, name, roles, now):
-        return why
+    standing = _standing_objection(
+        core, connection, incident_id, name, roles, now, breaks_glass=breaks_glass
+    )
+    if standing:
+        return standing
     about = connection.execute(
         select(incident.c.sealed_inputs).where(incident.c.id == incident_id)
     ).scalar_one()
@@ -286,6 +342,8 @@ def _standing_objection(
     name: str,
     roles: Collection[str],
     now: datetime,
+    *,
+    breaks_glass: bool,
 ) -> str:
     """Say the objections that every claim looks for again."""
     who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
@@ -296,7 +354,11 @@ def _standing_objection(
     )
     refuse_forged_incident(core, case_)
     opener = Opener(name=case_["opened_by"], is_signed=case_["is_signed"])
-    if why := objection_beside(core, connection, who, opener, roles, now):
+    if breaks_glass:
+        why = stranger(core, who, ()) or _too_fresh(who, now)
+    else:
+        why = objection_beside(core, connection, who, opener, roles, now)
+    if why:
         return why
     own = json.loads(who["accounts"])
     if own and connection.scalar(
@@ -324,8 +386,12 @@ def objection_beside(
         return f"{name!r} opened the incident; somebody else must approve"
     if why := _puppet(core, connection, who, opener):
         return why
+    return _too_fresh(who, now)
+
+
+def _too_fresh(who: RowMapping, now: datetime) -> str:
     if is_fresh(who, now):
-        return f"{name!r} was enrolled less than a day ago and cannot approve yet"
+        return f"{who['name']!r} was enrolled less than a day ago and cannot approve yet"
     return ""
 
 
@@ -378,11 +444,16 @@ def _objection(
     given: dict[str, Any],
     roles: tuple[str, ...],
     now: datetime,
+    *,
+    breaks_glass: bool = False,
 ) -> str:
     """Say why this approval does not count, or nothing."""
     name, decided_at = given["person"], min(given["decided_at"], now)
-    if why := _standing_objection(core, connection, given["incident"], name, roles, decided_at):
-        return why
+    standing = _standing_objection(
+        core, connection, given["incident"], name, roles, decided_at, breaks_glass=breaks_glass
+    )
+    if standing:
+        return standing
     public_key = connection.scalars(select(person.c.public_key).where(person.c.name == name)).one()
     asked = Question(
         incident=given["incident"],

@@ -320,9 +320,13 @@ class Effects:
 
     def pages(self, incident_id: str, step_name: str, round_: int) -> list[EffectRow]:
         """Give the pages to the approvers of one round of a step, opened."""
+        return self.of_round(incident_id, step_name, round_, PAGE)
+
+    def of_round(self, incident_id: str, step_name: str, round_: int, verb: str) -> list[EffectRow]:
+        """Give the effects of one round of a step that a verb has, opened."""
         return self.find(
             effect.c.incident == incident_id,
-            effect.c.verb == PAGE,
+            effect.c.verb == verb,
             effect.c.step == step_name,
             effect.c.round == round_,
         )

@@ -86,7 +86,9 @@ class StepGlance:
     is_asked: bool
     rung: int
     escalates_at: datetime | None
+    opens_at: datetime | None  # ASKING: somebody broke its glass, says the database
     is_accepted: bool
+    is_unreviewed: bool  # it ran on one person's word, says the database, and nobody else's
     needs_approvals: int
     digest: str  # of what is planned, which an approval signs
     has_answer: bool
@@ -266,11 +268,17 @@ def _incidents(
         cursor,
         "SELECT step.incident, step.name, step.round, step.state, step.due_at, step.is_asked,"
         " step.is_accepted, step.needs_approvals, step.sealed_answer IS NOT NULL, step.rung,"
-        " step.escalates_at, step.runs_from, step.digest, step.joined"
+        " step.escalates_at, step.runs_from, step.digest, step.joined,"
+        " (SELECT count(*) FROM approval WHERE approval.incident = step.incident"
+        " AND approval.step = step.name AND approval.round = step.round"
+        " AND approval.decision = 'break-glass'),"
+        " (SELECT count(*) FROM approval WHERE approval.incident = step.incident"
+        " AND approval.step = step.name AND approval.round = step.round"
+        " AND approval.decision <> 'break-glass')"
         " FROM step JOIN incident ON incident.id = step.incident WHERE incident.state = 'open'"
         " ORDER BY step.started_at, step.name, step.round",
     ):
-        key = (row[0], row[1], row[2])
+        key, broken, others = (row[0], row[1], row[2]), row[14], row[15]
         steps.setdefault(row[0], []).append(
             StepGlance(
                 name=row[1],
@@ -280,6 +288,8 @@ def _incidents(
                 is_asked=bool(row[5]),
                 rung=row[9],
                 escalates_at=moment(row[10]) if row[10] else None,
+                opens_at=moment(row[11]) if broken and row[11] and row[3] == "asking" else None,
+                is_unreviewed=bool(broken and not others) and row[3] not in ("asking", "refused"),
                 is_accepted=bool(row[6]),
                 needs_approvals=row[7],
                 digest=row[12],

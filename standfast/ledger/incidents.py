@@ -350,9 +350,10 @@ class Incidents:
             place = answer_place(row["incident"], *key)
             opened = self._core.vault.open(INSTALLATION, place, row["sealed_answer"])
             answer = cast("str", opened["text"])
-        given = 0
+        given, opens_at = 0, None
         if row["state"] == StepState.ASKING:
-            given = approvals.question(self._core, connection, row["incident"], row["name"]).given
+            asked = approvals.question(self._core, connection, row["incident"], row["name"])
+            given, opens_at = asked.given, asked.opens_at
         return StepView(
             step=row["name"],
             round=row["round"],
@@ -368,12 +369,14 @@ class Incidents:
             rung=row["rung"],
             joined=row["joined"],
             escalates_at=row["escalates_at"],
+            opens_at=opens_at,
             digest=row["digest"] if row["state"] == StepState.ASKING else "",
             approvals=given,
             approvals_needed=row["needs_approvals"],
             why=row["reason"] if row["state"] == StepState.ASKING else "",
             is_refused=row["state"] == StepState.REFUSED,
             is_accepted=row["is_accepted"],
+            is_unreviewed=bool(approvals.unreviewed(self._core, connection, row)),
         )
 
     def _row(self, incident_id: str) -> Row[Any]:

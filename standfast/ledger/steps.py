@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import Connection, select
 
 from standfast.errors import StandfastError, UsageError
 from standfast.ledger import approvals
@@ -26,7 +26,7 @@ from standfast.ledger.incidents import Expansion, FrozenNotice, Telling
 from standfast.ledger.locked_lately import LockedLately, refuse_outdated
 from standfast.ledger.plans import Plan, drawn_up, drop_unbegun, write_down
 from standfast.ledger.tables import effect, notice, step
-from standfast.ledger.words import Words, hold, latest
+from standfast.ledger.words import Words, hold, is_round, latest
 from standfast.records import StepState, canonical, digest
 
 
@@ -133,7 +133,7 @@ class Steps(Words):
 
     def _is_there(self, key: tuple[str, str, int]) -> bool:
         with self._core.reading() as connection:
-            return connection.scalar(select(step.c.name).where(*_is_round(*key))) is not None
+            return connection.scalar(select(step.c.name).where(*is_round(*key))) is not None
 
     def ask(
         self,
@@ -186,7 +186,7 @@ class Steps(Words):
             actor="ledger", subject=incident_id, action="approval.escalated", now=now
         ) as write:
             hold(write.connection, incident_id, step_name)
-            found = write.connection.execute(select(step).where(*_is_round(*key))).mappings().one()
+            found = write.connection.execute(select(step).where(*is_round(*key))).mappings().one()
             if found["state"] != StepState.ASKING or found["rung"] >= rung:
                 return False
             approvals.refuse_forged_step(self._core, found)
@@ -194,7 +194,7 @@ class Steps(Words):
             before = json.loads(found["roles"])
             if before:  # where none is named, everybody may already
                 row["roles"] = canonical(list(dict.fromkeys([*before, *may_also]))).decode()
-            row["seal"] = seal_of_step(self._core, row)
+            row["seal"] = seal_of_step(self._core, row, approvals.opens_at(self._core, found))
             changed = ("rung", "escalates_at", "roles", "seal")
             write.update(step, key, **{name: row[name] for name in changed})
             write_down(write, self._core.vault, incident_id, step_name, round_, pages)
@@ -366,10 +366,6 @@ def refused_rounds(connection: Connection, incident_id: str) -> set[tuple[str, i
         step.c.incident == incident_id, step.c.state == StepState.REFUSED.value
     )
     return {(name, round_) for name, round_ in connection.execute(statement)}
-
-
-def _is_round(incident_id: str, step_name: str, round_: int) -> tuple[ColumnElement[bool], ...]:
-    return (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
 
 
 def _notice_row(

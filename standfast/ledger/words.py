@@ -10,10 +10,11 @@ Rules
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, desc, select
+from sqlalchemy import ColumnElement, Connection, Row, desc, select
 
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import approvals
@@ -55,11 +56,19 @@ class Words:
             write.tell(step=step_name, why=why)
 
     def objection(
-        self, incident_id: str, person: str, roles: Collection[str], now: datetime
+        self,
+        incident_id: str,
+        person: str,
+        roles: Collection[str],
+        now: datetime,
+        *,
+        breaks_glass: bool = False,
     ) -> str:
         """Say why this person may approve nothing of the incident now, or nothing; see `roles`."""
         with self._core.reading() as connection:
-            return approvals.objection(self._core, connection, incident_id, person, roles, now)
+            return approvals.objection(
+                self._core, connection, incident_id, person, roles, now, breaks_glass=breaks_glass
+            )
 
     def decide(
         self,
@@ -69,13 +78,15 @@ class Words:
         decision: str,
         signature: str,
         now: datetime,
+        *,
+        because: str = "",
     ) -> Question:
-        """Keep a signed approval or refusal; give the question as it stands after it.
+        """Keep a signed approval, refusal or broken glass; give the question as it stands after it.
 
         ApprovalRefused when it does not count: it is not kept, but the try is in the timeline.
         """
         try:
-            return self._decide(incident_id, step_name, person, decision, signature, now)
+            return self._decide(incident_id, step_name, person, decision, signature, now, because)
         except ApprovalRefused as error:
             with self._core.write(
                 actor=person, subject=incident_id, action="approval.rejected", now=now
@@ -91,6 +102,7 @@ class Words:
         decision: str,
         signature: str,
         now: datetime,
+        because: str,
     ) -> Question:
         with self._core.write(
             actor=person, subject=incident_id, action=f"approval.{decision}", now=now
@@ -99,23 +111,30 @@ class Words:
             hold(connection, incident_id, step_name)
             asked = approvals.question(self._core, connection, incident_id, step_name)
             approvals.refuse_unfit(self._core, connection, asked, person, decision, signature, now)
-            key = (incident_id, step_name, asked.round, person)
-            if not write.insert_new(
-                approval,
-                {
-                    **dict(zip(("incident", "step", "round", "person"), key, strict=True)),
-                    "decision": decision,
-                    "digest": asked.digest,
-                    "nonce": asked.nonce,
-                    "signature": signature,
-                    "decided_at": now,
-                },
-            ):
+            step_key = (incident_id, step_name, asked.round)
+            found = connection.execute(select(step).where(*is_round(*step_key))).mappings().one()
+            is_review = found["state"] != StepState.ASKING
+            breaks = decision == approvals.BREAK_GLASS
+            if breaks and is_review:
+                raise ApprovalRefused(
+                    f"step {step_name!r} has begun already; nothing is to be opened"
+                )
+            key = (*step_key, person)
+            said = {"decision": decision, "signature": signature, "decided_at": now}
+            row = dict(zip(("incident", "step", "round", "person"), key, strict=True))
+            is_new = write.insert_new(
+                approval, {**row, **said, "digest": asked.digest, "nonce": asked.nonce}
+            )
+            # Who approved, and whose word alone was too little, may still break the glass.
+            approved = approval.c.decision == approvals.APPROVE
+            if not is_new and not (breaks and write.update(approval, key, approved, **said)):
                 raise ApprovalRefused(
                     f"{person!r} has decided about step {step_name!r} already; another person must"
                 )
+            if is_review:
+                write.tell(step=step_name, digest=asked.digest, is_review=True)
+                return asked
             asked = approvals.question(self._core, connection, incident_id, step_name)
-            step_key = (incident_id, step_name, asked.round)
             if decision == approvals.REFUSE:
                 write.update(
                     step,
@@ -125,10 +144,53 @@ class Words:
                     reason=f"refused by {person}",
                 )
             elif asked.given >= asked.needed:
-                runs_from = now + timedelta(seconds=asked.hold_seconds)
-                write.update(step, step_key, state=StepState.RUNNING.value, runs_from=runs_from)
-            write.tell(step=step_name, digest=asked.digest, given=asked.given, needed=asked.needed)
+                write.update(
+                    step,
+                    step_key,
+                    state=StepState.RUNNING.value,
+                    runs_from=now + timedelta(seconds=asked.hold_seconds),
+                    seal=approvals.seal_of_step(self._core, found),
+                )
+            elif breaks and asked.opens_at is None:
+                at = now + approvals.GLASS
+                seal = approvals.seal_of_step(self._core, found, at)
+                write.update(step, step_key, runs_from=at, seal=seal)
+                asked = replace(asked, opens_at=at)
+            write.tell(
+                step=step_name,
+                digest=asked.digest,
+                given=asked.given,
+                needed=asked.needed,
+                **({"because": because} if because else {}),
+            )
         return asked
+
+    def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
+        """Let a step run whose glass was broken long enough ago; False when it is not so."""
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="approval.opened", now=now
+        ) as write:
+            hold(write.connection, incident_id, step_name)
+            key = (incident_id, step_name, round_)
+            found = write.connection.execute(select(step).where(*is_round(*key))).mappings().one()
+            approvals.refuse_forged_step(self._core, found)
+            if found["state"] != StepState.ASKING or not approvals.is_open(
+                self._core, write.connection, found, now
+            ):
+                return False
+            write.update(step, key, state=StepState.RUNNING.value)
+            write.tell(step=step_name, round=round_, digest=found["digest"])
+        return True
+
+    def unreviewed(self, incident_id: str) -> dict[str, str]:
+        """Give the steps that ran on one person's word alone: step → who broke its glass."""
+        with self._core.reading() as connection:
+            rows = connection.execute(select(step).where(step.c.incident == incident_id))
+            found = {
+                row["name"]: approvals.unreviewed(self._core, connection, row)
+                for row in rows.mappings().all()
+            }
+        return {name: who for name, who in found.items() if who}
 
     def answer(
         self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
@@ -211,6 +273,11 @@ def latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any]
         .order_by(desc(step.c.round))
         .limit(1)
     ).first()
+
+
+def is_round(incident_id: str, step_name: str, round_: int) -> tuple[ColumnElement[bool], ...]:
+    """Give the conditions on a step to be this round of it."""
+    return (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
 
 
 def hold(connection: Connection, incident_id: str, step_name: str) -> None:

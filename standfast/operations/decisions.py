@@ -57,6 +57,14 @@ class Settled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SignedWord:
+    """What a person was asked about a step, and their signature under what they say."""
+
+    asked: Question
+    signature: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToSign:
     """What an approval of a step would sign, for whoever is about to."""
 
@@ -94,6 +102,26 @@ def decide(
     `as_shown` is the digest that the person was shown, or how it begins: ApprovalRefused when the
     step is planned otherwise by now, UsageError when that is too little of it.
     """
+    decision = APPROVE if approves else REFUSE
+    word = signed_word(
+        place, incident_id, step, person_name, passphrase, decision=decision, as_shown=as_shown
+    )
+    return place.ledger.steps.decide(
+        incident_id, word.asked.step, person_name, decision, word.signature, place.clock()
+    )
+
+
+def signed_word(
+    place: Place,
+    incident_id: str,
+    step: str | None,
+    person_name: str,
+    passphrase: str,
+    *,
+    decision: str,
+    as_shown: str,
+) -> SignedWord:
+    """Sign what a person says about a step, which it is not told yet; errors as above."""
     refuse_closed(place, incident_id)
     if 0 < len(as_shown) < _FEWEST_SHOWN:
         raise UsageError(
@@ -112,11 +140,8 @@ def decide(
             f"signed. Its plan is now {asked.digest[:16]}: read `standfast incident status "
             f"{incident_id} --targets`, then approve with --digest {asked.digest[:16]}"
         )
-    decision = APPROVE if approves else REFUSE
     signature = key.sign(asked.message(person_name, decision)).hex()
-    return place.ledger.steps.decide(
-        incident_id, step, person_name, decision, signature, place.clock()
-    )
+    return SignedWord(asked=asked, signature=signature)
 
 
 def to_sign(place: Place, incident_id: str, step: str | None) -> ToSign:

@@ -90,6 +90,12 @@ def escalate(place: Place, state: State, outside: Outside, move: Escalate) -> No
     )
 
 
+def everybody_else(place: Place, state: State, asked: Question) -> tuple[Person, ...]:
+    """Give whom to tell of a broken glass: all who may know of the incident, as in the end."""
+    people = place.ledger.people.all(_roles_of_quiet(state))
+    return _fit(place, state, asked, people, ())
+
+
 def ladder(config: Config) -> Sequence[str]:
     """Give the rungs above those who may approve a step anyway, in order."""
     return config.approvals.ladder

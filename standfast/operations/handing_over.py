@@ -143,6 +143,8 @@ def _clocks(place: Place, state: State, titles: dict[str, str]) -> Iterator[Cloc
             yield ClockLine(
                 what=f"“{title}” was not approved: the next people are paged", at=view.escalates_at
             )
+        if view.opens_at:
+            yield ClockLine(what=f"“{title}” begins on one person's word", at=view.opens_at)
     work = place.ledger.effects.open_work(state.incident, place.clock(), only_looks=state.is_halted)
     if work.next_due is not None:
         yield ClockLine(what="acts that wait for their time go on", at=work.next_due)
@@ -198,6 +200,7 @@ def _otherwise(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
         "approval.rejected": "an approval did not count",
         "word.rejected": "what somebody said did not count",
         "approval.escalated": "nobody had answered, and the next people were paged",
+        "approval.opened": "a step ran on one person's word, who broke its glass",
         "attempts.lapsed": "a runner died or a call took too long",
         "effects.retried": "what had failed was tried again",
         "step.accepted": "a step that was not wholly done was let go on",

@@ -36,7 +36,17 @@ from standfast.operations.waiting import is_soon, is_worth_waiting, longest_wait
 from standfast.operations.waves import due_notices, release_due
 from standfast.outside import Outside
 from standfast.playbook.arguments import arguments_of
-from standfast.playbook.engine import Ask, Escalate, Expand, Finish, Move, Prompt, Wake, next_moves
+from standfast.playbook.engine import (
+    Ask,
+    Escalate,
+    Expand,
+    Finish,
+    Move,
+    Open,
+    Prompt,
+    Wake,
+    next_moves,
+)
 from standfast.playbook.inputs import load_inputs
 from standfast.playbook.model import Step
 from standfast.playbook.standing import standing
@@ -142,10 +152,17 @@ def refuse_closed(place: Place, incident_id: str, *, then: str = "") -> None:
 
 
 def close(place: Place, incident_id: str, *, joined: int | None = None) -> None:
-    """Close an incident; refused while something is under way.
+    """Close an incident; refused while something is under way, or a broken glass unreviewed.
 
     With `joined`, only while no more triggers than those have joined it.
     """
+    for step, who in place.ledger.steps.unreviewed(incident_id).items():
+        raise Refused(
+            f"{who} broke the glass of step {step!r} of {incident_id}, which ran on that word "
+            "alone; somebody else looks at it first: "
+            f"`standfast incident approve {incident_id} {step} --as PERSON`, with --refuse where "
+            "it should not have been done"
+        )
     place.ledger.incidents.close(incident_id, place.actor, place.clock(), joined=joined)
     place.ledger.audit.sign_head(place.clock())
 
@@ -373,6 +390,8 @@ def _make_one(place: Place, state: State, outside: Outside, move: Move) -> None:
             ask(place, state, outside, move)
         case Escalate():
             escalate(place, state, outside, move)
+        case Open():
+            steps.open_glass(incident_id, move.step, move.round, now)
         case Prompt():
             steps.prompt(incident_id, move.step, move.round, now)
         case Wake():

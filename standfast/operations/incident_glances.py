@@ -264,6 +264,8 @@ def _view(step: StepGlance) -> "StepView":
         rung=step.rung,
         joined=step.joined,
         escalates_at=step.escalates_at,
+        opens_at=step.opens_at,
+        is_unreviewed=step.is_unreviewed,
         digest=step.digest,
         # A step that has enough approvals runs already: one that asks lacks some.
         approvals=0,

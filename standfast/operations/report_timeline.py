@@ -68,7 +68,15 @@ def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"nobody had answered: paged {people} more about {step}"
         case "approval.approve" | "approval.refuse":
             said = "approved" if event.action.endswith("approve") else "refused"
+            said = f"looked at what was done alone, and {said}" if detail.get("is_review") else said
             return f"{said} {step}, plan {str(detail.get('digest'))[:16]}"
+        case "approval.break-glass":
+            return (
+                f"broke the glass of {step}, plan {str(detail.get('digest'))[:16]}: "
+                f"{detail.get('because')}"
+            )
+        case "approval.opened":
+            return f"nobody had refused {step}: it began on one person's word"
         case "word.rejected":
             return f"what was said about {step} did not count: {detail.get('why')}"
         case "approval.rejected":
@@ -96,6 +104,7 @@ def decisions(state: State, events: Sequence[AuditEvent]) -> Iterator[Decision]:
     said = {
         "approval.approve": "approved",
         "approval.refuse": "refused",
+        "approval.break-glass": "broke the glass of",
         "step.accepted": "let it go on as it was",
     }
     for event in events:

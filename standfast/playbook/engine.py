@@ -63,6 +63,14 @@ class Escalate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Open:
+    """Let the step run without further approvals: its glass was broken, and nobody refused it."""
+
+    step: str
+    round: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prompt:
     """Put the instructions or the question before a person."""
 
@@ -89,7 +97,7 @@ class Finish:
     reason: str  # for people; counts and rules, no personal data
 
 
-Move: TypeAlias = Expand | Ask | Escalate | Prompt | Wake | Finish
+Move: TypeAlias = Expand | Ask | Escalate | Open | Prompt | Wake | Finish
 
 
 def next_moves(state: State, now: datetime) -> list[Move]:
@@ -139,6 +147,7 @@ def merged(rounds: Sequence[StepView]) -> StepView:
         after_canary=sum(view.after_canary for view in counted),
         is_paused=any(view.is_paused for view in counted),
         is_accepted=bool(short) and all(view.is_accepted for view in short),
+        is_unreviewed=any(view.is_unreviewed for view in counted),
     )
 
 
@@ -337,6 +346,8 @@ def _carry_on(step: Step | None, view: StepView, now: datetime) -> Move | None:
         case StepState.ASKING if view.is_refused:
             return _finish(view, StepState.REFUSED, "an approver said no")
         case StepState.ASKING if view.counts.total and not is_approved(step, view):
+            if view.opens_at is not None and view.opens_at <= now:
+                return Open(step=view.step, round=view.round)
             if not view.asked:
                 return Ask(step=view.step, round=view.round)
             is_late = view.escalates_at is not None and view.escalates_at <= now

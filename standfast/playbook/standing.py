@@ -15,6 +15,7 @@ from datetime import datetime
 from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.local_time import minute
+from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.engine import (
     are_needs_met,
     is_approved,
@@ -169,12 +170,13 @@ def _tell_them(incident: str) -> str:
 
 def _when_over(state: State, clocks: LegalClocks) -> str:
     close = f"`standfast incident close {state.incident}`"
-    owed = ""
+    views = [*in_playbook(state), *state.extra]
+    owed = "".join(_review(state, view) for view in views if view.is_unreviewed)
     if clocks.owed:
-        owed = f"{', '.join(clocks.owed)}. {_tell_them(state.incident)} "
+        owed += f"{', '.join(clocks.owed)}. {_tell_them(state.incident)} "
     short = [
         view
-        for view in (*in_playbook(state), *state.extra)
+        for view in views
         if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED)
     ]
     if not short:
@@ -192,6 +194,13 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
         return told + f"Try the rest again: {again}. See each one and why: {show}."
     posting = "".join(dict.fromkeys(post_letters(state, view) for view in short))
     return told + f"{owed}{posting}See each one and why: {show}; then close it: {close}."
+
+
+def _review(state: State, view: StepView) -> str:
+    return (
+        f"`{view.step}` ran on one person's word; somebody else signs for it (or --refuse): "
+        f"`standfast incident approve {state.incident} {view.step} --as PERSON`. "
+    )
 
 
 def _kept_by_an_undo(state: State) -> str:
@@ -242,6 +251,13 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         paged = ", who is being paged"
     else:
         paged = f" (not paged yet: `standfast incident resume {state.incident}` does that)"
+    if view.opens_at is not None:
+        at = minute(view.opens_at, state.time_zone)
+        return (
+            f"`{view.step}` begins at {at} on one person's word, unless somebody says no: "
+            f"`standfast incident approve {state.incident} {view.step} --refuse --as PERSON`."
+            + ("" if state.is_carried else f" Then {_nobody(state)}.")
+        )
     exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""
     approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"
     if view.approvals_needed > 1:
@@ -258,7 +274,13 @@ def _who_is_next(state: State, view: StepView) -> str:
     if view.escalates_at is not None:
         at = minute(view.escalates_at, state.time_zone)
         return f" (unanswered, the next people are paged at {at})"
-    return " (everybody who could be was paged; telephone them)" if view.rung else ""
+    if not view.rung:
+        return ""
+    step = next((one for one in state.playbook.steps if one.name == view.step), None)
+    action = CATALOGUE.get(step.action or "") if step else None
+    alone = ", or contain alone with --break-glass WHY"
+    may_alone = action is not None and not action.is_irreversible
+    return f" (everybody who could be was paged; telephone them{alone if may_alone else ''})"
 
 
 def _while_busy(state: State) -> str:

@@ -51,6 +51,9 @@ class StepView:
     asked: bool = False  # the approvers were paged
     rung: int = 0  # ASKING: how often the next people were paged since
     escalates_at: datetime | None = None  # ASKING: when the next ones are; None: nobody is left
+    opens_at: datetime | None = (
+        None  # ASKING: when it begins all the same; somebody broke its glass
+    )
     joined: int = 0  # how many joined triggers its targets cover
     digest: str = ""  # ASKING: of what is planned, which an approval signs
     approvals: int = 0  # signatures that verify
@@ -58,13 +61,14 @@ class StepView:
     why: str = ""  # ASKING: why more is asked than the playbook does, and what else to know
     is_refused: bool = False  # an approver said no
     is_accepted: bool = False  # a person said "go on" about what was not done
+    is_unreviewed: bool = False  # it ran on one person's word, and nobody else signed for it yet
 
     def __post_init__(self) -> None:
         if self.round < 1:
             raise ValueError(f"step {self.step!r}: rounds count from 1, not {self.round}")
         if self.state is StepState.WAITING and self.due_at is None:
             raise ValueError(f"step {self.step!r} waits, but nothing says until when")
-        for name in ("due_at", "moved_at", "escalates_at"):
+        for name in ("due_at", "moved_at", "escalates_at", "opens_at"):
             if (moment := getattr(self, name)) is not None:
                 object.__setattr__(self, name, utc(moment))
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.desk import Desk
 from tests.operations.places import PASSPHRASES
+from tests.servers.scim import ScimServer
 
 
 @pytest.fixture
@@ -128,3 +129,26 @@ def test_a_step_that_is_mistyped_is_named_and_not_waited_for(desk: Desk, asking:
     assert (answer.status, state(desk)) == (2, "asking")
     assert f"{asking} has no step 'tell_custmers'" in answer.err
     assert "did you mean 'tell_customers'?" in answer.err
+
+
+def test_who_breaks_the_glass_is_told_when_it_begins_and_how_it_is_refused(
+    desk: Desk, live_place: Path, scim_server: ScimServer
+) -> None:
+    settings = live_place / "standfast.toml"
+    settings.write_text(settings.read_text() + "\n[limits]\naccounts_without_second_person = 1\n")
+    for name in ("alice", "bob"):
+        scim_server.create(name)
+    desk.sign_in_with(PASSPHRASES["dana"])
+    case = desk.json("lock", "alice", "bob", "--as", "dana")["incident"]
+    answer = desk.run(
+        *("incident", "approve", "--digest", desk.asked(), "--as", "dana"),
+        *("--break-glass", "nobody answers"),
+    )
+    assert answer.status == 5, answer
+    assert "lock: 0 of 1 approval." in answer.out
+    assert "It begins at " in answer.out
+    assert f"`standfast incident approve {case} lock --refuse --as PERSON`" in answer.out
+    assert "on one person's word" in desk.run("status").out
+    desk.sign_in_with(PASSPHRASES["lee"])
+    refused = desk.json("incident", "approve", case, "lock", "--refuse", "--as", "lee")
+    assert {step["step"]: step["state"] for step in refused["steps"]}["lock"] == "refused"

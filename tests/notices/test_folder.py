@@ -32,6 +32,7 @@ def test_the_shipped_notices_are_these() -> None:
         "customers-data-theft",
         "customers-service-outage",
         "deadline-reminder",
+        "glass-broken",
         "incident-opened",
         "incident-waits",
         "partners",
