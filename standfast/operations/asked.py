@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from standfast.errors import UsageError
+from standfast.local_time import minute
 from standfast.operations.decisions import to_sign
 from standfast.operations.looks import targets
 from standfast.operations.notice_preview import planned_words
@@ -86,11 +87,15 @@ def _approval(
     asked = place.ledger.steps.question(incident, view.step)
     shown = to_sign(place, incident, view.step)
     why = place.ledger.steps.objection(incident, person, asked.roles, place.clock())
+    text = [step.approval.reason] if step and step.approval and step.approval.reason else []
+    if asked.opens_at is not None:
+        at = minute(asked.opens_at, place.config.organisation.time_zone)
+        text.insert(0, f"It begins at {at} on one person's word, unless somebody refuses it.")
     return AskedLine(
         step=shown.step,
         title=shown.title,
         does=APPROVE,
-        text=(step.approval.reason,) if step and step.approval and step.approval.reason else (),
+        text=tuple(text),
         who=" or ".join(asked.roles),
         obstacle=why,
         digest=shown.digest,

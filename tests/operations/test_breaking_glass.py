@@ -12,6 +12,7 @@ from standfast.config.schema import ApprovalsConfig, LimitsConfig
 from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals import GLASS
 from standfast.operations import decisions, incident, status, undoing
+from standfast.operations.asked import asked_of
 from standfast.operations.breaking_glass import Broken, break_glass
 from standfast.operations.incident import has_work
 from standfast.operations.reports import incident_report
@@ -121,6 +122,8 @@ def test_who_says_no_in_time_keeps_everybody_in(centre: Centre) -> None:
     broken(centre, case)
     next_step = incident.look(centre.place, case).standing.next_step
     assert f"`standfast incident approve {case} lock --refuse --as PERSON`" in next_step
+    (line,) = asked_of(centre.place, case, "lee")
+    assert "on one person's word, unless somebody refuses it" in line.text[0], "in the console, too"
     decisions.decide(centre.place, case, "lock", "lee", PASSPHRASES["lee"], approves=False)
     assert later(centre).advance(case).state.steps["lock"].state is StepState.REFUSED
     assert centre.scim.is_active(account)
