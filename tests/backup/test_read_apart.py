@@ -145,6 +145,9 @@ def test_several_sources_are_read_in_turn_and_one_that_fails_harms_no_other(
     site.restore("latest", tmp_path / "out")
     assert describe(tmp_path / "out" / "a") == describe(tmp_path / "out" / "d") == describe(tree)
     assert (tmp_path / "out" / "b").exists()
+    before = describe(tmp_path / "out" / "c")
+    assert b"calls" in before, "what came before it broke is in the point"
+    assert before.items() <= describe(tree).items()
 
 
 def test_what_cannot_be_read_there_is_named(
