@@ -40,10 +40,11 @@ class _Directory(OneByOne):
         self.act = act
         self.is_mute = False  # once something was changed, no account can be read
         self.objection = ""
+        self.garbles: type[Exception] = KeyError  # what reading a garbled answer raises
 
     def _find(self, name: str, deadline: Deadline) -> Account | None:
         if name == "garbled":
-            raise KeyError(name)
+            raise self.garbles(name)
         return self._shown() if name in {"alice", "al"} else None
 
     def _read(self, account_id: str, deadline: Deadline) -> Account | None:
@@ -301,9 +302,13 @@ def test_an_alias_is_observed_as_what_stands_in_the_way_of_a_lock() -> None:
     assert not nobody.exists
 
 
+@pytest.mark.parametrize("garbles", [KeyError, IndexError, TypeError, ValueError, AttributeError])
 @pytest.mark.parametrize("verb", ["lock", "revoke", "prove"])
-def test_an_answer_that_nobody_understands_is_no_answer(verb: str) -> None:
+def test_an_answer_that_nobody_understands_is_no_answer(
+    verb: str, garbles: type[Exception]
+) -> None:
     directory = _Directory()
+    directory.garbles = garbles
     result = asked(directory, verb, "garbled")
     assert (result.state, result.retry_after_seconds is not None) == (FAILED, True)
     assert "garbled" not in result.reason

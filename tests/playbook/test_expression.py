@@ -6,7 +6,14 @@ from standfast.playbook.expression import LONGEST_TEXT, embedded, parse
 from standfast.records import Json
 
 NAMES: dict[str, Json] = {
-    "inputs": {"kind": "agent", "count": 3, "loud": True, "accounts": ["ana", "bo"], "none": None},
+    "inputs": {
+        "kind": "agent",
+        "count": 3,
+        "loud": True,
+        "accounts": ["ana", "bo"],
+        "numbers": [1, 2],
+        "none": None,
+    },
     "answers": {"ask": "no"},
     "steps": {"lock": {"state": "partial", "done": 487, "failed": 13}},
 }
@@ -26,6 +33,7 @@ NAMES: dict[str, Json] = {
         ('"gen" in inputs.kind', True),
         ("inputs.none == None", True),
         ("inputs.loud == 1", False),
+        ("inputs.loud in inputs.numbers", False),
         ("'a' < 'b'", True),
         ("True", True),
         ("  inputs.count >= 3\n", True),
