@@ -247,12 +247,17 @@ class TestTheKeepersSide:
         store.extend_lock("kept", until)
         proxy.will(fault, "GET", "retention")
         assert store.lock_until("kept") == until
+        # From now on there is a lock, and only its end tells that the next one came.
+        until += timedelta(days=2)
+        proxy.will(fault, "PUT", "retention")
+        store.extend_lock("kept", until)
+        assert store.lock_until("kept") == until
         proxy.will(fault, "GET", "versioning")
-        assert abs(store.clock() - until) < timedelta(days=3, minutes=5)
+        assert abs(store.clock() - until) < timedelta(days=5, minutes=5)
         proxy.will(fault, "DELETE")
         store.remove("gone")
         assert [stat.name for stat in store.list("")] == ["kept"]
-        assert proxy.happened == [fault] * 4
+        assert proxy.happened == [fault] * 5
 
 
 def test_a_put_that_is_never_answered_says_so(store: S3Store, proxy: Proxy) -> None:
