@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,6 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 def expire(site: OwnedSite, sequence: int) -> None:
     """What the keeper does over weeks: let a point expire, mark its packs, and drop them."""
-    keeper = Keeper.load(site.folder / "keeper.json")
     trust = load_trust(site.vault)
     history = History(WRITER, read_history(site.vault, trust, WRITER))
     needed = {n: history.packs_of(n) for n in history.snapshots}
@@ -56,20 +56,27 @@ def expire(site: OwnedSite, sequence: int) -> None:
         {"marked": packs},
         {"dropped": packs},
     ):
-        keeps = load_keeps(site.vault, trust)
-        number = keeps.next_number
-        record = KeepRecord(
-            repository=trust.root.repository,
-            number=number,
-            previous=keeps.head,
-            root=trust.links[-1],
-            created=site.clock(),
-            **change,
-        )
-        site.vault.put(keep_name(number), keep_to_bytes(record, keeper.key))
-        site.clock.forward(days=8)
+        record_keeping(site, change)
     for _, sha256 in packs:
         site.vault.remove(f"w/desk-1/p/{sha256[:2]}/{sha256}")
+
+
+def record_keeping(site: OwnedSite, change: dict[str, Any]) -> None:
+    """Put the keeper's next record, a week before anything else."""
+    keeper = Keeper.load(site.folder / "keeper.json")
+    trust = load_trust(site.vault)
+    keeps = load_keeps(site.vault, trust)
+    number = keeps.next_number
+    record = KeepRecord(
+        repository=trust.root.repository,
+        number=number,
+        previous=keeps.head,
+        root=trust.links[-1],
+        created=site.clock(),
+        **change,
+    )
+    site.vault.put(keep_name(number), keep_to_bytes(record, keeper.key))
+    site.clock.forward(days=8)
 
 
 def check_copy(site: OwnedSite, copy: TamperedStore, source: Path, out: Path) -> None:
@@ -140,6 +147,31 @@ def test_a_copy_that_is_cut_off_anywhere_is_a_repository_and_goes_on(
             assert report.is_whole
             assert copy.names() == owned.vault.names()
     check_copy(owned, copy, source, tmp_path / "out")
+
+
+def test_a_point_comes_behind_the_keep_record_that_it_saw_though_nothing_was_dropped(
+    tmp_path: Path,
+) -> None:
+    site = owned_site(tmp_path / "site")
+    source = plain_tree(tmp_path / "source")
+    site.back_up(source)
+    set_keeper(site.office, keeper_file=site.folder / "keeper.json")
+    site.back_up(source)
+    record_keeping(site, {"expired": ((WRITER, 1),)})
+    site.back_up(source)
+    whole = DyingStore(now=site.clock)
+    copy_vault(site.vault, whole)
+    for at in range(whole.puts):
+        copy = DyingStore(now=site.clock)
+        copy.puts_left = at
+        with pytest.raises(Died):
+            copy_vault(site.vault, copy)
+        copy.puts_left = None
+        check_half(site, copy)
+    assert copy_vault(site.vault, copy).is_whole
+    result = Repository.open(copy, site.keys, site.identity)
+    assert result.restore(result.resolve("latest"), tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
 
 
 class ContradictingStore(TamperedStore):
