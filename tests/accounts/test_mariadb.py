@@ -204,6 +204,16 @@ def test_every_host_of_a_name_is_locked_and_each_gets_back_what_it_had(
     assert not house.is_enabled(alice, "new.example.com")
 
 
+def test_a_name_that_may_sign_in_from_one_host_is_not_proven_locked(
+    house: MariadbHouse, alice: str
+) -> None:
+    house.add(alice, host="10.0.0.%")
+    house.lock(alice)
+    assert house.prove(alice).state is EffectState.DONE
+    house.add(alice, host="new.example.com")
+    assert house.prove(alice).state is EffectState.FAILED
+
+
 @pytest.mark.parametrize("name", ["quo'te", 'dou"ble', "back\\slash", "per%cent", "Żółć", "a b"])
 def test_an_unusual_name_is_locked_and_no_other(house: MariadbHouse, alice: str, name: str) -> None:
     house.add(name)
