@@ -178,9 +178,12 @@ def test_a_lock_and_an_undo_change_on_and_off_alone(house: RedisHouse, alice: st
 def test_a_lock_is_in_the_acl_file_and_a_server_without_one_says_that_it_forgets(
     house: RedisHouse, alice: str
 ) -> None:
+    before = house.observe(alice)
     result = house.lock(alice)
     assert result.reason == ""
     assert f"user {alice} off" in house.server.acl_file.read_text()
+    assert house.undo(alice, before).reason == ""
+    assert f"user {alice} on" in house.server.acl_file.read_text()
     with running_redis(with_acl_file=False) as forgetful:
         other = RedisHouse(forgetful, give_rights(forgetful), house.recipient)
         other.add("bob")

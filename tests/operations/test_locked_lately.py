@@ -131,6 +131,22 @@ def test_what_is_added_to_one_step_is_counted_beside_the_others(place: TwinPlace
     assert view(place, case, "suppliers_lock").state is StepState.ASKING
 
 
+def test_what_an_exercise_locks_keeps_nobody_from_locking_live(place: TwinPlace) -> None:
+    place.advance(place.open("lock", spelt(NAMES[:MOST]), mode=Mode.EXERCISE))
+    place.run("lock", spelt(NAMES[-1:]))
+    assert not place.is_enabled(NAMES[-1])
+
+
+def test_what_a_second_person_approved_leaves_one_person_as_much_as_before(
+    place: TwinPlace,
+) -> None:
+    many = place.run("lock", spelt(NAMES[: MOST + 1]))
+    decisions.decide(place, many, "lock", "lee", PASSPHRASES["lee"])
+    place.advance(many)
+    place.run("lock", spelt(NAMES[MOST + 1 :][:MOST]))
+    assert locked(place) == 2 * MOST + 1
+
+
 def test_new_passwords_count_as_locks_do(place: TwinPlace) -> None:
     first, second = place.run("renew", spelt(NAMES[:MOST])), place.open("lock", spelt(NAMES[-1:]))
     assert view(place, first, "rotate").counts.done == MOST
