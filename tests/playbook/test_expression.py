@@ -26,6 +26,7 @@ NAMES: dict[str, Json] = {
         ('inputs["kind"]', "agent"),
         ('steps.lock["failed"] > 0', True),
         ("400 < steps.lock.done <= 487", True),
+        ("400 < steps.lock.done < 487", False),
         ('answers.ask == "yes"', False),
         ('answers.ask != "yes" and inputs.loud', True),
         ('not inputs.loud or "ana" in inputs.accounts', True),
