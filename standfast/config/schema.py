@@ -227,8 +227,8 @@ class ServeConfig(Section):
     )
     prefect: WebAddress | None = setting(
         default=None,
-        description="The API of a Prefect server that runs already; one is started without it. Let it "
-        "ask for a password (`PREFECT_SERVER_API_AUTH_STRING`), which `serve` is given as "
+        description="The API of a Prefect server that runs already; one is started without it. Let "
+        "it ask for a password (`PREFECT_SERVER_API_AUTH_STRING`), which `serve` is given as "
         "`PREFECT_API_AUTH_STRING`: who may change its deployments has any command run here.",
         examples=["http://127.0.0.1:4200/api"],
     )

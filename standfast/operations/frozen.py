@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 from standfast.config import Config
@@ -144,13 +146,12 @@ def verify_frozen(place: Place, incident: str) -> Verified:
         replace(
             one,
             problems=(
-                *verify_seal(one.folder, key),
+                *_problems_of_seal(one.folder, key, recorded.pop(one.folder, "")),
                 *verify_custody(one.folder, lines.get(one.folder, set())),
             ),
         )
         for one in frozen(config, incident)
     ]
-    found = [_as_recorded(one, recorded.pop(one.folder, "")) for one in found]
     found += [_of(folder, problems=(_gone(hosts[folder]),)) for folder in recorded]
     if not found and no_ledger:
         raise no_ledger
@@ -215,11 +216,12 @@ def _gone(host: str) -> str:
     )
 
 
-def _as_recorded(one: Frozen, manifest: str) -> Frozen:
-    if one.problems or not manifest:
-        return one
-    there = hashlib.sha256((one.folder / MANIFEST_FILE).read_bytes()).hexdigest()
-    return one if there == manifest else replace(one, problems=(_IS_ANOTHER,))
+def _problems_of_seal(folder: Path, key: Ed25519PublicKey, manifest: str) -> list[str]:
+    """Give what is wrong with a folder; `manifest` is the ledger's hash of it, where it has one."""
+    if (problems := verify_seal(folder, key)) or not manifest:
+        return problems
+    there = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    return [] if there == manifest else [_IS_ANOTHER]
 
 
 def _of(

@@ -108,7 +108,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     try:
         done = subprocess.run(
             [sys.executable, "-c", RUN_THEM, str(config_file), incident_id],
-            env=environment(home, server.url, base),
+            env=environment(home, server.url, base, server.secret),
             capture_output=True,
             text=True,
             check=False,
