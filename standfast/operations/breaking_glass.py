@@ -20,13 +20,13 @@ from standfast.counted import counted
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.approvals import BREAK_GLASS, GLASS, Question
 from standfast.local_time import minute
+from standfast.operations.actions import is_irreversible
 from standfast.operations.called import is_called
 from standfast.operations.decisions import signed_word
 from standfast.operations.escalation import everybody_else
 from standfast.operations.place import Place
 from standfast.operations.run_record import recorded
 from standfast.operations.telling import tell_each
-from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.state import State
 from standfast.records import EffectState, Json, Mode
 
@@ -105,7 +105,7 @@ def _refuse_unfit(place: Place, state: State, asked: Question, person: str) -> N
 def _contains(place: Place, state: State, asked: Question) -> bool:
     """Does the step keep somebody out or something safe, all of which can be taken back?"""
     step = next((one for one in state.playbook.steps if one.name == asked.step), None)
-    if step is None or step.action is None or CATALOGUE[step.action].is_irreversible:
+    if step is None or step.action is None or is_irreversible(step):
         return False  # what people asked for beside the playbook gives back, or tells somebody
     if not is_called(step.action):
         return True

@@ -31,6 +31,7 @@ from standfast.continuity.schedule import last_due
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, StandfastError, UsageError
+from standfast.host_name import host_name
 from standfast.ledger import Ledger
 from standfast.ledger.run_row import CLOCKS_DIFFER
 from standfast.ledger.server_clock import ServerClock, apart, far_words
@@ -426,7 +427,7 @@ def _serve(ground: Ground) -> Iterator[Check]:
     if ground.ledger is None:
         return
     hosts = ground.ledger.runners.serve_hosts(ground.clock())
-    here = os.uname().nodename
+    here = host_name()
     if here not in hosts:
         where = " on this host" if hosts else ""
         yield warn(

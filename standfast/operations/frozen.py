@@ -24,6 +24,7 @@ from standfast.errors import ConfigurationError, Damaged, ExitStatus, StandfastE
 from standfast.evidence.custody import verify_custody
 from standfast.evidence.host_clock import offset_in_words
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
+from standfast.host_name import host_name
 from standfast.operations.evidence_copy import (
     Copied,
     copy_each,
@@ -208,7 +209,7 @@ def copy_frozen(place: Place, incident: str) -> list[Copied]:
 
 def _gone(host: str) -> str:
     """Say that a folder is gone; where another host froze it, that it may lie there."""
-    if host in ("", os.uname().nodename):
+    if host in ("", host_name()):
         return _IS_GONE
     return (
         f"it is not here: the ledger has it as frozen and sealed on {host}; verify it there, or "

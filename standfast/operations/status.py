@@ -10,7 +10,6 @@ Rules
 - The one next step of an incident is the sentence that `standfast incident status` says.
 """
 
-import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ from typing import Any
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
+from standfast.host_name import host_name
 from standfast.ledger.glance import Glance, LastRun, glance
 from standfast.operations.custodian_answers import Standing, folder_of, standings
 from standfast.operations.free_space import Room, rooms
@@ -259,7 +259,7 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
         signed_events=seen.signed_events,
         signed_at=seen.signed_at,
         has_serve=bool(seen.serve_hosts),
-        serves_here=os.uname().nodename in seen.serve_hosts,
+        serves_here=host_name() in seen.serve_hosts,
         verify_failed=_verify_failed(seen),
         custodians=_overdue(raw, folder, now),
         alarms=tuple(_alarms(seen, now)),

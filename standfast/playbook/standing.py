@@ -276,7 +276,7 @@ def _who_is_next(state: State, view: StepView) -> str:
         return f" (unanswered, the next people are paged at {at})"
     if not view.rung:
         return ""
-    step = next((one for one in state.playbook.steps if one.name == view.step), None)
+    step = _step_of(state.playbook, view)
     action = CATALOGUE.get(step.action or "") if step else None
     alone = ", or contain alone with --break-glass WHY"
     may_alone = action is not None and not action.is_irreversible

@@ -51,9 +51,7 @@ class StepView:
     asked: bool = False  # the approvers were paged
     rung: int = 0  # ASKING: how often the next people were paged since
     escalates_at: datetime | None = None  # ASKING: when the next ones are; None: nobody is left
-    opens_at: datetime | None = (
-        None  # ASKING: when it begins all the same; somebody broke its glass
-    )
+    opens_at: datetime | None = None  # ASKING: when it begins all the same, its glass broken
     joined: int = 0  # how many joined triggers its targets cover
     digest: str = ""  # ASKING: of what is planned, which an approval signs
     approvals: int = 0  # signatures that verify

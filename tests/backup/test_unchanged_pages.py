@@ -28,6 +28,17 @@ NAME = "aat-{:04}"
 ENDS = (539, 765, 1285)
 
 
+def _show_as_before(monkeypatch: pytest.MonkeyPatch, before: os.stat_result) -> None:
+    """Let a file look as it did, whatever was written to it since."""
+    real_stat, real_fstat = os.stat, os.fstat
+
+    def as_before(status: os.stat_result) -> os.stat_result:
+        return before if status.st_ino == before.st_ino else status
+
+    monkeypatch.setattr(os, "stat", lambda *a, **k: as_before(real_stat(*a, **k)))
+    monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
@@ -135,14 +146,9 @@ def test_content_that_changed_behind_the_file_system_is_seen_in_its_night(
         for path in sorted(source.iterdir())
         if (zlib.crc32(b"files/" + os.fsencode(path.name)) >> 20) % 30 == night
     )
-    real_stat, real_fstat, before = os.stat, os.fstat, changed.stat()
+    before = changed.stat()
     changed.write_text(changed.read_text().upper())
-
-    def as_before(status: os.stat_result) -> os.stat_result:
-        return before if status.st_ino == before.st_ino else status
-
-    monkeypatch.setattr(os, "stat", lambda *a, **k: as_before(real_stat(*a, **k)))
-    monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
+    _show_as_before(monkeypatch, before)
     result = site.back_up(source)
     monkeypatch.undo()
     assert result.files_changed == 1
@@ -157,17 +163,12 @@ def test_what_changed_just_before_a_run_is_read_again_by_the_next(
     """Another change in the same tick of the file system's clock would leave every number as is."""
     changed = source / NAME.format(ENDS[0] + 100)
     changed.write_text("a caller\n")
-    real_stat, real_fstat, before = os.stat, os.fstat, changed.stat()
+    before = changed.stat()
     moment = datetime.fromtimestamp(before.st_ctime + 1, UTC)
     site.back_up(source, now=lambda: moment)
     changed.write_text("a CALLER\n")
     os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-    def as_before(status: os.stat_result) -> os.stat_result:
-        return before if status.st_ino == before.st_ino else status
-
-    monkeypatch.setattr(os, "stat", lambda *a, **k: as_before(real_stat(*a, **k)))
-    monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
+    _show_as_before(monkeypatch, before)
     result = site.back_up(source)
     monkeypatch.undo()
     assert result.files_changed == 1

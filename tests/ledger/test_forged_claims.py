@@ -45,6 +45,15 @@ def _approved_by_nobody(ledger: Ledger) -> tuple[str, str]:
     return incident_id, runner(ledger, incident_id)
 
 
+def _refused_by_ann(ledger: Ledger) -> str:
+    """An incident whose step ann refused."""
+    enrol(ledger, "ann")
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
+    decide(ledger, incident_id, "ann", decision="refuse")
+    return incident_id
+
+
 def _lapses(ledger: Ledger, incident_id: str, who: str, why: str) -> None:
     """Nothing is claimed, the step asks again, and the timeline says why."""
     with pytest.raises(ApprovalRefused, match=why):
@@ -150,10 +159,7 @@ def test_an_approval_that_was_changed_does_not_count(
 def test_a_step_that_runs_although_an_approver_refused_it_claims_nothing(
     ledger: Ledger, intruder: Intruder
 ) -> None:
-    enrol(ledger, "ann")
-    incident_id = open_incident(ledger)
-    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
-    decide(ledger, incident_id, "ann", decision="refuse")
+    incident_id = _refused_by_ann(ledger)
     intruder.run("UPDATE step SET state = 'running'")
     _lapses(ledger, incident_id, runner(ledger, incident_id), "has 0 of 1 approvals that verify")
 
@@ -161,10 +167,7 @@ def test_a_step_that_runs_although_an_approver_refused_it_claims_nothing(
 def test_a_refusal_turned_into_an_approval_does_not_count(
     ledger: Ledger, intruder: Intruder
 ) -> None:
-    enrol(ledger, "ann")
-    incident_id = open_incident(ledger)
-    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
-    decide(ledger, incident_id, "ann", decision="refuse")
+    incident_id = _refused_by_ann(ledger)
     intruder.run("UPDATE approval SET decision = 'approve'")
     intruder.run("UPDATE step SET state = 'running', ended_at = NULL")
     _lapses(ledger, incident_id, runner(ledger, incident_id), "has 0 of 1 approvals that verify")

@@ -13,6 +13,7 @@ from standfast.operations.frozen import frozen, verify_frozen
 from standfast.operations.incident import advance, open_incident
 from standfast.records import Mode
 from tests.operations.places import enrol_people, furnish, place_at
+from tests.operations.test_evidence_copy import PLAYBOOK as KEEP_LOGS
 
 
 def test_evidence_that_this_user_may_not_read_is_not_called_gone(
@@ -37,18 +38,9 @@ def test_evidence_that_this_user_may_not_read_is_not_called_gone(
         assert [one.folder for one in frozen(place.config)] == [root / "logs" / "token"]
 
 
-PLAYBOOK = """\
-playbook: keep-logs
-version: 1
-title: Keep the logs
-use_when: A test wants them.
-steps:
-  freeze_logs:
-    title: Keep the logs as they are now
-    do: evidence.snapshot
-    with:
-      sources: all
-    on_partial: go_on
+PLAYBOOK = (
+    KEEP_LOGS
+    + """\
   traces:
     title: Look for traces
     needs: [freeze_logs]
@@ -57,6 +49,7 @@ steps:
       indicators: ["text:agent01"]
     on_partial: go_on
 """
+)
 
 
 @pytest.mark.parametrize("left", [0, 1])
