@@ -24,7 +24,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, desc, insert, select, text
 
 from backup.lazy_dataclass import dataclass
-from standfast.errors import OnlyReadable
+from standfast.errors import OnlyReadable, Unavailable
 from standfast.ledger.chain import GENESIS, NOT_A_HEAD, Chain, line_of
 from standfast.ledger.database import reading, reading_anything, writing
 from standfast.ledger.tables import CHAIN, as_stored, audit_event, audit_head, metadata
@@ -188,7 +188,7 @@ class Auditor:
         """
         try:
             return self.sign_head(now)
-        except OnlyReadable:
+        except (OnlyReadable, Unavailable):  # a replica takes no writes, and may be read
             with reading(self._engine) as connection:
                 return self._newest_head(connection)[0]
 

@@ -7,7 +7,7 @@ Rules
 - The driver's own transaction handling is off: the statements here are the ones that run.
 - Only who makes a ledger makes its file. One that was moved away, or replaced, while a process had
   it open is not written any more: it would take what nobody else sees.
-- Who may only read the file reads it all the same; writing it is refused plainly.
+- Who may only read the file, or the tables, reads them all the same; writing is refused plainly.
 - A PostgreSQL that lets us connect and says nothing, or whose network is gone, is given up.
 - Nothing of a database's message leaves this room: it may quote a row.
 """
@@ -35,7 +35,7 @@ from standfast.errors import (
     Unavailable,
     UsageError,
 )
-from standfast.ledger.postgresql_words import is_told, trouble
+from standfast.ledger.postgresql_words import NO_RIGHT, is_told, lacks_right, trouble
 from standfast.ledger.session_waits import said_when_long, session_name
 from standfast.ledger.sqlite_file import (
     ReadOnly,
@@ -160,7 +160,7 @@ def reading_anything(engine: Engine) -> Iterator[Connection]:
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction: committed at the end, rolled back when anything escapes."""
     with (
-        _plain_errors(engine),
+        _plain_errors(engine, writes=True),
         _in_line(engine),
         engine.connect().execution_options(standfast_writes=True) as connection,
         _said_when_long(engine, connection),
@@ -225,7 +225,7 @@ def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) 
 
 
 @contextmanager
-def _plain_errors(engine: Engine) -> Iterator[None]:
+def _plain_errors(engine: Engine, *, writes: bool = False) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
@@ -233,6 +233,8 @@ def _plain_errors(engine: Engine) -> Iterator[None]:
     except DBAPIError as error:
         if is_told(state := getattr(error.orig, "sqlstate", None)):
             raise Unavailable(trouble(state, "")) from None
+        if state == NO_RIGHT:
+            raise lacks_right(writes=writes) from None
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         raise refused(name) from None
     except UnicodeEncodeError:  # a byte of the command line that is no UTF-8 came as a surrogate

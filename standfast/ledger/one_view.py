@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
-from standfast.ledger.postgresql_words import trouble
+from standfast.ledger.postgresql_words import lacks_right, trouble
 from standfast.ledger.sqlite_file import (
     HEAD,
     NO_LEDGER,
@@ -102,5 +102,7 @@ def _postgresql(url: str, password: str | None) -> Iterator[Cursor]:
         raise ConfigurationError(
             f"there is no ledger of this version in that database: {NO_LEDGER}"
         ) from None
+    except psycopg.errors.InsufficientPrivilege:
+        raise lacks_right(writes=False) from None
     except psycopg.Error as error:
         raise Unavailable(trouble(error.sqlstate, str(error))) from None

@@ -4,6 +4,10 @@ It knows no driver. Of the server's own text only some words are looked for, and
 it may quote an address with a user's name, or a row.
 """
 
+from standfast.errors import ConfigurationError, OnlyReadable
+
+NO_RIGHT = "42501"
+_NO_WRITES = "takes no writes; see that ledger.url names the primary and not its replica"
 _ANSWERS_NOT = "does not answer; see that it runs and that ledger.url is right"
 _BY_STATE = {  # PostgreSQL, appendix A
     "40P01": "had two write the same rows at once; run it again",
@@ -11,7 +15,8 @@ _BY_STATE = {  # PostgreSQL, appendix A
     "53100": "has no disk space left; free some there, then run it again",
     "53300": "has no connection left; end what holds them, or raise max_connections",
     "57P03": "is starting or stopping; run it again in a moment",
-    "25006": "takes no writes; see that ledger.url names the primary and not its replica",
+    "25006": _NO_WRITES,
+    "0A000": _NO_WRITES,  # so a replica says that it begins no transaction that may write
 }
 _BY_WORDS = (  # a connection that is refused has no state
     (
@@ -32,6 +37,20 @@ _BY_HAND = "until then work by hand, from `standfast playbook show NAME`"
 def is_told(state: str | None) -> bool:
     """Is this SQLSTATE one that says what is wrong, whatever class the driver gives it?"""
     return state in _BY_STATE
+
+
+def lacks_right(*, writes: bool) -> ConfigurationError:
+    """What it means that the user of `ledger.url` was denied the right to a table."""
+    if writes:
+        return OnlyReadable(
+            "this is written down in the ledger, which the database's user in ledger.url may only "
+            "read: do it where the place is in use, as the user who owns the ledger; what only "
+            "reads works here too"
+        )
+    return ConfigurationError(
+        "the database's user in ledger.url may not read all of the ledger: let who owns it "
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public, again after each upgrade; then run it again"
+    )
 
 
 def trouble(state: str | None, text: str) -> str:

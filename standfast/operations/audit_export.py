@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from backup.lazy_dataclass import dataclass
-from standfast.errors import Damaged, OnlyReadable, StandfastError, UsageError
+from standfast.errors import Damaged, OnlyReadable, StandfastError, Unavailable, UsageError
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import read_custody
 from standfast.evidence.durable import make_private, sync_folder, write_whole
@@ -91,7 +91,7 @@ def _signed_as_far_as_can_be(place: Place, incident_id: str, now: datetime) -> i
     """Sign a head, or count the incident's events that the newest one does not cover."""
     try:
         place.ledger.audit.sign_head(now)
-    except OnlyReadable:
+    except (OnlyReadable, Unavailable):  # a replica takes no writes, and may be read
         signed_to = place.ledger.audit.newest_signed(now)
         own = place.ledger.timeline(incident_id)
         unsigned = sum(event.sequence > signed_to for event in own)

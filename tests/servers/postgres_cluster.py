@@ -82,6 +82,10 @@ class Cluster:
         """Make an empty cluster."""
         self._run("initdb", "-A", "trust", "-U", "postgres", "-N", "-D", str(self.data))
 
+    def follow(self, url: str) -> None:
+        """Be a replica of a running server, whose superuser the address names."""
+        self._run("pg_basebackup", "-D", str(self.data), "-d", url, "-R", "-c", "fast")
+
     def background(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
         """Start a program as the server's user."""
         return subprocess.Popen(
