@@ -105,6 +105,11 @@ def list_drills(
     ]
     lines: list[Line] = [Table(rows=rows)] if rows else ["There was no drill yet."]
     lines += [f"{one.where}: {one.problem}" for one in listed.problems]
+    if listed.elsewhere:
+        lines.append(
+            f"Reports of drills on {', '.join(listed.elsewhere)} lie there: `standfast drill list` "
+            "checks them there."
+        )
     call.say(listed.as_json(), lines)
     return listed.exit_status
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from standfast.ledger.run_book import RunBook
-from standfast.ledger.run_row import RunRow
+from standfast.ledger.run_row import NOWHERE, Origin, RunRow
 from standfast.records import JsonObject
 
 if TYPE_CHECKING:
@@ -28,7 +28,14 @@ class Runs(Protocol):
     """What a run needs of a ledger; see `runs.Runs` and `audit.Auditor`."""
 
     def start(
-        self, kind: str, subject: str, way: str, actor: str, now: datetime, *, host: str = ""
+        self,
+        kind: str,
+        subject: str,
+        way: str,
+        actor: str,
+        now: datetime,
+        *,
+        origin: Origin = NOWHERE,
     ) -> str: ...
 
     def finish(

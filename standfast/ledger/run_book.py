@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from standfast.ledger.chain import Chain, digest_of_row, next_event, refuse_other_keys
-from standfast.ledger.run_row import RunRow, begun_summary, new_token
+from standfast.ledger.run_row import NOWHERE, Origin, RunRow, begun_summary, new_token
 from standfast.ledger.sqlite_file import (
     HEAD,
     begin_writing,
@@ -42,7 +42,14 @@ class RunBook:
         self._chain = Chain(self._vault, witness)
 
     def start(
-        self, kind: str, subject: str, way: str, actor: str, now: datetime, *, host: str = ""
+        self,
+        kind: str,
+        subject: str,
+        way: str,
+        actor: str,
+        now: datetime,
+        *,
+        origin: Origin = NOWHERE,
     ) -> str:
         """As `Runs.start`."""
         token = new_token()
@@ -50,7 +57,7 @@ class RunBook:
             connection.execute(
                 "INSERT INTO run (id, kind, subject, way, state, started_at, ended_at, summary)"
                 " VALUES (?, ?, ?, ?, 'running', ?, NULL, ?)",
-                (token, kind, subject, way, timestamp(now), begun_summary(host)),
+                (token, kind, subject, way, timestamp(now), begun_summary(origin)),
             )
             self._tell(
                 connection, token, f"{kind}.started", {"set": subject, "way": way}, actor, now

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,9 +31,32 @@ def is_gone(host: str, pid: int) -> bool:
     return False
 
 
-def begun_summary(host: str) -> str:
-    """What stands in place of a run's counts while it is under way: the backup host it is on."""
-    return canonical({"host": host} if host else {}).decode()
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a run is made; several hosts may write theirs into one ledger. Empty: not known."""
+
+    host: str = ""  # the name of the backup host, `backup.writer`
+    machine: str = ""  # its hostname: two machines may go by one copied configuration
+    vault: str = ""  # which vault, by its owner's key
+
+    def as_json(self) -> dict[str, str]:
+        """Give what is known, as it stands in the run's summary."""
+        known = {"host": self.host, "machine": self.machine, "vault": self.vault}
+        return {name: value for name, value in known.items() if value}
+
+    @staticmethod
+    def of(summary: Mapping[str, Any]) -> "Origin":
+        """Read it out of a run's summary."""
+        return Origin(**{name: str(summary.get(name, "")) for name in _ORIGIN})
+
+
+_ORIGIN = ("host", "machine", "vault")
+NOWHERE = Origin()
+
+
+def begun_summary(origin: Origin) -> str:
+    """What stands in place of a run's counts while it is under way: where it is."""
+    return canonical(origin.as_json()).decode()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from sqlalchemy import Row, desc, or_, select
 from standfast.errors import StandfastError, Unavailable
 from standfast.host_name import host_name
 from standfast.ledger.core import Core, new_token
-from standfast.ledger.run_row import RunRow, begun_summary, is_gone
+from standfast.ledger.run_row import NOWHERE, Origin, RunRow, begun_summary, is_gone
 from standfast.ledger.tables import run, runner
 from standfast.records import JsonObject, canonical
 
@@ -38,9 +38,16 @@ class Runs:
         self._core = core
 
     def start(
-        self, kind: str, subject: str, way: str, actor: str, now: datetime, *, host: str = ""
+        self,
+        kind: str,
+        subject: str,
+        way: str,
+        actor: str,
+        now: datetime,
+        *,
+        origin: Origin = NOWHERE,
     ) -> str:
-        """Note that a run begins, and on which backup host; give its id."""
+        """Note that a run begins, and where; give its id."""
         token = new_token()
         with self._core.write(
             actor=actor, subject=token, action=f"{kind}.started", now=now
@@ -48,7 +55,7 @@ class Runs:
             write.insert(
                 run,
                 {"id": token, "kind": kind, "subject": subject, "way": way, "state": "running"}
-                | {"started_at": now, "ended_at": None, "summary": begun_summary(host)},
+                | {"started_at": now, "ended_at": None, "summary": begun_summary(origin)},
             )
             write.tell(set=subject, way=way)
         return token

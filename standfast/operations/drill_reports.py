@@ -7,6 +7,7 @@ Rules
   the report, the key and an Ed25519 signature over a context and the report's canonical form.
 - Each carries the SHA-256 of the file before it. A report that was changed, left out or put between
   shows; one missing at the end shows in the ledger, whose runs hold the digests.
+- A machine has a chain of its own, also where several have one ledger.
 """
 
 import fcntl
@@ -15,7 +16,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,9 +96,16 @@ def file_report(folder: Path, run: str, body: Mapping[str, Json], key: Ed25519Pr
 
 
 def check_reports(
-    folder: Path, key: Ed25519PrivateKey, known: Mapping[str, str]
+    folder: Path,
+    key: Ed25519PrivateKey,
+    known: Mapping[str, str],
+    elsewhere: Collection[str] = (),
 ) -> tuple[ReportProblem, ...]:
-    """Check every report and the chain; `known` is what the ledger says: run → digest."""
+    """Check every report and the chain; `known` is what the ledger says: run → digest.
+
+    Those of the runs `elsewhere` lie on other machines, in chains of their own, unless this folder
+    is theirs too.
+    """
     problems: list[ReportProblem] = []
     previous, expected, seen = FIRST, 1, set()
     for path in _files(folder):
@@ -115,7 +123,7 @@ def check_reports(
     problems.extend(
         ReportProblem(where=f"run {run}", problem="its report is gone")
         for run in known
-        if run not in seen
+        if run not in seen and run not in elsewhere
     )
     return tuple(problems)
 

@@ -34,7 +34,8 @@ from standfast.continuity.objectives import (
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
 from standfast.errors import Damaged, ExitStatus, StandfastError
-from standfast.ledger.run_row import RunRow
+from standfast.host_name import host_name
+from standfast.ledger.run_row import Origin, RunRow
 from standfast.operations.damage import is_damage_behind
 from standfast.operations.drill_checks import CheckResult, CheckState, run_checks
 from standfast.operations.drill_comparison import Comparison, compare
@@ -63,6 +64,7 @@ class DrillList:
 
     runs: tuple[RunRow, ...]
     problems: tuple[ReportProblem, ...]
+    elsewhere: tuple[str, ...] = ()  # other machines that drilled, where their reports lie
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -83,6 +85,7 @@ class DrillList:
                 for run in self.runs
             ],
             "problems": [{"where": one.where, "problem": one.problem} for one in self.problems],
+            "elsewhere": list(self.elsewhere),
             "exit_status": int(self.exit_status),
         }
 
@@ -160,20 +163,27 @@ def run_drill(
 def list_drills(place: Place, set_name: str | None = None) -> DrillList:
     """List the drills, and check that each report is there, signed and chained to the last.
 
-    `UsageError` when there is no such set.
+    What another machine drilled, its own list checks. `UsageError` when there is no such set.
     """
     runs = place.ledger.runs.all("drill", set_name)
     check_set(place, set_name, runs)
-    known = {
-        run.id: str(run.summary["report"])
-        for run in place.ledger.runs.all("drill")
-        if run.summary.get("report")
-    }
+    known: dict[str, str] = {}
+    elsewhere: dict[str, str] = {}
+    for run in place.ledger.runs.all("drill"):
+        if run.summary.get("report"):
+            known[run.id] = str(run.summary["report"])
+            if (machine := Origin.of(run.summary).machine) not in ("", host_name()):
+                elsewhere[run.id] = machine
     with plain_errors("reading the drill reports"):
         problems = check_reports(
-            place.config.drills.folder / "reports", place.ledger.vault.signing_key(), known
+            place.config.drills.folder / "reports",
+            place.ledger.vault.signing_key(),
+            known,
+            elsewhere,
         )
-    return DrillList(runs=tuple(runs), problems=problems)
+    return DrillList(
+        runs=tuple(runs), problems=problems, elsewhere=tuple(sorted({*elsewhere.values()}))
+    )
 
 
 def _services_of(place: Place, set_name: str) -> dict[str, ServiceConfig]:
@@ -371,9 +381,17 @@ def _destroy(folder: Path) -> Target:
 
 
 def destroy_leftovers(place: Place, set_name: str) -> int:
-    """Delete what dead drills of a set left; for a caller that holds the lock of its drills."""
+    """Delete what dead drills of a set left; for a caller that holds the lock of its drills.
+
+    The lock says nothing of another machine that drills into the same folder: the ledger does.
+    """
     folder = place.config.drills.folder
-    left = [path for path in folder.glob(f"{set_name}.*") if path.suffix != _KEPT]
+    alive = {row.id for row in place.ledger.runs.all("drill", set_name, states=["running"])}
+    left = [
+        path
+        for path in folder.glob(f"{set_name}.*")
+        if path.suffix != _KEPT and path.name.removeprefix(f"{set_name}.") not in alive
+    ]
     for path in left:
         _destroy(path)
     return len(left)

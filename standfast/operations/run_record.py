@@ -10,7 +10,9 @@ Rules
   that user out from then on. It restores, which nobody may be refused.
 - Whoever holds the lock knows that an earlier run which is still `running` has died, and says so.
   Several hosts may have one ledger: each judges its own runs, by the name of the backup host
-  (`backup.writer`), and only of what it ever ran.
+  (`backup.writer`) and of the machine, for a copied configuration has the same one; and only of
+  what it ever ran.
+- Where a run is made stands in its row from its beginning to its end.
 """
 
 import errno
@@ -29,6 +31,8 @@ from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import Damaged, OnlyReadable, Refused, StandfastError, UnderWay
 from standfast.host_name import host_name
+from standfast.ledger.run_row import NOWHERE, Origin
+from standfast.operations.origins import here
 from standfast.operations.place import Place
 from standfast.records import Json, JsonObject, moment, timestamp
 
@@ -45,6 +49,7 @@ class Run:
     """A run under way; the block that holds it says how it ended."""
 
     token: str
+    origin: Origin
     died_before: tuple[str, ...]  # runs whose process had died, found at the start
     state: str = "failed"
     summary: dict[str, Json] = field(default_factory=dict)
@@ -74,9 +79,9 @@ def recorded(
         died = _bury(place, kind, subject) if lock.is_alone else ()
         if is_shared:
             lock.share()
-        host = place.config.backup.writer
-        token = place.runs.start(kind, subject, way, place.actor, place.clock(), host=host)
-        run = Run(token=token, died_before=died)
+        origin = here(place.config)
+        token = place.runs.start(kind, subject, way, place.actor, place.clock(), origin=origin)
+        run = Run(token=token, origin=origin, died_before=died)
         try:
             yield run
         except BaseException as error:
@@ -106,7 +111,7 @@ def recorded_if_it_can_be(
         except StandfastError as error:
             if not is_shared:
                 record.enter_context(_held(place, kind, subject, is_shared=False))
-            run = Run(token="", died_before=())
+            run = Run(token="", origin=NOWHERE, died_before=())
             run.goes_on_without(error)
         yield run
         try:
@@ -174,15 +179,19 @@ def _begun(place: Place, token: str) -> int:
 
 
 def _bury(place: Place, kind: str, subject: str) -> tuple[str, ...]:
-    runs, host = place.runs, place.config.backup.writer
-    running = runs.all(kind, subject, states=["running"])
-    dead = [row.id for row in running if row.summary.get("host", host) == host]
-    for token in dead:
-        runs.finish(token, kind, "failed", {"problem": DIED}, place.actor, place.clock())
+    runs, own = place.runs, here(place.config)
+    dead: list[str] = []
+    for row in runs.all(kind, subject, states=["running"]):
+        origin = Origin.of(row.summary)
+        if (origin.host or own.host, origin.machine or own.machine) == (own.host, own.machine):
+            problem = {**origin.as_json(), "problem": DIED}
+            runs.finish(row.id, kind, "failed", problem, place.actor, place.clock())
+            dead.append(row.id)
     return tuple(dead)
 
 
 def _finish(place: Place, run: Run, kind: str, state: str, summary: JsonObject) -> None:
+    summary = {**run.origin.as_json(), **summary}
     place.runs.finish(run.token, kind, state, summary, place.actor, place.clock())
 
 

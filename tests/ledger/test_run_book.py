@@ -12,6 +12,7 @@ from standfast.errors import ConfigurationError, Unavailable
 from standfast.ledger.lazily import LazyLedger
 from standfast.ledger.opening import create, opened
 from standfast.ledger.run_book import RunBook
+from standfast.ledger.run_row import Origin
 from standfast.ledger.vault import INSTALLATION, Vault
 from standfast.records import moment
 
@@ -32,7 +33,9 @@ def test_runs_of_either_way_stand_in_one_chain_that_is_whole(where: tuple[str, P
     with opened(*where) as ledger:
         ways = ((book, book.sign_head), (ledger.runs, ledger.audit.sign_head)) * 2
         for runs, sign in ways:
-            token = runs.start("backup", "main", "direct", "os:test", NOW)
+            token = runs.start(
+                "backup", "main", "direct", "os:test", NOW, origin=Origin(host="a", machine="b")
+            )
             runs.finish(token, "backup", "done", {"files": 3, "point": "a/1"}, "os:test", LATER)
             assert sign(LATER) == ledger.newest_event()
         report = ledger.audit.verify()

@@ -14,6 +14,7 @@ from backup.sources.postgresql_base import PostgresqlBaseSource
 from backup.sources.postgresql_wal import PostgresqlWalSource
 from standfast.continuity.jumps import Jump
 from standfast.errors import ExitStatus, StandfastError
+from standfast.ledger.run_row import Origin
 from standfast.operations import alarms, run_record
 from standfast.operations.alarms import Alarm, damaged, jumped, tell
 from standfast.operations.backups import newest_jumps, run_backup
@@ -202,7 +203,9 @@ def test_a_mail_server_that_is_away_fails_no_backup_and_is_tried_again_by_the_wa
 
 def newest_alarm(night: Night) -> tuple[str, dict[str, object]]:
     row = night.place.ledger.runs.all("alarm")[0]
-    return row.state, row.summary
+    origin = Origin.of(row.summary).as_json()
+    assert {*origin} == {"host", "machine", "vault"}
+    return row.state, {name: row.summary[name] for name in row.summary.keys() - origin}
 
 
 def test_without_anybody_to_tell_it_is_in_the_status_all_the_same(
@@ -262,7 +265,9 @@ def test_of_two_hosts_that_see_one_thing_at_once_the_first_in_the_ledger_tells(
 
     def beside(*given: Any, **more: Any) -> str:
         ours = start(*given, **more) if is_first else ""
-        start_there("alarm", "vault", "serve", "os:test", place.clock(), host="host-2")
+        start_there(
+            "alarm", "vault", "serve", "os:test", place.clock(), origin=Origin(host="host-2")
+        )
         return ours or start(*given, **more)
 
     monkeypatch.setattr(place.runs, "start", beside)
@@ -274,7 +279,9 @@ def test_what_another_host_has_told_while_this_one_looked_is_not_told_again(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, now = night.place.ledger, night.now[0]
-    other = ledger.runs.start("alarm", "vault", "serve", "os:test", now, host="host-2")
+    other = ledger.runs.start(
+        "alarm", "vault", "serve", "os:test", now, origin=Origin(host="host-2")
+    )
     look = run_record.is_first
 
     def told_meanwhile(*given: Any) -> bool:

@@ -448,7 +448,7 @@ def test_a_run_whose_process_died_is_marked_by_the_next(tmp_path: Path) -> None:
         outcome = run_backup(place, "main", "direct")
         assert outcome.died_before == (row.id,)
         states = {one.id: (one.state, one.summary) for one in place.ledger.runs.all("backup")}
-        assert states[row.id] == ("failed", {"problem": DIED})
+        assert states[row.id] == ("failed", {**row.summary, "problem": DIED})
         assert states[outcome.run][0] == "done"
         assert place.ledger.audit.verify().is_whole
 

@@ -11,6 +11,7 @@ import pytest
 
 from standfast.config.schema import PlaybooksConfig
 from standfast.errors import Refused, UsageError
+from standfast.ledger.run_row import Origin
 from standfast.operations import carrying_out, trigger_pages
 from standfast.operations.carrying_out import ShowAnew, carry_out, shown
 from standfast.operations.incident import close, open_incident, resume, stop
@@ -163,7 +164,7 @@ def test_of_two_hosts_that_see_an_incident_at_once_the_first_in_the_ledger_tells
 
     def beside(*given: Any, **more: Any) -> str:
         ours = start(*given, **more) if is_first else ""
-        start_there("page", "siem", "serve", "os:test", place.clock(), host="host-2")
+        start_there("page", "siem", "serve", "os:test", place.clock(), origin=Origin(host="host-2"))
         return ours or start(*given, **more)
 
     monkeypatch.setattr(place.runs, "start", beside)
