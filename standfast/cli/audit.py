@@ -158,8 +158,8 @@ def export(
 
     with call.place() as place:
         exported = export_timeline(place, incident, to)
-        evidence = place.config.custody.folder / incident
     status = ExitStatus.PARTIAL if exported.unsigned else ExitStatus.DONE
+    evidence = f"as `standfast evidence export {incident} --unmasked` writes it"
     lacks = (
         f"NOT IN IT: {counted(exported.unsigned, 'newer event')} of the incident: no head is "
         "signed over them, and this ledger can only be read. Export it where the place is in use."
@@ -178,7 +178,7 @@ def export(
         [
             *([lacks] if exported.unsigned else []),
             f"{counted(exported.events, 'event')}, signed: {exported.timeline}",
-            f"Hand it over with {evidence}, and these keys by another way:",
+            f"Hand it over with the evidence, {evidence}, and these keys by another way:",
             f"  --seal-key {exported.seal_key}",
             f"  --ledger-key {exported.ledger_key}",
             f"Next: who examines it reads {exported.program}, which says how it is checked.",

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
+from standfast.cli import evidence_export
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, command, group
 from standfast.cli.output import Line, Table
@@ -50,6 +51,7 @@ def add_to(app: Group) -> None:
         example="standfast evidence copy inc-2026-0001",
         needs_ledger=False,
     )(copy)
+    evidence_export.add_to(evidence)
 
 
 def list_evidence(

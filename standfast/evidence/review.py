@@ -11,6 +11,8 @@ Rules
   for the file as a whole.
 - A time is read from the line where it is written as ISO 8601 or as web servers write it; one
   without a zone is taken for UTC, and marked. A line without any comes last, in the file's order.
+- Card numbers, social-security numbers and mail addresses in a line are masked; what was looked for
+  stands beside it as it was asked for.
 - Bounded: lines are cut at 500 characters, and after so many entries the rest is only counted.
 """
 
@@ -35,6 +37,7 @@ from standfast.evidence.indicators import (
     read_indicators,
 )
 from standfast.evidence.manifest import Item, Kind, Manifest
+from standfast.evidence.masking import mask_text
 from standfast.evidence.seal import FILES_FOLDER
 from standfast.records import JsonObject, timestamp
 
@@ -153,13 +156,13 @@ def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Re
         if not problem and borne.sha256 != file.sha256:
             problem = _CHANGED  # a moment ago
         if problem:
-            altered.append(f"{manifest.source}: {file.shown} {problem}")
+            altered.append(f"{manifest.source}: {mask_text(file.shown)} {problem}")
         else:
             found.entries += borne.entries
             found.left_out += borne.left_out
     for item in manifest.items:
         if item.kind in (Kind.FILE, Kind.LINK) and not os.path.lexists(files / item.location):
-            altered.append(f"{manifest.source}: {item.path} {_GONE}")
+            altered.append(f"{manifest.source}: {mask_text(item.path)} {_GONE}")
     found.files += seen.files
     found.unread += seen.unread
 
@@ -238,5 +241,6 @@ def _moment(line: bytes) -> tuple[str, bool]:
 
 
 def _shown(raw: bytes) -> str:
-    text = raw.decode("utf-8", "backslashreplace").strip()[:LONGEST_LINE]
+    masked = mask_text(raw.decode("latin-1")).encode("latin-1")  # whole: cut, no number is one
+    text = masked.decode("utf-8", "backslashreplace").strip()[:LONGEST_LINE]
     return "".join(character if character.isprintable() else " " for character in text)

@@ -1,10 +1,13 @@
-"""Numbers that no log should hold: of payment cards, and of social security, written in clear.
+"""Numbers that no log should hold, written in clear: of payment cards, and of social security.
+
+Owns what counts as one, for who counts them and for who masks them (`masking`).
 
 Rules
 - Counted and never shown: neither a number nor the line that it stands in leaves this module.
 - A card's number is 13 to 19 digits that begin as an issuer's do and whose last digit is right
-  (ISO/IEC 7812-1, Annex B); digits may stand in groups. One in ten other numbers of that beginning
-  looks so as well: what is found is a reason to look, and no proof.
+  (ISO/IEC 7812-1, Annex B); digits may stand in groups, all of one length or of four and more. One
+  in ten other numbers of that beginning looks so as well: what is found is a reason to look, and no
+  proof.
 - A social-security number is written as 123-45-6789, without the areas, groups and serials that are
   never given out (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).
 - Only the end of the newest files is read, so that it takes a second: what writes today shows
@@ -24,17 +27,31 @@ from standfast.evidence.tree import is_left_out
 MOST_FILES = 50
 END_BYTES = 1024 * 1024
 
-_DIGITS = re.compile(rb"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)")
+Span = tuple[int, int]
+
+_ESCAPED = r"%[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}"  # a sign in an address, and in JSON
+# Looked at behind the first digit: that one is found sooner than what stands before it.
+_BEGIN = r"(?:(?<!\d\d)|(?<=" + r"\d)|(?<=".join(_ESCAPED) + r"\d))"
+_BETWEEN = r"(?:[ \t.+_/-]|\xc2?\xa0|%20|%2[Dd]|\\u00[Aa]0)"
+_BEGINS = re.compile(rf"[2-6]{_BEGIN}(?=(?:{_BETWEEN}?\d){{12}})", re.ASCII)
+_GROUPS = re.compile(rf"\d{{1,20}}(?:{_BETWEEN}\d{{1,20}}){{0,18}}", re.ASCII)
+_SPLIT = re.compile(rf"({_BETWEEN})")
+_MOST_DIGITS = 19
+_FEWEST = 4  # digits of a group, where they differ: dates, times and addresses have fewer
+# Around a number that is a part of something longer; before it stands no sign that is escaped.
+_WITHIN = re.compile(r"[\w.-]\Z", re.ASCII)
+_IS_ESCAPED = re.compile(rf"(?:{'|'.join(_ESCAPED)}|\\[nrt])\Z")
+_GOES_ON = re.compile(r"[\w-]|\.\d", re.ASCII)
 _ISSUED = re.compile(
-    rb"4(?:\d{12}|\d{15}|\d{18})"  # Visa
-    rb"|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"  # Mastercard
-    rb"|3[47]\d{13}"  # American Express
-    rb"|3(?:0[0-5]|[68]\d)\d{11}"  # Diners Club
-    rb"|(?:6011|64[4-9]\d|65\d{2})\d{12}"  # Discover
-    rb"|35(?:2[89]|[3-8]\d)\d{12}"  # JCB
+    r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
+    r"|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"  # Mastercard
+    r"|3[47]\d{13}"  # American Express
+    r"|3(?:0[0-5]|[68]\d)\d{11}"  # Diners Club
+    r"|(?:6011|64[4-9]\d|65\d{2})\d{12}"  # Discover
+    r"|35(?:2[89]|[3-8]\d)\d{12}"  # JCB
 )
 _SOCIAL_SECURITY = re.compile(
-    rb"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])"
+    rf"[0-8]{_BEGIN}\d\d(?<!000|666)(-|%2[Dd])(?!00)\d\d\1(?!0000)\d{{4}}(?!\d)", re.ASCII
 )
 _DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")  # twice the digit, its digits summed
 
@@ -66,19 +83,63 @@ def look_for_unmasked(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Unm
     )
 
 
-def cards_in(text: bytes) -> int:
-    """How many numbers in `text` look like a payment card's."""
-    found = (re.sub(rb"[ -]", b"", match[0]) for match in _DIGITS.finditer(text))
-    return sum(bool(_ISSUED.fullmatch(digits)) and _is_checked(digits) for digits in found)
+def cards_in(text: str, *, is_alone: bool = True) -> list[Span]:
+    """Find what looks like a payment card's number, in order; none overlaps another.
+
+    `is_alone`: only what is no part of a longer word or number, as for counting. Who masks takes
+    them all. Bytes are given as latin-1.
+    """
+    found: list[Span] = []
+    for begins in _BEGINS.finditer(text):
+        for start, end in _cards_from(text, begins.start()):
+            if is_alone and _is_within(text, start, end):
+                continue
+            if found and start < found[-1][1]:
+                start, end = found[-1][0], max(end, found.pop()[1])
+            found.append((start, end))
+    return found
 
 
-def social_security_in(text: bytes) -> int:
-    """How many numbers in `text` look like a social-security number."""
-    return sum(1 for _ in _SOCIAL_SECURITY.finditer(text))
+def social_security_in(text: str, *, is_alone: bool = True) -> list[Span]:
+    """Find what looks like a social-security number, likewise."""
+    found = (match.span() for match in _SOCIAL_SECURITY.finditer(text))
+    return [span for span in found if not (is_alone and _is_within(text, *span))]
 
 
-def _is_checked(digits: bytes) -> bool:
+def _cards_from(text: str, start: int) -> Iterator[Span]:
+    """Give each number that begins here and ends with a group of digits."""
+    groups = _GROUPS.match(text, start)
+    parts = _SPLIT.split(groups[0]) if groups else []
+    first = fewest = len(parts[0]) if parts else 0
+    digits, end, is_even = "", start, True
+    for number, part in enumerate(parts):
+        end += len(part)
+        if number % 2:  # what stands between two groups
+            continue
+        digits += part
+        if len(digits) > _MOST_DIGITS or not (is_even or fewest >= _FEWEST):
+            return
+        is_last_of_even = is_even and len(part) <= first
+        if (
+            (is_last_of_even or fewest >= _FEWEST)
+            and _ISSUED.fullmatch(digits)
+            and _is_checked(digits)
+            and not text[end : end + 1].isdecimal()
+        ):
+            yield start, end
+        is_even = is_even and len(part) == first
+        fewest = min(fewest, len(part))
+
+
+def _is_within(text: str, start: int, end: int) -> bool:
+    before = text[max(0, start - 6) : start]
+    is_begun = _WITHIN.search(before) and not _IS_ESCAPED.search(before)
+    return bool(is_begun or _GOES_ON.match(text, end))
+
+
+def _is_checked(number: str) -> bool:
     """Is the last digit right, by the formula of Luhn?"""
+    digits = number.encode()
     doubled = digits[-2::-2].translate(_DOUBLED)
     return (sum(digits[-1::-2]) + sum(doubled) - ord("0") * len(digits)) % 10 == 0
 
@@ -89,10 +150,10 @@ def _counted_in(path: Path) -> tuple[int, int] | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             stream.seek(max(0, os.fstat(descriptor).st_size - END_BYTES))
-            text = stream.read(END_BYTES)
+            text = stream.read(END_BYTES).decode("latin-1")
     except OSError:
         return None
-    return cards_in(text), social_security_in(text)
+    return len(cards_in(text)), len(social_security_in(text))
 
 
 def _newest(paths: Sequence[Path], exclude: Sequence[str]) -> list[Path]:

@@ -19,6 +19,7 @@ from backup.reader import Repository
 from backup.records import Point
 from standfast.errors import StandfastError
 from standfast.evidence.indicators import Indicators, scan
+from standfast.evidence.masking import mask_text
 from standfast.operations.damage import is_damage_behind
 from standfast.operations.drills import drill_folder
 from standfast.operations.place import Place
@@ -121,7 +122,7 @@ def _look(
         seen = scan(folder / "tree", wanted, most_finds=_MOST_FINDS)
     if seen.finds:
         many = "or more " if len(seen.finds) == _MOST_FINDS else ""
-        return False, f"{len(seen.finds)} {many}finds, the first in {seen.finds[0].path}"
+        return False, f"{len(seen.finds)} {many}finds, the first in {mask_text(seen.finds[0].path)}"
     if seen.unread:
         return False, f"{seen.unread} files could not be read"
     return True, f"clean, {seen.files} files"

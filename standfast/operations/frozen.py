@@ -10,7 +10,7 @@ Rules
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import cast
 
@@ -36,6 +36,7 @@ from standfast.operations.place import Place
 from standfast.outside.live import read_signing_key
 from standfast.records import JsonObject
 
+EXPORTED = "evidence.exported"  # the event of an export; `custody` of its detail has the lines
 _IS_GONE = "it is gone: the ledger has it as frozen and sealed"
 _IS_ANOTHER = "it is sealed, but is not what the ledger has as sealed"
 
@@ -99,6 +100,39 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
     return found
 
 
+@dataclass(kw_only=True)
+class Recorded:
+    """What the ledger has of an incident's evidence, by folder."""
+
+    manifests: dict[Path, str] = field(default_factory=dict)  # SHA-256 of what was sealed
+    lines: dict[Path, set[str]] = field(default_factory=dict)  # hashes of lines of custody
+    hosts: dict[Path, str] = field(default_factory=dict)  # where it was frozen
+
+
+def recorded(place: Place, incident: str) -> Recorded:
+    """Read what the ledger has as sealed for an incident, and as noted in its chains of custody."""
+    found, root, ledger = Recorded(), place.config.custody.folder / incident, place.ledger
+    by = ledger.effects.hosts_of(incident, "evidence.snapshot")
+    for row in ledger.effects.frozen(incident):
+        folder = root / str(row.facts["folder"])
+        found.manifests[folder] = str(row.facts["manifest"])
+        found.hosts[folder] = by.get(row.token, "")
+        lines = found.lines.setdefault(folder, set())
+        lines.update(cast("list[str]", row.facts.get("custody", [])))
+    noted = [row.facts.get("custody", {}) for row in ledger.effects.reviewed(incident)]
+    events = ledger.timeline(incident)
+    noted += [event.detail.get("custody", {}) for event in events if event.action == EXPORTED]
+    for lines_by_name in noted:
+        for name, line in cast("dict[str, str]", lines_by_name).items():
+            found.lines.setdefault(root / name, set()).add(line)
+    return found
+
+
+def is_another(folder: Path, manifest: str) -> bool:
+    """Is a manifest there that is not the one of that hash?"""
+    return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest() != manifest
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verified:
     """What an incident's evidence came to when it was read again."""
@@ -125,21 +159,10 @@ def verify_frozen(place: Place, incident: str) -> Verified:
     here and the ledger cannot say whether that is right.
     """
     config = place.config
-    recorded: dict[Path, str] = {}
-    lines: dict[Path, set[str]] = {}
-    hosts: dict[Path, str] = {}
     no_ledger: StandfastError | None = None
+    known = Recorded()
     try:
-        root = config.custody.folder / incident
-        by = place.ledger.effects.hosts_of(incident, "evidence.snapshot")
-        for row in place.ledger.effects.frozen(incident):
-            folder = root / str(row.facts["folder"])
-            recorded[folder] = str(row.facts["manifest"])
-            hosts[folder] = by.get(row.token, "")
-            lines.setdefault(folder, set()).update(cast("list[str]", row.facts.get("custody", [])))
-        for row in place.ledger.effects.reviewed(incident):
-            for name, line in cast("dict[str, str]", row.facts.get("custody", {})).items():
-                lines.setdefault(root / name, set()).add(line)
+        known = recorded(place, incident)
     except StandfastError as error:
         no_ledger = error
     key = read_signing_key(config.custody.key).public_key()
@@ -147,13 +170,13 @@ def verify_frozen(place: Place, incident: str) -> Verified:
         replace(
             one,
             problems=(
-                *_problems_of_seal(one.folder, key, recorded.pop(one.folder, "")),
-                *verify_custody(one.folder, lines.get(one.folder, set())),
+                *_problems_of_seal(one.folder, key, known.manifests.pop(one.folder, "")),
+                *verify_custody(one.folder, known.lines.get(one.folder, set())),
             ),
         )
         for one in frozen(config, incident)
     ]
-    found += [_of(folder, problems=(_gone(hosts[folder]),)) for folder in recorded]
+    found += [_of(folder, problems=(_gone(known.hosts[folder]),)) for folder in known.manifests]
     if not found and no_ledger:
         raise no_ledger
     if not found:
@@ -221,8 +244,7 @@ def _problems_of_seal(folder: Path, key: Ed25519PublicKey, manifest: str) -> lis
     """Give what is wrong with a folder; `manifest` is the ledger's hash of it, where it has one."""
     if (problems := verify_seal(folder, key)) or not manifest:
         return problems
-    there = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
-    return [] if there == manifest else [_IS_ANOTHER]
+    return [_IS_ANOTHER] if is_another(folder, manifest) else []
 
 
 def _of(

@@ -81,6 +81,9 @@ def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"what was said about {step} did not count: {detail.get('why')}"
         case "approval.rejected":
             return f"an approval of {step} did not count: {detail.get('why')}"
+        case "evidence.exported":
+            how = "masked" if detail.get("is_masked") else f"in clear: {detail.get('reason')}"
+            return f"wrote the evidence for others, {how}"
         case "attempts.lapsed":
             return (
                 f"{counted(int(detail.get('effects', 0)), 'act')} left behind by a runner: unknown"

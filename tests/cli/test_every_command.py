@@ -140,6 +140,8 @@ STORY: tuple[tuple[str, int], ...] = (
     ("evidence list", 0),
     ("evidence verify inc-2000-0001", 2),
     ("evidence copy inc-2000-0001", 2),
+    (f"evidence export {THIRD} --to handed", 2),  # an exercise freezes nothing
+    (f"evidence export {THIRD} --to handed --unmasked", 2),  # without a reason
     ("audit verify", 0),
     ("audit show", 0),
     (f"audit export {THIRD} --to exported", 0),

@@ -136,6 +136,33 @@ def test_evidence_is_listed_and_verified_and_damage_is_named(desk: Desk, live_pl
     assert desk.run("evidence", "verify", "inc-2020-0001").status == 2
 
 
+def test_evidence_is_handed_out_masked_unless_there_is_a_reason(
+    desk: Desk, live_place: Path
+) -> None:
+    (live_place / "logs/sign-in.log").write_text("agent01 took 4111 1111 1111 1111\n")
+    incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
+    export = ("evidence", "export", incident_id, "--to")
+    for words in (["--unmasked"], ["--reason", "court order"]):
+        answer = desk.run(*export, "no", *words)
+        assert (answer.status, "go together" in answer.err) == (2, True)
+    answer = desk.run(*export, "masked")
+    assert (answer.status, answer.out.split(":")[:2]) == (
+        0,
+        [
+            "1 file, masked",
+            " 1 card number, 0 social-security numbers, 0 mail addresses",
+        ],
+    )
+    (copy,) = Path("masked").rglob("*sign-in.log")
+    assert copy.read_text().endswith("took **** **** **** 1111\n")
+    document = desk.json(*export, "clear", "--unmasked", "--reason", "court order")
+    assert (document["is_masked"], document["masked"], document["files"]) == (False, None, 1)
+    (copy,) = Path("clear").rglob("sign-in.log")
+    assert "4111 1111 1111 1111" in copy.read_text()
+    assert "reason=court order" in desk.run("audit", "show", incident_id).out
+    assert "is there already" in desk.run(*export, "clear").err
+
+
 def test_evidence_of_an_incident_that_is_none_is_a_mistyped_word(
     desk: Desk, live_place: Path
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from standfast.errors import UsageError
 from standfast.evidence.indicators import Looked, looked_through, read_indicators, scan
 from standfast.evidence.manifest import Item, Kind, Manifest, written_path
-from standfast.evidence.review import MOST_ENTRIES, review, too_short, wanted_of
+from standfast.evidence.review import LONGEST_LINE, MOST_ENTRIES, review, too_short, wanted_of
 
 NO_HASH = "0" * 64
 
@@ -75,6 +75,13 @@ def test_lines_of_several_sources_come_in_order_of_time(tmp_path: Path) -> None:
     ]
     assert [entry.is_zone_assumed for entry in found.in_order()[:2]] == [True, False]
     assert (found.files, found.unread, found.left_out) == (2, 0, 0)
+
+
+def test_a_line_is_quoted_masked_also_where_it_is_cut(tmp_path: Path) -> None:
+    line = b"agent01 alice@example.net 123-45-6789".ljust(LONGEST_LINE - 14) + b"4111111111111111\n"
+    folder = frozen(tmp_path, log=line)
+    (entry,) = review([sealed("s", folder)], read_indicators(["text:agent01"])).entries
+    assert entry.text.split() == ["agent01", "a***@example.net", "***-**-****", "*" * 12 + "111"]
 
 
 def test_each_kind_of_indicator_is_found_and_nothing_else(tmp_path: Path) -> None:
