@@ -95,6 +95,13 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
         )
     else:
         lines.append("Nothing is backed up: the configuration has no [backup.sets.NAME].")
+    if seen.twin:
+        lines.append(f"{seen.twin.sentence}.")
+    if seen.forked_at:
+        lines.append(
+            "The vault had a point that this machine had not made, "
+            f"{age(seen.at - seen.forked_at)} ago; `standfast check` says what that means."
+        )
     if seen.verify_failed:
         ago = age(seen.at - seen.verify_failed)
         lines.append(f"The vault: the last verification, {ago} ago, did not end well.")

@@ -7,16 +7,20 @@ Rules
   that the ledger's own parts give, so the two cannot drift.
 """
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import horizon
 from standfast.ledger.one_view import Cursor, one_view, rows
-from standfast.ledger.run_row import CLOCKS_DIFFER, is_gone
+from standfast.ledger.run_row import CLOCKS_DIFFER, RunRow, is_gone
 from standfast.records import moment, timestamp
 
+_A_WEEK = timedelta(days=7)
+_MOST_BACKUPS = 500
 HELD_STEP = "held-"  # begins the step that tells one person who was held
 # Handed over, and known not to have arrived.
 _LOST = (
@@ -163,6 +167,7 @@ class Glance:
     signed_events: int  # sequence that the newest signed head covers
     signed_at: datetime | None
     serve_hosts: frozenset[str]  # where `standfast serve` runs, as far as its lease holds
+    backups: tuple[RunRow, ...] = ()  # those of the last week, newest first
 
 
 def glance(url: str, password: str | None, now: datetime) -> Glance:
@@ -189,6 +194,7 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
                 " GROUP BY kind, subject, state ORDER BY kind, subject, state",
             )
         )
+        backups = tuple(_backups(cursor, now))
         facts = _facts(cursor)
         if url.startswith("postgresql"):  # leases are by its clock, where several hosts have them
             (found,) = rows(cursor, "SELECT clock_timestamp()")
@@ -224,7 +230,28 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
         signed_events=heads[0][0] if heads else 0,
         signed_at=moment(heads[0][1]) if heads else None,
         serve_hosts=frozenset(host for incident, host in alive if incident is None),
+        backups=backups,
     )
+
+
+def _backups(cursor: Cursor, now: datetime) -> Iterator[RunRow]:
+    for id_, subject, way, state, started, ended, summary in rows(
+        cursor,
+        "SELECT id, subject, way, state, started_at, ended_at, summary FROM run"  # noqa: S608 - times
+        f" WHERE kind = 'backup' AND started_at BETWEEN '{timestamp(now - _A_WEEK)}'"
+        f" AND '{timestamp(horizon(now))}' ORDER BY started_at DESC LIMIT {_MOST_BACKUPS}",
+    ):
+        with suppress(ValueError):  # what somebody changed; `audit verify` names it
+            yield RunRow(
+                id=id_,
+                kind="backup",
+                subject=subject,
+                way=way,
+                state=state,
+                started_at=moment(started),
+                ended_at=moment(ended) if ended else None,
+                summary=dict(json.loads(summary)),
+            )
 
 
 def _incidents(

@@ -13,6 +13,7 @@ from backup.lazy_dataclass import dataclass
 from backup.records import BackupResult, Point, RestoreResult
 from standfast.continuity.jumps import Jump
 from standfast.errors import ExitStatus
+from standfast.operations.twins import Twin
 from standfast.records import Json, timestamp
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class BackupOutcome:
     is_incomparable: bool = False  # everything was sent anew: no jump could be seen
     unrecorded: str = ""  # why the ledger has nothing of it, or could not be asked
     is_ledger_damaged: bool = False  # that is why
+    twin: Twin | None = None  # another machine that backs up under this host's name
 
     @property
     def is_empty(self) -> bool:
@@ -41,7 +43,8 @@ class BackupOutcome:
     def exit_status(self) -> ExitStatus:
         if self.result.is_store_damaged or self.is_ledger_damaged:
             return ExitStatus.DAMAGED  # what is so is older; the point of this night is made
-        is_alone = not (self.result.is_fork or self.result.is_intruded)
+        has_twin = self.twin is not None and self.twin.is_sure
+        is_alone = not (self.result.is_fork or self.result.is_intruded or has_twin)
         is_whole = self.result.complete and is_alone and not self.is_empty and not self.unrecorded
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
@@ -93,6 +96,7 @@ class BackupOutcome:
             "left_out_total": self.result.left_out_total,
             "warnings": list(self.result.warnings),
             "died_before": list(self.died_before),
+            "twin": None if self.twin is None else self.twin.as_json(),
             "unrecorded": self.unrecorded,
             "started_at": timestamp(self.result.started),
             "ended_at": timestamp(self.result.ended),

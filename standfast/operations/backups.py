@@ -25,7 +25,7 @@ from backup.writer import back_up
 from standfast.continuity.jumps import NIGHTS, Jump, Night, jumps
 from standfast.continuity.moments import is_to_come, newest, newest_first
 from standfast.errors import ExitStatus, StandfastError, Unavailable
-from standfast.ledger.run_row import RunRow
+from standfast.ledger.run_row import Origin, RunRow
 from standfast.operations.backup_outcomes import BackupOutcome, SetAge
 from standfast.operations.local_sources import own_files, source_of
 from standfast.operations.place import Place
@@ -35,7 +35,8 @@ from standfast.operations.repository import (
     set_of,
     writing_vault_of,
 )
-from standfast.operations.run_record import recorded_if_it_can_be
+from standfast.operations.run_record import Run, recorded_if_it_can_be
+from standfast.operations.twins import Twin, twin_of
 
 Report = Callable[[Progress], None]
 
@@ -44,6 +45,7 @@ WAIT_FOR_ANOTHER_SET = timedelta(hours=12)
 # A store that is away comes back within the hour, or it is a matter for people.
 NIGHTLY_PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 4, 15, 30))
 _POLL_SECONDS = 0.5
+_LAST_BACKUPS = 100  # among which another machine is looked for; `check` looks at all
 
 
 def run_backup(
@@ -106,6 +108,7 @@ def run_backup(
         )
         try:
             before = _good_runs(place, set_name, NIGHTS)
+            twin = _twin(place, run)
         except StandfastError as error:
             run.goes_on_without(error)
         else:
@@ -113,6 +116,7 @@ def run_backup(
                 outcome,
                 jumps=_jumps(before, outcome, sheds=any(one.sheds for one in sources)),
                 is_incomparable=result.sent_anew and bool(before),
+                twin=twin,
             )
         is_whole = outcome.exit_status is ExitStatus.DONE
         run.ends("done" if is_whole else "partial", outcome.summary())
@@ -128,6 +132,16 @@ def run_backup(
             if result.is_store_damaged:
                 tell(place, damaged(is_damaged=True), way)
     return outcome
+
+
+def _twin(place: Place, run: Run) -> Twin | None:
+    """Find another machine that backed up under this host's name since this one last did."""
+    rows = place.runs.all("backup", most=_LAST_BACKUPS)
+    now = place.clock()
+    before = [row for row in rows if row.id != run.token]
+    found = twin_of(rows, run.origin, now) or twin_of(before, run.origin, now)
+    own = [row.started_at for row in before if Origin.of(row.summary) == run.origin]
+    return None if found is None or (own and found.seen_at < max(own)) else found
 
 
 def _say(told: str) -> None:

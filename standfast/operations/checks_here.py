@@ -38,8 +38,10 @@ from standfast.ledger.server_clock import ServerClock, apart, far_words
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import below, own_files, source_of
+from standfast.operations.origins import origin_of
 from standfast.operations.repository import open_vault, own_host
 from standfast.operations.run_record import other_user_of
+from standfast.operations.twins import APART, forked_at, twin_of
 from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, lacking, ok, warn
 from standfast.outside.live import read_signing_key
 
@@ -197,10 +199,30 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
     return ok("backup", f"bucket {bucket} answers, and this identity may add to it")
 
 
+def _twins(ground: Ground) -> Iterator[Check]:
+    """Does another machine back up under this host's name?"""
+    if ground.ledger is None:
+        return  # told already
+    runs, now = ground.ledger.runs.all("backup"), ground.clock()
+    own = origin_of(ground.config)
+    twin = twin_of(runs, own, now)
+    if twin is not None:
+        judge = fail if twin.is_sure else warn
+        yield judge("backup", twin.sentence, twin.what_to_do)
+    elif forked := forked_at(runs, own, now):
+        yield warn(
+            "backup",
+            f"at {forked:%Y-%m-%d %H:%M}Z the vault had a point of {own.host} that this machine "
+            "had not made: it was rolled back, or a copy of it backs up, too",
+            f"where both back up, {APART}",
+        )
+
+
 def _sets(ground: Ground) -> Iterator[Check]:
     sets = ground.config.backup.sets
     if not sets:
         yield lacking("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
+    yield from _twins(ground)
     for name, one in sets.items():
         zone = one.time_zone or ground.config.organisation.time_zone
         last_due(one.schedule, zone, ground.clock())  # raises for one that never comes

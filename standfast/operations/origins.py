@@ -12,40 +12,43 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from backup.keys import HOST_FILE
-from standfast.config import Config
 from standfast.host_name import host_name
 from standfast.ledger.run_row import Origin, RunRow
 
+if TYPE_CHECKING:
+    from standfast.config import Config  # `status` does without
+
+_HOST_FILE = "host.json"  # of `backup.keys`, which loads what opens keys
 _ENOUGH = 16  # hexadecimal digits of the owner's public key
 
 
-def here(config: Config) -> Origin:
+def origin_of(config: "Config") -> Origin:
     """Say where a run is made that this place makes now."""
     backup = config.backup
     return Origin(
         host=backup.writer,
         machine=host_name(),
-        vault=vault_named_in(backup.host / HOST_FILE, backup.keeping.key),
+        vault=vault_of_keys(backup.host, backup.keeping.key),
     )
 
 
-def vault_named_in(*key_files: Path) -> str:
-    """Name the vault that the first of these files which is there is a key of, or nothing."""
-    for file in key_files:
+def vault_of_keys(host: Path, keeper: Path) -> str:
+    """Name the vault that the host's keys, or else the keeper's, are for; or nothing."""
+    for file in (host / _HOST_FILE, keeper):
         with suppress(OSError, ValueError, KeyError, TypeError):
             return str(json.loads(file.read_bytes())["owner"])[:_ENOUGH]
     return ""
 
 
-def of_vault(config: Config, runs: Iterable[RunRow]) -> list[RunRow]:
+def of_vault(config: "Config", runs: Iterable[RunRow]) -> list[RunRow]:
     """Keep the runs on this place's vault, whoever made them."""
-    own = here(config)
+    own = origin_of(config)
     return [run for run in runs if _is_same(Origin.of(run.summary).vault, own.vault)]
 
 
-def of_host(config: Config, runs: Iterable[RunRow]) -> list[RunRow]:
+def of_host(config: "Config", runs: Iterable[RunRow]) -> list[RunRow]:
     """Keep the runs of this backup host on its vault."""
     host = config.backup.writer
     return [run for run in of_vault(config, runs) if _is_same(Origin.of(run.summary).host, host)]

@@ -32,7 +32,7 @@ from standfast.config import Config
 from standfast.errors import Damaged, OnlyReadable, Refused, StandfastError, UnderWay
 from standfast.host_name import host_name
 from standfast.ledger.run_row import NOWHERE, Origin
-from standfast.operations.origins import here
+from standfast.operations.origins import origin_of
 from standfast.operations.place import Place
 from standfast.records import Json, JsonObject, moment, timestamp
 
@@ -79,7 +79,7 @@ def recorded(
         died = _bury(place, kind, subject) if lock.is_alone else ()
         if is_shared:
             lock.share()
-        origin = here(place.config)
+        origin = origin_of(place.config)
         token = place.runs.start(kind, subject, way, place.actor, place.clock(), origin=origin)
         run = Run(token=token, origin=origin, died_before=died)
         try:
@@ -179,7 +179,7 @@ def _begun(place: Place, token: str) -> int:
 
 
 def _bury(place: Place, kind: str, subject: str) -> tuple[str, ...]:
-    runs, own = place.runs, here(place.config)
+    runs, own = place.runs, origin_of(place.config)
     dead: list[str] = []
     for row in runs.all(kind, subject, states=["running"]):
         origin = Origin.of(row.summary)

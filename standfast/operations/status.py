@@ -20,9 +20,12 @@ from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
 from standfast.host_name import host_name
 from standfast.ledger.glance import Glance, LastRun, glance
+from standfast.ledger.run_row import Origin
 from standfast.operations.custodian_answers import Standing, folder_of, standings
 from standfast.operations.free_space import Room, rooms
 from standfast.operations.incident_glances import IncidentStatus, incidents_of, zone_of
+from standfast.operations.origins import vault_of_keys
+from standfast.operations.twins import Twin, forked_at, twin_of
 from standfast.records import Json, JsonObject, timestamp
 
 _GOOD = ("done", "partial")
@@ -164,6 +167,8 @@ class Status:
     set_aside: tuple[SetAside, ...] = ()
     little_room: tuple[Room, ...] = ()  # the disks under the ledger and the state that lack room
     time_zone: str = "UTC"  # that of the people who read it
+    twin: Twin | None = None  # another machine that backs up under this host's name
+    forked_at: datetime | None = None  # the vault then had a point that this machine had not made
 
     @property
     def untold(self) -> int:
@@ -183,6 +188,10 @@ class Status:
             return f"{incident.id}: {incident.next_step}"
         if self.verify_failed:
             return "`standfast backup verify --read`: the last verification did not end well."
+        if self.twin and self.twin.is_sure:
+            return (
+                "`standfast check`: two machines back up under one name; it says how to part them."
+            )
         for alarm in self.alarms:
             if alarm.what == "jump":
                 return f"`{alarm.command}`: {alarm.sentence}."
@@ -235,6 +244,8 @@ class Status:
                 {"for": list(room.names), "free_bytes": room.free_bytes, "is_full": room.is_full}
                 for room in self.little_room
             ],
+            "twin": None if self.twin is None else self.twin.as_json(),
+            "forked_at": _written(self.forked_at),
             "serve": self.has_serve,
             "serve_here": self.serves_here,
             "next_step": self.next_step,
@@ -250,6 +261,8 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     folder = config_file.absolute().parent
     url, password, sets = _needed(raw, folder) or _by_schema(config_file, env)
     seen = glance(url, password, now)
+    own = _origin(raw, folder)
+    twin = twin_of(seen.backups, own, now)
     return Status(
         at=now,
         sets=tuple(_set_status(name, seen) for name in sets),
@@ -270,6 +283,21 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
             if (run.kind, run.state) == ("alert", "failed") and now - run.started_at <= _JUMP_SHOWN
         ),
         little_room=_little_room(url, raw, folder),
+        twin=twin,
+        forked_at=None if twin else forked_at(seen.backups, own, now),
+    )
+
+
+def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:
+    """Say where a run would be made, as `origins.origin_of`, where that is written plainly."""
+    backup = raw.get("backup", {})
+    keeping = backup.get("keeping", {})
+    keeper = keeping.get("key") if isinstance(keeping, dict) else None
+    host = folder / Path(str(backup.get("host", "keys/backup-host"))).expanduser()
+    return Origin(
+        host=str(backup.get("writer", "host-1")),
+        machine=host_name(),
+        vault=vault_of_keys(host, folder / Path(str(keeper or "keys/keeper.json")).expanduser()),
     )
 
 

@@ -1,13 +1,27 @@
 """One backup host's name on two machines with one ledger: neither speaks for the other's runs."""
 
+import multiprocessing
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 from standfast.errors import ExitStatus
 from standfast.operations.backups import run_backup
+from standfast.operations.checks import check_place
 from standfast.operations.drills import destroy_leftovers, list_drills, run_drill
+from standfast.operations.ownership import open_office, open_stores, writer_added
+from standfast.operations.restoring import restore
 from standfast.operations.run_record import DIED, bury_dead_runs, recorded
-from tests.operations.backup_place import identity
-from tests.operations.twin_places import BETA, at, twins
+from standfast.operations.status import look
+from standfast.operations.verdicts import Verdict
+from standfast.operations.verification import verify
+from tests.backup.trees import describe
+from tests.operations.backup_place import furnish, identity
+from tests.operations.twin_places import BETA, at, machine, twins
+
+Tree = dict[bytes, tuple[object, ...]]
 
 
 def test_a_run_that_is_under_way_on_another_machine_of_the_same_name_is_not_called_dead(
@@ -93,3 +107,124 @@ def test_what_another_machine_drills_into_the_same_folder_is_left_alone(
     with at(one) as here:
         assert destroy_leftovers(here, "main") == 1
         assert list_drills(here).problems == ()
+
+
+def test_each_of_two_machines_under_one_name_is_told_of_the_other(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    one, other = twins(tmp_path, postgres_url)
+    with at(one) as here:
+        assert run_backup(here, "main", "direct").twin is None
+    assert found(one) == [] == said(one)
+    assert found(other) == [(Verdict.WARN, "so far host-1 backed up from another machine: alpha")]
+    with at(other) as there:
+        first = run_backup(there, "main", "direct")
+    # It may be in the other's place: said once, and no more.
+    assert first.twin is not None
+    assert (first.twin.is_sure, first.exit_status) == (False, ExitStatus.DONE)
+    assert found(other) == [] == said(other)
+    sure = "host-1 backs up from another machine, too: "
+    assert found(one) == [(Verdict.FAIL, f"{sure}beta")]
+    assert said(one) == [f"{sure}beta"]
+    with at(one) as here:
+        outcome = run_backup(here, "main", "direct")
+        assert outcome.twin is not None
+        assert (outcome.twin.machine, outcome.exit_status) == (BETA, ExitStatus.PARTIAL)
+        again = run_backup(here, "main", "direct")
+        assert (again.twin, again.exit_status) == (None, ExitStatus.DONE)
+    assert found(one) == [(Verdict.FAIL, f"{sure}beta")]
+    assert found(other) == [(Verdict.FAIL, f"{sure}alpha")]
+    assert said(other) == [f"{sure}alpha"]
+
+
+def test_two_machines_whose_copy_got_a_name_of_its_own_are_not_told_any_more(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    one, other = twins(tmp_path, postgres_url)
+    for folder in (one, other, one):
+        with at(folder) as place:
+            run_backup(place, "main", "direct")
+    part(one, other)
+    with at(other) as there:
+        outcome = run_backup(there, "main", "direct")
+    assert (outcome.result.point, outcome.exit_status) == ("beta/0000000001", ExitStatus.DONE)
+    assert found(one) == [] == found(other)
+    for folder in (one, other):
+        with at(folder) as place:
+            assert run_backup(place, "main", "direct").twin is None
+
+
+def test_a_rolled_back_machine_or_a_copy_with_a_ledger_of_its_own_is_in_check_and_status(
+    tmp_path: Path,
+) -> None:
+    one, other = tmp_path / "alpha", tmp_path / "beta"
+    one.mkdir()
+    furnish(one)
+    with (one / "standfast.toml").open("a") as file:
+        file.write(f'[backup]\nvault = "{one / "vault"}"\n')
+    shutil.copytree(one, other, symlinks=True, ignore=shutil.ignore_patterns("vault"))
+    for folder in (one, other, one):
+        with at(folder) as place:
+            outcome = run_backup(place, "main", "direct")
+    assert (outcome.result.is_fork, outcome.exit_status) == (True, ExitStatus.PARTIAL)
+    ((verdict, words),) = found(one)
+    assert verdict is Verdict.WARN
+    assert "the vault had a point of host-1 that this machine had not made" in words
+    with machine(one.name):
+        seen = look(one / "standfast.toml", {}, datetime.now(UTC))
+    assert seen.forked_at is not None
+
+
+def test_whatever_order_two_machines_under_one_name_back_up_in_each_point_comes_back(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    one, other = twins(tmp_path, postgres_url)
+    expected: dict[str, Tree] = {}
+    for folder in (one, other, other, one, other, one, one, other):
+        expected.update(nights(folder, 1))
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as both:
+        for at_once in [both.submit(nights, folder, 4) for folder in (one, other)]:
+            expected.update(at_once.result())
+    assert len(expected) == 16
+    with at(one) as here:
+        report = verify(here, read=True, identity_file=identity(one))
+        assert (report.exit_status, report.report.points) == (ExitStatus.DONE, len(expected))
+        for point, tree in expected.items():
+            to = tmp_path / "restored" / point.replace("/", "-")
+            restore(here, point, to, identity(one))
+            assert describe(to / "recordings") == tree, point
+
+
+def nights(folder: Path, count: int) -> dict[str, Tree]:
+    """Back up on this folder's machine so often; give each point and what it must bring back."""
+    made: dict[str, Tree] = {}
+    for _ in range(count):
+        (folder / "recordings" / "notes.txt").write_bytes(os.urandom(20))
+        with at(folder) as place:
+            made[run_backup(place, "main", "direct").result.point] = describe(folder / "recordings")
+    return made
+
+
+def found(folder: Path) -> list[tuple[Verdict, str]]:
+    """What a check in this folder, on its machine, says of a name on two machines."""
+    with machine(folder.name):
+        report = check_place(folder / "standfast.toml", env={})
+    told = [one for one in report.checks if "machine" in one.found and one.part == "backup"]
+    return [(one.verdict, one.found.partition(", last at")[0]) for one in told]
+
+
+def said(folder: Path) -> list[str]:
+    """What the status there says of it."""
+    with machine(folder.name):
+        twin = look(folder / "standfast.toml", {}, datetime.now(UTC)).twin
+    return [] if twin is None else [twin.sentence.partition(", last at")[0]]
+
+
+def part(one: Path, other: Path) -> None:
+    """Give the copy a name and keys of its own, as docs/roles.md has it."""
+    stores = open_stores(one / "standfast.toml", {})
+    office = open_office(stores, one / "offline" / "owner.key", lambda _: "")
+    writer_added(office, "beta", "main", one.parent / "new")
+    (one.parent / "new" / "host.json").rename(other / "keys" / "backup-host" / "host.json")
+    config = other / "standfast.toml"
+    config.write_text(config.read_text().replace("[backup]\n", '[backup]\nwriter = "beta"\n'))

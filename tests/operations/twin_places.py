@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from backup.stores.directory import DirectoryStore
 from standfast import ledger
 from standfast.operations.place import Place
 from tests.operations.backup_place import NOW, furnish, place_at
@@ -39,6 +38,7 @@ def twins(folder: Path, url: str) -> tuple[Path, Path]:
     one, other = folder / ALPHA, folder / BETA
     one.mkdir()
     share_ledger(furnish(one), url, one / "keys" / "ledger")
+    (one / "recordings" / "half.tmp").unlink()  # which no point has
     with (one / "standfast.toml").open("a") as file:
         file.write(f'[backup]\nvault = "{one / "vault"}"\nkeys = "{one / "keys" / "store"}"\n')
     ledger.create(url, one / "keys" / "ledger", one / "witness.jsonl", NOW)
@@ -54,8 +54,3 @@ def share_ledger(config_file: Path, url: str, keys: Path) -> None:
     (config_file.parent / "witness.jsonl").unlink(missing_ok=True)
     with config_file.open("a") as file:
         file.write(f'\n[ledger]\nurl = "{url}"\nkeys = "{keys}"\n')
-
-
-def vault(one: Path) -> DirectoryStore:
-    """The vault that both back up to."""
-    return DirectoryStore(one / "vault")
