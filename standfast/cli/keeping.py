@@ -111,16 +111,23 @@ def keep(
 def _hold(call: Call, place: "Place", action: str, name: str) -> ExitStatus:
     from standfast.operations import holds
 
+    elsewhere = {one.name: one.machine for one in holds.standing(place) if one.machine}
     if action == _HOLD:
         holds.put_hold(place, name)
-    elif holds.stands(place.config, name):
+    elif holds.stands(place, name):
         holds.release_hold(place, name)
     else:
-        standing = [one.name for one in holds.holds(place.config)]
+        standing = [one.name for one in holds.standing(place)]
         raise UsageError(f"there is no hold {name}; {there_are(name, standing)}")
-    standing = [one.name for one in holds.holds(place.config)]
+    standing = [one.name for one in holds.standing(place)]
     told = f"Held for {', '.join(standing)}: nothing expires." if standing else "Nothing is held."
-    call.say({"holds": list(standing)}, [told])
+    lines: list[Line] = [told]
+    if action == _RELEASE and name in elsewhere:
+        lines.append(
+            f"It was put on {elsewhere[name]}: if its keeper runs again, it holds again until it "
+            "is released there, too."
+        )
+    call.say({"holds": list(standing)}, lines)
     return ExitStatus.DONE
 
 

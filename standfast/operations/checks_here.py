@@ -33,12 +33,12 @@ from standfast.counted import counted
 from standfast.errors import ConfigurationError, StandfastError, UsageError
 from standfast.host_name import host_name
 from standfast.ledger import Ledger
-from standfast.ledger.run_row import CLOCKS_DIFFER
+from standfast.ledger.run_row import CLOCKS_DIFFER, Origin
 from standfast.ledger.server_clock import ServerClock, apart, far_words
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import below, own_files, source_of
-from standfast.operations.origins import origin_of
+from standfast.operations.origins import of_vault, origin_of
 from standfast.operations.repository import open_vault, own_host
 from standfast.operations.run_record import other_user_of
 from standfast.operations.twins import APART, forked_at, twin_of
@@ -199,6 +199,22 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
     return ok("backup", f"bucket {bucket} answers, and this identity may add to it")
 
 
+def _other_keepers(ground: Ground) -> Iterator[Check]:
+    """Does the keeper of this vault run by schedule here, and elsewhere lately?"""
+    if ground.ledger is None or ground.config.backup.keeping.schedule is None:
+        return
+    since = ground.clock() - _LATELY
+    runs = of_vault(ground.config, ground.ledger.runs.all("keep"))
+    lately = {Origin.of(run.summary).machine for run in runs if run.started_at >= since}
+    if others := lately - {"", host_name()}:
+        yield warn(
+            "backup",
+            f"the keeper of this vault runs on {', '.join(sorted(others))}, too: what the rules of "
+            "either let go is gone",
+            "leave backup.keeping.schedule to one of them",
+        )
+
+
 def _twins(ground: Ground) -> Iterator[Check]:
     """Does another machine back up under this host's name?"""
     if ground.ledger is None:
@@ -223,6 +239,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
     if not sets:
         yield lacking("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
     yield from _twins(ground)
+    yield from _other_keepers(ground)
     for name, one in sets.items():
         zone = one.time_zone or ground.config.organisation.time_zone
         last_due(one.schedule, zone, ground.clock())  # raises for one that never comes

@@ -7,8 +7,11 @@ Rules
 - A hold stands until it is released by its name; several may stand at once.
 - What cannot be read counts as a hold: nothing is let go by mistake.
 - The locks of all points are still extended while one stands.
+- One that stands on another machine, where the keeper of the same vault runs too, holds here as
+  well: the ledger has it. It ends where its name is released, on either.
 """
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -17,9 +20,13 @@ from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import ConfigurationError, UsageError
 from standfast.evidence.durable import make_private, sync_folder, write_whole
+from standfast.ledger.run_row import Origin, RunRow
+from standfast.operations.origins import of_vault, origin_of
 from standfast.operations.place import Place
 from standfast.records import canonical, timestamp
 
+_KIND, _HELD, _RELEASED = "hold", "held", "released"  # of its row in the ledger
+_TOKEN = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -30,6 +37,7 @@ class Hold:
     name: str
     since: str
     by: str
+    machine: str = ""  # where it stands, if not here
 
 
 def is_keeper_here(config: Config) -> bool:
@@ -59,11 +67,11 @@ def put_hold(place: Place, name: str) -> None:
             f"the keeper's key is not on this machine; there: `standfast backup keep hold {name}`"
         )
     path = _path(place.config, name)
-    if path.exists():
-        return
-    make_private(path.parent)
-    body = {"name": name, "since": timestamp(place.clock()), "by": place.actor}
-    write_whole(path, canonical(body))
+    if not path.exists():
+        make_private(path.parent)
+        body = {"name": name, "since": timestamp(place.clock()), "by": place.actor}
+        write_whole(path, canonical(body))
+    _tell(place, name, _HELD)
 
 
 def release_hold(place: Place, name: str) -> None:
@@ -72,19 +80,54 @@ def release_hold(place: Place, name: str) -> None:
     if path.exists():
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
+    if any(run.subject == name for run in _in_ledger(place)):
+        _tell(place, name, _RELEASED)
 
 
-def stands(config: Config, name: str) -> bool:
+def tell_others(place: Place) -> None:
+    """Have the ledger know what stands here, also what was put while it was away."""
+    known = {run.subject for run in _in_ledger(place)}
+    for one in holds(place.config):
+        if one.name not in known:
+            _tell(place, one.name, _HELD)
+
+
+def _in_ledger(place: Place) -> list[RunRow]:
+    return of_vault(place.config, place.ledger.runs.all(_KIND, states=[_HELD]))
+
+
+def _tell(place: Place, name: str, state: str) -> None:
+    origin = origin_of(place.config)
+    token = hashlib.sha256(f"hold {origin.vault} {name}".encode()).hexdigest()[:_TOKEN]
+    place.ledger.runs.note(token, _KIND, name, state, origin.as_json(), place.actor, place.clock())
+
+
+def standing(place: Place) -> list[Hold]:
+    """Give the holds that stand here or, by the ledger, elsewhere; by name."""
+    found = {one.name: one for one in holds(place.config)}
+    for run in _in_ledger(place):
+        since = timestamp(run.ended_at or run.started_at)
+        machine = Origin.of(run.summary).machine
+        elsewhere = Hold(name=run.subject, since=since, by="", machine=machine)
+        found.setdefault(run.subject, elsewhere)
+    return [found[name] for name in sorted(found)]
+
+
+def stands(place: Place, name: str) -> bool:
     """Does a hold of this name stand?"""
-    return _path(config, name).exists()
+    is_there = _path(place.config, name).exists()
+    return is_there or any(run.subject == name for run in _in_ledger(place))
 
 
-def why_held(config: Config) -> str | None:
+def why_held(place: Place) -> str | None:
     """Say what holds everything, and how it ends; None when nothing does."""
-    there = holds(config)
+    there = standing(place)
     if not there:
         return None
-    names = ", ".join(f"{one.name} (since {one.since[:16]}Z)" for one in there)
+    names = ", ".join(
+        f"{one.name} (since {one.since[:16]}Z{f', on {one.machine}' if one.machine else ''})"
+        for one in there
+    )
     return (
         f"held for {names}: nothing expires. To end it: `standfast incident undo INCIDENT`, or "
         "`standfast backup keep release NAME`"

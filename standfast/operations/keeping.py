@@ -28,7 +28,7 @@ from backup.stores.directory_keeping import DirectoryKeeperStore
 from backup.stores.keeping import KeeperStore
 from backup.stores.s3_keeping import open_s3_keeper
 from standfast.errors import ExitStatus, UsageError
-from standfast.operations.holds import why_held
+from standfast.operations.holds import tell_others, why_held
 from standfast.operations.place import Place
 from standfast.operations.repository import plain_errors, s3_options
 from standfast.operations.run_record import recorded
@@ -119,6 +119,7 @@ def keep(
     lost = _lost(distrust)
     with recorded(place, "keep", VAULT, way) as run, plain_errors("keeping"):
         keeper = Keeper.load(place.config.backup.keeping.key)
+        tell_others(place)
         result = keep_repository(
             _vault(place),
             keeper,
@@ -127,7 +128,7 @@ def keep(
             distrust=lost,
             is_clock_right=is_clock_right,
             most_percent=MOST_PERCENT if most_percent is None else most_percent,
-            hold=why_held(place.config),
+            hold=why_held(place),
             watch=watch,
         )
         outcome = KeepOutcome(run=run.token, result=result)
@@ -156,7 +157,7 @@ def plan(
             distrust=lost,
             is_clock_right=is_clock_right,
             most_percent=MOST_PERCENT if most_percent is None else most_percent,
-            hold=why_held(place.config),
+            hold=why_held(place),
             watch=watch,
         )
     return KeepOutcome(run="", result=result, stock=stock)

@@ -78,7 +78,7 @@ class _Protecting(_OwnAct):
     def _is_in_effect(self, order: Order) -> bool:
         from standfast.operations.holds import stands
 
-        return stands(self._place.config, self._incident)
+        return stands(self._place, self._incident)
 
     def _done(self, order: Order) -> Result:
         from standfast.operations.holds import put_hold

@@ -12,6 +12,7 @@ import pytest
 
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from standfast.cli.output import Tell
+from standfast.host_name import host_name
 from tests.cli.desk import Desk
 
 
@@ -155,3 +156,20 @@ def test_a_place_without_a_keeper_says_who_makes_one(desk: Desk, place: Path) ->
     answer = desk.run("backup", "keep")
     assert answer.status == 2
     assert "the owner makes one" in answer.err
+
+
+def test_a_hold_of_another_machine_is_listed_and_can_be_released_here(
+    desk: Desk, kept: Path
+) -> None:
+    assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
+    (kept / "keys" / "holds").rename(kept / "keys" / "elsewhere")
+    assert "held for inc-2026-0001 (since " in desk.run("backup", "keep", "plan").out
+    assert desk.json("backup", "keep", "hold", "inc-2026-0002")["holds"] == [
+        "inc-2026-0001",
+        "inc-2026-0002",
+    ]
+    answer = desk.run("backup", "keep", "release", "inc-2026-0001")
+    assert answer.out.startswith("Held for inc-2026-0002: nothing expires.")
+    assert f"It was put on {host_name()}: if its keeper runs again, it holds again" in answer.out
+    answer = desk.run("backup", "keep", "release", "inc-2026-0002")
+    assert answer.out == "Nothing is held.\n"

@@ -214,15 +214,15 @@ def test_a_hold_of_another_user_holds_all_the_same(
     with TemporaryDirectory() as name, place_at(folder / "standfast.toml") as place:
         Path(name).chmod(0o755)
         monkeypatch.setattr(holds, "_folder", lambda _: Path(name) / "holds")
-        assert holds.why_held(place.config) is None
+        assert holds.why_held(place) is None
         holds.put_hold(place, "inc-2026-0001")
         os.seteuid(65534)
         try:
             with pytest.raises(ConfigurationError, match="nothing is let go until they can"):
-                holds.why_held(place.config)
+                holds.why_held(place)
         finally:
             os.seteuid(0)
-        assert "inc-2026-0001" in str(holds.why_held(place.config))
+        assert "inc-2026-0001" in str(holds.why_held(place))
 
 
 def test_the_last_clean_point_is_the_newest_without_the_indicators(folder: Path) -> None:
