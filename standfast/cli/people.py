@@ -10,6 +10,7 @@ from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Table
 from standfast.cli.passphrase import PassphraseFile, passphrase
+from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import minute
 from standfast.records import Json, timestamp
@@ -47,6 +48,15 @@ def add_to(app: Group) -> None:
         },
         example="standfast people remove dana",
     )(remove)
+    command(
+        people,
+        "remove-passkey",
+        exits={
+            ExitStatus.DONE: "the passkey signs nothing any more",
+            ExitStatus.USAGE: "nobody of that name is enrolled, or has such a passkey",
+        },
+        example="standfast people remove-passkey dana 3f9a1c20",
+    )(remove_passkey)
     staff.add_to(people)
 
 
@@ -154,6 +164,7 @@ def list_people(
     with call.place() as place:
         now, zone = place.clock(), place.config.organisation.time_zone
         there = people(place, with_contacts=contacts)
+        passkeys = {one.name: place.ledger.passkeys.of(one.name) for one in there}
     document: list[Json] = []
     rows: list[list[str]] = []
     for one in there:
@@ -162,10 +173,15 @@ def list_people(
             "roles": list(one.roles),
             "enrolled_at": timestamp(one.enrolled_at),
             "enrolled_by": one.enrolled_by,
+            "passkeys": [
+                {"id": key.id, "added_at": timestamp(key.added_at)} for key in passkeys[one.name]
+            ],
         }
         row = [one.name, ", ".join(one.roles) or "no role", f"since {one.enrolled_at:%Y-%m-%d}"]
         if not one.is_founding and now < one.enrolled_at + FRESH:
             row[-1] = f"may approve from {minute(one.enrolled_at + FRESH, zone)}"
+        ids = [key.id[:8] for key in passkeys[one.name]]
+        row.append(f"{counted(len(ids), 'passkey')}: {', '.join(ids)}" if ids else "no passkey")
         if contacts:
             entry |= {"full_name": one.full_name, "mail": one.mail}
             row += [one.full_name, one.mail]
@@ -188,4 +204,24 @@ def remove(call: Call, name: Annotated[str, Argument(help="The sign-in name.")])
     with call.place() as place:
         remove_person(place, name)
     call.say({"person": name, "is_removed": True}, [f"{name} can no longer approve anything."])
+    return ExitStatus.DONE
+
+
+def remove_passkey(
+    call: Call,
+    name: Annotated[str, Argument(help="The sign-in name.")],
+    passkey: Annotated[str, Argument(help="Its id, or how that begins; `people list` has it.")],
+) -> ExitStatus:
+    """Take the right to sign from a passkey, such as that of a lost phone.
+
+    What it signed for a step that is not done yet counts no more, and is asked again.
+    """
+    from standfast.operations import passkeys
+
+    with call.place() as place:
+        removed = passkeys.remove_passkey(place, name, passkey)
+    call.say(
+        {"person": name, "passkey": removed.id, "is_removed": True},
+        [f"Passkey {removed.id[:8]} of {name} signs nothing any more."],
+    )
     return ExitStatus.DONE

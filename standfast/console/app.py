@@ -132,13 +132,13 @@ class App:
         routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
         if self.place.config.serve.console is not None:
             from standfast.console.approving import Approving
+            from standfast.console.passkeys import PasskeyPages
+            from standfast.console.signing_in import SigningIn
 
-            pages = Approving(
-                place=self.place,
-                desk=self.desk,
-                trusted=self.trusted,
-                begin_work=self.begin_work,
-            )
+            door = SigningIn(place=self.place, desk=self.desk, trusted=self.trusted)
+            routes += door.routes(_guarded)
+            routes += PasskeyPages(place=self.place, door=door).routes(_guarded)
+            pages = Approving(place=self.place, door=door, begin_work=self.begin_work)
             routes += pages.routes(_guarded)
         app = Starlette(
             routes=routes,

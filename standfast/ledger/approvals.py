@@ -2,7 +2,8 @@
 
 Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
-  person): it is worthless for another plan, another step or a second use.
+  person): it is worthless for another plan, another step or a second use. The key of a passphrase
+  signs it, or a passkey for which that key signed (`passkeys`).
 - Approver ≠ requester ≠ target ≠ who the requester enrolled, or whom those enrolled. An enrolment
   younger than a day approves nothing, unless it was made while the place was set up.
 - A requester who did not sign in could be anybody, also the approver: one more approval is needed.
@@ -27,10 +28,12 @@ from sqlalchemy import Connection, RowMapping, bindparam, select
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused, Damaged, UsageError
+from standfast.ledger import passkeys
 from standfast.ledger.core import Core
 from standfast.ledger.tables import approval, effect, incident, person, step
 from standfast.ledger.vault import INSTALLATION
 from standfast.records import Json, JsonObject, StepState, canonical, timestamp
+from standfast.webauthn import challenge_for
 
 _CONTEXT = b"standfast approval v1\n"
 _FRESH = timedelta(days=1)
@@ -222,6 +225,21 @@ def holds(
             f"step {step_name!r} of {incident_id} has {given} of {row['needs_approvals']} "
             "approvals that verify; nothing was done"
         )
+
+
+def is_void(
+    core: Core,
+    connection: Connection,
+    key: Sequence[str | int],
+    roles: tuple[str, ...],
+    now: datetime,
+) -> bool:
+    """Does what somebody decided about a step (incident, step, round, person) count no more?"""
+    columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
+    named = (column == part for column, part in zip(columns, key, strict=True))
+    said = connection.execute(select(approval).where(*named)).mappings().one()
+    breaks = said["decision"] == BREAK_GLASS
+    return bool(_objection(core, connection, dict(said), roles, now, breaks_glass=breaks))
 
 
 def is_open(core: Core, connection: Connection, row: RowMapping, now: datetime) -> bool:
@@ -465,9 +483,16 @@ def _objection(
         given=0,
         roles=roles,
     )
+    message, signature = asked.message(name, given["decision"]), given["signature"]
+    if signature.startswith("{"):
+        try:
+            passkeys.check(connection, name, signature, challenge_for(message))
+        except ApprovalRefused as error:
+            return str(error)
+        return ""
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key)).verify(
-            bytes.fromhex(given["signature"]), asked.message(name, given["decision"])
+            bytes.fromhex(signature), message
         )
     except (InvalidSignature, ValueError):
         return f"the signature of {name!r} does not verify: a wrong passphrase, or another plan"

@@ -17,6 +17,7 @@ from standfast.ledger.effects import Effects
 from standfast.ledger.facts import IncidentFacts
 from standfast.ledger.incidents import Incidents
 from standfast.ledger.notices import Notices
+from standfast.ledger.passkeys import Passkeys
 from standfast.ledger.people import People
 from standfast.ledger.runs import Runners, Runs
 from standfast.ledger.schema import create_schema, has_schema, refuse_other_schema
@@ -41,6 +42,7 @@ class Ledger:
     deliveries: Deliveries
     notices: Notices
     people: People
+    passkeys: Passkeys
     staff: Staff
     triggers: Triggers
     runs: Runs
@@ -126,6 +128,7 @@ def opened(
             deliveries=Deliveries(core),
             notices=Notices(core),
             people=People(core),
+            passkeys=Passkeys(core),
             staff=Staff(core),
             triggers=Triggers(core),
             runs=Runs(core),

@@ -79,6 +79,19 @@ person = Table(
     Column("removed_at", Moment),
 )
 
+passkey = Table(
+    "passkey",
+    metadata,
+    Column("id", String(64), primary_key=True),  # SHA-256 of the name its device knows it by, hex
+    Column("person", ForeignKey("person.name"), nullable=False),
+    Column("credential", Text, nullable=False),  # that name, base64url
+    Column("public_key", Text, nullable=False),  # COSE_Key, base64url
+    Column("origin", String(255), nullable=False),  # of the console that it signs for
+    Column("added_at", Moment, nullable=False),
+    Column("signature", String(128), nullable=False),  # of the person's Ed25519 key over it, hex
+    Column("removed_at", Moment),
+)
+
 # Who works here, as a list of staff says it; nobody here may approve anything (that is `person`).
 staff = Table(
     "staff",
@@ -242,7 +255,7 @@ approval = Table(
     Column("decision", String(16), nullable=False),  # approve | refuse
     Column("digest", String(64), nullable=False),
     Column("nonce", String(32), nullable=False),
-    Column("signature", String(128), nullable=False),  # Ed25519, hex
+    Column("signature", Text, nullable=False),  # Ed25519, hex; or what a passkey said, JSON
     Column("decided_at", Moment, nullable=False),
 )
 

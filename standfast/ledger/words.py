@@ -23,6 +23,7 @@ from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import only_in_doubt
 from standfast.ledger.incidents import answer_place
 from standfast.ledger.tables import approval, effect, step
+from standfast.ledger.transaction import Key, Write
 from standfast.ledger.vault import INSTALLATION
 from standfast.records import StepState
 
@@ -125,9 +126,7 @@ class Words:
             is_new = write.insert_new(
                 approval, {**row, **said, "digest": asked.digest, "nonce": asked.nonce}
             )
-            # Who approved, and whose word alone was too little, may still break the glass.
-            approved = approval.c.decision == approvals.APPROVE
-            if not is_new and not (breaks and write.update(approval, key, approved, **said)):
+            if not is_new and not self._say_again(write, key, said, asked, now):
                 raise ApprovalRefused(
                     f"{person!r} has decided about step {step_name!r} already; another person must"
                 )
@@ -164,6 +163,20 @@ class Words:
                 **({"because": because} if because else {}),
             )
         return asked
+
+    def _say_again(
+        self, write: Write, key: Key, said: dict[str, Any], asked: Question, now: datetime
+    ) -> bool:
+        """Let somebody say something else than they did; False where what they said stands.
+
+        Who approved, and whose word alone was too little, may still break the glass; and whose
+        passkey was removed since, whatever they say.
+        """
+        if approvals.is_void(self._core, write.connection, key, asked.roles, now):
+            return write.update(approval, key, **said)
+        approved = approval.c.decision == approvals.APPROVE
+        breaks = said["decision"] == approvals.BREAK_GLASS
+        return breaks and write.update(approval, key, approved, **said)
 
     def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
         """Let a step run whose glass was broken long enough ago; False when it is not so."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from standfast.errors import UsageError
+from standfast.ledger import approvals
 from standfast.local_time import minute
 from standfast.operations.decisions import to_sign
 from standfast.operations.looks import targets
@@ -25,6 +26,7 @@ from standfast.playbook.state import State, StepView
 from standfast.playbook.wording import paragraphs
 from standfast.records import Mode, StepState
 from standfast.reports.console import APPROVE, DECIDE, REPORT, AskedLine, Words
+from standfast.webauthn import challenge_for, encoded
 
 MOST_NAMES = 200
 
@@ -105,6 +107,10 @@ def _approval(
         tells=shown.tells,
         given=asked.given,
         needed=asked.needed,
+        challenges={
+            said: encoded(challenge_for(asked.message(person, said)))
+            for said in (approvals.APPROVE, approvals.REFUSE)
+        },
         words=_words(place, incident, view.step) if shown.tells else (),
     )
 

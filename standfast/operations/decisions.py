@@ -16,6 +16,8 @@ Rules
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import ApprovalRefused, Refused, UsageError
@@ -77,11 +79,16 @@ class ToSign:
     is_irreversible: bool
 
 
+def signing_key(place: Place, name: str, passphrase: str) -> Ed25519PrivateKey:
+    """Give the key of a person; ApprovalRefused when the passphrase is not theirs."""
+    person = place.ledger.people.get(name)
+    return sign_in(name, passphrase, Credential(public_key=person.public_key, salt=person.salt))
+
+
 def known_person(place: Place, name: str, passphrase: str) -> str:
     """Sign a person in; give the name. ApprovalRefused when the passphrase is not theirs."""
-    person = place.ledger.people.get(name)
     # First, so that how long it takes tells nobody who was removed.
-    sign_in(name, passphrase, Credential(public_key=person.public_key, salt=person.salt))
+    signing_key(place, name, passphrase)
     if why := place.ledger.people.objection(name, (), place.clock()):
         raise ApprovalRefused(why)  # removed, or a key that somebody wrote into the database
     return name
@@ -96,15 +103,24 @@ def decide(
     *,
     approves: bool = True,
     as_shown: str = "",
+    passkey: str = "",
 ) -> Question:
     """Sign an approval or a refusal of a step; with no step named, of the only one that asks.
 
-    `as_shown` is the digest that the person was shown, or how it begins: ApprovalRefused when the
-    step is planned otherwise by now, UsageError when that is too little of it.
+    With the passphrase, or by `passkey`: what one of theirs said of exactly this. `as_shown` is the
+    digest that the person was shown, or how it begins: ApprovalRefused when the step is planned
+    otherwise by now, UsageError when that is too little of it.
     """
     decision = APPROVE if approves else REFUSE
     word = signed_word(
-        place, incident_id, step, person_name, passphrase, decision=decision, as_shown=as_shown
+        place,
+        incident_id,
+        step,
+        person_name,
+        passphrase,
+        decision=decision,
+        as_shown=as_shown,
+        passkey=passkey,
     )
     return place.ledger.steps.decide(
         incident_id, word.asked.step, person_name, decision, word.signature, place.clock()
@@ -120,8 +136,12 @@ def signed_word(
     *,
     decision: str,
     as_shown: str,
+    passkey: str = "",
 ) -> SignedWord:
-    """Sign what a person says about a step, which it is not told yet; errors as above."""
+    """Sign what a person says about a step, which it is not told yet; errors as above.
+
+    What a passkey signed is looked at where it is told.
+    """
     refuse_closed(place, incident_id)
     if 0 < len(as_shown) < _FEWEST_SHOWN:
         raise UsageError(
@@ -129,10 +149,7 @@ def signed_word(
             f"{_FEWEST_SHOWN} characters of its digest"
         )
     step = _asked_of(place, incident_id, step)
-    person = place.ledger.people.get(person_name)
-    key = sign_in(
-        person_name, passphrase, Credential(public_key=person.public_key, salt=person.salt)
-    )
+    key = None if passkey else signing_key(place, person_name, passphrase)
     asked = place.ledger.steps.question(incident_id, step)
     if as_shown and not asked.digest.startswith(as_shown.lower()):
         raise ApprovalRefused(
@@ -140,7 +157,7 @@ def signed_word(
             f"signed. Its plan is now {asked.digest[:16]}: read `standfast incident status "
             f"{incident_id} --targets`, then approve with --digest {asked.digest[:16]}"
         )
-    signature = key.sign(asked.message(person_name, decision)).hex()
+    signature = key.sign(asked.message(person_name, decision)).hex() if key else passkey
     return SignedWord(asked=asked, signature=signature)
 
 

@@ -7,6 +7,9 @@ Rules
 - Whoever may not say something sees why, and no form for it.
 """
 
+from dataclasses import field
+from datetime import datetime
+
 from backup.lazy_dataclass import dataclass
 from standfast.reports.contents import Duties, Heading, IncidentReport, OpenIncident
 from standfast.reports.page import Clock, incident_values, render
@@ -42,16 +45,19 @@ class AskedLine:
     tells: str = ""  # the notice and its audience
     given: int = 0
     needed: int = 0
+    challenges: dict[str, str] = field(default_factory=dict)  # what a passkey signs, by decision
     words: tuple[Words, ...] = ()
     names: tuple[str, ...] = ()  # only when they were asked for
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:
-    """Whose page it is, and the word that its forms repeat."""
+    """Whose page it is, the word that its forms repeat, and with which passkeys they sign."""
 
     person: str
     form_word: str
+    site: str  # the name under which devices keep them
+    passkeys: tuple[str, ...]  # as their devices name them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +84,44 @@ class SignInReport:
     heading: Heading
     path: str  # where they wanted to go
     problem: str
+    site: str
+    challenge: str  # for a passkey
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasskeyLine:
+    """One passkey of whoever reads this."""
+
+    id: str
+    added_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasskeysReport:
+    """The page on which a person adds and removes passkeys."""
+
+    heading: Heading
+    lines: tuple[PasskeyLine, ...]
+    challenge: str  # for a new one
+    handle: str  # by which devices tell people apart; it says nothing
+    algorithms: str
 
 
 def sign_in_page(report: SignInReport) -> str:
     """Give the page on which a person signs in."""
     return render("console_sign_in.html", Clock(report.heading.time_zone), report=report)
+
+
+def passkeys_page(report: PasskeysReport, seat: Seat, *, said: str, problem: str) -> str:
+    """Give the page with a person's passkeys; `said` is what came of a form."""
+    return render(
+        "console_passkeys.html",
+        Clock(report.heading.time_zone),
+        report=report,
+        seat=seat,
+        said=said,
+        problem=problem,
+    )
 
 
 def first_page(report: ConsoleReport, seat: Seat) -> str:

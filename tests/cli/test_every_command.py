@@ -68,6 +68,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("drill list", 0),
     ("people list", 0),
     ("people add erin --full-name Erin --mail erin@example.com", 0),
+    ("people remove-passkey erin 3f9a1c20", 2),  # which only a browser adds
     ("people remove erin", 0),
     ("people import place/staff.csv --dry-run --column key=email", 2),  # no such list
     ("people import staff-list.csv --dry-run", 0),

@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from standfast.ledger.passkeys import words
+from standfast.operations.decisions import signing_key
+from standfast.operations.place import open_place
+from standfast.webauthn import read_new
 from tests.cli.desk import Answer, Desk
 from tests.operations.places import PASSPHRASES
+from tests.passkey_device import Device
 
 LONG = "a long walk by the sea"
 
@@ -152,3 +157,26 @@ def test_who_was_removed_can_no_longer_approve(desk: Desk, quiet_place: Path) ->
     assert desk.run("people", "remove", "lee").status == 0
     assert [p["person"] for p in desk.json("people", "list")["people"]] == ["dana", "kim"]
     assert desk.run("people", "remove", "nobody").status == 2
+
+
+def test_passkeys_are_listed_and_that_of_a_lost_phone_is_removed(
+    desk: Desk, quiet_place: Path
+) -> None:
+    device, challenge = Device(), bytes(32)
+    with open_place(quiet_place / "standfast.toml", env={}, actor="os:test") as place:
+        new = read_new(device.make(challenge), challenge=challenge, origin=device.origin)
+        now, key = place.clock(), signing_key(place, "lee", PASSPHRASES["lee"])
+        signed = key.sign(words("lee", new, device.origin, now)).hex()
+        id_ = place.ledger.passkeys.add(
+            "lee", new, origin=device.origin, signature=signed, now=now
+        ).id
+    listed = {one["person"]: one["passkeys"] for one in desk.json("people", "list")["people"]}
+    assert [one["id"] for one in listed["lee"]] == [id_]
+    assert listed["dana"] == []
+    assert f"1 passkey: {id_[:8]}" in desk.run("people", "list").out
+    assert desk.run("people", "remove-passkey", "dana", id_[:8]).status == 2
+    nobody = desk.run("people", "remove-passkey", "nobody", id_[:8])
+    assert (nobody.status, "nobody named 'nobody' is enrolled" in nobody.err) == (2, True)
+    removed = desk.run("people", "remove-passkey", "lee", id_[:8])
+    assert (removed.status, "signs nothing any more" in removed.out) == (0, True)
+    assert desk.json("people", "list")["people"][-1]["passkeys"] == []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.console.people import Browser
 from tests.console.places import ALERTS, SIEM, Site, furnish_with, site_at
 
 
@@ -13,3 +14,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
     """A place with a signed trigger that acts, and Alertmanager's."""
     with site_at(furnish_with(tmp_path, SIEM, ALERTS)) as found:
         yield found
+
+
+@pytest.fixture
+def lee(site: Site) -> Browser:
+    """A duty manager who has signed in."""
+    browser = Browser(site)
+    assert browser.sign_in("lee").status_code == 303
+    return browser

@@ -100,15 +100,17 @@ def about(user: str = "agent01", rule: str = "impossible travel") -> dict[str, A
 
 
 @contextmanager
-def site_at(config_file: Path, env: Mapping[str, str] | None = None) -> Iterator[Site]:
-    """Open the place and let its HTTP answer on a free port."""
+def site_at(
+    config_file: Path, env: Mapping[str, str] | None = None, *, port: int = 0
+) -> Iterator[Site]:
+    """Open the place and let its HTTP answer, on a free port where none is named."""
     with open_place(config_file, env=env or ENV, actor="os:test") as place:
         app = App(
             place=place,
             triggers=triggers_of(place.config),
             trusted=trusted_proxies(place.config),
         )
-        server = HttpServer(app=app, host="127.0.0.1", port=0)
+        server = HttpServer(app=app, host="127.0.0.1", port=port)
         server.begin()
         try:
             wait_until(server.is_listening.is_set, "HTTP is up")

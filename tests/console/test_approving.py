@@ -1,6 +1,5 @@
 """People answer and sign on the console: what they see, what counts, and what gets nobody in."""
 
-import html
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,175 +9,45 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standfast.console import approving, sessions
+from standfast.console import sessions, signing_in
 from standfast.console.app import App
-from standfast.console.approving import BROWSER_COOKIE, COOKIE
 from standfast.console.limits import Allowance
 from standfast.console.server import HttpServer
+from standfast.console.signing_in import BROWSER_COOKIE, COOKIE
 from standfast.operations.incident import advance, open_incident
-from standfast.operations.place import Place
 from standfast.people.sign_in import enrol
 from standfast.records import Mode, StepState
+from tests.console.people import (
+    Browser,
+    ask_for_approval,
+    exercised,
+    furnished,
+    site_of_people,
+    state,
+)
 from tests.console.places import Site, furnish_with, site_at
 from tests.operations.places import PASSPHRASES, enrol_people
 from tests.servers import wait_until
 
-CONSOLE = """
-[serve]
-console = "https://standfast.example.com"
-trusted_proxies = ["127.0.0.1/32"]
-
-[playbooks]
-folder = "own"
-"""
-SHUT = """\
-playbook: shut
-version: 1
-title: Shut accounts that a second person has read
-use_when: Somebody has to agree before a lock.
-inputs:
-  accounts: {type: accounts, required: true}
-steps:
-  shut:
-    title: Lock them
-    do: accounts.lock
-    with: {accounts: "{{ inputs.accounts }}"}
-    approval: {count: 1, roles: [duty-manager], reason: A lock shuts out people at work.}
-"""
-
-
-def furnished(folder: Path, ledger_url: str = "sqlite:///ledger.db") -> Path:
-    (folder / "own").mkdir()
-    (folder / "own" / "shut.yaml").write_text(SHUT)
-    return furnish_with(folder, CONSOLE, ledger_url=ledger_url)
+OUR_SCRIPT = '<script src="/console/passkeys.js">'
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with site_at(furnished(tmp_path)) as found:
-        enrol_people(found.place)
+    with site_of_people(tmp_path) as found:
         yield found
 
 
 @pytest.fixture
 def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what counts tries, that is: on a busy machine six of them may take a minute."""
-    monkeypatch.setattr(approving, "Allowance", partial(Allowance, monotonic=lambda: 0.0))
-
-
-def exercised(place: Place, scenario: str = "account-takeover") -> str:
-    """Open an exercise of dana's, and let it come to where it waits for people; give its id."""
-    accounts = {"accounts": ["agents:alice"]}
-    incident = open_incident(
-        place, scenario, accounts, mode=Mode.EXERCISE, opened_by="dana"
-    ).incident
-    advance(place, incident, "direct")
-    return incident
+    monkeypatch.setattr(signing_in, "Allowance", partial(Allowance, monotonic=lambda: 0.0))
 
 
 @pytest.fixture
 def incident(site: Site) -> str:
     """An exercise that dana opened, which asks whether customers are affected; its id."""
     return exercised(site.place)
-
-
-class Browser:
-    """Keeps its cookies as one does that came by TLS, and sends the forms that it was shown."""
-
-    def __init__(self, site: Site, address: str = "") -> None:
-        self.site = site
-        self.address = address
-        self.cookies: dict[str, str] = {}
-        self.page = ""
-
-    def get(self, path: str) -> httpx.Response:
-        return self._took(
-            httpx.get(self.site.url + path, headers=self._headers, trust_env=False, timeout=30)
-        )
-
-    def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._took(
-            httpx.post(
-                self.site.url + path,
-                data=fields,
-                headers={**self._headers, **named},
-                trust_env=False,
-                timeout=30,
-            )
-        )
-
-    def sign_in(self, name: str, passphrase: str = "", path: str = "/console") -> httpx.Response:
-        given = passphrase or PASSPHRASES[name]
-        return self.post("/console/sign-in", {"name": name, "passphrase": given, "path": path})
-
-    def send(self, what: str, **fields: str) -> httpx.Response:
-        """Send a form of the page that is shown."""
-        incident = re.search(r'action="/console/(inc-[0-9-]+)/', self.page)
-        assert incident
-        return self.post(f"/console/{incident[1]}/{what}", {"word": self.word, **fields})
-
-    def decide(self, name: str, decision: str) -> httpx.Response:
-        """Sign what the page shows of the notice to customers."""
-        return self.send(
-            "decide",
-            step="tell_customers",
-            digest=self.digest,
-            decision=decision,
-            passphrase=PASSPHRASES[name],
-        )
-
-    @property
-    def cookie(self) -> str:
-        return self.cookies.get(COOKIE, "")
-
-    @property
-    def word(self) -> str:
-        found = re.search(r'name="word" value="([^"]+)"', self.page)
-        return found[1] if found else ""
-
-    @property
-    def digest(self) -> str:
-        found = re.search(r"<dt>Digest</dt><dd><code>([0-9a-f]{64})<", self.page)
-        assert found
-        return found[1]
-
-    @property
-    def text(self) -> str:
-        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", self.page)).split())
-
-    @property
-    def _headers(self) -> dict[str, str]:
-        kept = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        found = {"cookie": kept} if kept else {}
-        return found | ({"x-forwarded-for": self.address} if self.address else {})
-
-    def _took(self, answer: httpx.Response) -> httpx.Response:
-        self.page = answer.text
-        for given in answer.headers.get_list("set-cookie"):
-            name, _, value = str(given).partition(";")[0].partition("=")
-            self.cookies[name] = value.strip('"')
-        return answer
-
-
-@pytest.fixture
-def lee(site: Site) -> Browser:
-    browser = Browser(site)
-    assert browser.sign_in("lee").status_code == 303
-    return browser
-
-
-def state(site: Site, incident: str, step: str) -> StepState:
-    return site.place.ledger.incidents.state(incident).steps[step].state
-
-
-def ask_for_approval(site: Site, lee: Browser, incident: str) -> None:
-    """Let lee say that customers are affected; a runner then plans the notice, which asks."""
-    lee.get(f"/console/{incident}")
-    assert lee.send("answer", step="customers_affected", text="yes").status_code == 200
-    advance(site.place, incident, "direct")
-    assert state(site, incident, "tell_customers") is StepState.ASKING
-    lee.get(f"/console/{incident}")
 
 
 def test_without_a_setting_there_is_no_console(tmp_path: Path) -> None:
@@ -205,12 +74,13 @@ def test_a_wrong_passphrase_and_an_unknown_name_get_one_answer(site: Site) -> No
     wrong = nobody.sign_in("lee", PASSPHRASES["dana"])
     unknown = nobody.sign_in("nobody", PASSPHRASES["dana"])
     assert wrong.status_code == unknown.status_code == 403
-    assert wrong.text == unknown.text or _without_time(wrong) == _without_time(unknown)
+    assert wrong.text == unknown.text or _alike(wrong) == _alike(unknown)
     assert nobody.cookie == ""
 
 
-def _without_time(answer: httpx.Response) -> str:
-    return re.sub(r"<time.*?</time>", "", answer.text)
+def _alike(answer: httpx.Response) -> str:
+    """A page without what differs each time: when it was written, and what a passkey would sign."""
+    return re.sub(r'<time.*?</time>|"[\w-]{75}"', "", answer.text)
 
 
 @pytest.mark.usefixtures("no_time_passes")
@@ -266,7 +136,7 @@ def test_the_cookie_is_for_tls_this_host_and_no_script(site: Site) -> None:
         assert "domain=" not in given
 
 
-def test_the_pages_run_no_script_and_lie_in_no_frame(lee: Browser, incident: str) -> None:
+def test_the_pages_run_our_script_alone_and_lie_in_no_frame(lee: Browser, incident: str) -> None:
     for path in ("/console", f"/console/{incident}"):
         answer = lee.get(path)
         policy = answer.headers["content-security-policy"]
@@ -274,7 +144,8 @@ def test_the_pages_run_no_script_and_lie_in_no_frame(lee: Browser, incident: str
         assert "form-action 'self'" in policy
         assert "frame-ancestors 'none'" in policy
         assert answer.headers["cache-control"] == "no-store"
-        assert "<script" not in answer.text
+        assert "script-src 'self';" in policy
+        assert set(re.findall("<script[^>]*>", answer.text)) <= {OUR_SCRIPT}
         assert "http://" not in answer.text.replace("http://www.w3.org", "")
 
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001.1"
+revision = "0001.2"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -70,6 +70,19 @@ def upgrade() -> None:
         sa.Column("seal", sa.String(length=64), nullable=False),
         sa.Column("removed_at", sa.String(length=27), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_person")),
+    )
+    op.create_table(
+        "passkey",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("person", sa.String(length=64), nullable=False),
+        sa.Column("credential", sa.Text(), nullable=False),
+        sa.Column("public_key", sa.Text(), nullable=False),
+        sa.Column("origin", sa.String(length=255), nullable=False),
+        sa.Column("added_at", sa.String(length=27), nullable=False),
+        sa.Column("signature", sa.String(length=128), nullable=False),
+        sa.Column("removed_at", sa.String(length=27), nullable=True),
+        sa.ForeignKeyConstraint(["person"], ["person.name"], name=op.f("fk_passkey_person")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_passkey")),
     )
     op.create_table(
         "staff",
@@ -147,7 +160,7 @@ def upgrade() -> None:
         sa.Column("decision", sa.String(length=16), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("nonce", sa.String(length=32), nullable=False),
-        sa.Column("signature", sa.String(length=128), nullable=False),
+        sa.Column("signature", sa.Text(), nullable=False),
         sa.Column("decided_at", sa.String(length=27), nullable=False),
         sa.ForeignKeyConstraint(["incident"], ["incident.id"], name=op.f("fk_approval_incident")),
         sa.ForeignKeyConstraint(["person"], ["person.name"], name=op.f("fk_approval_person")),

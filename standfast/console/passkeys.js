@@ -1,0 +1,71 @@
+// Has the device sign, or make a passkey, and puts what it said into the form that asks for it.
+// Without this script, or without passkeys in the browser, those forms stay hidden and the passphrase
+// does the same.
+"use strict";
+
+const bytes = (text) =>
+  Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+const text = (buffer) =>
+  btoa(String.fromCharCode(...new Uint8Array(buffer)))
+    .replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+const named = (ids) =>
+  (ids || "").split(" ").filter(Boolean).map((id) => ({ type: "public-key", id: bytes(id) }));
+
+async function signed(asked, challenge) {
+  const { rawId, response } = await navigator.credentials.get({
+    publicKey: {
+      challenge: bytes(challenge),
+      rpId: asked.site,
+      allowCredentials: named(asked.passkeys),
+      userVerification: "required",
+    },
+  });
+  return {
+    id: text(rawId),
+    client: text(response.clientDataJSON),
+    device: text(response.authenticatorData),
+    signature: text(response.signature),
+  };
+}
+
+async function made(asked, challenge) {
+  const { response } = await navigator.credentials.create({
+    publicKey: {
+      challenge: bytes(challenge),
+      rp: { id: asked.site, name: "Standfast" },
+      user: { id: bytes(asked.handle), name: asked.person, displayName: asked.person },
+      pubKeyCredParams: asked.algorithms.split(" ").map((alg) => ({ type: "public-key", alg: Number(alg) })),
+      authenticatorSelection: { residentKey: "required", userVerification: "required" },
+      excludeCredentials: named(asked.passkeys),
+      attestation: "none",
+    },
+  });
+  return { client: text(response.clientDataJSON), attestation: text(response.attestationObject) };
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  const does = { get: signed, create: made }[form.dataset.passkey];
+  if (!does || form.elements.passkey.value) return;
+  event.preventDefault();
+  const button = event.submitter;
+  const told = form.querySelector("[role=alert]");
+  told.hidden = true;
+  try {
+    form.elements.passkey.value = JSON.stringify(await does(form.dataset, button.dataset.challenge));
+    form.requestSubmit(button);
+  } catch (error) {
+    told.textContent = `The device did not do it (${error.name}). Try again, or use the passphrase.`;
+    told.hidden = false;
+  }
+});
+
+// What a browser keeps of a page that one comes back to has been signed already.
+addEventListener("pageshow", () => {
+  if (!window.PublicKeyCredential) return;
+  for (const form of document.querySelectorAll("form[data-passkey]")) {
+    form.elements.passkey.value = "";
+    form.hidden = false;
+  }
+  for (const other of document.querySelectorAll("details.without-passkey")) other.open = false;
+});

@@ -1,0 +1,157 @@
+"""The console in a real browser, with a device that keeps passkeys."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from standfast.records import StepState
+from tests.console.people import exercised, furnished, state
+from tests.console.places import Site, site_at
+from tests.operations.places import PASSPHRASES, enrol_people
+from tests.servers import free_port
+from tests.servers.chromium import Tab, running_chromium
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Tab]:
+    with running_chromium() as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(browser: Tab) -> Iterator[Tab]:
+    """The browser as nobody used it."""
+    browser.ask("Network.clearBrowserCookies")
+    browser.ask("WebAuthn.enable")
+    yield browser
+    browser.ask("WebAuthn.disable")  # and its devices are gone
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """At an address that a browser takes for safe without TLS: only this machine can be it."""
+    port = free_port()
+    place = furnished(tmp_path, address=f"http://localhost:{port}")
+    with site_at(place, port=port) as found:
+        enrol_people(found.place)
+        yield found
+
+
+def go(tab: Tab, site: Site, path: str = "/console") -> None:
+    tab.open(f"http://localhost:{site.port}{path}")
+
+
+def type_in(tab: Tab, name: str, text: str) -> None:
+    """Type into the field of that name which is seen."""
+    found = (
+        f"[...document.getElementsByName({json.dumps(name)})].find((one) => one.checkVisibility())"
+    )
+    tab.run(f"{found}.value = {json.dumps(text)}")
+
+
+def press(tab: Tab, words: str) -> None:
+    """Press the button that is seen and says so."""
+    button = (
+        "[...document.querySelectorAll('button')].find("
+        f"(one) => one.checkVisibility() && one.textContent === {json.dumps(words)})"
+    )
+    tab.wait(f"Boolean({button})")
+    tab.run(f"{button}.click()")
+
+
+def until_told(tab: Tab, words: str) -> None:
+    tab.wait(f"document.body.innerText.includes({json.dumps(words)})")
+
+
+def sign_in(tab: Tab, site: Site) -> None:
+    go(tab, site)
+    type_in(tab, "name", "lee")
+    type_in(tab, "passphrase", PASSPHRASES["lee"])
+    press(tab, "Sign in")
+    until_told(tab, "Sign out")
+
+
+def add_passkey(tab: Tab, site: Site) -> None:
+    go(tab, site, "/console/passkeys")
+    type_in(tab, "passphrase", PASSPHRASES["lee"])
+    press(tab, "Add a passkey")
+
+
+def test_a_person_adds_a_passkey_and_from_then_on_the_device_signs(tab: Tab, site: Site) -> None:
+    incident = exercised(site.place, "shut")
+    tab.device()
+    sign_in(tab, site)
+    add_passkey(tab, site)
+    until_told(tab, "is added and signs in your name")
+
+    tab.ask("Network.clearBrowserCookies")
+    go(tab, site)
+    press(tab, "Sign in with a passkey")
+    until_told(tab, "Sign out")
+
+    go(tab, site, f"/console/{incident}")
+    press(tab, "Approve with your passkey")
+    until_told(tab, "signed, 1 of 1")
+    assert state(site, incident, "shut") is StepState.RUNNING
+    assert site.place.ledger.audit.verify().findings == ()
+
+
+def test_a_refusal_by_the_device_is_one(tab: Tab, site: Site) -> None:
+    incident = exercised(site.place, "shut")
+    tab.device()
+    sign_in(tab, site)
+    add_passkey(tab, site)
+    until_told(tab, "is added and signs in your name")
+    go(tab, site, f"/console/{incident}")
+    press(tab, "Refuse with your passkey")
+    until_told(tab, "refused. Nothing of it is done")
+    assert state(site, incident, "shut") is StepState.REFUSED
+
+
+def test_a_device_that_does_not_know_its_holder_signs_nothing_and_the_page_says_so(
+    tab: Tab, site: Site
+) -> None:
+    incident = exercised(site.place, "shut")
+    device = tab.device()
+    sign_in(tab, site)
+    add_passkey(tab, site)
+    until_told(tab, "is added and signs in your name")
+    go(tab, site, f"/console/{incident}")
+    tab.ask("WebAuthn.setUserVerified", authenticatorId=device, isUserVerified=False)
+    press(tab, "Approve with your passkey")
+    until_told(tab, "Try again, or use the passphrase")
+    assert state(site, incident, "shut") is StepState.ASKING
+
+
+def test_one_device_has_one_passkey_of_a_person(tab: Tab, site: Site) -> None:
+    tab.device()
+    sign_in(tab, site)
+    add_passkey(tab, site)
+    until_told(tab, "is added and signs in your name")
+    add_passkey(tab, site)
+    until_told(tab, "The device did not do it (InvalidStateError)")
+    assert len(site.place.ledger.passkeys.of("lee")) == 1
+
+
+def test_who_has_no_passkey_signs_by_passphrase_as_before(tab: Tab, site: Site) -> None:
+    incident = exercised(site.place, "shut")
+    sign_in(tab, site)
+    go(tab, site, f"/console/{incident}")
+    type_in(tab, "passphrase", PASSPHRASES["lee"])
+    press(tab, "Approve")
+    until_told(tab, "signed, 1 of 1")
+    assert state(site, incident, "shut") is StepState.RUNNING
+
+
+def test_the_pages_have_nothing_that_their_policy_forbids(tab: Tab, site: Site) -> None:
+    incident = exercised(site.place, "shut")
+    sign_in(tab, site)
+    noted = (
+        "addEventListener('securitypolicyviolation', (e) => { window.forbidden = e.blockedURI })"
+    )
+    tab.ask("Page.addScriptToEvaluateOnNewDocument", source=noted)
+    for path in ("/console", "/console/passkeys", f"/console/{incident}"):
+        go(tab, site, path)
+        assert tab.run("window.forbidden || ''") == ""
