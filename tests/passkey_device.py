@@ -33,6 +33,7 @@ class Device:
     flags: AuthenticatorData.FLAG = SEEN
     key: Key = field(default_factory=_made)
     credential: bytes = b"the name of a passkey"
+    cose: CoseKey | None = None  # that of its key, unless it is given
 
     def make(self, challenge: bytes, **client: object) -> str:
         """Answer as to `navigator.credentials.create`."""
@@ -56,6 +57,8 @@ class Device:
 
     @property
     def public_key(self) -> CoseKey:
+        if self.cose is not None:
+            return self.cose
         kinds: dict[type, Any] = {ec.EllipticCurvePublicKey: ES256, rsa.RSAPublicKey: RS256}
         public = self.key.public_key()
         kind = next((cose for cls, cose in kinds.items() if isinstance(public, cls)), EdDSA)

@@ -97,7 +97,8 @@ class PasskeyPages:
         added = add_passkey(
             self.place, session.person, given["passphrase"], given["passkey"], challenge
         )
-        return f"Passkey {added.id[:8]} is added and signs in your name."
+        told = f"Passkey {added.passkey.id[:8]} is added and signs in your name."
+        return f"{told} No mail could tell you so: {added.untold}" if added.untold else told
 
     def _remove(self, session: Session, given: Fields) -> str:
         place = replace(self.place, actor=session.person)

@@ -3,14 +3,30 @@
 Rules
 - The passphrase is asked for once, when a passkey is added: its key signs for the passkey.
 - A passkey is one of the console's address; where that changes, the passphrase is still there.
+- Its person is told by mail: if it was not they who added it, somebody knows their passphrase.
 - Taking one away takes no signature: it only makes fewer able to sign.
 """
 
+from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused, ConfigurationError
 from standfast.ledger.passkeys import Passkey, words
+from standfast.local_time import minute
 from standfast.operations.decisions import signing_key
 from standfast.operations.place import Place
+from standfast.operations.run_record import recorded
+from standfast.operations.telling import tell_each
+from standfast.records import EffectState, Json
 from standfast.webauthn import origin_of, read_new
+
+_TEMPLATE = "passkey-added"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Added:
+    """A new passkey, and what kept its person from being told of it, if anything did."""
+
+    passkey: Passkey
+    untold: str
 
 
 def console_origin(place: Place) -> str:
@@ -20,8 +36,8 @@ def console_origin(place: Place) -> str:
     return origin_of(place.config.serve.console)
 
 
-def add_passkey(place: Place, name: str, passphrase: str, said: str, challenge: bytes) -> Passkey:
-    """Keep a passkey that a device has made for `challenge`.
+def add_passkey(place: Place, name: str, passphrase: str, said: str, challenge: bytes) -> Added:
+    """Keep a passkey that a device has made for `challenge`, and tell its person.
 
     ApprovalRefused when the passphrase is not theirs or the device's answer does not count,
     UsageError when they have too many.
@@ -30,7 +46,24 @@ def add_passkey(place: Place, name: str, passphrase: str, said: str, challenge: 
     new = read_new(said, challenge=challenge, origin=origin)
     key = signing_key(place, name, passphrase)
     signature = key.sign(words(name, new, origin, now)).hex()
-    return place.ledger.passkeys.add(name, new, origin=origin, signature=signature, now=now)
+    added = place.ledger.passkeys.add(name, new, origin=origin, signature=signature, now=now)
+    return Added(passkey=added, untold=_tell(place, added))
+
+
+def _tell(place: Place, added: Passkey) -> str:
+    """Tell its person of a new passkey; give what kept that from them."""
+    short = added.id[:8]
+    values: dict[str, Json] = {
+        "passkey": short,
+        "added_at": minute(added.added_at, place.config.organisation.time_zone),
+        "command": f"standfast people remove-passkey {added.person} {short}",
+    }
+    people = [place.ledger.people.get(added.person)]
+    with recorded(place, "page", f"passkey.{short}", "direct") as run:
+        counts, problem = tell_each(place, _TEMPLATE, values, people, run.token)
+        is_told = counts[EffectState.DONE] > 0
+        run.ends("raised" if is_told else "failed", {"problem": problem} if problem else {})
+    return "" if is_told else problem or "the mail server did not take it"
 
 
 def known_by_passkey(place: Place, said: str, challenge: bytes) -> str:

@@ -43,12 +43,17 @@ ADDRESS = "https://standfast.example.com"
 
 
 def furnished(
-    folder: Path, ledger_url: str = "sqlite:///ledger.db", address: str = ADDRESS
+    folder: Path,
+    ledger_url: str = "sqlite:///ledger.db",
+    address: str = ADDRESS,
+    smtp_port: int = 9,
 ) -> Path:
     """Make a place with a console at `address`, and a playbook of one step that asks."""
     (folder / "own").mkdir()
     (folder / "own" / "shut.yaml").write_text(SHUT)
-    return furnish_with(folder, CONSOLE.replace("{address}", address), ledger_url=ledger_url)
+    return furnish_with(
+        folder, CONSOLE.replace("{address}", address), ledger_url=ledger_url, smtp_port=smtp_port
+    )
 
 
 def exercised(place: Place, scenario: str = "account-takeover") -> str:
@@ -62,9 +67,9 @@ def exercised(place: Place, scenario: str = "account-takeover") -> str:
 
 
 @contextmanager
-def site_of_people(folder: Path) -> Iterator[Site]:
+def site_of_people(folder: Path, *, smtp_port: int = 9) -> Iterator[Site]:
     """Let a place with a console answer, in which people are enrolled."""
-    with site_at(furnished(folder)) as found:
+    with site_at(furnished(folder, smtp_port=smtp_port)) as found:
         enrol_people(found.place)
         yield found
 

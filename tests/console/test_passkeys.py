@@ -17,6 +17,7 @@ from tests.console.people import Browser, ask_for_approval, exercised, site_of_p
 from tests.console.places import Site
 from tests.operations.places import PASSPHRASES
 from tests.passkey_device import Device
+from tests.servers.smtp import SmtpServer
 
 
 @pytest.fixture
@@ -82,6 +83,28 @@ def test_a_passkey_signs_in_and_approves_and_no_passphrase_is_sent(
     assert state(site, incident, "tell_customers") is StepState.RUNNING
     assert site.place.ledger.timeline(incident, or_by="lee")[-1].action == "approval.approve"
     assert site.place.ledger.audit.verify().findings == ()
+
+
+def test_who_adds_a_passkey_is_told_by_mail(tmp_path: Path, smtp_server: SmtpServer) -> None:
+    """Whoever did it: an intruder with the passphrase is seen by whose it is."""
+    with site_of_people(tmp_path, smtp_port=smtp_server.port) as site:
+        lee = Browser(site)
+        lee.sign_in("lee")
+        add(lee, Device())
+        assert "No mail could tell you so" not in lee.text
+        (added,) = site.place.ledger.passkeys.of("lee")
+    (mail,) = smtp_server.delivered
+    assert mail.recipients == ("lee@example.com",)
+    body = mail.message.get_body(("plain",))
+    assert body is not None
+    assert f"standfast people remove-passkey lee {added.id[:8]}" in body.get_content()
+
+
+def test_a_passkey_is_added_where_no_mail_goes_and_the_page_says_so(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    assert "No mail could tell you so" in lee.text
+    assert len(site.place.ledger.passkeys.of("lee")) == 1
 
 
 def test_a_passkey_refuses(site: Site, lee: Browser, device: Device) -> None:

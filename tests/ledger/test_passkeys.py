@@ -3,9 +3,11 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from fido2.cose import ES384
 from fido2.webauthn import AuthenticatorData
 from hypothesis import given
 from hypothesis import strategies as st
@@ -246,6 +248,10 @@ def test_a_new_passkey_is_read_only_as_the_answer_to_this_very_question() -> Non
     refused(replace(device, site="evil.example").make(CHALLENGE), "not one of")
     unknown = AuthenticatorData.FLAG.UP
     refused(replace(device, flags=unknown).make(CHALLENGE), "did not ask its holder")
+    p384 = ec.generate_private_key(ec.SECP384R1()).public_key()
+    other_kind = Device(cose=cast("Any", ES384).from_cryptography_key(p384))
+    refused(other_kind.make(CHALLENGE), "of a kind that cannot be checked here")
+    refused(" " * 8_192 + device.make(CHALLENGE), "cannot be read")
     on_no_curve = Device(key=ec.generate_private_key(ec.SECP256K1()))  # that ES256 has
     refused(on_no_curve.make(CHALLENGE), "cannot be read")
 
