@@ -30,7 +30,7 @@ from standfast.console.signing_in import (
     too_often,
 )
 from standfast.errors import ApprovalRefused, StandfastError, UsageError
-from standfast.operations.passkeys import add_passkey, remove_passkey
+from standfast.operations.passkeys import add_passkey, console_origin, remove_passkey
 from standfast.operations.place import Place
 from standfast.operations.reports import heading
 from standfast.reports.console import PasskeyLine, PasskeysReport, passkeys_page
@@ -110,7 +110,10 @@ class PasskeyPages:
         handle = self.place.ledger.vault.mac("passkey handle", [session.person])
         report = PasskeysReport(
             heading=heading(self.place),
-            lines=tuple(PasskeyLine(id=one.id, added_at=one.added_at) for one in there),
+            origin=console_origin(self.place),
+            lines=tuple(
+                PasskeyLine(id=one.id, added_at=one.added_at, origin=one.origin) for one in there
+            ),
             challenge=self.door.challenges.give(_purpose(session)),
             handle=encoded(bytes.fromhex(handle)),
             algorithms=" ".join(map(str, ALGORITHMS)),

@@ -202,11 +202,13 @@ class SigningIn:
 
     def seat(self, session: Session) -> Seat:
         """Give what the pages of a session say of its person."""
+        origin = console_origin(self.place)
+        there = self.place.ledger.passkeys.of(session.person)
         return Seat(
             person=session.person,
             form_word=session.form_word,
-            site=site_of(console_origin(self.place)),
-            passkeys=tuple(one.credential for one in self.place.ledger.passkeys.of(session.person)),
+            site=site_of(origin),
+            passkeys=tuple(one.credential for one in there if one.origin == origin),
         )
 
     async def ask(self, work: Callable[[], T]) -> T:

@@ -94,6 +94,7 @@ class PasskeyLine:
 
     id: str
     added_at: datetime
+    origin: str  # the address that it signs for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ class PasskeysReport:
     """The page on which a person adds and removes passkeys."""
 
     heading: Heading
+    origin: str  # of this console
     lines: tuple[PasskeyLine, ...]
     challenge: str  # for a new one
     handle: str  # by which devices tell people apart; it says nothing

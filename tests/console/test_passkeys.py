@@ -13,8 +13,15 @@ from standfast.errors import ApprovalRefused
 from standfast.operations.enrolment import remove_person
 from standfast.records import StepState
 from standfast.webauthn import decoded
-from tests.console.people import Browser, ask_for_approval, exercised, site_of_people, state
-from tests.console.places import Site
+from tests.console.people import (
+    ADDRESS,
+    Browser,
+    ask_for_approval,
+    exercised,
+    site_of_people,
+    state,
+)
+from tests.console.places import Site, site_at
 from tests.operations.places import PASSPHRASES
 from tests.passkey_device import Device
 from tests.servers.smtp import SmtpServer
@@ -211,6 +218,25 @@ def test_the_passkey_of_a_removed_person_signs_nobody_in(
     phone = Browser(site)
     assert sign_in(phone, device).status_code == 403
     assert phone.cookie == ""
+
+
+def test_a_passkey_of_an_earlier_address_is_shown_as_one_that_signs_nothing(
+    tmp_path: Path,
+) -> None:
+    with site_of_people(tmp_path) as site:
+        lee = Browser(site)
+        lee.sign_in("lee")
+        add(lee, Device())
+        incident = exercised(site.place, "shut")
+    settings = tmp_path / "standfast.toml"
+    settings.write_text(settings.read_text().replace(ADDRESS, "https://new.example.com"))
+    with site_at(settings) as site:
+        lee = Browser(site)
+        lee.sign_in("lee")
+        lee.get("/console/passkeys")
+        assert f"It is one of {ADDRESS}, and signs nothing here" in lee.text
+        lee.get(f"/console/{incident}")
+        assert "Approve with your passkey" not in lee.text
 
 
 def test_nobody_removes_the_passkey_of_another(site: Site, lee: Browser, device: Device) -> None:
