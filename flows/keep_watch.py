@@ -1,5 +1,7 @@
 """The flow of the watch: dead runs marked, missed nights named, people told, incidents carried on.
 
+What is sealed on its machine and not time-stamped yet is, too.
+
 `serve` watches by itself every few seconds; this one is for the eye, and for installations whose
 runners are spread over many machines.
 """
@@ -10,6 +12,7 @@ from prefect.client.schemas.objects import State
 from flows.what_prefect_shows import told
 from standfast.errors import ExitStatus
 from standfast.operations import watch
+from standfast.operations.evidence_stamps import stamp_left
 from standfast.operations.place import Place
 
 
@@ -19,10 +22,12 @@ def keep_watch(config: str) -> State[None]:
 
     def work(place: Place) -> tuple[ExitStatus, str]:
         outcome = watch.keep_watch(place, "prefect")
+        stamped = [*stamp_left(place)]
         return outcome.exit_status, (
             f"{len(outcome.carried_on)} incidents carried on, {len(outcome.died)} dead runs, "
             f"{len(outcome.missed)} sets missed, {len(outcome.stale)} too old, "
             f"{len(outcome.told)} alarms told, {len(outcome.troubles)} troubles, "
+            f"{sum(one.stamp is not None for one in stamped)} of {len(stamped)} seals stamped, "
             f"head {outcome.head}"
         )
 

@@ -11,7 +11,8 @@ Rules
 - What this very process opened is begun at once, without waiting for the tick.
 - An incident is carried on by the configuration as it is now, by which a command opened it: a
   directory that was added since this process began is one to lock in. All else needs a restart.
-- People are told of alarms in a thread of their own: a mail server may take its time.
+- People are told of alarms in a thread of their own: a mail server may take its time. So may a
+  time stamp authority: what is sealed is stamped in another, later each time that this fails.
 - A ledger that does not answer is waited for: a response must survive its restart.
 - What runs beside the loop (HTTP, and what else is handed over) has threads of its own; the ledger
   is all that they share with it, and neither waits for the other.
@@ -40,6 +41,7 @@ from standfast.config import load
 from standfast.errors import ConfigurationError, ExitStatus, Refused, StandfastError
 from standfast.ledger.runs import SERVE_LEASE
 from standfast.operations.alarms import Alarm, tell
+from standfast.operations.evidence_stamps import stamp_left
 from standfast.operations.incident import advance
 from standfast.operations.place import Place, open_place
 from standfast.operations.run_record import other_user_of
@@ -53,6 +55,9 @@ _MOST_ALARMS = 1000
 _END_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
+STAMP_SECONDS = 5.0  # between two looks for what is not stamped, where something happens
+FIRST_STAMP_PAUSE_SECONDS = 30.0
+_LONGEST_STAMP_PAUSE_SECONDS = 900.0
 
 log = logging.getLogger("standfast.serve")
 BeginWork = Callable[[str], None]  # on an incident that was opened in this process
@@ -109,6 +114,7 @@ class Serving:
     _missed: frozenset[str] = frozenset()
     _stale: frozenset[str] = frozenset()
     _alarms: queue.Queue[Alarm] = field(default_factory=lambda: queue.Queue(_MOST_ALARMS))
+    _news: threading.Event = field(default_factory=threading.Event)  # something may be sealed
     _trouble: str = ""
     _change: str = ""  # what was said last of a configuration that is another by now
 
@@ -120,6 +126,9 @@ class Serving:
         if self.scheduling is not None:
             self.scheduling.begin()
         threading.Thread(target=self._tell_people, name="alarms", daemon=True).start()
+        stamps = threading.Thread(target=self._stamp_seals, name="time-stamps", daemon=True)
+        if self.place.config.custody.timestamp is not None:
+            stamps.start()
         for one in self.beside:
             one.begin()
         log.info("serving as runner %s", token)
@@ -135,6 +144,9 @@ class Serving:
             if self.scheduling is not None:
                 self.scheduling.end()
             self._wait_for_responses()
+            if stamps.is_alive():
+                self._news.set()
+                stamps.join(_END_SECONDS)
             runners.retire(token, None, self.place.clock())
 
     def begin_work(self, incident: str) -> None:
@@ -165,6 +177,7 @@ class Serving:
             is_late = now - self._looked_at >= LOOK_SECONDS
             if newest != self._seen or is_late or self._again.is_set():
                 self._seen, self._looked_at = newest, now
+                self._news.set()
                 self._again.clear()
                 _, troubles = resume_incidents(self.place, "serve", self._respond)
                 self._tell_once("; ".join(troubles))
@@ -222,6 +235,32 @@ class Serving:
                 log.warning("alarm %s: unexpected %s", alarm.subject, type(error).__name__)
             finally:
                 self._alarms.task_done()
+
+    def _stamp_seals(self) -> None:
+        """Have what was sealed stamped: soon after it, and later each time that this fails."""
+        pause, said = 0.0, ""
+        while not self.stop.is_set():
+            self._news.clear()
+            troubles, may_pass = list[str](), False
+            try:
+                for one in stamp_left(self.place):
+                    troubles += [one.problem] if one.problem else []
+                    may_pass = may_pass or one.may_pass
+                    if one.stamp is not None:
+                        log.info("%s: %s", one.folder.name, one.sentence)
+            except StandfastError as error:
+                troubles, may_pass = [str(error)], True
+            except Exception as error:
+                troubles, may_pass = [f"unexpected {type(error).__name__}"], True
+            trouble = "; ".join(dict.fromkeys(troubles))
+            if trouble and trouble != said:
+                log.warning("time stamps: %s", trouble)
+            said = trouble
+            pause = min(pause * 2 or FIRST_STAMP_PAUSE_SECONDS, _LONGEST_STAMP_PAUSE_SECONDS)
+            pause = pause if may_pass else 0.0
+            self.stop.wait(pause or STAMP_SECONDS)
+            if not pause:
+                self._news.wait(WATCH_SECONDS)
 
     def _respond(self, place: Place, incident: str, way: str) -> None:
         """Begin to carry an incident on in a thread of its own, unless one is at it."""

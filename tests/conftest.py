@@ -20,6 +20,7 @@ from tests.servers.sendgrid import sendgrid_server
 from tests.servers.ses import ses_server
 from tests.servers.slapd import slapd_server
 from tests.servers.smtp import smtp_server
+from tests.servers.timestamp_authority import running_timestamp_authority, timestamp_authority
 
 __all__ = [
     "canaille_server",
@@ -31,6 +32,7 @@ __all__ = [
     "postgres_server",
     "postgres_url",
     "redis_server",
+    "running_timestamp_authority",
     "s3_bucket",
     "samba_server",
     "scim_process",
@@ -40,6 +42,7 @@ __all__ = [
     "ses_server",
     "slapd_server",
     "smtp_server",
+    "timestamp_authority",
 ]
 
 

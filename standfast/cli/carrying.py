@@ -5,16 +5,20 @@ Rules
   followed. When none does, or when it dies, this process does the work itself.
 - Nobody is kept from a question while a message is only tried again later: `serve` goes on.
 - What is said afterwards: counts a step, why targets were not done, and one next step.
+- What was sealed is time-stamped once all is said, where this process did the work: no answer waits
+  for an authority.
 """
 
+import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from standfast.cli.call import Call
 from standfast.cli.output import Line, Table, Tell
 from standfast.counted import counted
-from standfast.errors import ExitStatus
+from standfast.errors import ExitStatus, StandfastError
 from standfast.local_time import minute
 from standfast.records import Json, JsonObject, Mode, StepState, timestamp
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 _PICKED_UP_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
+_STAMP_SECONDS = 5.0
 _EXERCISE = "EXERCISE. Nothing live is touched: what is said to be done was done to stand-ins."
 
 
@@ -47,11 +52,23 @@ def carry_on(
         def show(state: "State") -> None:
             _show(tell, state)
 
-        outcome = _followed(place, incident_id, tell)
-        if outcome is None:
-            outcome = advance(place, incident_id, "direct", show)
+        followed = _followed(place, incident_id, tell)
+        outcome = followed or advance(place, incident_id, "direct", show)
     outcome = replace(outcome, undo_came_to=undo_came_to)
-    return say_outcome(call, place, outcome, told=told, before=before)
+    status = say_outcome(call, place, outcome, told=told, before=before)
+    if followed is None and place.config.custody.timestamp is not None:
+        _stamp(place, incident_id)
+    return status
+
+
+def _stamp(place: "Place", incident_id: str) -> None:
+    """Have what was sealed stamped, in one short try; `status` names what is left."""
+    from standfast.operations.evidence_stamps import stamp_left
+
+    sys.stdout.flush()
+    with suppress(StandfastError, KeyboardInterrupt):
+        for _ in stamp_left(place, incident_id, seconds=_STAMP_SECONDS):
+            pass  # each folder is named by `evidence list`
 
 
 def go_on(

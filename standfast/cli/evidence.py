@@ -33,12 +33,24 @@ def add_to(app: Group) -> None:
             ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
             ExitStatus.USAGE: "nothing was frozen for that incident",
             ExitStatus.PARTIAL: "what is here is whole; the ledger cannot say whether some is "
-            "gone, or a copy in the bucket lacks something; it is named",
+            "gone, or a copy in the bucket lacks something, or a time stamp is missing; it is "
+            "named",
             ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; it is named",
         },
         example="standfast evidence verify inc-2026-0001",
         needs_ledger=False,
     )(verify)
+    command(
+        evidence,
+        "stamp",
+        exits={
+            ExitStatus.DONE: "all of it is stamped; it may have been before",
+            ExitStatus.USAGE: "no authority is set, or nothing was frozen for that incident",
+            ExitStatus.PARTIAL: "some of it is not; why is said. Run it again: it goes on",
+        },
+        example="standfast evidence stamp inc-2026-0001",
+        needs_ledger=False,
+    )(stamp)
     command(
         evidence,
         "copy",
@@ -74,6 +86,7 @@ def list_evidence(
             second(datetime.fromisoformat(one.collected_at), zone) if one.collected_at else "",
             "DAMAGED" if one.problems else counted(one.files, "file"),
             f"clock {one.clock}" if one.clock else "",
+            f"time stamp: {one.stamp}" if one.stamp else "",
             str(one.folder),
         ]
         for one in found
@@ -102,6 +115,8 @@ def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
     for one in found:
         lines.append(f"{one.folder}: {'DAMAGED' if one.problems else 'whole'}")
         lines += [f"  {problem}" for problem in one.problems]
+        lines += [f"  time stamp: {one.stamp}"] if one.stamp else []
+        lines += [f"  time stamp: {why}" for why in one.stamp_unchecked]
         lines += [f"  copy: {one.copy}"] if one.copy else []
         lines += [f"  copy: {problem}" for problem in one.copy_problems]
     lines += [
@@ -121,6 +136,29 @@ def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
             "exit_status": int(status),
         },
         lines,
+    )
+    return status
+
+
+def stamp(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
+    """Have stamped what the authority of `[custody.timestamp]` has not stamped yet.
+
+    `standfast serve` does so by itself, soon after it was sealed; this is for where none runs, or
+    the authority did not answer then. The stamp has the time at which it is made.
+    """
+    from standfast.operations.evidence_stamps import stamp_frozen
+
+    with call.place(needs_ledger=False) as place:
+        stamped = stamp_frozen(place, incident)
+    status = ExitStatus.PARTIAL if any(one.problem for one in stamped) else ExitStatus.DONE
+    lines = [f"{one.folder}: {one.sentence}" for one in stamped]
+    call.say(
+        {
+            "incident": incident,
+            "stamps": [one.as_json() for one in stamped],
+            "exit_status": int(status),
+        },
+        lines or ["All of it was stamped before."],
     )
     return status
 

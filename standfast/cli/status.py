@@ -108,6 +108,11 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     for alarm in seen.alarms:
         told = "" if alarm.is_told else "; nobody could be told"
         lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{told}).")
+    if seen.unstamped:
+        lines.append(
+            f"Evidence: {counted(seen.unstamped.count, 'sealed folder')} without a time stamp, the "
+            f"first for {age(seen.at - seen.unstamped.since)}."
+        )
     lines += [f"Little room: {room.sentence}." for room in seen.little_room]
     lines += [_sign(one, seen.at) for one in seen.custodians]
     lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]

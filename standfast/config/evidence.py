@@ -8,6 +8,7 @@ Rules
 
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from standfast.config.backup import S3Config
 from standfast.config.fields import Line, ObjectPrefix, Place, SecretReference, not_empty
@@ -62,6 +63,48 @@ class EvidenceBucketConfig(S3Config):
     )
 
 
+def _authority(url: str) -> str:
+    """Take http as well: a stamp is signed, and the question has nothing but a hash in it."""
+    try:
+        parts = urlsplit(url)
+        is_web = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_web = False
+    if not is_web:
+        raise ValueError("not a web address; write https://host/path")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("write the address without user, query or fragment: they may be secrets")
+    return url
+
+
+AuthorityAddress = Annotated[str, _authority]
+
+
+class TimestampConfig(Section):
+    """A time stamp authority (RFC 3161) that says of each seal when it was there.
+
+    It is asked for as soon as something is sealed, which never waits for it; see docs/evidence.md.
+    """
+
+    url: AuthorityAddress = setting(
+        description="Where it is asked: over HTTP, as RFC 3161 3.4 has it. It learns the SHA-256 "
+        "of a seal, and no more.",
+        examples=["http://timestamp.example.com/rfc3161"],
+    )
+    roots: Place = setting(
+        description="A PEM file with the root certificates that stamps have to lead to, fetched "
+        "from the authority by another way. Keep those of an earlier authority in it as well, as "
+        "long as evidence has stamps of it.",
+        examples=["/etc/standfast/timestamp-roots.pem"],
+    )
+    ca_file: Place | None = setting(
+        default=None,
+        description="A PEM file of the authorities that the certificate of an https address is "
+        "verified by; left out, those that everybody trusts.",
+        examples=["/etc/standfast/company-ca.pem"],
+    )
+
+
 class CustodyConfig(Section):
     """Where evidence lies, and the key that seals it."""
 
@@ -79,4 +122,9 @@ class CustodyConfig(Section):
         default=None,
         description="A bucket that locks, into which each frozen folder is copied as well, as soon "
         "as it is sealed: whoever owns this host can delete the folder, and seal another one.",
+    )
+    timestamp: TimestampConfig | None = setting(
+        default=None,
+        description="An authority that stamps each seal with its own time: whoever owns this host "
+        "has its key, and can seal something else later, but not earlier.",
     )

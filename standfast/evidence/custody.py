@@ -36,6 +36,7 @@ class Act(StrEnum):
     VIEWED = "viewed"
     EXPORTED = "exported"
     TRANSFERRED = "transferred"
+    STAMPED = "stamped"  # by a time stamp authority; `time_stamp` says what its detail has
     DISPOSED = "disposed"
 
 

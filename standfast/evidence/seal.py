@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "seal.dsse.json"
+STAMP_FILE = "seal.tsr"  # which `time_stamp` keeps
 CUSTODY_FILE = "custody.jsonl"  # which `custody` keeps
 FILES_FOLDER = "files"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -191,7 +192,7 @@ def _strangers(files: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _beside(folder: Path) -> Iterator[str]:
-    ours = {MANIFEST_FILE, SEAL_FILE, FILES_FOLDER, CUSTODY_FILE}
+    ours = {MANIFEST_FILE, SEAL_FILE, STAMP_FILE, FILES_FOLDER, CUSTODY_FILE}
     for name in sorted({place.name for place in folder.iterdir()} - ours):
         yield f"{os.fsencode(name).decode('utf-8', 'backslashreplace')}: is no part of the evidence"
 

@@ -7,8 +7,10 @@ You need Python 3.11 or newer, this file, and:
 FOLDER is an incident's evidence (below it SOURCE/TOKEN), or one sealed folder of it. FILE is the
 timeline that `standfast audit export` wrote. The keys are 64 digits each: get them by another way
 than the evidence, such as a report on paper. With --witness FILE the timeline is also held against
-what a witness outside of it was told. Nothing is changed, no link is followed, and what could not
-be checked is named as well as what differs. docs/evidence.md describes every format.
+what a witness outside of it was told; with --stamp-roots FILE time stamps are verified: FILE has
+the root certificates of who made them (PEM), and the package rfc3161-client is needed for that.
+Nothing is changed, no link is followed, and what could not be checked is named as well as what
+differs. docs/evidence.md describes every format.
 Exit status: 0 all agrees; 2 wrong use; 3 what was checked agrees, not all could be; 6 it differs.
 """
 
@@ -16,17 +18,25 @@ import argparse
 import hashlib
 import json
 import os
+import re
+import shlex
 import stat
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 MANIFEST, SEAL, CUSTODY, FILES = "manifest.json", "seal.dsse.json", "custody.jsonl", "files"
+STAMP = "seal.tsr"
+STRONG = {f"2.16.840.1.101.3.4.2.{number}" for number in (1, 2, 3)}  # SHA-256, 384, 512
+STAMPING = ExtendedKeyUsageOID.TIME_STAMPING
 EVENT = {"sequence", "at", "actor", "subject", "action", "detail", "changes", "previous", "hash"}
 HEAD = {"sequence", "hash", "signed_at", "key", "signature"}
 KEY = b'{"keytype":"ed25519","keyval":{"public":"HEX"},"scheme":"ed25519"}'
@@ -77,9 +87,44 @@ def read(path: Path) -> bytes:
         return bytes(stream.read())
 
 
+def stamp_of(raw: bytes, message: bytes, roots: list[x509.Certificate]) -> tuple[datetime, str]:
+    """When a time stamp (RFC 3161) says that `message` was there, and who says so.
+
+    Its certificate was valid then, is for time stamping alone (critical), and leads to a root.
+    """
+    from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
+
+    response = decode_timestamp_response(raw)
+    need(response.status == 0, f"it grants no time stamp: its status is {response.status}")
+    told, signed = response.tst_info, response.signed_data
+    by = (told.message_imprint.hash_algorithm, *signed.digest_algorithms)
+    is_strong = {it.dotted_string for it in by} <= STRONG
+    need(is_strong, "it goes by a hash that is weaker than SHA-256")
+    digest, (info,) = bytes.fromhex(sha256(message)), signed.signer_infos
+    need(told.message_imprint.message == digest, "it is over something else than this seal")
+    there = map(x509.load_der_x509_certificate, signed.certificates)
+    named = (info.issuer, info.serial_number)
+    signers = [it for it in there if (it.issuer, it.serial_number) == named]
+    need(len(signers) == 1, "it has not the one certificate of its authority that it names")
+    (signer,) = signers
+    uses = [it for it in signer.extensions if isinstance(it.value, x509.ExtendedKeyUsage)]
+    is_for_stamps = [[it.critical, *it.value] for it in uses] == [[True, STAMPING]]
+    need(is_for_stamps, "it is signed by a certificate that is not for time stamping alone")
+    was_valid = signer.not_valid_before_utc <= told.gen_time <= signer.not_valid_after_utc
+    need(was_valid, "it is of a time at which its authority's certificate was not valid")
+    try:
+        VerifierBuilder(roots=roots).build().verify(response, digest)
+    except VerificationError:
+        raise Differs("it is not signed by whom the roots vouch for, or was changed") from None
+    return told.gen_time, signer.subject.rfc4514_string()
+
+
 class Check:
-    def __init__(self, seal_key: str, ledger_key: str) -> None:
-        self.seal_key, self.ledger_key = seal_key, ledger_key
+    def __init__(
+        self, seal_key: str, ledger_key: str, roots: list[x509.Certificate] | None = None
+    ) -> None:
+        self.seal_key, self.ledger_key, self.roots = seal_key, ledger_key, roots
+        self.stamp_line: Any = None  # of the folder that is looked at
         self.problems: dict[str, list[str]] = {}  # by what was looked at
         self.told, self.unchecked = list[str](), list[str]()  # what is there; what nobody can say
         self.statement: Any = None  # the timeline's first line, when the timeline is whole
@@ -118,6 +163,10 @@ class Check:
                 yield f"{item['path']}: {problem}"
         yield from self.strangers(folder, known)
         chain = self.custody(folder, frozen_as)
+        if self.stamp_line or os.path.lexists(folder / STAMP):
+            self.attempt(folder / STAMP, self.stamp, folder, frozen_as, made)
+        elif self.roots:
+            self.unchecked.append(f"{frozen_as}: no time stamp authority has stamped it")
         if self.statement is None:
             return
         need(made["incident"] == self.statement["incident"], "it is of another incident")
@@ -173,7 +222,8 @@ class Check:
             return f"cannot be read: {error.strerror}"
 
     def strangers(self, folder: Path, known: set[str]) -> Iterator[str]:
-        for name in sorted({it.name for it in folder.iterdir()} - {MANIFEST, SEAL, CUSTODY, FILES}):
+        ours = {MANIFEST, SEAL, STAMP, CUSTODY, FILES}
+        for name in sorted({it.name for it in folder.iterdir()} - ours):
             yield f"{name}: is no part of the evidence"
         for place, folders, names in os.walk(folder / FILES):
             links = [name for name in folders if (Path(place) / name).is_symlink()]
@@ -187,15 +237,58 @@ class Check:
         *lines, rest = read(folder / CUSTODY).split(b"\n")
         need(lines, f"{CUSTODY} has no entry: who collected this is not known")
         need(not rest, f"{CUSTODY} ends within a line")
-        hashes = [sha256(read(folder / SEAL))]
+        hashes, self.stamp_line = [sha256(read(folder / SEAL))], None
         for number, line in enumerate(lines, 1):
             entry = strict(line, f"{CUSTODY}:{number}")
             found, link = entry.pop("hash"), (entry["sequence"], entry["previous"])
             follows = link == (number, hashes[-1]) and found == sha256(canonical(entry))
             need(follows, f"{CUSTODY}:{number}: does not follow from the line before")
             hashes.append(found)
+            is_stamp = entry["act"] == "stamped" and self.stamp_line is None
+            self.stamp_line = entry if is_stamp else self.stamp_line
             self.told.append(f"{frozen_as}: {entry['at']} {entry['act']} by {entry['who']}")
         return hashes[1:]
+
+    def stamp(self, folder: Path, frozen_as: str, made: Any) -> Iterator[str]:
+        """The time stamp over the seal: without roots, that it is the one that was kept."""
+        line, seal = self.stamp_line, read(folder / SEAL)
+        said = re.fullmatch(r"(\S{27}), SHA-256 ([0-9a-f]{64})", line["detail"]) if line else None
+        need(said or not line, f"{CUSTODY} says that it was stamped, and not when and how")
+        at = said[1] if said else "an unknown time"
+        need(os.path.lexists(folder / STAMP), f"it is gone: {CUSTODY} has it as of {at}")
+        raw = read(folder / STAMP)
+        need(not said or said[2] == sha256(raw), f"it is not the one that {CUSTODY} has")
+        # Whatever else it is: a stamp of this seal has its hash in it.
+        need(bytes.fromhex(sha256(seal)) in raw, "it is over something else than this seal")
+        if not line:
+            self.unchecked.append(f"{frozen_as}: who fetched {STAMP} is not in {CUSTODY}")
+        files = ["-in", str(folder / STAMP), "-data", str(folder / SEAL), "-CAfile", "ROOTS"]
+        by_hand = shlex.join(["openssl", "ts", "-verify", *files])
+        why = "give --stamp-roots"
+        try:
+            moment, who = stamp_of(raw, seal, self.roots) if self.roots else (None, "")
+        except ImportError:
+            moment, why = None, "the package rfc3161-client is not installed"
+        if moment is None:
+            stamp = f"{frozen_as}: its time stamp, of {at}"
+            self.unchecked.append(f"{stamp}: {why}; or run `{by_hand}`")
+            return
+        written = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        need(not said or at == written, f"it says {written}, {CUSTODY} {at}")
+        self.told.append(f"{frozen_as}: stamped {written} by {who}")
+        offset, minute = made.get("clock", {}).get("offset_microseconds"), timedelta(minutes=1)
+        off, ended = timedelta(microseconds=offset or 0), datetime.fromisoformat(made["ended"])
+        fetched = datetime.fromisoformat(line["at"]) if line else moment
+        found = ""
+        if moment < min(ended, ended - off) - minute:
+            found = f"it is older than what it stamps, which was frozen until {ended}"
+        if moment > max(fetched, fetched - off) + minute:
+            found = f"it is newer than when it was fetched, {fetched}"
+        if found and offset is None:
+            clock = "by a clock of which nobody knows how far it was off"
+            self.unchecked.append(f"{frozen_as}: its time stamp: {found}, {clock}")
+        elif found:
+            yield found
 
     def timeline(self, file: Path) -> None:
         with opened(file) as stream:
@@ -275,11 +368,18 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}-key", type=str.lower, default="", metavar="HEX")
     for name in ("timeline", "witness"):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE")
+    parser.add_argument("--stamp-roots", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="answer with one JSON document")
     given = parser.parse_args(arguments)
     if {len(given.seal_key), len(given.ledger_key)} - {0, 64}:
         parser.error("a key is 64 hexadecimal digits")
-    check = Check(given.seal_key, given.ledger_key)
+    roots = None
+    try:
+        if given.stamp_roots:
+            roots = x509.load_pem_x509_certificates(given.stamp_roots.read_bytes())
+    except (OSError, ValueError):
+        parser.error(f"{given.stamp_roots} has no certificates in PEM")
+    check = Check(given.seal_key, given.ledger_key, roots)
     status = check.run(given.folder, given.timeline, given.witness)
     if not check.problems:
         parser.error(f"{given.folder} holds no sealed folder")

@@ -5,6 +5,7 @@ what locks its objects to the bucket and its settings.
 
     INCIDENT/SOURCE/TOKEN/manifest.json
                          /seal.dsse.json
+                         /seal.tsr                 the time stamp, where there is one
                          /custody/00000002         the chain, with so many lines
                          /files/SHA256/00000001    the pieces of a file of that hash, in order
 
@@ -14,12 +15,13 @@ Rules
 - The seal comes after the pieces, the chain last: where it stands, all that it speaks for is there.
 - Then the folder's own chain gets a line: TRANSFERRED, with where to. The copy of that is made the
   next time; a copy is whole when it has the chain as it was at one time or another.
+- A time stamp may come after the copy: it is put then, with the chain, and has a line of its own.
 - A look reads the manifest, the seal and the chain, and of the pieces their sizes; their bytes were
   checked by the store when it took them, and are locked since.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -30,11 +32,12 @@ from backup.stores import Stat, Store
 from standfast.errors import Damaged
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
 from standfast.evidence.manifest import Kind, Manifest, read_manifest
-from standfast.evidence.seal import FILES_FOLDER, MANIFEST_FILE, SEAL_FILE
+from standfast.evidence.seal import FILES_FOLDER, MANIFEST_FILE, SEAL_FILE, STAMP_FILE
 from standfast.records import Now
 
 PIECE_BYTES = 8 * 1024 * 1024
 _BEGINNING = "copied to "
+_OF_STAMP = "time stamp copied to "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +76,12 @@ class Copy:
 
 def is_copied(folder: Path, where: str) -> bool:
     """Does the chain of custody say that this folder was copied there? Damaged as it reads it."""
-    return any(
-        entry.act is Act.TRANSFERRED and entry.detail == _BEGINNING + where
-        for entry in read_custody(folder)
-    )
+    return _says(folder, _BEGINNING + where)
+
+
+def is_stamp_copied(folder: Path, where: str) -> bool:
+    """Does it say so of the time stamp, or is there none?"""
+    return not (folder / STAMP_FILE).exists() or _says(folder, _OF_STAMP + where)
 
 
 def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clock: Now) -> int:
@@ -93,11 +98,21 @@ def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clo
         if piece.name in there:
             _need_same(store, piece)
     put = sum(several_at_once(lambda piece: _put(store, piece), missing, store.calls_at_once))
-    for last in _last(folder, name):
-        put += _put(store, last) if last.name not in there else _need_same(store, last)
+    last = _last(folder, name)
+    for piece in last:
+        put += _put(store, piece) if piece.name not in there else _need_same(store, piece)
     if not is_copied(folder, where):
         append_custody(folder, at=clock(), who=who, act=Act.TRANSFERRED, detail=_BEGINNING + where)
+    _note_stamp(folder, last, where, who, clock)
     return put
+
+
+def copy_stamp(folder: Path, name: str, store: Store, where: str, who: str, clock: Now) -> None:
+    """Put the time stamp of a folder that was copied before, and its chain; errors likewise."""
+    last = _last(folder, name)[2:]
+    for piece in last:
+        _put(store, piece)
+    _note_stamp(folder, last, where, who, clock)
 
 
 def look_at_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
@@ -105,7 +120,8 @@ def look_at_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
     manifest = read_manifest((folder / MANIFEST_FILE).read_bytes())
     there = {stat.name: stat for stat in store.list(f"{name}/")}
     chains = sorted(one for one in there if one.startswith(f"{name}/custody/"))
-    expected = [*_pieces(folder, name, manifest), *_last(folder, name)[:2]]
+    read_back = _last(folder, name)[:-1]
+    expected = [*_pieces(folder, name, manifest), *read_back]
     problems = [
         f"{piece.name}: {problem}"
         for piece in expected
@@ -113,7 +129,7 @@ def look_at_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
     ]
     problems += [
         f"{piece.name}: is not what lies here"
-        for piece in expected[-2:]
+        for piece in read_back
         if piece.name in there and store.get(piece.name) != piece.read()
     ]
     if not chains:
@@ -148,11 +164,13 @@ def _pieces(folder: Path, name: str, manifest: Manifest) -> Iterator[Piece]:
 
 
 def _last(folder: Path, name: str) -> list[Piece]:
-    """Give what is put last, in this order: manifest, seal, chain of custody."""
+    """Give what is put last, in this order: manifest, seal, its stamp if any, chain of custody."""
     lines = len(read_custody(folder))
+    stamp = {STAMP_FILE: STAMP_FILE} if (folder / STAMP_FILE).exists() else {}
     names = {
         MANIFEST_FILE: MANIFEST_FILE,
         SEAL_FILE: SEAL_FILE,
+        **stamp,
         CUSTODY_FILE: f"custody/{lines:08}",
     }
     return [
@@ -164,6 +182,19 @@ def _last(folder: Path, name: str) -> list[Piece]:
         )
         for here, there in names.items()
     ]
+
+
+def _says(folder: Path, detail: str) -> bool:
+    return any(
+        entry.act is Act.TRANSFERRED and entry.detail == detail for entry in read_custody(folder)
+    )
+
+
+def _note_stamp(folder: Path, put: Sequence[Piece], where: str, who: str, clock: Now) -> None:
+    """Note that the stamp is there, where it was among what was put: it may just have come."""
+    is_put = any(piece.file.name == STAMP_FILE for piece in put)
+    if is_put and not is_stamp_copied(folder, where):
+        append_custody(folder, at=clock(), who=who, act=Act.TRANSFERRED, detail=_OF_STAMP + where)
 
 
 def _put(store: Store, piece: Piece) -> int:

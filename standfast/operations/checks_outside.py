@@ -5,10 +5,12 @@ Rules
 - A directory is asked about an account that nobody has: that it answers is the test. Where it
   tells what our own credential may do, what that lacks is named.
 - A sender is connected to and left again; nothing is handed over.
+- A time stamp authority is asked to stamp something random, and its answer is verified.
 - A playbook of one's own that cannot be carried out is a failure; a shipped one is a warning, since
   a place need not have what every playbook names.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from standfast.accounts import Connector
@@ -21,12 +23,14 @@ from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError
 from standfast.evidence.store_copy import Elsewhere
 from standfast.operations import playbooks
 from standfast.operations.evidence_copy import elsewhere, not_copied
+from standfast.operations.evidence_stamps import authority_of, unstamped
 from standfast.operations.frozen import frozen
 from standfast.operations.verdicts import Check, Ground, Look, fail, lacking, ok, warn
 from standfast.outside.rotation import read_recipients
 from standfast.playbook.model import Playbook
 
 _NOBODY = "standfast-check"
+_CLOCK_SECONDS = 30
 
 
 def _accounts(ground: Ground) -> Iterator[Check]:
@@ -159,6 +163,8 @@ def _evidence(ground: Ground) -> Iterator[Check]:
     to = elsewhere(ground.config, ground.resolver, ground.clock)
     if to is not None:
         yield from _each("custody", ["s3"], lambda _: _evidence_copies(ground, to))
+    if ground.config.custody.timestamp is not None:
+        yield from _each("custody", ["timestamp"], lambda _: _stamps(ground))
 
 
 def _evidence_copies(ground: Ground, to: Elsewhere) -> Iterator[Check]:
@@ -174,6 +180,31 @@ def _evidence_copies(ground: Ground, to: Elsewhere) -> Iterator[Check]:
             "evidence",
             f"{incident}: {folder.parent.name}/{folder.name} is not copied",
             f"standfast evidence copy {incident}",
+        )
+
+
+def _stamps(ground: Ground) -> Iterator[Check]:
+    for folder in unstamped(ground.config):
+        incident = folder.parent.parent.name
+        yield warn(
+            "evidence",
+            f"{incident}: {folder.parent.name}/{folder.name} is not time-stamped",
+            f"standfast evidence stamp {incident}",
+        )
+    authority = authority_of(ground.config)
+    try:
+        _, stamp = authority.stamp(os.urandom(32))
+    finally:
+        authority.close()
+    off = abs((ground.clock() - stamp.at).total_seconds())
+    found = f"time stamps: {stamp.authority} stamps, and its certificate leads to the given roots"
+    if off <= _CLOCK_SECONDS:
+        yield ok("evidence", found)
+    else:
+        yield warn(
+            "evidence",
+            f"{found}; its clock and ours are {off:.0f} s apart",
+            "see that this host's clock is right: what is sealed has its time",
         )
 
 

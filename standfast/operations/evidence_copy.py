@@ -14,7 +14,14 @@ from standfast.config import Config
 from standfast.errors import StandfastError, UsageError
 from standfast.evidence.custody import verify_custody
 from standfast.evidence.seal import verify_seal
-from standfast.evidence.store_copy import Copy, Elsewhere, copy_folder, is_copied, look_at_copy
+from standfast.evidence.store_copy import (
+    Copy,
+    Elsewhere,
+    copy_folder,
+    is_copied,
+    is_stamp_copied,
+    look_at_copy,
+)
 from standfast.operations.repository import open_store, plain_errors
 from standfast.outside.live import read_signing_key
 from standfast.records import Now
@@ -81,13 +88,16 @@ def look_elsewhere(config: Config, store: Store, folder: Path, clock: Now) -> Co
 
 
 def not_copied(to: Elsewhere, folders: list[Path]) -> list[Path]:
-    """Give the folders whose chain of custody does not say that they were copied; asks nobody."""
+    """Give the folders of which the chain of custody does not say that all was copied; asks nobody.
+
+    All is the folder, and its time stamp where it has one.
+    """
     return [folder for folder in folders if not _says_copied(folder, to.where)]
 
 
 def _says_copied(folder: Path, where: str) -> bool:
     try:
-        return is_copied(folder, where)
+        return is_copied(folder, where) and is_stamp_copied(folder, where)
     except StandfastError:
         return False
 

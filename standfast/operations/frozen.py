@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.x509 import Certificate
 
 from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 from standfast.config import Config
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, Damaged, ExitStatus, StandfastError, UsageError
-from standfast.evidence.custody import verify_custody
+from standfast.evidence.custody import read_custody, verify_custody
 from standfast.evidence.host_clock import offset_in_words
+from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
+from standfast.evidence.time_stamp import look_at_stamp, read_roots, stamped_at, stamped_line
 from standfast.host_name import host_name
 from standfast.operations.evidence_copy import (
     Copied,
@@ -37,8 +40,10 @@ from standfast.outside.live import read_signing_key
 from standfast.records import JsonObject
 
 EXPORTED = "evidence.exported"  # the event of an export; `custody` of its detail has the lines
+STAMPED = "evidence.stamped"  # the event of a time stamp, likewise
 _IS_GONE = "it is gone: the ledger has it as frozen and sealed"
 _IS_ANOTHER = "it is sealed, but is not what the ledger has as sealed"
+NO_AUTHORITY = "no time stamp authority is set; add [custody.timestamp]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,8 @@ class Frozen:
     unread: int
     clock: str = ""  # how far the host's was off, for people; empty when it was not recorded
     problems: tuple[str, ...] = ()
+    stamp: str = ""  # what is said of its time stamp; empty where there is none, and none is wanted
+    stamp_unchecked: tuple[str, ...] = ()  # why nobody can say that it is stamped
     copy: str = ""  # what became of the copy elsewhere; empty where none is wanted, or looked at
     copy_problems: tuple[str, ...] = ()
 
@@ -67,6 +74,8 @@ class Frozen:
             "unread": self.unread,
             "clock": self.clock,
             "problems": list(self.problems),
+            "stamp": self.stamp,
+            "stamp_unchecked": list(self.stamp_unchecked),
             "copy": self.copy,
             "copy_problems": list(self.copy_problems),
         }
@@ -81,7 +90,7 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
     """List what was frozen, of one incident or of all, without reading the copies."""
     key = read_signing_key(config.custody.key).public_key()
     found: list[Frozen] = []
-    for folder in _folders(config.custody.folder, incident):
+    for folder in folders_of(config, incident):
         try:
             manifest = read_sealed(folder, key)
         except Damaged as error:
@@ -95,6 +104,7 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
                 files=counts.files,
                 unread=counts.unread,
                 clock=offset_in_words(manifest.clock.offset_microseconds) if manifest.clock else "",
+                stamp=_stamp_said(folder, is_wanted=config.custody.timestamp is not None),
             )
         )
     return found
@@ -121,7 +131,9 @@ def recorded(place: Place, incident: str) -> Recorded:
         lines.update(cast("list[str]", row.facts.get("custody", [])))
     noted = [row.facts.get("custody", {}) for row in ledger.effects.reviewed(incident)]
     events = ledger.timeline(incident)
-    noted += [event.detail.get("custody", {}) for event in events if event.action == EXPORTED]
+    noted += [
+        event.detail.get("custody", {}) for event in events if event.action in (EXPORTED, STAMPED)
+    ]
     for lines_by_name in noted:
         for name, line in cast("dict[str, str]", lines_by_name).items():
             found.lines.setdefault(root / name, set()).add(line)
@@ -131,6 +143,15 @@ def recorded(place: Place, incident: str) -> Recorded:
 def is_another(folder: Path, manifest: str) -> bool:
     """Is a manifest there that is not the one of that hash?"""
     return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest() != manifest
+
+
+def _stamp_said(folder: Path, *, is_wanted: bool) -> str:
+    """Say what the chain of custody has of a stamp, without verifying any of both."""
+    try:
+        line = stamped_line(read_custody(folder))
+    except Damaged:
+        return ""
+    return stamped_at(line) if line else "none yet" if is_wanted else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +165,12 @@ class Verified:
     def exit_status(self) -> ExitStatus:
         """PARTIAL where all that is here is whole, and nobody can say whether some is gone.
 
-        Or where the copy elsewhere is not.
+        Or where the copy elsewhere is not, or nobody can say that it is time-stamped.
         """
         if any(one.problems for one in self.evidence):
             return ExitStatus.DAMAGED
-        is_copied = not any(one.copy_problems for one in self.evidence)
-        return ExitStatus.DONE if is_copied and not self.unrecorded else ExitStatus.PARTIAL
+        is_all = not any(one.copy_problems or one.stamp_unchecked for one in self.evidence)
+        return ExitStatus.DONE if is_all and not self.unrecorded else ExitStatus.PARTIAL
 
 
 def verify_frozen(place: Place, incident: str) -> Verified:
@@ -183,8 +204,30 @@ def verify_frozen(place: Place, incident: str) -> Verified:
         raise UsageError(
             f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
         )
-    found = list(_with_copies(place, found))
+    found = list(_with_copies(place, list(_with_stamps(config, found))))
     return Verified(evidence=tuple(found), unrecorded=str(no_ledger or ""))
+
+
+def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
+    """Hold the time stamp of each against its seal, its chain of custody and the given roots."""
+    roots, is_wanted = _roots(config), config.custody.timestamp is not None
+    for one in found:
+        if one.problems:
+            yield one  # what it is a stamp of is not what was sealed
+            continue
+        manifest = read_manifest((one.folder / MANIFEST_FILE).read_bytes())
+        seen = look_at_stamp(one.folder, manifest, roots, is_wanted=is_wanted)
+        yield replace(one, stamp=seen.told, stamp_unchecked=seen.unchecked, problems=seen.problems)
+
+
+def _roots(config: Config) -> tuple[Certificate, ...] | str:
+    """Give the roots that stamps are verified by, or say why there are none."""
+    if config.custody.timestamp is None:
+        return NO_AUTHORITY
+    try:
+        return read_roots(config.custody.timestamp.roots)
+    except ConfigurationError as error:
+        return str(error)
 
 
 def _with_copies(place: Place, found: list[Frozen]) -> Iterator[Frozen]:
@@ -254,6 +297,7 @@ def _of(
     files: int = 0,
     unread: int = 0,
     clock: str = "",
+    stamp: str = "",
     problems: tuple[str, ...] = (),
 ) -> Frozen:
     return Frozen(
@@ -264,16 +308,18 @@ def _of(
         files=files,
         unread=unread,
         clock=clock,
+        stamp=stamp,
         problems=problems,
     )
 
 
-def _folders(root: Path, incident: str | None) -> Iterator[Path]:
-    """Find what is whole: `root/INCIDENT/SOURCE/TOKEN`, in order of their names.
+def folders_of(config: Config, incident: str | None) -> Iterator[Path]:
+    """Find what is whole: `INCIDENT/SOURCE/TOKEN` in `custody.folder`, in order of their names.
 
     Not by its seal: one that lost it must show. Raises ConfigurationError where this user may not
     look: `glob` would find nothing there, and what is whole would be called gone.
     """
+    root = config.custody.folder
     for above in (root, *root.glob("*"), *root.glob("*/*")):
         try:
             with os.scandir(above):

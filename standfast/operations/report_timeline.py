@@ -84,6 +84,11 @@ def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "evidence.exported":
             how = "masked" if detail.get("is_masked") else f"in clear: {detail.get('reason')}"
             return f"wrote the evidence for others, {how}"
+        case "evidence.stamped":
+            names = ", ".join(detail.get("custody", {}))
+            return (
+                f"had {names} time-stamped: {detail.get('stamped_at')}, {detail.get('authority')}"
+            )
         case "attempts.lapsed":
             return (
                 f"{counted(int(detail.get('effects', 0)), 'act')} left behind by a runner: unknown"

@@ -12,7 +12,7 @@ Rules
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,23 @@ class SetAside:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unstamped:
+    """Sealed evidence that has no time stamp yet, though an authority is set."""
+
+    count: int
+    incident: str  # of the one that was sealed first
+    since: datetime  # when that was
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {
+            "count": self.count,
+            "incident": self.incident,
+            "since": timestamp(self.since),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """Everything at one moment."""
 
@@ -165,6 +182,7 @@ class Status:
     alarms: tuple[AlarmStatus, ...] = ()
     untold_triggers: tuple[UntoldTrigger, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+    unstamped: Unstamped | None = None
     little_room: tuple[Room, ...] = ()  # the disks under the ledger and the state that lack room
     time_zone: str = "UTC"  # that of the people who read it
     twin: Twin | None = None  # another machine that backs up under this host's name
@@ -208,6 +226,8 @@ class Status:
                 return f"`standfast drill run {one.name} --identity FILE`: does it come back?"
         for alarm in self.alarms:
             return f"`{alarm.command}`: {alarm.sentence}."
+        if self.unstamped:
+            return f"`standfast evidence stamp {self.unstamped.incident}`: it has no time stamp."
         for one in self.sets:
             if _is_partial(one.last_backup):
                 return (
@@ -240,6 +260,7 @@ class Status:
             "alarms": [alarm.as_json() for alarm in self.alarms],
             "untold_triggers": [trigger.as_json() for trigger in self.untold_triggers],
             "set_aside": [one.as_json() for one in self.set_aside],
+            "unstamped": self.unstamped.as_json() if self.unstamped else None,
             "little_room": [
                 {"for": list(room.names), "free_bytes": room.free_bytes, "is_full": room.is_full}
                 for room in self.little_room
@@ -282,6 +303,7 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
             for run in seen.last_runs
             if (run.kind, run.state) == ("alert", "failed") and now - run.started_at <= _JUMP_SHOWN
         ),
+        unstamped=_unstamped(raw, folder),
         little_room=_little_room(url, raw, folder),
         twin=twin,
         forked_at=None if twin else forked_at(seen.backups, own, now),
@@ -362,6 +384,30 @@ def _send_log(raw: Mapping[str, Any], folder: Path) -> Path | None:
     if not isinstance(send_log, str) or not send_log or send_log.startswith("~"):
         return None
     return folder / send_log
+
+
+def _unstamped(raw: Mapping[str, Any], folder: Path) -> Unstamped | None:
+    """Find sealed folders without a stamp, where an authority is set; None for none to be seen."""
+    custody = raw.get("custody", {})
+    if not isinstance(custody, dict) or "timestamp" not in custody:
+        return None
+    written = custody.get("folder", "evidence")
+    if not isinstance(written, str) or written.startswith("~"):
+        return None
+    sealed = list((folder / written).glob("*/*/*/seal.dsse.json"))
+    whole = [one for one in sealed if one.parent.suffix != ".partial"]
+    left = [one for one in whole if not one.with_name("seal.tsr").exists()]
+    if not left:
+        return None
+    try:
+        since, first = min((one.stat().st_mtime, one) for one in left)
+    except OSError:
+        return None  # whoever owns it is told
+    return Unstamped(
+        count=len(left),
+        incident=first.parents[2].name,
+        since=datetime.fromtimestamp(since, UTC),
+    )
 
 
 def _little_room(url: str, raw: Mapping[str, Any], folder: Path) -> tuple[Room, ...]:

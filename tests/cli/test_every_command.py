@@ -143,6 +143,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("evidence copy inc-2000-0001", 2),
     (f"evidence export {THIRD} --to handed", 2),  # an exercise freezes nothing
     (f"evidence export {THIRD} --to handed --unmasked", 2),  # without a reason
+    ("evidence stamp inc-2000-0001", 2),
     ("audit verify", 0),
     ("audit show", 0),
     (f"audit export {THIRD} --to exported", 0),
