@@ -19,6 +19,9 @@ Promises
 - `prove` changes nothing; it reports the level it reached, FAILED when the account still admits.
 - What surely did not happen is FAILED (with `retry_after_seconds` when worth another try); what may
   have happened (time-out after sending, connection lost) is UNKNOWN. Only declared errors escape.
+- `second_factors` says who may sign in without a second factor, privileged ones first, by a bounded
+  number of requests, and whether that is everybody; it changes nothing. A directory that has no
+  notion of it raises `Unsupported`.
 - What a provider cannot do raises `Unsupported` when planned, and is never skipped.
 - Messages and reasons carry no account name, no secret and no server's text verbatim.
 - Two names are of one account when `canonical` gives the same for both; it asks nobody.
@@ -26,7 +29,7 @@ Promises
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import StandfastError, Unavailable, Unsupported
@@ -44,6 +47,24 @@ class AccountState:
     prior: JsonObject = field(default_factory=dict)  # what `undo` needs to restore this state
     reason: str = ""  # why the account could not be read, when exists is False by error
     obstacle: str = ""  # why a lock would be refused, as far as the directory tells beforehand
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutFactor:
+    """An account that may sign in and has no second factor."""
+
+    name: str
+    is_privileged: bool = False  # as far as the directory says; False where it does not
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondFactors:
+    """Who of those that may sign in has no second factor."""
+
+    without: tuple[WithoutFactor, ...]
+    looked_at: int | None = None  # None: the directory names only those without
+    unsaid: int = 0  # of whom the directory does not say, though it was asked
+    is_whole: bool = True  # False: there are more, who were not asked about
 
 
 class Connector(ABC):
@@ -87,6 +108,23 @@ class Connector(ABC):
         """
         return []
 
+    def second_factors(self) -> SecondFactors:
+        """Say who may sign in without a second factor, changing nothing; privileged ones first.
+
+        Raises `Unsupported` where the directory has no notion of it, `Unavailable` when nothing
+        could be read.
+        """
+        try:
+            found = self._second_factors()
+        except StandfastError:
+            raise
+        except Exception as error:
+            raise Unavailable(
+                f"directory {self.name!r} could not be read: unexpected {type(error).__name__}"
+            ) from None
+        first = sorted(found.without, key=lambda one: (not one.is_privileged, one.name))
+        return replace(found, without=tuple(first))
+
     def lock(self, orders: Sequence[Order]) -> list[Result]:
         """Keep the holders out."""
         return self._each("lock", orders)
@@ -127,6 +165,9 @@ class Connector(ABC):
         if [result.target for result in results] != [order.target for order in orders]:
             return _in_doubt(verb, orders, "the connector's answers do not match")
         return results
+
+    def _second_factors(self) -> SecondFactors:
+        raise Unsupported(f"directory {self.name!r} has no notion of a second factor")
 
     @abstractmethod
     def _observe(self, names: Sequence[str]) -> list[AccountState]: ...

@@ -11,19 +11,26 @@ Rules
 - The moment of a lock stands in its policy's statement id, so that a later call can tell whether
   the cut came after it.
 - IAM spreads changes within seconds: what is read back may not hold everywhere yet.
+- Second factors are as the credential report has them, which AWS makes anew every four hours at
+  most: of users with a console password, and of root. An access key asks for none.
 - IAM has no "disabled": an account counts as disabled while our deny-all policy is on it.
 """
 
+import csv
+import io
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
 from backup.lazy_dataclass import dataclass
+from standfast.accounts import SecondFactors
 from standfast.accounts.aws_client import AwsAnswer, AwsClient, AwsOptions
+from standfast.accounts.factors_asked import counted_factors, time_for_all
 from standfast.accounts.one_by_one import Account, OneByOne
-from standfast.bounded_http import Deadline
+from standfast.bounded_http import TRY_AGAIN_SECONDS, Deadline
 from standfast.errors import Unavailable
 from standfast.records import Json, JsonObject, Now, Order, Proof
 
@@ -32,6 +39,9 @@ CUT_POLICY = "StandfastSessionsCut"
 _NAME = re.compile(r"(?:(role)/)?([\w+=,.@-]{1,64})", re.ASCII)
 _SID = re.compile(r"StandfastLocked(\d{8}T\d{6}Z)")
 _NO_SUCH = "NoSuchEntity"
+_ROOT = "<root_account>"  # as the credential report calls it; no user can be called so
+_SAID = {"true": True, "false": False}
+_LOOK_AGAIN_SECONDS = 0.5
 # What to look at besides, each with its list operation and the key of its items.
 _CREDENTIALS = (
     ("signing certificate", "list_signing_certificates", "Certificates"),
@@ -194,7 +204,32 @@ class AwsIam(OneByOne):
             seen.append("service-specific credentials could not be listed")
         return seen
 
+    def _second_factors(self) -> SecondFactors:
+        until = time_for_all(self.limits)
+        seen = []
+        for row in csv.DictReader(io.StringIO(self._credential_report(until))):
+            is_root = row["user"] == _ROOT
+            has_password = _SAID.get(row["password_enabled"])  # of root it may not be said
+            if has_password or (is_root and has_password is None):
+                seen.append((row["user"], _SAID.get(row["mfa_active"]), is_root))
+        return counted_factors(seen, is_whole=True)
+
     # IAM's side.
+
+    def _credential_report(self, until: Deadline) -> str:
+        """Have the report made, where the last is older than four hours, and read it."""
+        while True:
+            made = self._aws.read("generate_credential_report", until) or {}
+            if made.get("State") == "COMPLETE":
+                break
+            if until.left_seconds() < _LOOK_AGAIN_SECONDS:
+                raise Unavailable(
+                    "AWS is still making the credential report",
+                    retry_after_seconds=TRY_AGAIN_SECONDS,
+                )
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        found = self._aws.read("get_credential_report", until) or {}
+        return bytes(found["Content"]).decode()
 
     def _keys(self, principal: _Principal, deadline: Deadline) -> dict[str, str]:
         if principal.kind == "role":

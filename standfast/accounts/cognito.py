@@ -9,15 +9,25 @@ Rules
 - The sign-out everywhere revokes every refresh token, so that none works again after the undo. It
   answers the same whether there were any, and nothing counts them.
 - A user's `sub` names them for good; a user name can be given again.
+- A pool asks everybody for a second factor, nobody, or who has one; only then is each user asked
+  about. Who signs in at an identity provider of their own has a factor there, or none.
 - What is asked of Cognito by a user name may be answered for an alias of somebody else: an answer
   is believed only when it carries the name, in the case that the pool minds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from backup.lazy_dataclass import dataclass
+from standfast.accounts import SecondFactors
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.aws_client import AwsAnswer, AwsClient, AwsOptions
+from standfast.accounts.factors_asked import (
+    MOST_LISTED,
+    ask_each,
+    counted_factors,
+    time_for_all,
+)
 from standfast.accounts.oauth_tokens import known_tokens
 from standfast.accounts.one_by_one import Account, Declined, OneByOne, StillOpen
 from standfast.bounded_http import Deadline, fits_a_header
@@ -26,6 +36,7 @@ from standfast.records import JsonObject, Order, Proof
 _NO_SUCH = "UserNotFoundException"
 _TURNED_AWAY = "NotAuthorizedException"
 _LONGEST_NAME = 128
+_PAGE = 60  # as many as Cognito lists at once
 _ALIASES = ("email", "phone_number", "preferred_username")
 
 
@@ -98,7 +109,45 @@ class Cognito(OneByOne):
         factors = len(user.get("UserMFASettingList") or ())
         return (f"second factor: {factors}",) if factors else ()
 
+    def _second_factors(self) -> SecondFactors:
+        until = time_for_all(self.limits)
+        pool = self._aws.read("get_user_pool_mfa_config", until, UserPoolId=self._pool) or {}
+        mode = pool.get("MfaConfiguration", "OFF")
+        if mode == "ON":
+            return SecondFactors(without=())
+        names = self._who_may_sign_in(until)
+        if mode == "OFF":
+            listed = list(islice(names, MOST_LISTED + 1))
+            return counted_factors(
+                [(name, False, False) for name in listed[:MOST_LISTED]],
+                is_whole=len(listed) <= MOST_LISTED,
+            )
+
+        def has_factor(name: str) -> bool | None:
+            user = self._aws.read(
+                "admin_get_user", until, absent=_NO_SUCH, UserPoolId=self._pool, Username=name
+            )
+            return None if user is None else bool(user.get("UserMFASettingList"))
+
+        return ask_each(names, has_factor, self.limits)
+
     # Cognito's side.
+
+    def _who_may_sign_in(self, until: Deadline) -> Iterator[str]:
+        after: dict[str, str] = {}
+        while True:
+            page = (
+                self._aws.read("list_users", until, UserPoolId=self._pool, Limit=_PAGE, **after)
+                or {}
+            )
+            for user in page.get("Users", ()):
+                is_elsewhere = user.get("UserStatus") == "EXTERNAL_PROVIDER"
+                if user.get("Enabled") is not False and not is_elsewhere:
+                    yield str(user["Username"])
+            following = page.get("PaginationToken")
+            if not following or following == after.get("PaginationToken"):
+                return
+            after = {"PaginationToken": following}
 
     def _get(self, name: str, deadline: Deadline) -> AwsAnswer | None:
         if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or " " in name:

@@ -9,6 +9,7 @@ Rules
   are read again. Browser sessions cannot be counted.
 - The service account acts for an administrator (domain-wide delegation), whose rights bound ours.
 - The answer must carry the address that was asked for, as the primary one or an alias.
+- Second factors are Google's own; who signs in elsewhere (SAML) may have one there.
 - Google says "too fast" by 403 as well: only the reason in the body tells it from "not allowed".
 """
 
@@ -17,8 +18,10 @@ from dataclasses import field
 from datetime import UTC, datetime
 
 from backup.lazy_dataclass import dataclass
+from standfast.accounts import SecondFactors
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.credential import Renewed
+from standfast.accounts.factors_asked import MOST_LISTED, counted_factors, time_for_all
 from standfast.accounts.http_directory import HttpDirectory, HttpOptions, garbled, segment
 from standfast.accounts.http_status import status_error
 from standfast.accounts.oauth_client import JwtSigner, TokenEndpoint
@@ -123,6 +126,28 @@ class GoogleWorkspace(HttpDirectory):
 
     def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
         return ("mail forwarding, delegates and filters: Gmail keeps them while suspended",)
+
+    def _second_factors(self) -> SecondFactors:
+        until = time_for_all(self.limits)
+        seen: list[tuple[str, bool | None, bool]] = []
+        query = {"customer": "my_customer", "maxResults": "500", "orderBy": "email"}
+        while True:
+            page = self._get("/users", until, query)
+            users = page.get("users", []) if isinstance(page, dict) else None
+            if not isinstance(page, dict) or not isinstance(users, list):
+                raise garbled()
+            for user in users:
+                if _account(user).is_enabled is not False:
+                    has_factor = user.get("isEnrolledIn2Sv")
+                    is_admin = True in (user.get("isAdmin"), user.get("isDelegatedAdmin"))
+                    known = has_factor if isinstance(has_factor, bool) else None
+                    seen.append((str(user["primaryEmail"]), known, is_admin))
+            after = page.get("nextPageToken")
+            if not isinstance(after, str) or len(seen) >= MOST_LISTED:
+                return counted_factors(seen, is_whole=not after)
+            if after == query.get("pageToken"):
+                raise garbled()
+            query["pageToken"] = after
 
     # Google's side.
 

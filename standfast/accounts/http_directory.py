@@ -72,8 +72,10 @@ class HttpDirectory(OneByOne):
     ) -> object | None:
         """Read; None when there is no such thing."""
         answer = self._ask("GET", path, deadline, params=params)
-        if answer.status == 404:
-            return None
+        return None if answer.status == 404 else self._read_json(answer)
+
+    def _read_json(self, answer: Answer) -> object:
+        """Give what a read was answered with, or raise what its status means."""
         if not answer.is_success:
             raise self._status_error(answer)
         try:

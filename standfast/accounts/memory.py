@@ -21,7 +21,7 @@ from dataclasses import field
 from enum import StrEnum
 
 from backup.lazy_dataclass import dataclass
-from standfast.accounts import AccountState, Connector
+from standfast.accounts import AccountState, Connector, SecondFactors, WithoutFactor
 from standfast.accounts.answers import ABSENT, SOMEONE_ELSE
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Order, Proof, Result
@@ -58,6 +58,7 @@ class MemoryDirectory(Connector):
     """A directory of accounts in memory.
 
     `accounts` maps each name to whether it is enabled; `passwords` holds those that can sign in.
+    `factors` says who has a second factor; without, the twin has no notion of it.
     """
 
     proof = Proof.REFUSED
@@ -71,6 +72,7 @@ class MemoryDirectory(Connector):
         accounts: Mapping[str, bool],
         *,
         passwords: Mapping[str, str] | None = None,
+        factors: Mapping[str, bool] | None = None,
         limits: Limits | None = None,
         retry_after_seconds: float = 1.0,
     ) -> None:
@@ -81,6 +83,7 @@ class MemoryDirectory(Connector):
         self._bearers: Counter[str] = Counter()  # how many accounts each name has been given to
         self._faults: list[tuple[str, str | None, Fault]] = []
         self._calls: list[Call] = []
+        self._factors = None if factors is None else dict(factors)
         self._is_away = False
         self._guard = threading.RLock()
         self._let_go = threading.Event()
@@ -121,6 +124,11 @@ class MemoryDirectory(Connector):
             self._accounts[name] = _Account(
                 id=f"{name}#{self._bearers[name]}", is_enabled=is_enabled, password=password
             )
+
+    def give_factor(self, name: str) -> None:
+        """Let an account have a second factor; from then on the twin knows of such things."""
+        with self._guard:
+            self._factors = {**(self._factors or {}), name: True}
 
     def rename(self, name: str, new: str) -> None:
         """Give an account another name, as another administrator would."""
@@ -178,6 +186,20 @@ class MemoryDirectory(Connector):
                     retry_after_seconds=self._retry_after_seconds,
                 )
             return [self._state(name) for name in names]
+
+    def _second_factors(self) -> SecondFactors:
+        if self._factors is None:
+            return super()._second_factors()
+        with self._guard:
+            if self._is_away:
+                raise Unavailable(f"directory {self.name!r} does not answer; try again")
+            enabled = [name for name, one in self._accounts.items() if one.is_enabled]
+        return SecondFactors(
+            without=tuple(
+                WithoutFactor(name=name) for name in enabled if not self._factors.get(name)
+            ),
+            looked_at=len(enabled),
+        )
 
     def _lock(self, orders: Sequence[Order]) -> list[Result]:
         return self._carry_out("lock", orders, self._lock_one)

@@ -9,16 +9,22 @@ Rules
 - Sessions are cleared with `oauthTokens=true`, or refresh tokens would go on.
 - The answer must carry the login that was asked for: Okta also finds by id, by the short name, and
   `me` is the owner of our own token.
+- Who has a second factor is told one user a request. Who is an administrator is behind a scope of
+  its own, which is not asked for. A security question is no second factor: both are known by heart.
 - Okta tells when to try again by `X-Rate-Limit-Reset`, a moment, and not by `Retry-After`.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
 
 from backup.lazy_dataclass import dataclass
+from standfast.accounts import SecondFactors
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.credential import Credential, Renewed, Standing
+from standfast.accounts.factors_asked import ask_each, time_for_all
 from standfast.accounts.http_directory import HttpDirectory, HttpOptions, garbled, segment
 from standfast.accounts.http_status import status_error
 from standfast.accounts.oauth_client import JwtSigner, TokenEndpoint
@@ -34,6 +40,7 @@ from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import JsonObject, Now, Order, Proof
 
 SCOPE = "okta.users.manage okta.users.read"
+_NEXT = re.compile(r'<([^>]*)>;\s*rel="next"')
 _SHUT = ("SUSPENDED", "DEPROVISIONED")
 _STATUSES = (
     "ACTIVE",
@@ -115,7 +122,46 @@ class Okta(HttpDirectory):
         count = len(factors) if isinstance(factors, list) else 0
         return (f"second factor: {count}",) if count else ()
 
+    def _second_factors(self) -> SecondFactors:
+        until = time_for_all(self.limits)
+        logins: dict[str, str] = {}
+
+        def has_factor(account_id: str) -> bool | None:
+            found = self._get(f"/api/v1/users/{segment(account_id)}/factors", until)
+            if not isinstance(found, list):
+                return None
+            return any(
+                isinstance(one, dict)
+                and one.get("status") == "ACTIVE"
+                and one.get("factorType") != "question"
+                for one in found
+            )
+
+        return ask_each(
+            self._who_may_sign_in(until, logins),
+            has_factor,
+            self.limits,
+            name_of=logins.__getitem__,
+        )
+
     # Okta's side.
+
+    def _who_may_sign_in(self, until: Deadline, logins: dict[str, str]) -> Iterator[str]:
+        """Give the id of each, page by page as they are wanted; `logins` gets their names."""
+        query = {"limit": "200"}
+        while True:
+            answer = self._ask("GET", "/api/v1/users", until, params=query)
+            users = self._read_json(answer)
+            if not isinstance(users, list):
+                raise garbled()
+            for account, login in map(_read_user, users):
+                if account.prior["status"] not in (*_SHUT, "STAGED"):
+                    logins[account.id] = login
+                    yield account.id
+            after = _following(answer.headers.get("link", ""))
+            if after in ("", query.get("after")):
+                return
+            query["after"] = after
 
     def _look(self, key: str, deadline: Deadline) -> tuple[Account, str] | None:
         """Read by login or id; give the account and its login."""
@@ -124,25 +170,7 @@ class Okta(HttpDirectory):
         except ValueError:
             return None
         user = self._get(path, deadline)
-        if user is None:
-            return None
-        profile = user.get("profile") if isinstance(user, dict) else None
-        login = profile.get("login") if isinstance(profile, dict) else None
-        if not isinstance(user, dict) or not isinstance(login, str):
-            raise garbled()
-        account_id, status = user.get("id"), user.get("status")
-        if not isinstance(account_id, str) or account_id in ("", ".", ".."):
-            raise garbled()
-        known = status if status in _STATUSES else None
-        can_be_suspended = known in ("ACTIVE", *_SHUT)
-        obstacle = f"Okta suspends only who is ACTIVE, and this account is {known or 'not'}"
-        account = Account(
-            id=account_id,
-            is_enabled=None if known is None else known not in _SHUT,
-            prior={"status": known},
-            obstacle="" if can_be_suspended else obstacle,
-        )
-        return account, login
+        return None if user is None else _read_user(user)
 
     def _turn(self, way: str, account: Account, deadline: Deadline) -> None:
         path = f"/api/v1/users/{segment(account.id)}/lifecycle/{way}"
@@ -181,3 +209,31 @@ class Okta(HttpDirectory):
         signer = JwtSigner(self.name, options.private_key, key_id=options.key_id)
         endpoint = TokenEndpoint(self._http, f"{self._base_url}/oauth2/v1/token", self._clock)
         return Renewed(endpoint.by_client_key(options.client_id, signer, SCOPE))
+
+
+def _read_user(user: object) -> tuple[Account, str]:
+    """Give the account and its login."""
+    profile = user.get("profile") if isinstance(user, dict) else None
+    login = profile.get("login") if isinstance(profile, dict) else None
+    if not isinstance(user, dict) or not isinstance(login, str):
+        raise garbled()
+    account_id, status = user.get("id"), user.get("status")
+    if not isinstance(account_id, str) or account_id in ("", ".", ".."):
+        raise garbled()
+    known = status if status in _STATUSES else None
+    can_be_suspended = known in ("ACTIVE", *_SHUT)
+    obstacle = f"Okta suspends only who is ACTIVE, and this account is {known or 'not'}"
+    account = Account(
+        id=account_id,
+        is_enabled=None if known is None else known not in _SHUT,
+        prior={"status": known},
+        obstacle="" if can_be_suspended else obstacle,
+    )
+    return account, login
+
+
+def _following(links: str) -> str:
+    """Give the cursor of the next page (RFC 8288); only it is taken, whatever host is named."""
+    following = _NEXT.search(links)
+    cursors = parse_qs(urlsplit(following[1]).query).get("after") if following else None
+    return cursors[0] if cursors else ""

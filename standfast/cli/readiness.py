@@ -35,8 +35,9 @@ def readiness(
     """Say whether this place could take a breach tonight.
 
     All that `standfast check` tries, and what only practice keeps alive: how old recovery points
-    and drills are, which playbooks nobody tried for a year, leavers who still get in, and card
-    numbers in clear at the end of the logs. Nothing is sent, locked, frozen or backed up.
+    and drills are, which playbooks nobody tried for a year, leavers who still get in, accounts
+    without a second factor, and card numbers in clear at the end of the logs. Nothing is sent,
+    locked, frozen or backed up.
     """
     from standfast.operations import readiness as operation
     from standfast.operations.checks import check_place

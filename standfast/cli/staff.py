@@ -1,4 +1,4 @@
-"""`standfast people import` and `people leavers`: who works here, and who still gets in."""
+"""`standfast people import`, `leavers` and `factors`: who works here, and who gets in how."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +40,16 @@ def add_to(people: Group) -> None:
         },
         example="standfast people leavers --names",
     )(list_leavers)
+    command(
+        people,
+        "factors",
+        exits={
+            ExitStatus.DONE: "nobody may sign in without a second factor",
+            ExitStatus.USAGE: "there is no ledger where the configuration says",
+            ExitStatus.PARTIAL: "somebody may, or a directory cannot say",
+        },
+        example="standfast people factors --names",
+    )(list_factors)
 
 
 def import_staff(
@@ -158,6 +168,45 @@ def list_leavers(
         lines.append("None of them gets in anywhere.")
     call.say(document, lines)
     return found.exit_status
+
+
+def list_factors(
+    call: Call,
+    names: Annotated[bool, Option("--names", help="Show names; the look is noted.")] = False,
+) -> ExitStatus:
+    """Say which accounts may be signed in to without a second factor.
+
+    Every directory is asked; administrators come first where it says who they are.
+    """
+    from standfast.operations import staff
+    from standfast.operations.second_factors import exit_status, second_factors
+
+    with call.place() as place:
+        everywhere = second_factors(place)
+        if names:
+            without = (one.found.without for one in everywhere if one.found)
+            staff.note_look(place, sum(map(len, without)))
+    status, lines = exit_status(everywhere), list[Line]()
+    for one in everywhere:
+        lines.append(f"{one.directory}: {one.sentence}")
+        if names and one.found:
+            lines.append(
+                Table(
+                    rows=[
+                        [account.name, "privileged" if account.is_privileged else ""]
+                        for account in one.found.without
+                    ],
+                    indent=2,
+                )
+            )
+    call.say(
+        {
+            "directories": [one.as_json(is_masked=not names) for one in everywhere],
+            "exit_status": int(status),
+        },
+        lines or ["There is no directory to ask: [accounts.NAME] names one."],
+    )
+    return status
 
 
 def _listed(

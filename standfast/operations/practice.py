@@ -1,11 +1,13 @@
-"""What only time and practice keep alive: recovery points, drills, exercises, who has left, logs.
+"""What only time and practice keep alive: recovery points, drills, exercises, accounts, logs.
 
 Rules
 - A failure is what would make tonight's recovery fail as far as anybody knows: a set without a
   recent point, or whose last drill failed. What nobody has tried, or found lately, is a risk.
 - Once in twelve months is the longest that plans may go untried: Regulation (EU) 2022/2554 (DORA),
   Article 11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A live incident counts as a trial too.
-- Nobody is named, and no number that was found in a log.
+- Nobody is named but masked, and no number that was found in a log.
+- A second factor keeps out who has but a password: PCI DSS 4.0.1, requirements 8.4.1 to 8.4.3, asks
+  for one of administrators, of whoever comes near card data, and from outside.
 """
 
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from standfast.operations import playbooks
 from standfast.operations.checks import tried
 from standfast.operations.freshness import freshness
 from standfast.operations.place import Place
+from standfast.operations.second_factors import second_factors
 from standfast.operations.staff import leavers
 from standfast.operations.tabletop import SCENARIO, exercises
 from standfast.operations.verdicts import Check, fail, ok, warn
@@ -31,7 +34,7 @@ _A_YEAR = timedelta(days=366)
 _HURRIED = "lock"  # of one step, that nobody needs to practise
 
 RECOVERY_POINTS, DRILLS, EXERCISES = "recovery points", "restore drills", "exercises"
-LEAVERS, LOGS = "leavers", "logs"
+LEAVERS, FACTORS, LOGS = "leavers", "second factors", "logs"
 
 
 def practice(place: Place) -> Iterator[Check]:
@@ -169,6 +172,28 @@ def _leavers(place: Place) -> Iterator[Check]:
         yield ok(LEAVERS, f"{who} left, and nobody of them gets in")
 
 
+def _factors(place: Place) -> Iterator[Check]:
+    everywhere = second_factors(place)
+    for one in everywhere:
+        said = f"{one.directory}: {one.sentence}"
+        if one.problem:
+            yield warn(FACTORS, said, "mend that, or look in the directory itself")
+        elif not one.cannot_say and one.is_open:
+            yield warn(
+                FACTORS,
+                said,
+                "require one in the directory; `standfast people factors --names` says of whom",
+            )
+        elif not one.cannot_say:
+            yield ok(FACTORS, said)
+    if unknown := [one.directory for one in everywhere if one.cannot_say]:
+        yield warn(
+            FACTORS,
+            f"{', '.join(unknown)}: cannot say who has a second factor",
+            "look where its people sign in, such as at the identity provider before it",
+        )
+
+
 def _logs(place: Place) -> Iterator[Check]:
     for name, settings in place.config.evidence.items():
         found = look_for_unmasked(settings.paths, settings.exclude)
@@ -203,5 +228,6 @@ _LOOKS = {
     DRILLS: _drills,
     EXERCISES: _exercises,
     LEAVERS: _leavers,
+    FACTORS: _factors,
     LOGS: _logs,
 }

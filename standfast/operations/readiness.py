@@ -41,7 +41,7 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
         "keys",
         "custodians",
     ),
-    "Can an intruder be shut out?": ("accounts", practice.LEAVERS),
+    "Can an intruder be shut out?": ("accounts", practice.LEAVERS, practice.FACTORS),
     "Would the traces be kept?": ("evidence", practice.LOGS),
     "Can everybody be told?": ("senders", "audiences", "notices"),
     "Would somebody decide, and in time?": ("people", "roles", "deadlines"),

@@ -38,6 +38,7 @@ class House(ABC):
     """A directory, the connector on it, and the ways past the connector."""
 
     connector: Connector
+    knows_factors = False  # whether the directory can say who has a second factor
 
     @abstractmethod
     def add(self, name: str, *, is_enabled: bool = True) -> None:
@@ -58,6 +59,13 @@ class House(ABC):
     @abstractmethod
     def sign_in(self, name: str) -> bool:
         """Try the holder's own credential; a directory without sign-in tells whether it would."""
+
+    def give_factor(self, name: str) -> None:
+        """Enrol a second factor as the holder would; only where the directory knows of such."""
+        raise NotImplementedError
+
+    def let_sign_in(self, name: str) -> None:
+        """Give what a sign-in needs, where an account is added without it."""
 
     def order(self, verb: str, name: str) -> Order:
         """Give the order as the engine would: with what the verb needs besides."""
@@ -110,6 +118,27 @@ class ConnectorContract:
         before = house.stamp(alice)
         house.observe(alice)
         assert house.stamp(alice) == before
+
+    def test_who_may_sign_in_without_a_second_factor_is_named_or_it_cannot_be_said(
+        self, house: House, alice: str, leaver: str
+    ) -> None:
+        if not house.knows_factors:
+            with pytest.raises(Unsupported, match="no notion of a second factor"):
+                house.connector.second_factors()
+            return
+        other = f"agent-{uuid.uuid4().hex[:8]}"
+        house.add(other)
+        for name in (alice, other):
+            house.let_sign_in(name)
+        house.give_factor(other)
+        before = [house.stamp(name) for name in (alice, other, leaver)]
+        found = house.connector.second_factors()
+        assert [house.stamp(name) for name in (alice, other, leaver)] == before
+        assert alice in [one.name for one in found.without]
+        assert not {other, leaver} & {one.name for one in found.without}
+        assert (found.unsaid, found.is_whole) == (0, True)
+        house.give_factor(alice)
+        assert alice not in [one.name for one in house.connector.second_factors().without]
 
     def test_an_unknown_account_is_an_answer(self, house: House) -> None:
         state = house.observe("nobody")

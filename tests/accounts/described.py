@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import jsonschema
 
 from tests.servers.over_http import Answering, listening
 
+_NO_HEADERS: Mapping[str, str] = {}
 CONTRACTS = Path(__file__).parent / "contracts"
 
 
@@ -128,6 +129,10 @@ class Provider(ABC):
     def act(self, call: Call) -> tuple[int, Any]:
         """Answer as the provider does."""
 
+    def headers(self, call: Call) -> dict[str, str]:
+        """Give the headers that a good answer to it has besides."""
+        return {}
+
     def give_token(self, path: str, form: dict[str, str]) -> dict[str, Any] | None:
         """Answer at the token end point; None when the path is none, or the client is not known."""
         return None
@@ -182,14 +187,14 @@ def serving(provider: Provider) -> Iterator[None]:
                     status, body = provider.act(call)
                     description.check_answer(operation, status, body)
             if fault is None:
-                self._reply(status, body)
+                self._reply(status, body, provider.headers(call))
             elif fault.status == 0:
                 self.close_connection = True
             else:
                 self.answer(fault.status, fault.body, dict(fault.headers))
 
-        def _reply(self, status: int, body: Any) -> None:
-            self.answer(status, b"" if body is None else json.dumps(body).encode())
+        def _reply(self, status: int, body: Any, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+            self.answer(status, b"" if body is None else json.dumps(body).encode(), dict(headers))
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 

@@ -12,6 +12,7 @@ import pytest
 
 from standfast.accounts.aws_client import AwsClient, AwsOptions
 from standfast.accounts.aws_iam import CUT_POLICY, LOCK_POLICY, AwsIam, cut_policy, lock_policy
+from standfast.errors import Unavailable
 from standfast.records import EffectState, Proof
 from tests.accounts.contract import ConnectorContract
 from tests.accounts.fault_contract import (
@@ -37,6 +38,7 @@ class IamHouse(HttpHouse):
         b"<ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></PutUserPolicyResponse>"
     )
     busy = b"<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"
+    knows_factors = True
     patience_seconds = 2.0  # it takes some ten requests to come to the change
 
     def __init__(self, server: Moto) -> None:
@@ -71,6 +73,18 @@ class IamHouse(HttpHouse):
             self.iam.delete_user_policy(UserName=name, PolicyName=LOCK_POLICY)
         if not is_enabled:
             self.put(name, LOCK_POLICY, lock_policy(NOW))
+
+    def let_sign_in(self, name: str) -> None:
+        self.iam.create_login_profile(UserName=name, Password=PASSWORD)
+
+    def give_factor(self, name: str) -> None:
+        device = self.iam.create_virtual_mfa_device(VirtualMFADeviceName=name)["VirtualMFADevice"]
+        self.iam.enable_mfa_device(
+            UserName=name,
+            SerialNumber=device["SerialNumber"],
+            AuthenticationCode1="123456",
+            AuthenticationCode2="234567",
+        )
 
     def put(self, name: str, policy: str, document: str) -> None:
         self.iam.put_user_policy(UserName=name, PolicyName=policy, PolicyDocument=document)
@@ -316,6 +330,7 @@ def test_the_published_policy_allows_every_call_and_no_other(
         before = house.observe(name)
         assert house.lock(name).state is EffectState.DONE
         assert house.undo(name, before).state is EffectState.DONE
+    house.connector.second_factors()
     allowed = {
         action
         for statement in json.loads(RIGHTS.read_text())["Statement"]
@@ -335,3 +350,45 @@ def test_what_a_person_should_look_at_is_told(house: IamHouse, alice: str) -> No
     )
     result = house.lock(alice)
     assert "MFA device: 1" in str(result.facts["to_look_at"])
+
+
+REPORT = """user,arn,password_enabled,mfa_active
+<root_account>,arn:aws:iam::123456789012:root,{root},false
+alice,arn:aws:iam::123456789012:user/alice,true,false
+bob,arn:aws:iam::123456789012:user/bob,true,true
+program,arn:aws:iam::123456789012:user/program,false,false
+"""
+
+
+@pytest.mark.parametrize(
+    ("root", "without"),
+    [("not_supported", ["<root_account>", "alice"]), ("false", ["alice"])],
+)
+def test_root_counts_unless_it_has_no_password_and_a_key_alone_asks_for_no_factor(
+    house: IamHouse, monkeypatch: pytest.MonkeyPatch, root: str, without: list[str]
+) -> None:
+    """moto has no root in its report; this one is as AWS describes it."""
+    read = AwsClient.read
+
+    def described(client: AwsClient, operation: str, *given: Any, **named: Any) -> Any:
+        if operation == "get_credential_report":
+            return {"Content": REPORT.format(root=root).encode()}
+        return read(client, operation, *given, **named)
+
+    monkeypatch.setattr(AwsClient, "read", described)
+    found = house.connector.second_factors()
+    assert [one.name for one in found.without] == without
+    assert found.without[0].is_privileged is (root != "false")
+
+
+def test_a_report_that_is_not_made_in_time_is_no_answer(
+    house: IamHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: Any, **__: Any) -> Any:
+        return {"State": "INPROGRESS"}
+
+    monkeypatch.setattr(AwsClient, "read", slow)
+    connector = house.through(port_of(house.server.url), 0.2)
+    with pytest.raises(Unavailable, match="still making the credential report"):
+        connector.second_factors()
+    connector.close()

@@ -12,6 +12,7 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 
+from standfast.accounts import cognito, factors_asked
 from standfast.accounts.aws_client import AwsClient
 from standfast.accounts.cognito import Cognito, CognitoOptions
 from standfast.records import EffectState, Order, Proof
@@ -39,6 +40,7 @@ class Tokens:
 class CognitoHouse(HttpHouse):
     change = b".AdminDisableUser"
     undo_change = b".AdminEnableUser"
+    knows_factors = True
     success = b"{}"
     patience_seconds = 1.0
 
@@ -56,6 +58,7 @@ class CognitoHouse(HttpHouse):
             ClientName="agent-desktop",
             ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"],
         )["UserPoolClient"]["ClientId"]
+        self.ask_for_factors("OPTIONAL")
         self.known: dict[str, list[Tokens]] = {}
         self.relayed = port_of(server.url)
         self.options = CognitoOptions(
@@ -89,6 +92,18 @@ class CognitoHouse(HttpHouse):
     def set_enabled(self, name: str, is_enabled: bool) -> None:
         act = self.admin.admin_enable_user if is_enabled else self.admin.admin_disable_user
         act(UserPoolId=self.pool, Username=name)
+
+    def give_factor(self, name: str) -> None:
+        self.admin.admin_set_user_mfa_preference(
+            UserPoolId=self.pool, Username=name, SMSMfaSettings={"Enabled": True}
+        )
+
+    def ask_for_factors(self, mode: str) -> None:
+        self.admin.set_user_pool_mfa_config(
+            UserPoolId=self.pool,
+            SoftwareTokenMfaConfiguration={"Enabled": mode != "OFF"},
+            MfaConfiguration=mode,
+        )
 
     def user(self, name: str) -> Any:
         return self.admin.admin_get_user(UserPoolId=self.pool, Username=name)
@@ -270,6 +285,7 @@ def test_the_published_policy_allows_every_call_and_no_other(
     house.lock(alice)
     house.prove(alice)
     house.undo(alice, before)
+    house.connector.second_factors()
     (statement,) = json.loads(RIGHTS.read_text())["Statement"]
     # GetUser is asked with the holder's token, and needs no right of ours.
     assert called - {"cognito-idp:GetUser"} == set(statement["Action"])
@@ -277,3 +293,28 @@ def test_the_published_policy_allows_every_call_and_no_other(
 
 def test_the_plan_says_that_access_tokens_live_on(house: CognitoHouse) -> None:
     assert any("until they expire" in words for words in house.connector.irreversible)
+
+
+def test_a_pool_that_asks_everybody_for_a_second_factor_lets_nobody_in_without(
+    house: CognitoHouse, alice: str
+) -> None:
+    try:
+        house.ask_for_factors("ON")
+        assert house.connector.second_factors().without == ()
+        house.ask_for_factors("OFF")
+        house.give_factor(alice)
+        assert alice in [one.name for one in house.connector.second_factors().without]
+    finally:
+        house.ask_for_factors("OPTIONAL")
+
+
+def test_a_pool_is_read_page_by_page_as_far_as_is_promised(
+    house: CognitoHouse, alice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cognito, "_PAGE", 1)
+    for number in range(3):
+        house.add(f"page-{number}-{uuid.uuid4().hex[:8]}")
+    assert alice in [one.name for one in house.connector.second_factors().without]
+    monkeypatch.setattr(factors_asked, "MOST_ASKED", 2)
+    found = house.connector.second_factors()
+    assert (found.looked_at, found.is_whole) == (2, False)

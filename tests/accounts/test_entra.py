@@ -11,7 +11,7 @@ from standfast.accounts.entra import Entra, EntraOptions
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Proof
 from tests.accounts.contract import ConnectorContract, House
-from tests.accounts.described import Call, Provider, serving
+from tests.accounts.described import Call, Fault, Provider, serving
 from tests.accounts.fault_contract import (
     BusyContract,
     FaultContract,
@@ -32,6 +32,9 @@ class User:
     is_synchronised: bool = False
     refresh_tokens: int = 1
     changes: int = 0
+    has_factor: bool = False
+    is_admin: bool = False
+    type: str = "member"
 
 
 class EntraProvider(Provider):
@@ -41,6 +44,7 @@ class EntraProvider(Provider):
         super().__init__()
         self.users: list[User] = []
         self.bearers: set[str] = set()
+        self.page = 100
 
     def is_authorised(self, authorization: str) -> bool:
         return authorization in self.bearers
@@ -55,7 +59,29 @@ class EntraProvider(Provider):
         self.bearers.add(f"Bearer {token}")
         return {"access_token": token, "token_type": "Bearer", "expires_in": 3599}
 
+    def report(self, query: dict[str, str]) -> tuple[int, Any]:
+        """Give a page of the registration report, which has no disabled users."""
+        assert query["$filter"] == "isMfaRegistered eq false"
+        there = [one for one in self.users if one.is_enabled and not one.has_factor]
+        start = int(query.get("$skiptoken", 0))
+        end = start + self.page
+        value = [
+            {
+                "id": one.id,
+                "userPrincipalName": one.name,
+                "isAdmin": one.is_admin,
+                "isMfaRegistered": one.has_factor,
+                "userType": one.type,
+            }
+            for one in there[start:end]
+        ]
+        following = f"https://elsewhere.example/v1.0/reports?$skiptoken={end}"
+        more = {"@odata.nextLink": following} if end < len(there) else {}
+        return 200, {"value": value, **more}
+
     def act(self, call: Call) -> tuple[int, Any]:
+        if "userRegistrationDetails" in call.operation:
+            return self.report(call.query)
         key = call.parameters["user-id"].lower()
         user = next((one for one in self.users if key in (one.id, one.name.lower())), None)
         if user is None:
@@ -80,6 +106,10 @@ class EntraProvider(Provider):
 class EntraHouse(HttpHouse):
     change = b"PATCH /"
     success_status = 204
+    knows_factors = True
+
+    def give_factor(self, name: str) -> None:
+        self.user(name).has_factor = True
 
     def __init__(self, provider: EntraProvider) -> None:
         self.provider = provider
@@ -143,6 +173,32 @@ class TestEntra(ConnectorContract, FaultContract, BusyContract):
         house.add(name)
         assert house.lock(name).state is EffectState.DONE
         assert not house.is_enabled(name)
+
+
+def test_administrators_without_a_second_factor_come_first_and_guests_are_unsaid(
+    house: EntraHouse, alice: str
+) -> None:
+    for name in ("bob", "guest", "root"):
+        house.add(f"{name}@example.com")
+    house.user("root@example.com").is_admin = True
+    house.user("guest@example.com").type = "guest"
+    house.provider.page = 1
+    found = house.connector.second_factors()
+    assert [(one.name, one.is_privileged) for one in found.without] == [
+        ("root@example.com", True),
+        (alice, False),
+        ("bob@example.com", False),
+    ]
+    assert (found.looked_at, found.unsaid, found.is_whole) == (None, 1, True)
+
+
+def test_a_tenant_without_the_report_is_told_as_a_right_that_is_missing(
+    house: EntraHouse, alice: str
+) -> None:
+    house.connector.observe([alice])
+    house.provider.faults.append(Fault(method="GET", status=403, body=b'{"error": {}}'))
+    with pytest.raises(Unavailable):
+        house.connector.second_factors()
 
 
 def test_a_lock_disables_and_revokes_and_an_undo_brings_no_session_back(

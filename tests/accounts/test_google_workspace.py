@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from standfast.accounts import google_workspace
 from standfast.accounts.google_workspace import SCOPE, GoogleWorkspace, GoogleWorkspaceOptions
 from standfast.records import EffectState, Proof
 from tests.accounts.contract import ConnectorContract
@@ -36,6 +37,9 @@ class User:
     tokens: list[str] = field(default_factory=lambda: ["1234.apps.example.com", "a/b"])
     passwords: list[str] = field(default_factory=lambda: ["1", "2"])
     changes: int = 0
+    has_factor: bool | None = False
+    is_admin: bool = False
+    is_delegate: bool = False
 
 
 class GoogleProvider(Provider):
@@ -45,6 +49,7 @@ class GoogleProvider(Provider):
         super().__init__()
         self.users: list[User] = []
         self.bearers: set[str] = set()
+        self.page = 500
 
     def is_authorised(self, authorization: str) -> bool:
         return authorization in self.bearers
@@ -60,7 +65,32 @@ class GoogleProvider(Provider):
         self.bearers.add(f"Bearer {token}")
         return {"access_token": token, "token_type": "Bearer", "expires_in": 3599}
 
+    def listed(self, query: dict[str, str]) -> tuple[int, Any]:
+        assert query["customer"] == "my_customer"
+        start = int(query.get("pageToken", 0))
+        end = start + min(int(query["maxResults"]), self.page)
+        more = {"nextPageToken": str(end)} if end < len(self.users) else {}
+        users = [self.shown(user) for user in self.users[start:end]]
+        return 200, {"kind": "admin#directory#users", "users": users, **more}
+
+    @staticmethod
+    def shown(user: User) -> dict[str, Any]:
+        factor = {} if user.has_factor is None else {"isEnrolledIn2Sv": user.has_factor}
+        return {
+            "kind": "admin#directory#user",
+            "id": user.id,
+            "primaryEmail": user.address,
+            "suspended": user.suspended,
+            "archived": user.archived,
+            "aliases": user.aliases,
+            "isAdmin": user.is_admin,
+            "isDelegatedAdmin": user.is_delegate,
+            **factor,
+        }
+
     def act(self, call: Call) -> tuple[int, Any]:
+        if call.operation.endswith("/users"):
+            return self.listed(call.query)
         key = call.parameters["userKey"]
         user = next((one for one in self.users if self._is_named(one, key.lower())), None)
         if user is None:
@@ -86,14 +116,7 @@ class GoogleProvider(Provider):
                 return _without(user.passwords, call.parameters["codeId"])
             case operation:
                 raise AssertionError(operation)
-        return 200, {
-            "kind": "admin#directory#user",
-            "id": user.id,
-            "primaryEmail": user.address,
-            "suspended": user.suspended,
-            "archived": user.archived,
-            "aliases": user.aliases,
-        }
+        return 200, self.shown(user)
 
     @staticmethod
     def _is_named(user: User, key: str) -> bool:
@@ -110,6 +133,10 @@ def _without(there: list[str], one: str) -> tuple[int, Any]:
 class GoogleHouse(HttpHouse):
     change = b"PUT /"
     success = b"{}"
+    knows_factors = True
+
+    def give_factor(self, name: str) -> None:
+        self.user(name).has_factor = True
 
     def __init__(self, provider: GoogleProvider) -> None:
         self.provider = provider
@@ -260,3 +287,34 @@ def test_the_scopes_are_those_that_google_describes() -> None:
 
 def test_the_plan_says_that_it_was_tried_on_the_description_only(house: GoogleHouse) -> None:
     assert house.connector.is_contract_tested
+
+
+def test_administrators_without_a_second_factor_come_first_and_who_is_archived_not_at_all(
+    house: GoogleHouse, alice: str
+) -> None:
+    for name in ("bob", "carl", "delegate", "gone", "root"):
+        house.add(f"{name}@example.com")
+    house.user("root@example.com").is_admin = True
+    house.user("delegate@example.com").is_delegate = True
+    house.user("gone@example.com").archived = True
+    house.user("carl@example.com").has_factor = None
+    house.give_factor("bob@example.com")
+    house.provider.page = 2
+    found = house.connector.second_factors()
+    assert [(one.name, one.is_privileged) for one in found.without] == [
+        ("delegate@example.com", True),
+        ("root@example.com", True),
+        (alice, False),
+    ]
+    assert (found.looked_at, found.unsaid, found.is_whole) == (5, 1, True)
+
+
+def test_a_list_that_is_longer_than_is_read_is_said_to_be(
+    house: GoogleHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(google_workspace, "MOST_LISTED", 4)
+    house.provider.page = 2
+    for number in range(7):
+        house.add(f"user{number}@example.com")
+    found = house.connector.second_factors()
+    assert (found.looked_at, found.is_whole) == (4, False)

@@ -13,8 +13,13 @@ PASSWORD = "the holder's own"
 class MemoryHouse(House):
     """The twin, filled while it runs: its accounts are all known beforehand."""
 
+    knows_factors = True
+
     def __init__(self) -> None:
-        self.connector: MemoryDirectory = MemoryDirectory("twin", {})
+        self.connector: MemoryDirectory = MemoryDirectory("twin", {}, factors={})
+
+    def give_factor(self, name: str) -> None:
+        self.connector.give_factor(name)
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         self.connector.add(name, is_enabled=is_enabled, password=PASSWORD)

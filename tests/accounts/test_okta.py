@@ -1,13 +1,15 @@
 """The Okta connector against Okta's published description."""
 
+import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from standfast.accounts import factors_asked
 from standfast.accounts.okta import SCOPE, Okta, OktaOptions
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, Proof
@@ -35,6 +37,7 @@ class User:
     sessions: int = 1
     refresh_tokens: int = 1
     changes: int = 0
+    factors: list[tuple[str, str]] = field(default_factory=list)  # type and status
 
 
 class OktaProvider(Provider):
@@ -44,6 +47,8 @@ class OktaProvider(Provider):
         super().__init__()
         self.users: list[User] = []
         self.bearers: set[str] = set()
+        self.page = 200
+        self.links: list[str] = []
 
     def is_authorised(self, authorization: str) -> bool:
         return authorization == f"SSWS {TOKEN}" or authorization in self.bearers
@@ -64,18 +69,34 @@ class OktaProvider(Provider):
                 return user
         return self.users[0] if key == "me" and self.users else None
 
+    def shown(self, user: User) -> dict[str, Any]:
+        profile = {"login": user.login, "email": user.login}
+        return {"id": user.id, "status": user.status, "profile": profile}
+
+    def listed(self, query: dict[str, str]) -> tuple[int, Any]:
+        """Give a page of those who were not deactivated; the next is named in a header."""
+        start = int(query.get("after", 0))
+        end = start + min(int(query["limit"]), self.page)
+        there = [user for user in self.users if user.status != "DEPROVISIONED"]
+        self.links = [f'<{self.url}/api/v1/users?limit=200>; rel="self"']
+        if end < len(there):
+            following = f"https://elsewhere.example/api/v1/users?after={end}&limit=200"
+            self.links.append(f'<{following}>; rel="next"')
+        return 200, [self.shown(user) for user in there[start:end]]
+
+    def headers(self, call: Call) -> dict[str, str]:
+        return {"Link": ", ".join(self.links)} if call.operation.endswith("/users") else {}
+
     def act(self, call: Call) -> tuple[int, Any]:
+        if call.operation == "GET /api/v1/users":
+            return self.listed(call.query)
         key = call.parameters["userId"]
         user = self.find(key) or self.find(key.lower())
         if user is None:
             return 404, {"errorCode": "E0000007"}
         match call.operation.rpartition("/")[2]:
             case "{userId}":
-                return 200, {
-                    "id": user.id,
-                    "status": user.status,
-                    "profile": {"login": user.login, "email": user.login},
-                }
+                return 200, self.shown(user)
             case "suspend" if user.status == "ACTIVE":
                 user.status = "SUSPENDED"
             case "unsuspend" if user.status == "SUSPENDED":
@@ -86,7 +107,10 @@ class OktaProvider(Provider):
                     user.refresh_tokens = 0
                 return 204, None
             case "factors":
-                return 200, [{"id": "f1", "factorType": "push", "provider": "OKTA"}]
+                return 200, [
+                    {"id": "f1", "factorType": kind, "provider": "OKTA", "status": status}
+                    for kind, status in user.factors
+                ]
             case _:
                 return 400, {"errorCode": "E0000001"}
         user.changes += 1
@@ -96,6 +120,10 @@ class OktaProvider(Provider):
 class OktaHouse(HttpHouse):
     change = b"/lifecycle/suspend"
     undo_change = b"/lifecycle/unsuspend"
+    knows_factors = True
+
+    def give_factor(self, name: str) -> None:
+        self.user(name).factors.append(("push", "ACTIVE"))
 
     def __init__(self, provider: OktaProvider) -> None:
         self.provider = provider
@@ -154,6 +182,7 @@ def test_a_lock_suspends_and_ends_sessions_and_refresh_tokens_for_good(
     house: OktaHouse, alice: str
 ) -> None:
     user = house.user(alice)
+    house.give_factor(alice)
     before = house.observe(alice)
     result = house.lock(alice)
     assert result.state is EffectState.DONE
@@ -267,6 +296,53 @@ def test_a_credential_that_cannot_be_is_told_before_anything_is_sent(
         Okta("people", "http://127.0.0.1:1", options)
     assert "nonsense" not in str(caught.value)
     assert "nonsense" not in repr(options)
+
+
+def test_only_a_factor_in_use_that_is_no_question_is_a_second_one(
+    house: OktaHouse, alice: str
+) -> None:
+    for number, factors in enumerate(
+        [[("question", "ACTIVE")], [("push", "PENDING_ACTIVATION")], [("webauthn", "ACTIVE")]]
+    ):
+        house.add(f"user{number}@example.com")
+        house.user(f"user{number}@example.com").factors += factors
+    house.add("staged@example.com")
+    house.user("staged@example.com").status = "STAGED"
+    found = house.connector.second_factors()
+    assert [one.name for one in found.without] == [
+        alice,
+        "user0@example.com",
+        "user1@example.com",
+    ]
+    assert found.looked_at == 4
+
+
+def test_no_more_users_are_asked_about_than_is_promised_and_their_pages_alone_are_read(
+    house: OktaHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(factors_asked, "MOST_ASKED", 5)
+    house.provider.page = 2
+    for number in range(9):
+        house.add(f"user{number}@example.com")
+    found = house.connector.second_factors()
+    assert (len(found.without), found.looked_at, found.is_whole) == (5, 5, False)
+    asked = [call.operation.rpartition("/")[2] for call in house.provider.calls]
+    assert (asked.count("users"), asked.count("factors")) == (3, 5)
+
+
+def test_who_cannot_be_asked_about_is_not_said_to_have_a_factor(
+    house: OktaHouse, alice: str
+) -> None:
+    house.add("bob@example.com")
+    house.give_factor("bob@example.com")
+    body = json.dumps([house.provider.shown(one) for one in house.provider.users]).encode()
+    faults = [Fault(method="GET", status=200, body=body), Fault(method="GET", status=503)]
+    house.provider.faults += faults
+    found = house.connector.second_factors()
+    assert (found.looked_at, found.is_whole) == (1, False)
+    house.provider.faults += [faults[0], faults[1], faults[1]]
+    with pytest.raises(Unavailable):
+        house.connector.second_factors()
 
 
 def test_the_plan_says_that_it_was_tried_on_the_description_only(house: OktaHouse) -> None:

@@ -73,6 +73,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("people import place/staff.csv --dry-run --column key=email", 2),  # no such list
     ("people import staff-list.csv --dry-run", 0),
     ("people import staff-list.csv", 0),
+    ("people factors", 3),  # no directory that could say
     ("people leavers", 3),  # no directory, so nobody can say whether Ben still gets in
     ("incident carry-out inc-2000-0001", 2),
     ("playbook list", 0),
@@ -162,6 +163,7 @@ SAID = {
     "backup keep release": "Nothing is held.",
     "people import staff-list.csv --dry-run": "2 would be added: A*** Q***, B*** S***",
     "people leavers": "B*** S***  unclear  agents",
+    "people factors": "agents: ",
     "playbook import": "mine.yaml",
     "deadline places": "When was it reasonably certain that personal data was affected?",
     "deadline show": "72 hours, from awareness",

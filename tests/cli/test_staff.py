@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from standfast.accounts import SecondFactors, WithoutFactor
+from standfast.accounts.scim import ScimDirectory
 from standfast.operations.place import open_place
 from standfast.operations.staff_lists import read_csv, read_scim
 from tests.cli.desk import Desk, furnish
@@ -301,3 +303,28 @@ def test_the_day_of_leaving_ends_where_the_organisation_is(
     with open_place(config_file, env={}) as opened:
         (ben,) = read_csv(listed(place, "ben"), opened.config, {})
     assert ben.member.leaves_at == datetime(2026, 1, 31, 15, tzinfo=UTC)
+
+
+def test_names_of_accounts_without_a_second_factor_are_shown_only_on_request_and_noted(
+    desk: Desk, staffed: ScimServer
+) -> None:
+    known = SecondFactors(without=(WithoutFactor(name="ada", is_privileged=True),), looked_at=2)
+    desk.monkeypatch.setattr(ScimDirectory, "_second_factors", lambda self: known)
+    answer = desk.run("people", "factors")
+    assert (answer.status, "ada" in answer.out) == (3, False)
+    assert "1 of 2 accounts has no second factor: a***; 1 of them privileged" in answer.out
+    assert "staff.viewed" not in desk.run("audit", "show").out
+    answer = desk.run("people", "factors", "--names")
+    assert (answer.status, "  ada  privileged" in answer.out) == (3, True)
+    (found,) = desk.json("people", "factors", "--names")["directories"]
+    assert found["without"] == [{"account": "ada", "is_privileged": True}]
+    assert "staff.viewed" in desk.run("audit", "show").out
+
+
+def test_a_directory_that_knows_of_no_second_factor_says_so(
+    desk: Desk, staffed: ScimServer
+) -> None:
+    answer = desk.run("people", "factors")
+    assert (answer.status, answer.out) == (3, "agents: cannot say who has a second factor\n")
+    (found,) = desk.json("people", "factors")["directories"]
+    assert (found["cannot_say"], found["without"]) == (True, [])
