@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import horizon
 from standfast.ledger.one_view import Cursor, one_view, rows
-from standfast.ledger.run_row import CLOCKS_DIFFER, RunRow, is_gone
-from standfast.records import moment, timestamp
+from standfast.ledger.run_row import CLOCKS_DIFFER, NOWHERE, Origin, RunRow, is_gone
+from standfast.records import canonical, moment, timestamp
 
 _A_WEEK = timedelta(days=7)
 _MOST_BACKUPS = 500
@@ -77,6 +77,18 @@ class LastRun:
     started_at: datetime
     ended_at: datetime | None
     count: int = 1  # how many there were of this kind, subject and state
+    is_of_other_host: bool = False  # of another host's set of the same name
+    is_of_other_vault: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmGlance:
+    """One word to people about an alarm: that it was raised, or reached nobody, or is over."""
+
+    subject: str
+    state: str  # raised | failed | over
+    started_at: datetime
+    origin: Origin  # of who told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,14 +180,18 @@ class Glance:
     signed_at: datetime | None
     serve_hosts: frozenset[str]  # where `standfast serve` runs, as far as its lease holds
     backups: tuple[RunRow, ...] = ()  # those of the last week, newest first
+    alarms: tuple[AlarmGlance, ...] = ()  # newest first
 
 
-def glance(url: str, password: str | None, now: datetime) -> Glance:
-    """Look at a ledger by its absolute address.
+def glance(url: str, password: str | None, now: datetime, own: Origin = NOWHERE) -> Glance:
+    """Look at a ledger by its absolute address; `own` is which host's and vault's runs are ours.
 
     Raises ConfigurationError when there is none of this schema, Unavailable when it does not
     answer, Damaged when it cannot be read.
     """
+    finds = "strpos" if url.startswith("postgresql") else "instr"
+    other_host = _is_other(finds, "host", own.host)
+    other_vault = _is_other(finds, "vault", own.vault)
     with one_view(url, password) as cursor:
         last_runs = tuple(
             LastRun(
@@ -185,15 +201,19 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
                 started_at=moment(started),
                 ended_at=moment(ended) if ended else None,
                 count=count,
+                is_of_other_host=bool(is_other_host),
+                is_of_other_vault=bool(is_other_vault),
             )
-            for kind, subject, state, started, ended, count in rows(
+            for kind, subject, state, is_other_host, is_other_vault, started, ended, count in rows(
                 cursor,
                 # What a clock that stood ahead began would hide what came since.
-                "SELECT kind, subject, state, MAX(started_at), MAX(ended_at), COUNT(*) FROM run"  # noqa: S608 - a time
+                f"SELECT kind, subject, state, {other_host} AS by_other, {other_vault} AS in_other,"  # noqa: S608 - a time
+                " MAX(started_at), MAX(ended_at), COUNT(*) FROM run"
                 f" WHERE started_at <= '{timestamp(horizon(now))}'"
-                " GROUP BY kind, subject, state ORDER BY kind, subject, state",
+                " GROUP BY kind, subject, state, by_other, in_other ORDER BY kind, subject, state",
             )
         )
+        alarms = tuple(_alarms(cursor, now))
         backups = tuple(_backups(cursor, now))
         facts = _facts(cursor)
         if url.startswith("postgresql"):  # leases are by its clock, where several hosts have them
@@ -231,7 +251,39 @@ def glance(url: str, password: str | None, now: datetime) -> Glance:
         signed_at=moment(heads[0][1]) if heads else None,
         serve_hosts=frozenset(host for incident, host in alive if incident is None),
         backups=backups,
+        alarms=alarms,
     )
+
+
+def _is_other(finds: str, name: str, own: str) -> str:
+    """Say in SQL whether a run that is told of by set or vault says that it is another's.
+
+    By its text: a row that somebody changed must not keep all the others from being shown.
+    """
+    if not own:
+        return "0"
+    key = f'"{name}":"'
+    value = f'"{name}":{canonical(own).decode()}'.replace("'", "''")
+    return (
+        "CASE WHEN kind IN ('backup', 'drill', 'verify', 'keep')"
+        f" AND {finds}(summary, '{key}') > 0 AND {finds}(summary, '{value}') = 0 THEN 1 ELSE 0 END"
+    )
+
+
+def _alarms(cursor: Cursor, now: datetime) -> Iterator[AlarmGlance]:
+    for subject, state, started, summary in rows(
+        cursor,
+        "SELECT subject, state, started_at, summary FROM run WHERE kind = 'alarm'"  # noqa: S608 - a time
+        f" AND state IN ('raised', 'failed', 'over') AND started_at <= '{timestamp(horizon(now))}'"
+        " ORDER BY started_at DESC",
+    ):
+        with suppress(ValueError):  # as above
+            yield AlarmGlance(
+                subject=subject,
+                state=state,
+                started_at=moment(started),
+                origin=Origin.of(dict(json.loads(summary))),
+            )
 
 
 def _backups(cursor: Cursor, now: datetime) -> Iterator[RunRow]:

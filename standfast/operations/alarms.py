@@ -6,6 +6,8 @@ Owns whom an alarm reaches and that nobody is told twice. Leaves what is wrong t
 Rules
 - What was told stands in the ledger as a run of kind `alarm`, written before the first message
   leaves. Any number of watchers, on any number of hosts, may look at once; one of them tells.
+- An alarm is about this host's sets, about its vault, or about what all hosts of the ledger see;
+  another host's of the same name is another alarm, and its end is not the end of ours.
 - An alarm that reached nobody is tried again after an hour, and is in `status` meanwhile.
 - A night that changed far more than usual is told once and never called over: that the next one is
   quiet says nothing, since what was encrypted stays as it is.
@@ -21,7 +23,9 @@ from standfast.continuity.moments import newest_first
 from standfast.errors import UnderWay
 from standfast.ledger.people import Person
 from standfast.ledger.run_row import RunRow
+from standfast.operations.alarm_scope import Scope, scope_of
 from standfast.operations.freshness import Freshness
+from standfast.operations.origins import of_host, of_vault
 from standfast.operations.place import Place
 from standfast.operations.run_record import is_first, recorded
 from standfast.operations.telling import tell_each
@@ -136,6 +140,11 @@ def _told(place: Place, alarm: Alarm) -> list[RunRow]:
     """What was told before, newest first."""
     told = (RAISED, OVER, FAILED)
     rows = place.ledger.runs.all(_KIND, alarm.subject, states=told)
+    match scope_of(alarm.subject):
+        case Scope.HOST:
+            rows = of_host(place.config, rows)
+        case Scope.VAULT:
+            rows = of_vault(place.config, rows)
     return newest_first(rows, place.clock())
 
 

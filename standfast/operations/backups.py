@@ -28,6 +28,7 @@ from standfast.errors import ExitStatus, StandfastError, Unavailable
 from standfast.ledger.run_row import Origin, RunRow
 from standfast.operations.backup_outcomes import BackupOutcome, SetAge
 from standfast.operations.local_sources import own_files, source_of
+from standfast.operations.origins import of_host
 from standfast.operations.place import Place
 from standfast.operations.repository import (
     own_host,
@@ -177,10 +178,13 @@ def _jumps(runs: Sequence[RunRow], outcome: BackupOutcome, *, sheds: bool) -> tu
 
 def _good_runs(place: Place, set_name: str, most: int) -> list[RunRow]:
     states = ["done", "partial"]
-    runs = place.runs.all("backup", set_name, states=states, most=most)
-    now = place.clock()
-    if runs and is_to_come(runs[0].started_at, now):  # those that came after are not the first ones
-        runs = newest_first(place.runs.all("backup", set_name, states=states), now)[:most]
+    found = place.runs.all("backup", set_name, states=states, most=most)
+    runs, now = of_host(place.config, found), place.clock()
+    # Those that came after a clock that stood ahead are not the first ones, nor are ours between
+    # another host's.
+    if found and (len(runs) < len(found) or is_to_come(runs[0].started_at, now)):
+        every = of_host(place.config, place.runs.all("backup", set_name, states=states))
+        runs = newest_first(every, now)[:most]
     return runs
 
 
@@ -210,7 +214,7 @@ def set_age(place: Place, set_name: str, *, grace: timedelta = timedelta(0)) -> 
     from standfast.continuity.schedule import is_missed, last_due  # no backup needs them
 
     due_at = last_due(settings.schedule, zone, now - grace)
-    runs = place.runs.all("backup", set_name)
+    runs = of_host(place.config, place.runs.all("backup", set_name))
     good = [run.started_at for run in runs if run.state in ("done", "partial")]
     begun = [run.started_at for run in runs if run.state in ("done", "partial", "running")]
     good_at = newest(good, now)

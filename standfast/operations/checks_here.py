@@ -266,22 +266,21 @@ def _sets(ground: Ground) -> Iterator[Check]:
 
 
 def _other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
-    """Who else backed a set of this name up lately: what is known of a set is known by its name."""
+    """Who else backed a set of this name up lately: a drill goes by its name."""
     if ground.ledger is None:
         return
     since = ground.clock() - _LATELY
     points = [
         run.summary["point"]
-        for run in ground.ledger.runs.all("backup", name)
+        for run in of_vault(ground.config, ground.ledger.runs.all("backup", name))
         if run.started_at >= since and run.summary.get("point")
     ]
     others = {point.partition("/")[0] for point in points} - {ground.config.backup.writer}
     if others:
         yield warn(
             "backup sets",
-            f"{name}: a set of that name is backed up by {', '.join(sorted(others))} too, with the"
-            " same ledger. A night of the one hides that the other's did not come, and a drill"
-            " takes the newest point of any",
+            f"{name}: a set of that name is backed up by {', '.join(sorted(others))} too, into the"
+            " same vault. A drill takes the newest point of any, and counts for each",
             "give the set another name on one of them",
         )
 

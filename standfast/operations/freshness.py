@@ -5,6 +5,7 @@ Rules
   A point without a file is none: so looks a set whose disk was not mounted.
 - How old it may become: `max_age_hours` of the set; else the shortest RPO of the services that need
   it; else two intervals of its schedule, which may rest at night and on Sundays.
+- A set is this host's: of one of the same name, another host's nights say nothing.
 - A set that was never tried is not too old; that it was missed is another sentence.
 - A point of a clock that stood ahead makes nothing fresh.
 """
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import is_to_come, newest
 from standfast.continuity.schedule import oldest_allowed
+from standfast.operations.origins import of_host
 from standfast.operations.place import Place
 from standfast.operations.repository import set_of
 from standfast.records import Json, moment, timestamp
@@ -46,7 +48,7 @@ class Freshness:
 def freshness(place: Place, set_name: str) -> Freshness:
     """Say how fresh a set is; `UsageError` for an unknown one, and what `oldest_allowed` raises."""
     now = place.clock()
-    runs = place.ledger.runs.all("backup", set_name)
+    runs = of_host(place.config, place.ledger.runs.all("backup", set_name))
     complete = [
         moment(run.summary["consistent_at"])
         for run in runs

@@ -22,6 +22,7 @@ from standfast.ledger.run_row import RunRow
 from standfast.operations import playbooks
 from standfast.operations.checks import tried
 from standfast.operations.freshness import freshness
+from standfast.operations.origins import of_vault
 from standfast.operations.place import Place
 from standfast.operations.second_factors import second_factors
 from standfast.operations.staff import leavers
@@ -88,7 +89,7 @@ def _drills(place: Place) -> Iterator[Check]:
 
 def _newest(place: Place, set_name: str, *states: str) -> RunRow | None:
     """Give the newest that can have been: a clock that stood ahead hides no failure."""
-    runs = place.ledger.runs.all("drill", set_name, states=states)
+    runs = of_vault(place.config, place.ledger.runs.all("drill", set_name, states=states))
     return next((run for run in runs if not is_to_come(run.started_at, place.clock())), None)
 
 

@@ -21,6 +21,7 @@ from standfast.errors import ConfigurationError
 from standfast.host_name import host_name
 from standfast.ledger.glance import Glance, LastRun, glance
 from standfast.ledger.run_row import Origin
+from standfast.operations.alarm_scope import Scope, scope_of
 from standfast.operations.custodian_answers import Standing, folder_of, standings
 from standfast.operations.free_space import Room, rooms
 from standfast.operations.incident_glances import IncidentStatus, incidents_of, zone_of
@@ -31,6 +32,7 @@ from standfast.records import Json, JsonObject, timestamp
 _GOOD = ("done", "partial")
 _SQLITE = "sqlite:///"
 _TRIGGER = "trigger:"  # who opened it, where that was no person
+_OTHERS_SHOWN = timedelta(days=31)  # nobody calls over what was of a host that is gone
 _JUMP_SHOWN = timedelta(days=7)  # nothing calls it over, so it goes when a week has passed
 
 
@@ -99,11 +101,13 @@ class AlarmStatus:
     set_name: str  # empty for the vault; of a legal clock INCIDENT.DUTY
     since: datetime
     is_told: bool  # it reached somebody
+    host: str = ""  # whose it is, where it is another's: what to run is run there
 
     @property
     def sentence(self) -> str:
         """Say it for people."""
-        return self._filled(_ALARMS[self.what][0])
+        whose = f" (of host {self.host})" if self.host else ""
+        return self._filled(_ALARMS[self.what][0]) + whose
 
     @property
     def command(self) -> str:
@@ -120,6 +124,7 @@ class AlarmStatus:
             "set": self.set_name,
             "since": timestamp(self.since),
             "is_told": self.is_told,
+            "host": self.host,
         }
 
 
@@ -281,8 +286,8 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     raw = _read(config_file)
     folder = config_file.absolute().parent
     url, password, sets = _needed(raw, folder) or _by_schema(config_file, env)
-    seen = glance(url, password, now)
     own = _origin(raw, folder)
+    seen = glance(url, password, now, own)
     twin = twin_of(seen.backups, own, now)
     return Status(
         at=now,
@@ -296,7 +301,7 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
         serves_here=host_name() in seen.serve_hosts,
         verify_failed=_verify_failed(seen),
         custodians=_overdue(raw, folder, now),
-        alarms=tuple(_alarms(seen, now)),
+        alarms=tuple(_alarms(seen, own, now)),
         untold_triggers=tuple(_untold_triggers(seen)),
         set_aside=tuple(
             SetAside(trigger=run.subject, count=run.count, last=run.started_at)
@@ -340,23 +345,30 @@ def _untold_triggers(seen: Glance) -> Iterator[UntoldTrigger]:
 
 
 def _verify_failed(seen: Glance) -> datetime | None:
-    runs = {run.state: run for run in seen.last_runs if run.kind == "verify"}
+    runs = {
+        run.state: run
+        for run in seen.last_runs
+        if run.kind == "verify" and not run.is_of_other_vault
+    }
     failed, good = runs.get("failed"), runs.get("done")
     return failed.started_at if failed and _is_newer(failed, good) else None
 
 
-def _alarms(seen: Glance, now: datetime) -> Iterator[AlarmStatus]:
-    rows: dict[str, dict[str, datetime]] = {}
-    for run in seen.last_runs:
-        if run.kind == "alarm":
-            rows.setdefault(run.subject, {})[run.state] = run.started_at
-    for subject, told in sorted(rows.items()):
+def _alarms(seen: Glance, own: Origin, now: datetime) -> Iterator[AlarmStatus]:
+    rows: dict[tuple[str, str], dict[str, datetime]] = {}  # by whose it is, and about what
+    hosts: dict[str, str] = {}
+    for one in seen.alarms:  # the newest first
+        whose = _whose(one.subject, one.origin, own)
+        hosts.setdefault(whose, f"{one.origin.host} on {one.origin.machine}" if whose else "")
+        rows.setdefault((whose, one.subject), {}).setdefault(one.state, one.started_at)
+    for (whose, subject), told in sorted(rows.items()):
         what, _, set_name = subject.partition(".")
         raised = [told[state] for state in ("raised", "failed") if state in told]
         over = told.get("over")
         if not raised or (over is not None and over >= max(raised)):
             continue
-        if what == "jump" and now - max(raised) > _JUMP_SHOWN:
+        shown_for = _JUMP_SHOWN if what == "jump" else _OTHERS_SHOWN if whose else None
+        if shown_for is not None and now - max(raised) > shown_for:
             continue
         if what == "deadline":
             # The clock stands with its incident; here only a mark that reached nobody.
@@ -368,7 +380,18 @@ def _alarms(seen: Glance, now: datetime) -> Iterator[AlarmStatus]:
             set_name=set_name,
             since=min(one for one in raised if over is None or one > over),
             is_told=told.get("raised") in raised and (over is None or told["raised"] > over),
+            host=hosts[whose],
         )
+
+
+def _whose(subject: str, origin: Origin, own: Origin) -> str:
+    """Tell another host's alarms, and another vault's, apart; nothing for ours and everybody's."""
+    scope = scope_of(subject)
+    vault = origin.vault if own.vault and origin.vault != own.vault else ""
+    host = origin.host if own.host and origin.host != own.host else ""
+    if scope is Scope.LEDGER or (scope is Scope.VAULT and not vault):
+        return ""
+    return vault if scope is Scope.VAULT else " ".join(filter(None, (vault, host)))
 
 
 def _overdue(raw: Mapping[str, Any], folder: Path, now: datetime) -> tuple[Standing, ...]:
@@ -462,7 +485,11 @@ def _by_schema(config_file: Path, env: Mapping[str, str]) -> tuple[str, str | No
 
 
 def _set_status(name: str, seen: Glance) -> SetStatus:
-    backups = {run.state: run for run in seen.last_runs if _is(run, "backup", name)}
+    backups = {
+        run.state: run
+        for run in seen.last_runs
+        if _is(run, "backup", name) and not run.is_of_other_host
+    }
     drills = {run.state: run for run in seen.last_runs if _is(run, "drill", name)}
     last, last_drill = _newest_good(backups), _newest_good(drills)
     failed, running = backups.get("failed"), backups.get("running")
@@ -487,7 +514,7 @@ def _newest_good(runs: Mapping[str, LastRun]) -> LastRun | None:
 
 
 def _is(run: LastRun, kind: str, name: str) -> bool:
-    return (run.kind, run.subject) == (kind, name)
+    return (run.kind, run.subject) == (kind, name) and not run.is_of_other_vault
 
 
 def _is_newer(run: LastRun, than: LastRun | None) -> bool:

@@ -6,6 +6,7 @@ Rules
   when `backup.read_schedule` does. Sets are drilled weekly where `drills.identity` opens them.
 - Late is what came to no end within two intervals of its schedule, which may rest, and an hour.
   What never did counts from the ledger's beginning.
+- It may have come on any host that has the same vault.
 - A check that found damage came: the damage is an alarm of its own. A drill or a keeping run that
   failed did not come.
 """
@@ -19,6 +20,7 @@ from standfast.continuity.moments import newest
 from standfast.continuity.schedule import oldest_allowed
 from standfast.ledger.run_row import RunRow
 from standfast.operations.alarms import Alarm
+from standfast.operations.origins import of_vault
 from standfast.operations.place import Place
 from standfast.operations.verification import VAULT
 
@@ -64,7 +66,7 @@ def lateness(place: Place) -> Iterator[Alarm]:
     """Give the alarm of each chore, raised where it is late; raises what `oldest_allowed` does."""
     for chore in chores(place.config):
         run_kind = "verify" if chore.kind in ("look", "read") else chore.kind
-        runs = place.ledger.runs.all(run_kind, chore.subject)
+        runs = of_vault(place.config, place.ledger.runs.all(run_kind, chore.subject))
         came = [run.ended_at for run in runs if run.ended_at is not None and chore.has_come(run)]
         yield _alarm(place, chore, newest(came, place.clock()))
 

@@ -9,6 +9,7 @@ Rules
   nothing about bytes that an earlier check read, and a sample nothing about what it did not draw.
 - A look at the objects' locks begins where the last one did, if that found all of them right, and
   otherwise looks at all. The ledger remembers that; nothing in the vault is asked.
+- Of a ledger with several vaults, what was found in another one says nothing of this.
 - Without a ledger it looks all the same, and is partial at best: nobody knows what was found
   before.
 """
@@ -28,6 +29,7 @@ from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.ledger.run_row import RunRow
 from standfast.operations.backup_witness import append_heads, read_heads
 from standfast.operations.backups import Report
+from standfast.operations.origins import of_vault
 from standfast.operations.place import Place
 from standfast.operations.repository import (
     check_identity,
@@ -206,7 +208,7 @@ def verify(
         vault = vault_of(place)
         runs: Sequence[RunRow] = ()
         try:
-            runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
+            runs = verifications(place)
         except StandfastError as error:
             run.goes_on_without(error)
         report = verify_repository(
@@ -259,14 +261,20 @@ def are_locks_wrong(runs: Sequence[RunRow]) -> bool:
 
 def is_vault_damaged(place: Place) -> bool:
     """Is damage open that a verification found, or a backup since the newest one that looked?"""
-    runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
+    runs = verifications(place)
     if open_damage(runs) is not None:
         return True
     looked_at = next((run.started_at for run in runs if run.summary.get("saw")), None)
     return any(
         run.summary.get("is_store_damaged") and (looked_at is None or run.started_at > looked_at)
-        for run in place.ledger.runs.all("backup", states=["partial"])
+        for run in of_vault(place.config, place.ledger.runs.all("backup", states=["partial"]))
     )
+
+
+def verifications(place: Place) -> list[RunRow]:
+    """Give those of this vault, whoever made them, the newest first."""
+    runs = of_vault(place.config, place.ledger.runs.all("verify", VAULT))
+    return newest_first(runs, place.clock())
 
 
 def open_damage(runs: Sequence[RunRow], cleared: Sequence[str] = ()) -> OpenDamage | None:

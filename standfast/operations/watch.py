@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 from backup.lazy_dataclass import dataclass
-from standfast.continuity.moments import newest_first
 from standfast.errors import ConfigurationError, ExitStatus, StandfastError
 from standfast.operations.alarms import Alarm, damaged, jumped, stale, tell, unlocked
 from standfast.operations.backup_outcomes import SetAge
@@ -27,7 +26,7 @@ from standfast.operations.place import Place
 from standfast.operations.reminders import reminders
 from standfast.operations.run_record import bury_dead_runs
 from standfast.operations.upkeep import lateness
-from standfast.operations.verification import VAULT, are_locks_wrong, is_vault_damaged
+from standfast.operations.verification import are_locks_wrong, is_vault_damaged, verifications
 from standfast.records import Json
 
 # A nightly run that has not begun an hour after its time has not merely queued.
@@ -128,9 +127,8 @@ def _alarms(place: Place, fresh: Sequence[Freshness]) -> Iterator[Alarm]:
         found = newest_jumps(place, name)
         if found is not None:
             yield jumped(name, *found)
-    runs = newest_first(place.ledger.runs.all("verify", VAULT), place.clock())
     yield damaged(is_damaged=is_vault_damaged(place))
-    yield unlocked(is_unlocked=are_locks_wrong(runs))
+    yield unlocked(is_unlocked=are_locks_wrong(verifications(place)))
     yield from reminders(place)
 
 
