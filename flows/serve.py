@@ -228,7 +228,10 @@ class Serving:
             alarm = self._alarms.get()
             try:
                 if tell(self.place, alarm, "serve"):
-                    log.warning("alarm %s: people were told", alarm.subject)
+                    log.warning(
+                        "alarm %s: told to whom it reached; `standfast status` says whether to any",
+                        alarm.subject,
+                    )
             except StandfastError as error:
                 log.warning("alarm %s: %s", alarm.subject, error)
             except Exception as error:

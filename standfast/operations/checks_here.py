@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from backup.errors import AlreadyThere, BackupError, NotFound
@@ -33,7 +33,7 @@ from standfast.counted import counted
 from standfast.errors import ConfigurationError, StandfastError, UsageError
 from standfast.host_name import host_name
 from standfast.ledger import Ledger
-from standfast.ledger.run_row import CLOCKS_DIFFER, Origin
+from standfast.ledger.run_row import CLOCKS_DIFFER, Origin, RunRow
 from standfast.ledger.server_clock import ServerClock, apart, far_words
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
@@ -221,6 +221,7 @@ def _twins(ground: Ground) -> Iterator[Check]:
         return  # told already
     runs, now = ground.ledger.runs.all("backup"), ground.clock()
     own = origin_of(ground.config)
+    yield from _namesakes(runs, own, now)
     twin = twin_of(runs, own, now)
     if twin is not None:
         judge = fail if twin.is_sure else warn
@@ -231,6 +232,23 @@ def _twins(ground: Ground) -> Iterator[Check]:
             f"at {forked:%Y-%m-%d %H:%M}Z the vault had a point of {own.host} that this machine "
             "had not made: it was rolled back, or a copy of it backs up, too",
             f"where both back up, {APART}",
+        )
+
+
+def _namesakes(runs: Sequence[RunRow], own: Origin, now: datetime) -> Iterator[Check]:
+    lately = [Origin.of(run.summary) for run in runs if now - run.started_at <= _LATELY]
+    machines = {
+        one.machine
+        for one in lately
+        if one.host == own.host and one.machine != own.machine and own.vault and one.vault
+        if one.vault != own.vault
+    }
+    if machines:
+        yield warn(
+            "backup",
+            f"{own.host} is also a host with another vault, on {', '.join(sorted(machines))}: the "
+            "ledger keeps them apart, and people who read a list or a page do not",
+            APART,
         )
 
 

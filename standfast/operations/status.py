@@ -106,8 +106,8 @@ class AlarmStatus:
     @property
     def sentence(self) -> str:
         """Say it for people."""
-        whose = f" (of host {self.host})" if self.host else ""
-        return self._filled(_ALARMS[self.what][0]) + whose
+        whose = f"{self.host}, " if self.host else ""
+        return whose + self._filled(_ALARMS[self.what][0])
 
     @property
     def command(self) -> str:
@@ -216,7 +216,7 @@ class Status:
                 "`standfast check`: two machines back up under one name; it says how to part them."
             )
         for alarm in self.alarms:
-            if alarm.what == "jump":
+            if alarm.what == "jump" and not alarm.host:
                 return f"`{alarm.command}`: {alarm.sentence}."
         for one in self.sets:
             if one.last_backup is None:
@@ -230,7 +230,8 @@ class Status:
             if one.last_drill is None:
                 return f"`standfast drill run {one.name} --identity FILE`: does it come back?"
         for alarm in self.alarms:
-            return f"`{alarm.command}`: {alarm.sentence}."
+            there = ", to be run there" if alarm.host else ""
+            return f"`{alarm.command}`{there}: {alarm.sentence}."
         if self.unstamped:
             return f"`standfast evidence stamp {self.unstamped.incident}`: it has no time stamp."
         for one in self.sets:

@@ -71,6 +71,9 @@ def test_a_night_and_a_drill_of_one_host_are_not_the_others(hosts: tuple[Path, P
         with machine(folder.name):
             report = check_place(folder / "standfast.toml", env={})
         assert [c.found for c in report.checks if "set of that name" in c.found] == []
+        (namesake,) = [c.found for c in report.checks if "another vault" in c.found]
+        elsewhere = ALPHA if folder is other else BETA
+        assert namesake.startswith(f"host-1 is also a host with another vault, on {elsewhere}: ")
 
 
 def test_the_latest_of_each_host_is_its_own(hosts: tuple[Path, Path], tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_the_end_of_one_hosts_alarm_is_not_taken_for_the_others(
     (mine,) = status(one).alarms
     (theirs,) = status(other).alarms
     assert mine.sentence == "the vault: damage was found in it"
-    assert theirs.sentence == "the vault: damage was found in it (of host host-1 on alpha)"
+    assert theirs.sentence == "host-1 on alpha, the vault: damage was found in it"
 
 
 def test_a_set_that_is_too_old_on_one_host_is_so_there_alone(
