@@ -65,8 +65,9 @@ def _stamp(place: "Place", incident_id: str) -> None:
     """Have what was sealed stamped, in one short try; `status` names what is left."""
     from standfast.operations.evidence_stamps import stamp_left
 
-    sys.stdout.flush()
-    with suppress(StandfastError, KeyboardInterrupt):
+    with suppress(OSError):  # who reads it may have gone; the end of the process says so
+        sys.stdout.flush()
+    with suppress(StandfastError, OSError, KeyboardInterrupt):
         for _ in stamp_left(place, incident_id, seconds=_STAMP_SECONDS):
             pass  # each folder is named by `evidence list`
 

@@ -93,8 +93,9 @@ class TimestampConfig(Section):
     )
     roots: Place = setting(
         description="A PEM file with the root certificates that stamps have to lead to, fetched "
-        "from the authority by another way. Keep those of an earlier authority in it as well, as "
-        "long as evidence has stamps of it.",
+        "from the authority by another way; where its answers have its own certificate alone, also "
+        "those between. Keep those of an earlier authority in it, as long as evidence has stamps "
+        "of it.",
         examples=["/etc/standfast/timestamp-roots.pem"],
     )
     ca_file: Place | None = setting(

@@ -215,8 +215,8 @@ def keep_stamp(folder: Path, authority: Authority, who: str, clock: Now) -> Stam
             raw, stamp = authority.stamp(seal)
             draft = folder.with_name(f".{folder.name}.{STAMP_FILE}")
             write_whole(draft, raw)
+            give_to_owner_above(draft)
             draft.rename(folder / STAMP_FILE)
-            give_to_owner_above(folder / STAMP_FILE)
             sync_folder(folder)
         else:
             try:

@@ -1,14 +1,19 @@
 """Time stamps at the command line: after the answer, named where missing, fetched by command."""
 
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from standfast.cli import carrying
-from tests.cli.desk import Desk
+from tests.cli.desk import ENTRY, ROOT, Desk
 from tests.operations.test_evidence_copy import PLAYBOOK
 from tests.operations.test_evidence_stamps import NOBODY_ANSWERS
 from tests.servers import timestamp_authority as servers
+from tests.servers import wait_until
 
 
 @pytest.fixture
@@ -105,6 +110,49 @@ def test_a_stamp_that_was_replaced_is_damage(
     verified = desk.run("evidence", "verify", incident)
     assert verified.status == 6
     assert "seal.tsr is not the one that the chain of custody has" in verified.out
+
+
+def test_a_command_that_is_killed_while_the_authority_is_asked_leaves_all_to_the_next_one(
+    desk: Desk, stamped_place: Path, timestamp_authority: servers.Authority
+) -> None:
+    at(stamped_place, NOBODY_ANSWERS)
+    incident = froze(desk)
+    at(stamped_place, timestamp_authority.url)
+    goes_on = threading.Event()
+
+    def silent(question: bytes) -> servers.Said:
+        goes_on.wait()
+        return (200, {}, b"")
+
+    timestamp_authority.say = silent
+    config_file = stamped_place / "standfast.toml"
+    words = [sys.executable, "-c", ENTRY, "evidence", "stamp", incident, "-c", str(config_file)]
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("STANDFAST_")}
+    with subprocess.Popen(words, env={**plain, "PYTHONPATH": str(ROOT)}) as process:
+        try:
+            wait_until(lambda: bool(timestamp_authority.asked), "the authority is asked")
+            held = desk.run("evidence", "stamp", incident)
+            assert held.status == 3
+            assert "another process is having it stamped now" in held.out
+        finally:
+            process.kill()
+            goes_on.set()
+    timestamp_authority.say = None
+    assert desk.run("evidence", "verify", incident).status == 3  # as before: it is not stamped
+    assert desk.run("evidence", "stamp", incident).status == 0
+    assert desk.run("evidence", "verify", incident).status == 0
+
+
+def test_who_has_waited_enough_for_the_stamp_ends_it_and_the_command_ends_as_it_said(
+    desk: Desk, stamped_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("standfast.operations.evidence_stamps.stamp_left", ended)
+    answer = desk.run("incident", "open", "keep-logs")
+    assert answer.status == 0
+    assert "Next: " in answer.out
 
 
 def test_without_an_authority_the_command_says_what_to_add(desk: Desk, live_place: Path) -> None:
