@@ -49,6 +49,7 @@ ASK_SECONDS = 10.0
 _LARGEST_BYTES = 64 * 1024  # a stamp with a long chain has 8
 _CLOCKS_AGREE = timedelta(minutes=1)
 _STRONG = frozenset(f"2.16.840.1.101.3.4.2.{number}" for number in (1, 2, 3))  # SHA-256, 384, 512
+_OVER_ANOTHER = "is over something else: it stamps another hash"
 _UNREADABLE = "cannot be read as a time stamp"
 _DETAIL = re.compile(r"(\S{27}), SHA-256 ([0-9a-f]{64})")
 
@@ -160,7 +161,7 @@ def verify_stamp(
         hashes.add(imprint.hash_algorithm.dotted_string)
         _need(hashes <= _STRONG, "goes by a hash that is weaker than SHA-256")
         of_message = hashlib.sha256(message).digest()  # as we ask; another hash is another's
-        _need(imprint.message == of_message, "is over something else: it stamps another hash")
+        _need(imprint.message == of_message, _OVER_ANOTHER)
         is_ours = nonce in (None, told.nonce)
         _need(is_ours, "answers another request: its nonce is not ours")
         signer = _signer(response)
@@ -265,10 +266,13 @@ def look_at_stamp(
             return _missing(line, is_wanted=is_wanted)
         if line is not None and hashlib.sha256(raw).hexdigest() != _recorded(line)[1]:
             return _wrong("is not the one that the chain of custody has")
+        seal = (folder / SEAL_FILE).read_bytes()
+        # Whatever else it is: a stamp of this seal has its hash in it, which takes no roots to see.
+        _need(hashlib.sha256(seal).digest() in raw, _OVER_ANOTHER)
         if isinstance(roots, str):
             why = f"{STAMP_FILE} is there, and was not verified: {roots}"
             return StampLook(told="not verified", unchecked=(why,))
-        stamp = verify_stamp(raw, (folder / SEAL_FILE).read_bytes(), roots)
+        stamp = verify_stamp(raw, seal, roots)
         if line is not None and timestamp(stamp.at) != _recorded(line)[0]:
             return _wrong(f"says {timestamp(stamp.at)}, the chain of custody {_recorded(line)[0]}")
     except Damaged as error:

@@ -528,6 +528,8 @@ def test_a_stamp_of_another_seal_another_root_or_no_stamp_is_told_apart(
     file.write_bytes(_another_root(server, server.asked[-1]))
     assert wrong(folder, server) == f"seal.tsr {BY_NOBODY}"
     file.write_bytes(b"nothing")
+    assert wrong(folder, server) == "seal.tsr is over something else: it stamps another hash"
+    file.write_bytes(hashlib.sha256(seal).digest())
     assert wrong(folder, server) == f"seal.tsr {UNREADABLE}"
     file.unlink()
     file.symlink_to(folder / SEAL_FILE)
@@ -558,6 +560,14 @@ def test_a_line_that_says_another_time_or_nothing_is_told_apart(
     assert wrong(kept, server) == (
         "seal.tsr cannot be held against the chain of custody, whose line of it names none"
     )
+
+
+def test_a_stamp_of_another_seal_shows_without_roots(tmp_path: Path, authority: Authority) -> None:
+    folder = frozen(tmp_path)
+    raw, _ = authority.stamp(b"another seal")
+    (folder / STAMP_FILE).write_bytes(raw)
+    seen = look_at_stamp(folder, sealed(folder), "no roots here", is_wanted=True)
+    assert seen.problems == ("seal.tsr is over something else: it stamps another hash",)
 
 
 def test_without_roots_a_stamp_is_there_and_not_verified(stamped: Path) -> None:
