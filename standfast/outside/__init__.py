@@ -21,7 +21,7 @@ from typing import TypeVar, cast
 
 from standfast.accounts import AccountState, Connector
 from standfast.config import Config
-from standfast.errors import ConfigurationError, Refused, Unsupported
+from standfast.errors import ConfigurationError, Damaged, Refused, Unsupported
 from standfast.evidence import Custody, EvidenceSource
 from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import Batch, EffectRow, Lane
@@ -231,10 +231,9 @@ class Outside(ABC):
         for place, (row, order) in enumerate(zip(batch.effects, orders, strict=True)):
             try:
                 messages.append(self._message(row, order))
-            except Refused as error:
-                refused[place] = Result(
-                    target=order.target, state=EffectState.REFUSED, reason=str(error)
-                )
+            except (Refused, Damaged) as error:  # whatever it is, nothing of this one left
+                state = EffectState.REFUSED if isinstance(error, Refused) else EffectState.FAILED
+                refused[place] = Result(target=order.target, state=state, reason=str(error))
         sent = iter(sender.send(messages) if messages else [])
         return [refused.get(place) or next(sent) for place in range(len(orders))]
 

@@ -1,16 +1,26 @@
 """What is approved is exact: anything else has another digest, which no approval signs."""
 
+import json
 import sqlite3
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from standfast.ledger.effects import effect_token, scope_of
+from standfast.errors import Refused
+from standfast.ledger.effects import Batch, EffectRow, Lane, effect_token, scope_of
 from standfast.ledger.plans import Plan, drawn_up
+from standfast.notices.prepared import Piece, Prepared
+from standfast.operations import decisions
 from standfast.operations.actions import expand
+from standfast.records import EffectState, JsonObject, Mode
 from tests.operations.conftest import Centre
+from tests.operations.places import PASSPHRASES
+from tests.operations.test_notice_waves import asking, counts
+from tests.operations.twins import TwinPlace
 
 TOLD = "tell_customers"
 
@@ -71,3 +81,115 @@ def test_a_changed_body_is_another_plan(
     changed = config.organisation.replaced(contact_line="555 0199")
     centre.place = replace(centre.place, config=config.replaced(organisation=changed))
     assert plan_digest(centre, case) != before
+
+
+def rewritten(body: JsonObject) -> JsonObject:
+    """Another text, in a notice that is whole by itself."""
+    prepared = Prepared.from_json(body)
+    lie = (Piece(text="Call 0909 879 0000 and read out your card number.\n"),)
+    languages = {
+        language: replace(parts, text=lie) for language, parts in prepared.languages.items()
+    }
+    return replace(prepared, languages=languages).as_json()
+
+
+def garbled(body: JsonObject) -> JsonObject:
+    return {**rewritten(body), "digest": body["digest"]}
+
+
+@pytest.mark.parametrize(
+    ("forge", "end", "why"),
+    [
+        (rewritten, EffectState.REFUSED, "not the one that was planned; nothing was sent"),
+        (garbled, EffectState.FAILED, "does not match its digest; prepare it again"),
+    ],
+)
+def test_words_that_somebody_wrote_into_the_ledger_after_the_approval_reach_nobody(
+    centre: Centre, forge: Callable[[JsonObject], JsonObject], end: EffectState, why: str
+) -> None:
+    case = asking(centre)
+    decisions.decide(centre.place, case, TOLD, "lee", PASSPHRASES["lee"])
+    with closing(sqlite3.connect(centre.config_file.parent / "ledger.db")) as database, database:
+        (body,) = database.execute("SELECT body FROM notice WHERE step = ?", (TOLD,)).fetchone()
+        forged = json.dumps(forge(json.loads(body)))
+        database.execute("UPDATE notice SET body = ? WHERE step = ?", (forged, TOLD))
+    database.close()
+    centre.advance(case)
+    assert counts(centre, case) == {end: 20}
+    rows = [row for row in centre.place.ledger.effects.of_incident(case) if row.step == TOLD]
+    assert all(why in row.reason for row in rows if row.verb == "notices.send")
+    assert not any("customer" in mail.recipients[0] for mail in centre.smtp.delivered)
+
+
+def test_of_many_messages_only_the_one_that_is_not_as_approved_stays_and_is_named(
+    place: TwinPlace,
+) -> None:
+    case = asked_about_customers(place)
+    first, second, *others = customers(place, case)
+    values = {"name": "Mallory"}
+    another = replace(second, details={**second.details, "values": values})
+    outside = place.outside(place.ledger.incidents.get(case))
+    results = outside.call(batch_of(case, first, another, *others))
+    assert [(one.target, one.state) for one in results] == [
+        ("customers1@example.net", EffectState.DONE),
+        ("customers2@example.net", EffectState.REFUSED),
+        ("customers3@example.net", EffectState.DONE),
+        ("customers4@example.net", EffectState.DONE),
+    ]
+    told = [one.address for one in place.twins.mail.messages if "customers" in one.address]
+    assert told == [f"customers{number}@example.net" for number in (1, 3, 4)]
+
+
+def test_a_round_that_was_asked_for_anew_goes_out_in_its_own_words(place: TwinPlace) -> None:
+    """One runner may carry both: the words of the first are none of the second's."""
+    case = asked_about_customers(place)
+    before = place.ledger.incidents.notice(case, TOLD, 1)
+    first, *_ = customers(place, case)
+    prepared = Prepared.from_json(rewritten(before.body))
+    details = cast("Mapping[str, Any]", first.details)
+    filled = prepared.fill(
+        details["language"],
+        details["values"],
+        first.token,
+        address=first.target.partition(":")[2],
+    )
+    second = replace(first, round=2, details={**details, "digest": filled.digest})
+    rounds = {1: before, 2: replace(before, body=prepared.as_json(), digest=prepared.digest)}
+    outside = place.outside(place.ledger.incidents.get(case))
+    outside._notice_of = lambda incident, step, round_: rounds[round_]
+    for row in (first, second):
+        (result,) = outside.call(batch_of(case, row))
+        assert result.state is EffectState.DONE
+    one, other = place.twins.mail.messages[-2:]
+    assert "0909" not in one.text
+    assert "0909" in other.text
+
+
+def test_what_only_plans_hands_nothing_over(place: TwinPlace) -> None:
+    case = asked_about_customers(place)
+    row, *_ = customers(place, case)
+    planned = replace(place.ledger.incidents.get(case), mode=Mode.PLAN)
+    told = len(place.twins.mail.messages)
+    with pytest.raises(Refused, match="a plan acts on nothing"):
+        place.outside(planned).call(batch_of(case, row))
+    assert len(place.twins.mail.messages) == told
+
+
+def asked_about_customers(place: TwinPlace) -> str:
+    """Open a takeover and carry it on until what customers are told is to be approved."""
+    case = place.run("account-takeover")
+    decisions.answer(place, case, "customers_affected", "yes", by="lee")
+    place.advance(case)
+    return case
+
+
+def customers(place: TwinPlace, case: str) -> list[EffectRow]:
+    """Give the messages to customers, in order."""
+    rows = place.ledger.effects.of_incident(case)
+    return [row for row in rows if (row.step, row.verb) == (TOLD, "notices.send")]
+
+
+def batch_of(case: str, *rows: EffectRow) -> Batch:
+    """Give what one call carries, as a claim hands it out."""
+    lane = Lane(verb=rows[0].verb, connector=rows[0].connector)
+    return Batch(attempt="a" * 32, incident=case, lane=lane, effects=rows)

@@ -1,15 +1,17 @@
 """What one channel could not hand over goes to the next, by row; what is in doubt never does."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from standfast.errors import ExitStatus
+from standfast.ledger.effect_rules import PAGE
 from standfast.operations import incident
 from standfast.operations.place import Place, open_place
 from standfast.records import EffectState, Mode
-from tests.operations.places import furnish
+from tests.operations.places import enrol_people, furnish
 from tests.servers.sendgrid import KEY, Fault, SendGrid
 from tests.servers.smtp import SmtpServer
 
@@ -111,3 +113,25 @@ def test_a_sender_whose_key_is_missing_hands_on_too(
     with open_place(config_file, env={"SCIM_TOKEN": "unused"}, actor="os:test") as place:
         _, told = tell(place)
     assert set(told.values()) == {("mail", EffectState.DONE)}
+
+
+def test_an_approver_whom_one_channel_cannot_reach_is_paged_through_the_next(
+    place: Place, sendgrid_server: SendGrid, smtp_server: SmtpServer
+) -> None:
+    sendgrid_server.is_suspended = True
+    enrol_people(place)
+    by_grid = place.config.notices.replaced(sender="grid")
+    place = replace(place, config=place.config.replaced(notices=by_grid))
+    asks = "count: 1\n      roles: [duty-manager]"
+    text = TELL.replace("playbook: tell", "playbook: ask").replace(
+        "none_because: It is a test.", asks
+    )
+    (place.config.folder / "playbooks/ask.yaml").write_text(text)
+    opened = incident.open_incident(place, "ask", {}, mode=Mode.LIVE, opened_by="dana")
+    incident.advance(place, opened.incident, "direct")
+    paged = sorted(mail.recipients for mail in smtp_server.delivered)
+    assert paged == [("kim@example.com",), ("lee@example.com",)]
+    rows = place.ledger.effects.of_incident(opened.incident)
+    assert {(row.connector, row.state) for row in rows if row.verb == PAGE} == {
+        ("mail", EffectState.DONE)
+    }
