@@ -3,6 +3,12 @@ from email.header import decode_header, make_header
 from typing import Any
 
 import pytest
+from botocore.exceptions import (
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.notices.senders import Message
@@ -110,12 +116,114 @@ def test_what_concerns_the_account_holds_for_everybody(
         sender_for(ses_server).reach()
 
 
+def test_what_one_call_tells_of_the_account_is_asked_for_nobody_after_it(ses_server: Ses) -> None:
+    ses_server.errors["person1@customers.test"] = (400, "SendingPausedException")
+    results = sender_for(ses_server).send([message(1), message(2), message(3)])
+    assert [one.state for one in results] == [FAILED] * 3
+    assert ses_server.asked == ["person1@customers.test"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "Throttling"),
+        (400, "ThrottlingException"),
+        (429, "LimitExceededException"),
+        (503, "ServiceUnavailable"),
+    ],
+)
+def test_a_limit_that_was_reached_took_nothing_on_and_is_worth_another_try(
+    ses_server: Ses, status: int, code: str
+) -> None:
+    ses_server.errors["person2@customers.test"] = (status, code)
+    results = sender_for(ses_server).send([message(1), message(2), message(3)])
+    assert [one.state for one in results] == [DONE, FAILED, FAILED]
+    assert all(one.retry_after_seconds for one in results[1:])
+    assert ses_server.asked == ["person1@customers.test", "person2@customers.test"]
+
+
+@pytest.mark.parametrize("code", ["MessageRejected", "BadRequestException"])
+def test_what_ses_refuses_of_one_message_may_go_by_another_channel(
+    ses_server: Ses, code: str
+) -> None:
+    ses_server.errors["person2@customers.test"] = (400, code)
+    beyond_ascii = message(3, address="größe@customers.test")
+    results = sender_for(ses_server).send([message(1), message(2), beyond_ascii])
+    assert [one.state for one in results] == [DONE, REFUSED, REFUSED]
+    assert [one.may_go_elsewhere for one in results] == [False, True, True]
+    assert "größe@customers.test" not in ses_server.asked
+
+
+def test_a_code_that_is_none_is_not_repeated(ses_server: Ses) -> None:
+    ses_server.errors["person1@customers.test"] = (400, "for.somebody@customers.test")
+    (result,) = sender_for(ses_server).send([message(1)])
+    assert result.reason == "SES answered 400"
+
+
 def test_an_internal_error_leaves_that_message_unknown_and_the_others_go_on(
     ses_server: Ses,
 ) -> None:
+    """It may have been taken on: the SDK, left to itself, would send it again."""
     ses_server.errors["person1@customers.test"] = (500, "InternalFailure")
     results = sender_for(ses_server).send([message(1), message(2)])
     assert [one.state for one in results] == [UNKNOWN, DONE]
+    assert ses_server.asked == ["person1@customers.test", "person2@customers.test"]
+
+
+def test_a_connection_that_ends_without_an_answer_leaves_that_message_unknown(
+    ses_server: Ses,
+) -> None:
+    ses_server.dropped.add("person1@customers.test")
+    results = sender_for(ses_server).send([message(1), message(2)])
+    assert [one.state for one in results] == [UNKNOWN, DONE]
+    assert ses_server.asked == ["person1@customers.test", "person2@customers.test"]
+
+
+def test_without_tls_nothing_is_said_and_nothing_left(ses_server: Ses) -> None:
+    address = ses_server.url.replace("http:", "https:")
+    results = sender_for(ses_server, endpoint_url=address).send([message(1), message(2)])
+    assert [(one.state, one.retry_after_seconds) for one in results] == [(FAILED, None)] * 2
+    assert ses_server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("error", "states", "is_worth_another_try"),
+    [
+        (ConnectTimeoutError(endpoint_url="https://ses.test"), [FAILED, FAILED], True),
+        (EndpointConnectionError(endpoint_url="https://ses.test"), [FAILED, FAILED], True),
+        (NoCredentialsError(), [FAILED, FAILED], False),
+        (PartialCredentialsError(provider="env", cred_var="key"), [FAILED, FAILED], False),
+        (ValueError("names somebody@customers.test"), [UNKNOWN, DONE], False),
+    ],
+)
+def test_what_the_sdk_never_sent_is_told_from_what_may_have_left(
+    ses_server: Ses,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    states: list[EffectState],
+    is_worth_another_try: bool,
+) -> None:
+    sender = sender_for(ses_server)
+    send, met = sender._client.send_email, [error]
+
+    def send_email(**given: Any) -> Any:
+        if met:
+            raise met.pop()
+        return send(**given)
+
+    monkeypatch.setattr(sender._client, "send_email", send_email)
+    results = sender.send([message(1), message(2)])
+    assert [one.state for one in results] == states
+    assert bool(results[0].retry_after_seconds) is is_worth_another_try
+    assert "somebody" not in results[0].reason
+
+
+def test_mail_takes_no_way_that_the_environment_names(
+    ses_server: Ses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    (result,) = sender_for(ses_server).send([message()])
+    assert result.state is DONE
 
 
 def test_silence_leaves_that_message_unknown_and_is_not_sent_again(ses_server: Ses) -> None:

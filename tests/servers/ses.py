@@ -25,6 +25,8 @@ class Ses:
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)  # by address
     account_error: tuple[int, str] | None = None
     silent: set[str] = field(default_factory=set)  # addresses taken on without an answer
+    dropped: set[str] = field(default_factory=set)  # whose connection ends without one
+    asked: list[str] = field(default_factory=list)  # the address of every call, in order
     let_go: threading.Event = field(default_factory=threading.Event)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -42,6 +44,11 @@ def running_ses() -> Iterator[Ses]:
         def do_POST(self) -> None:
             body = json.loads(self.body())
             (address,) = body["Destination"]["ToAddresses"]
+            with account.guard:
+                account.asked.append(address)
+            if address in account.dropped:
+                self.close_connection = True
+                return
             error = account.account_error or account.errors.get(address)
             if error is not None:
                 self._fail(*error)
