@@ -2,11 +2,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 
 from standfast.errors import ConfigurationError
 from standfast.notices.senders import Message
+from standfast.notices.senders.mime import written
 from standfast.notices.senders.smtp import SmtpSender
 from standfast.records import EffectState
 from tests.notices.sender_contract import SenderContract, message
@@ -174,25 +177,82 @@ def test_a_relay_that_goes_away_at_rcpt_surely_got_nothing_in_one_flight_too() -
     ]
 
 
-def test_a_relay_that_asks_for_a_message_to_nobody_gets_an_empty_one() -> None:
+@pytest.mark.parametrize("answer", ["554 no valid recipients", "250 taken"])
+def test_a_relay_that_asks_for_a_message_to_nobody_gets_an_empty_one(answer: str) -> None:
     """RFC 2920 3.1: DATA may be taken although every RCPT was refused."""
+    with scripted(to_nobody=answer) as (port, heard):
+        sender = sender_for(SmtpServer(port))
+        results = sender.send([message(1), message(2)])
+        sender.close()
+    assert [one.state for one in results] == [EffectState.REFUSED, EffectState.DONE]
+    assert "550" in results[0].reason
+    end = heard.index(b".\r\n")
+    assert heard[end + 1] == b"rset\r\n"
+    assert b"Dear person" not in b"".join(heard[:end])
+    assert heard[-1] == b"quit\r\n"
+
+
+@pytest.mark.parametrize("farewell", ["", "421 closing"])
+def test_a_relay_that_refuses_the_first_and_hangs_up_keeps_nobody_else_from_their_message(
+    farewell: str,
+) -> None:
+    with scripted(hangs_up_after=b"rset\r\n", farewell=farewell) as (port, _):
+        sender = sender_for(SmtpServer(port))
+        results = sender.send([message(1), message(2), message(3)])
+        sender.close()
+    assert [one.state for one in results] == [
+        EffectState.REFUSED,
+        EffectState.DONE,
+        EffectState.DONE,
+    ]
+
+
+def test_a_relay_that_refuses_our_sender_address_turns_no_recipient_away() -> None:
+    with scripted(at_mail="553 5.7.1 not your domain") as (port, _):
+        sender = sender_for(SmtpServer(port))
+        results = sender.send([message(2), message(3)])
+        sender.close()
+    assert [one.state for one in results] == [EffectState.FAILED] * 2
+    assert all("MAIL FROM with status 553" in one.reason for one in results)
+
+
+@contextmanager
+def scripted(
+    *,
+    to_nobody: str = "554 no valid recipients",
+    at_mail: str = "250 OK",
+    hangs_up_after: bytes = b"",
+    farewell: str = "",
+) -> Iterator[tuple[int, list[bytes]]]:
+    """Run a relay that refuses person 1, and asks for their message all the same.
+
+    It hangs up, with `farewell` or without a word, when it hears `hangs_up_after` for the first
+    time. Gives its port and the lines that it heard.
+    """
     heard: list[bytes] = []
 
-    def relay() -> None:
-        connection, _ = listening.accept()
+    def talk(connection: socket.socket) -> None:
         with connection, connection.makefile("rwb") as file:
             file.write(b"220 hello\r\n")
             file.flush()
-            in_message = False
+            in_message, is_to_nobody = False, False
             for line in file:
                 heard.append(line)
+                if line == hangs_up_after and heard.count(line) == 1:
+                    file.write(f"{farewell}\r\n".encode() if farewell else b"")
+                    return
                 if in_message:
-                    answer = b"554 no valid recipients\r\n" if line == b".\r\n" else b""
-                    in_message = not answer
+                    answer = b""
+                    if line == b".\r\n":
+                        answer = f"{to_nobody}\r\n".encode() if is_to_nobody else b"250 OK\r\n"
+                        in_message = False
                 elif line.startswith(b"ehlo"):
                     answer = b"250-relay\r\n250 PIPELINING\r\n"
-                elif line.startswith(b"RCPT TO:<person1@"):
-                    answer = b"550 gone\r\n"
+                elif line.startswith(b"MAIL"):
+                    answer = f"{at_mail}\r\n".encode()
+                elif line.startswith(b"RCPT"):
+                    is_to_nobody = line.startswith(b"RCPT TO:<person1@")
+                    answer = b"550 gone\r\n" if is_to_nobody else b"250 OK\r\n"
                 elif line == b"DATA\r\n":
                     in_message, answer = True, b"354 go on\r\n"
                 else:
@@ -200,17 +260,37 @@ def test_a_relay_that_asks_for_a_message_to_nobody_gets_an_empty_one() -> None:
                 file.write(answer)
                 file.flush()
 
+    def serve() -> None:
+        with suppress(OSError):  # it is closed
+            while True:
+                talk(listening.accept()[0])
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=relay)
+        thread = threading.Thread(target=serve)
         thread.start()
-        sender = sender_for(SmtpServer(listening.getsockname()[1]))
-        (result,) = sender.send([message(1)])
-        sender.close()
-        thread.join(timeout=10)
-    assert result.state is EffectState.REFUSED
-    assert "550" in result.reason
-    assert heard[-3:] == [b".\r\n", b"rset\r\n", b"quit\r\n"]
-    assert b"Dear person" not in b"".join(heard)
+        try:
+            yield listening.getsockname()[1], heard
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(timeout=10)
+
+
+def test_a_message_that_cannot_be_written_as_mail_leaves_no_doubt_about_the_others(
+    smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written_but_not_2(one: Message, *given: Any, **more: Any) -> bytes:
+        if one.token == "token-2":
+            raise LookupError("unknown charset, says person2@customers.test")
+        return written(one, *given, **more)
+
+    monkeypatch.setattr("standfast.notices.senders.smtp.written", written_but_not_2)
+    results = sender_for(smtp_server).send([message(number) for number in (1, 2, 3)])
+    assert [one.state for one in results] == [
+        EffectState.DONE,
+        EffectState.REFUSED,
+        EffectState.DONE,
+    ]
+    assert "person2" not in results[1].reason
 
 
 def test_long_tokens_and_subjects_keep_their_form(smtp_server: SmtpServer) -> None:
@@ -298,6 +378,23 @@ def test_a_relay_that_asks_for_a_sign_in_blames_no_recipient() -> None:
     assert "530" in result.reason
 
 
+@pytest.mark.parametrize(
+    "answer", ["530 5.7.0 sign in first", "538 5.7.11 not without TLS", "350 what"]
+)
+def test_what_a_relay_says_at_a_recipient_about_us_or_beside_the_point_turns_nobody_away(
+    smtp_server: SmtpServer, answer: str
+) -> None:
+    """Postfix, for one, says at the recipient all that it has against a client."""
+    smtp_server.answer_recipient("person2@customers.test", answer)
+    results = sender_for(smtp_server).send([message(number) for number in (1, 2, 3)])
+    assert [one.state for one in results] == [
+        EffectState.DONE,
+        EffectState.FAILED,
+        EffectState.DONE,
+    ]
+    assert answer[:3] in results[1].reason
+
+
 def test_a_relay_that_is_away_is_failed_with_a_time_to_try_again() -> None:
     server = SmtpServer(free_port())
     results = sender_for(server).send([message(1), message(2)])
@@ -346,6 +443,7 @@ def test_letters_beyond_ascii_before_the_at_need_a_relay_that_takes_them(
         refused, done = sender_for(old).send([written, message(2)])
         assert (refused.state, done.state) == (EffectState.REFUSED, EffectState.DONE)
         assert "SMTPUTF8" in refused.reason
+        assert refused.may_go_elsewhere
         assert len(old.delivered) == 1
 
 
