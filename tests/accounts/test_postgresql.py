@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from standfast.accounts.bounded_calls import Errand
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.accounts.postgresql import PostgresqlDirectory, PostgresqlOptions
+from standfast.accounts.postgresql_wire import end_sessions
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits
 from tests.accounts.contract import ConnectorContract
@@ -141,6 +142,14 @@ class PostgresqlHouse(RelayedRotationHouse, LimitedHouse):
         for name in [*self._made, self.role]:
             self.server.execute(f"DROP ROLE IF EXISTS {_quoted(name)}")
 
+    def row(self, name: str) -> dict[str, object]:
+        """Give all that the server keeps of a role."""
+        value = name.replace("'", "''")
+        ((found,),) = self.server.rows(
+            f"SELECT to_json(one) FROM pg_authid one WHERE rolname = '{value}'", database="postgres"
+        )
+        return cast("dict[str, object]", found)
+
     def _row(self, name: str) -> tuple[object, ...]:
         value = name.replace("'", "''")
         (row,) = self.server.rows(
@@ -256,6 +265,41 @@ class TestPostgresqlDirectory(
         results = house.connector.lock([house.order("lock", name) for name in names])
         assert [result.state.value for result in results] == ["done", "failed", "done"]
         assert [house.is_enabled(name) for name in names] == [False, True, False]
+
+    def test_a_session_that_was_let_in_as_the_others_end_is_ended_too(
+        self, house: PostgresqlHouse, alice: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        house.open_session(alice)
+        could_sign_in: list[bool] = []
+        late: list[Session] = []
+
+        def end_and_let_in(*given: Any) -> bool:
+            could_sign_in.append(house.is_enabled(alice))
+            is_over = end_sessions(*given)
+            if not late:
+                house.set_enabled(alice, True)
+                late.append(house.open_session(alice))
+                house.set_enabled(alice, False)
+            return is_over
+
+        monkeypatch.setattr("standfast.accounts.postgresql.end_sessions", end_and_let_in)
+        assert house.lock(alice).state is EffectState.DONE
+        assert not any(could_sign_in)  # or as many come in as are ended
+        assert not house.admits(late[0])
+
+    def test_a_lock_and_its_undo_leave_all_else_of_a_role_as_administrators_have_it(
+        self, house: PostgresqlHouse, alice: str
+    ) -> None:
+        house.server.execute(
+            f"ALTER ROLE {_quoted(alice)} VALID UNTIL '2031-05-05' CONNECTION LIMIT 7"
+        )
+        before, all_of_it = house.observe(alice), house.row(alice)
+        house.lock(alice)
+        assert house.row(alice) == all_of_it | {"rolcanlogin": False}
+        house.server.execute(f"ALTER ROLE {_quoted(alice)} VALID UNTIL '2032-06-06'")
+        theirs = house.row(alice)
+        assert house.undo(alice, before).state is EffectState.DONE
+        assert house.row(alice) == theirs | {"rolcanlogin": True}
 
     def test_a_name_that_was_given_to_another_role_is_neither_locked_nor_proven_nor_let_in(
         self, house: PostgresqlHouse, alice: str
