@@ -72,10 +72,12 @@ def escalate(place: Place, state: State, outside: Outside, move: Escalate) -> No
         asked = place.ledger.steps.question(state.incident, move.step)
     except UsageError:
         return
-    reached = _paged(place, asked)
-    left = list(_rungs(place, state, asked, reached))
-    rung = left[0] if left else Rung(people=())
-    after = {*reached, *(target_of(one) for one in rung.people)}
+    rung, pages = Rung(people=()), list[Draft]()
+    after = _paged(place, asked)
+    for rung in _rungs(place, state, asked, after):
+        after |= {target_of(one) for one in rung.people}
+        if pages := _pages(place, state, outside, asked, rung):
+            break  # one whose people cannot be written to is no rung to stay on
     is_last = next(_rungs(place, state, asked, after), None) is None
     now = place.clock()
     place.ledger.steps.escalate(
@@ -83,9 +85,9 @@ def escalate(place: Place, state: State, outside: Outside, move: Escalate) -> No
         move.step,
         move.round,
         move.rung,
-        _pages(place, state, outside, asked, rung),
+        pages,
         now,
-        may_also=rung.may_also,
+        may_also=rung.may_also if pages else (),
         escalates_at=None if is_last else now + _patience(state, move.step),
     )
 

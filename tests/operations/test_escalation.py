@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from standfast.config.schema import ApprovalsConfig
-from standfast.errors import ApprovalRefused
+from standfast.errors import ApprovalRefused, Refused
 from standfast.operations import decisions
 from standfast.operations.incident import has_work
+from standfast.operations.pages import page
 from standfast.operations.watch import keep_watch
 from standfast.people.sign_in import enrol
 from standfast.records import StepState
@@ -123,6 +125,23 @@ def test_where_nobody_has_the_role_the_next_people_are_reached_at_once(
         laddered.ledger.people.remove(name, "os:test", laddered.clock())
     laddered.advance(case)
     assert told(laddered, "lee", "kim", "erin") == [0, 0, 1]
+
+
+def test_a_rung_that_cannot_be_written_to_keeps_nobody_above_it_from_being_woken(
+    laddered: TwinPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def page_but_not_erin(*args: Any, **more: Any) -> Any:
+        if args[4].name == "erin":
+            raise Refused("a recipient's 'name' is longer than it may be")
+        return page(*args, **more)
+
+    monkeypatch.setattr("standfast.operations.escalation.page", page_but_not_erin)
+    case = asking(laddered)
+    after(laddered, 16).advance(case)
+    assert told(laddered, "erin", "max") == [0, 1]
+    with pytest.raises(ApprovalRefused, match="none of the roles"):  # nobody asked her
+        decisions.decide(after(laddered, 17), case, STEP, "erin", ERIN)
+    assert laddered.ledger.incidents.state(case).steps[STEP].escalates_at is None
 
 
 def test_whose_own_account_is_a_target_is_not_warned(place: TwinPlace) -> None:
