@@ -47,8 +47,9 @@ class NoticesConfig(Section):
     )
     canary_minutes: Count = setting(
         default=15,
-        description="How long after the first ones the others go, when each of the first was taken "
-        "on and hardly any bounced; 0: not before a person says `standfast notice go`.",
+        description="How long after the first ones the others go, when nothing is in doubt of the "
+        "first and at most a tenth of them was turned away or bounced; 0: not before a person says "
+        "`standfast notice go`.",
         examples=[15],
     )
     abort_window_seconds: Count = setting(

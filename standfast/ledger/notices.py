@@ -42,6 +42,7 @@ class NoticeRow:
     hold_seconds: int
     counts: dict[EffectState, int]
     waiting: int  # of the planned ones, those after the canary
+    turned_away: int  # of the refused ones, those that a channel was asked to carry
     canary_ended_at: datetime | None  # when the latest of its calls ended
 
     @property
@@ -64,10 +65,12 @@ class Notices:
     def of_incident(self, incident_id: str) -> list[NoticeRow]:
         """Give every round of every step that tells people, in the order in which they began."""
         waits = (effect.c.not_before == NEVER) & (effect.c.state == "planned")
+        was_tried = effect.c.attempt.is_not(None) & (effect.c.state == "refused")
+        kinds = (effect.c.step, effect.c.round, effect.c.state, waits, was_tried)
         counted = (
-            select(effect.c.step, effect.c.round, effect.c.state, waits, func.count())
+            select(*kinds, func.count())
             .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
-            .group_by(effect.c.step, effect.c.round, effect.c.state, waits)
+            .group_by(*kinds)
         )
         ended = (
             select(effect.c.step, effect.c.round, func.max(attempt.c.ended_at))
@@ -88,12 +91,15 @@ class Notices:
         )
         counts: dict[tuple[str, int], dict[EffectState, int]] = {}
         waiting: dict[tuple[str, int], int] = {}
+        turned_away: dict[tuple[str, int], int] = {}
         with self._core.reading() as connection:
-            for name, round_, state, is_waiting, number in connection.execute(counted):
+            for name, round_, state, is_waiting, is_tried, number in connection.execute(counted):
                 there = counts.setdefault((name, round_), {})
                 there[EffectState(state)] = there.get(EffectState(state), 0) + number
                 if is_waiting:
                     waiting[name, round_] = number
+                if is_tried:
+                    turned_away[name, round_] = number
             ends = {(name, round_): at for name, round_, at in connection.execute(ended)}
             found = connection.execute(rows).all()
         return [
@@ -109,6 +115,7 @@ class Notices:
                 hold_seconds=row.hold_seconds,
                 counts=counts[row.name, row.round],
                 waiting=waiting.get((row.name, row.round), 0),
+                turned_away=turned_away.get((row.name, row.round), 0),
                 canary_ended_at=ends.get((row.name, row.round)),
             )
             for row in found

@@ -6,8 +6,9 @@ notice is paused, released or stopped.
 Rules
 - The canary is spread over the whole audience, so that every language and kind of row is in it.
   Letters are never in it, since nothing tells of them before somebody posts them.
-- The others follow by themselves only when each of the canary was taken on by its channel, at most
-  a tenth of it is known to have bounced, and the pause is over. Otherwise a person says go.
+- The others follow by themselves only when it is known of each of the canary whether its channel
+  took it on, at most a tenth of it was turned away or is known to have bounced, and the pause is
+  over. Otherwise a person says go.
 - What is approved is the whole audience: the waves change when, never whom or what.
 """
 
@@ -30,7 +31,7 @@ from standfast.records import DeliveryState, EffectState, StepState
 
 SEND = "notices.send"
 STOPPED = "stopped by"  # begins the reason of what was given up before it left
-_MOST_BOUNCED = 10  # one in so many of the canary
+_MOST_LOST = 10  # one in so many of the canary
 
 
 def with_canary(drafts: Iterable[Draft], settings: NoticesConfig, people: int) -> Iterator[Draft]:
@@ -105,7 +106,8 @@ def _may_follow(place: Place, incident_id: str, row: NoticeRow, now: datetime) -
         return False
     heard = place.ledger.deliveries.counts(incident_id).get((row.step, row.round), {})
     lost = heard.get(DeliveryState.BOUNCED, 0) + heard.get(DeliveryState.DROPPED, 0)
-    return lost * _MOST_BOUNCED <= done
+    # Some relays say at once what others send back: there is no such mailbox.
+    return (lost + row.turned_away) * _MOST_LOST <= done + row.turned_away
 
 
 # what people say
