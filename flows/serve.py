@@ -250,7 +250,8 @@ class Serving:
                     troubles += [one.problem] if one.problem else []
                     may_pass = may_pass or one.may_pass
                     if one.stamp is not None:
-                        log.info("%s: %s", one.folder.name, one.sentence)
+                        source = one.folder.parent
+                        log.info("%s, %s: %s", source.parent.name, source.name, one.sentence)
             except StandfastError as error:
                 troubles, may_pass = [str(error)], True
             except Exception as error:

@@ -127,9 +127,11 @@ class Authority:
             content=request.as_bytes(),
         )
         if answer.status != 200:
+            is_busy = answer.is_busy or answer.status >= 500
+            what_to_do = "try again later" if is_busy else "see that custody.timestamp.url is right"
             raise Unavailable(
                 f"the time stamp authority {self.host} answers with HTTP status {answer.status}; "
-                "see that custody.timestamp.url is its address, and is not moved elsewhere",
+                f"{what_to_do}",
                 retry_after_seconds=answer.retry_after_seconds,
             )
         try:

@@ -317,19 +317,23 @@ def test_what_does_not_verify_is_named_and_not_kept(
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "what_to_do"),
     [
-        (500, {}, b"oops"),
-        (404, {}, b""),
-        (204, {}, b""),
-        (302, {"Location": "http://127.0.0.1:9/elsewhere"}, b""),
+        ((500, {}, b"oops"), "try again later"),
+        ((429, {}, b""), "try again later"),
+        ((404, {}, b""), "see that custody.timestamp.url is right"),
+        ((204, {}, b""), "see that custody.timestamp.url is right"),
+        (
+            (302, {"Location": "http://127.0.0.1:9/elsewhere"}, b""),
+            "see that custody.timestamp.url is right",
+        ),
     ],
 )
 def test_an_authority_that_answers_otherwise_is_named_with_its_status(
-    said: servers.Said, server: servers.Authority, authority: Authority
+    said: servers.Said, what_to_do: str, server: servers.Authority, authority: Authority
 ) -> None:
     server.say = said
-    with pytest.raises(Unavailable, match=f"HTTP status {said[0]}; see that custody.timestamp.url"):
+    with pytest.raises(Unavailable, match=f"HTTP status {said[0]}; {what_to_do}"):
         authority.stamp(SAID)
     assert len(server.asked) == 1  # a redirect is not followed
 
