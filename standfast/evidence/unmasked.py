@@ -32,9 +32,10 @@ Span = tuple[int, int]
 _ESCAPED = r"%[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}"  # a sign in an address, and in JSON
 # Looked at behind the first digit: that one is found sooner than what stands before it.
 _BEGIN = r"(?:(?<!\d\d)|(?<=" + r"\d)|(?<=".join(_ESCAPED) + r"\d))"
-_BETWEEN = r"(?:[ \t.+_/-]|\xc2?\xa0|%20|%2[Dd]|\\u00[Aa]0)"
+_BETWEEN = r"(?: {0,2}[.+_/-] {0,2}| {1,2}|\t|\xc2?\xa0|%20|%2[Dd]|\\u00[Aa]0)"
 _BEGINS = re.compile(rf"[2-6]{_BEGIN}(?=(?:{_BETWEEN}?\d){{12}})", re.ASCII)
 _GROUPS = re.compile(rf"\d{{1,20}}(?:{_BETWEEN}\d{{1,20}}){{0,18}}", re.ASCII)
+_SMALL = re.compile(rf"\d{{1,3}}(?:{_BETWEEN}\d{{1,3}}(?!\d)){{13,}}", re.ASCII)
 _SPLIT = re.compile(rf"({_BETWEEN})")
 _MOST_DIGITS = 19
 _FEWEST = 4  # digits of a group, where they differ: dates, times and addresses have fewer
@@ -90,7 +91,13 @@ def cards_in(text: str, *, is_alone: bool = True) -> list[Span]:
     them all. Bytes are given as latin-1.
     """
     found: list[Span] = []
+    resume = 0
     for begins in _BEGINS.finditer(text):
+        if begins.start() < resume:
+            continue
+        # Counting takes a second: of a column of small numbers only the first can begin a card's.
+        small = _SMALL.match(text, begins.start()) if is_alone else None
+        resume = small.end() if small else resume
         for start, end in _cards_from(text, begins.start()):
             if is_alone and _is_within(text, start, end):
                 continue
