@@ -26,10 +26,11 @@ from standfast.errors import ApprovalRefused
 
 if TYPE_CHECKING:
     from fido2.cose import CoseKey
-    from fido2.webauthn import AuthenticatorData
+    from fido2.webauthn import AttestedCredentialData, AuthenticatorData
 
-ALGORITHMS = (-7, -8, -257)  # ES256, EdDSA, RS256: each device that is sold has one of them
+ES256, RS256 = ALGORITHMS = (-7, -257)  # each device that is sold has one of them
 
+_RSA_BITS, _RSA_EXPONENT = range(2_048, 4_097), 65_537  # others are weak, or slow to check
 _LONGEST = 8_192  # characters of all that a browser hands over at once
 _CREATED, _SIGNED = "webauthn.create", "webauthn.get"
 
@@ -47,7 +48,12 @@ def origin_of(address: str) -> str:
     parts = urlsplit(address)
     usual = {"https": 443, "http": 80}.get(parts.scheme)
     port = f":{parts.port}" if parts.port not in (None, usual) else ""
-    return f"{parts.scheme}://{parts.hostname}{port}"
+    host = parts.hostname or ""
+    if not host.isascii():
+        import idna
+
+        host = idna.encode(host, uts46=True).decode()
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
 def site_of(origin: str) -> str:
@@ -83,23 +89,36 @@ def read_new(said: str, *, challenge: bytes, origin: str) -> NewPasskey:
     _refuse_other_client(given["client"], _CREATED, challenge, origin)
     try:
         made = AttestationObject(given["attestation"]).auth_data
-        credential = made.credential_data
-        public_key = encoded(cbor.encode(credential.public_key)) if credential else ""
-        is_usable = _key(public_key).ALGORITHM in ALGORITHMS
-        with suppress(InvalidSignature):  # what is no key at all fails otherwise
-            _key(public_key).verify(b"", b"")
+        credential = cast("AttestedCredentialData", made.credential_data)
+        key = credential.public_key
+        name, public_key = encoded(credential.credential_id), encoded(cbor.encode(key))
+        is_usable = bool(name) and _is_usable(key)
+        if is_usable:
+            with suppress(InvalidSignature):  # what is no key at all fails otherwise
+                _key(public_key).verify(b"", b"")
     except Exception as error:  # a parser of others, on anybody's words: it fails in many ways
         raise _unreadable() from error
-    if credential is None or not is_usable:
+    if not is_usable:
         raise ApprovalRefused("the device made a passkey of a kind that cannot be checked here")
     _refuse_other_holder(made, origin)
-    name = encoded(credential.credential_id)
     return NewPasskey(credential=name, public_key=public_key)
 
 
 def credential_of(said: str) -> str:
     """Say which passkey claims to have signed; ApprovalRefused when that cannot be read."""
     return encoded(_read(said, _ASSERTION)["id"])
+
+
+def origin_of_signing(said: str) -> str:
+    """Say at which origin a passkey claims to have signed; whether it is so, `check` says.
+
+    ApprovalRefused when that cannot be read.
+    """
+    client = _read(said, _ASSERTION)["client"]
+    try:
+        return str(json.loads(client)["origin"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _unreadable() from error
 
 
 def check(said: str, *, public_key: str, challenge: bytes, origin: str) -> None:
@@ -132,9 +151,12 @@ def _read(said: str, names: Sequence[str]) -> dict[str, bytes]:
         raise _unreadable()
     try:
         given = json.loads(said)
-        return {name: decoded(given[name]) for name in names}
+        found = {name: decoded(given[name]) for name in names}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _unreadable() from error
+    if given.keys() != found.keys():
+        raise _unreadable()
+    return found
 
 
 def _key(public_key: str) -> "CoseKey":
@@ -142,6 +164,13 @@ def _key(public_key: str) -> "CoseKey":
     from fido2.cose import CoseKey
 
     return CoseKey.parse(cast("Mapping[int, Any]", cbor.decode(decoded(public_key))))
+
+
+def _is_usable(key: "CoseKey") -> bool:
+    if key.ALGORITHM != RS256:
+        return key.ALGORITHM == ES256
+    modulus, exponent = (int.from_bytes(key[name]) for name in (-1, -2))
+    return modulus.bit_length() in _RSA_BITS and exponent == _RSA_EXPONENT
 
 
 def _refuse_other_client(client: bytes, kind: str, challenge: bytes, origin: str) -> None:

@@ -32,6 +32,7 @@ from standfast.console.signing_in import (
     INCIDENT,
     NOT_WHOLE,
     PATH,
+    SIGNED_OUT,
     Answer,
     Fields,
     SigningIn,
@@ -44,6 +45,7 @@ from standfast.ledger.approvals import Question
 from standfast.operations import decisions
 from standfast.operations.asked import asked_of, named
 from standfast.operations.incident import stop as halt
+from standfast.operations.passkeys import refuse_other_console
 from standfast.operations.place import Place
 from standfast.operations.report_duties import duties_of
 from standfast.operations.reports import heading, incident_report, open_incident_line
@@ -103,7 +105,7 @@ class Approving:
         """Do what a form asks for, let a runner go on, and show what came of it."""
         session, given = await self.door.form(request)
         if session is None:
-            return await self.door.to_sign_in(_path_of(request))
+            return await self.door.to_sign_in(_path_of(request), SIGNED_OUT)
         incident, said, problem = _incident_of(request), "", ""
         try:
             said = await self.door.desk.do(partial(work, session, given, incident))
@@ -123,6 +125,8 @@ class Approving:
         decision = given.get("decision", "")
         if decision not in ("approve", "refuse") or not (given.get("step") and given.get("digest")):
             raise UsageError(NOT_WHOLE)
+        if given.get("passkey"):
+            refuse_other_console(self.place, given["passkey"])
         asked = decisions.decide(
             self.place,
             incident,

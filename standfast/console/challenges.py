@@ -24,6 +24,7 @@ LASTS_SECONDS = 300.0
 
 _NONCE_BYTES = 16
 _TIME = struct.Struct(">d")
+_ONCE_MORE = "the page had waited too long, or was sent before; press the button once more"
 _BYTES = _NONCE_BYTES + _TIME.size + hashlib.sha256().digest_size
 
 
@@ -41,22 +42,29 @@ class Challenges:
         said = secrets.token_bytes(_NONCE_BYTES) + _TIME.pack(self.monotonic())
         return encoded(said + self._mac(purpose, said))
 
-    def take(self, purpose: str, text: str) -> bytes:
-        """Use one up; ApprovalRefused when it was not given for this, is over, or was used."""
+    def read(self, purpose: str, text: str) -> bytes:
+        """Give what was asked; ApprovalRefused when it was not given for this."""
         try:
             given = decoded(text)
         except ValueError:
             given = b""
         said, mac = given[: _NONCE_BYTES + _TIME.size], given[_NONCE_BYTES + _TIME.size :]
         if len(given) != _BYTES or not hmac.compare_digest(mac, self._mac(purpose, said)):
-            raise ApprovalRefused("the page is of an earlier `serve`; ask for it anew")
+            raise ApprovalRefused(_ONCE_MORE)
+        return given
+
+    def use(self, given: bytes) -> None:
+        """Use up what was read; ApprovalRefused when it is over, or was used.
+
+        Once it is answered as it has to be, so that what is kept are answers, and not tries.
+        """
+        said = given[: _NONCE_BYTES + _TIME.size]
         now, ends = self.monotonic(), _TIME.unpack(said[_NONCE_BYTES:])[0] + LASTS_SECONDS
         with self._lock:
             self._used = {one: until for one, until in self._used.items() if until > now}
             if ends <= now or given in self._used:
-                raise ApprovalRefused("the page was used or is too old; ask for it anew")
+                raise ApprovalRefused(_ONCE_MORE)
             self._used[given] = ends
-        return given
 
     def _mac(self, purpose: str, said: bytes) -> bytes:
         return hmac.digest(self._key, purpose.encode() + b"\0" + said, "sha256")

@@ -43,29 +43,45 @@ async function made(asked, challenge) {
   return { client: text(response.clientDataJSON), attestation: text(response.attestationObject) };
 }
 
+const why = {
+  InvalidStateError: "This device has a passkey of yours already.",
+  NotAllowedError: "The device was not let: it took too long, was stopped, or has no passkey of yours.",
+};
+
+// A form is asked for once: then the device is, then the form is sent with what it said.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   const does = { get: signed, create: made }[form.dataset.passkey];
-  if (!does || form.elements.passkey.value) return;
-  event.preventDefault();
+  if (!does) return;
   const button = event.submitter;
+  if (form.dataset.stage === "answered") {
+    form.dataset.stage = "sent";
+    return;
+  }
+  event.preventDefault();
+  if (form.dataset.stage) return;
+  form.dataset.stage = "asked";
   const told = form.querySelector("[role=alert]");
   told.hidden = true;
   try {
     form.elements.passkey.value = JSON.stringify(await does(form.dataset, button.dataset.challenge));
+    form.dataset.stage = "answered";
     form.requestSubmit(button);
   } catch (error) {
-    told.textContent = `The device did not do it (${error.name}). Try again, or use the passphrase.`;
+    form.dataset.stage = "";
+    const instead = does === signed ? " Try again, or use the passphrase." : "";
+    told.textContent = `${why[error.name] || `The device did not do it (${error.name}).`}${instead}`;
     told.hidden = false;
   }
 });
 
 // What a browser keeps of a page that one comes back to has been signed already.
 addEventListener("pageshow", () => {
-  if (!window.PublicKeyCredential) return;
+  if (!window.PublicKeyCredential || !HTMLFormElement.prototype.requestSubmit) return;
   for (const form of document.querySelectorAll("form[data-passkey]")) {
-    form.elements.passkey.value = "";
+    form.elements.passkey.value = form.dataset.stage = "";
     form.hidden = false;
   }
+  for (const sentence of document.querySelectorAll(".no-passkeys")) sentence.hidden = true;
   for (const other of document.querySelectorAll("details.without-passkey")) other.open = false;
 });

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import field, replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 from starlette.requests import Request
@@ -22,6 +23,7 @@ from standfast.console.sessions import Session
 from standfast.console.signing_in import (
     NOT_WHOLE,
     PATH,
+    SIGNED_OUT,
     Answer,
     Fields,
     SigningIn,
@@ -79,21 +81,24 @@ class PasskeyPages:
     async def _take(self, work: Work, request: Request) -> Response:
         session, given = await self.door.form(request)
         if session is None:
-            return await self.door.to_sign_in(_HERE)
+            return await self.door.to_sign_in(_HERE, SIGNED_OUT)
         said, problem = "", ""
         try:
             said = await self.door.desk.do(partial(work, session, given))
             log.info("console: somebody's passkeys were changed")
         except StandfastError as error:
+            log.warning("console: a form about passkeys was refused: %s", type(error).__name__)
             problem = str(error)
-        return page(await self.door.ask(partial(self._shown, session, said, problem)))
+        html = await self.door.ask(partial(self._shown, session, said, problem))
+        return page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
 
     def _add(self, session: Session, given: Fields) -> str:
         if wait := self._by_person.take(session.person):
             raise ApprovalRefused(too_often(wait))
         if not (given.get("passkey") and given.get("passphrase")):
             raise UsageError(NOT_WHOLE)
-        challenge = self.door.challenges.take(_purpose(session), given.get("challenge", ""))
+        challenge = self.door.challenges.read(_purpose(session), given.get("challenge", ""))
+        self.door.challenges.use(challenge)
         added = add_passkey(
             self.place, session.person, given["passphrase"], given["passkey"], challenge
         )

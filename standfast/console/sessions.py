@@ -6,7 +6,7 @@ Rules
 - A session ends after 15 minutes in which nothing was asked (PCI DSS 4.0.1, 8.2.8), and after 12
   hours whatever was asked.
 - Each has a word that its forms repeat, so that no page elsewhere can send one.
-- A session looks; it signs nothing. Each signature takes the passphrase anew.
+- A session looks; it signs nothing. Each signature takes the passphrase or the device anew.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ class Session:
 
     person: str
     form_word: str
+    passkey: str  # the id of that which signed in; empty where the passphrase did
     begun_at: float
     asked_at: float
 
@@ -49,13 +50,13 @@ class Sessions:
     _there: OrderedDict[bytes, Session] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, person: str) -> str:
-        """Sign somebody in; give the cookie."""
+    def begin(self, person: str, passkey: str = "") -> str:
+        """Sign somebody in, by a passkey where one is named; give the cookie."""
         cookie, now = secrets.token_urlsafe(_BYTES), self.monotonic()
         word = secrets.token_urlsafe(_BYTES)
         with self._lock:
             self._there[_hash(cookie)] = Session(
-                person=person, form_word=word, begun_at=now, asked_at=now
+                person=person, form_word=word, passkey=passkey, begun_at=now, asked_at=now
             )
             if len(self._there) > MOST:
                 self._there.popitem(last=False)

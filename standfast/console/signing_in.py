@@ -58,6 +58,7 @@ COOKIE = "__Host-standfast"  # the browser sends it by TLS alone, and to this ho
 BROWSER_COOKIE = "__Host-standfast-browser"  # of a browser in which somebody signed in before
 INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{4,12}")
 TRIES_A_MINUTE = 6  # of one address or one known browser to sign in, of one person to sign
+SIGNED_OUT = "You were signed out meanwhile; nothing was done."
 NOT_WHOLE = "the form did not arrive whole; nothing was signed"
 
 _BROWSER_SECONDS = 180 * 86_400
@@ -77,7 +78,6 @@ _LONGEST = {
 }
 _TRIES_OF_ALL_A_MINUTE = 30  # of all other browsers; each takes 64 MiB and a tenth of a second
 _TRIES_OF_ALL_AT_ONCE = 10
-_PASSKEYS_A_MINUTE = 30  # of one address; each takes a millisecond, and nobody guesses one
 _NONCE_BYTES = 16
 _OUR_PAGE = re.compile(rf"/console(/{INCIDENT.pattern}|/passkeys)?")
 _NOT_THEIRS = "That name and that passphrase do not belong together."
@@ -97,6 +97,17 @@ def some_tries() -> Allowance:
     return Allowance(per_minute=TRIES_A_MINUTE, burst=TRIES_A_MINUTE)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Who:
+    """Somebody who signs in."""
+
+    person: str
+    passkey: str = ""  # the id of that by which; empty where it was the passphrase
+
+
+_NOBODY = Who(person="")
+
+
 @dataclass(kw_only=True)
 class SigningIn:
     """The door of the console."""
@@ -112,9 +123,6 @@ class SigningIn:
         default_factory=lambda: Allowance(
             per_minute=_TRIES_OF_ALL_A_MINUTE, burst=_TRIES_OF_ALL_AT_ONCE, most=1
         )
-    )
-    _passkeys_by_address: Allowance = field(
-        default_factory=lambda: Allowance(per_minute=_PASSKEYS_A_MINUTE, burst=_PASSKEYS_A_MINUTE)
     )
 
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
@@ -132,20 +140,17 @@ class SigningIn:
         path = path if _OUR_PAGE.fullmatch(path) else PATH
         if wait := self._too_soon(request, given):
             return await self.to_sign_in(path, too_often(wait), HTTPStatus.TOO_MANY_REQUESTS)
-        name, problem = await self.ask(partial(self._who, given))
+        who, problem = await self.ask(partial(self._who, given))
         if problem:
             log.warning("console: a sign-in was refused")
             return await self.to_sign_in(path, problem, HTTPStatus.FORBIDDEN)
         log.info("console: somebody signed in")
-        return self._let_in(request, name, path)
-
-    def _let_in(self, request: Request, name: str, path: str) -> Response:
         self.sessions.end(request.cookies.get(COOKIE, ""))
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
         answer = RedirectResponse(path, HTTPStatus.SEE_OTHER, headers=_HEADERS)
         for cookie, value, seconds in (
-            (COOKIE, self.sessions.begin(name), LONGEST_SECONDS),
-            (BROWSER_COOKIE, f"{nonce}.{self._seal(nonce, name)}", _BROWSER_SECONDS),
+            (COOKIE, self.sessions.begin(who.person, who.passkey), LONGEST_SECONDS),
+            (BROWSER_COOKIE, f"{nonce}.{self._seal(nonce, who.person)}", _BROWSER_SECONDS),
         ):
             answer.set_cookie(
                 cookie, value, int(seconds), secure=True, httponly=True, samesite="strict"
@@ -192,10 +197,10 @@ class SigningIn:
         return session, given
 
     async def session(self, request: Request) -> Session | None:
-        """Give the session of who asks; it ends when its person is removed."""
+        """Give the session of who asks; it ends when its person is removed, or its passkey."""
         cookie = request.cookies.get(COOKIE, "")
         session = self.sessions.find(cookie)
-        if session is not None and await self.ask(partial(self._is_removed, session)):
+        if session is not None and await self.ask(partial(self._is_over, session)):
             self.sessions.end(cookie)
             return None
         return session
@@ -221,34 +226,39 @@ class SigningIn:
                 30, HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer; ask again"
             ) from None
 
-    def _is_removed(self, session: Session) -> bool:
-        return bool(self.place.ledger.people.objection(session.person, (), self.place.clock()))
+    def _is_over(self, session: Session) -> bool:
+        if self.place.ledger.people.objection(session.person, (), self.place.clock()):
+            return True
+        there = {one.id for one in self.place.ledger.passkeys.of(session.person)}
+        return bool(session.passkey) and session.passkey not in there
 
-    def _who(self, given: Fields) -> tuple[str, str]:
-        """Give whose passkey or passphrase this is, and why it is nobody's, if so."""
+    def _who(self, given: Fields) -> tuple[Who, str]:
+        """Give whose passkey or passphrase this is, or why it is nobody's."""
         if given.get("passkey"):
             try:
-                challenge = self.challenges.take(_SIGNING_IN, given.get("challenge", ""))
-                return known_by_passkey(self.place, given["passkey"], challenge), ""
+                challenge = self.challenges.read(_SIGNING_IN, given.get("challenge", ""))
+                found = known_by_passkey(self.place, given["passkey"], challenge)
+                self.challenges.use(challenge)
             except ApprovalRefused as error:
-                return "", f"{error}."
+                return _NOBODY, f"{error}."
+            return Who(person=found.person, passkey=found.id), ""
         name, passphrase = given.get("name", ""), given.get("passphrase", "")
         try:
-            return decisions.known_person(self.place, name, passphrase), ""
+            return Who(person=decisions.known_person(self.place, name, passphrase)), ""
         except UsageError:  # there is nobody of that name
             try_for_nobody(passphrase)
         except ApprovalRefused:
             pass
-        return "", _NOT_THEIRS
+        return _NOBODY, _NOT_THEIRS
 
     def _too_soon(self, request: Request, given: Fields) -> float:
         """Count a try to sign in; give how long it must wait, if it must."""
-        address = counted_as(client_of(request, self.trusted))
         if given.get("passkey"):
-            return self._passkeys_by_address.take(address)
+            return 0.0  # nobody guesses one, and to look at it costs what a page does
         nonce, _, seal = request.cookies.get(BROWSER_COOKIE, "").partition(".")
         if hmac.compare_digest(seal.encode(), self._seal(nonce, given.get("name", "")).encode()):
             return self._by_browser.take(nonce)
+        address = counted_as(client_of(request, self.trusted))
         return self._by_address.take(address) or self._by_all.take()
 
     def _seal(self, nonce: str, name: str) -> str:

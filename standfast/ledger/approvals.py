@@ -227,19 +227,18 @@ def holds(
         )
 
 
-def is_void(
-    core: Core,
-    connection: Connection,
-    key: Sequence[str | int],
-    roles: tuple[str, ...],
-    now: datetime,
-) -> bool:
-    """Does what somebody decided about a step (incident, step, round, person) count no more?"""
+def void_signature(connection: Connection, key: Sequence[str | int]) -> str:
+    """Give what a passkey said that its person has removed since, of a decision; else nothing.
+
+    `key` is incident, step, round and person. What does not verify otherwise is no word of theirs:
+    it stays, for `audit verify` to find.
+    """
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = (column == part for column, part in zip(columns, key, strict=True))
-    said = connection.execute(select(approval).where(*named)).mappings().one()
-    breaks = said["decision"] == BREAK_GLASS
-    return bool(_objection(core, connection, dict(said), roles, now, breaks_glass=breaks))
+    said = dict(connection.execute(select(approval).where(*named)).mappings().one())
+    signature, challenge = str(said["signature"]), challenge_for(_signed(said))
+    is_so = passkeys.is_of_removed(connection, said["person"], signature, challenge)
+    return signature if is_so else ""
 
 
 def is_open(core: Core, connection: Connection, row: RowMapping, now: datetime) -> bool:
@@ -473,17 +472,7 @@ def _objection(
     if standing:
         return standing
     public_key = connection.scalars(select(person.c.public_key).where(person.c.name == name)).one()
-    asked = Question(
-        incident=given["incident"],
-        step=given["step"],
-        round=given["round"],
-        digest=given["digest"],
-        nonce=given["nonce"],
-        needed=0,
-        given=0,
-        roles=roles,
-    )
-    message, signature = asked.message(name, given["decision"]), given["signature"]
+    message, signature = _signed(given), given["signature"]
     if signature.startswith("{"):
         try:
             passkeys.check(connection, name, signature, challenge_for(message))
@@ -497,3 +486,18 @@ def _objection(
     except (InvalidSignature, ValueError):
         return f"the signature of {name!r} does not verify: a wrong passphrase, or another plan"
     return ""
+
+
+def _signed(given: dict[str, Any]) -> bytes:
+    """Give the bytes that a stored decision signs."""
+    asked = Question(
+        incident=given["incident"],
+        step=given["step"],
+        round=given["round"],
+        digest=given["digest"],
+        nonce=given["nonce"],
+        needed=0,
+        given=0,
+        roles=(),
+    )
+    return asked.message(given["person"], given["decision"])

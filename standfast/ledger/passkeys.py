@@ -100,32 +100,50 @@ class Passkeys:
         with self._core.reading() as connection:
             return [_opened(row) for row in connection.execute(statement).mappings()]
 
-    def signer(self, said: str, challenge: bytes) -> str:
-        """Say whose passkey signed `challenge`; ApprovalRefused when it is nobody's of here."""
+    def signer(self, said: str, challenge: bytes) -> Passkey:
+        """Give the passkey that signed `challenge`; ApprovalRefused when it is nobody's of here."""
         id_ = _id_of(webauthn.credential_of(said))
         with self._core.reading() as connection:
-            row = connection.execute(select(passkey.c.person).where(passkey.c.id == id_)).first()
+            row = connection.execute(select(passkey).where(passkey.c.id == id_)).mappings().first()
             if row is None:
                 raise ApprovalRefused("this passkey is nobody's here; sign in with the passphrase")
-            check(connection, row.person, said, challenge)
-        return str(row.person)
+            check(connection, row["person"], said, challenge)
+        return _opened(row)
 
     def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
         """Take a passkey's right to sign away, for good; `id_` is its id or how that begins."""
-        found = [one for one in self.of(name) if id_ and one.id.startswith(id_)]
+        there = self.of(name)
+        found = [one for one in there if id_ and one.id.startswith(id_)]
         if len(found) != 1:
-            there = ", ".join(one.id[:8] for one in self.of(name)) or "none"
-            raise UsageError(f"{name!r} has no passkey {id_!r}; there are: {there}")
+            ids = ", ".join(one.id[:8] for one in there) or "none"
+            raise UsageError(f"{name!r} has no passkey {id_!r}; there are: {ids}")
         with self._core.write(
             actor=actor, subject=name, action="passkey.removed", now=now
         ) as write:
-            write.update(passkey, (found[0].id,), passkey.c.removed_at.is_(None), removed_at=now)
+            if not write.update(
+                passkey, (found[0].id,), passkey.c.removed_at.is_(None), removed_at=now
+            ):
+                raise UsageError(f"passkey {id_!r} of {name!r} was removed a moment ago")
             write.tell(passkey=found[0].id[:8])
         return found[0]
 
 
 def check(connection: Connection, name: str, said: str, challenge: bytes) -> None:
     """ApprovalRefused unless a passkey of `name`, which they vouched for, signed `challenge`."""
+    if _checked(connection, name, said, challenge)["removed_at"] is not None:
+        raise ApprovalRefused(f"this passkey of {name!r} was removed")
+
+
+def is_of_removed(connection: Connection, name: str, said: str, challenge: bytes) -> bool:
+    """Did a passkey of `name` sign `challenge` that was removed since, and nobody else?"""
+    try:
+        return _checked(connection, name, said, challenge)["removed_at"] is not None
+    except ApprovalRefused:
+        return False
+
+
+def _checked(connection: Connection, name: str, said: str, challenge: bytes) -> RowMapping:
+    """Give the passkey of `name`, removed or not, that signed `challenge`."""
     id_ = _id_of(webauthn.credential_of(said))
     row = (
         connection.execute(select(passkey).where(passkey.c.id == id_, passkey.c.person == name))
@@ -134,12 +152,11 @@ def check(connection: Connection, name: str, said: str, challenge: bytes) -> Non
     )
     if row is None:
         raise ApprovalRefused(f"{name!r} has no such passkey")
-    if row["removed_at"] is not None:
-        raise ApprovalRefused(f"this passkey of {name!r} was removed")
     who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
     if not _is_theirs(who, row):
         raise ApprovalRefused(f"this passkey of {name!r} was changed outside; see `audit verify`")
     webauthn.check(said, public_key=row["public_key"], challenge=challenge, origin=row["origin"])
+    return row
 
 
 def _is_theirs(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:

@@ -126,13 +126,14 @@ class Words:
             is_new = write.insert_new(
                 approval, {**row, **said, "digest": asked.digest, "nonce": asked.nonce}
             )
-            if not is_new and not self._say_again(write, key, said, asked, now):
+            if not is_new and not self._say_again(write, key, said):
                 raise ApprovalRefused(
                     f"{person!r} has decided about step {step_name!r} already; another person must"
                 )
             if is_review:
                 write.tell(step=step_name, digest=asked.digest, is_review=True)
                 return asked
+            was_broken = asked.opens_at is not None
             asked = approvals.question(self._core, connection, incident_id, step_name)
             if decision == approvals.REFUSE:
                 write.update(
@@ -150,7 +151,7 @@ class Words:
                     runs_from=now + timedelta(seconds=asked.hold_seconds),
                     seal=approvals.seal_of_step(self._core, found),
                 )
-            elif breaks and asked.opens_at is None:
+            elif breaks and not was_broken:  # what a void glass said of when is void, too
                 at = now + approvals.GLASS
                 seal = approvals.seal_of_step(self._core, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)
@@ -164,15 +165,15 @@ class Words:
             )
         return asked
 
-    def _say_again(
-        self, write: Write, key: Key, said: dict[str, Any], asked: Question, now: datetime
-    ) -> bool:
+    def _say_again(self, write: Write, key: Key, said: dict[str, Any]) -> bool:
         """Let somebody say something else than they did; False where what they said stands.
 
         Who approved, and whose word alone was too little, may still break the glass; and whose
         passkey was removed since, whatever they say.
         """
-        if approvals.is_void(self._core, write.connection, key, asked.roles, now):
+        earlier = approvals.void_signature(write.connection, key)
+        if earlier:
+            write.tell(instead_of=earlier)  # which carried what was done by it
             return write.update(approval, key, **said)
         approved = approval.c.decision == approvals.APPROVE
         breaks = said["decision"] == approvals.BREAK_GLASS

@@ -16,7 +16,7 @@ from standfast.operations.place import Place
 from standfast.operations.run_record import recorded
 from standfast.operations.telling import tell_each
 from standfast.records import EffectState, Json
-from standfast.webauthn import origin_of, read_new
+from standfast.webauthn import origin_of, origin_of_signing, read_new
 
 _TEMPLATE = "passkey-added"
 
@@ -34,6 +34,16 @@ def console_origin(place: Place) -> str:
     if place.config.serve.console is None:
         raise ConfigurationError("passkeys sign on the console; set serve.console to its address")
     return origin_of(place.config.serve.console)
+
+
+def refuse_other_console(place: Place, said: str) -> None:
+    """ApprovalRefused for what a passkey signed elsewhere, such as where the console was before."""
+    here = console_origin(place)
+    if origin_of_signing(said) != here:
+        raise ApprovalRefused(
+            f"the passkey was asked by another site than {here}; one of an earlier address of the "
+            "console signs no more: add one here"
+        )
 
 
 def add_passkey(place: Place, name: str, passphrase: str, said: str, challenge: bytes) -> Added:
@@ -66,12 +76,13 @@ def _tell(place: Place, added: Passkey) -> str:
     return "" if is_told else problem or "the mail server did not take it"
 
 
-def known_by_passkey(place: Place, said: str, challenge: bytes) -> str:
-    """Sign in whoever's passkey signed `challenge`; give the name. ApprovalRefused otherwise."""
-    name = place.ledger.passkeys.signer(said, challenge)
-    if why := place.ledger.people.objection(name, (), place.clock()):
+def known_by_passkey(place: Place, said: str, challenge: bytes) -> Passkey:
+    """Sign in whoever's passkey signed `challenge`; give it. ApprovalRefused otherwise."""
+    refuse_other_console(place, said)
+    found = place.ledger.passkeys.signer(said, challenge)
+    if why := place.ledger.people.objection(found.person, (), place.clock()):
         raise ApprovalRefused(why)
-    return name
+    return found
 
 
 def remove_passkey(place: Place, name: str, id_: str) -> Passkey:

@@ -1,10 +1,13 @@
 """Places whose HTTP is up."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from standfast.console import signing_in
+from standfast.console.limits import Allowance
 from tests.console.people import Browser
 from tests.console.places import ALERTS, SIEM, Site, furnish_with, site_at
 
@@ -22,3 +25,9 @@ def lee(site: Site) -> Browser:
     browser = Browser(site)
     assert browser.sign_in("lee").status_code == 303
     return browser
+
+
+@pytest.fixture
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what counts tries, that is: on a busy machine six of them may take a minute."""
+    monkeypatch.setattr(signing_in, "Allowance", partial(Allowance, monotonic=lambda: 0.0))

@@ -3,15 +3,13 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
-from standfast.console import sessions, signing_in
+from standfast.console import sessions
 from standfast.console.app import App
-from standfast.console.limits import Allowance
 from standfast.console.server import HttpServer
 from standfast.console.signing_in import BROWSER_COOKIE, COOKIE
 from standfast.operations.incident import advance, open_incident
@@ -36,12 +34,6 @@ OUR_SCRIPT = '<script src="/console/passkeys.js">'
 def site(tmp_path: Path) -> Iterator[Site]:
     with site_of_people(tmp_path) as found:
         yield found
-
-
-@pytest.fixture
-def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what counts tries, that is: on a busy machine six of them may take a minute."""
-    monkeypatch.setattr(signing_in, "Allowance", partial(Allowance, monotonic=lambda: 0.0))
 
 
 @pytest.fixture

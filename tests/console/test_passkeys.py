@@ -11,8 +11,9 @@ import pytest
 from standfast.console import challenges
 from standfast.errors import ApprovalRefused
 from standfast.operations.enrolment import remove_person
+from standfast.operations.passkeys import remove_passkey
 from standfast.records import StepState
-from standfast.webauthn import decoded
+from standfast.webauthn import challenge_for, decoded
 from tests.console.people import (
     ADDRESS,
     Browser,
@@ -164,7 +165,7 @@ def test_a_page_is_signed_once(site: Site, lee: Browser, device: Device) -> None
     assert phone.post("/console/sign-in", fields).status_code == 303
     thief = Browser(site)
     assert thief.post("/console/sign-in", fields).status_code == 403
-    assert "was used or is too old" in thief.text
+    assert "press the button once more" in thief.text
     assert thief.cookie == ""
 
 
@@ -173,10 +174,10 @@ def test_a_page_that_is_too_old_signs_nobody_in() -> None:
     given = challenges.Challenges(monotonic=lambda: now[0])
     old, young = given.give("sign-in"), given.give("sign-in")
     now[0] = challenges.LASTS_SECONDS - 1
-    assert given.take("sign-in", young)
+    given.use(given.read("sign-in", young))
     now[0] = challenges.LASTS_SECONDS
-    with pytest.raises(ApprovalRefused, match="too old"):
-        given.take("sign-in", old)
+    with pytest.raises(ApprovalRefused, match="waited too long"):
+        given.use(given.read("sign-in", old))
 
 
 @pytest.mark.parametrize("change", ["purpose", "process", "cut", "none"])
@@ -185,8 +186,8 @@ def test_a_page_counts_for_what_it_was_given_for(change: str) -> None:
     text = given.give("sign-in")
     asked = challenges.Challenges() if change == "process" else given
     text = {"cut": text[:-4], "none": ""}.get(change, text)
-    with pytest.raises(ApprovalRefused, match="of an earlier `serve`"):
-        asked.take("passkey of lee" if change == "purpose" else "sign-in", text)
+    with pytest.raises(ApprovalRefused, match="press the button once more"):
+        asked.read("passkey of lee" if change == "purpose" else "sign-in", text)
 
 
 def test_a_passkey_made_for_another_site_or_unseen_by_its_holder_is_not_added(
@@ -220,13 +221,13 @@ def test_the_passkey_of_a_removed_person_signs_nobody_in(
     assert phone.cookie == ""
 
 
-def test_a_passkey_of_an_earlier_address_is_shown_as_one_that_signs_nothing(
-    tmp_path: Path,
-) -> None:
+def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> None:
+    """Whoever has that address now may ask its devices, and hand on what they say."""
+    device = Device()
     with site_of_people(tmp_path) as site:
         lee = Browser(site)
         lee.sign_in("lee")
-        add(lee, Device())
+        add(lee, device)
         incident = exercised(site.place, "shut")
     settings = tmp_path / "standfast.toml"
     settings.write_text(settings.read_text().replace(ADDRESS, "https://new.example.com"))
@@ -237,6 +238,58 @@ def test_a_passkey_of_an_earlier_address_is_shown_as_one_that_signs_nothing(
         assert f"It is one of {ADDRESS}, and signs nothing here" in lee.text
         lee.get(f"/console/{incident}")
         assert "Approve with your passkey" not in lee.text
+        asked = site.place.ledger.steps.question(incident, "shut").message("lee", "approve")
+        fields = {"step": "shut", "digest": lee.digest, "decision": "approve"}
+        answer = lee.send("decide", **fields, passkey=device.sign(challenge_for(asked)))
+        assert answer.status_code == 409
+        assert "asked by another site than https://new.example.com" in lee.text
+        assert state(site, incident, "shut") is StepState.ASKING
+        old = Browser(site)
+        assert sign_in(old, device).status_code == 403
+        assert "one of an earlier address of the console signs no more" in old.text
+
+
+def test_a_session_that_a_passkey_began_ends_when_it_is_removed(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    phone = Browser(site)
+    sign_in(phone, device)
+    assert "Sign out" in phone.get("/console").text
+    (one,) = site.place.ledger.passkeys.of("lee")
+    remove_passkey(site.place, "lee", one.id)
+    assert "Sign out" not in phone.get("/console").text
+    assert "Sign out" in lee.get("/console").text
+
+
+def test_who_was_signed_out_is_told_that_nothing_was_done(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    incident = exercised(site.place, "shut")
+    lee.get(f"/console/{incident}")
+    said = device.sign(challenge(lee, "approve"))
+    word, digest = lee.word, lee.digest
+    lee.post("/console/sign-out", {"word": word})
+    fields = {"word": word, "step": "shut", "digest": digest, "decision": "approve"}
+    lee.post(f"/console/{incident}/decide", {**fields, "passkey": said})
+    assert "You were signed out meanwhile; nothing was done" in lee.text
+    assert state(site, incident, "shut") is StepState.ASKING
+
+
+def test_junk_keeps_nobody_with_a_passkey_out(site: Site, lee: Browser, device: Device) -> None:
+    for number in range(40):
+        junk = {"passkey": f"junk {number}", "challenge": "x", "path": "/console"}
+        assert Browser(site).post("/console/sign-in", junk).status_code == 403
+    assert sign_in(Browser(site), device).status_code == 303
+
+
+@pytest.mark.usefixtures("no_time_passes")
+def test_passphrases_are_not_guessed_by_adding_passkeys(site: Site) -> None:
+    lee = Browser(site)
+    lee.sign_in("lee")
+    codes = [add(lee, Device(), f"a wrong guess {number}").status_code for number in range(7)]
+    assert codes == [409] * 7
+    assert "Too many tries" in lee.text
+    assert site.place.ledger.passkeys.of("lee") == []
 
 
 def test_nobody_removes_the_passkey_of_another(site: Site, lee: Browser, device: Device) -> None:

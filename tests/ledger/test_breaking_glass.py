@@ -153,6 +153,21 @@ def test_a_breaker_who_is_removed_meanwhile_opens_nothing(ledger: Ledger) -> Non
     assert not ledger.steps.open_glass(incident, "lock", 1, OPENS)
 
 
+def test_who_breaks_it_after_one_who_was_removed_waits_ten_minutes_of_their_own(
+    ledger: Ledger,
+) -> None:
+    """Everybody is told of the second as of the first, and has as long to say no."""
+    incident = _asking(ledger)
+    _break(ledger, incident)
+    ledger.people.remove("olga", "os:test", NOW)
+    later = NOW + timedelta(hours=1)
+    enrol(ledger, "erin", roles=["agent"])
+    _break(ledger, incident, "erin", later)
+    assert ledger.incidents.state(incident).steps["lock"].opens_at == later + GLASS
+    assert not ledger.steps.open_glass(incident, "lock", 1, later)
+    assert ledger.steps.open_glass(incident, "lock", 1, later + GLASS)
+
+
 def test_the_next_rung_changes_nothing_about_when_it_opens(ledger: Ledger) -> None:
     incident = _asking(ledger)
     _break(ledger, incident)
