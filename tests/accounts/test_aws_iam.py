@@ -257,6 +257,30 @@ def test_a_revocation_cuts_sessions_and_keys_and_leaves_the_password(
     assert set(house.policies(alice)) == {"own", CUT_POLICY}
 
 
+def test_a_session_since_the_last_revocation_is_cut_by_the_next(
+    house: IamHouse, alice: str
+) -> None:
+    house.iam.delete_access_key(UserName=alice, AccessKeyId=house.keys[alice].id)
+    house.put(alice, CUT_POLICY, cut_policy(NOW))
+    (result,) = house.connector.revoke([house.order("revoke", alice)])
+    assert (result.state, result.facts["changed"]) == (EffectState.DONE, True)
+    (statement,) = house.policies(alice)[CUT_POLICY]["Statement"]
+    cut_at = statement["Condition"]["DateLessThan"]["aws:TokenIssueTime"]
+    assert datetime.fromisoformat(cut_at) > NOW
+
+
+def test_an_undo_of_a_lock_that_was_not_followed_by_its_cut_lets_no_old_session_live_again(
+    house: IamHouse, alice: str
+) -> None:
+    """Whoever locked it died a moment too early."""
+    before = house.observe(alice)
+    house.lock(alice)
+    house.iam.delete_user_policy(UserName=alice, PolicyName=CUT_POLICY)
+    assert house.undo(alice, before).state is EffectState.DONE
+    assert house.is_enabled(alice)
+    assert CUT_POLICY in house.policies(alice)
+
+
 def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_let_in(
     house: IamHouse, alice: str
 ) -> None:

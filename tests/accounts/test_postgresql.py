@@ -1,5 +1,6 @@
 """The PostgreSQL connector on a real server, through a role with the rights of docs/accounts.md."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -286,6 +287,60 @@ class TestPostgresqlDirectory(
         assert house.lock(alice).state is EffectState.DONE
         assert not any(could_sign_in)  # or as many come in as are ended
         assert not house.admits(late[0])
+
+    def test_a_session_that_does_not_end_in_time_leaves_a_doubt(
+        self, house: PostgresqlHouse, alice: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        house.open_session(alice)
+        monkeypatch.setattr("standfast.accounts.postgresql.end_sessions", lambda *_: True)
+        locked = house.lock(alice)
+        assert (locked.state, "has not ended" in locked.reason) == (EffectState.UNKNOWN, True)
+        (revoked,) = house.connector.revoke([house.order("revoke", alice)])
+        assert (revoked.state, "has not ended" in revoked.reason) == (EffectState.UNKNOWN, True)
+
+    def test_a_change_without_effect_is_not_believed(
+        self, house: PostgresqlHouse, alice: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = house.observe(alice)
+        with monkeypatch.context() as patched:
+            patched.setattr("standfast.accounts.postgresql.change_login", lambda *_: None)
+            assert house.lock(alice).state is EffectState.FAILED
+        assert house.lock(alice).state is EffectState.DONE
+        monkeypatch.setattr("standfast.accounts.postgresql.change_login", lambda *_: None)
+        assert house.undo(alice, before).state is EffectState.FAILED
+        assert not house.is_enabled(alice)
+
+    def test_who_may_not_end_sessions_locks_nobody_half(
+        self, house: PostgresqlHouse, alice: str
+    ) -> None:
+        house.server.execute(f"REVOKE pg_signal_backend FROM {house.role}")
+        session = house.open_session(alice)
+        assert "pg_signal_backend" in house.observe(alice).obstacle
+        result = house.lock(alice)
+        assert (result.state, "sessions" in result.reason) == (EffectState.REFUSED, True)
+        assert house.is_enabled(alice)
+        assert house.admits(session)
+
+    def test_a_lock_that_is_given_up_does_not_come_about_later(
+        self, house: PostgresqlHouse, alice: str
+    ) -> None:
+        limits = Limits(batch=1, workers=1, timeout_seconds=1)
+        connector = PostgresqlDirectory("database", replace(house.options, limits=limits))
+        with psycopg.connect(
+            host=house.options.host, dbname="postgres", user="postgres"
+        ) as somebody:
+            somebody.execute(f"ALTER ROLE {_quoted(alice)} CONNECTION LIMIT 9".encode())
+            (result,) = connector.lock([house.order("lock", alice)])
+            assert result.state in (EffectState.FAILED, EffectState.UNKNOWN)
+            connector.close()
+            ours = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{house.role}'"
+            for _ in range(200):
+                if not house.server.rows(ours, database="postgres")[0][0]:
+                    break
+                time.sleep(0.05)
+            else:
+                pytest.fail("the server still waits to carry out what we gave up")
+        assert house.is_enabled(alice)
 
     def test_a_lock_and_its_undo_leave_all_else_of_a_role_as_administrators_have_it(
         self, house: PostgresqlHouse, alice: str

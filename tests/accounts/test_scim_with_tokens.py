@@ -8,6 +8,7 @@ import pytest
 
 from standfast.accounts.oauth_tokens import TokenProbe, TokenRevocation
 from standfast.accounts.scim import ScimDirectory, ScimOptions
+from standfast.bounded_http import Answer
 from standfast.records import EffectState, Order, Proof
 from tests.accounts.contract import ConnectorContract, House
 from tests.servers.canaille import Canaille, Tokens
@@ -96,6 +97,18 @@ def test_a_token_works_before_the_lock_and_neither_after_it_nor_after_the_undo(
     assert house.server.admits(new)
     assert not house.server.admits(old)
     assert house.server.refresh(old) is None
+
+
+def test_tokens_that_were_revoked_make_no_lock_of_a_change_without_effect(
+    house: CanailleHouse, alice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = signed_in(house, alice)
+    nothing = Answer(status=200, headers={}, body=b"{}")
+    assert isinstance(house.connector, ScimDirectory)
+    monkeypatch.setattr(house.connector._client, "patch", lambda *_: nothing)
+    assert house.lock(alice).state is EffectState.FAILED
+    assert house.is_enabled(alice)
+    assert not house.server.admits(old)
 
 
 def test_a_browser_session_is_refused_while_locked_and_a_copy_of_it_is_back_after_the_undo(
