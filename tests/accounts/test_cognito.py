@@ -201,14 +201,17 @@ def test_without_a_known_token_the_proof_is_what_is_read_back(
     assert house.connector.proof is Proof.READ_BACK
 
 
-def test_a_token_that_is_still_let_in_fails_the_proof(house: CognitoHouse, alice: str) -> None:
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_token_that_is_still_let_in_fails_the_proof(
+    house: CognitoHouse, alice: str, place: int
+) -> None:
     bob = f"bob-{uuid.uuid4().hex[:8]}"
     house.add(bob)
     assert house.sign_in(bob)
     house.lock(alice)
-    order = replace(
-        house.order("prove", alice), details={"tokens": [house.known[bob][0].access, "no token"]}
-    )
+    tokens = ["turned-away", "no token"]
+    tokens.insert(place, house.known[bob][0].access)
+    order = replace(house.order("prove", alice), details={"tokens": tokens})
     (result,) = house.connector.prove([order])
     assert result.state is EffectState.FAILED
     assert "still let in" in result.reason
