@@ -159,7 +159,9 @@ def export(
     with call.place() as place:
         exported = export_timeline(place, incident, to)
     status = ExitStatus.PARTIAL if exported.unsigned else ExitStatus.DONE
-    evidence = f"as `standfast evidence export {incident} --unmasked` writes it"
+    evidence = (
+        f"as `standfast evidence export {incident} --to FOLDER --unmasked --reason WHY` writes it"
+    )
     lacks = (
         f"NOT IN IT: {counted(exported.unsigned, 'newer event')} of the incident: no head is "
         "signed over them, and this ledger can only be read. Export it where the place is in use."
