@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from standfast.errors import ExitStatus
+from standfast.operations.alarms import damaged, tell
 from standfast.operations.backups import run_backup
 from standfast.operations.checks import check_place
 from standfast.operations.drills import destroy_leftovers, list_drills, run_drill
@@ -228,3 +229,22 @@ def part(one: Path, other: Path) -> None:
     (one.parent / "new" / "host.json").rename(other / "keys" / "backup-host" / "host.json")
     config = other / "standfast.toml"
     config.write_text(config.read_text().replace("[backup]\n", '[backup]\nwriter = "beta"\n'))
+
+
+def test_an_alarm_that_the_other_machine_is_telling_is_not_told_again(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    one, other = twins(tmp_path, postgres_url)
+    alarm = damaged(is_damaged=True)
+    with at(other) as there:
+        assert tell(there, alarm, "serve")
+        assert tell(there, damaged(is_damaged=False), "serve")
+    with at(one) as here, recorded(here, "alarm", "vault", "serve") as run:
+        with at(other) as there:
+            assert not tell(there, alarm, "serve")
+            assert bury_dead_runs(there, {}) == ()
+        run.ends("raised", {"about": ""})
+    with at(other) as there:
+        assert not tell(there, alarm, "serve")
+        states = [row.state for row in there.ledger.runs.all("alarm")]
+    assert states == ["done", "raised", "over", "failed"]
