@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from standfast.operations.run_record import DIED, bury_dead_runs, recorded
 from standfast.operations.status import look
 from standfast.operations.verdicts import Verdict
 from standfast.operations.verification import verify
+from standfast.operations.watch import keep_watch
 from tests.backup.trees import describe
 from tests.operations.backup_place import furnish, identity
 from tests.operations.twin_places import BETA, at, machine, twins
@@ -248,3 +250,35 @@ def test_an_alarm_that_the_other_machine_is_telling_is_not_told_again(
         assert not tell(there, alarm, "serve")
         states = [row.state for row in there.ledger.runs.all("alarm")]
     assert states == ["done", "raised", "over", "failed"]
+
+
+def test_a_drill_that_dies_on_one_machine_is_found_there_and_the_others_goes_on(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    one, other = twins(tmp_path, postgres_url)
+    with at(one) as here:
+        run_backup(here, "main", "direct")
+    process = multiprocessing.get_context("spawn").Process(target=die_drilling, args=(one,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (left,) = (one / "drills").iterdir()
+    with at(other) as there:
+        assert keep_watch(there, "serve").died == ()
+        assert run_drill(there, "main", identity(other)).exit_status is ExitStatus.DONE
+    assert left.exists()
+    with at(one) as here:
+        assert keep_watch(here, "serve").died == (("drill", "main"),)
+        assert not left.exists()
+        states = [run.state for run in list_drills(here).runs]
+    assert states == ["done", "failed"]
+    for folder in (one, other):
+        with at(folder) as place:
+            assert list_drills(place).problems == ()
+
+
+def die_drilling(folder: Path) -> None:
+    """Lose the power in the middle of a drill."""
+    with at(folder) as place, recorded(place, "drill", "main", "direct") as run:
+        (folder / "drills" / f"main.{run.token}").mkdir(parents=True)
+        os.kill(os.getpid(), signal.SIGKILL)
