@@ -11,6 +11,7 @@ from standfast.ledger import Ledger
 from standfast.ledger.effects import Draft, Lane
 from standfast.ledger.facts import Statement
 from standfast.ledger.incidents import Expansion, FrozenNotice
+from standfast.ledger.passkeys import words
 from standfast.ledger.staff import Member
 from standfast.records import (
     DeliveryEvent,
@@ -22,6 +23,7 @@ from standfast.records import (
     Result,
     StepState,
 )
+from standfast.webauthn import read_new
 from tests.ledger.place import FOUNDED, NOW
 from tests.ledger.stage import (
     LIMITS,
@@ -35,7 +37,10 @@ from tests.ledger.stage import (
     results,
     runner,
 )
+from tests.passkey_device import Device
 
+ORIGIN = "https://standfast.example.com"
+CHALLENGE = bytes(range(32))
 TELL = Lane(verb="notices.send", connector="smtp")
 
 PERSONAL = {
@@ -125,6 +130,11 @@ def _enrol(ledger: Ledger) -> None:
     )
     enrol(ledger, "leaver")
     ledger.people.remove("leaver", "zed", NOW)
+    for credential in (b"one", b"other"):  # so that two can be swapped
+        made = Device(credential=credential).make(CHALLENGE)
+        new = read_new(made, challenge=CHALLENGE, origin=ORIGIN)
+        signed = key_of("zed").sign(words("zed", new, ORIGIN, NOW)).hex()
+        ledger.passkeys.add("zed", new, origin=ORIGIN, signature=signed, now=NOW)
 
 
 def _list_staff(ledger: Ledger) -> None:
