@@ -45,6 +45,8 @@ def test_a_changed_moved_or_removed_line_is_found(folder: Path) -> None:
         one + "[" * 100_000 + "\n",
         one + two.replace('"viewed"', '"lost"'),
         one + two.replace('"who"', '"whom"'),
+        one + two.replace("{", '{"who":"nobody",', 1) + three,  # a reader may take the first
+        one + two.replace(",", ", ", 1) + three,
     ]
     for forged in forgeries:
         file.write_text(forged)
@@ -53,6 +55,16 @@ def test_a_changed_moved_or_removed_line_is_found(folder: Path) -> None:
         with pytest.raises(Damaged):
             append_custody(folder, at=NOW, who="legal", act=Act.VIEWED)
         assert file.read_text() == forged
+
+
+def test_lines_that_were_cut_from_the_end_show_by_what_the_ledger_knows(folder: Path) -> None:
+    file = folder / "custody.jsonl"
+    known = {entry.hash for entry in read_custody(folder)}
+    assert verify_custody(folder, known) == []
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    assert verify_custody(folder) == []
+    (problem,) = verify_custody(folder, known)
+    assert "it was cut" in problem
 
 
 def test_the_chain_of_one_folder_does_not_fit_another(folder: Path) -> None:

@@ -96,6 +96,13 @@ def test_what_was_put_beside_the_evidence_is_named(sealed: Path) -> None:
     assert verify_seal(sealed, PUBLIC) == ["manifest.json.old: is no part of the evidence"]
 
 
+def test_a_link_to_a_folder_that_was_put_among_the_copies_is_named(sealed: Path) -> None:
+    place = copy_of(sealed, "a.log").parent / "more"
+    place.symlink_to(sealed, target_is_directory=True)
+    (problem,) = verify_seal(sealed, PUBLIC)
+    assert problem.endswith("/more: is not in the manifest")
+
+
 def test_a_folder_swapped_for_a_link_is_found(sealed: Path) -> None:
     folder = copy_of(sealed, "a.log").parent
     folder.rename(sealed / "elsewhere")

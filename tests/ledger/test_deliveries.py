@@ -117,6 +117,14 @@ def test_a_bounce_after_delivery_counts_and_a_late_deferral_does_not(
     assert ledger.deliveries.of_incident(incident)[token].state is BOUNCED
 
 
+def test_of_two_ends_in_one_moment_the_worse_counts(ledger: Ledger, incident: str) -> None:
+    token = sent(ledger, incident)
+    dropped = DeliveryState.DROPPED
+    for state, counts in ((dropped, dropped), (DELIVERED, dropped), (BOUNCED, BOUNCED)):
+        hear(ledger, event(token, state, 5))
+        assert ledger.deliveries.of_incident(incident)[token].state is counts
+
+
 @pytest.mark.parametrize("state", [EffectState.UNKNOWN, EffectState.FAILED])
 def test_a_word_about_it_settles_what_was_in_doubt(
     ledger: Ledger, incident: str, state: EffectState
