@@ -1,16 +1,18 @@
 """A wrong notice is corrected to exactly those who got it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from standfast.errors import Refused, UsageError
+from standfast.ledger.effects import Lane
 from standfast.notices.senders.memory import TAKEN, Answer
 from standfast.operations import corrections, decisions, waves
-from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
-from tests.operations.test_notice_waves import TOLD, approved, with_notices
+from tests.operations.test_notice_waves import TOLD, approved, later, with_notices
 from tests.operations.twins import twin_place
 
 WRONG = {"what_happened": "not-concerned"}
@@ -58,6 +60,34 @@ def test_a_correction_reaches_those_who_got_the_wrong_notice_and_nobody_else(
         address for address, number in mails_about(centre).items() if number == 1
     }
     assert centre.place.ledger.audit.verify().findings == ()
+
+
+def test_while_one_message_is_under_way_no_correction_is_planned_that_would_miss_it(
+    centre: Centre,
+) -> None:
+    with_notices(
+        centre, canary_percent=50, canary_from=10, canary_minutes=15, abort_window_seconds=60
+    )
+    case = approved(centre)
+    centre.place = place = later(centre.place, 2)
+    outside = place.outside(place.ledger.incidents.get(case))
+    lane = Lane(verb="notices.send", connector="mail")
+    runner = place.ledger.runners.register(case, "direct", place.clock())
+    limits = replace(outside.limits(lane), batch=9)
+    told = place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, limits, place.clock())
+    assert told is not None
+    results = [Result(target=one.target, state=EffectState.DONE) for one in told.orders]
+    place.ledger.attempts.receipt(told, results, runner, place.clock())
+    last = place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, limits, place.clock())
+    assert last is not None
+    assert len(last.effects) == 1
+    waves.stop(place, case, TOLD, "wrong audience")
+    with pytest.raises(Refused, match="1 messages of tell_customers are under way"):
+        corrections.correct(place, case, TOLD, WRONG, requested_by="dana")
+    results = [Result(target=one.target, state=EffectState.DONE) for one in last.orders]
+    place.ledger.attempts.receipt(last, results, runner, place.clock())
+    plan = corrections.correct(place, case, TOLD, WRONG, requested_by="dana")
+    assert plan.recipients == 10
 
 
 def test_a_notice_that_nobody_got_and_a_value_that_it_does_not_take_are_refused(
