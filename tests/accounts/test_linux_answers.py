@@ -1,10 +1,12 @@
 """What the Linux connector makes of a host that is away, hangs, or answers with nonsense."""
 
+from dataclasses import replace
+
 import pytest
 
 from standfast.accounts.linux import LinuxDirectory, LinuxOptions
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, Limits
+from standfast.records import EffectState, JsonObject, Limits
 from tests.accounts.contract import order
 
 
@@ -48,6 +50,31 @@ def test_an_answer_that_is_none_is_never_taken_for_one(answer: str) -> None:
 def test_a_host_that_says_done_without_doing_it_is_not_believed() -> None:
     connector = stub("while read line; do echo ok 1001 0 - 0 - - alice; done")
     assert connector.lock([order("lock", "alice")])[0].state is EffectState.FAILED
+    connector.close()
+
+
+@pytest.mark.parametrize(
+    ("after", "state"),
+    [
+        ("0 1 0", EffectState.FAILED),  # the password was not locked
+        ("1 - 0", EffectState.FAILED),  # keys are let in still
+        ("1 1 3", EffectState.UNKNOWN),  # three processes have not ended
+        ("1 1 0", EffectState.DONE),
+    ],
+)
+def test_half_a_lock_is_none(after: str, state: EffectState) -> None:
+    before = "read line; echo ok 1001 0 - 2 - - alice"
+    connector = stub(f"{before}; read line; echo ok 1001 {after} - - alice; cat > /dev/null")
+    (result,) = connector.lock([order("lock", "alice")])
+    assert result.state is state
+    connector.close()
+
+
+def test_an_undo_that_changed_nothing_is_not_believed() -> None:
+    connector = stub("while read line; do echo ok 1001 1 1 0 - - alice; done")
+    prior: JsonObject = {"uid": 1001, "born": "-", "locked": False, "expires": "-"}
+    (result,) = connector.undo([replace(order("undo", "alice"), prior=prior)])
+    assert result.state is EffectState.FAILED
     connector.close()
 
 
