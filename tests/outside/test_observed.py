@@ -1,0 +1,49 @@
+"""What a look at an account says of a lock that nobody saw the end of."""
+
+import pytest
+
+from standfast.accounts import AccountState
+from standfast.accounts.memory import MemoryDirectory
+from standfast.ledger.effects import EffectRow
+from standfast.outside import _account_observed
+from standfast.records import EffectState, Proof
+
+
+@pytest.mark.parametrize(
+    ("is_enabled", "live_sessions", "happened"),
+    [
+        (False, 0, True),
+        (False, 1, False),  # its session goes on: the lock is done anew
+        (False, None, False),  # nothing shows that it ended
+        (None, 0, False),
+        (True, 0, False),
+    ],
+)
+def test_a_lock_has_happened_only_where_no_session_is_left(
+    is_enabled: bool | None, live_sessions: int | None, happened: bool
+) -> None:
+    row = EffectRow(
+        token="1" * 32,
+        incident="inc-2026-0001",
+        step="lock",
+        round=1,
+        verb="accounts.lock",
+        connector="agents",
+        handle="h" * 32,
+        target="agents:alice",
+        details={},
+        state=EffectState.UNKNOWN,
+        is_parked=False,
+        prior=None,
+        undoes=None,
+        tries=1,
+        reason="",
+        proof=Proof.NONE,
+        facts={},
+    )
+    seen = AccountState(
+        name="alice", exists=True, is_enabled=is_enabled, live_sessions=live_sessions
+    )
+    directory = MemoryDirectory("agents", {"alice": True})
+    assert "revoke" in directory.verbs
+    assert _account_observed("accounts.lock", row, seen, directory).happened is happened
