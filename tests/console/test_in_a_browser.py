@@ -80,12 +80,18 @@ def add_passkey(tab: Tab, site: Site) -> None:
     press(tab, "Add a passkey")
 
 
-def test_a_person_adds_a_passkey_and_from_then_on_the_device_signs(tab: Tab, site: Site) -> None:
-    incident = exercised(site.place, "shut")
-    tab.device()
+def have_passkey(tab: Tab, site: Site) -> str:
+    """Sign in and add a passkey of a new device; give the device's id."""
+    device = tab.device()
     sign_in(tab, site)
     add_passkey(tab, site)
     until_told(tab, "is added and signs in your name")
+    return device
+
+
+def test_a_person_adds_a_passkey_and_from_then_on_the_device_signs(tab: Tab, site: Site) -> None:
+    incident = exercised(site.place, "shut")
+    have_passkey(tab, site)
 
     tab.ask("Network.clearBrowserCookies")
     go(tab, site)
@@ -101,10 +107,7 @@ def test_a_person_adds_a_passkey_and_from_then_on_the_device_signs(tab: Tab, sit
 
 def test_a_refusal_by_the_device_is_one(tab: Tab, site: Site) -> None:
     incident = exercised(site.place, "shut")
-    tab.device()
-    sign_in(tab, site)
-    add_passkey(tab, site)
-    until_told(tab, "is added and signs in your name")
+    have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
     press(tab, "Refuse with your passkey")
     until_told(tab, "refused. Nothing of it is done")
@@ -115,10 +118,7 @@ def test_a_device_that_does_not_know_its_holder_signs_nothing_and_the_page_says_
     tab: Tab, site: Site
 ) -> None:
     incident = exercised(site.place, "shut")
-    device = tab.device()
-    sign_in(tab, site)
-    add_passkey(tab, site)
-    until_told(tab, "is added and signs in your name")
+    device = have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
     tab.ask("WebAuthn.setUserVerified", authenticatorId=device, isUserVerified=False)
     press(tab, "Approve with your passkey")
@@ -127,10 +127,7 @@ def test_a_device_that_does_not_know_its_holder_signs_nothing_and_the_page_says_
 
 
 def test_one_device_has_one_passkey_of_a_person(tab: Tab, site: Site) -> None:
-    tab.device()
-    sign_in(tab, site)
-    add_passkey(tab, site)
-    until_told(tab, "is added and signs in your name")
+    have_passkey(tab, site)
     add_passkey(tab, site)
     until_told(tab, "This device has a passkey of yours already.")
     assert len(site.place.ledger.passkeys.of("lee")) == 1
@@ -148,10 +145,7 @@ def test_who_has_no_passkey_signs_by_passphrase_as_before(tab: Tab, site: Site) 
 
 def test_a_button_that_is_pressed_twice_signs_once(tab: Tab, site: Site) -> None:
     incident = exercised(site.place, "shut")
-    tab.device()
-    sign_in(tab, site)
-    add_passkey(tab, site)
-    until_told(tab, "is added and signs in your name")
+    have_passkey(tab, site)
     tab.ask("Network.clearBrowserCookies")
     go(tab, site)
     tab.wait(f"Boolean({button('Sign in with a passkey')})")
