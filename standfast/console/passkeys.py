@@ -1,9 +1,11 @@
 """A person's passkeys, on the console: which there are, adding one of this device, removing one.
 
-GET  /console/passkeys
-GET  /console/passkeys.js        the script that asks the device, for these and other pages
-POST /console/passkeys/add       the passphrase vouches for what the device made
-POST /console/passkeys/remove
+    GET  /console/passkeys
+    GET  /console/passkeys.js        the script that asks the device, for these and other pages
+    POST /console/passkeys/add       the passphrase vouches for what the device made
+    POST /console/passkeys/remove
+
+Leaves who is signed in, and by which passkey, to `signing_in`.
 """
 
 import logging

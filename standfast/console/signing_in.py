@@ -229,8 +229,10 @@ class SigningIn:
     def _is_over(self, session: Session) -> bool:
         if self.place.ledger.people.objection(session.person, (), self.place.clock()):
             return True
-        there = {one.id for one in self.place.ledger.passkeys.of(session.person)}
-        return bool(session.passkey) and session.passkey not in there
+        if not session.passkey:
+            return False
+        there = self.place.ledger.passkeys.of(session.person)
+        return all(one.id != session.passkey for one in there)
 
     def _who(self, given: Fields) -> tuple[Who, str]:
         """Give whose passkey or passphrase this is, or why it is nobody's."""
