@@ -1,5 +1,7 @@
 """The parts of a place that are this machine's own: its user, ledger, vault, keys, sources, people.
 
+Leaves who else is in its ledger and vault to `checks_hosts`.
+
 Rules
 - Whether something can be written is found by writing: root passes every look at the modes.
 """
@@ -9,7 +11,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from backup.errors import AlreadyThere, BackupError, NotFound
@@ -33,20 +35,18 @@ from standfast.counted import counted
 from standfast.errors import ConfigurationError, StandfastError, UsageError
 from standfast.host_name import host_name
 from standfast.ledger import Ledger
-from standfast.ledger.run_row import CLOCKS_DIFFER, Origin, RunRow
+from standfast.ledger.run_row import CLOCKS_DIFFER
 from standfast.ledger.server_clock import ServerClock, apart, far_words
+from standfast.operations import checks_hosts
 from standfast.operations.custodian_answers import FRESH_FOR, folder_of, standings
 from standfast.operations.free_space import LITTLE_BYTES, free_at, nearest
 from standfast.operations.local_sources import below, own_files, source_of
-from standfast.operations.origins import of_vault, origin_of
 from standfast.operations.repository import open_vault, own_host
 from standfast.operations.run_record import other_user_of
-from standfast.operations.twins import APART, forked_at, twin_of
 from standfast.operations.verdicts import Check, Ground, Look, Verdict, fail, lacking, ok, warn
 from standfast.outside.live import read_signing_key
 
 _ENOUGH_APPROVERS = 2
-_LATELY = timedelta(days=31)
 _CLOCKS_AGREE = timedelta(seconds=5)
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -199,65 +199,12 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
     return ok("backup", f"bucket {bucket} answers, and this identity may add to it")
 
 
-def _other_keepers(ground: Ground) -> Iterator[Check]:
-    """Does the keeper of this vault run by schedule here, and elsewhere lately?"""
-    if ground.ledger is None or ground.config.backup.keeping.schedule is None:
-        return
-    since = ground.clock() - _LATELY
-    runs = of_vault(ground.config, ground.ledger.runs.all("keep"))
-    lately = {Origin.of(run.summary).machine for run in runs if run.started_at >= since}
-    if others := lately - {"", host_name()}:
-        yield warn(
-            "backup",
-            f"the keeper of this vault runs on {', '.join(sorted(others))}, too: what the rules of "
-            "either let go is gone",
-            "leave backup.keeping.schedule to one of them",
-        )
-
-
-def _twins(ground: Ground) -> Iterator[Check]:
-    """Does another machine back up under this host's name?"""
-    if ground.ledger is None:
-        return  # told already
-    runs, now = ground.ledger.runs.all("backup"), ground.clock()
-    own = origin_of(ground.config)
-    yield from _namesakes(runs, own, now)
-    twin = twin_of(runs, own, now)
-    if twin is not None:
-        judge = fail if twin.is_sure else warn
-        yield judge("backup", twin.sentence, twin.what_to_do)
-    elif forked := forked_at(runs, own, now):
-        yield warn(
-            "backup",
-            f"at {forked:%Y-%m-%d %H:%M}Z the vault had a point of {own.host} that this machine "
-            "had not made: it was rolled back, or a copy of it backs up, too",
-            f"where both back up, {APART}",
-        )
-
-
-def _namesakes(runs: Sequence[RunRow], own: Origin, now: datetime) -> Iterator[Check]:
-    lately = [Origin.of(run.summary) for run in runs if now - run.started_at <= _LATELY]
-    machines = {
-        one.machine
-        for one in lately
-        if one.host == own.host and one.machine != own.machine and own.vault and one.vault
-        if one.vault != own.vault
-    }
-    if machines:
-        yield warn(
-            "backup",
-            f"{own.host} is also a host with another vault, on {', '.join(sorted(machines))}: the "
-            "ledger keeps them apart, and people who read a list or a page do not",
-            APART,
-        )
-
-
 def _sets(ground: Ground) -> Iterator[Check]:
     sets = ground.config.backup.sets
     if not sets:
         yield lacking("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
-    yield from _twins(ground)
-    yield from _other_keepers(ground)
+    yield from checks_hosts.twins(ground)
+    yield from checks_hosts.other_keepers(ground)
     for name, one in sets.items():
         zone = one.time_zone or ground.config.organisation.time_zone
         last_due(one.schedule, zone, ground.clock())  # raises for one that never comes
@@ -271,7 +218,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
         obstacles = list(_obstacles(ground, one))
         yield from obstacles
         yield from _own_files_in(one, ground.config)
-        yield from _other_hosts_of(ground, name)
+        yield from checks_hosts.other_hosts_of(ground, name)
         if not missing and not any(found.verdict is Verdict.FAIL for found in obstacles):
             yield ok("backup sets", f"{name}: {counted(len(one.sources), 'source')}, readable")
     config = ground.config
@@ -281,26 +228,6 @@ def _sets(ground: Ground) -> Iterator[Check]:
     if config.drills.identity is not None:
         ground.resolver.resolve(config.drills.identity)
         yield ok("drills", "the identity for drills that nobody attends is there")
-
-
-def _other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
-    """Who else backed a set of this name up lately: a drill goes by its name."""
-    if ground.ledger is None:
-        return
-    since = ground.clock() - _LATELY
-    points = [
-        run.summary["point"]
-        for run in of_vault(ground.config, ground.ledger.runs.all("backup", name))
-        if run.started_at >= since and run.summary.get("point")
-    ]
-    others = {point.partition("/")[0] for point in points} - {ground.config.backup.writer}
-    if others:
-        yield warn(
-            "backup sets",
-            f"{name}: a set of that name is backed up by {', '.join(sorted(others))} too, into the"
-            " same vault. A drill takes the newest point of any, and counts for each",
-            "give the set another name on one of them",
-        )
 
 
 def _services(ground: Ground) -> Iterator[Check]:

@@ -44,8 +44,8 @@ def vault_of_keys(host: Path, keeper: Path) -> str:
 
 def of_vault(config: "Config", runs: Iterable[RunRow]) -> list[RunRow]:
     """Keep the runs on this place's vault, whoever made them."""
-    own = origin_of(config)
-    return [run for run in runs if _is_same(Origin.of(run.summary).vault, own.vault)]
+    vault = vault_of_keys(config.backup.host, config.backup.keeping.key)
+    return [run for run in runs if _is_same(Origin.of(run.summary).vault, vault)]
 
 
 def of_host(config: "Config", runs: Iterable[RunRow]) -> list[RunRow]:

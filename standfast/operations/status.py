@@ -1,7 +1,7 @@
 """Where everything stands, in a moment: last backups and drills, open incidents, who is untold.
 
 Owns the few lines that `standfast status` shows. Leaves the open incidents to `incident_glances`,
-trying things out to `checks`, and one incident in full to `incident`.
+alarms to `alarm_glances`, trying things out to `checks`, and one incident in full to `incident`.
 
 Rules
 - It answers in 0.4 s, so it reads the few keys of the configuration that it needs by itself, and
@@ -21,7 +21,7 @@ from standfast.errors import ConfigurationError
 from standfast.host_name import host_name
 from standfast.ledger.glance import Glance, LastRun, glance
 from standfast.ledger.run_row import Origin
-from standfast.operations.alarm_scope import Scope, scope_of
+from standfast.operations.alarm_glances import JUMP_SHOWN, AlarmStatus, alarms_of
 from standfast.operations.custodian_answers import Standing, folder_of, standings
 from standfast.operations.free_space import Room, rooms
 from standfast.operations.incident_glances import IncidentStatus, incidents_of, zone_of
@@ -32,8 +32,6 @@ from standfast.records import Json, JsonObject, timestamp
 _GOOD = ("done", "partial")
 _SQLITE = "sqlite:///"
 _TRIGGER = "trigger:"  # who opened it, where that was no person
-_OTHERS_SHOWN = timedelta(days=31)  # nobody calls over what was of a host that is gone
-_JUMP_SHOWN = timedelta(days=7)  # nothing calls it over, so it goes when a week has passed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,75 +54,6 @@ class SetStatus:
             "running_since": _written(self.running_since),
             "last_drill": _run_json(self.last_drill, now),
             "drill_failed_since": _written(self.drill_failed),
-        }
-
-
-_ALARMS = {  # what is said of each to people, and what a person runs to see to it
-    "freshness": (
-        "{set}: the newest complete recovery point is too old",
-        "standfast backup run {set}",
-    ),
-    "jump": (
-        "{set}: a night changed far more than usual; ask who did it",
-        "standfast backup list --set {set}",
-    ),
-    "vault": ("the vault: damage was found in it", "standfast backup verify --read"),
-    "locks": (
-        "the vault: objects in it are not locked as they must be",
-        "standfast backup verify",
-    ),
-    "keep": (
-        "the keeper's run does not come; without it locks run out",
-        "standfast backup keep",
-    ),
-    "look": (
-        "the vault: the scheduled verification does not come",
-        "standfast backup verify",
-    ),
-    "read": (
-        "the vault: the verification that reads all of it does not come",
-        "standfast backup verify --read",
-    ),
-    "drill": (
-        "{set}: the scheduled restore drill does not come, or fails",
-        "standfast drill run {set} --identity FILE",
-    ),
-    "deadline": ("a legal clock runs: {duty}", "standfast deadline list"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlarmStatus:
-    """An alarm about backups that is not over, or a legal clock of which nobody could be told."""
-
-    what: str  # a key of _ALARMS
-    set_name: str  # empty for the vault; of a legal clock INCIDENT.DUTY
-    since: datetime
-    is_told: bool  # it reached somebody
-    host: str = ""  # whose it is, where it is another's: what to run is run there
-
-    @property
-    def sentence(self) -> str:
-        """Say it for people."""
-        whose = f"{self.host}, " if self.host else ""
-        return whose + self._filled(_ALARMS[self.what][0])
-
-    @property
-    def command(self) -> str:
-        """What a person runs to see to it."""
-        return self._filled(_ALARMS[self.what][1])
-
-    def _filled(self, text: str) -> str:
-        return text.format(set=self.set_name, duty=self.set_name.replace(".", ", ", 1))
-
-    def as_json(self) -> JsonObject:
-        """Give the alarm for `--json`."""
-        return {
-            "what": self.what,
-            "set": self.set_name,
-            "since": timestamp(self.since),
-            "is_told": self.is_told,
-            "host": self.host,
         }
 
 
@@ -302,12 +231,12 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
         serves_here=host_name() in seen.serve_hosts,
         verify_failed=_verify_failed(seen),
         custodians=_overdue(raw, folder, now),
-        alarms=tuple(_alarms(seen, own, now)),
+        alarms=alarms_of(seen, own, now),
         untold_triggers=tuple(_untold_triggers(seen)),
         set_aside=tuple(
             SetAside(trigger=run.subject, count=run.count, last=run.started_at)
             for run in seen.last_runs
-            if (run.kind, run.state) == ("alert", "failed") and now - run.started_at <= _JUMP_SHOWN
+            if (run.kind, run.state) == ("alert", "failed") and now - run.started_at <= JUMP_SHOWN
         ),
         unstamped=_unstamped(raw, folder),
         little_room=_little_room(url, raw, folder),
@@ -353,46 +282,6 @@ def _verify_failed(seen: Glance) -> datetime | None:
     }
     failed, good = runs.get("failed"), runs.get("done")
     return failed.started_at if failed and _is_newer(failed, good) else None
-
-
-def _alarms(seen: Glance, own: Origin, now: datetime) -> Iterator[AlarmStatus]:
-    rows: dict[tuple[str, str], dict[str, datetime]] = {}  # by whose it is, and about what
-    hosts: dict[str, str] = {}
-    for one in seen.alarms:  # the newest first
-        whose = _whose(one.subject, one.origin, own)
-        hosts.setdefault(whose, f"{one.origin.host} on {one.origin.machine}" if whose else "")
-        rows.setdefault((whose, one.subject), {}).setdefault(one.state, one.started_at)
-    for (whose, subject), told in sorted(rows.items()):
-        what, _, set_name = subject.partition(".")
-        raised = [told[state] for state in ("raised", "failed") if state in told]
-        over = told.get("over")
-        if not raised or (over is not None and over >= max(raised)):
-            continue
-        shown_for = _JUMP_SHOWN if what == "jump" else _OTHERS_SHOWN if whose else None
-        if shown_for is not None and now - max(raised) > shown_for:
-            continue
-        if what == "deadline":
-            # The clock stands with its incident; here only a mark that reached nobody.
-            raised = [max(raised)]
-            if told.get("failed") not in raised:
-                continue
-        yield AlarmStatus(
-            what=what,
-            set_name=set_name,
-            since=min(one for one in raised if over is None or one > over),
-            is_told=told.get("raised") in raised and (over is None or told["raised"] > over),
-            host=hosts[whose],
-        )
-
-
-def _whose(subject: str, origin: Origin, own: Origin) -> str:
-    """Tell another host's alarms, and another vault's, apart; nothing for ours and everybody's."""
-    scope = scope_of(subject)
-    vault = origin.vault if own.vault and origin.vault != own.vault else ""
-    host = origin.host if own.host and origin.host != own.host else ""
-    if scope is Scope.LEDGER or (scope is Scope.VAULT and not vault):
-        return ""
-    return vault if scope is Scope.VAULT else " ".join(filter(None, (vault, host)))
 
 
 def _overdue(raw: Mapping[str, Any], folder: Path, now: datetime) -> tuple[Standing, ...]:
