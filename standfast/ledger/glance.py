@@ -207,7 +207,7 @@ def glance(url: str, password: str | None, now: datetime, own: Origin = NOWHERE)
             for kind, subject, state, is_other_host, is_other_vault, started, ended, count in rows(
                 cursor,
                 # What a clock that stood ahead began would hide what came since.
-                f"SELECT kind, subject, state, {other_host} AS by_other, {other_vault} AS in_other,"  # noqa: S608 - a time
+                f"SELECT kind, subject, state, {other_host} AS by_other, {other_vault} AS in_other,"  # noqa: S608 - a time, and names that are quoted
                 " MAX(started_at), MAX(ended_at), COUNT(*) FROM run"
                 f" WHERE started_at <= '{timestamp(horizon(now))}'"
                 " GROUP BY kind, subject, state, by_other, in_other ORDER BY kind, subject, state",
