@@ -25,7 +25,9 @@ from backup.writing.pack_memory import PackMemory
 from backup.writing.places import UNPLACED, Frame
 
 _TASKS_UNDER_WAY = 6
-_PACKS_UNDER_WAY = 3  # one is sealed while others are written and synced
+# One is sealed while others are written and synced: a disk has three to do, which takes it 5 % less
+# than two would.  To a network, a pack on its way is in memory twice.
+_PACKS_UNDER_WAY, _PACKS_UNDER_WAY_FAR = 4, 3
 
 # Where its frame comes to lie, the stretch itself, of at most 8 MiB, and how hard to compress it.
 Stretch = tuple[Frame, bytes | memoryview, Effort]
@@ -84,6 +86,8 @@ class Tape:
         on_acknowledged: Callable[[Stored], None],
     ) -> None:
         self._outlet = outlet
+        is_far = outlet.store.calls_at_once > 1
+        self._most_packs = _PACKS_UNDER_WAY_FAR if is_far else _PACKS_UNDER_WAY
         self._number_pack = number_pack
         self._on_laid = on_laid
         self._on_acknowledged = on_acknowledged
@@ -192,7 +196,7 @@ class Tape:
         size, self._filled = self._filled, 0
         future = self._outlet.pool.submit(self._outlet.send, payload, size)
         self._packs.append((self._number, future))
-        while len(self._packs) > _PACKS_UNDER_WAY:
+        while len(self._packs) > self._most_packs:
             self._acknowledge()
 
     def _acknowledge(self) -> None:

@@ -93,3 +93,26 @@ def test_a_lane_that_is_killed_in_the_middle_of_a_word_is_named_too(
 
     with pytest.raises(BackupError, match="was killed; run the same command again"):
         next(in_processes(lane, [1], 1))
+
+
+def affinities(lanes: int) -> list[set[int]]:
+    """The processors that each of so many lanes may run on."""
+
+    @contextmanager
+    def lane(emit: Emit) -> Iterator[Worker[int]]:
+        emit(os.sched_getaffinity(0))
+        yield list
+
+    return list(in_processes(lane, [], lanes))
+
+
+def test_lanes_keep_to_a_processor_each_where_they_are_as_many() -> None:
+    processors = os.sched_getaffinity(0)
+    assert sorted(affinities(len(processors)), key=min) == [{one} for one in sorted(processors)]
+    assert os.sched_getaffinity(0) == processors
+
+
+def test_lanes_that_are_not_as_many_as_processors_may_run_on_any() -> None:
+    processors = os.sched_getaffinity(0)
+    count = len(processors) + 1
+    assert affinities(count) == [processors] * count
