@@ -100,8 +100,11 @@ def affinities(lanes: int) -> list[set[int]]:
 
     @contextmanager
     def lane(emit: Emit) -> Iterator[Worker[int]]:
+        def work(units: Iterator[int]) -> None:
+            assert not list(units)
+
         emit(os.sched_getaffinity(0))
-        yield list
+        yield work
 
     return list(in_processes(lane, [], lanes))
 
