@@ -1,7 +1,10 @@
 """Moments as people of one time zone read them. What is stored, and what `--json` says, is UTC."""
 
 from datetime import date, datetime
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 
 def minute(moment: datetime, time_zone: str) -> str:
@@ -16,19 +19,19 @@ def second(moment: datetime, time_zone: str) -> str:
 
 def day(moment: datetime, time_zone: str) -> date:
     """Give the day that it is then where people of the zone are."""
-    return in_zone(moment, ZoneInfo(time_zone)).date()
+    return in_zone(moment, _zone(time_zone)).date()
 
 
 def is_zone(name: str) -> bool:
     """Is there a time zone of that name?"""
     try:
-        ZoneInfo(name)
+        _zone(name)
     except (KeyError, ValueError, OSError):  # OSError: a folder of zones
         return False
     return True
 
 
-def in_zone(moment: datetime, zone: ZoneInfo) -> datetime:
+def in_zone(moment: datetime, zone: "ZoneInfo") -> datetime:
     """Turn a moment into a zone's; a host may claim the first or the last there is, which stay."""
     try:
         return moment.astimezone(zone)
@@ -37,7 +40,13 @@ def in_zone(moment: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _written(moment: datetime, time_zone: str, form: str) -> str:
-    local = in_zone(moment, ZoneInfo(time_zone))
+    local = in_zone(moment, _zone(time_zone))
     name = local.tzname() or ""
     # Where a zone has no letters of its own: -03.
     return f"{local:{form}} {name if name[:1].isalpha() else f'UTC{name}'}"
+
+
+def _zone(name: str) -> "ZoneInfo":
+    from zoneinfo import ZoneInfo  # most commands that could write a moment write none
+
+    return ZoneInfo(name)

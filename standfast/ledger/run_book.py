@@ -114,38 +114,44 @@ class RunBook:
 
     def sign_head(self, now: datetime) -> int:
         """As `Auditor.sign_head`."""
-        with self._writing() as connection:
-            heads = _rows(connection, "SELECT * FROM audit_head ORDER BY sequence DESC LIMIT 1")
-            newest = heads[0] if heads else None
-            hashes = {}
-            if newest is not None:
-                covered = _rows(
+        with self._connected() as connection:
+            with self._transaction(connection):
+                end = self._signed_end(connection, now)
+            self._chain.tell_witness(
+                lambda sequence: _rows(
                     connection,
-                    "SELECT sequence, hash FROM audit_event WHERE sequence = ?",
-                    (newest["sequence"],),
+                    "SELECT sequence, hash, signed_at, key, signature FROM audit_head"
+                    " WHERE sequence > ? ORDER BY sequence",
+                    (sequence,),
                 )
-                hashes = {row["sequence"]: row["hash"] for row in covered}
-            base = self._chain.sound_start(newest, hashes)
-            events = _rows(
-                connection,
-                "SELECT * FROM audit_event WHERE sequence > ? ORDER BY sequence",
-                (base[0],),
             )
-            end = self._chain.sound_end(base, events)
-            if end != base:
-                connection.execute(
-                    "INSERT INTO audit_head (sequence, hash, signed_at, key, signature)"
-                    " VALUES (:sequence, :hash, :signed_at, :key, :signature)",
-                    self._chain.head(*end, now),
-                )
-        self._chain.tell_witness(
-            lambda sequence: self._read(
-                "SELECT sequence, hash, signed_at, key, signature FROM audit_head"
-                " WHERE sequence > ? ORDER BY sequence",
-                (sequence,),
-            )
-        )
         return end[0]
+
+    def _signed_end(self, connection: sqlite3.Connection, now: datetime) -> tuple[int, str]:
+        heads = _rows(connection, "SELECT * FROM audit_head ORDER BY sequence DESC LIMIT 1")
+        newest = heads[0] if heads else None
+        hashes = {}
+        if newest is not None:
+            covered = _rows(
+                connection,
+                "SELECT sequence, hash FROM audit_event WHERE sequence = ?",
+                (newest["sequence"],),
+            )
+            hashes = {row["sequence"]: row["hash"] for row in covered}
+        base = self._chain.sound_start(newest, hashes)
+        events = _rows(
+            connection,
+            "SELECT * FROM audit_event WHERE sequence > ? ORDER BY sequence",
+            (base[0],),
+        )
+        end = self._chain.sound_end(base, events)
+        if end != base:
+            connection.execute(
+                "INSERT INTO audit_head (sequence, hash, signed_at, key, signature)"
+                " VALUES (:sequence, :hash, :signed_at, :key, :signature)",
+                self._chain.head(*end, now),
+            )
+        return end
 
     def _tell(
         self,
@@ -193,10 +199,15 @@ class RunBook:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._connected() as connection, in_line(self._path):
+        with self._connected() as connection, self._transaction(connection):
+            yield connection
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        with in_line(self._path):
             begin_writing(connection, self._path)
             try:
-                yield connection
+                yield
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
