@@ -15,15 +15,16 @@
 import os
 import pickle
 import queue
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
-from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, TypeVar
 
 from backup.errors import BackupError
 from backup.forking import fork
+from backup.restoring.talking import End, two_ends
 
 _AHEAD = 1  # units that lie ready for a worker, so that it never waits for us
 
@@ -39,12 +40,12 @@ def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterato
     A worker made by `make` lives in its process; what it emits is pickled.
     """
     rest = iter(units)
-    pipes: dict[Connection[Any, Any], int] = {}
+    pipes: dict[End, int] = {}
     processors = os.sched_getaffinity(0)
     own = sorted(processors) if len(processors) == lanes else [None] * lanes
     try:
         for processor in own:
-            ours, theirs = Pipe()
+            ours, theirs = two_ends()
             pid = fork()
             if not pid:
                 _child(make, theirs, [ours, *pipes], processor)
@@ -53,15 +54,18 @@ def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterato
         for _ in range(_AHEAD):
             for pipe in pipes:
                 _hand_out(pipe, rest)
-        working = set(pipes)
+        working = {pipe.fileno(): pipe for pipe in pipes}
+        listening = select.poll()
+        for number in working:
+            listening.register(number, select.POLLIN)
         while working:
-            ready = set(wait([*working]))
-            for pipe in [pipe for pipe in working if pipe in ready]:
-                kind, value = _received(pipe)
+            for number, _ in listening.poll():
+                kind, value = _received(working[number])
                 if kind == "next":
-                    _hand_out(pipe, rest)
+                    _hand_out(working[number], rest)
                 elif kind == "end":
-                    working.remove(pipe)
+                    listening.unregister(number)
+                    del working[number]
                 elif kind == "raise":
                     raise value
                 else:
@@ -120,14 +124,14 @@ def in_threads(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterator[
                 said.get(timeout=0.01)
 
 
-def _hand_out(pipe: "Connection[Any, Any]", rest: Iterator[U]) -> None:
+def _hand_out(pipe: End, rest: Iterator[U]) -> None:
     with suppress(BrokenPipeError):  # its death is noticed where it is listened to
         pipe.send(next(rest, None))
 
 
-def _received(pipe: "Connection[Any, Any]") -> tuple[str, Any]:
+def _received(pipe: End) -> tuple[str, Any]:
     try:
-        kind, value = pipe.recv()
+        kind, value = pipe.receive()
     except (EOFError, OSError):  # the latter in the middle of a word
         raise BackupError(
             "a process that took part in the work was killed; run the same command again"
@@ -137,8 +141,8 @@ def _received(pipe: "Connection[Any, Any]") -> tuple[str, Any]:
 
 def _child(
     make: MakeWorker[U],
-    pipe: "Connection[Any, Any]",
-    others: "list[Connection[Any, Any]]",
+    pipe: End,
+    others: list[End],
     processor: int | None,
 ) -> None:
     """Work until there is nothing left, and leave without any of the parent's clean-up."""
@@ -163,10 +167,10 @@ def _child(
         os._exit(status)
 
 
-def _handed_out(pipe: "Connection[Any, Any]") -> Iterator[Any]:
+def _handed_out(pipe: End) -> Iterator[Any]:
     while True:
         try:
-            unit = pipe.recv()
+            unit = pipe.receive()
             if unit is None:
                 return
             pipe.send(("next", None))

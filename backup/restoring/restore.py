@@ -9,16 +9,13 @@
 
 import ctypes
 import os
-import pickle
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import field
 from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from backup.errors import BackupError, NotWritable, StoreUnavailable, UsageError
 from backup.forking import may_fork
@@ -36,6 +33,7 @@ from backup.restoring.afterwards import complete_behind
 from backup.restoring.journal import Target, opened_target
 from backup.restoring.lane import Lane, Report, Stretch, damaged, lost_page
 from backup.restoring.lanes import Emit, Worker, in_processes, in_threads
+from backup.restoring.left_over import LeftOver
 from backup.restoring.own_process import settle_in
 from backup.restoring.pieces import Piece, pieces_of
 from backup.restoring.straight import Straight
@@ -47,7 +45,6 @@ _MOST_FAR_LANES = 2  # each reads several ranges at once, and all are in the mem
 _STRETCH_BYTES = 32 * 1024 * 1024
 _MOST_PARTS = 32
 _FEW_ENTRIES = 256
-_LEFT_IN_MEMORY = 4 * 1024 * 1024  # of what the stretches leave over
 _UMASK = re.compile(r"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
 
@@ -134,21 +131,21 @@ class Restore:
             closing(self._turn),
             opened_target(self._request.to, self._request.as_journal()) as target,
         ):
-            with (
-                tempfile.SpooledTemporaryFile(_LEFT_IN_MEMORY) as links,
-                tempfile.SpooledTemporaryFile(_LEFT_IN_MEMORY) as put_off,
-            ):
+            links: LeftOver[tuple[bytes, bytes]] = LeftOver()
+            put_off: LeftOver[Entry] = LeftOver()
+            with closing(links), closing(put_off):
                 for report in self._reports(target, self._stretches()):
                     self._take_note(report)
                     self._selection.note_matched(report.matched)
-                    for left, where in ((report.links, links), (report.put_off, put_off)):
-                        for one in left:
-                            pickle.dump(one, where)
-                if put_off.tell():  # each is many pieces
-                    pieces = self._pieces(_pickled(put_off))
+                    for link in report.links:
+                        links.add(link)
+                    for entry in report.put_off:
+                        put_off.add(entry)
+                if not put_off.is_empty:  # each is many pieces
+                    pieces = self._pieces(put_off)
                     for report in self._reports(target, pieces, are_many=True):
                         self._take_note(report)
-                self._finish(target, _pickled(put_off), _pickled(links))
+                self._finish(target, put_off, links)
             is_whole = not any(problem.is_missing for problem in self._sum.problems)
             is_left = is_whole and not self._request.syncs and may_fork()
             if is_left:
@@ -329,15 +326,6 @@ class Restore:
                 bytes_total=total,
             )
         )
-
-
-def _pickled(file: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[Any]:
-    file.seek(0)
-    while True:
-        try:
-            yield pickle.load(file)  # noqa: S301 - our own, in a file without a name
-        except EOFError:
-            return
 
 
 def _umask() -> int:

@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from types import FrameType
 
 import pytest
@@ -79,14 +78,17 @@ def test_a_lane_that_is_ended_is_named_and_its_command_not_taken_for_ended() -> 
 def test_a_lane_that_is_killed_in_the_middle_of_a_word_is_named_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def die_half_way(self: "Connection[object, object]", data: bytes) -> None:
-        os.write(self.fileno(), data[: len(data) // 2])
+    write = os.write
+
+    def die_half_way(descriptor: int, data: memoryview) -> int:
+        write(descriptor, data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
+        return 0
 
     @contextmanager
     def lane(emit: Emit) -> Iterator[Worker[int]]:
         def work(_: Iterator[int]) -> None:
-            monkeypatch.setattr(Connection, "_send", die_half_way)
+            monkeypatch.setattr(os, "write", die_half_way)
             emit(bytes(1000))
 
         yield work
