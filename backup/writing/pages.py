@@ -26,6 +26,7 @@ from backup.lazy_dataclass import dataclass
 from backup.writing.blobs import BlobSink
 from backup.writing.kept_pages import outline_to_bytes, rows_to_bytes, uses_of
 from backup.writing.places import (
+    FIRST_REFS,
     MOST_REFS,
     NO_PACK,
     NOWHERE,
@@ -269,11 +270,13 @@ class ManifestBuilder:
         )
 
     def _move_to_list(self, row: Row) -> None:
-        refs = [ref.place for ref in row.blobs[:MOST_REFS]]
+        # Whoever restores has all lanes wait for the first list.
+        count = MOST_REFS if row.lists else min(FIRST_REFS, MOST_REFS)
+        refs = [ref.place for ref in row.blobs[:count]]
         table = _PackTable()
         items = table.refs(refs)
         row.lists.append(self._lists.add(page_to_bytes("list", table.names(self._log), items)))
-        del row.blobs[:MOST_REFS]
+        del row.blobs[:count]
         for ref in refs:
             for pack in _packs_of(ref):
                 row.list_packs[pack] = row.list_packs.get(pack, 0) + ref.length

@@ -21,7 +21,8 @@ from backup.sources.status import Vector
 
 UNPLACED = -1
 NO_PACK = -1
-MOST_REFS = 4096  # that a row keeps itself; more lie in lists
+MOST_REFS = 4096  # that a row keeps itself; more lie in lists of as many
+FIRST_REFS = 512  # of the first list
 MARK_LENGTH = 16
 
 

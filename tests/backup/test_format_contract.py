@@ -101,6 +101,7 @@ def test_a_writer_cuts_and_bundles_as_the_page_says() -> None:
     assert f"saves less than {1 - WORTHWHILE:.0%}".replace("%", " %") in chosen
     assert f"CRC-32 is 0 mod {pages._CUT_MASK + 1:,}, at {pages.MOST_ENTRIES:,} entries" in chosen
     assert f"more than {places.MOST_REFS:,} references gets lists" in chosen
+    assert f"first of {places.FIRST_REFS}, the others of {places.MOST_REFS:,}" in chosen
     assert f"at most {blobs._MOST_IN_BUNDLE:,} small blobs" in chosen
     assert f"the pack that has {blobs._MOST_IN_PACK:,} of them" in chosen
     limits = section("Limits")
