@@ -19,7 +19,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from typing import Any, TypeVar
 
 from backup.errors import BackupError
@@ -40,17 +40,19 @@ def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterato
     A worker made by `make` lives in its process; what it emits is pickled.
     """
     rest = iter(units)
-    pipes: dict[End, int] = {}
+    pipes: list[End] = []
+    pids: list[int] = []
     processors = os.sched_getaffinity(0)
     own = sorted(processors) if len(processors) == lanes else [None] * lanes
     try:
         for processor in own:
             ours, theirs = two_ends()
-            pid = fork()
-            if not pid:
-                _child(make, theirs, [ours, *pipes], processor)
-            theirs.close()
-            pipes[ours] = pid
+            pipes.append(ours)
+            with closing(theirs):
+                pid = fork()
+                if not pid:
+                    _child(make, theirs, pipes, processor)
+            pids.append(pid)
         for _ in range(_AHEAD):
             for pipe in pipes:
                 _hand_out(pipe, rest)
@@ -73,7 +75,7 @@ def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterato
     finally:
         for pipe in pipes:
             pipe.close()
-        for pid in pipes.values():
+        for pid in pids:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 _LENGTH_BYTES = 8
-_PIPE_BYTES = 256 * 1024  # what is being done is some of it, and nobody waits to say what is next
+_PIPE_BYTES = 256 * 1024  # so that who sends what comes next does not wait for it to be read
 
 
 class End:

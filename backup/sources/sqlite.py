@@ -32,6 +32,10 @@ _EMPTY = (
     "it has 0 bytes: nobody wrote to this database yet, or a copy that failed left it; if it had"
     " content, restore it from an earlier point"
 )
+_UNREADABLE = (
+    "SQLite cannot read it; one in WAL mode that no program has open needs the right to write into"
+    " its folder"
+)
 
 
 class SqliteSource(Source):
@@ -45,8 +49,19 @@ class SqliteSource(Source):
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         del scratch
-        is_empty = self.path.is_file() and self.path.stat().st_size == 0
-        return [Obstacle(problem=f"{self.path}: {_EMPTY}")] if is_empty else []
+        try:
+            size = self.path.stat().st_size
+        except OSError:
+            return []  # it is told already that it is not there, or cannot be read
+        if not size:
+            return [Obstacle(problem=f"{self.path}: {_EMPTY}")]
+        try:
+            with closing(sqlite3.connect(_read_only(self.path), uri=True, timeout=0.1)) as source:
+                source.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.Error as error:
+            is_locked = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            return [] if is_locked else [Obstacle(problem=f"{self.path}: {_UNREADABLE}: {error}")]
+        return []
 
     @contextmanager
     def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:

@@ -154,7 +154,8 @@ class PostgresqlAudienceConfig(_ServedAudience):
     """People found by a query on PostgreSQL."""
 
     kind: Literal["postgresql"] = setting(
-        description="A query on a PostgreSQL database, in a read-only transaction.",
+        description="A query on a PostgreSQL database, in a read-only transaction; needs the extra "
+        "`postgresql`.",
         examples=["postgresql"],
     )
     port: Port = setting(default=5432, description="The server's port.", examples=[5432])
@@ -165,7 +166,8 @@ class MariadbAudienceConfig(_ServedAudience):
     """People found by a query on MariaDB."""
 
     kind: Literal["mariadb"] = setting(
-        description="A query on a MariaDB database, in a read-only transaction.",
+        description="A query on a MariaDB database, in a read-only transaction; needs the extra "
+        "`mariadb`.",
         examples=["mariadb"],
     )
     port: Port = setting(default=3306, description="The server's port.", examples=[3306])

@@ -143,9 +143,9 @@ class S3Config(Section):
         examples=["example-vault"],
     )
     access_key_id: SecretReference = setting(
-        description="The access key's name: the writer's on the backup host, the reader's or the "
-        "verifier's where backups are restored or verified. Nothing is taken from `AWS_` "
-        "variables, from `~/.aws` or from an instance role.",
+        description="The access key's name: the writer's on the backup host; the reader's, the "
+        "verifier's, the keeper's or the owner's where those work; of a copy, the copier's. "
+        "Nothing is taken from `AWS_` variables, from `~/.aws` or from an instance role.",
         examples=["file:keys/s3-access-key-id"],
     )
     secret_access_key: SecretReference = S3_SECRET
@@ -261,7 +261,9 @@ class BackupConfig(Section):
     alarm_roles: tuple[Line, ...] = setting(
         default=(),
         description="Who is told when a backup is too old, changed far more than usual, or is "
-        "damaged: the enrolled people with one of these roles; without any, all of them.",
+        "damaged, when objects are not locked as they must be, and when a verification, a drill "
+        "or the keeper does not come: the enrolled people with one of these roles; without any, all "
+        "of them.",
         examples=[["operator"]],
     )
     keeping: KeepingConfig = setting(

@@ -35,7 +35,8 @@ class KeepingConfig(Section):
     )
     daily: KeptFor = setting(
         default="90d",
-        description="The last complete point of each day (UTC) stays for so long.",
+        description="The last complete point of each day (UTC) stays for so long; where a day has "
+        "none, its last partial one. So it is with weeks and months.",
         examples=["90d"],
     )
     weekly: KeptFor = setting(
@@ -51,7 +52,8 @@ class KeepingConfig(Section):
     floor: KeptFor = setting(
         default="30d",
         description="Nothing expires that is younger than this by the store's clock, whatever the "
-        "rules say. The newest complete point of a set never expires.",
+        "rules say. The newest complete point of a set never expires, nor does the newest whose "
+        "run came to its end.",
         examples=["30d"],
     )
     schedule: CronSchedule | None = setting(

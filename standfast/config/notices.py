@@ -47,9 +47,9 @@ class NoticesConfig(Section):
     )
     canary_minutes: Count = setting(
         default=15,
-        description="How long after the first ones the others go, when nothing is in doubt of the "
-        "first and at most a tenth of them was turned away or bounced; 0: not before a person says "
-        "`standfast notice go`.",
+        description="How long after the first ones the others go, when of those at least one has "
+        "gone, none failed or is in doubt, and at most a tenth was turned away or bounced. "
+        "Otherwise, and with 0, not before a person says `standfast notice go`.",
         examples=[15],
     )
     abort_window_seconds: Count = setting(

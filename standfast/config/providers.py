@@ -22,7 +22,7 @@ from standfast.config.served import VERIFY_TLS
 
 
 class ScimRevocationConfig(Section):
-    """How tokens are ended (RFC 7009), since SCIM itself has no sessions."""
+    """How access tokens that are known are ended (RFC 7009)."""
 
     url: WebAddress = setting(
         description="The OAuth token revocation end point (RFC 7009).",

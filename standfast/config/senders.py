@@ -87,7 +87,9 @@ class SmtpSenderConfig(_Sender):
         examples=[30],
     )
     batch: Annotated[int, between(1, 100)] = setting(
-        default=10, description="Messages that one connection carries.", examples=[10]
+        default=10,
+        description="Messages that one call hands over; a connection is kept for the next.",
+        examples=[10],
     )
     workers: Workers = setting(default=4, description="Connections at once.", examples=[4])
     per_second: Seconds | None = setting(

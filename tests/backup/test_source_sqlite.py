@@ -1,5 +1,6 @@
 """An SQLite database is backed up while others read and write it, and comes back as one moment."""
 
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -101,3 +102,40 @@ def test_a_database_of_0_bytes_is_taken_and_told(tmp_path: Path, site: Site) -> 
         connection.execute("CREATE TABLE calls (n INTEGER)")
     assert source.obstacles(tmp_path) == []
     assert site.back_up(source).complete
+
+
+def test_what_sqlite_cannot_read_is_told_before_the_night(tmp_path: Path) -> None:
+    path = tmp_path / "crm.db"
+    path.write_bytes(b"a dump, and no database" * 100)
+    (obstacle,) = SqliteSource("crm", path).obstacles(tmp_path)
+    assert obstacle.prevents
+    assert "crm.db: SQLite cannot read it" in obstacle.problem
+    assert obstacle.problem.endswith("file is not a database")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_database_in_wal_mode_that_nobody_has_open_needs_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "crm"
+    folder.mkdir()
+    path = folder / "crm.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE calls (n INTEGER)")
+    for one in (path, folder, tmp_path, *tmp_path.parents):
+        one.chmod(one.stat().st_mode | 0o555)
+    source = SqliteSource("crm", path)
+    os.seteuid(65534)
+    try:
+        (obstacle,) = source.obstacles(tmp_path)
+    finally:
+        os.seteuid(0)
+    assert "the right to write into its folder" in obstacle.problem
+    assert source.obstacles(tmp_path) == []
+
+
+def test_a_database_that_is_locked_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "crm.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE calls (n INTEGER)")
+        writer.execute("BEGIN EXCLUSIVE")
+        assert SqliteSource("crm", path).obstacles(tmp_path) == []
