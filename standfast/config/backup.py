@@ -262,8 +262,8 @@ class BackupConfig(Section):
         default=(),
         description="Who is told when a backup is too old, changed far more than usual, or is "
         "damaged, when objects are not locked as they must be, and when a verification, a drill "
-        "or the keeper does not come: the enrolled people with one of these roles; without any, all "
-        "of them.",
+        "or the keeper does not come: the enrolled people with one of these roles; without any, "
+        "all of them.",
         examples=[["operator"]],
     )
     keeping: KeepingConfig = setting(
