@@ -114,6 +114,10 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
             f"first for {age(seen.at - seen.unstamped.since)}."
         )
     lines += [f"Little room: {room.sentence}." for room in seen.little_room]
+    if seen.misconfigured:
+        lines.append(
+            f"Every other command refuses the configuration: {seen.misconfigured}. Mend it now."
+        )
     lines += [_sign(one, seen.at) for one in seen.custodians]
     lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
     return lines

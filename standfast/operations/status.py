@@ -5,7 +5,8 @@ alarms to `alarm_glances`, trying things out to `checks`, and one incident in fu
 
 Rules
 - It answers in 0.4 s, so it reads the few keys of the configuration that it needs by itself, and
-  the ledger by a glance; the schema is loaded only when something there does not fit, to say what.
+  the ledger by a glance.
+- With a configuration that every other command refuses, it shows what it can, and says that first.
 - It opens no key and shows nothing personal: counts, names of sets and steps.
 - The one next step of an incident is the sentence that `standfast incident status` says.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from backup.lazy_dataclass import dataclass
-from standfast.errors import ConfigurationError
+from standfast.errors import ConfigurationError, FileInvalid
 from standfast.host_name import host_name
 from standfast.ledger.glance import Glance, LastRun, glance
 from standfast.ledger.run_row import Origin
@@ -121,6 +122,7 @@ class Status:
     time_zone: str = "UTC"  # that of the people who read it
     twin: Twin | None = None  # another machine that backs up under this host's name
     forked_at: datetime | None = None  # the vault then had a point that this machine had not made
+    misconfigured: str = ""  # why the other commands refuse the configuration
 
     @property
     def untold(self) -> int:
@@ -131,11 +133,14 @@ class Status:
     def next_step(self) -> str:
         """The one thing to do first, or nothing; an incident goes before a backup.
 
-        Room goes before all: without it nothing of an incident gets on.
+        Room and a configuration that is taken go before all: without them nothing of an incident
+        gets on.
         """
         for room in self.little_room:
             if room.is_full:
                 return f"Make room now: {room.sentence}."
+        if self.misconfigured:
+            return "`standfast check`: it names all that is wrong in the configuration; mend that."
         for incident in self.incidents:
             return f"{incident.id}: {incident.next_step}"
         if self.verify_failed:
@@ -200,6 +205,7 @@ class Status:
                 {"for": list(room.names), "free_bytes": room.free_bytes, "is_full": room.is_full}
                 for room in self.little_room
             ],
+            "misconfigured": self.misconfigured or None,
             "twin": None if self.twin is None else self.twin.as_json(),
             "forked_at": _written(self.forked_at),
             "serve": self.has_serve,
@@ -242,7 +248,21 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
         little_room=_little_room(url, raw, folder),
         twin=twin,
         forked_at=None if twin else forked_at(seen.backups, own, now),
+        misconfigured=_misconfigured(config_file),
     )
+
+
+def _misconfigured(config_file: Path) -> str:
+    """Say what is wrong first, and how much more is."""
+    from standfast.config import load
+
+    try:
+        load(config_file)
+    except FileInvalid as error:
+        first, *more = error.problems
+        place = f"{config_file.name}:{first.line}" if first.line else config_file.name
+        return f"{place}: {first.message}" + (f", and {len(more)} more" if more else "")
+    return ""
 
 
 def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:

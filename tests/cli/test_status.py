@@ -202,6 +202,26 @@ def test_a_file_that_does_not_fit_is_told_by_line(desk: Desk, place: Path) -> No
     assert "standfast.toml:2: ledger.url" in answer.err
 
 
+def test_a_configuration_that_other_commands_refuse_goes_before_an_incident(
+    desk: Desk, quiet_place: Path
+) -> None:
+    assert desk.run("lock", "alice", "--exercise").status == 0
+    assert desk.json("status")["misconfigured"] is None
+    config = quiet_place / "standfast.toml"
+    text = config.read_text()
+    config.write_text(f"{text}\n[limits]\nnope = 3\nneither = 4\n")
+    line = len(text.splitlines()) + 3
+    answer = desk.run("status")
+    assert answer.status == 0
+    assert "inc-" in answer.out
+    assert f"refuses the configuration: standfast.toml:{line}: limits.nope" in answer.out
+    assert ", and 1 more. Mend it now." in answer.out
+    assert "Next: `standfast check`" in answer.out
+    refused = desk.run("check")
+    assert refused.status == 2
+    assert "limits.neither" in refused.err
+
+
 def test_a_password_in_a_reference_is_asked_of_the_schema(
     desk: Desk, place: Path, postgres_url: str
 ) -> None:
