@@ -25,7 +25,7 @@ from types import FrameType
 from standfast import __version__
 from standfast.cli.call import Call, take_everywhere
 from standfast.cli.declared import Command, Group
-from standfast.cli.output import drop_rest, lost_answer, print_error, print_json, print_lines
+from standfast.cli.output import drop_rest, lost_answer, print_error, print_json
 from standfast.cli.words import find, values_of
 from standfast.errors import ExitStatus, FileInvalid, StandfastError, UsageError
 from standfast.records import Json
@@ -241,9 +241,10 @@ def _carried_out(call: Call, words: Sequence[str]) -> ExitStatus:
         return at.function(call, **values)
     from standfast.cli.help import help_of
 
+    text = help_of(at)
     if not rest:
-        raise UsageError(help_of(at))  # a group without a command
-    print_lines([help_of(at)])
+        raise UsageError(text)  # a group without a command
+    call.say({"help": text}, [text])
     return ExitStatus.DONE
 
 

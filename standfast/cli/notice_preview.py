@@ -109,12 +109,16 @@ def _values(given: list[str]) -> dict[str, str]:
 
 
 def _language(template: "Template", asked: str | None, spoken: Sequence[str]) -> str:
+    from standfast.notices.prepared import pick_language
+
     there = sorted(template.languages)
     if asked and asked not in there:
         raise UsageError(
             f"the notice {template.name!r} has no language {asked!r}; it has: {', '.join(there)}"
         )
-    return asked or next((one for one in spoken if one in there), there[0])
+    return asked or next(
+        (one for one in spoken if one in there), pick_language("", there, "").language
+    )
 
 
 def _shown(message: "ShownMessage", *, with_title: bool) -> list[Line]:

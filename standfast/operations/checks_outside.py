@@ -21,6 +21,7 @@ from standfast.config.section import settings_of
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError, Unavailable
 from standfast.evidence.store_copy import Elsewhere
+from standfast.notices.prepared import pick_language
 from standfast.operations import playbooks
 from standfast.operations.evidence_copy import elsewhere, not_copied
 from standfast.operations.evidence_stamps import authority_of, unstamped
@@ -221,12 +222,14 @@ def _notices(ground: Ground) -> Iterator[Check]:
     templates = dict(ground.outside.templates)
     yield ok("notices", f"{len(templates)} notices render in each of their languages")
     yield from _spoken_of(ground.config.organisation)
+    spoken = ground.config.organisation.languages
     for name, template in templates.items():
-        if missing := set(ground.config.organisation.languages) - set(template.languages):
+        for missing in sorted(set(spoken) - set(template.languages)):
+            given = pick_language(missing, template.languages, spoken[0]).language
             yield warn(
                 "notices",
-                f"{name} has no text in {', '.join(sorted(missing))}",
-                f"its readers get {ground.config.organisation.languages[0]}; add the language",
+                f"{name} has no text in {missing}",
+                f"its readers get {given}; add the language",
             )
 
 

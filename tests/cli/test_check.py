@@ -88,6 +88,21 @@ def test_a_language_without_a_line_to_reach_you_by_is_told(desk: Desk, place: Pa
     assert "is not said in" not in str(verdicts(desk, "notices"))
 
 
+def test_readers_of_a_language_that_no_notice_has_get_what_check_and_preview_say(
+    desk: Desk, quiet_place: Path
+) -> None:
+    config_file = quiet_place / "standfast.toml"
+    text = config_file.read_text()
+    config_file.write_text(text.replace("[organisation]", '[organisation]\nlanguages = ["pl"]'))
+    advice = {
+        one["what_to_do"]
+        for one in desk.json("check")["checks"]
+        if str(one["found"]).endswith("has no text in pl")
+    }
+    assert advice == {"its readers get en; add the language"}
+    assert desk.json("notice", "preview", "customers-all-clear")["language"] == "en"
+
+
 def test_a_furnished_place_answers_in_every_part(
     desk: Desk, live_place: Path, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:

@@ -77,6 +77,7 @@ def test_help_is_given_under_each_name_that_people_try(words: tuple[str, ...], d
     assert desk.run(*words, "-h") == asked
     assert desk.run("help", *words) == asked
     assert desk.run(*words[:-1], "help", *words[-1:]) == asked
+    assert desk.json(*words, "--help") == {"help": asked.out.removesuffix("\n")}
 
 
 def test_help_of_a_command_that_is_mistyped_names_the_nearest_one(desk: Desk) -> None:
