@@ -6,12 +6,9 @@
 
 from collections.abc import Iterable
 from html import escape
-from pathlib import Path
 
 from backup.owner.card import Card, Step, grouped
 
-_TITLE = "<title>Recovery card: "
-_HEAD_BYTES = 1024  # of a page; its title lies within
 _STYLE = """
 @page { size: A4; margin: 12mm 14mm; }
 * { box-sizing: border-box; }
@@ -52,13 +49,6 @@ footer { margin-top: 4mm; padding-top: 1.8mm; border-top: .8pt solid #111; font-
 """
 
 
-def is_card_page(file: Path) -> bool:
-    """Whether a file begins as a card's page does, or is empty: so that a newer may replace it."""
-    with file.open("rb") as page:
-        head = page.read(_HEAD_BYTES)
-    return not head or _TITLE.encode() in head
-
-
 def card_page(card: Card) -> str:
     """The card as one HTML file."""
     repository, owner = grouped(card.roster.repository), grouped(card.roster.owner)
@@ -67,7 +57,7 @@ def card_page(card: Card) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-{_TITLE}{escape(card.places.organisation)}</title>
+<title>Recovery card: {escape(card.places.organisation)}</title>
 <style>{_STYLE}</style>
 </head>
 <body>

@@ -35,7 +35,7 @@ def add_to(app: Group) -> None:
         exits={
             ExitStatus.DONE: "the form is written, whole",
             ExitStatus.PARTIAL: "it is written, with gaps that are marked",
-            ExitStatus.USAGE: "there is no such incident or duty",
+            ExitStatus.USAGE: "there is no such incident or duty, or another file is there",
         },
         example="standfast deadline form inc-2026-0001 eu-gdpr-33-authority --to form.html",
     )(form)
@@ -44,7 +44,7 @@ def add_to(app: Group) -> None:
         "calendar",
         exits={
             ExitStatus.DONE: "the calendar is written",
-            ExitStatus.USAGE: "there is no such incident",
+            ExitStatus.USAGE: "there is no such incident, or another file is there",
         },
         example="standfast deadline calendar inc-2026-0001 --to due.ics",
     )(calendar)

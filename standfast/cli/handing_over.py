@@ -11,7 +11,7 @@ from standfast.errors import ExitStatus
 _WRITTEN = {
     ExitStatus.DONE: "the page is written",
     ExitStatus.FAILED: "the page cannot be written there",
-    ExitStatus.USAGE: "there is no such incident",
+    ExitStatus.USAGE: "there is no such incident, or another file is there",
 }
 To = Annotated[
     Path | None,

@@ -47,7 +47,8 @@ def add_to(app: Group) -> None:
         exits={
             ExitStatus.DONE: "the notice is shown, and nothing was sent",
             ExitStatus.FAILED: "the page cannot be written, or the audience cannot be read now",
-            ExitStatus.USAGE: "there is no such notice, language, value or audience",
+            ExitStatus.USAGE: "there is no such notice, language, value or audience, or another "
+            "file is there",
         },
         example="standfast notice preview customers-data-theft --audience customers",
     )(preview)

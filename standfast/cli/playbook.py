@@ -13,7 +13,7 @@ from standfast.records import Json
 if TYPE_CHECKING:
     from standfast.playbook.model import Playbook
 
-_NO_PLAYBOOK = "there is no playbook of that name"
+_NO_PLAYBOOK = "there is no playbook of that name, or another file is there"
 
 
 def add_to(app: Group) -> None:

@@ -16,7 +16,7 @@ def add_to(app: Group) -> None:
         exits={
             ExitStatus.DONE: "the page is written",
             ExitStatus.FAILED: "the page cannot be written there",
-            ExitStatus.USAGE: "there is no such incident",
+            ExitStatus.USAGE: "there is no such incident, or another file is there",
         },
         example="standfast report inc-2026-0001 --to takeover.html",
     )(report)

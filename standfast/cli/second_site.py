@@ -8,7 +8,7 @@ from standfast.cli.call import Call
 from standfast.cli.declared import Group, Option, command
 from standfast.cli.output import Line, Table
 from standfast.counted import counted
-from standfast.errors import ExitStatus, StandfastError, UsageError
+from standfast.errors import ExitStatus
 
 if TYPE_CHECKING:
     from backup.records import Progress
@@ -73,23 +73,17 @@ def card(
 ) -> ExitStatus:
     """Make the recovery card: where the backups are, who opens them, and how to restore."""
     from backup.owner.card import card_text
-    from backup.owner.card_page import card_page, is_card_page
+    from backup.owner.card_page import card_page
     from standfast.operations.ownership import open_stores
     from standfast.operations.recovery_card import card_json, recovery_card
+    from standfast.reports.page import write_page
 
     made = recovery_card(open_stores(call.config_file, call.env))
     document = {**card_json(made), "html": None if html is None else str(html)}
     if html is None:
         call.say(document, [card_text(made).rstrip("\n")])
         return ExitStatus.DONE
-    try:
-        if html.is_file() and not is_card_page(html):
-            raise UsageError(f"{html} is there already, and is no recovery card; name another file")
-        html.write_text(card_page(made), encoding="utf-8")
-    except OSError as error:
-        raise StandfastError(
-            f"{html} cannot be written: {error.strerror}; name another file"
-        ) from error
+    write_page(card_page(made), html)
     lines: list[Line] = [
         f"{html} is the recovery card; no secret is on it.",
         "Next: print it twice, and keep it in two places apart from the recovery identities.",

@@ -64,7 +64,7 @@ def add_to(app: Group) -> None:
         exits={
             ExitStatus.DONE: "the report is written",
             ExitStatus.FAILED: "it cannot be written there",
-            ExitStatus.USAGE: "there is no such exercise",
+            ExitStatus.USAGE: "there is no such exercise, or another file is there",
         },
         example="standfast tabletop report inc-2026-0004 --to tabletop.html",
     )(report)

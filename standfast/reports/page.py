@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 
 from standfast.counted import counted
 from standfast.deadlines import NOT_ADVICE
-from standfast.errors import StandfastError
+from standfast.errors import StandfastError, UsageError
 from standfast.local_time import in_zone
 from standfast.records import EffectState, Proof
 from standfast.reports import wording
@@ -31,6 +31,7 @@ from standfast.reports.charts import recovery_plots, stacked, time_axis
 from standfast.reports.contents import AccountLine, DrillLine, IncidentReport, PlaceReport
 
 MOST_ROWS = 100
+_BEGINS = len("<!doctype html>")  # characters; a drawing and a calendar are known by theirs, too
 _Row = TypeVar("_Row")
 
 
@@ -73,12 +74,15 @@ def place_page(report: PlaceReport) -> str:
 def write_page(html: str, out: Path) -> Path:
     """Write a page whole or not at all, for its owner's eyes; StandfastError says why not.
 
-    What is there and no file, as a pipe or /dev/stdout, is written into.
+    A file that is there is replaced where it is empty or begins as this one does; UsageError for
+    another. What is there and no file, as a pipe or /dev/stdout, is written into.
     """
     try:
         if out.exists() and not (out.is_file() or out.is_dir()):
             out.write_text(html, encoding="utf-8")
             return out
+        if out.is_file() and not _is_such(out, html):
+            raise UsageError(f"{out} is there already, and is another kind of file; name a new one")
         out.parent.mkdir(parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
         try:
@@ -93,6 +97,12 @@ def write_page(html: str, out: Path) -> Path:
             f"the page {out} cannot be written: {error.strerror}; name another place for it"
         ) from None
     return out
+
+
+def _is_such(there: Path, text: str) -> bool:
+    begins = text[:_BEGINS].encode()
+    with there.open("rb") as file:
+        return file.read(len(begins)) in (b"", begins)
 
 
 class Clock:

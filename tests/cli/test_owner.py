@@ -343,7 +343,7 @@ def test_the_card_is_a_page_and_the_copy_comes_back(
     assert "paris" in page
     assert desk.run("backup", "card", "--html", "card.html").status == 0
     mistyped = desk.run("backup", "card", "--html", place / "standfast.toml")
-    assert (mistyped.status, "is no recovery card" in mistyped.err) == (2, True)
+    assert (mistyped.status, "is another kind of file" in mistyped.err) == (2, True)
     assert "RECOVERY CARD" in desk.run("backup", "card").out
     copied = desk.run("backup", "copy", "--to", "paris", "--keys")
     assert copied.status == 0, copied

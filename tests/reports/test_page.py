@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment
 
-from standfast.errors import StandfastError
+from standfast.errors import StandfastError, UsageError
 from standfast.records import EffectState, Mode, Proof, StepState
 from standfast.reports.contents import (
     AccountLine,
@@ -238,11 +238,32 @@ def test_an_empty_place_says_what_it_lacks() -> None:
 
 def test_a_page_is_written_for_its_owner_only_and_replaces_the_last_one(tmp_path: Path) -> None:
     out = tmp_path / "pages" / "result.html"
-    write_page("first", out)
-    write_page("second", out)
-    assert out.read_text() == "second"
+    write_page("<!doctype html>\nfirst", out)
+    write_page("<!doctype html>\nsecond", out)
+    assert out.read_text() == "<!doctype html>\nsecond"
     assert out.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in out.parent.iterdir()] == ["result.html"]
+
+
+@pytest.mark.parametrize(
+    ("written", "there"),
+    [
+        ("<!doctype html>\n<html>", "SQLite format 3\0"),
+        ("<!doctype html>\n<html>", '<svg xmlns="http://www.w3.org/2000/svg">'),
+        ('<svg xmlns="http://www.w3.org/2000/svg">', "[organisation]\n"),
+        ("BEGIN:VCALENDAR\r\n", "BEGIN"),
+    ],
+)
+def test_a_page_takes_the_place_of_no_other_file(written: str, there: str, tmp_path: Path) -> None:
+    out = tmp_path / "there"
+    out.write_text(there)
+    with pytest.raises(UsageError, match="is there already, and is another kind of file"):
+        write_page(written, out)
+    assert out.read_text() == there
+    assert list(tmp_path.iterdir()) == [out]
+    out.write_text("")
+    write_page(written, out)
+    assert out.read_bytes() == written.encode()
 
 
 def test_a_page_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:
