@@ -204,6 +204,7 @@ def restore(
             metavar="DIR",
             help="An empty or new folder, or one in which the same restore was interrupted: "
             "what else was put there since stays, untold; - writes one file to standard output.",
+            takes_dash=True,
         ),
     ] = None,
     patterns: Annotated[

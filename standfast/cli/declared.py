@@ -36,7 +36,8 @@ class Argument:
 class Option:
     """What has a name: `--to`; `--sync/--no-sync` switches on and off. Its own name without any.
 
-    `min` is the least that a number may be. A list is given by naming the option again.
+    `min` is the least that a number may be. A list is given by naming the option again. A path may
+    be `-` where `takes_dash`, and means what the command says.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Option:
         metavar: str = "",
         help: str = "",  # noqa: A002  # its usual name
         min: int | None = None,  # noqa: A002  # its usual name
+        takes_dash: bool = False,
     ) -> None:
         self.names, self.metavar, self.help, self.min = names, metavar, help, min
+        self.takes_dash = takes_dash
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,6 +151,9 @@ def _value(one: Parameter, found: Any, command: Command) -> Any:
 
 
 def _converted(one: Parameter, text: str, command: Command) -> Any:
+    if one.kind is Path and text == "-" and not getattr(one.declared, "takes_dash", False):
+        message = f"Invalid value for {one.shown!r}: name a file or folder; '-' stands for none."
+        raise Misused(message, command)
     if one.kind in (str, Path):
         return one.kind(text)
     least = one.declared.min if isinstance(one.declared, Option) else None

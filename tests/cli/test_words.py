@@ -85,10 +85,21 @@ def test_the_last_word_on_an_option_counts() -> None:
 
 
 def test_a_lone_dash_is_a_value_and_after_two_everything_is_an_argument() -> None:
-    assert read("latest", "--to", "-")["to"] == Path("-")
+    assert read("latest", "--input", "-")["inputs"] == ["-"]
     assert read("-")["point"] == "-"
     values = read("--owner", "--", "--to", "-x")
     assert (values["point"], values["patterns"], values["owner"]) == ("--to", ["-x"], True)
+
+
+def test_a_lone_dash_is_a_path_where_the_command_says_what_it_means() -> None:
+    def pour(call: object, to: Annotated[Path, Option("--to", takes_dash=True)]) -> ExitStatus:
+        return ExitStatus.DONE
+
+    root = declared()
+    command(root, "pour", exits={}, example="")(pour)
+    found, rest = find(root, ["pour", "--to", "-"])
+    assert isinstance(found, Command)
+    assert values_of(found, rest) == {"to": Path("-")}
 
 
 def test_an_empty_value_is_one() -> None:
@@ -109,6 +120,10 @@ def test_an_empty_value_is_one() -> None:
         (["latest", "--most", "x"], "Invalid value for '--most': 'x' is no whole number."),
         (["latest", "--most", "1.5"], "Invalid value for '--most': '1.5' is no whole number."),
         (["latest", "--most", "-1"], "Invalid value for '--most': it is 1 at least."),
+        (
+            ["latest", "--to", "-"],
+            "Invalid value for '--to': name a file or folder; '-' stands for none.",
+        ),
         (["latest", "--share", "half"], "Invalid value for '--share': 'half' is no number."),
     ],
 )
