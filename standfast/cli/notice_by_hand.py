@@ -8,7 +8,7 @@ from standfast.cli.carrying import go_on
 from standfast.cli.declared import Argument, Group, Option, command
 from standfast.cli.incident_words import CARRIED, IncidentArgument, moment_of, the_incident
 from standfast.cli.notice_correct import values_of
-from standfast.cli.notice_waves import StepArgument
+from standfast.cli.notice_waves import A_STEP, StepArgument
 from standfast.cli.opening import NoWait
 from standfast.cli.output import Line, Table
 from standfast.cli.passphrase import PassphraseFile, signed_in
@@ -32,6 +32,7 @@ Because = Annotated[str, Option(metavar="TEXT", help="Why; it is kept with them.
 MarkArgument = Annotated[
     str | None, Argument(metavar="MARK", help="Who, as `standfast notice held` names them.")
 ]
+_A_MARK = "MARK (`standfast notice held` names each)"
 
 
 def add_to(notice: Group) -> None:
@@ -107,7 +108,7 @@ def posted(
     if came_back and not marks:
         raise UsageError("name each that came back by the mark at its foot: --letter MARK")
     with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
         by = signed_in(call, place, as_person, passphrase_file)
         if came_back:
             number = letters.came_back(place, incident_id, name, marks, by=by)
@@ -213,7 +214,7 @@ def tell(
     if bool(to) == own:
         raise UsageError("say to whom: --to ADDRESS (a postal one line by line), or --own-address")
     with call.place() as place:
-        incident_id, (who,) = the_incident(place, incident, mark, least=1, most=1)
+        incident_id, (who,) = the_incident(place, incident, mark, least=1, most=1, takes=_A_MARK)
         by = signed_in(call, place, as_person, passphrase_file)
         planned = plan_to_tell(
             place,
@@ -249,7 +250,7 @@ def leave_out(
     from standfast.operations.held import leave_out as keep_left_out
 
     with call.place() as place:
-        incident_id, (who,) = the_incident(place, incident, mark, least=1, most=1)
+        incident_id, (who,) = the_incident(place, incident, mark, least=1, most=1, takes=_A_MARK)
         by = signed_in(call, place, as_person, passphrase_file)
         keep_left_out(place, incident_id, [who], because, by=by)
     call.say(

@@ -7,7 +7,7 @@ from standfast.cli.call import Call
 from standfast.cli.carrying import go_on
 from standfast.cli.declared import Group, Option, command
 from standfast.cli.incident_words import CARRIED, IncidentArgument, the_incident
-from standfast.cli.notice_waves import StepArgument
+from standfast.cli.notice_waves import A_STEP, StepArgument
 from standfast.cli.opening import NoWait
 from standfast.cli.output import Line
 from standfast.cli.passphrase import PassphraseFile, signed_in
@@ -67,7 +67,7 @@ def correct(
 
     values = values_of(value)
     with call.place() as place:
-        incident_id, (wrong,) = the_incident(place, incident, step, least=1, most=1)
+        incident_id, (wrong,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
         by = signed_in(call, place, as_person, passphrase_file)
         planned = plan_correction(
             place, incident_id, wrong, values, requested_by=by, is_another=another

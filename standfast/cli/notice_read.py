@@ -5,7 +5,7 @@ from typing import Annotated
 from standfast.cli.call import Call
 from standfast.cli.declared import Group, Option, command
 from standfast.cli.incident_words import IncidentArgument, the_incident
-from standfast.cli.notice_waves import StepArgument
+from standfast.cli.notice_waves import A_STEP, StepArgument
 from standfast.cli.output import Line
 from standfast.errors import ExitStatus, UsageError
 from standfast.nearest import there_are
@@ -38,7 +38,7 @@ def read(
     from standfast.operations.notice_preview import planned_words
 
     with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
         planned = planned_words(place, incident_id, name)
     shown = [one for one in planned.messages if lang in (None, one.language)]
     if lang is not None and not shown:

@@ -15,6 +15,7 @@ from standfast.records import DeliveryState, EffectState, Json, Mode, timestamp
 StepArgument = Annotated[
     str | None, Argument(metavar="STEP", help="The step of the playbook that tells people.")
 ]
+A_STEP = "STEP (`standfast notice status` names each)"
 _SAID: dict[ExitStatus, str] = {
     ExitStatus.DONE: "it is in the ledger, and every runner keeps to it",
     ExitStatus.USAGE: "there is no such incident or step, or nothing of it goes out now",
@@ -125,7 +126,7 @@ def pause(call: Call, incident: IncidentArgument = None, step: StepArgument = No
     from standfast.operations import waves
 
     with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
         waves.pause(place, incident_id, name)
     call.say(
         {"incident": incident_id, "step": name, "is_paused": True},
@@ -148,7 +149,7 @@ def resume(
     from standfast.operations import waves
 
     with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
         waves.resume(place, incident_id, name)
         told: dict[str, Json] = {"step": name, "is_paused": False}
         before: list[Line] = [f"{name} goes on."]
@@ -165,7 +166,7 @@ def go(
     from standfast.operations import waves
 
     with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
         number = waves.go(place, incident_id, name)
         told: dict[str, Json] = {"step": name, "released": number}
         before: list[Line] = [
@@ -184,7 +185,7 @@ def stop(
     from standfast.operations import waves
 
     with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1)
+        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
         number = waves.stop(place, incident_id, name, why or "no reason was given")
     call.say(
         {"incident": incident_id, "step": name, "stopped": number},

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from standfast import __version__
+from standfast.errors import ExitStatus
 from standfast.ledger.glance import glance
 from tests.cli.desk import ENTRY, ROOT, Desk, run_apart
 from tests.operations.places import PASSPHRASES
@@ -254,6 +255,22 @@ def test_bad_input_is_told_and_nothing_is_half_done(
     seen = glance(f"sqlite:///{quiet_place}/ledger.db", None, datetime.now(UTC))
     assert seen.incidents == ()
     assert {run.state for run in seen.last_runs} <= {"failed"}
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "told_by"),
+    [
+        (("pause", "resume", "go", "stop", "read", "correct", "posted"), "STEP", "notice status"),
+        (("leave-out", "tell --own-address"), "MARK", "notice held"),
+    ],
+)
+def test_a_notices_word_that_is_missing_is_named_with_what_lists_them(
+    names: tuple[str, ...], wanted: str, told_by: str, desk: Desk, quiet_place: Path
+) -> None:
+    for name in names:
+        answer = desk.run("notice", *name.split(), "inc-2026-0001")
+        assert answer.status == ExitStatus.USAGE
+        assert f"takes {wanted} (`standfast {told_by}` names each)" in answer.err, name
 
 
 @pytest.mark.parametrize(
