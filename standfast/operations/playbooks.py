@@ -20,12 +20,15 @@ _ENDINGS = (".yaml", ".yml", ".json")
 
 
 def files(config: Config | None) -> Mapping[str, Path]:
-    """Give every playbook's file by its name; the place's own replace shipped ones."""
+    """Give every playbook's file by its name; the place's own replace shipped ones.
+
+    Hidden files are none: an editor keeps its locks and copies in them.
+    """
     own = config.playbooks.folder if config else None
     if own is not None and not own.is_dir():
         raise ConfigurationError(f"there is no playbook folder {own}; create it or name another")
     found = {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
-    found |= {path.stem: path for path in sorted(own.glob("*.y*ml"))} if own else {}
+    found |= {path.stem: path for path in sorted(own.glob("[!.]*.y*ml"))} if own else {}
     return found
 
 
@@ -87,9 +90,6 @@ def check_files(config: Config | None, names: Sequence[str]) -> list[Playbook]:
             playbook, found = _checked(text_of(path), str(path), here)
         except PlaybookInvalid as error:
             playbook, found = None, list(error.problems)
-        except UsageError as error:
-            why = str(error).removeprefix(f"{path} ")
-            playbook, found = None, [Problem(file=str(path), line=0, message=why)]
         problems += found
         if playbook is not None and not found:
             sound.append(playbook)
@@ -109,13 +109,14 @@ def _checked(text: str, file: str, here: Known) -> tuple[Playbook | None, list[P
 
 
 def text_of(path: Path) -> str:
-    """Read a file; PlaybookInvalid when it is no UTF-8, UsageError when it cannot be read."""
+    """Read a file; PlaybookInvalid when it is no UTF-8, or cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise PlaybookInvalid([Problem(file=str(path), line=0, message="is not UTF-8")]) from None
+        why = "is not UTF-8"
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        why = f"cannot be read: {error.strerror}"
+    raise PlaybookInvalid([Problem(file=str(path), line=0, message=why)])
 
 
 def known(config: Config | None) -> Known:

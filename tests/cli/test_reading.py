@@ -89,6 +89,24 @@ def test_a_playbook_that_is_broken_hides_no_other_and_each_has_the_name_that_ope
     assert desk.json("playbook", "list")["problems"][0]["line"] == 2
 
 
+def test_what_cannot_be_read_among_the_playbooks_hides_no_other_and_a_hidden_file_is_none(
+    desk: Desk, quiet_place: Path
+) -> None:
+    (quiet_place / "own").mkdir()
+    (quiet_place / "own/.#lock.yaml").symlink_to("somebody@desk.123:456")
+    config_file = quiet_place / "standfast.toml"
+    config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "own"\n')
+    assert desk.run("playbook", "list").status == 0
+    assert ".#lock" not in desk.run("incident", "plan", "nope").err
+    (quiet_place / "own/gone.yaml").symlink_to("nowhere")
+    (quiet_place / "own/folder.yaml").mkdir()
+    answer = desk.run("playbook", "list")
+    assert answer.status == 2
+    assert "ransomware" in answer.out
+    assert "folder.yaml: cannot be read: Is a directory" in answer.err
+    assert "gone.yaml: cannot be read: No such file or directory" in answer.err
+
+
 def test_a_preview_shows_what_one_person_would_get(desk: Desk) -> None:
     english = desk.json("notice", "preview", "staff-heads-up")
     spanish = desk.json("notice", "preview", "staff-heads-up", "--lang", "es")
