@@ -12,6 +12,7 @@ Rules
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 
 from backup.errors import WrongKey
 from backup.keys import Host, Identity, open_identity
@@ -236,9 +237,17 @@ def documents_published(stores: Stores) -> tuple[str, ...]:
 
 
 def key_locked(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:
-    """Write the owner's key under a passphrase into a new file; UsageError for a short one."""
+    """Write the owner's key under a passphrase into a new file; UsageError for a short one.
+
+    One that is locked is not locked anew: its own passphrase would have to be asked for as well.
+    """
     check_new_file(to)
     with plain_errors("locking the owner's key"):
+        if is_locked(owner_key):
+            raise UsageError(
+                f"{owner_key} is locked already; for another passphrase open it first, with "
+                f"`age -d -o owner.json {quote(str(owner_key))}`, then lock that"
+            )
         open_owner(owner_key)
         passphrase = ask_new("the owner's key")
         check_new(passphrase)

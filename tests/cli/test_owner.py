@@ -199,6 +199,9 @@ def test_an_identity_and_an_owners_key_may_be_locked(
     again = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
     assert (again.status, "owner.age is there already" in again.err) == (2, True)
     assert (desk.folder / "owner.age").read_bytes() == was
+    anew = desk.run("backup", "owner", "lock-key", "--owner-key", "owner.age", "--to", "two.age")
+    assert anew.status == 2
+    assert "owner.age is locked already; for another passphrase open it first" in anew.err
     (desk.folder / "id.age").write_bytes(
         pyrage.passphrase.encrypt(identity.read_bytes(), "a long enough phrase")
     )
