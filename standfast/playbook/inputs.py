@@ -4,6 +4,8 @@ Rules
 - Every input of the playbook is in the result: given, or its default, or null.
 - A list of accounts given as one text is split at commas; given as a list (from a file, one a line)
   each item is one name, because names may hold commas. Order is kept, doubles are dropped.
+- A text that ends an entry with a colon lacks the name; in a list that is kept, since one strange
+  name in a message must not keep the others of it from being locked.
 - Messages name the input and what it takes, never the value: it may be somebody's name.
 """
 
@@ -105,6 +107,7 @@ def read_answer(step: Step, text: str) -> str:
 
 
 def _accounts(value: object) -> Json:
+    is_typed = isinstance(value, str)
     if isinstance(value, str):
         value = re.split(r"[,\n]", value)
     if not isinstance(value, list | tuple):
@@ -114,6 +117,10 @@ def _accounts(value: object) -> Json:
         name = item.strip() if isinstance(item, str) else None
         if name is None or len(name) > LONGEST_ACCOUNT or _has_controls(name):
             raise ValueError(f"entry {place} is not the name of an account")
+        if is_typed and name.endswith(":"):
+            raise ValueError(
+                f"entry {place} names a directory and nobody in it; write DIRECTORY:ACCOUNT"
+            )
         if name:
             names[name] = None
     if not names:

@@ -154,6 +154,16 @@ def test_accounts_that_can_only_be_a_slip_open_nothing(
     assert desk.json("incident", "list")["incidents"] == []
 
 
+@pytest.mark.parametrize("deed", ["plan", "open"])
+def test_an_input_that_names_a_directory_and_nobody_opens_nothing(
+    desk: Desk, quiet_place: Path, deed: str
+) -> None:
+    answer = desk.run("incident", deed, "lock", "--input", "accounts=alice,agents:")
+    assert answer.status == ExitStatus.USAGE
+    assert "input `accounts`: entry 2 names a directory and nobody in it" in answer.err
+    assert desk.json("incident", "list")["incidents"] == []
+
+
 def test_a_lock_where_there_is_no_directory_opens_nothing_live(desk: Desk, place: Path) -> None:
     answer = desk.run("lock", "nobody")
     assert answer.status == ExitStatus.USAGE

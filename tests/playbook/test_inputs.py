@@ -34,6 +34,7 @@ def playbook() -> Playbook:
     [
         ("accounts", "ana, bo,,ana ,", ["ana", "bo"]),
         ("accounts", ["cn=ana,ou=x", " bo ", ""], ["cn=ana,ou=x", "bo"]),
+        ("accounts", ["strange:", "bo"], ["strange:", "bo"]),
         ("reason", "  why  ", "why"),
         ("reason", ["why"], "why"),
         ("loud", "YES", True),
@@ -74,6 +75,7 @@ def test_everything_that_does_not_fit_is_told_at_once(playbook: Playbook) -> Non
     ("name", "raw"),
     [
         ("accounts", " , "),
+        ("accounts", "ana,agents: "),
         ("accounts", []),
         ("accounts", "ana\x1b[2J"),
         ("accounts", "a" * 400),
