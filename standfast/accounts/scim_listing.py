@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import cast
 
-from standfast.bounded_http import BoundedHttp, Deadline
+from standfast.bounded_http import BoundedHttp, Deadline, NoAnswer, NotSent
 from standfast.errors import Unavailable
 
 _PAGE = 200
@@ -30,13 +30,19 @@ def list_users(name: str, url: str, token: str, http: BoundedHttp) -> list[Mappi
     found: dict[str, Mapping[str, object]] = {}
     start = 1
     while True:
-        answer = http.exchange(
-            "GET",
-            f"{url}/Users",
-            deadline,
-            headers=headers,
-            params={"startIndex": str(start), "count": str(_PAGE)},
-        )
+        try:
+            answer = http.exchange(
+                "GET",
+                f"{url}/Users",
+                deadline,
+                headers=headers,
+                params={"startIndex": str(start), "count": str(_PAGE)},
+            )
+        except (NotSent, NoAnswer) as error:
+            raise Unavailable(
+                f"directory {name!r} could not be read: {error}; see that what [accounts.{name}] "
+                "names is right, up, and reached from here"
+            ) from None
         if not answer.is_success:
             raise Unavailable(f"directory {name!r} answered {answer.status} to a list")
         resources, total = _page(name, answer.body)
