@@ -27,7 +27,8 @@ def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
             *lacking_lines(outcome.lacking),
             WHERE_ELSE
             if outcome.lacking.is_any
-            else f"Next: `standfast backup ls {outcome.point.name}` shows what it has.",
+            else f"Next: `standfast backup ls {outcome.point.name} --identity FILE` shows what it "
+            "has.",
         ]
     lines: list[Line] = [
         f"Restored {outcome.point.name} ({outcome.point.set_name}) to {outcome.to}:",

@@ -129,8 +129,8 @@ def why_held(place: Place) -> str | None:
         for one in there
     )
     return (
-        f"held for {names}: nothing expires. To end it: `standfast incident undo INCIDENT`, or "
-        "`standfast backup keep release NAME`"
+        f"held for {names}: nothing expires. To end it: `standfast incident undo INCIDENT --step "
+        "STEP`, or `standfast backup keep release NAME`"
     )
 
 

@@ -152,7 +152,9 @@ def carried(playbook_source: str) -> Exercise:
     """Give the exercise that a frozen playbook carries; UsageError when it carries none."""
     *_, last = playbook_source.rstrip("\n").split("\n")
     if not last.startswith(_CARRIED):
-        raise UsageError("this incident is no tabletop exercise; `standfast tabletop list`")
+        raise UsageError(
+            "this incident is no tabletop exercise; `standfast incident list` shows which are"
+        )
     return load_exercise(json.loads(last.removeprefix(_CARRIED)), "the exercise")
 
 

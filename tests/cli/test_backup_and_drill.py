@@ -166,6 +166,7 @@ def test_a_restore_of_what_no_point_holds_says_that_nothing_came_back(
     assert "Nothing is restored" in nothing.out
     assert "source/gone/*" in nothing.out
     assert "still writing" not in nothing.out
+    assert "`standfast backup ls host-1/0000000001 --identity FILE`" in nothing.out
     some = desk.run(*words, "--to", "some", "source/note.txt", "source/gone/*")
     assert some.status == ExitStatus.PARTIAL
     assert "selects nothing in this point" in some.out

@@ -122,6 +122,7 @@ def test_a_plan_and_a_status_say_that_a_hold_lets_nothing_go(desk: Desk, kept: P
     assert "0 recovery points would be expired." in plan.out
     assert "Nothing would be let go: held for inc-2026-0001" in plan.out
     assert "does it" not in plan.out
+    assert "To end it: `standfast incident undo INCIDENT --step STEP`, or" in plan.out
     assert "held for inc-2026-0001" in desk.run("backup", "keep", "status").out
     for words in (("plan",), ("status",), ("--dry-run",)):
         document = desk.json("backup", "keep", *words)
