@@ -167,13 +167,17 @@ def unlocked(data: bytes, passphrase: str | None, what: str) -> bytes:
 
 
 def open_domains(
-    root: RootRecord, keys: Store | None, identity: Identity
+    root: RootRecord,
+    keys: Store | None,
+    identity: Identity,
+    damaged: dict[tuple[str, int], Damaged] | None = None,
 ) -> dict[tuple[str, int], pyrage.x25519.Identity]:
     """Unlock the private key of every domain and generation that the identity can open.
 
     Without a `keys` store the identity must be a domain's own key.  A domain that was erased is not
     opened, whatever still lies somewhere.  `WrongKey` when nothing opens, but for `Damaged` or
-    `StoreUnavailable` when a key record could not be had.
+    `StoreUnavailable` when a key record could not be had.  `damaged` gets what is wrong with a
+    key record of each domain that does not open.
     """
     if identity.repository not in (None, root.repository) or identity.owner not in (
         None,
@@ -191,11 +195,16 @@ def open_domains(
                 opened[domain.id, domain.generation] = key
         if keys is None or (domain.id, domain.generation) in opened:
             continue
+        passed_over: list[Damaged] = []
         try:
-            record = read_key_record(keys, root, domain)
+            record = read_key_record(keys, root, domain, passed_over)
             opened[domain.id, domain.generation] = _unwrap(record, identity)
         except BackupError as error:
-            problems.append(error)
+            # One that was passed over may be the one that was written for this identity.
+            problem = passed_over[0] if passed_over else error
+            problems.append(problem)
+            if damaged is not None and isinstance(problem, Damaged):
+                damaged[domain.id, domain.generation] = problem
     if not opened:
         for kind in (Damaged, StoreUnavailable):  # the identity may be right
             for problem in problems:
@@ -223,14 +232,17 @@ def erased_text(domain: DomainGrant) -> str:
     )
 
 
-def read_key_record(keys: Store, root: RootRecord, domain: DomainGrant) -> KeyRecord:
+def read_key_record(
+    keys: Store, root: RootRecord, domain: DomainGrant, passed_over: list[Damaged] | None = None
+) -> KeyRecord:
     """Read and check the newest valid key record of a domain; `NotFound` when there is none.
 
-    Junk above it is passed over, and for `verify` to name; `Damaged` when nothing there is valid.
+    Junk above it is passed over, noted in `passed_over`, and for `verify` to name; `Damaged` when
+    nothing there is valid.
     """
     prefix = keys_of(domain.id, domain.generation)
     names = [stat.name for stat in keys.list(prefix) if number_in(stat.name, prefix) is not None]
-    damaged: list[Damaged] = []
+    damaged: list[Damaged] = [] if passed_over is None else passed_over
     for name in reversed(names):
         try:
             return parse_key_record(get_capped(keys, name, LARGEST_KEY), root, domain, name)

@@ -12,7 +12,7 @@
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,9 +61,11 @@ class Repository:
         trust: Trust,
         domains: dict[tuple[str, int], pyrage.x25519.Identity],
         own_writer: str | None = None,
+        damaged_keys: Mapping[tuple[str, int], Damaged] | None = None,
     ) -> None:
         self._vault = vault
         self._domains = domains
+        self._damaged_keys = damaged_keys or {}
         self._own_writer = own_writer
         self.trust = trust
         self.damaged: dict[tuple[str, int], str] = {}
@@ -93,8 +95,9 @@ class Repository:
                     " the custodian's file of that one, or name the vault of this"
                 ) from None
             raise
-        domains = {} if identity is None else open_domains(trust.root, keys, identity)
-        return Repository(vault, trust, domains, own_writer)
+        damaged: dict[tuple[str, int], Damaged] = {}
+        domains = {} if identity is None else open_domains(trust.root, keys, identity, damaged)
+        return Repository(vault, trust, domains, own_writer, damaged)
 
     def points(self, set_name: str | None = None, *, with_expired: bool = False) -> list[Point]:
         """Every valid recovery point that has not expired, of one set or of all, newest last.
@@ -243,15 +246,17 @@ class Repository:
     def find(self, patterns: Sequence[str], points: Sequence[Point]) -> list[FoundPath]:
         """Look for paths in several points; see `searching` for what a pattern means there.
 
-        Points whose domain the identity does not open are left out.
+        Points whose domain the identity does not open are left out; `Damaged` when that is for a
+        damaged key.
         """
+        known = {domain for domain, _ in (*self._domains, *self._damaged_keys)}
 
         def opened(point: Point) -> tuple[Body, BlobReader]:
             _, body, reader = self._open_healing(point)
             return body, reader
 
         return Search(patterns).through(
-            [point for point in reversed(points) if self.opens(point)],
+            [point for point in reversed(points) if point.domain in known],
             opened,
             min(_SEARCHED_AT_ONCE, self._vault.calls_at_once),
         )
@@ -430,6 +435,12 @@ class Repository:
             domain = self.trust.root.domain(snapshot.domain)
             if domain is not None and domain.erased is not None:
                 raise WrongKey(erased_text(domain))
+            damaged = self._damaged_keys.get((snapshot.domain, snapshot.generation))
+            if damaged is not None:
+                raise Damaged(
+                    f"domain {snapshot.domain} does not open, and the identity may be right:"
+                    f" {damaged}. Bring that key back from a copy of the key store"
+                )
             raise WrongKey(
                 f"this identity does not open domain {snapshot.domain}; take its custodian's key"
             )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from backup.checking.findings import BACK_UP_AGAIN, Findings
 from backup.checking.packs import Packs
 from backup.checking.sampling import Sample, draw
-from backup.errors import BackupError, Damaged, StoreUnavailable, WrongKey
+from backup.errors import BackupError, Damaged, StoreUnavailable
 from backup.format.layout import pack_name
 from backup.format.manifest import (
     BlobRef,
@@ -254,7 +254,7 @@ class Contents:
         before = tree.reader.bytes_read
         try:
             return tree.reader.blob(ref)
-        except (Damaged, WrongKey) as error:
+        except Damaged as error:
             # Where a frame crosses into the next pack, the one that is to blame names itself.
             pack = ref.pack
             if ref.next is not None and pack_name(tree.point.writer, ref.next.hex()) in str(error):

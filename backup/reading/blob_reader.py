@@ -16,7 +16,7 @@ from typing import TypeVar
 import pyrage
 from blake3 import blake3
 
-from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable
+from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
 from backup.format.frame import from_frame
 from backup.format.layout import pack_name
 from backup.format.manifest import BlobRef
@@ -58,7 +58,7 @@ class BlobReader:
         writer: str,
         domain: str,
         repository: bytes,
-        identities: list[pyrage.x25519.Identity],
+        identities: list[pyrage.x25519.Identity],  # the domain's own, each proven to be
         id_key: bytes,
         heal: Heal | None = None,
     ) -> None:
@@ -200,7 +200,13 @@ class BlobReader:
         header = parse_header(data, name)
         if (header.repository, header.writer, header.domain) != self._belongs:
             raise Damaged(f"{name} is a pack of another writer, domain or repository")
-        opened = OpenPack(header, self._identities, name)
+        try:
+            opened = OpenPack(header, self._identities, name)
+        except WrongKey:
+            raise Damaged(
+                f"{name} does not open with its domain's key: it is damaged; restore it from a"
+                " copy, or use an older point: `backup verify` names those that need this one"
+            ) from None
         with self._lock:
             self._packs[sha256] = opened
             self.reached.add(sha256)

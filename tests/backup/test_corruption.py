@@ -259,12 +259,13 @@ def test_a_damaged_pack_costs_its_files_and_no_others(site: Site, tmp_path: Path
     assert not (tmp_path / "out/files/late").exists()
 
 
+@pytest.mark.parametrize("at", [210, 5000], ids=["its wrap", "a segment"])
 def test_a_damaged_manifest_is_an_error_and_not_an_empty_restore(
-    tiny: Site, tmp_path: Path
+    tiny: Site, tmp_path: Path, at: int
 ) -> None:
     vault = vault_of(tiny)
     _, body, _ = tiny.repository().open_point(tiny.repository().resolve("latest"))
     name = next(name for name in vault.names() if body.root.pack.hex() in name)
-    vault.replace(name, flipped(vault.get(name), 5000))
+    vault.replace(name, flipped(vault.get(name), at))
     with pytest.raises(Damaged, match=name):
         tiny.restore("latest", tmp_path / "out")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import NotFound, UsageError, WrongKey
+from backup.errors import Damaged, NotFound, UsageError, WrongKey
+from backup.format.layout import key_name
 from backup.keys import Identity
 from backup.owner.custodian import Custodian, custodian
 from backup.owner.custodians import add_custodian, retire_custodian
@@ -44,6 +45,10 @@ def founder_of(site: OwnedSite) -> str:
     """The public key of the custodian with whom the site was made."""
     lines = (site.folder / "custodian.txt").read_text().splitlines()
     return next(line.split(": ")[1] for line in lines if line.startswith("# public key"))
+
+
+def damage(site: OwnedSite, name: str) -> None:
+    site.keys._objects[name] = (b"", site.clock())
 
 
 def test_a_new_custodian_opens_old_and_new_points(owned: OwnedSite, tmp_path: Path) -> None:
@@ -178,6 +183,32 @@ def test_a_second_domain_has_a_key_of_its_own(owned: OwnedSite, tmp_path: Path) 
         add_domain(owned.office, name="hr")
     with pytest.raises(UsageError, match="cannot name"):
         add_domain(owned.office, name="H R")
+
+
+def test_a_damaged_key_beside_a_sound_one_is_named_and_is_no_wrong_key(
+    owned: OwnedSite, tmp_path: Path
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    add_domain(owned.office, name="hr")
+    add_writer(owned.office, name="desk-2", domain="hr", host_dir=owned.folder / "two")
+    owned.back_up(source)
+    owned.back_up(source, host=owned.host_of("two"), send_log=owned.folder / "two/send.log")
+    damage(owned, key_name(DOMAIN, 0, 0))
+    repository = owned.repository()
+    with pytest.raises(Damaged, match=key_name(DOMAIN, 0, 0)):
+        repository.restore(repository.resolve("desk-1/1"), tmp_path / "out")
+    with pytest.raises(Damaged, match=key_name(DOMAIN, 0, 0)):
+        repository.find(["*"], repository.points())
+    assert restores(owned, owned.identity, "desk-2/1", source, tmp_path / "desk-2")
+
+
+def test_a_damaged_key_that_may_be_the_custodians_own_is_no_wrong_key(owned: OwnedSite) -> None:
+    lee, lees = new_person("Lee")
+    add(owned, lee)
+    damage(owned, key_name(DOMAIN, 0, 1))
+    with pytest.raises(Damaged, match=key_name(DOMAIN, 0, 1)):
+        Repository.open(owned.vault, owned.keys, lees)
+    assert owned.repository().points() == []
 
 
 def test_the_custodians_of_a_new_domain_are_never_guessed(owned: OwnedSite) -> None:

@@ -107,6 +107,34 @@ def test_a_lost_key_store_is_told_from_a_wrong_key(desk: Desk, place: Path) -> N
     assert desk.run("backup", "verify").status == 6
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("backup", "restore", "latest", "--to", "out"),
+        ("backup", "ls", "latest", "source"),
+        ("backup", "find", "note*"),
+        ("backup", "diff", "1", "2"),
+        ("drill", "run", "main"),
+    ],
+    ids=" ".join,
+)
+def test_a_pack_whose_key_is_damaged_is_no_wrong_identity(
+    desk: Desk, place: Path, words: tuple[str, ...]
+) -> None:
+    desk.run("backup", "run")
+    (desk.folder / "source/new.txt").write_text("another note")
+    desk.run("backup", "run")
+    for pack in (place / "vault/w/host-1/p").glob("*/*"):
+        content = bytearray(pack.read_bytes())
+        content[210] ^= 1
+        pack.chmod(0o640)
+        pack.write_bytes(content)
+    answer = desk.run(*words, "--identity", place / "offline/identity.txt")
+    assert answer.status == 6, answer
+    assert "does not open with its domain's key: it is damaged" in answer.out + answer.err
+    assert "`backup verify`" in answer.out + answer.err
+
+
 def test_a_key_store_that_cannot_be_read_is_told_from_a_wrong_key(desk: Desk, place: Path) -> None:
     desk.run("backup", "run")
     records = place / "keys/store/k/main/0000000000"
