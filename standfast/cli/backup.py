@@ -248,7 +248,9 @@ def restore(
 ) -> ExitStatus:
     """Restore a point, or part of it, to a folder or into a database server."""
     if (to is None) == (into is None):
-        raise UsageError("say where to: --to DIR for a folder, or --into NAME for a server")
+        raise UsageError(
+            "say where to: --to DIR for a folder, or --into NAME for a server, and not both"
+        )
     if into is not None:
         from standfast.operations.restore_into import Request, restore_into
 

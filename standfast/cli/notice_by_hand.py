@@ -212,7 +212,9 @@ def tell(
     from standfast.operations.held import tell as plan_to_tell
 
     if bool(to) == own:
-        raise UsageError("say to whom: --to ADDRESS (a postal one line by line), or --own-address")
+        raise UsageError(
+            "say to whom: --to ADDRESS (a postal one line by line), or --own-address, and not both"
+        )
     with call.place() as place:
         incident_id, (who,) = the_incident(place, incident, mark, least=1, most=1, takes=_A_MARK)
         by = signed_in(call, place, as_person, passphrase_file)

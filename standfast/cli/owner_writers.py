@@ -245,7 +245,9 @@ def retire_keeper(
     from standfast.operations.ownership import keeper_retired
 
     if (trusted_through is None) != believe_none:
-        raise UsageError("say how far it is believed: --trusted-through N, or --believe-none")
+        raise UsageError(
+            "say how far it is believed: --trusted-through N, or --believe-none, and not both"
+        )
     told = keeper_retired(office(call, owner_key, passphrase_file), trusted_through)
     said = counted(told["no_longer_believed"], "record")
     return say_done(

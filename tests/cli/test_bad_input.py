@@ -181,6 +181,21 @@ CASES = {
         status=2,
         says=("there is no exercise", "; did you mean 'ransomware'?"),
     ),
+    "a keeper believed to a record and not at all": Case(
+        spoil=nothing,
+        words=(
+            *("backup", "owner", "retire-keeper", "--owner-key", "owner.json"),
+            *("--trusted-through", "0", "--believe-none"),
+        ),
+        status=2,
+        says=("say how far it is believed: ", ", and not both"),
+    ),
+    "somebody told at two addresses": Case(
+        spoil=nothing,
+        words=("notice", "tell", "0000ffff", "--to", "a@b.example", "--own-address"),
+        status=2,
+        says=("say to whom: ", ", and not both"),
+    ),
     "unknown backup set, listed": Case(
         spoil=nothing,
         words=("backup", "list", "--set", "mian"),

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("postgresql")
     ("words", "says"),
     [
         ((), "say where to: --to DIR for a folder, or --into NAME for a server"),
-        (("--to", "out", "--into", "crm"), "say where to"),
+        (("--to", "out", "--into", "crm"), "--into NAME for a server, and not both"),
         (("--to", "out", "--replace"), "--replace and --globals go with --into"),
     ],
 )
