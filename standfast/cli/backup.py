@@ -131,7 +131,7 @@ def run(
     lines: list[Line] = []
     statuses: list[ExitStatus] = []
     with call.place(needs_ledger=False) as place:
-        names = [set_name] if set_name else list(place.config.backup.sets)
+        names = list(place.config.backup.sets) if set_name is None else [set_name]
         if not names:
             raise UsageError("nothing is backed up: add [backup.sets.NAME] to the configuration")
         for name in names:

@@ -151,8 +151,11 @@ def _value(one: Parameter, found: Any, command: Command) -> Any:
 
 
 def _converted(one: Parameter, text: str, command: Command) -> Any:
-    if one.kind is Path and text == "-" and not getattr(one.declared, "takes_dash", False):
-        message = f"Invalid value for {one.shown!r}: name a file or folder; '-' stands for none."
+    is_dash = text == "-" and not getattr(one.declared, "takes_dash", False)
+    if one.kind is Path and (is_dash or not text):  # of an empty one `Path` makes this folder
+        message = (
+            f"Invalid value for {one.shown!r}: name a file or folder; {text!r} stands for none."
+        )
         raise Misused(message, command)
     if one.kind in (str, Path):
         return one.kind(text)

@@ -196,6 +196,12 @@ CASES = {
         status=2,
         says=("say to whom: ", ", and not both"),
     ),
+    "a backup set whose name is empty": Case(
+        spoil=nothing,
+        words=("backup", "run", ""),
+        status=2,
+        says=("there is no backup set ''", "main"),
+    ),
     "unknown backup set, listed": Case(
         spoil=nothing,
         words=("backup", "list", "--set", "mian"),

@@ -124,6 +124,10 @@ def test_an_empty_value_is_one() -> None:
             ["latest", "--to", "-"],
             "Invalid value for '--to': name a file or folder; '-' stands for none.",
         ),
+        (
+            ["latest", "--to", ""],
+            "Invalid value for '--to': name a file or folder; '' stands for none.",
+        ),
         (["latest", "--share", "half"], "Invalid value for '--share': 'half' is no number."),
     ],
 )
