@@ -29,7 +29,7 @@ from standfast.config import Config
 from standfast.config.default import render_default
 from standfast.config.load import load, parse
 from standfast.config_file import DEFAULT_FILE
-from standfast.errors import Refused, StandfastError, UsageError
+from standfast.errors import FileInvalid, Refused, StandfastError, UsageError
 from standfast.evidence.durable import write_whole
 from standfast.ledger import create, is_there
 from standfast.operations.place import ledger_url
@@ -44,6 +44,7 @@ OWNER_FILE = "owner.json"
 IDENTITY_FILE = "identity.txt"
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _LONGEST_NAME = 64
+_OPTIONS = {"organisation.name": "--organisation", "organisation.contact_line": "--contact-line"}
 
 _README = """\
 This folder opens every backup. Take it offline now: onto two sticks or cards, kept in two places
@@ -152,7 +153,7 @@ def set_up(
             },
         }
     ).encode()
-    config = parse(text, config_file)
+    config = _checked(text, config_file)
     offline = folder / OFFLINE
     with plain_errors("setting up the place"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,6 +171,16 @@ def set_up(
         owner_file=offline / OWNER_FILE,
         recipient=_recipient(offline / IDENTITY_FILE),
     )
+
+
+def _checked(text: bytes, config_file: Path) -> Config:
+    """Check what is to be written; what does not fit is told by its option, as no file is there."""
+    try:
+        return parse(text, config_file)
+    except FileInvalid as error:
+        found = [problem.message.partition(": ") for problem in error.problems]
+        told = "\n".join(f"{_OPTIONS.get(key, key)}: {why}" for key, _, why in found)
+        raise UsageError(told) from None
 
 
 def _make_repository(config: Config, offline: Path, now: datetime) -> None:

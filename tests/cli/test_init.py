@@ -127,6 +127,16 @@ def test_what_cannot_be_a_place_is_refused_and_nothing_is_made(
     assert snapshot(desk.folder) == before
 
 
+@pytest.mark.parametrize("option", ["--organisation", "--contact-line"])
+def test_what_no_configuration_takes_is_told_by_its_option(
+    desk: Desk, source: Path, option: str
+) -> None:
+    answer = desk.run("init", "place", "--source", source, option, "A\nB", "--yes")
+    assert answer.status == 2
+    assert answer.err == f"{option}: one line of text, at most 200 characters\n"
+    assert not Path("place").exists()
+
+
 def test_a_place_that_cannot_be_written_is_told_and_is_no_place(desk: Desk, source: Path) -> None:
     Path("file").touch()
     answer = desk.run("init", "file/place", "--source", source, "--yes")
