@@ -56,7 +56,10 @@ def _drafted(path: Path, data: bytes) -> Iterator[Path]:
     except FileExistsError:
         raise AlreadyThere(f"{path} is already there; it was not changed") from None
     except OSError as error:
-        raise NotWritable(f"{path} cannot be written: {error.strerror}") from error
+        raise NotWritable(
+            f"{path} cannot be written: {error.strerror}; see that there is room and that it may be"
+            " written, then run again"
+        ) from error
     finally:
         with suppress(OSError):
             draft.unlink()

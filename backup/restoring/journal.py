@@ -24,6 +24,7 @@ from backup.restoring.folders import FOLDER_FLAGS, JOURNAL
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGEST = 1024 * 1024
+_MEND = "see that it may be written and has room, or name another folder"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +74,7 @@ def _open_root(path: Path) -> int:
     except (FileExistsError, NotADirectoryError):
         raise UnsafePath(f"{path} is no folder; name one that is empty or new") from None
     except OSError as error:
-        raise NotWritable(f"{path} cannot be made: {error.strerror}") from error
+        raise NotWritable(f"{path} cannot be made: {error.strerror}; {_MEND}") from error
 
 
 def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
@@ -95,7 +96,7 @@ def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
         os.fsync(root)
     except OSError as error:
         os.close(journal)
-        raise NotWritable(f"{path} cannot be written: {error.strerror}") from error
+        raise NotWritable(f"{path} cannot be written: {error.strerror}; {_MEND}") from error
     except BaseException:
         os.close(journal)
         raise
@@ -115,7 +116,7 @@ def _open_locked(path: Path, root: int) -> int:
         try:
             journal = os.open(JOURNAL, _FLAGS | os.O_CREAT, 0o600, dir_fd=root)
         except OSError as error:
-            raise NotWritable(f"{path} cannot be written: {error.strerror}") from error
+            raise NotWritable(f"{path} cannot be written: {error.strerror}; {_MEND}") from error
         try:
             _lock(path, journal)
             if os.fstat(journal).st_nlink:

@@ -162,7 +162,10 @@ class Vault:
                     f"{error.strerror}; run as the user who owns it"
                 ) from None
             if len(key) != _KEY_BYTES:
-                raise Damaged(f"the ledger's key {scope!r} in {self._folder} is not whole")
+                raise Damaged(
+                    f"the ledger's key {scope!r} in {self._folder} is not whole; bring the file "
+                    f"{scope}.key back from a copy; without it these columns stay closed"
+                )
             self._keys[scope] = key
         return self._keys[scope]
 

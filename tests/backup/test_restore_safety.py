@@ -449,7 +449,7 @@ def test_a_target_that_cannot_be_made_or_begun_is_named_and_can_be_had_again(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
-    with pytest.raises(NotWritable, match="/proc/nowhere cannot be made"):
+    with pytest.raises(NotWritable, match=r"/proc/nowhere cannot be made: .*; see that it may be"):
         site.restore("latest", Path("/proc/nowhere"))
     out = tmp_path / "out"
 
@@ -459,7 +459,8 @@ def test_a_target_that_cannot_be_made_or_begun_is_named_and_can_be_had_again(
     for call in ("pwrite", "fsync"):
         with monkeypatch.context() as patch:
             patch.setattr(os, call, full)
-            with pytest.raises(NotWritable, match=f"{out} cannot be written: No space left"):
+            told = f"{out} cannot be written: No space left on device; see that it may be"
+            with pytest.raises(NotWritable, match=told):
                 site.restore("latest", out)
     assert site.restore("latest", out).problems == ()
     assert describe(out / "files") == describe(tmp_path / "source")

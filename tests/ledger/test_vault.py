@@ -111,7 +111,7 @@ def test_a_key_that_is_gone_or_cut_is_named(tmp_path: Path) -> None:
         Vault(folder).handle(INSTALLATION, "alice")
     Vault(folder).create(INSTALLATION)
     (folder / "installation.key").write_bytes(b"short")
-    with pytest.raises(Damaged, match="not whole"):
+    with pytest.raises(Damaged, match=r"not whole; bring the file installation\.key back"):
         Vault(folder).handle(INSTALLATION, "alice")
 
 
