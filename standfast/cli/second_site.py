@@ -36,7 +36,8 @@ def add_to(backup: Group) -> None:
             ExitStatus.FAILED: "the store does not answer, or the file cannot be written",
             ExitStatus.USAGE: "there is no repository where the configuration says, or the file is "
             "another one",
-            ExitStatus.DAMAGED: "the root records are not what the owner signed",
+            ExitStatus.DAMAGED: "a record is not what the owner or the keeper signed; it is named, "
+            "and the card is made from the others",
         },
         example="standfast backup card --html card.html",
     )(card)
@@ -79,14 +80,25 @@ def card(
     from standfast.reports.page import write_page
 
     made = recovery_card(open_stores(call.config_file, call.env))
-    document = {**card_json(made), "html": None if html is None else str(html)}
+    problems: list[Line] = [f"error: {problem}" for problem in made.roster.problems]
+    if problems:
+        problems.append(
+            "Next: do not go by this card, which may be an old one or lack something: `standfast "
+            "backup verify` names what is wrong; mend that, and make the card again."
+        )
+    status = ExitStatus.DAMAGED if problems else ExitStatus.DONE
+    document = {
+        **card_json(made),
+        "html": None if html is None else str(html),
+        "exit_status": int(status),
+    }
     if html is None:
-        call.say(document, [card_text(made).rstrip("\n")])
-        return ExitStatus.DONE
+        call.say(document, [card_text(made).rstrip("\n"), *problems])
+        return status
     write_page(card_page(made), html)
-    lines: list[Line] = [
-        f"{html} is the recovery card; no secret is on it.",
-        "Next: print it twice, and keep it in two places apart from the recovery identities.",
+    lines: list[Line] = [f"{html} is the recovery card; no secret is on it."]
+    lines += problems or [
+        "Next: print it twice, and keep it in two places apart from the recovery identities."
     ]
     if not all(one.name for one in made.roster.custodians):
         lines.append(
@@ -96,7 +108,7 @@ def card(
     if made.roster.lacks_documents:
         lines.append("First: `standfast backup owner publish`, so that the reader is in the vault.")
     call.say(document, lines)
-    return ExitStatus.DONE
+    return status
 
 
 def _copy_lines(outcome: "CopyOutcome") -> list[Line]:

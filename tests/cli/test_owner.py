@@ -368,6 +368,22 @@ def test_the_card_is_a_page_and_the_copy_comes_back(
     assert (itself.status, "the very place that it should be a copy of" in itself.err) == (2, True)
 
 
+@pytest.mark.parametrize("words", [(), ("--html", "card.html")], ids=["shown", "written"])
+def test_a_card_that_may_be_an_old_one_says_so(
+    desk: Desk, place: Path, words: tuple[str, ...]
+) -> None:
+    desk.run("backup", "owner", "add-domain", "hr", "--owner-key", place / "offline/owner.json")
+    newest = place / "vault/pub/root/0000000001"
+    newest.chmod(0o640)
+    newest.write_bytes(b"")
+    made = desk.run("backup", "card", *words)
+    assert made.status == 6
+    assert "error: pub/root/0000000001 is too short" in made.out
+    assert "may be an old one" in made.out
+    assert "print it twice" not in made.out
+    assert desk.json("backup", "card", *words)["exit_status"] == 6
+
+
 def test_what_is_damaged_is_not_copied_and_named(desk: Desk, place: Path) -> None:
     desk.run("backup", "run")
     with (place / "standfast.toml").open("a") as file:
