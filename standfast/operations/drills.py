@@ -11,7 +11,7 @@ Rules
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import field, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from standfast.continuity.objectives import (
 )
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
-from standfast.errors import Damaged, ExitStatus, StandfastError
+from standfast.errors import Damaged, ExitStatus, StandfastError, Unavailable
 from standfast.host_name import host_name
 from standfast.ledger.run_row import Origin, RunRow
 from standfast.operations.damage import is_damage_behind
@@ -125,6 +125,8 @@ def run_drill(
     settings = set_of(place, set_name)
     services = _services_of(place, set_name)
     identity = identity_of(place, identity_file)
+    if point != "latest":
+        _refuse_unknown(place, identity, point, set_name)
     with recorded(place, "drill", set_name, way) as run:
         destroy_leftovers(place, set_name)
         repository, chosen = _found(place, identity, point, set_name)
@@ -197,6 +199,22 @@ def _found(place: Place, identity: Identity, point: str, set_name: str) -> tuple
     with plain_errors("opening the repository"):
         repository = opened_repository(place, identity)
         return repository, repository.resolve(point, set_name, of_any_host=True)
+
+
+def _refuse_unknown(place: Place, identity: Identity, point: str, set_name: str) -> None:
+    """`UsageError` for a point that is none of those there are: a slip is no failed drill.
+
+    Whatever else is wrong the drill meets as well, and that is recorded.
+    """
+    try:
+        with plain_errors("opening the repository"):
+            repository = opened_repository(place, identity)
+            points = repository.points(set_name)
+    except StandfastError:
+        return
+    if points:
+        with suppress(Damaged, Unavailable), plain_errors("opening the repository"):
+            repository.resolve(point, set_name, of_any_host=True)
 
 
 def _restore(

@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from standfast.errors import ExitStatus
@@ -384,19 +385,45 @@ def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
     )
     desk.run("backup", "run")
     drill = ("drill", "run", "main", "--identity", identity)
-    refused = desk.run(*drill, "--point", "nope")
-    assert (refused.status, "there is only host-1/0000000001" in refused.err) == (2, True)
+    stranger = desk.folder / "stranger.txt"
+    stranger.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    assert desk.run(*drill[:-1], stranger).status == 2
     assert desk.run(*drill).status == 0
     done, failed = desk.run("drill", "list").out.splitlines()
     assert "RTO " in done
     assert "not measured" in failed
-    assert "there is no recovery point 'nope'" in failed
+    assert "this identity opens no domain" in failed
     desk.run("report", "--to", "place.html")
     page = (desk.folder / "place.html").read_text()
     assert page.count("<caption>Drill of main") == 1  # of the other there is nothing to measure
-    assert "there is no recovery point &#39;nope&#39;" in page
+    assert "this identity opens no domain" in page
     assert "No: by the newest drill of each, 1 of 2 services came back as promised" in page
     assert "never drilled: phones." in page
+
+
+def test_a_drill_of_a_point_that_is_mistyped_is_no_failed_drill(
+    desk: Desk, place: Path, identity: Path
+) -> None:
+    drill = ("drill", "run", "main", "--identity", identity)
+    desk.run("backup", "run")
+    assert desk.run(*drill).status == 0
+    for point in ("nope", "nope/latest", "2"):
+        refused = desk.run(*drill, "--point", point)
+        assert (refused.status, "there is only host-1/0000000001" in refused.err) == (2, True)
+    (only,) = desk.json("drill", "list")["drills"]
+    assert only["state"] == "done"
+
+
+@pytest.mark.parametrize("point", ["latest", "host-1/latest", "1"])
+def test_a_drill_of_a_vault_that_lost_every_point_has_failed(
+    desk: Desk, place: Path, identity: Path, point: str
+) -> None:
+    desk.run("backup", "run")
+    (place / "vault/w/host-1/s/0000000001").unlink()
+    drilled = desk.run("drill", "run", "main", "--identity", identity, "--point", point)
+    assert drilled.status == 2
+    (failed,) = desk.json("drill", "list")["drills"]
+    assert failed["state"] == "failed"
 
 
 def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
