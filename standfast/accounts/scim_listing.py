@@ -41,7 +41,8 @@ def list_users(name: str, url: str, token: str, http: BoundedHttp) -> list[Mappi
         except (NotSent, NoAnswer) as error:
             raise Unavailable(
                 f"directory {name!r} could not be read: {error}; see that what [accounts.{name}] "
-                "names is right, up, and reached from here"
+                "names is right, up, and reached from here",
+                retry_after_seconds=error.retry_after_seconds,
             ) from None
         if not answer.is_success:
             raise Unavailable(f"directory {name!r} answered {answer.status} to a list")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from standfast.accounts.scim_listing import list_users
-from standfast.bounded_http import BoundedHttp
+from standfast.bounded_http import TRY_AGAIN_SECONDS, BoundedHttp
 from standfast.errors import Unavailable
 from tests.accounts.scripted import TOKEN, Scripted, replying, scripted_directory
 
@@ -57,3 +57,15 @@ def test_a_page_that_fails_or_makes_no_sense_is_no_list(
     directory.script("GET", replying(status, body))
     with pytest.raises(Unavailable):
         listed(directory)
+
+
+def test_a_directory_that_is_away_is_named_and_may_be_asked_again() -> None:
+    http = BoundedHttp()
+    try:
+        with pytest.raises(
+            Unavailable, match=r"'staff' could not be read: .*\[accounts\.staff\]"
+        ) as away:
+            list_users("staff", "http://127.0.0.1:9/v2", TOKEN, http)
+    finally:
+        http.close()
+    assert away.value.retry_after_seconds == TRY_AGAIN_SECONDS
