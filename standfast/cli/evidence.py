@@ -11,6 +11,8 @@ from standfast.counted import counted
 from standfast.errors import ExitStatus
 from standfast.local_time import second
 
+_NOBODY_KNOWS = "Whether one is gone, nobody can say: "
+
 
 def add_to(app: Group) -> None:
     """Add the group."""
@@ -20,10 +22,14 @@ def add_to(app: Group) -> None:
         "list",
         exits={
             ExitStatus.DONE: "the sealed folders are listed; there may be none",
+            ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
             ExitStatus.USAGE: "there is no such incident, or the evidence key is not where the "
             "configuration says",
+            ExitStatus.PARTIAL: "what is here is listed; the ledger cannot say if some is gone",
+            ExitStatus.DAMAGED: "a seal does not hold, or a folder is gone; it is named",
         },
         example="standfast evidence list inc-2026-0001",
+        needs_ledger=False,
     )(list_evidence)
     command(
         evidence,
@@ -47,6 +53,7 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "all of it is stamped; it may have been before",
             ExitStatus.USAGE: "no authority is set, or nothing was frozen for that incident",
             ExitStatus.PARTIAL: "some of it is not; why is said. Run it again: it goes on",
+            ExitStatus.DAMAGED: "all of it is gone",
         },
         example="standfast evidence stamp inc-2026-0001",
         needs_ledger=False,
@@ -59,6 +66,7 @@ def add_to(app: Group) -> None:
             ExitStatus.FAILED: "the bucket does not answer",
             ExitStatus.USAGE: "no bucket is set, or nothing was frozen for that incident",
             ExitStatus.PARTIAL: "some of it is not there; why is said. Run it again: it goes on",
+            ExitStatus.DAMAGED: "all of it is gone",
         },
         example="standfast evidence copy inc-2026-0001",
         needs_ledger=False,
@@ -71,14 +79,12 @@ def list_evidence(
     incident: Annotated[str | None, Argument(help="Of one incident; all without.")] = None,
 ) -> ExitStatus:
     """List what was frozen: by incident and source, with its counts."""
-    from standfast.config import load
-    from standfast.operations.frozen import frozen, seal_key
+    from standfast.operations.frozen import list_frozen, seal_key
 
-    config = load(call.config_file)
-    found, zone = frozen(config, incident), config.organisation.time_zone
-    if incident and not found:
-        with call.place() as place:
-            place.ledger.incidents.get(incident)  # one that was mistyped says so
+    with call.place(needs_ledger=False) as place:
+        listed, zone = list_frozen(place, incident), place.config.organisation.time_zone
+        key = seal_key(place.config)
+    found, status = listed.evidence, listed.exit_status
     rows = [
         [
             one.incident,
@@ -92,14 +98,24 @@ def list_evidence(
         for one in found
     ]
     of = f"for {incident} " if incident else ""
-    key = seal_key(config)
-    call.say(
-        {"evidence": [one.as_json() for one in found], "seal_key": key},
+    lines: list[Line] = (
         [Table(rows=rows), "", f"Sealed with the key {key}"]
         if rows
-        else [f"Nothing was frozen {of}yet."],
+        else [f"Nothing was frozen {of}yet."]
     )
-    return ExitStatus.DONE
+    lines += [f"{one.folder}: {problem}" for one in found for problem in one.problems]
+    if listed.unrecorded:
+        lines.append(f"{_NOBODY_KNOWS}{listed.unrecorded}")
+    call.say(
+        {
+            "evidence": [one.as_json() for one in found],
+            "seal_key": key,
+            "unrecorded": listed.unrecorded,
+            "exit_status": int(status),
+        },
+        lines,
+    )
+    return status
 
 
 def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
@@ -126,7 +142,7 @@ def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
         else f"Whole: {counted(len(found), 'sealed folder')}.",
     ]
     if verified.unrecorded:
-        lines.append(f"Whether one is gone, nobody can say: {verified.unrecorded}")
+        lines.append(f"{_NOBODY_KNOWS}{verified.unrecorded}")
     call.say(
         {
             "incident": incident,

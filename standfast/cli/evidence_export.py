@@ -23,7 +23,7 @@ def add_to(evidence: Group) -> None:
             ExitStatus.USAGE: "there is no such incident, nothing was frozen for it, or the folder "
             "is there already",
             ExitStatus.PARTIAL: "some files are no text and have no masked copy; each is named",
-            ExitStatus.DAMAGED: "a copy is not what was sealed; it is named, the rest is written",
+            ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; the rest is written",
         },
         example="standfast evidence export inc-2026-0001 --to for-the-client",
     )(export)

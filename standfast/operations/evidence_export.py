@@ -31,7 +31,15 @@ from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.masked_copy import copy_masked
 from standfast.evidence.masking import Masked, mask_text
 from standfast.evidence.seal import FILES_FOLDER, read_sealed, verify_seal
-from standfast.operations.frozen import EXPORTED, Frozen, Recorded, frozen, is_another, recorded
+from standfast.operations.frozen import (
+    EXPORTED,
+    Frozen,
+    Recorded,
+    frozen,
+    is_another,
+    nothing_here,
+    recorded,
+)
 from standfast.operations.place import Place
 from standfast.operations.reviewing import REVIEWS
 from standfast.outside.live import read_signing_key
@@ -96,14 +104,13 @@ def export_evidence(
     """Write what an incident froze into a new folder, masked unless there is a reason not to.
 
     UsageError when there is no such incident, nothing was frozen for it, or the folder is there
-    already; StandfastError when nothing of it holds, or it cannot be written. Then none is left.
+    already; Damaged when all of it is gone; StandfastError when nothing of it holds, or it cannot
+    be written. Then none is left.
     """
     place.ledger.incidents.get(incident_id)
     there = frozen(place.config, incident_id)
     if not there:
-        raise UsageError(
-            f"nothing was frozen for incident {incident_id!r}; `standfast evidence list` has all"
-        )
+        raise nothing_here(place, incident_id)
     known = recorded(place, incident_id)
     sound = [one for one in there if _is_sound(one, known)]
     if not sound:

@@ -28,7 +28,7 @@ from standfast.evidence.time_stamp import (
     read_roots,
 )
 from standfast.operations.evidence_copy import elsewhere, name_of
-from standfast.operations.frozen import NO_AUTHORITY, STAMPED, folders_of
+from standfast.operations.frozen import NO_AUTHORITY, STAMPED, folders_of, nothing_here
 from standfast.operations.place import Place
 from standfast.operations.repository import plain_errors
 from standfast.outside.live import read_signing_key
@@ -110,13 +110,14 @@ def stamp_left(
 
 
 def stamp_frozen(place: Place, incident: str) -> list[Stamped]:
-    """Do so for an incident; UsageError where no authority is set, or nothing was frozen for it."""
+    """Do so for an incident; UsageError where no authority is set, or nothing was frozen for it.
+
+    Damaged where all of it is gone.
+    """
     if place.config.custody.timestamp is None:
         raise UsageError(NO_AUTHORITY)
     if not any(folders_of(place.config, incident)):
-        raise UsageError(
-            f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
-        )
+        raise nothing_here(place, incident)
     return list(stamp_left(place, incident))
 
 

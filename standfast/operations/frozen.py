@@ -9,7 +9,7 @@ Rules
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import cast
@@ -121,14 +121,7 @@ class Recorded:
 
 def recorded(place: Place, incident: str) -> Recorded:
     """Read what the ledger has as sealed for an incident, and as noted in its chains of custody."""
-    found, root, ledger = Recorded(), place.config.custody.folder / incident, place.ledger
-    by = ledger.effects.hosts_of(incident, "evidence.snapshot")
-    for row in ledger.effects.frozen(incident):
-        folder = root / str(row.facts["folder"])
-        found.manifests[folder] = str(row.facts["manifest"])
-        found.hosts[folder] = by.get(row.token, "")
-        lines = found.lines.setdefault(folder, set())
-        lines.update(cast("list[str]", row.facts.get("custody", [])))
+    found, root, ledger = _sealed(place, incident), _root(place, incident), place.ledger
     noted = [row.facts.get("custody", {}) for row in ledger.effects.reviewed(incident)]
     events = ledger.timeline(incident)
     noted += [
@@ -138,6 +131,23 @@ def recorded(place: Place, incident: str) -> Recorded:
         for name, line in cast("dict[str, str]", lines_by_name).items():
             found.lines.setdefault(root / name, set()).add(line)
     return found
+
+
+def _sealed(place: Place, incident: str) -> Recorded:
+    """Read what the ledger has as sealed for an incident."""
+    found, root, ledger = Recorded(), _root(place, incident), place.ledger
+    by = ledger.effects.hosts_of(incident, "evidence.snapshot")
+    for row in ledger.effects.frozen(incident):
+        folder = root / str(row.facts["folder"])
+        found.manifests[folder] = str(row.facts["manifest"])
+        found.hosts[folder] = by.get(row.token, "")
+        lines = found.lines.setdefault(folder, set())
+        lines.update(cast("list[str]", row.facts.get("custody", [])))
+    return found
+
+
+def _root(place: Place, incident: str) -> Path:
+    return place.config.custody.folder / incident
 
 
 def is_another(folder: Path, manifest: str) -> bool:
@@ -155,8 +165,8 @@ def _stamp_said(folder: Path, *, is_wanted: bool) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verified:
-    """What an incident's evidence came to when it was read again."""
+class Found:
+    """What was found of evidence, here and in the ledger."""
 
     evidence: tuple[Frozen, ...]
     unrecorded: str  # why the ledger could not say what must be there; empty when it did
@@ -173,7 +183,39 @@ class Verified:
         return ExitStatus.DONE if is_all and not self.unrecorded else ExitStatus.PARTIAL
 
 
-def verify_frozen(place: Place, incident: str) -> Verified:
+def list_frozen(place: Place, incident: str | None = None) -> Found:
+    """List what was frozen, of one incident or of all, and what of it is gone; reads no copy.
+
+    Raises the ledger's own error when nothing is here and the ledger cannot say whether that is
+    right, and UsageError when there is no such incident.
+    """
+    found = frozen(place.config, incident)
+    try:
+        incidents = place.ledger.incidents
+        asked = [one.id for one in incidents.all()] if incident is None else [incident]
+        gone = [lost for one in asked for lost in _gone(found, _sealed(place, one))]
+    except StandfastError as error:
+        if not found:
+            raise
+        return Found(evidence=tuple(found), unrecorded=str(error))
+    if incident is not None and not found and not gone:
+        incidents.get(incident)  # one that was mistyped says so
+    return Found(evidence=(*found, *gone), unrecorded="")
+
+
+def nothing_here(place: Place, incident: str) -> StandfastError:
+    """Say why nothing of an incident is here: it was never frozen, or all of it is gone."""
+    if _sealed(place, incident).manifests:
+        return Damaged(
+            f"what was frozen for incident {incident!r} is gone: `standfast evidence verify "
+            f"{incident}` names it"
+        )
+    return UsageError(
+        f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
+    )
+
+
+def verify_frozen(place: Place, incident: str) -> Found:
     """Read every copy of an incident again; `problems` has all that differs, or is gone.
 
     Raises UsageError when nothing was frozen for it, and the ledger's own error when nothing is
@@ -191,21 +233,19 @@ def verify_frozen(place: Place, incident: str) -> Verified:
         replace(
             one,
             problems=(
-                *_problems_of_seal(one.folder, key, known.manifests.pop(one.folder, "")),
+                *_problems_of_seal(one.folder, key, known.manifests.get(one.folder, "")),
                 *verify_custody(one.folder, known.lines.get(one.folder, set())),
             ),
         )
         for one in frozen(config, incident)
     ]
-    found += [_of(folder, problems=(_gone(known.hosts[folder]),)) for folder in known.manifests]
+    found += _gone(found, known)
     if not found and no_ledger:
         raise no_ledger
     if not found:
-        raise UsageError(
-            f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
-        )
+        raise nothing_here(place, incident)
     found = list(_with_copies(place, list(_with_stamps(config, found))))
-    return Verified(evidence=tuple(found), unrecorded=str(no_ledger or ""))
+    return Found(evidence=tuple(found), unrecorded=str(no_ledger or ""))
 
 
 def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
@@ -261,19 +301,28 @@ def _with_copies(place: Place, found: list[Frozen]) -> Iterator[Frozen]:
 def copy_frozen(place: Place, incident: str) -> list[Copied]:
     """Copy what is not there yet of an incident's evidence into the bucket that is set.
 
-    UsageError when none is set, or nothing was frozen; the bucket's error when it does not open.
+    UsageError when none is set, or nothing was frozen; Damaged when all of it is gone; the bucket's
+    error when it does not open.
     """
     config = place.config
     to = needed_elsewhere(config, place.resolver, place.clock)
     folders = [one.folder for one in frozen(config, incident)]
     if not folders:
-        raise UsageError(
-            f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
-        )
+        raise nothing_here(place, incident)
     return list(copy_each(config, to, folders, place.actor, place.clock))
 
 
-def _gone(host: str) -> str:
+def _gone(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:
+    """Name what the ledger has as frozen and sealed, and is not among what was found."""
+    there = {one.folder for one in found}
+    return [
+        _of(folder, problems=(_is_gone(host),))
+        for folder, host in known.hosts.items()
+        if folder not in there
+    ]
+
+
+def _is_gone(host: str) -> str:
     """Say that a folder is gone; where another host froze it, that it may lie there."""
     if host in ("", host_name()):
         return _IS_GONE

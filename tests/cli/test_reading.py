@@ -203,9 +203,12 @@ def test_evidence_that_nobody_can_count_is_not_said_to_be_all_there(
     assert answer.status == 3
     assert "Whether one is gone, nobody can say: there is no ledger at" in answer.out
     assert desk.json("evidence", "verify", incident_id)["exit_status"] == 3
+    listed = desk.run("evidence", "list")
+    assert (listed.status, "nobody can say: there is no ledger at" in listed.out) == (3, True)
     shutil.rmtree(one["folder"])
-    gone = desk.run("evidence", "verify", incident_id)
-    assert (gone.status, "there is no ledger at" in gone.err) == (2, True)
+    for word in ("verify", "list"):
+        gone = desk.run("evidence", word, incident_id)
+        assert (gone.status, "there is no ledger at" in gone.err) == (2, True)
 
 
 def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
@@ -217,6 +220,15 @@ def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
     answer = desk.run("evidence", "verify", incident_id)
     assert answer.status == 6
     assert f"{one['folder']}: DAMAGED\n  it is gone: the ledger has it" in answer.out
+    for words in (["list"], ["list", incident_id]):
+        answer = desk.run("evidence", *words)
+        assert answer.status == 6
+        assert f"{one['folder']}: it is gone: the ledger has it" in answer.out
+        (listed,) = desk.json("evidence", *words)["evidence"]
+        assert listed["folder"] == one["folder"]
+    answer = desk.run("evidence", "export", incident_id, "--to", "handed")
+    assert (answer.status, "is gone: `standfast evidence verify" in answer.err) == (6, True)
+    assert not (desk.folder / "handed").exists()
     # Whoever is root here has the key, and freezes again, what nobody would find.
     with open_place(live_place / "standfast.toml", env={}, actor="os:test") as place:
         (row,) = place.ledger.effects.frozen(incident_id)

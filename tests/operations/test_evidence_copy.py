@@ -1,5 +1,6 @@
 """Frozen evidence, copied into a real bucket that locks: by an incident, by command, resumed."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup.stores.s3 import S3Store
-from standfast.errors import ExitStatus, UsageError
+from standfast.errors import Damaged, ExitStatus, UsageError
 from standfast.evidence import Custody, store_copy
 from standfast.evidence.custody import Act, read_custody
 from standfast.evidence.files import FilesEvidence
@@ -238,6 +239,9 @@ def test_evidence_of_before_is_copied_by_the_command_and_a_second_time_changes_n
         assert [one.objects for one in copy_frozen(place, incident)] == [1]
         assert [one.objects for one in copy_frozen(place, incident)] == [0]
         assert verify_frozen(place, incident).exit_status is ExitStatus.DONE
+        shutil.rmtree(place.config.custody.folder / incident)
+        with pytest.raises(Damaged, match=r"what was frozen for incident .inc-[-0-9]+. is gone"):
+            copy_frozen(place, incident)
 
 
 def test_what_is_not_what_was_sealed_is_not_copied(place: Place) -> None:

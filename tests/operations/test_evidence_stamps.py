@@ -11,7 +11,7 @@ import pytest
 
 from flows import serve
 from flows.serve import Serving
-from standfast.errors import ConfigurationError, ExitStatus, UsageError
+from standfast.errors import ConfigurationError, Damaged, ExitStatus, UsageError
 from standfast.evidence.custody import CUSTODY_FILE, Act, read_custody
 from standfast.evidence.seal import SEAL_FILE
 from standfast.evidence.time_stamp import STAMP_FILE
@@ -221,6 +221,9 @@ def test_a_stamp_is_verified_by_the_roots_of_now(
             stamp_frozen(without, incident)
         with pytest.raises(UsageError, match="nothing was frozen"):
             stamp_frozen(place, "inc-1999-0001")
+    shutil.rmtree(place.config.custody.folder / incident)
+    with pytest.raises(Damaged, match=r"what was frozen for incident .inc-[-0-9]+. is gone"):
+        stamp_frozen(place, incident)
 
 
 def stamps_checked(config_file: Path) -> list[tuple[Verdict, str, str]]:
