@@ -236,9 +236,9 @@ class _Export:
             shutil.copytree(one.folder, copy, symlinks=True, ignore=_specials)
             problems = (*verify_seal(copy, self._key), *verify_custody(copy))
             self._exported.altered += [f"{one.source}: {problem}" for problem in problems]
-            counts = self._manifests[one.folder].counts
-            self._exported.files += counts.files
-            self._advance(counts.size_bytes)
+            manifest = self._manifests[one.folder]
+            self._exported.files += sum(_has_copy(copy, item) for item in manifest.items)
+            self._advance(manifest.counts.size_bytes)
         for review, sha256 in self._reviews.items():
             copy = self._draft / REVIEWS / review.name
             make_private(copy.parent)
@@ -351,6 +351,11 @@ def _item_record(item: Item) -> dict[str, Json]:
     if item.reason:
         found["reason"] = item.reason
     return found
+
+
+def _has_copy(folder: Path, item: Item) -> bool:
+    copy = folder / FILES_FOLDER / item.location
+    return item.kind is Kind.FILE and copy.is_file() and not copy.is_symlink()
 
 
 def _counts(found: Masked) -> Mapping[str, int]:

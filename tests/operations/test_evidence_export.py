@@ -165,6 +165,14 @@ def test_a_copy_that_is_not_what_was_sealed_is_named_and_left_out(case: Frozen) 
     assert "another" not in "".join(one.read_text() for one in case.to.rglob("*") if one.is_file())
 
 
+def test_in_clear_a_file_that_is_gone_is_named_and_not_counted(case: Frozen) -> None:
+    there = len([one for one in case.before() if "/files/" in one])
+    next(case.sealed.rglob("payments.log")).unlink()
+    exported = case.export(unmasked_because="court order 4711")
+    assert (exported.exit_status, exported.files) == (ExitStatus.DAMAGED, there - 1)
+    assert "payments.log" in "".join(exported.altered)
+
+
 def test_a_folder_that_does_not_hold_is_not_exported(case: Frozen) -> None:
     (case.sealed / "manifest.json").write_text("{}")
     with pytest.raises(StandfastError, match="nothing sound to export"):
