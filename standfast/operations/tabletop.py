@@ -85,10 +85,7 @@ def exercises() -> list[Exercise]:
 def named(name: str) -> Exercise:
     """Give a shipped exercise by name, or one by the path of its file; UsageError for neither."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        try:
-            return load_exercise(Path(name).read_text(encoding="utf-8"), name)
-        except (OSError, UnicodeDecodeError):
-            raise UsageError(f"{name} cannot be read as UTF-8 text") from None
+        return load_exercise(playbooks.text_of(Path(name)), name)
     there = {one.name: one for one in exercises()}
     if name not in there:
         raise UsageError(f"there is no exercise {name!r}; {there_are(name, there)}")

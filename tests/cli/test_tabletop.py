@@ -65,6 +65,17 @@ def test_all_answered_it_asks_to_be_ended(desk: Desk, place: Path) -> None:
     assert "1 of 1 points, 1 of 1 inject answered." in desk.run("tabletop", "finish").out
 
 
+def test_an_exercise_that_cannot_be_read_says_why(desk: Desk, quiet_place: Path) -> None:
+    (desk.folder / "latin.yaml").write_bytes(b"exercise: caf\xe9\n")
+    for name, why in (
+        ("bad/missing.yaml", "cannot be read: No such file or directory"),
+        (f"{desk.folder}/", "cannot be read: Is a directory"),
+        ("./latin.yaml", "is not UTF-8"),
+    ):
+        answer = desk.run("tabletop", "start", name)
+        assert (answer.status, why in answer.err) == (2, True)
+
+
 def test_of_two_open_exercises_one_is_to_be_named(desk: Desk, quiet_place: Path) -> None:
     for _ in range(2):
         desk.json("tabletop", "start", "ransomware")
