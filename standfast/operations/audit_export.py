@@ -10,6 +10,7 @@ Rules
 - Signed with the ledger's key, whose public half has to reach the examiner by another way.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -48,7 +49,7 @@ def export_timeline(place: Place, incident_id: str, folder: Path) -> Exported:
     timeline is left.
     """
     place.ledger.incidents.get(incident_id)
-    if folder.exists():
+    if os.path.lexists(folder):
         raise UsageError(f"{folder} is there already; name a new folder with --to")
     key = seal_key(place.config)
     told: JsonObject = {"incident": incident_id, "evidence": list(_evidence(place, incident_id))}
@@ -70,12 +71,13 @@ def export_timeline(place: Place, incident_id: str, folder: Path) -> Exported:
         sync_folder(folder)
     except OSError as error:
         raise StandfastError(
-            f"{folder} cannot be written: {error.strerror}; make room, then name a new folder"
+            f"{folder} cannot be written: {error.strerror}; name a new folder where there is room "
+            "and this user may write"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
-        if not timeline.exists():
-            with suppress(OSError):
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+            if not timeline.exists():
                 folder.rmdir()
     return Exported(
         timeline=timeline,

@@ -138,11 +138,11 @@ def export_evidence(
         sync_folder(to.parent)
     except OSError as error:
         raise StandfastError(
-            f"{to} cannot be written: {error.strerror or type(error).__name__}; make room, then "
-            "name a new folder"
+            f"{to} cannot be written: {error.strerror or type(error).__name__}; name a new folder "
+            "where there is room and this user may write"
         ) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # none was made
             shutil.rmtree(draft)
     return exported
 

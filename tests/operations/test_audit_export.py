@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from standfast.errors import Damaged, ExitStatus, UsageError
+from standfast.errors import Damaged, ExitStatus, StandfastError, UsageError
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.manifest import read_manifest
@@ -313,6 +313,9 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(
     with pytest.raises(UsageError):
         export_timeline(handed.centre.place, "inc-2020-0001", tmp_path / "none")
     assert not (tmp_path / "none").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(StandfastError, match="name a new folder where there is room and this user"):
+        export_timeline(handed.centre.place, handed.incident, tmp_path / "file" / "out")
 
 
 def test_the_program_is_the_same_when_it_is_run_as_a_file() -> None:

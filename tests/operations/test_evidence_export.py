@@ -143,10 +143,21 @@ def test_nothing_in_clear_leaves_before_it_is_noted(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copytree", full)
-    with pytest.raises(StandfastError, match="No space left on device; make room"):
+    with pytest.raises(
+        StandfastError, match="No space left on device; name a new folder where there is room"
+    ):
         case.export(unmasked_because="court order 4711")
     assert len(case.events()) == 1
     assert not [one for one in case.to.parent.iterdir() if "handed" in one.name]
+
+
+def test_where_nothing_can_be_written_it_says_why(case: Frozen) -> None:
+    (case.to.parent / "file").touch()
+    case.to = case.to.parent / "file" / "handed"
+    with pytest.raises(
+        StandfastError, match=r"cannot be written: .*; name a new folder where there is"
+    ):
+        case.export()
 
 
 def test_a_copy_that_is_not_what_was_sealed_is_named_and_left_out(case: Frozen) -> None:
