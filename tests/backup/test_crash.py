@@ -170,7 +170,7 @@ def test_a_long_run_commits_interim_points_that_a_later_run_goes_on_from(tmp_pat
     for number in range(24):
         (source / f"{number:02}.wav").write_bytes(noise(4000 * KIB, number))
     site, vault = dying_site(tmp_path / "site")
-    vault.puts_left = 7
+    vault.puts_left = 9
     with pytest.raises(Died):
         site.back_up(source, interim_packs=1)
     vault.puts_left = None
