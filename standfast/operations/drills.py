@@ -125,11 +125,10 @@ def run_drill(
     settings = set_of(place, set_name)
     services = _services_of(place, set_name)
     identity = identity_of(place, identity_file)
-    if point != "latest":
-        _refuse_unknown(place, identity, point, set_name)
+    named = None if point == "latest" else _named(place, identity, point, set_name)
     with recorded(place, "drill", set_name, way) as run:
         destroy_leftovers(place, set_name)
-        repository, chosen = _found(place, identity, point, set_name)
+        repository, chosen = named or _found(place, identity, point, set_name)
         seen = _Seen()
         with _target(place, set_name, run.token) as folder:
             try:
@@ -201,20 +200,23 @@ def _found(place: Place, identity: Identity, point: str, set_name: str) -> tuple
         return repository, repository.resolve(point, set_name, of_any_host=True)
 
 
-def _refuse_unknown(place: Place, identity: Identity, point: str, set_name: str) -> None:
-    """`UsageError` for a point that is none of those there are: a slip is no failed drill.
+def _named(
+    place: Place, identity: Identity, point: str, set_name: str
+) -> tuple[Repository, Point] | None:
+    """Find a named point; `UsageError` where it is none of those there are: a slip is no drill.
 
-    Whatever else is wrong the drill meets as well, and that is recorded.
+    None where anything else is wrong: the drill meets it as well, and that is recorded.
     """
     try:
         with plain_errors("opening the repository"):
             repository = opened_repository(place, identity)
             points = repository.points(set_name)
     except StandfastError:
-        return
+        return None
     if points:
         with suppress(Damaged, Unavailable), plain_errors("opening the repository"):
-            repository.resolve(point, set_name, of_any_host=True)
+            return repository, repository.resolve(point, set_name, of_any_host=True)
+    return None
 
 
 def _restore(
