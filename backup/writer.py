@@ -49,7 +49,7 @@ from backup.writing.pages import ManifestBuilder, PacksFreed
 from backup.writing.send_log import SendLog, open_send_log
 from backup.writing.send_log_file import SendLogDamaged
 from backup.writing.taking import Taker
-from backup.writing.tape import Outlet, Stored
+from backup.writing.tape import PACKS_UNDER_WAY, Outlet, Stored
 
 if TYPE_CHECKING:
     from backup.writing.apart import Reading
@@ -60,7 +60,7 @@ INTERIM_PACKS = 4096
 _AWAY_AT_MOST = timedelta(days=30)  # a source without a file; then it is meant to be empty
 _MOST_WALKS = 3  # of the sources in one run, when the keeper frees what it builds on
 _PROGRESS_EVERY = timedelta(milliseconds=250)
-_THREADS = 5
+_MOST_COMPRESSING = 4  # threads, on a machine of so many processors
 _COLLECTIONS = (100_000, 50, 50)
 
 
@@ -111,7 +111,10 @@ def back_up(
         _seldom_collecting(),
         open_send_log(send_log, binding) as log,
         closing(PackMemory()) as buffers,
-        ThreadPoolExecutor(_THREADS) as pool,
+        # Two pools, since a pack waits for the store.  As many compress as there are processors: if
+        # they are more, the one thread that reads, cuts and hashes for them hardly gets its turn.
+        ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), _MOST_COMPRESSING)) as compressing,
+        ThreadPoolExecutor(PACKS_UNDER_WAY) as sending,
     ):
         check_not_rolled_back(admission.trust, log)
         outlet = Outlet(
@@ -124,7 +127,8 @@ def back_up(
                 recipient=domain.recipient,
             ),
             random=random,
-            pool=pool,
+            compressing=compressing,
+            sending=sending,
             buffers=buffers,
         )
         avoidance = Avoidance(vault=vault, writer=host.writer, log=log)
@@ -166,7 +170,8 @@ def back_up(
                     warnings=tuple(dict.fromkeys(warnings)),
                 )
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            for pool in (compressing, sending):
+                pool.shutdown(cancel_futures=True)
             raise
     raise StoreUnavailable(
         f"set {set_name} was read {_MOST_WALKS} times, and each time the keeper freed or distrusted"

@@ -1,6 +1,6 @@
 """The tape: frames one after the other, cut into packs that are exactly full, encrypted and stored.
 
-- Compression, encryption and storing run in a pool of threads; order and every record are kept by
+- Compression, encryption and storing run in threads; order and every record are kept by
   the one thread that calls.  So there is nothing to lock, and the packs of a tape depend on nothing
   but what it is given.  When one counts as stored is a matter of time, and with it the order in
   which pages of the manifest are given to theirs.
@@ -27,7 +27,7 @@ from backup.writing.places import UNPLACED, Frame
 _TASKS_UNDER_WAY = 6
 # One is sealed while others are written and synced: a disk has three to do, which takes it 5 % less
 # than two would.  To a network, a pack on its way is in memory twice.
-_PACKS_UNDER_WAY, _PACKS_UNDER_WAY_FAR = 4, 3
+PACKS_UNDER_WAY, _PACKS_UNDER_WAY_FAR = 4, 3
 
 # Where its frame comes to lie, the stretch itself, of at most 8 MiB, and how hard to compress it.
 Stretch = tuple[Frame, bytes | memoryview, Effort]
@@ -49,11 +49,12 @@ class Outlet:
     store: Store
     destination: Destination
     random: Callable[[int], bytes]
-    pool: ThreadPoolExecutor
+    compressing: ThreadPoolExecutor
+    sending: ThreadPoolExecutor
     buffers: PackMemory
 
     def send(self, payload: memoryview, size: int) -> tuple[bytes, int]:
-        """Seal and store the first `size` bytes, and give the buffer back; runs in the pool.
+        """Seal and store the first `size` bytes, and give the buffer back; runs in a thread.
 
         Gives the pack's name and size.
         """
@@ -87,7 +88,7 @@ class Tape:
     ) -> None:
         self._outlet = outlet
         is_far = outlet.store.calls_at_once > 1
-        self._most_packs = _PACKS_UNDER_WAY_FAR if is_far else _PACKS_UNDER_WAY
+        self._most_packs = _PACKS_UNDER_WAY_FAR if is_far else PACKS_UNDER_WAY
         self._number_pack = number_pack
         self._on_laid = on_laid
         self._on_acknowledged = on_acknowledged
@@ -103,7 +104,7 @@ class Tape:
     def append(self, stretches: Sequence[Stretch]) -> None:
         """Take stretches, which one task compresses; each frame gets its place later."""
         frames = [frame for frame, _, _ in stretches]  # the rest is let go of when it is compressed
-        self._tasks.append((frames, self._outlet.pool.submit(_to_frames, stretches)))
+        self._tasks.append((frames, self._outlet.compressing.submit(_to_frames, stretches)))
         self._lay_frames(_TASKS_UNDER_WAY)
         # What the store has is noted while there is more to come: at the end others wait for it.
         while self._packs and self._packs[0][1].done():
@@ -194,7 +195,7 @@ class Tape:
     def _send(self) -> None:
         payload, self._payload = self._room(), None
         size, self._filled = self._filled, 0
-        future = self._outlet.pool.submit(self._outlet.send, payload, size)
+        future = self._outlet.sending.submit(self._outlet.send, payload, size)
         self._packs.append((self._number, future))
         while len(self._packs) > self._most_packs:
             self._acknowledge()

@@ -34,7 +34,8 @@ def test_what_the_store_has_is_noted_while_there_is_more_to_come(site: Site) -> 
             store=MemoryStore(),
             destination=destination,
             random=os.urandom,
-            pool=pool,
+            compressing=pool,
+            sending=pool,
             buffers=PackMemory(),
         )
         tape = Tape(outlet, count(1).__next__, lambda frame: None, noted.append)
