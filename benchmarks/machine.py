@@ -16,6 +16,8 @@ _PACKAGES = (
     "aiosmtpd", "cryptography", "zstandard", "blake3", "pyfastcdc", "pyrage",
 )  # fmt: skip
 _SYNCS = 41
+# At idle priority what wakes waits for what runs, which changes the ratios.
+_POLICIES = {os.SCHED_OTHER: "usual", os.SCHED_BATCH: "batch", os.SCHED_IDLE: "idle"}
 
 
 def describe(folder: Path) -> dict[str, str]:
@@ -27,6 +29,8 @@ def describe(folder: Path) -> dict[str, str]:
         "memory": f"{_memory_bytes() / 2**30:.1f} GiB",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "disk": f"{_sync_seconds(folder) * 1e3:.2f} ms for 4 KiB written and synced (median)",
+        "priority": f"{_POLICIES.get(os.sched_getscheduler(0), 'another')} policy,"
+        f" nice {os.getpriority(os.PRIO_PROCESS, 0)}",
         "busy": f"load {os.getloadavg()[0]:.2f} as it began",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
