@@ -5,7 +5,7 @@ file system takes. So a component of a key is changed where it must be:
 
 - an empty one is `%`, `.` and `..` are `%2E` and `%2E%2E`, a zero byte is `%00`;
 - one over 255 bytes is its first 200, `%` and 16 digits of its SHA-256;
-- an object whose key is also the folder of others gets a `%` at its end;
+- an object whose key is also the folder of others gets a `%` at its end, if nobody has that;
 - an empty object whose key ends with a slash is the folder.
 
 Two keys that give one path are rare: the second is told, and not taken.
@@ -70,12 +70,22 @@ class Listing:
             before = path
         lost = []
         for path in in_the_way:
-            sql = "UPDATE OR IGNORE objects SET path = ? WHERE path = ?"
-            if not self._objects.execute(sql, (path + b"%", path)).rowcount:
+            *folders, name = path.split(_SEPARATOR)
+            beside = _SEPARATOR.join((*folders, _writable(name + b"%")))
+            if self._is_taken(beside):
                 select = "SELECT key FROM objects WHERE path = ?"
                 lost.append(self._objects.execute(select, (path,)).fetchone()[0])
                 self._objects.execute("DELETE FROM objects WHERE path = ?", (path,))
+            else:
+                sql = "UPDATE objects SET path = ? WHERE path = ?"
+                self._objects.execute(sql, (beside, path))
         return lost
+
+    def _is_taken(self, path: bytes) -> bool:
+        """Whether an object or a folder has the path: a page that gives it twice is refused."""
+        sql = "SELECT 1 FROM objects WHERE path = ? OR path >= ? AND path < ?"
+        below = path + _SEPARATOR
+        return self._objects.execute(sql, (path, below, path + b"\1")).fetchone() is not None
 
     def paths(self) -> Iterator[tuple[bytes, Listed | None]]:
         """Every path below the root in order; None is a folder."""

@@ -434,6 +434,23 @@ def test_a_long_component_is_cut_and_a_second_key_of_a_path_is_told(scratch: Pat
     assert (paths, lost) == (["a/", "a/b", "a%"], ["a"])
 
 
+def test_an_object_that_makes_way_for_a_folder_takes_no_other_folders_place(
+    site: Site, bucket: Bucket, tmp_path: Path
+) -> None:
+    long = "n" * 255
+    for key in ("a", "a/b", "a%/c", long, f"{long}/d"):
+        put(bucket, key, key.encode())
+    result = site.back_up(source(bucket))
+    assert [one.path for one in result.unread] == ["objects/a"]
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    found = files_below(tmp_path / "out" / "objects")
+    (cut,) = (path for path, body in found.items() if body == long.encode())
+    assert len(cut) <= 255
+    assert {path: body.decode() for path, body in found.items() if path != cut} == {
+        key: key for key in ("a/b", "a%/c", f"{long}/d")
+    }
+
+
 def test_an_object_whose_path_another_one_has_is_named_and_the_point_is_partial(
     site: Site, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
