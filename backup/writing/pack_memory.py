@@ -4,8 +4,11 @@
   the disk as it is.
 - As many are made as are in use at once; who takes them bounds that.
 - What an earlier user left in a buffer is still there.
+- Where the system gives no memory the run ends: its `OSError` would be taken for what ails the file
+  that is read just then, and the run would go on without the pack.
 """
 
+from backup.errors import BackupError
 from backup.format.pack import LARGEST_PACK
 from backup.large_memory import large_memory
 
@@ -17,11 +20,21 @@ class PackMemory:
         self._free: list[memoryview] = []
 
     def take(self) -> memoryview:
-        """A buffer of LARGEST_PACK bytes, which is nobody else's until it is given back."""
+        """A buffer of LARGEST_PACK bytes, which is nobody else's until it is given back.
+
+        `BackupError` when the system has none.
+        """
         try:
             return self._free.pop()
         except IndexError:
+            pass
+        try:
             return large_memory(LARGEST_PACK)
+        except OSError as error:
+            raise BackupError(
+                f"the system gave no memory for a pack ({error.strerror}). See what takes it, then"
+                " run again"
+            ) from error
 
     def give_back(self, buffer: memoryview) -> None:
         """End the use of a buffer and of every view of it."""

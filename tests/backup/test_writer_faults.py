@@ -7,18 +7,20 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from backup.errors import AlreadyThere, NotWritable, StoreUnavailable
+from backup.errors import AlreadyThere, BackupError, NotWritable, StoreUnavailable
 from backup.format.layout import snapshot_name
 from backup.format.snapshot import snapshot_from_bytes
+from backup.large_memory import large_memory
 from backup.stores import Stat
 from backup.stores.directory import DirectoryStore
 from backup.stores.memory import MemoryStore
 from backup.verify import verify
-from backup.writing import send_log, send_log_file, tape
+from backup.writing import pack_memory, send_log, send_log_file, tape
 from tests.backup.site import Clock, Died, DyingStore, Site, TamperedStore, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
 from tests.servers import refused_to_root
@@ -181,6 +183,29 @@ def test_a_store_that_is_slow_only_takes_longer(tmp_path: Path) -> None:
     check(site, source, tmp_path / "out")
 
 
+@pytest.mark.parametrize("number", [1, 2], ids=["to fill", "to seal"])
+def test_a_machine_without_memory_for_a_pack_ends_the_run_and_blames_no_file(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in range(24):  # more than fill the packs that are under way at once
+        (source / f"{name:02}.wav").write_bytes(noise(4000 * KIB, name))
+    left = count(1)
+
+    def none_left(size: int) -> memoryview:
+        if next(left) == number:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return large_memory(size)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pack_memory, "large_memory", none_left)
+        with pytest.raises(BackupError, match=r"no memory for a pack.*run again"):
+            site.back_up(source)
+    assert not site.repository().points()
+    check(site, source, tmp_path / "out")
+
+
 # The clock
 
 
@@ -281,7 +306,7 @@ def test_interim_points_go_on_after_the_clock_was_set_back(site: Site, tmp_path:
 def test_a_large_file_that_is_cut_off_is_sent_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tape, "_PACKS_UNDER_WAY", 0)
+    monkeypatch.setattr(tape, "PACKS_UNDER_WAY", 0)
     source = tmp_path / "source"
     source.mkdir()
     (source / "a-small-one").write_text("is in the interim points")
