@@ -211,6 +211,27 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_named_and_kept_as_read(
     assert kept == path.read_bytes()
 
 
+def test_a_file_that_comes_to_end_in_a_hole_is_kept_up_to_where_the_hole_ended(
+    site: Site, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    path = source / "sparse"
+    with path.open("wb") as file:
+        file.write(noise(100 * KIB))
+        file.seek(2000 * KIB)
+        file.write(noise(100 * KIB, 1))
+    before = path.read_bytes()
+    result = site.back_up(
+        MeddledSource(
+            source, b"sparse", when="midway", meddle=lambda: os.truncate(path, 1000 * KIB)
+        )
+    )
+    assert reasons(result) == {"files/sparse": "became shorter while it was read"}
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert (tmp_path / "out/files/sparse").read_bytes() == before[: 2000 * KIB]
+
+
 def test_a_file_that_is_replaced_by_a_fifo_hangs_nobody(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     result = site.back_up(
