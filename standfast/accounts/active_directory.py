@@ -15,6 +15,7 @@ Rules
   refused; a look before the lock says so.
 """
 
+import re
 import secrets
 import uuid
 from dataclasses import field
@@ -23,7 +24,7 @@ from backup.lazy_dataclass import dataclass
 from standfast.accounts.answers import proven
 from standfast.accounts.bounded_calls import Errand
 from standfast.accounts.ldap_directory import OURS, Changes, LdapDirectory
-from standfast.accounts.ldap_wire import LdapConnection, LdapEntry, LdapServer, folded
+from standfast.accounts.ldap_wire import LdapConnection, LdapEntry, LdapServer, folded, folded_dn
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.errors import Unavailable
 from standfast.records import JsonObject, Limits, Order, Proof, Result
@@ -31,6 +32,7 @@ from standfast.records import JsonObject, Limits, Order, Proof, Result
 ACCOUNT_NAME = "sAMAccountName"
 _CONTROL = "userAccountControl"
 _DISABLED = 0x2  # ADS_UF_ACCOUNTDISABLE
+_OF_THE_DOMAIN = re.compile(r"(,dc=[^,=]+)+$", re.IGNORECASE)
 _BUILT_IN = "a built-in account of the domain is not locked from here; a domain administrator must"
 _NO_RIGHT = (
     "our account may not disable this one: it is outside the units that were delegated to it, "
@@ -106,11 +108,18 @@ class ActiveDirectory(LdapDirectory):
         return ""
 
     def _is_ours(self, entry: LdapEntry) -> bool:
-        """We may sign in by DN, by principal name or as DOMAIN\\name."""
+        """We may sign in by DN, by a principal name or as DOMAIN\\name.
+
+        Besides the principal name that is written down, an account has one that is not: its account
+        name at the domain's ([MS-ADTS] 5.1.1.1.1).
+        """
         we = folded(self._server.bind_dn)
-        names = [entry.dn, *entry.texts("userPrincipalName")]
-        return any(folded(name) == we for name in names) or any(
-            we.endswith("\\" + folded(name)) for name in entry.texts(ACCOUNT_NAME)
+        account_names = entry.texts(ACCOUNT_NAME)
+        implied = [f"{name}@{_domain(entry.dn)}" for name in account_names]
+        return (
+            folded_dn(entry.dn) == folded_dn(self._server.bind_dn)
+            or any(folded(name) == we for name in (*entry.texts("userPrincipalName"), *implied))
+            or any(we.endswith("\\" + folded(name)) for name in account_names)
         )
 
     def _prove_locked(
@@ -127,6 +136,12 @@ class ActiveDirectory(LdapDirectory):
 
     def _id_value(self, text: str) -> bytes:
         return uuid.UUID(text).bytes_le
+
+
+def _domain(dn: str) -> str:
+    """Give the name of the domain that an entry is in: what its DN ends in."""
+    end = _OF_THE_DOMAIN.search(dn)
+    return end[0].lower().replace(",dc=", ".").removeprefix(".") if end else ""
 
 
 def _control(entry: LdapEntry) -> int:

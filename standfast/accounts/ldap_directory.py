@@ -47,6 +47,7 @@ from standfast.accounts.ldap_wire import (
     LdapServer,
     dialect,
     folded,
+    folded_dn,
     in_words,
     own_name,
     sign_in,
@@ -130,7 +131,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
 
     def _obstacle(self, entry: LdapEntry) -> str:
         """Say why a lock of this entry is refused; empty when it is not."""
-        return OURS if folded(entry.dn) == folded(self._server.bind_dn) else ""
+        return OURS if folded_dn(entry.dn) == folded_dn(self._server.bind_dn) else ""
 
     def _live_sessions(self, connection: LdapConnection, entry: LdapEntry) -> int | None:
         """Count what the holder has open; None when the directory does not tell."""
@@ -140,10 +141,19 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
 
     def _look_on(self, connection: LdapConnection, names: Sequence[str]) -> list[AccountState]:
         found = self._by_names(connection, names)
-        unclear = [one for one in found.values() if isinstance(one, Unavailable)]
-        if unclear and len(unclear) == len(found):
-            raise unclear[0]
-        return [self._state(connection, name, found[name]) for name in names]
+        errors: list[Unavailable] = []
+
+        def look(name: str) -> AccountState:
+            try:
+                return self._state(connection, name, clear(found[name]))
+            except Unavailable as error:  # of this one: it keeps nobody from the others
+                errors.append(error)
+                return AccountState(name=name, exists=False, reason=str(error))
+
+        states = [look(name) for name in names]
+        if errors and len(errors) == len(states):
+            raise errors[0]
+        return states
 
     def _shortcomings_on(self, connection: LdapConnection) -> list[str]:
         """Read every account that may be asked for, and count those that are not ours to lock."""
@@ -279,9 +289,9 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
             return failed(order, NO_EFFECT)
         return rotated(order, new, Proof.READ_BACK)
 
-    def _state(self, connection: LdapConnection, name: str, entry: Found) -> AccountState:
-        if isinstance(entry, Unavailable):
-            return AccountState(name=name, exists=False, reason=str(entry))
+    def _state(
+        self, connection: LdapConnection, name: str, entry: LdapEntry | None
+    ) -> AccountState:
         if entry is None:
             return AccountState(name=name, exists=False)
         return AccountState(

@@ -247,6 +247,14 @@ def folded(name: str) -> str:
     return " ".join(lower.split())
 
 
+def folded_dn(dn: str) -> str:
+    """Spell a DN so that neither case nor spaces between its parts tell it from another spelling.
+
+    A person may write `cn=us, dc=example`, which servers take as RFC 2253 (4) did.
+    """
+    return folded(re.sub(r"\s*([,;=+])\s*", r"\1", dn))
+
+
 def own_name(entry: LdapEntry, attribute: str) -> str:
     """Give the one value of an attribute that names an entry; empty when it has none.
 

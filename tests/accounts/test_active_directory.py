@@ -1,7 +1,7 @@
 """The Active Directory connector on a real domain (Samba), with the rights of docs/accounts.md."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,9 @@ from standfast.accounts.active_directory import (
     ActiveDirectory,
     ActiveDirectoryOptions,
 )
-from standfast.accounts.ldap_wire import LdapServer, sign_in
+from standfast.accounts.ldap_wire import LdapConnection, LdapServer, sign_in
 from standfast.accounts.new_secrets import NewSecrets
+from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Proof
 from tests.accounts.contract import ConnectorContract, order
 from tests.accounts.fault_contract import BusyLdapContract, FaultContract
@@ -29,6 +30,7 @@ from tests.servers.samba import STAFF, Samba
 
 pytestmark = pytest.mark.xdist_group("samba")
 
+Changed = Mapping[str, Sequence[bytes]]
 OURS = "Of-the-c0nnector"
 
 
@@ -170,6 +172,36 @@ def test_a_password_that_is_reset_stays_refused_after_the_undo_until_a_new_one_i
     house.connector.close()
 
 
+def test_an_undo_that_is_answered_as_done_and_was_not_is_not_believed(
+    house: ActiveDirectoryHouse, alice: str
+) -> None:
+    before = house.observe(alice)
+    house.lock(alice)
+    with running_relay(house.relayed) as relay:
+        connector = house.through(relay.port, 5.0)
+        relay.rewrite_request = lambda asked: asked.replace(house.undo_change, house.change)
+        (result,) = connector.undo([replace(order("undo", alice), prior=before.prior)])
+        connector.close()
+    assert (result.state, house.is_enabled(alice)) == (EffectState.FAILED, False)
+
+
+def test_of_the_two_passwords_that_are_set_the_sealed_one_is_the_last(
+    house: ActiveDirectoryHouse, alice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The last but one is let in for an hour, too: that a sign-in works does not show which it is.
+    sets: list[bytes] = []
+    replaced = LdapConnection.replace
+
+    def heard(self: LdapConnection, dn: str, changes: Changed, **more: Any) -> int:
+        sets.extend(changes["unicodePwd"])
+        return replaced(self, dn, changes, **more)
+
+    monkeypatch.setattr(LdapConnection, "replace", heard)
+    assert house.rotate(alice).state is EffectState.DONE
+    (sealed,) = house.recipient.passwords(alice)
+    assert [one == f'"{sealed}"'.encode("utf-16-le") for one in sets] == [False, True]
+
+
 def test_one_bit_is_changed_and_what_an_administrator_set_meanwhile_stays(
     house: ActiveDirectoryHouse, alice: str
 ) -> None:
@@ -207,6 +239,50 @@ def test_what_may_not_be_locked_is_said_before_and_refused(
     assert why in house.observe(name).obstacle
     result = house.lock(name)
     assert (result.state, why in result.reason) == (EffectState.REFUSED, True)
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["{name}@EXAMPLE.com", "{name}@elsewhere.example", "EXAMPLE\\{name}", "{dn}", "{spaced}"],
+)
+def test_the_connectors_own_account_is_known_by_whatever_it_signs_in_as(
+    samba_server: Samba, server: LdapServer, way: str
+) -> None:
+    name = f"ours-{uuid.uuid4().hex[:8]}"
+    dn = samba_server.add(name)
+    other, spaced = name[1:], dn.upper().replace(",", ", ")
+    samba_server.add(other)
+    samba_server.replace(dn, {"userPrincipalName": [f"{name}@elsewhere.example"]})
+    we = replace(
+        server, bind_dn=way.format(name=name, dn=dn, spaced=spaced), password="Right-pass-1"
+    )
+    connector = ActiveDirectory("domain", ActiveDirectoryOptions(server=we))
+    ours, not_ours = connector.observe([name, other])
+    connector.close()
+    assert ("itself" in ours.obstacle, "itself" in not_ours.obstacle) == (True, False)
+
+
+def test_an_account_whose_state_is_hidden_from_us_is_not_taken_for_locked_and_spoils_no_other(
+    house: ActiveDirectoryHouse, alice: str
+) -> None:
+    hidden = f"hidden-{uuid.uuid4().hex[:8]}"
+    house.add(hidden)
+    house.samba.shell(
+        "shown=$(samba-tool user show standfast --attributes=objectSid)\n"
+        "sid=${shown##*objectSid: }\n"
+        f'samba-tool dsacl set --objectdn="{house.dns[hidden]}" '
+        '--sddl="(OD;;RP;bf967a68-0de6-11d0-a285-00aa003049e2;;$sid)"'
+    )
+    unseen, seen = house.connector.observe([hidden, alice])
+    assert (unseen.exists, "may not read" in unseen.reason) == (False, True)
+    assert (seen.exists, seen.is_enabled, seen.reason) == (True, True, "")
+    with pytest.raises(Unavailable, match="may not read"):
+        house.observe(hidden)
+    failed, locked = house.connector.lock([order("lock", hidden), order("lock", alice)])
+    assert (failed.state, locked.state) == (EffectState.FAILED, EffectState.DONE)
+    failed, proven = house.connector.prove([order("prove", hidden), order("prove", alice)])
+    assert (failed.state, proven.state) == (EffectState.FAILED, EffectState.DONE)
+    assert (house.is_enabled(hidden), house.is_enabled(alice)) == (True, False)
 
 
 def test_an_account_outside_the_delegated_unit_is_refused_before_it_is_tried(

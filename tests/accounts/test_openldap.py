@@ -320,6 +320,22 @@ def test_a_wrong_password_of_ours_is_told_and_locks_nobody(
     house.lock(alice)
 
 
+@pytest.mark.parametrize("between", [",", ", ", " , "])
+def test_our_own_account_is_known_however_its_dn_is_written(
+    slapd_server: Slapd, server: LdapServer, between: str
+) -> None:
+    name = f"Ours-{uuid.uuid4().hex[:8]}"
+    dn = slapd_server.add(name)
+    written = between.join(part.replace("=", between.replace(",", "=")) for part in dn.split(","))
+    we = replace(server, bind_dn=written.upper(), password="right", base=dn)
+    connector = OpenldapDirectory("staff", OpenldapOptions(server=we))
+    (ours,) = connector.observe([name])
+    (locked,) = connector.lock([order("lock", name)])
+    connector.close()
+    assert "itself" in ours.obstacle
+    assert (locked.state, "itself" in locked.reason) == (EffectState.REFUSED, True)
+
+
 def test_a_check_says_what_our_account_does_not_see(
     slapd_server: Slapd, server: LdapServer, house: OpenldapHouse, alice: str
 ) -> None:
