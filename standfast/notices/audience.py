@@ -15,7 +15,8 @@ Rules
   rejected.
 - Who is on the list of suppression is never written to, whatever else the row says.
 - A minor, and whoever has died, is held for a person to decide. One row of a person that says so is
-  enough, and a flag that cannot be read counts as one that is raised.
+  enough, even one that tells nobody itself, and a flag that cannot be read counts as one that is
+  raised.
 - Only the columns that the configuration names are read; the rest of a customer's record stays
   where it is.
 - Reasons name rows and columns, never what stands in them.
@@ -26,7 +27,7 @@ Rules
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import date
 from typing import Any, TypeAlias
 
@@ -111,9 +112,10 @@ class Suppression:
     def __init__(self, reasons: Mapping[str, str] | None = None) -> None:
         """`reasons` are by what stands on the list, an address in any spelling, or a key."""
         self._reasons: dict[str, str] = {}
-        for entry, reason in (reasons or {}).items():
-            why = reason or "on the list of those never to be written to"
-            self._reasons[entry.strip()] = why
+        for written, reason in (reasons or {}).items():
+            entry = one_line(written)  # as a row's key and address are read
+            why = one_line(reason) or "on the list of those never to be written to"
+            self._reasons[entry] = why
             if "@" in entry:
                 try:
                     self._reasons[parse_address(entry).key] = why
@@ -177,21 +179,28 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
     """Sort numbered rows into who is told, who is held, and who is left out and why."""
     read: Spool[_Read] = Spool(_written, _read_back)
     rejected, suppressed = _rejections(), _rejections()
+    flagged: Spool[tuple[int, str]] = Spool(list, _flag_read_back)
     holding = False
     for number, row in rows:
         try:
             one = _read(number, row, rules)
         except ValueError as error:
             rejected.append(Rejected(row_number=number, reason=str(error)))
+            if person := _flagged_person(row, rules):
+                flagged.append((number, person))
             continue
         if reason := rules.suppression.reason(one.mailbox, one.recipient.key):
             suppressed.append(Rejected(row_number=number, reason=f"not written to: {reason}"))
+            if one.recipient.held:
+                flagged.append((number, one.recipient.key))
         else:
             read.append(one)
             holding = holding or bool(one.recipient.held)
+    holding = holding or bool(flagged)
     with closing(Seen()) as seen:
         if holding:
-            _keep_held(read, seen)
+            _keep_flagged(flagged, seen)
+            _keep_held(read, seen, flagging=bool(flagged))
         recipients, held, repeated = _deduplicated(read, seen, rules, holding=holding)
     return Audience(
         recipients=recipients,
@@ -202,15 +211,33 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
     )
 
 
-def _keep_held(read: Spool["_Read"], seen: Seen) -> None:
-    """Note the first row that says of a person that somebody has to decide."""
+def _keep_flagged(flagged: Spool[tuple[int, str]], seen: Seen) -> None:
+    """Note the first row of each person that tells nobody, and says that somebody has to decide."""
+    for page in flagged.pages():
+        _keep_first(((seen.mark("flagged", person), number) for number, person in page), seen)
+
+
+def _keep_held(read: Spool["_Read"], seen: Seen, *, flagging: bool) -> None:
+    """Note the first row by which a person is held: one that says so, else the first of theirs."""
     for page in read.pages():
-        marks: dict[bytes, int] = {}
-        for one in page:
-            if one.recipient.held:
-                marks.setdefault(seen.mark("held", one.recipient.key), one.number)
-        known = seen.known(marks)
-        seen.add({mark: number for mark, number in marks.items() if mark not in known})
+        flags = [seen.mark("flagged", one.recipient.key) for one in page] if flagging else []
+        known = seen.known(flags)
+        _keep_first(
+            (
+                (seen.mark("held", one.recipient.key), one.number)
+                for place, one in enumerate(page)
+                if one.recipient.held or (flagging and flags[place] in known)
+            ),
+            seen,
+        )
+
+
+def _keep_first(marks: Iterable[tuple[bytes, int]], seen: Seen) -> None:
+    first: dict[bytes, int] = {}
+    for mark, number in marks:
+        first.setdefault(mark, number)
+    known = seen.known(first)
+    seen.add({mark: number for mark, number in first.items() if mark not in known})
 
 
 def _deduplicated(
@@ -227,7 +254,7 @@ def _deduplicated(
             mailbox, person = mailboxes[place], people[place]
             first_held = known.get(holds[place]) if holding else None
             if first_held == one.number:
-                held.append(one.recipient)
+                held.append(_with_reason(one.recipient, seen))
                 continue
             if first_held is not None:
                 why = f"same person as row {first_held}, held"
@@ -246,6 +273,14 @@ def _deduplicated(
     return recipients, held, repeated
 
 
+def _with_reason(person: Recipient, seen: Seen) -> Recipient:
+    if person.held:
+        return person
+    (row,) = seen.known([seen.mark("flagged", person.key)]).values()
+    why = f"{MINOR} or {DECEASED}: row {row} of the same person says so, and tells nobody"
+    return replace(person, held=why)
+
+
 def _people() -> Spool[Recipient]:
     return Spool(_person_written, _person_read_back)
 
@@ -255,6 +290,11 @@ def _rejections() -> Spool[Rejected]:
         lambda one: (one.row_number, one.reason),
         lambda written: Rejected(row_number=written[0], reason=written[1]),
     )
+
+
+def _flag_read_back(written: Sequence[Any]) -> tuple[int, str]:
+    number, person = written
+    return number, person
 
 
 def _written(one: "_Read") -> Sequence[Any]:
@@ -302,6 +342,19 @@ def _read(number: int, row: Row, rules: Rules) -> _Read:
             held=_held(values, rules),
         ),
     )
+
+
+def _flagged_person(row: Row, rules: Rules) -> str:
+    """Give whose row that tells nobody this is, where it says that somebody has to decide."""
+    if isinstance(row, str):
+        return ""
+    values = {name: one_line(row.get(name, "")[:LONGEST_VALUE]) for name in ("key", *FLAG_COLUMNS)}
+    if not _held(values, rules):
+        return ""
+    try:
+        return values["key"] or parse_address(row.get("address", "")).key
+    except ValueError:
+        return ""
 
 
 def _address(row: Mapping[str, str]) -> Address | None:

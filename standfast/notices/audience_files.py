@@ -3,6 +3,8 @@
 Rules
 - A row that cannot be read alone is rejected alone. A file whose rows cannot be told apart (a quote
   that never closes) is refused whole, since the next row might be a customer's text.
+- A list of those never to be written to is read whole or not at all: an entry that cannot be read
+  would be somebody who is written to.
 - Files are opened to read. The query runs under an authorizer that allows reading only, and is cut
   after a time.
 """
@@ -17,6 +19,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, Unavailable
+from standfast.notices.addresses import parse_address
 from standfast.notices.audience import (
     FLAG_COLUMNS,
     NO_RULES,
@@ -56,6 +59,11 @@ def csv_audience(
         if not is_strict:
             columns = {**columns, **{name: name for name in _OUR_NAMES if name in header}}
         is_by_post = not is_strict and "postal_1" in header
+        if twice := sorted({name for name in columns.values() if header.count(name) > 1}):
+            raise ConfigurationError(
+                f"{path} has the column {', '.join(twice)} more than once in its first line, and "
+                "which of them is meant cannot be told; rename the others"
+            )
         needed = columns.values() if is_strict else [columns["address"]] * (not is_by_post)
         missing = sorted(set(needed) - set(header))
         if missing:
@@ -73,11 +81,17 @@ def csv_audience(
 def read_suppressed(path: Path) -> dict[str, str]:
     """Read a list of those never to be written to: an address or a key a line, then the reason.
 
-    The first line is a heading. Raises ConfigurationError when the file cannot be read: then nobody
-    may be written to.
+    The first line is a heading. Raises ConfigurationError when the file or an entry cannot be read:
+    then nobody may be written to.
     """
-    with _csv(path) as (reader, _):
-        return {row[0]: row[1].strip() if len(row) > 1 else "" for row in reader if any(row)}
+    with _csv(path) as (reader, header):
+        if header and _is_address(header[0]):
+            raise ConfigurationError(
+                f"{path} begins with an address where its heading belongs, and its first entry "
+                "would not count; write a line such as `address,reason` above it"
+            )
+        rows = (tuple(row) for row in reader if any(row))
+        return suppressed_rows(rows, f"in {path}, below its heading,")
 
 
 def sqlite_audience(
@@ -104,13 +118,24 @@ def sqlite_suppressed(path: Path, query: str, *, timeout_seconds: float = 60.0) 
         return suppressed_rows(cursor)
 
 
-def suppressed_rows(rows: Iterable[tuple[object, ...]]) -> dict[str, str]:
-    """Give the entries of a query: the first column an address or a key, the second the reason."""
-    return {
-        str(row[0]): str(row[1]) if len(row) > 1 and row[1] is not None else ""
-        for row in rows
-        if row and row[0] is not None
-    }
+def suppressed_rows(
+    rows: Iterable[tuple[object, ...]], where: str = "of the query"
+) -> dict[str, str]:
+    """Give the entries of a list: the first column an address or a key, the second the reason.
+
+    Raises ConfigurationError when an entry is no text: whom it means cannot be told.
+    """
+    found: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        entry = row[0] if row else None
+        if isinstance(entry, bytes) or not _is_utf8(_text(entry)):
+            raise ConfigurationError(
+                f"row {number} {where} names somebody never to be written to by what is no text in "
+                "UTF-8; mend it, since nobody is told while it cannot be read"
+            )
+        if entry is not None:
+            found[_text(entry)] = _text(row[1]) if len(row) > 1 else ""
+    return found
 
 
 def text_rows(names: list[str], rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, Row]]:
@@ -127,6 +152,18 @@ def text_rows(names: list[str], rows: Iterable[tuple[object, ...]]) -> Iterator[
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def _is_utf8(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parse_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager

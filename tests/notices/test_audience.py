@@ -84,6 +84,12 @@ def test_of_columns_that_nobody_chose_those_with_our_names_are_read_too(file: Pa
     assert [one.name for one in found.recipients] == ["Ana", "Ben"]
     assert found.recipients[1].postal == ("Ben", "12 Street", "London")
     assert [one.name for one in found.held] == ["Kid"], "a child is not written to by itself"
+    # What a file calls `address` is mostly a postal one.
+    file.write_text("email,address,key,why\nana@a.test,1 Road,7,a\nana@b.test,1 Road,7,b\n")
+    found = read(file, is_strict=False)
+    assert [(one.address, one.key, one.why) for one in found.recipients] == [
+        ("ana@a.test", "7", "a")
+    ]
     file.write_text("name,postal_1,postal_2\nBen,12 Street,London\n")
     assert len(read(file, is_strict=False).recipients) == 1
     # What somebody chose is all that is read.
@@ -185,6 +191,17 @@ def test_a_missing_file_or_column_is_named_and_no_person_with_it(file: Path) -> 
     file.write_text("")
     with pytest.raises(ConfigurationError, match="email"):
         read(file)
+
+
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_a_column_that_is_there_twice_is_refused_for_nobody_knows_which_is_meant(
+    file: Path, is_strict: bool
+) -> None:
+    written(file, [("agent@shop.test", "ana@shop.test")], ("email", "email"))
+    with pytest.raises(ConfigurationError, match="column email more than once"):
+        read(file, {"address": "email"}, is_strict=is_strict)
+    written(file, [("ana@shop.test", "x", "y")], ("email", "note", "note"))
+    assert len(read(file, {"address": "email"}, is_strict=is_strict).recipients) == 1
 
 
 @pytest.mark.parametrize("columns", [{"name": "name"}, {"address": "email", "Name": "name"}])

@@ -1,6 +1,8 @@
 """Who of the rows is told, held, suppressed or repeated: whatever the source is."""
 
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 
 from standfast.errors import ConfigurationError
 from standfast.notices.audience import Audience, Rules, Suppression, check_columns, gather
-from standfast.notices.audience_files import read_suppressed
+from standfast.notices.audience_files import read_suppressed, sqlite_suppressed
 from standfast.notices.audience_people import scim_audience
+from standfast.notices.spool import PAGE
 
 TODAY = date(2026, 11, 25)
 
@@ -34,6 +37,43 @@ def test_a_person_whose_first_address_is_none_is_told_at_the_second() -> None:
     found = gathered(*rows)
     assert [one.address for one in found.recipients] == ["ana@work.test"]
     assert [one.row_number for one in found.rejected] == [1]
+
+
+def test_people_whose_key_is_left_empty_are_not_one_person() -> None:
+    rows = [{"key": "", "address": f"{name}@x.test", "why": "rang twice"} for name in "ab"]
+    found = gathered(*rows)
+    assert [one.key for one in found.recipients] == ["a@x.test", "b@x.test"]
+    assert {one.why for one in found.recipients} == {"rang twice"}, "and not the audience's"
+
+
+@pytest.mark.parametrize(
+    ("written", "language"),
+    [("es_MX", "es-MX"), ("pt-br", "pt-br"), ("", "de"), ("Spanish", "de"), ("es;q=1", "de")],
+)
+def test_a_language_is_the_rows_where_it_is_one(written: str, language: str) -> None:
+    found = gathered({"address": "ana@x.test", "language": written}, language="de")
+    assert [one.language for one in found.recipients] == [language]
+
+
+def test_in_a_long_audience_a_person_is_as_in_a_short_one() -> None:
+    ana = {
+        "key": "7",
+        "address": "Ana@Home.test",
+        "name": "Ana",
+        "language": "es",
+        "why": "rang twice",
+        "plan": "Gold",
+        "postal_1": "1 High Street",
+    }
+    kid = {**ana, "key": "8", "address": "kid@x.test", "is_minor": "1"}
+    again = {"address": "ANA@home.test"}
+    others = [{"address": f"c{number}@x.test"} for number in range(PAGE)]
+    short, long = gathered(ana, kid, again), gathered(ana, kid, *others, again)
+    assert long.recipients[0] == short.recipients[0]
+    assert long.held == short.held
+    assert short.held[0].slots == {"plan": "Gold", "postal_1": "1 High Street"}
+    assert [one.reason for one in long.repeated] == ["same address as row 1"]
+    assert long.rows == PAGE + 3
 
 
 def test_a_row_without_a_reason_to_be_told_tells_nobody() -> None:
@@ -69,6 +109,8 @@ def test_who_was_born_on_29_february_is_of_age_on_1_march() -> None:
     row = {"address": "ana@home.test", "born_on": "2008-02-29"}
     assert gathered(row, today=date(2026, 2, 28)).held
     assert not gathered(row, today=date(2026, 3, 1)).held
+    assert not gathered(row, today=date(2026, 2, 28), adult_years=17).held
+    assert gathered(row, today=None).held, "of which day it is nothing is known"
 
 
 def test_one_row_of_a_person_that_is_flagged_holds_the_person() -> None:
@@ -79,6 +121,58 @@ def test_one_row_of_a_person_that_is_flagged_holds_the_person() -> None:
     assert not found.recipients
     assert [one.address for one in found.held] == ["ana@work.test"]
     assert [one.reason for one in found.repeated] == ["same person as row 2, held"]
+
+
+def test_a_row_that_tells_nobody_and_says_so_holds_the_person_all_the_same() -> None:
+    flag = {"is_deceased": "yes"}
+    untold: list[tuple[Mapping[str, str], dict[str, Any]]] = [
+        ({"key": "7", "address": "", **flag}, {}),
+        ({"key": "7", "address": "nonsense", "is_minor": "?"}, {}),
+        ({"key": "7", "address": "ana@gone.test", **flag}, {"suppression": ["ana@gone.test"]}),
+        ({"address": "ANA@home.test", **flag}, {"why": ""}),
+    ]
+    for row, rules in untold:
+        never = Suppression(dict.fromkeys(rules.pop("suppression", ()), ""))
+        ana: dict[str, str] = {"address": "ana@home.test", "why": "was open"}
+        ana |= {"key": "7"} if "key" in row else {}
+        work = {**ana, "address": "ana@work.test"}
+        others = {"key": "8", "address": "ben@x.test", "why": "was open"}
+        found = gathered(ana, row, work, others, suppression=never, **rules)
+        told = [one.address for one in found.recipients]
+        assert told == (["ben@x.test"] if "key" in row else ["ana@work.test", "ben@x.test"])
+        assert [one.address for one in found.held] == ["ana@home.test"]
+        assert found.held[0].held.startswith("a minor or has died: row 2 of the same person")
+        assert found.rows == 4
+
+
+def test_a_row_that_says_so_itself_is_the_one_that_is_held() -> None:
+    row = {"key": "7", "is_minor": "1"}
+    found = gathered(
+        {**row, "address": ""},
+        {"key": "7", "address": "ana@a.test"},
+        {**row, "address": "ana@b.test"},
+        {"key": "9", "address": "ben@a.test"},
+        {"key": "9", "address": "ben@b.test", "is_minor": "1"},
+        {"key": "9", "address": "ben@c.test", "died_on": "2020-01-01"},
+    )
+    assert [one.address for one in found.held] == ["ana@a.test", "ben@b.test"]
+    assert [one.row_number for one in found.repeated] == [3, 4, 6]
+
+
+def test_of_a_person_in_rows_far_apart_one_decides_and_the_others_are_repeated() -> None:
+    others = [{"address": f"c{number}@x.test"} for number in range(PAGE)]
+    child = {"key": "7", "address": "kid@x.test", "is_minor": "1"}
+    held = gathered(child, *others, {**child, "address": "kid@y.test"})
+    assert [one.address for one in held.held] == ["kid@x.test"]
+    assert [one.row_number for one in held.repeated] == [PAGE + 2]
+    ana = {"key": "7", "address": "ana@x.test"}
+    rows = (ana, *others, {**ana, "address": "ana@y.test"}, {**ana, "key": "8"})
+    for each_address, addresses in ((True, ["ana@x.test", "ana@y.test"]), (False, ["ana@x.test"])):
+        told = [one.address for one in gathered(*rows, each_address=each_address).recipients]
+        assert [one for one in told if one.startswith("ana")] == addresses
+    blank = {**child, "address": ""}
+    gone = gathered(blank, *others, *([blank] * PAGE), ana)
+    assert [one.address for one in gone.held] == ["ana@x.test"]
 
 
 def test_a_parent_with_the_childs_mailbox_is_told_and_the_child_is_held() -> None:
@@ -105,6 +199,58 @@ def test_who_is_never_to_be_written_to_is_not_and_the_reason_is_named(tmp_path: 
         (2, "not written to: on the list of those never to be written to"),
     ]
     assert [one.address for one in found.recipients] == ["ana@work.test"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "row"),
+    [
+        (" 42", {"key": "42 "}),
+        ("AB  12", {"key": "AB  12"}),
+        ("AB\t12", {"key": "AB 12"}),
+        ("Ana@home.test\u200b", {"key": "7"}),
+        ("\u00a0Ana@home.test\n", {"key": "7"}),
+        ("ana@HOME.test", {}),
+    ],
+)
+def test_an_entry_and_a_row_are_spelled_alike_before_they_are_compared(
+    entry: str, row: dict[str, str]
+) -> None:
+    # What comes before it on the list keeps nothing from counting.
+    never = Suppression({"nobody@": "", "@": "", entry: "court\norder \udcf3"})
+    found = gathered({**row, "address": "ana@home.test"}, suppression=never)
+    assert [one.reason for one in found.suppressed] == ["not written to: court order"]
+
+
+def test_a_list_of_suppression_counts_from_its_first_entry_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "never.csv"
+    file.write_text("ana@home.test,court order\nben@home.test,\n")
+    with pytest.raises(ConfigurationError, match="heading") as caught:
+        read_suppressed(file)
+    assert "ana" not in str(caught.value)
+    file.write_bytes(b"who,why\nana@home.test,petici\xf3n\njos\xe9@home.test,x\n")
+    with pytest.raises(ConfigurationError, match=r"row 2 in .*never\.csv") as caught:
+        read_suppressed(file)
+    assert "home.test" not in str(caught.value)
+    file.write_text("who\nana@home.test\n\n42\n")
+    assert read_suppressed(file) == {"ana@home.test": "", "42": ""}
+    file.write_text("")
+    assert read_suppressed(file) == {}
+
+
+def test_whom_a_query_names_by_bytes_lets_nobody_be_told(tmp_path: Path) -> None:
+    crm = tmp_path / "crm.db"
+    with closing(sqlite3.connect(crm)) as connection, connection:
+        connection.execute("CREATE TABLE never (who, why)")
+        rows = [("ana@home.test", None), (42, "asked"), (None, "x")]
+        connection.executemany("INSERT INTO never VALUES (?, ?)", rows)
+    found = sqlite_suppressed(crm, "SELECT who, why FROM never")
+    assert found == {"ana@home.test": "", "42": "asked"}
+    assert sqlite_suppressed(crm, "SELECT who FROM never") == {"ana@home.test": "", "42": ""}
+    with closing(sqlite3.connect(crm)) as connection, connection:
+        connection.execute("INSERT INTO never VALUES (?, '')", (b"ben@home.test",))
+    with pytest.raises(ConfigurationError, match=r"row 4 .* is no text") as caught:
+        sqlite_suppressed(crm, "SELECT who, why FROM never")
+    assert "ben" not in str(caught.value)
 
 
 def test_without_its_list_of_suppression_nobody_is_in_an_audience(tmp_path: Path) -> None:
@@ -139,6 +285,7 @@ def test_users_of_a_directory_are_read_as_scim_has_them() -> None:
     ]
 
 
+_FLAGS = {("is_minor", "1"), ("is_minor", "?"), ("died_on", "2020-01-01")}
 _ROWS = st.lists(
     st.fixed_dictionaries(
         {"address": st.sampled_from(["a@x.test", "A@x.test", "b@x.test", "c@x.test", "", "no"])},
@@ -166,6 +313,8 @@ def test_every_row_is_counted_once_and_no_mailbox_or_person_is_told_twice(
     assert each_address or len(set(people)) == len(people)
     assert not set(people) & {one.key for one in found.held}
     assert not {*people, *(one.key for one in found.held)} & never
+    flags = {row.get("key") for row in rows if {*row.items()} & _FLAGS}
+    assert not set(people) & flags
     assert all(one.why for one in (*found.recipients, *found.held))
 
 
