@@ -8,7 +8,7 @@ import pytest
 from backup.lazy_dataclass import dataclass
 from standfast.accounts.one_by_one import Account, Declined, Doubt, OneByOne
 from standfast.bounded_http import Deadline
-from standfast.errors import Unavailable
+from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Result
 
 DONE, REFUSED, FAILED, UNKNOWN = (
@@ -17,7 +17,7 @@ DONE, REFUSED, FAILED, UNKNOWN = (
     EffectState.FAILED,
     EffectState.UNKNOWN,
 )
-PRIOR: JsonObject = {"id": "1", "enabled": True}
+PRIOR: JsonObject = {"id": "1", "enabled": True, "role": "agent"}
 
 
 @dataclass(kw_only=True)
@@ -28,6 +28,7 @@ class _Alice:
     is_enabled: bool | None = True
     sessions: int | None = 2
     obstacle: str = ""
+    name: str = "alice"
     acts: list[str] = field(default_factory=list)
 
 
@@ -41,11 +42,18 @@ class _Directory(OneByOne):
         self.is_mute = False  # once something was changed, no account can be read
         self.objection = ""
         self.garbles: type[Exception] = KeyError  # what reading a garbled answer raises
+        self.restored: JsonObject | None = None
+
+    def canonical(self, name: str) -> str:
+        return name.lower()
 
     def _find(self, name: str, deadline: Deadline) -> Account | None:
+        assert deadline.left_seconds(), "there is no time to ask in"
         if name == "garbled":
             raise self.garbles(name)
-        return self._shown() if name in {"alice", "al"} else None
+        if name == "beyond our settings":
+            raise ConfigurationError("say in the settings where it is")
+        return self._shown() if name.lower() in {"alice", "al"} else None
 
     def _read(self, account_id: str, deadline: Deadline) -> Account | None:
         if self.is_mute and self.alice is not None and self.alice.acts:
@@ -59,15 +67,16 @@ class _Directory(OneByOne):
             id=self.alice.id,
             is_enabled=self.alice.is_enabled,
             live_sessions=self.alice.sessions,
-            prior={},
+            prior={"role": "agent", "id": "of the provider's", "enabled": "of the provider's"},
             obstacle=self.alice.obstacle,
-            name="alice",
+            name=self.alice.name,
         )
 
     def _shut(self, account: Account, deadline: Deadline) -> bool:
         return self._turn(False)
 
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
+        self.restored = prior
         return self._turn(bool(prior["enabled"]))
 
     def _turn(self, is_enabled: bool) -> bool:
@@ -130,6 +139,24 @@ def test_where_sessions_cannot_be_ended_none_are_tried() -> None:
     assert asked(directory, "lock").state is DONE
     assert asked(directory, "undo").state is DONE
     assert acts(directory) == ["shut", "open"]
+
+
+@pytest.mark.parametrize("verb", ["lock", "revoke", "prove"])
+@pytest.mark.parametrize(
+    ("target", "own_name", "prior"),
+    [
+        ("alice", "alice", None),
+        ("alice", "alice", {"role": "agent"}),  # no id in it: it goes by the name
+        ("ALICE", "alice", PRIOR),
+        ("alice", "", PRIOR),  # a provider that finds by the own name alone
+    ],
+)
+def test_an_account_is_the_one_meant_by_its_own_name_in_any_spelling(
+    verb: str, target: str, own_name: str, prior: JsonObject | None
+) -> None:
+    directory = _Directory()
+    directory.alice = _Alice(is_enabled=verb != "prove", sessions=0, name=own_name)
+    assert asked(directory, verb, target, prior).state is DONE
 
 
 @pytest.mark.parametrize("verb", ["lock", "revoke"])
@@ -229,6 +256,32 @@ def test_an_undo_ends_the_old_sessions_before_it_lets_in() -> None:
     directory.alice.is_enabled = False
     assert asked(directory, "undo", "renamed since").state is DONE  # an undo goes by the id
     assert acts(directory) == ["end sessions", "open"]
+    assert directory.restored == PRIOR
+
+
+def test_an_undo_ends_the_old_sessions_where_it_is_not_shown_whether_the_account_is_shut() -> None:
+    directory = _Directory(act=_hidden)
+    assert directory.alice is not None
+    directory.alice.is_enabled = None
+    assert asked(directory, "undo").state is UNKNOWN
+    assert acts(directory) == ["end sessions", "open"]
+
+
+def test_an_undo_that_only_ended_sessions_changed_something() -> None:
+    directory = _Directory(act=_declined_for_it_was_done)
+    assert directory.alice is not None
+    directory.alice.is_enabled = False
+    result = asked(directory, "undo")
+    assert (result.state, result.facts["changed"]) == (DONE, True)
+
+
+@pytest.mark.parametrize(("act", "state"), [(None, DONE), (_nothing, FAILED)])
+def test_an_account_that_was_disabled_before_and_enabled_since_is_disabled_again(
+    act: Callable[[_Alice, bool], None] | None, state: EffectState
+) -> None:
+    directory = _Directory(act=act)
+    assert asked(directory, "undo", prior={"id": "1", "enabled": False}).state is state
+    assert acts(directory) == ["shut"], "its sessions are not those of before the lock"
 
 
 def test_an_undo_of_what_is_open_ends_no_session_that_was_begun_since() -> None:
@@ -313,3 +366,14 @@ def test_an_answer_that_nobody_understands_is_no_answer(
     assert (result.state, result.retry_after_seconds is not None) == (FAILED, True)
     assert "garbled" not in result.reason
     assert acts(directory) == []
+
+
+def test_an_account_that_the_settings_do_not_reach_spoils_no_other() -> None:
+    directory = _Directory()
+    orders = [
+        Order(token=target, verb="accounts.lock", target=target)
+        for target in ("beyond our settings", "garbled", "alice")
+    ]
+    far, garbled, alice = directory.lock(orders)
+    assert (far.state, garbled.state, alice.state) == (FAILED, FAILED, DONE)
+    assert "say in the settings" in far.reason
