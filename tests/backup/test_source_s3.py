@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -255,6 +256,12 @@ def test_a_listing_goes_on_from_page_to_page_though_one_is_empty(scratch: Path) 
     assert found == ["a", "a/x", "a-x", "b"]
 
 
+def test_an_object_that_two_pages_list_is_one_and_lacks_nothing(scratch: Path) -> None:
+    pages = {None: page_of("a", "b", after="2"), "2": page_of("b", "c")}
+    found = listed_by(scratch, lambda request: pages[request.get("ContinuationToken")])
+    assert found == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -423,6 +430,15 @@ def test_a_key_gives_a_path_that_a_file_system_takes(
     scratch: Path, prefix: str, keys: tuple[str, ...], paths: list[str]
 ) -> None:
     assert paths_of(scratch, prefix, *keys) == (paths, [])
+
+
+def test_an_object_with_content_is_a_file_though_its_key_ends_as_a_folders(scratch: Path) -> None:
+    with new_listing(scratch, "p/") as listing:
+        for key in ("p/", "p/d/"):
+            assert listing.add(replace(listed(key), size=7))
+        assert listing.settle() == []
+        files = [(path, one.key) for path, one in listing.paths() if one is not None]
+    assert files == [(b"%", "p/"), (b"d/%", "p/d/")]
 
 
 def test_a_long_component_is_cut_and_a_second_key_of_a_path_is_told(scratch: Path) -> None:

@@ -3,6 +3,7 @@ import os
 import subprocess
 import time
 from contextlib import chdir
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,6 +54,21 @@ class TestLockedMemoryKeeperStore(LockedContract):
     @pytest.fixture
     def store(self) -> KeeperStore:
         return MemoryKeeperStore(lock=ObjectLock(mode="COMPLIANCE", days=30))
+
+
+def test_the_keepers_clock_is_the_file_systems_and_not_this_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch = Path.touch
+
+    def dated_by_another(path: Path, mode: int, exist_ok: bool) -> None:
+        touch(path, mode, exist_ok)
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+
+    monkeypatch.setattr(Path, "touch", dated_by_another)
+    clock = DirectoryKeeperStore(tmp_path / "share").clock()
+    assert clock == datetime.fromtimestamp(1_000_000_000, UTC)
+    assert [*(tmp_path / "share" / directory.INCOMING).iterdir()] == []
 
 
 @pytest.mark.parametrize("kind", ["memory", "directory"])
