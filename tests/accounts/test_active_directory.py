@@ -49,6 +49,19 @@ def server(samba_server: Samba) -> LdapServer:
     )
 
 
+def passwords_set(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Give the list that every password goes into which a connector sets from now on."""
+    sets: list[bytes] = []
+    replaced = LdapConnection.replace
+
+    def heard(self: LdapConnection, dn: str, changes: Changed, **more: Any) -> int:
+        sets.extend(changes.get("unicodePwd", ()))
+        return replaced(self, dn, changes, **more)
+
+    monkeypatch.setattr(LdapConnection, "replace", heard)
+    return sets
+
+
 def octets(value: bytes) -> bytes:
     """Write a value as it stands in a request: a tag, its length, and what it is."""
     return bytes([0x04, len(value)]) + value
@@ -189,17 +202,34 @@ def test_of_the_two_passwords_that_are_set_the_sealed_one_is_the_last(
     house: ActiveDirectoryHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The last but one is let in for an hour, too: that a sign-in works does not show which it is.
-    sets: list[bytes] = []
-    replaced = LdapConnection.replace
-
-    def heard(self: LdapConnection, dn: str, changes: Changed, **more: Any) -> int:
-        sets.extend(changes["unicodePwd"])
-        return replaced(self, dn, changes, **more)
-
-    monkeypatch.setattr(LdapConnection, "replace", heard)
+    sets = passwords_set(monkeypatch)
     assert house.rotate(alice).state is EffectState.DONE
     (sealed,) = house.recipient.passwords(alice)
     assert [one == f'"{sealed}"'.encode("utf-16-le") for one in sets] == [False, True]
+
+
+def test_no_two_accounts_are_reset_to_the_same_password(
+    samba_server: Samba, server: LdapServer, recipient: Recipient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = ActiveDirectoryHouse(samba_server, server, recipient, reset_password=True)
+    sets = passwords_set(monkeypatch)
+    for _ in range(2):
+        name = f"agent-{uuid.uuid4().hex[:8]}"
+        house.add(name)
+        assert house.lock(name).state is EffectState.DONE
+    house.connector.close()
+    assert (len(sets), len(set(sets))) == (4, 4)
+
+
+@pytest.mark.parametrize("gone", [str(uuid.UUID(int=7)), "no id", ""])
+def test_an_undo_of_an_account_that_is_gone_is_refused_and_goes_to_nobody_of_its_name(
+    house: ActiveDirectoryHouse, alice: str, gone: str
+) -> None:
+    before = house.observe(alice)
+    house.lock(alice)
+    undo = replace(order("undo", alice), prior={**before.prior, "id": gone})
+    (result,) = house.connector.undo([undo])
+    assert (result.state, house.is_enabled(alice)) == (EffectState.REFUSED, False)
 
 
 def test_one_bit_is_changed_and_what_an_administrator_set_meanwhile_stays(

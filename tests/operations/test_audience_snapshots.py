@@ -126,3 +126,8 @@ def test_a_directorys_users_are_told_but_those_whose_account_is_disabled(centre:
         found = place.reader().audience("everybody")
     assert [(one.address, one.name) for one in found.recipients] == [("ana@example.com", "Ana")]
     assert [one.reason for one in found.rejected] == ["the account is disabled in the directory"]
+    with centre.config_file.open("a") as file:
+        file.write("includes_disabled = true\n")
+    with place_at(centre.config_file, token=centre.scim.token) as place:
+        found = place.reader().audience("everybody")
+    assert [one.name for one in found.recipients] == ["Ana", "Ben"]
