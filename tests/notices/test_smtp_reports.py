@@ -69,15 +69,55 @@ def test_each_action_means_one_thing(action: str, state: DeliveryState) -> None:
     assert read_report(report(action=action), NOW) == DeliveryEvent(token=TOKEN, state=state, at=at)
 
 
+@pytest.mark.parametrize(
+    ("actions", "state"),
+    [
+        (("failed", "delivered"), DeliveryState.BOUNCED),
+        (("expanded", "failed", "relayed"), DeliveryState.BOUNCED),
+        (("delivered", "delayed"), DeliveryState.DEFERRED),
+        (("relayed", "delivered"), DeliveryState.DELIVERED),
+        (("pondered", "delivered"), DeliveryState.DELIVERED),
+    ],
+)
+def test_of_several_recipients_the_worst_counts_in_whatever_order(
+    actions: tuple[str, ...], state: DeliveryState
+) -> None:
+    for order in (actions, actions[::-1]):
+        said = "\n\nFinal-Recipient: rfc822; b@example.net\nAction: ".join(order)
+        event = read_report(report(action=said), NOW)
+        assert event is not None
+        assert event.state is state
+
+
 def test_a_relay_that_drops_our_envelope_id_is_understood_by_the_message_id() -> None:
     raw = report(envelope="", headers=f"Message-ID: <{TOKEN}@example.com>\nSubject: x\n")
-    event = read_report(raw, NOW)
+    for part in (b"text/rfc822-headers", b"message/rfc822"):  # the headers alone, or all of it
+        event = read_report(raw.replace(b"text/rfc822-headers", part), NOW)
+        assert event is not None
+        assert event.token == TOKEN
+
+
+def test_a_message_of_others_within_a_report_hides_none_of_ours() -> None:
+    ours = f"Message-ID: <{TOKEN}@example.com>\n"
+    foreign = "Message-ID: <a@b.test>\n\n--b\nContent-Type: text/rfc822-headers\n\n"
+    event = read_report(report(envelope="other", headers=foreign + ours), NOW)
     assert event is not None
     assert event.token == TOKEN
 
 
-@pytest.mark.parametrize("date", ["Thu, 01 Jan 2099 00:00:00 +0000", "yesterday", ""])
-def test_a_report_is_never_from_the_future(date: str) -> None:
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Thu, 01 Jan 2099 00:00:00 +0000",
+        "Fri, 31 Dec 9999 23:59:59 -0100",
+        f"Wed, 25 Nov {'9' * 20} 10:00:00 +0000",
+        f"Wed, 25 Nov 2026 10:00:00 +{'9' * 20}",
+        "Wed, 25 Nov 2026 10:00:00 -0000",
+        "yesterday",
+        "",
+    ],
+)
+def test_a_report_is_never_from_the_future_nor_from_a_time_that_is_none(date: str) -> None:
     event = read_report(report(date=date), NOW)
     assert event is not None
     assert event.at == NOW
@@ -90,6 +130,11 @@ def test_a_report_is_never_from_the_future(date: str) -> None:
         b"Subject: hello\n\nI am away until Monday.\n",
         report(envelope="", headers="Message-ID: <somebody@else.test>\n"),
         report(envelope="' OR 1=1", headers=""),
+        report(envelope=TOKEN + "0"),
+        report(envelope="x" + TOKEN),
+        report(envelope="", headers=f"Message-ID: <x@y.test> <{TOKEN}@example.com>\n"),
+        report(envelope="", headers=f"Message-ID: <{TOKEN}0@example.com>\n"),
+        report().replace(b"multipart/report", b"multipart/mixed"),
         report(action="pondered"),
         report() + b"x" * LARGEST_BYTES,
         report().replace(b"message/delivery-status", b"text/plain"),
@@ -105,17 +150,21 @@ def test_what_is_no_report_of_ours_is_left_aside(raw: bytes) -> None:
 def test_files_an_mbox_and_a_maildir_are_read(tmp_path: Path) -> None:
     (tmp_path / "one.eml").write_bytes(report())
     (tmp_path / "hello.eml").write_bytes(b"Subject: hello\n\nHello.\n")
+    (tmp_path / "large.eml").write_bytes(too_large := report() + b"x" * LARGEST_BYTES)
     box = mailbox.mbox(tmp_path / "box")
     folder = mailbox.Maildir(tmp_path / "folder")
     for place in (box, folder):
         place.add(report(envelope="f" * 32))
         place.add(b"Subject: hello\n\nHello.\n")
+        place.add(too_large)
         place.close()
+    seen = next((tmp_path / "folder/new").iterdir())
+    seen.rename(tmp_path / "folder/cur" / f"{seen.name}:2,S")
     found = read_reports(
-        [tmp_path / name for name in ("one.eml", "hello.eml", "box", "folder")], NOW
+        [tmp_path / name for name in ("one.eml", "hello.eml", "large.eml", "box", "folder")], NOW
     )
     assert [event.token for event in found.events] == [TOKEN, "f" * 32, "f" * 32]
-    assert found.unread == 3
+    assert found.unread == 6
     assert found.events[0].at < NOW - timedelta(hours=2)
 
 
@@ -124,3 +173,12 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         read_reports([tmp_path / "nothing"], NOW)
     with pytest.raises(UsageError, match="no Maildir"):
         read_reports([tmp_path], NOW)
+
+
+@pytest.mark.parametrize("part", [b"text/rfc822-headers", b"message/rfc822"])
+def test_a_report_that_was_cut_off_anywhere_stops_nobody(part: bytes) -> None:
+    headers = f"Message-ID: <{TOKEN}@example.com>\n"
+    raw = report(envelope="", headers=headers).replace(b"text/rfc822-headers", part)
+    found = [read_report(raw[:end], NOW) for end in range(len(raw) + 1)]
+    assert (found[0], found[-1] is None) == (None, False)
+    assert {one.token for one in found if one is not None} == {TOKEN}

@@ -8,6 +8,8 @@ Rules
   of the Message-ID in the headers that came back.
 - Reports are mail, and anybody can write one. Whoever names a token has had that very message, so
   a false report lies about its writer's own; it is a person who takes the files in.
+- Of several recipients that a report names, the worst counts: our mail had one, whoever then passed
+  it on.
 - A file that is no report, or too large for one, is counted and stops nobody.
 """
 
@@ -26,7 +28,7 @@ from standfast.records import DeliveryEvent, DeliveryState
 
 LARGEST_BYTES = 1024 * 1024  # a report has the headers of a mail, not its body
 
-_MEANS = {
+_MEANS = {  # the worst first
     "failed": DeliveryState.BOUNCED,
     "delayed": DeliveryState.DEFERRED,
     "delivered": DeliveryState.DELIVERED,
@@ -75,14 +77,11 @@ def read_report(raw: bytes, now: datetime) -> DeliveryEvent | None:
             return None
         blocks = _status_blocks(mail)
         token = _token(mail, blocks)
-        said = [
-            state
-            for block in blocks
-            if (state := _MEANS.get(_first_word(block.get("Action", "")))) is not None
-        ]
+        actions = {_first_word(block.get("Action", "")) for block in blocks}
+        said = [state for action, state in _MEANS.items() if action in actions]
         if not token or not said:
             return None
-        return DeliveryEvent(token=token, state=said[-1], at=min(_moment(mail, now), now))
+        return DeliveryEvent(token=token, state=said[0], at=min(_moment(mail, now), now))
     except (ValueError, LookupError, RecursionError, AttributeError, TypeError):
         return None  # the parts of hostile mails break parsers in many ways
 
@@ -157,6 +156,6 @@ def _first_word(text: str) -> str:
 def _moment(mail: Mail, now: datetime) -> datetime:
     try:
         moment = parsedate_to_datetime(str(mail.get("Date", "")))
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else now
+    except (ValueError, OverflowError):  # a year, or a distance from UTC, that no clock knows
         return now
-    return moment.astimezone(UTC) if moment.tzinfo else now
