@@ -324,16 +324,16 @@ def _is_held(row: EffectRow) -> bool:
 
 
 def _meant(incident_id: str, rows: Sequence[EffectRow], marks: Sequence[str]) -> list[EffectRow]:
-    found = []
-    for mark in dict.fromkeys(marks):
+    found: dict[str, EffectRow] = {}  # by token: who is named twice is meant once
+    for mark in marks:
         there = [row for row in rows if len(mark) >= 4 and row.token.startswith(mark.lower())]
         if len(there) != 1:
             raise UsageError(
                 f"{len(there) or 'nobody'} held in {incident_id} is known as {mark!r}; "
                 f"`standfast notice held {incident_id}` lists them"
             )
-        found += there
-    return found
+        found[there[0].token] = there[0]
+    return list(found.values())
 
 
 def _speaker(place: Place, row: EffectRow, by: str | None) -> str:

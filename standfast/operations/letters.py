@@ -18,7 +18,7 @@ from standfast.config.senders import LettersSenderConfig
 from standfast.errors import UsageError
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import sent
-from standfast.notices.senders.letters import WRITTEN, mark_of
+from standfast.notices.senders.letters import MARK_LENGTH, WRITTEN
 from standfast.operations.decisions import speaker
 from standfast.operations.place import Place
 from standfast.operations.targets import POST
@@ -84,11 +84,19 @@ def discarded(
 def came_back(
     place: Place, incident_id: str, step: str, marks: Sequence[str], *, by: str | None = None
 ) -> int:
-    """Note that posted letters came back; give their number. UsageError for a mark of none."""
+    """Note that posted letters came back; give their number. UsageError for a mark of none.
+
+    Again changes nothing: the moment of the first time stays.
+    """
     who, now = _who(place, incident_id, step, by), place.clock()
     gone = [row for row in _letters(place, incident_id, step) if row.state is EffectState.DONE]
     rows = _meant(gone, marks, "was posted")
-    events = [DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now) for row in rows]
+    heard = place.ledger.deliveries.of_incident(incident_id)
+    events = [
+        DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now)
+        for row in rows
+        if row.token not in heard or heard[row.token].state is not DeliveryState.BOUNCED
+    ]
     place.ledger.deliveries.hear(events, who, now)
     return len(rows)
 
@@ -155,7 +163,16 @@ def _all_letters(place: Place, incident_id: str) -> list[EffectRow]:
 def _meant(rows: Sequence[EffectRow], marks: Sequence[str], what: str) -> list[EffectRow]:
     if not marks:
         return list(rows)
-    by_mark = {mark_of(row.token): row for row in rows}
-    if unknown := [mark for mark in marks if mark.lower() not in by_mark]:
-        raise UsageError(f"no letter {unknown[0]!r} {what}; its mark stands at its foot")
-    return [by_mark[mark.lower()] for mark in dict.fromkeys(marks)]
+    found: dict[str, EffectRow] = {}  # by token: who is named twice is meant once
+    for mark in marks:
+        is_mark = len(mark) >= MARK_LENGTH
+        there = [row for row in rows if is_mark and row.token.startswith(mark.lower())]
+        if not there:
+            raise UsageError(f"no letter {mark!r} {what}; its mark stands at its foot")
+        if len(there) > 1:  # likely among a hundred thousand
+            raise UsageError(
+                f"{len(there)} letters bear the mark {mark!r}; name the right one by all of its "
+                f'id: in the source of its page it follows id="letter-{mark}'
+            )
+        found[there[0].token] = there[0]
+    return list(found.values())

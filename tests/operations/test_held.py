@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from standfast.errors import ApprovalRefused, Refused, UsageError
+from standfast.notices.prepared import merkle_root
 from standfast.operations import corrections, decisions, held, incident, waves
 from standfast.operations.accounting import Account, End, Line, account
 from standfast.operations.left_undone import left_undone
@@ -67,7 +68,8 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
     with pytest.raises(UsageError, match="say why"):
         held.leave_out(place, case, dead, " ", by="lee")
     assert held.leave_out(place, case, dead, "no next of kin is known", by="lee") == 2
-    assert held.leave_out(place, case, dead, "no next of kin is known", by="lee") == 2
+    again = [*dead, dead[0].upper(), dead[1][:6]]  # who is named twice is one
+    assert held.leave_out(place, case, again, "no next of kin is known", by="lee") == 2
     (one,) = counted(centre, case)
     assert one.counts == {End.HANDED_OVER: 17, End.HELD: 1, End.LEFT_OUT: 2}
     lines: list[Line] = []
@@ -84,6 +86,9 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
         place, case, child.mark, to=["ma@example.net"], name="Maria", because=WHY, by="lee"
     )
     assert planned.needs_approvals == 2  # of others than lee, who did not open it
+    frozen = place.ledger.incidents.notice(case, planned.step, 1)
+    (row,) = [one for one in place.ledger.effects.of_incident(case) if one.step == planned.step]
+    assert frozen.root == merkle_root([str(row.details["digest"])])  # what they approve is hers
     centre.advance(case)
     assert centre.mails_to("ma@example.net") == 0
     assert untold(centre) == (3, 0)
@@ -196,6 +201,8 @@ def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> No
     with pytest.raises(UsageError, match="nobody held in"):
         held.leave_out(centre.place, case, ["ffff0000"], WHY, by="lee")
     mark = held.held(centre.place, case)[0].mark
+    with pytest.raises(UsageError, match="nobody held in"):
+        held.leave_out(centre.place, case, [mark[:3]], WHY, by="lee")  # a slip of the keyboard
     incident.close(centre.place, case)
     with pytest.raises(Refused, match="is closed"):
         held.leave_out(centre.place, case, [mark], WHY, by="lee")

@@ -6,13 +6,15 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from standfast.config.senders import LettersSenderConfig
 from standfast.errors import ApprovalRefused, UsageError
-from standfast.ledger.effects import Lane
-from standfast.operations import corrections, decisions, held, letters
+from standfast.ledger import effects, plans
+from standfast.ledger.effects import Lane, effect_token
+from standfast.operations import corrections, decisions, held, incident, letters
 from standfast.operations.accounting import Account, End, Line, account
 from standfast.operations.accounting_export import export
 from standfast.records import Mode
@@ -86,6 +88,8 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
         letters.posted(place, case, TOLD, at=place.clock() + timedelta(days=1), by="lee")
     rows = [row for row in place.ledger.effects.of_incident(case) if row.target.startswith("post:")]
     first = rows[0].token[:8]
+    with pytest.raises(UsageError, match="was posted"):
+        letters.came_back(place, case, TOLD, [first], by="lee")  # what nobody posted
     day = place.clock() - timedelta(hours=3)
     with pytest.raises(UsageError, match="its mark stands at its foot"):
         letters.posted(place, case, TOLD, marks=["ffffffff"], by="lee")
@@ -100,7 +104,14 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     by_post = [line for line in lines(centre, case) if line.channel == "post" and line.end.is_told]
     assert {(line.ended_at, line.reason) for line in by_post} == {(day, "posted, says lee")}
 
+    assert letters.came_back(place, case, TOLD, [first, first.upper()], by="lee") == 1
+    said = place.clock()
+    events = len(place.ledger.timeline(case))
     assert letters.came_back(place, case, TOLD, [first], by="lee") == 1
+    (back,) = [line for line in lines(centre, case) if line.end is End.BOUNCED]
+    assert back.ended_at is not None
+    assert back.ended_at <= said
+    assert len(place.ledger.timeline(case)) == events
     one = counted(centre, case)
     assert one.counts == {End.HANDED_OVER: 18, End.BOUNCED: 1, End.REFUSED: 1}
     export(place, case, tmp_path / "told.csv")
@@ -168,6 +179,7 @@ def test_who_dies_while_letters_are_said_to_be_posted_says_it_again_with_the_day
     def die(*_: object, **__: object) -> None:
         raise Died
 
+    monkeypatch.setattr(letters, "_A_TRANSACTION", 1)
     with monkeypatch.context() as dying:
         dying.setattr(place.ledger.deliveries, "hear", die)
         with pytest.raises(Died):
@@ -200,6 +212,35 @@ def test_a_runner_that_dies_over_letters_leaves_each_written_once_and_waiting(
     assert counted(centre, case).counts[End.PRINTED] == 2
 
 
+def test_a_mark_that_two_letters_bear_is_taken_for_neither(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would count the wrong reader as told, or the right one as not."""
+
+    def alike(*identity: Any) -> str:
+        return f"abcdef12{effect_token(*identity)[8:]}"
+
+    for module in (plans, effects, incident):
+        monkeypatch.setattr(module, "effect_token", alike)
+    furnish_letters(centre)
+    case = approved(centre)
+    place = centre.place
+    rows = [row for row in place.ledger.effects.of_incident(case) if row.target.startswith("post:")]
+    assert {row.token[:8] for row in rows} == {"abcdef12"}
+    (page,) = (place.config.folder / "letters").glob("*.html")
+    assert 'id="letter-abcdef12' in page.read_text()
+    with pytest.raises(UsageError, match="2 letters bear the mark"):
+        letters.posted(place, case, TOLD, marks=["abcdef12"], by="lee")
+    with pytest.raises(UsageError, match="its mark stands at its foot"):
+        letters.posted(place, case, TOLD, marks=[rows[0].token[:7]], by="lee")
+    assert letters.posted(place, case, TOLD, by="lee") == 2
+    with pytest.raises(UsageError, match="2 letters bear the mark"):
+        letters.came_back(place, case, TOLD, ["ABCDEF12"], by="lee")
+    assert letters.came_back(place, case, TOLD, [rows[0].token], by="lee") == 1
+    (back,) = [line for line in lines(centre, case) if line.end is End.BOUNCED]
+    assert back.person == rows[0].handle[:16]
+
+
 def test_a_letter_that_was_thrown_away_told_nobody_and_is_not_corrected(centre: Centre) -> None:
     furnish_letters(centre)
     case = approved(centre)
@@ -223,6 +264,16 @@ def test_a_letter_that_was_thrown_away_told_nobody_and_is_not_corrected(centre: 
     assert place.ledger.audit.verify().findings == ()
 
 
+def test_more_letters_than_a_transaction_takes_are_all_thrown_away(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "_A_TRANSACTION", 1)
+    furnish_letters(centre)
+    case = approved(centre)
+    assert letters.discarded(centre.place, case, TOLD, "wrong text", by="lee") == 2
+    assert counted(centre, case).counts == {End.HANDED_OVER: 17, End.REFUSED: 3}
+
+
 def test_a_correction_of_a_letter_is_a_letter_to_the_same_window(centre: Centre) -> None:
     furnish_letters(centre)
     case = approved(centre)
@@ -234,5 +285,7 @@ def test_a_correction_of_a_letter_is_a_letter_to_the_same_window(centre: Centre)
     centre.advance(case)
     ends = {one.step: one.counts for one in account(centre.place, case)}
     assert ends[plan.step] == {End.HANDED_OVER: 17, End.PRINTED: 2}
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.posted(centre.place, case, TOLD, by="lee")  # those of the other step wait still
     pages = (centre.place.config.folder / "letters").glob("*.html")
     assert sum(page.read_text().count("<bdi>1 High Street</bdi>") for page in pages) == 2
