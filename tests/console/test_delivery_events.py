@@ -174,7 +174,7 @@ def test_what_is_not_genuine_changes_nothing(
 
 
 def test_events_of_others_and_broken_ones_stop_nobody(
-    site: Site, sendgrid_server: SendGrid
+    site: Site, sendgrid_server: SendGrid, caplog: pytest.LogCaptureFixture
 ) -> None:
     case = told(site)
     token = tokens(site, case)[0]
@@ -192,6 +192,8 @@ def test_events_of_others_and_broken_ones_stop_nobody(
     assert [one.state for one in site.place.ledger.deliveries.of_incident(case).values()] == [
         DeliveryState.DELIVERED
     ]
+    assert "events of SendGrid: 4 could not be read" in caplog.text
+    assert "@" not in "".join(one.getMessage() for one in caplog.records if "SendGrid" in one.msg)
 
 
 def test_a_signed_message_that_is_no_list_is_taken_and_changes_nothing(
@@ -199,11 +201,21 @@ def test_a_signed_message_that_is_no_list_is_taken_and_changes_nothing(
 ) -> None:
     events = len(site.place.ledger.timeline())
     assert tell(site, sendgrid_server, []) == 204
-    body = b"{"
     at = int(time.time())
-    _, headers = sendgrid_server.signed([], at)
-    assert post(site, body, headers) == 401
+    for body in (b"{", b"{}", b"[" * 100_000):
+        assert post(site, body, sendgrid_server.headers_of(body, at)) == 204
+        assert post(site, body, sendgrid_server.headers_of(b"[]", at)) == 401
     assert len(site.place.ledger.timeline()) == events
+
+
+def test_who_has_not_signed_does_not_fill_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(30):
+        assert post(site, b"ana@example.net", {}) == 401
+    said = [one.getMessage() for one in caplog.records if "turned away" in one.getMessage()]
+    assert 1 <= len(said) < 30
+    assert "ana@" not in caplog.text
 
 
 def test_too_large_a_message_is_refused(site: Site, sendgrid_server: SendGrid) -> None:

@@ -111,6 +111,14 @@ def test_a_letter_is_dated_in_its_readers_language(
 
 
 @pytest.mark.parametrize(
+    ("zone", "date"), [("America/New_York", "31 October 2026"), ("Asia/Tokyo", "1 November 2026")]
+)
+def test_a_letter_bears_the_day_of_whoever_sends_it(tmp_path: Path, zone: str, date: str) -> None:
+    sender_at(tmp_path, time_zone=zone).send([letter()])
+    assert date in page_in(tmp_path).texts[0]
+
+
+@pytest.mark.parametrize(
     ("paper", "window", "says"),
     [
         ("a4", "left", ("size: A4", "left: 0mm")),
@@ -136,11 +144,25 @@ def test_no_value_breaks_out_of_its_letter(tmp_path: Path) -> None:
     assert [one["id"] for one in page.letters] == [f"letter-{n:032x}" for n in (1, 2)]
     assert "script" not in page.tags
     assert hostile in page.texts[0]
+    assert "Example & Sons1 Example Street" in page.texts[0]
     (addresses,) = tmp_path.glob("*.csv")
     with addresses.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert (rows[0]["line_1"], rows[0]["line_2"]) == (hostile, "'=cmd()")
     assert rows[1]["mark"] == mark_of(f"{2:032x}")
+
+
+def test_a_text_and_a_sender_are_no_html(tmp_path: Path) -> None:
+    hostile = "</title><script>x</script></section>"
+    sender = sender_at(tmp_path, organisation=hostile, return_address=(hostile,))
+    sender.send([letter(1, html="", text=f"{hostile}\nin two lines\n"), letter(2)])
+    page = page_in(tmp_path)
+    assert len(page.letters) == 2
+    assert "script" not in page.tags
+    assert f"{hostile}\nin two lines" in page.texts[0]
+    assert f"{hostile} · {hostile}" in page.texts[0]
+    (file,) = tmp_path.glob("*.html")
+    assert "default-src 'none'" in file.read_text()  # whatever a letter says, nothing is loaded
 
 
 @pytest.mark.parametrize(
@@ -184,6 +206,14 @@ def test_the_same_batch_written_again_is_the_same_file(tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     sender.send([letter(1), letter(2)])
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_two_batches_of_a_day_are_two_files_and_no_letter_is_lost(tmp_path: Path) -> None:
+    sender = sender_at(tmp_path)
+    sender.send([letter(1)])
+    sender.send([letter(2)])
+    assert len(list(tmp_path.glob("*.csv"))) == len(list(tmp_path.glob("*.html"))) == 2
+    assert sender.find([f"{1:032x}", f"{2:032x}"]) == [None, None]
 
 
 def test_a_folder_that_cannot_be_written_fails_and_may_be_tried_again(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -54,13 +55,33 @@ def test_an_id_that_stands_twice_counts_once_and_what_is_not_ours_not_at_all() -
     events = [
         event("bounce"),
         event("bounce"),
-        event("open"),
+        *map(event, ("open", "click", "unsubscribe", "group_unsubscribe", "group_resubscribe")),
         event("delivered", standfast_token="alarm.1"),
         event("delivered", standfast_token=None),
+        event("delivered", standfast_token=TOKEN[1:]),
+        event("delivered", standfast_token=TOKEN + ".1"),
     ]
     told = read_events(json.dumps(events).encode())
     assert [one.state for one in told.events] == [DeliveryState.BOUNCED]
     assert told.unread == 0
+
+
+def test_two_events_of_one_message_or_without_an_id_both_stand() -> None:
+    """The one that comes last need not be the one that counts."""
+    other = {**event("delivered", standfast_token=TOKEN[::-1]), "sg_event_id": None}
+    events = [
+        event("bounce"),
+        event("delivered"),
+        {**event("deferred"), "sg_event_id": None},
+        other,
+    ]
+    told = read_events(json.dumps(events).encode())
+    assert [(one.token, one.state) for one in told.events] == [
+        (TOKEN, DeliveryState.BOUNCED),
+        (TOKEN, DeliveryState.DELIVERED),
+        (TOKEN, DeliveryState.DEFERRED),
+        (TOKEN[::-1], DeliveryState.DELIVERED),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +122,23 @@ def test_a_signature_holds_for_its_bytes_its_time_and_any_of_our_keys() -> None:
         verify(signed, body, ["no key"])
 
 
+@pytest.mark.parametrize("signature", ["no base64!", "abc", "\u00e9", ""])
+def test_a_signature_that_is_none_is_not_genuine(signature: str) -> None:
+    account = SendGrid()
+    body, headers = account.signed([event("bounce")], int(NOW.timestamp()))
+    signed = read_headers({name.lower(): text for name, text in headers.items()}, NOW)
+    with pytest.raises(NotGenuine):
+        verify(replace(signed, signature=signature), body, [account.event_key])
+
+
+def test_a_body_that_is_no_text_is_not_genuine_whoever_signed_it() -> None:
+    account = SendGrid()
+    headers = account.headers_of(b"\xff", int(NOW.timestamp()))
+    signed = read_headers({name.lower(): text for name, text in headers.items()}, NOW)
+    with pytest.raises(NotGenuine):
+        verify(signed, b"\xff", [account.event_key])
+
+
 @pytest.mark.parametrize(
     ("moment", "is_near"),
     [
@@ -121,7 +159,17 @@ def test_a_message_is_believed_for_a_day(moment: datetime, is_near: bool) -> Non
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {SIGNATURE: "c2ln"}, {SIGNATURE: "c2ln", TIMESTAMP: "soon"}, {TIMESTAMP: "1700000000"}],
+    [
+        {},
+        {SIGNATURE: "c2ln"},
+        {SIGNATURE: "c2ln", TIMESTAMP: "soon"},
+        {SIGNATURE: "c2ln", TIMESTAMP: f" {NOW.timestamp():.0f}"},
+        {SIGNATURE: "c2ln", TIMESTAMP: f"-{NOW.timestamp():.0f}"},
+        {SIGNATURE: "c2ln", TIMESTAMP: "9" * 13},
+        {SIGNATURE: "c2ln", TIMESTAMP: "9" * 5000},
+        {SIGNATURE: "c" * 501, TIMESTAMP: f"{NOW.timestamp():.0f}"},
+        {TIMESTAMP: f"{NOW.timestamp():.0f}"},
+    ],
 )
 def test_headers_that_are_not_there_are_not_genuine(headers: dict[str, str]) -> None:
     with pytest.raises(NotGenuine):

@@ -8,7 +8,7 @@ import os
 import signal
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from standfast.operations.accounting import Account, End, Line, account, counted
 from standfast.operations.accounting_export import export
 from standfast.operations.reports import incident_report
 from standfast.operations.status import look
-from standfast.records import DeliveryEvent, DeliveryState, EffectState, Proof
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, Proof, canonical, timestamp
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES, place_at
 
@@ -72,8 +72,81 @@ def test_the_numbers_add_up_to_the_audience_whatever_became_of_each(
     told = one.counts.get(End.HANDED_OVER, 0) + one.counts.get(End.DELIVERED, 0)
     assert one.untold == len(rows) - told
     assert all(each.end is not End.DELIVERED or not each.address for each in lines)
-    done = [row for row in rows if row.state is EffectState.DONE]
-    assert told <= len(done)
+    reached = (None, DeliveryState.TAKEN, DeliveryState.DELIVERED)
+    for row, one_line in zip(rows, lines, strict=True):
+        is_done = row.state is EffectState.DONE
+        assert one_line.end.is_told == (is_done and heard[row.token] in reached)
+        is_to_be_posted = row.target.startswith("post:") and row.is_parked
+        is_printed = row.state is EffectState.UNKNOWN and is_to_be_posted
+        assert (one_line.end is End.PRINTED) == is_printed
+        is_no = row.state is EffectState.PLANNED and (row.step, row.round) in refused
+        assert (one_line.end is End.NOT_APPROVED) == is_no
+
+
+@pytest.mark.parametrize("target", ["mail:ana@x.test", "post:Ana\nLeeds"])
+@pytest.mark.parametrize("told", DeliveryState)
+def test_an_end_that_was_told_has_the_moment_that_was_told_with_it(
+    told: DeliveryState, target: str
+) -> None:
+    submitted, answered = NOW, NOW + timedelta(seconds=2)
+    at, complained = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+    one = line(
+        EffectRow(
+            token="a" * 32,
+            incident="inc-2026-0001",
+            step="a",
+            round=1,
+            verb="notices.send",
+            connector="mail",
+            handle="h" * 32,
+            target=target,
+            details={},
+            state=EffectState.DONE,
+            is_parked=False,
+            prior=None,
+            undoes=None,
+            tries=1,
+            reason="",
+            proof=Proof.NONE,
+            facts={},
+        ),
+        Delivery(state=told, at=at, complained_at=complained),
+        (submitted, answered),
+        is_refused=False,
+        is_clear=False,
+    )
+    # That a mail was taken on is what its call had answered; a letter is posted when it is said.
+    is_answer = told is DeliveryState.TAKEN and target.startswith("mail:")
+    assert one.ended_at == (answered if is_answer else at)
+    assert (one.submitted_at, one.complained_at) == (submitted, complained)
+    assert one.as_json()["complained_at"] == timestamp(complained)
+
+
+def test_who_reads_the_file_finds_the_digest_of_its_lines_in_the_timeline(
+    centre: Centre, tmp_path: Path
+) -> None:
+    case = told_centre(centre)
+    lines: list[Line] = []
+    export(centre.place, case, tmp_path / "told.json", each=lines.append)
+    written = json.loads((tmp_path / "told.json").read_text())["lines"]
+    (noted,) = (
+        event.detail
+        for event in centre.place.ledger.timeline(case)
+        if event.action == "accounting.exported"
+    )
+    digest = hashlib.sha256(b"".join(map(canonical, written))).hexdigest()
+    assert (noted["rows"], noted["lines"]) == (digest, len(lines))
+
+
+def test_an_export_leaves_the_draft_of_one_that_still_runs(centre: Centre, tmp_path: Path) -> None:
+    case = told_centre(centre)
+    living = tmp_path / f".told.csv.{os.getppid()}.draft"
+    of_another = tmp_path / ".told.csv.mine.draft"
+    for draft in (living, of_another):
+        draft.write_text("half a line")
+    export(centre.place, case, tmp_path / "told.csv")
+    assert living.exists()
+    assert of_another.exists()
 
 
 def told_centre(centre: Centre) -> str:

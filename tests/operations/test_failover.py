@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from standfast.errors import ExitStatus
+from standfast.errors import ExitStatus, Unavailable
 from standfast.ledger.effect_rules import PAGE
 from standfast.operations import incident
 from standfast.operations.place import Place, open_place
+from standfast.outside import Outside
 from standfast.records import EffectState, Mode
 from tests.operations.places import enrol_people, furnish
 from tests.servers.sendgrid import KEY, Fault, SendGrid
@@ -101,6 +102,21 @@ def test_what_may_have_been_taken_on_is_handed_to_nobody(
     place: Place, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     sendgrid_server.faults.append(Fault(status=500, takes_place=True))
+    _, told = tell(place)
+    assert set(told.values()) == {("grid", EffectState.UNKNOWN)}
+    assert smtp_server.delivered == ()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, Unavailable])
+def test_what_broke_off_in_the_middle_of_a_call_is_handed_to_nobody(
+    place: Place, smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Or whoever had the message already would be told a second time."""
+
+    def break_off(*_: object) -> None:
+        raise error("the channel broke off")
+
+    monkeypatch.setattr(Outside, "call", break_off)
     _, told = tell(place)
     assert set(told.values()) == {("grid", EffectState.UNKNOWN)}
     assert smtp_server.delivered == ()

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from standfast.accounts.memory import Fault
-from standfast.errors import ExitStatus, Refused, StandfastError, UsageError
+from standfast.errors import ExitStatus, Refused, StandfastError, Unavailable, UsageError
 from standfast.ledger import attempts
 from standfast.ledger.effects import EffectRow, Lane
 from standfast.notices.senders import Message, smtp
@@ -318,12 +318,12 @@ def test_a_step_that_cannot_even_be_planned_leaves_the_others_to_their_work(
 # The ledger
 
 
+@pytest.mark.parametrize("falls", [2, 4])
 def test_a_receipt_is_written_again_when_the_ledger_was_away(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch, falls: int
 ) -> None:
-    from standfast.errors import Unavailable
-
-    receipt, falls = attempts.Attempts.receipt, 2
+    receipt = attempts.Attempts.receipt
+    monkeypatch.setattr(lanes, "_RECEIPT_PAUSES_SECONDS", (0.0, 0.0, 0.0, 0.0))
 
     def stumble(self: attempts.Attempts, *args: Any, **more: Any) -> None:
         nonlocal falls
@@ -339,11 +339,30 @@ def test_a_receipt_is_written_again_when_the_ledger_was_away(
     assert EffectState.UNKNOWN not in states(place, outcome.incident, "notices.send")
 
 
+@pytest.mark.parametrize("falls", [5, 6])
+def test_a_lane_whose_ledger_stays_away_is_given_up_and_the_others_go_on(
+    place: TwinPlace, monkeypatch: pytest.MonkeyPatch, falls: int
+) -> None:
+    claim, left = attempts.Attempts.claim, falls
+
+    def stumble(self: attempts.Attempts, case: str, lane: Lane, *args: Any) -> Any:
+        nonlocal left
+        if left and lane.verb == "notices.send":
+            left -= 1
+            raise Unavailable("the ledger's PostgreSQL does not answer")
+        return claim(self, case, lane, *args)
+
+    monkeypatch.setattr(attempts.Attempts, "claim", stumble)
+    outcome = place.advance(place.open("account-takeover"))
+    assert not place.is_enabled("agent01")
+    is_given_up = falls == 6
+    assert len(outcome.troubles) == is_given_up
+    assert place.twins.told("staff1@example.net") == (not is_given_up)
+
+
 def test_a_heart_that_misses_a_beat_goes_on(
     place: TwinPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from standfast.errors import Unavailable
-
     beats = threading.Semaphore(0)
 
     def beat(*_: object) -> None:

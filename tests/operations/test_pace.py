@@ -31,3 +31,14 @@ def test_what_is_over_the_burst_waits_for_its_turn() -> None:
     bucket.give_back(4)
     bucket.take(9)
     assert slept == pytest.approx([0.45, 0.7])
+
+
+def test_a_long_silence_or_what_is_given_back_fills_the_bucket_no_further_than_its_burst() -> None:
+    moments = iter([0.0, 3600.0, 3600.0])
+    slept: list[float] = []
+    bucket = Bucket(20.0, 18, monotonic=lambda: next(moments), sleep=slept.append)
+    bucket.give_back(100)
+    bucket.take(18)
+    assert slept == []
+    bucket.take(2)
+    assert slept == pytest.approx([0.1])

@@ -176,10 +176,16 @@ class SendGrid:
     ) -> tuple[bytes, dict[str, str]]:
         """Give the body and the headers of one call of the Event Webhook."""
         body = json.dumps(list(events)).encode()
+        return body, self.headers_of(body, at, key=key)
+
+    def headers_of(
+        self, body: bytes, at: int, *, key: ec.EllipticCurvePrivateKey | None = None
+    ) -> dict[str, str]:
+        """Sign whatever body of the Event Webhook; give its headers."""
         signature = (key or self._signing_key).sign(
             str(at).encode() + body, ec.ECDSA(hashes.SHA256())
         )
-        return body, {
+        return {
             "Content-Type": "application/json",
             "X-Twilio-Email-Event-Webhook-Signature": base64.b64encode(signature).decode(),
             "X-Twilio-Email-Event-Webhook-Timestamp": str(at),
