@@ -303,7 +303,10 @@ def test_an_account_whose_state_is_hidden_from_us_is_not_taken_for_locked_and_sp
         f'samba-tool dsacl set --objectdn="{house.dns[hidden]}" '
         '--sddl="(OD;;RP;bf967a68-0de6-11d0-a285-00aa003049e2;;$sid)"'
     )
-    unseen, seen = house.connector.observe([hidden, alice])
+    options = ActiveDirectoryOptions(server=house.server, limits=Limits(workers=1))
+    connector = ActiveDirectory("domain", options)  # over one connection: in one look
+    unseen, seen = connector.observe([hidden, alice])
+    connector.close()
     assert (unseen.exists, "may not read" in unseen.reason) == (False, True)
     assert (seen.exists, seen.is_enabled, seen.reason) == (True, True, "")
     with pytest.raises(Unavailable, match="may not read"):
