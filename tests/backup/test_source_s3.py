@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from backup.errors import SourceFailed
 from backup.sources import Found, Obstacle
-from backup.sources.s3 import S3Source, _Bucket
+from backup.sources.s3 import S3Source, _Body, _Bucket
 from backup.sources.s3_listing import Listed, new_listing
 from backup.stores.s3 import S3Options
 from backup.stores.s3_calls import Calls
@@ -326,6 +326,25 @@ def test_what_comes_in_place_of_the_rest_of_a_body_is_never_mixed_into_it(
             assert result.complete
     site.restore("latest", tmp_path / "out")
     assert files_below(tmp_path / "out") == {"objects/call.wav": BIG}
+
+
+@pytest.mark.parametrize(("etag", "size"), [("another's", 4), ("its", 8)], ids=["etag", "size"])
+def test_what_is_not_the_rest_of_this_object_is_asked_for_again(etag: str, size: int) -> None:
+    """As of a store that heeds neither `If-Match` nor a range."""
+
+    def answer(etag: str, size: int, *pieces: bytes) -> dict[str, Any]:
+        left = iter(pieces)
+        body = SimpleNamespace(read=lambda most: next(left), close=lambda: None)
+        return {"Body": body, "ContentLength": size, "ETag": etag}
+
+    answers = iter((answer(etag, size, b"abcd", b"efgh"), answer("its", 4, b"5678")))
+    given = S3Options(bucket="calls", access_key_id="id", secret_access_key="secret", attempts=3)
+    calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
+    calls.client = SimpleNamespace(get_object=lambda **request: next(answers))
+    body = _Body(_Bucket("objects", "calls", calls), "a", answer("its", 8, b"1234", b""))
+    read = bytearray(8)
+    assert body.readinto(memoryview(read)) == 8
+    assert read == b"12345678"
 
 
 def test_a_body_that_only_trickles_fails_the_source_and_holds_no_night(

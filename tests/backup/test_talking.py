@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from backup.forking import fork
-from backup.restoring.talking import two_ends
+from backup.restoring.talking import End, two_ends
 
 LARGE = bytes(range(256)) * 16_384  # 4 MiB: many times what a pipe holds
 
@@ -43,5 +43,43 @@ def test_a_value_that_does_not_pickle_is_refused_and_nothing_of_it_arrives() -> 
         ours.send([LARGE, lambda: None])
     ours.send("next")
     assert theirs.receive() == "next"
+    for end in (ours, theirs):
+        end.close()
+
+
+def test_values_that_wait_in_the_pipe_stay_apart_though_each_write_takes_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda number, data: write(number, data[:3]))
+    ours, theirs = two_ends()
+    for value in ("first", "second"):
+        ours.send(value)
+    ours.close()  # so that nobody waits for what was not sent
+    assert [theirs.receive(), theirs.receive()] == ["first", "second"]
+    theirs.close()
+
+
+def test_half_of_a_value_is_none_when_whoever_sent_it_died() -> None:
+    reading, writing = os.pipe()
+    data = pickle.dumps("a value")
+    os.write(writing, len(data).to_bytes(8) + data[:-1])
+    os.close(writing)
+    end = End(reading, os.open(os.devnull, os.O_WRONLY))
+    with pytest.raises(EOFError):
+        end.receive()
+    end.close()
+
+
+def test_a_user_who_may_have_no_larger_pipe_has_a_smaller_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: int) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr("fcntl.fcntl", refused)
+    ours, theirs = two_ends()
+    ours.send("value")
+    assert theirs.receive() == "value"
     for end in (ours, theirs):
         end.close()
