@@ -53,18 +53,21 @@ def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterato
                 if not pid:
                     _child(make, theirs, pipes, processor)
             pids.append(pid)
-        for _ in range(_AHEAD):
-            for pipe in pipes:
-                _hand_out(pipe, rest)
-        working = {pipe.fileno(): pipe for pipe in pipes}
+        working = {pipe.reading: pipe for pipe in pipes}
+        taking = {pipe.writing: pipe for pipe in pipes}
         listening = select.poll()
         for number in working:
             listening.register(number, select.POLLIN)
+        for pipe in pipes * _AHEAD:
+            _hand_out(pipe, rest, listening)
         while working:
             for number, _ in listening.poll():
+                if number in taking:
+                    _go_on(taking[number], listening)
+                    continue
                 kind, value = _received(working[number])
                 if kind == "next":
-                    _hand_out(working[number], rest)
+                    _hand_out(working[number], rest, listening)
                 elif kind == "end":
                     listening.unregister(number)
                     del working[number]
@@ -126,9 +129,17 @@ def in_threads(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterator[
                 said.get(timeout=0.01)
 
 
-def _hand_out(pipe: End, rest: Iterator[U]) -> None:
+def _hand_out(pipe: End, rest: Iterator[U], listening: select.poll) -> None:
+    # Never waiting for it to be taken: who is to take it may itself wait until we hear its report.
+    pipe.post(next(rest, None))
+    listening.register(pipe.writing, select.POLLOUT)
+
+
+def _go_on(pipe: End, listening: select.poll) -> None:
     with suppress(BrokenPipeError):  # its death is noticed where it is listened to
-        pipe.send(next(rest, None))
+        if not pipe.has_sent_all():
+            return
+    listening.unregister(pipe.writing)
 
 
 def _received(pipe: End) -> tuple[str, Any]:

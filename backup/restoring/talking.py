@@ -17,19 +17,31 @@ class End:
     """One end: what the other end sends is received here, and the other way round."""
 
     def __init__(self, reading: int, writing: int) -> None:
-        self._reading = reading
-        self._writing = writing
-
-    def fileno(self) -> int:
-        """Where it shows, by `select`, that there is something to receive."""
-        return self._reading
+        self.reading = reading  # shows, by `select`, that there is something to receive
+        self.writing = writing  # and here, that there is room to send
+        self._posted = memoryview(b"")
 
     def send(self, value: Any) -> None:
         """Send a value that pickles; BrokenPipeError when the other end is closed."""
-        data = pickle.dumps(value)
-        rest = memoryview(len(data).to_bytes(_LENGTH_BYTES) + data)
+        rest = _framed(value)
         while rest:
-            rest = rest[os.write(self._writing, rest) :]
+            rest = rest[os.write(self.writing, rest) :]
+
+    def post(self, value: Any) -> None:
+        """Have a value sent without waiting for anybody: it goes by `has_sent_all`."""
+        self._posted = memoryview(bytes(self._posted) + _framed(value))
+
+    def has_sent_all(self) -> bool:
+        """Send of what was posted as much as there is room for; BrokenPipeError as in `send`."""
+        os.set_blocking(self.writing, False)
+        try:
+            while self._posted:
+                self._posted = self._posted[os.write(self.writing, self._posted) :]
+        except BlockingIOError:
+            return False
+        finally:
+            os.set_blocking(self.writing, True)
+        return True
 
     def receive(self) -> Any:
         """Wait for a value; EOFError when the other end is closed."""
@@ -38,17 +50,22 @@ class End:
 
     def close(self) -> None:
         """Close it; the other end notices."""
-        os.close(self._reading)
-        os.close(self._writing)
+        os.close(self.reading)
+        os.close(self.writing)
 
     def _read(self, length: int) -> bytes:
         data = b""
         while len(data) < length:
-            part = os.read(self._reading, length - len(data))
+            part = os.read(self.reading, length - len(data))
             if not part:
                 raise EOFError
             data += part
         return data
+
+
+def _framed(value: Any) -> memoryview:
+    data = pickle.dumps(value)
+    return memoryview(len(data).to_bytes(_LENGTH_BYTES) + data)
 
 
 def two_ends() -> tuple[End, End]:

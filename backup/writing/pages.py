@@ -13,13 +13,16 @@
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import ge
 
+from backup.errors import BackupError
 from backup.format.canonical import to_path_text
 from backup.format.manifest import (
     BlobRef,
     entry_to_text,
     leaf_to_bytes,
     page_to_bytes,
+    path_key,
     refs_to_texts,
 )
 from backup.lazy_dataclass import dataclass
@@ -136,6 +139,7 @@ class ManifestBuilder:
 
     def reuse(self, kept: KeptPage, outline: Outline) -> None:
         """Take a whole page of an earlier run as it is; only between pages."""
+        self._check_order(outline.paths)
         page = _Page(
             ordinal=len(self._leaves),
             first=outline.paths[0],
@@ -198,6 +202,7 @@ class ManifestBuilder:
         return Tree(root=self._outside(root), depth=depth, packs=frozenset(used))
 
     def _page(self, rows: list[Row]) -> _Page:
+        self._check_order([row.path for row in rows])
         return _Page(
             ordinal=len(self._leaves),
             first=rows[0].path,
@@ -205,6 +210,18 @@ class ManifestBuilder:
             entries=len(rows),
             rows=list(rows),
         )
+
+    def _check_order(self, paths: Sequence[bytes]) -> None:
+        """Refuse what no restore would take, however it came about."""
+        paths = [*(page.last for page in self._leaves[-1:]), *paths]
+        keys = [path_key(path) for path in paths]
+        if any(map(ge, keys, keys[1:])):
+            wrong = list(map(ge, keys, keys[1:])).index(True) + 1
+            source = paths[wrong].partition(b"/")[0].decode()
+            raise BackupError(
+                f"source {source} gave a path twice or out of order, which no restore would take:"
+                " no point was made. It is a fault of this program, report it"
+            )
 
     def _may_be_written(self, page: _Page) -> bool:
         # From the end: what was read last is placed last, so that one look often is enough.

@@ -10,9 +10,11 @@ import pytest
 
 from backup.errors import BackupError
 from backup.forking import fork
+from backup.restoring import talking
 from backup.restoring.lanes import Emit, Worker, in_processes
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
+PATIENCE_SECONDS = 60
 
 
 def unwind(number: int, _frame: FrameType | None) -> None:
@@ -121,3 +123,30 @@ def test_lanes_that_are_not_as_many_as_processors_may_run_on_any() -> None:
     processors = os.sched_getaffinity(0)
     count = len(processors) + 1
     assert affinities(count) == [processors] * count
+
+
+def test_a_lane_that_tells_much_while_it_is_given_much_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        talking, "_PIPE_BYTES", 4096
+    )  # as where a user has used up what he may have
+    much = bytes(range(256)) * 4096
+
+    @contextmanager
+    def lane(emit: Emit) -> Iterator[Worker[bytes]]:
+        def work(units: Iterator[bytes]) -> None:
+            emit(much)  # before the unit that lies ready is taken
+            for unit in units:
+                emit(unit)
+
+        yield work
+
+    signal.signal(signal.SIGALRM, unwind)
+    signal.alarm(PATIENCE_SECONDS)
+    try:
+        told = list(in_processes(lane, [much[:-1], much[:-2], much[:-3]], 1))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert told == [much, much[:-1], much[:-2], much[:-3]]

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import select
+from threading import Thread
 
 import pytest
 
@@ -27,6 +29,22 @@ def test_values_arrive_whole_and_in_order_however_large() -> None:
         ours.receive()
     ours.close()
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_what_is_posted_waits_for_nobody_and_arrives_as_room_is_made() -> None:
+    ours, theirs = two_ends()
+    ours.post(LARGE)
+    ours.post("next")
+    assert not ours.has_sent_all()
+    received = []
+    child = Thread(target=lambda: received.extend([theirs.receive(), theirs.receive()]))
+    child.start()
+    while not ours.has_sent_all():
+        select.select([], [ours.writing], [])
+    child.join()
+    assert received == [LARGE, "next"]
+    for end in (ours, theirs):
+        end.close()
 
 
 def test_who_sends_to_an_end_that_is_closed_is_told() -> None:
