@@ -97,6 +97,21 @@ def test_a_relay_that_drops_our_envelope_id_is_understood_by_the_message_id() ->
         assert event.token == TOKEN
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("returned", [b"message/global-headers", b"message/global"])
+@pytest.mark.parametrize("envelope", [TOKEN, ""])
+def test_a_report_about_an_address_that_is_not_ascii_is_understood(
+    envelope: str, returned: bytes, line_end: bytes
+) -> None:
+    raw = report(envelope=envelope, headers=f"Message-ID: <{TOKEN}@relay.test>\n")
+    raw = raw.replace(b"message/delivery-status", b"message/global-delivery-status")
+    raw = raw.replace(b"text/rfc822-headers", returned)
+    raw = raw.replace(b"rfc822; ana@example.net", "utf-8; jörg@exämple.net".encode())
+    event = read_report(raw.replace(b"\n", line_end), NOW)
+    assert event is not None
+    assert (event.token, event.state) == (TOKEN, DeliveryState.BOUNCED)
+
+
 def test_a_message_of_others_within_a_report_hides_none_of_ours() -> None:
     ours = f"Message-ID: <{TOKEN}@example.com>\n"
     foreign = "Message-ID: <a@b.test>\n\n--b\nContent-Type: text/rfc822-headers\n\n"

@@ -1,7 +1,7 @@
 """What a relay tells of mails that it took on: delivery status notifications, read from files.
 
-Owns what such a report means (RFC 3464). Leaves the ledger to others, and fetching the mailbox to
-whoever keeps it.
+Owns what such a report means (RFC 3464; RFC 6533 where an address is not ASCII).
+Leaves the ledger to others, and fetching the mailbox to whoever keeps it.
 
 Rules
 - A report is about the message whose token is its envelope id, which we gave (RFC 3461), else that
@@ -17,7 +17,7 @@ import mailbox
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from email import message_from_bytes
+from email import message_from_bytes, message_from_string
 from email.message import Message as Mail
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -35,7 +35,9 @@ _MEANS = {  # the worst first
     "relayed": DeliveryState.TAKEN,
     "expanded": DeliveryState.TAKEN,
 }
+_RETURNED = ("message/rfc822", "message/global", "message/global-headers")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
+_EMPTY_LINES = re.compile(r"(?:\r?\n){2,}")
 _OUR_MESSAGE_ID = re.compile(r"<([0-9a-f]{32})@[^<>@\s]+>")
 
 
@@ -115,9 +117,14 @@ def _bounded(file: Path) -> bytes:
 def _status_blocks(mail: Mail) -> list[Mail]:
     """Give the blocks of a report's status part: that of the message, and one a recipient."""
     for part in mail.walk():
-        if part.get_content_type() == "message/delivery-status":
-            payload = part.get_payload()
-            return [block for block in payload if isinstance(block, Mail)]
+        kind = part.get_content_type()
+        if kind not in ("message/delivery-status", "message/global-delivery-status"):
+            continue
+        blocks = [block for block in part.get_payload() if isinstance(block, Mail)]
+        if kind == "message/global-delivery-status":  # Python takes what follows for a body
+            rest = str(blocks[0].get_payload())
+            blocks += [message_from_string(block) for block in _EMPTY_LINES.split(rest)]
+        return blocks
     return []
 
 
@@ -127,7 +134,7 @@ def _token(mail: Mail, blocks: Iterable[Mail]) -> str:
         if _TOKEN.fullmatch(envelope):
             return envelope
     for part in mail.walk():
-        if part.get_content_type() == "message/rfc822":
+        if part.get_content_type() in _RETURNED:
             inner = part.get_payload(0)
             found = _ours(str(inner.get("Message-ID", "")) if isinstance(inner, Mail) else "")
         elif part.get_content_type() == "text/rfc822-headers":
