@@ -215,9 +215,9 @@ class ManifestBuilder:
         """Refuse what no restore would take, however it came about."""
         paths = [*(page.last for page in self._leaves[-1:]), *paths]
         keys = [path_key(path) for path in paths]
-        if any(map(ge, keys, keys[1:])):
-            wrong = list(map(ge, keys, keys[1:])).index(True) + 1
-            source = paths[wrong].partition(b"/")[0].decode()
+        is_wrong = [False, *map(ge, keys, keys[1:])]
+        if any(is_wrong):
+            source = paths[is_wrong.index(True)].partition(b"/")[0].decode()
             raise BackupError(
                 f"source {source} gave a path twice or out of order, which no restore would take:"
                 " no point was made. It is a fault of this program, report it"

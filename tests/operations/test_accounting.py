@@ -24,31 +24,24 @@ from standfast.operations.accounting import Account, End, Line, account, counted
 from standfast.operations.accounting_export import export
 from standfast.operations.reports import incident_report
 from standfast.operations.status import look
-from standfast.records import DeliveryEvent, DeliveryState, EffectState, Proof, canonical, timestamp
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, canonical, timestamp
+from tests.effect_rows import effect_row
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES, place_at
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TOLD = "tell_customers"
 _ROW = st.builds(
-    EffectRow,
+    effect_row,
     token=st.uuids().map(lambda one: one.hex),
-    incident=st.just("inc-2026-0001"),
     step=st.sampled_from(["a", "b"]),
     round=st.integers(1, 3),
     verb=st.just("notices.send"),
     connector=st.just("mail"),
-    handle=st.just("h" * 32),
     target=st.sampled_from(["mail:ana@x.test", "mail:row 3", "held:7", "post:Ana\nLeeds"]),
-    details=st.just({}),
     state=st.sampled_from(list(EffectState)),
     is_parked=st.booleans(),
-    prior=st.none(),
-    undoes=st.none(),
     tries=st.integers(0, 3),
-    reason=st.just(""),
-    proof=st.just(Proof.NONE),
-    facts=st.just({}),
 )
 
 
@@ -91,25 +84,7 @@ def test_an_end_that_was_told_has_the_moment_that_was_told_with_it(
     submitted, answered = NOW, NOW + timedelta(seconds=2)
     at, complained = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
     one = line(
-        EffectRow(
-            token="a" * 32,
-            incident="inc-2026-0001",
-            step="a",
-            round=1,
-            verb="notices.send",
-            connector="mail",
-            handle="h" * 32,
-            target=target,
-            details={},
-            state=EffectState.DONE,
-            is_parked=False,
-            prior=None,
-            undoes=None,
-            tries=1,
-            reason="",
-            proof=Proof.NONE,
-            facts={},
-        ),
+        effect_row(verb="notices.send", connector="mail", target=target, state=EffectState.DONE),
         Delivery(state=told, at=at, complained_at=complained),
         (submitted, answered),
         is_refused=False,

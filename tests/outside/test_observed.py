@@ -4,9 +4,8 @@ import pytest
 
 from standfast.accounts import AccountState
 from standfast.accounts.memory import MemoryDirectory
-from standfast.ledger.effects import EffectRow
 from standfast.outside import _account_observed
-from standfast.records import EffectState, Proof
+from tests.effect_rows import effect_row
 
 
 @pytest.mark.parametrize(
@@ -22,25 +21,7 @@ from standfast.records import EffectState, Proof
 def test_a_lock_has_happened_only_where_no_session_is_left(
     is_enabled: bool | None, live_sessions: int | None, happened: bool
 ) -> None:
-    row = EffectRow(
-        token="1" * 32,
-        incident="inc-2026-0001",
-        step="lock",
-        round=1,
-        verb="accounts.lock",
-        connector="agents",
-        handle="h" * 32,
-        target="agents:alice",
-        details={},
-        state=EffectState.UNKNOWN,
-        is_parked=False,
-        prior=None,
-        undoes=None,
-        tries=1,
-        reason="",
-        proof=Proof.NONE,
-        facts={},
-    )
+    row = effect_row(verb="accounts.lock", connector="agents", target="agents:alice")
     seen = AccountState(
         name="alice", exists=True, is_enabled=is_enabled, live_sessions=live_sessions
     )
