@@ -1,8 +1,6 @@
 """`python -m standfast`: the command line, where its script is not on the path."""
 
-import sys
-
-from standfast.cli import main
+from standfast.entry import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

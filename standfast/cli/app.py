@@ -11,8 +11,6 @@ Rules
 - What was done and could not be told ends with 1, never with 0; any other status stays.
 """
 
-import atexit
-import gc
 import os
 import signal
 import sys
@@ -43,8 +41,6 @@ _WINDOWS = (
 )
 _DEBUG = "STANDFAST_DEBUG"
 _VERSION = "--version"
-
-_OBJECTS_TO_ONE_COLLECTION = 10_000
 
 _PARTS = (
     "init",
@@ -83,11 +79,6 @@ def tree(words: Sequence[str] = ()) -> Group:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status."""
-    # Python would look twice through all that it holds, a tenth of a short command's time, before
-    # it gives it back to the kernel, which takes it anyway.
-    atexit.register(gc.freeze)
-    # Nearly all that a start makes stays: looking through it often takes a twentieth of the start.
-    gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)
     given = sys.argv[1:] if arguments is None else arguments
     _open_closed_streams()
     if sys.platform.startswith("win"):

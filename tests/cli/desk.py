@@ -22,7 +22,7 @@ from standfast.errors import ExitStatus, UsageError
 
 ROOT = Path(__file__).parents[2]
 _OF_A_SIGNAL = 128
-ENTRY = "import sys; from standfast.cli import main; sys.exit(main())"
+ENTRY = "from standfast.entry import run; run()"  # what the installed script does
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -386,7 +386,7 @@ def test_the_real_entry_point_speaks_json_about_a_place_that_is_not_there(desk: 
 
 
 def test_a_windows_host_is_refused_and_told_how_its_files_are_backed_up(desk: Desk) -> None:
-    as_windows = ENTRY.replace("sys.exit", "sys.platform = 'win32'; sys.exit")
+    as_windows = f"import sys, standfast.cli; sys.platform = 'win32'; {ENTRY}"
     done = subprocess.run(
         [sys.executable, "-c", as_windows, "backup", "run", "--json"],
         capture_output=True,

@@ -1,0 +1,78 @@
+"""How a command's process begins and ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.desk import ENTRY, ROOT
+
+LATER = "import threading, time; threading.Thread(target=lambda: [time.sleep(0.3), print('late')])"
+
+
+def run(code: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT)},
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["--version"], 0), (["no-such-command"], 2), (["status"], 2)]
+)
+def test_a_process_ends_with_its_commands_status_and_all_that_it_said(
+    words: list[str], status: int, tmp_path: Path
+) -> None:
+    done = run(ENTRY, *words, cwd=tmp_path)
+    assert done.returncode == status
+    assert (done.stdout or done.stderr).endswith("\n")
+
+
+def test_what_a_command_has_registered_for_its_end_is_done(tmp_path: Path) -> None:
+    code = (
+        "import atexit, standfast.cli.app as app\n"
+        "carried_out = app._carried_out\n"
+        "def registering(call, words):\n"
+        "    atexit.register(print, 'tidied up')\n"
+        "    return carried_out(call, words)\n"
+        f"app._carried_out = registering\n{ENTRY}"
+    )
+    done = run(code, "--version", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == ["tidied up"]
+
+
+def test_what_was_registered_before_the_command_is_done_too(tmp_path: Path) -> None:
+    done = run(f"import atexit; atexit.register(print, 'measured'); {ENTRY}", "-x", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "measured\n")
+
+
+def test_a_thread_that_is_not_done_is_waited_for(tmp_path: Path) -> None:
+    done = run(f"{LATER}.start(); {ENTRY}", "--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (0, ["late"])
+
+
+def test_a_command_that_fails_beyond_all_rules_says_where(tmp_path: Path) -> None:
+    broken = f"import standfast.cli; standfast.cli.main = None; {ENTRY}"
+    done = run(broken, "--version", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "TypeError" in done.stderr
+
+
+def test_the_first_look_for_cycles_comes_late_and_the_next_as_usual(tmp_path: Path) -> None:
+    code = (
+        "import gc, standfast.cli\n"
+        "def main():\n"
+        "    print(gc.get_threshold()[0], end=' ')\n"
+        "    held = [[] for _ in range(200_000)]\n"
+        "    print(gc.get_threshold()[0])\n"
+        "    return 0\n"
+        f"standfast.cli.main = main\n{ENTRY}"
+    )
+    assert run(code, cwd=tmp_path).stdout == "100000 10000\n"
