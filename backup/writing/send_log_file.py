@@ -42,6 +42,11 @@ _CANNOT_BE_READ = {  # of the I/O errors
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
 _PRIMARY_CODE = 0xFF  # of SQLite's extended codes
+# A quarter as many calls as with SQLite's own 4,096; a file that was made with those keeps them.
+_PAGE_BYTES = 16 * 1024
+# How long the write-ahead log grows before it is copied into the file, which everybody waits for;
+# with SQLite's own thousand a first backup of small files does that in its midst, and again.
+_PAGES_IN_LOG = 2_000
 _VERSION = 7
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -237,7 +242,9 @@ def _try_open(path: Path, binding: str) -> tuple[sqlite3.Connection | None, str]
 
 def _configured(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None)
+    database.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # before the file holds anything
     database.execute("PRAGMA journal_mode=WAL")
+    database.execute(f"PRAGMA wal_autocheckpoint={_PAGES_IN_LOG}")
     # NORMAL may lose the newest rows in a power cut: that costs sending again, and is much faster.
     database.execute("PRAGMA synchronous=NORMAL")
     return database

@@ -157,7 +157,7 @@ def test_a_full_disk_under_the_send_log_stops_the_run_clearly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
 ) -> None:
     source = plain_tree(tmp_path / "source")
-    for number in range(400):
+    for number in range(1600):
         (source / f"note-{number:03}").write_bytes(noise(300, number))
     site = new_site(tmp_path / "site", TamperedStore())
     connect = send_log_file.connect
