@@ -61,7 +61,7 @@ _AWAY_AT_MOST = timedelta(days=30)  # a source without a file; then it is meant 
 _MOST_WALKS = 3  # of the sources in one run, when the keeper frees what it builds on
 _PROGRESS_EVERY = timedelta(milliseconds=250)
 _MOST_COMPRESSING = 4  # threads, on a machine of so many processors
-_COLLECTIONS = (100_000, 50, 50)
+_COLLECTIONS = (500_000, 20, 20)
 
 
 P = ParamSpec("P")
