@@ -18,9 +18,11 @@ Rules
 - Whose message did not arrive is told in the same way, by a letter or at another address.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise, takewhile
+from operator import eq
 from typing import cast
 
 from backup.lazy_dataclass import dataclass
@@ -49,7 +51,7 @@ from standfast.playbook.engine import is_wanted
 from standfast.records import Json, JsonObject, StepState
 
 _SEND = "notices.send"
-_MARK_LENGTH = 8
+_MARK_LENGTH = 8  # at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +86,26 @@ class ToldApart:
 def held(place: Place, incident_id: str) -> list[Held]:
     """Give everybody who is held in an incident, those first about whom nobody decided."""
     place.ledger.incidents.get(incident_id)
-    apart = steps_apart(place, incident_id)
-    found = [_shown(row, apart) for row in _rows(place, incident_id)]
+    rows, apart = _rows(place, incident_id), steps_apart(place, incident_id)
+    marks = marks_of([*rows, *(one.row for one in returned(place, incident_id))])
+    found = [_shown(row, apart, marks[row.token]) for row in rows]
     return sorted(found, key=lambda one: bool(one.decision))
 
 
 def unreached(place: Place, incident_id: str) -> list[Held]:
     """Give whose message did not arrive, those first who are not told in another way."""
     place.ledger.incidents.get(incident_id)
+    lost = returned(place, incident_id)
+    marks = marks_of([*_rows(place, incident_id), *(one.row for one in lost)])
     found = [
-        Held(mark=_mark(one.row), step=one.row.step, why=one.why, decision=one.decision, by="")
-        for one in returned(place, incident_id)
+        Held(
+            mark=marks[one.row.token],
+            step=one.row.step,
+            why=one.why,
+            decision=one.decision,
+            by="",
+        )
+        for one in lost
     ]
     return sorted(found, key=lambda one: bool(one.decision))
 
@@ -340,15 +351,26 @@ def _speaker(place: Place, row: EffectRow, by: str | None) -> str:
     return speaker(place, place.ledger.incidents.state(row.incident), row.step, by)
 
 
-def _shown(row: EffectRow, apart: Mapping[str, str]) -> Held:
+def _shown(row: EffectRow, apart: Mapping[str, str], mark: str) -> Held:
     decision = _decision(row, apart)
     return Held(
-        mark=_mark(row),
+        mark=mark,
         step=row.step,
         why=_why(row),
         decision=decision,
         by=str(row.facts.get("by") or "") if decision else "",
     )
+
+
+def marks_of(rows: Iterable[EffectRow]) -> dict[str, str]:
+    """Give by token its shortest beginning, of 8 characters at least, that no other has."""
+    tokens = sorted({row.token for row in rows})
+    shared = [sum(takewhile(bool, map(eq, *pair))) for pair in pairwise(tokens)]  # characters
+    longest = map(max, [0, *shared], [*shared, 0])
+    return {
+        token: token[: max(_MARK_LENGTH, length + 1)]
+        for token, length in zip(tokens, longest, strict=False)
+    }
 
 
 def _mark(row: EffectRow) -> str:

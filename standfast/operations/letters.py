@@ -18,6 +18,7 @@ from standfast.config.senders import LettersSenderConfig
 from standfast.errors import UsageError
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import sent
+from standfast.local_time import minute
 from standfast.notices.senders.letters import MARK_LENGTH, WRITTEN
 from standfast.operations.decisions import speaker
 from standfast.operations.place import Place
@@ -43,12 +44,19 @@ def posted(
 ) -> int:
     """Note that letters of a step were posted, all that are written or those of `marks`.
 
-    Gives their number. UsageError when there are none, a mark is of none, or the day is to come.
+    Gives their number. UsageError when there are none, a mark is of none, or the day is to come or
+    before the incident.
     """
     who, now = _who(place, incident_id, step, by), place.clock()
     at = at or now
     if at > now:
         raise UsageError("that time is still to come; say what was posted")
+    opened = place.ledger.incidents.get(incident_id).opened_at
+    if at < opened:
+        raise UsageError(
+            f"{incident_id} was opened {minute(opened, place.config.organisation.time_zone)}, and "
+            "no letter of it was there before; say when these were posted"
+        )
     rows = _waiting(place, incident_id, step, marks)
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]

@@ -17,7 +17,7 @@ from standfast.operations.status import look
 from standfast.records import DeliveryEvent, DeliveryState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
-from tests.operations.test_letters import furnish_letters
+from tests.operations.test_letters import furnish_letters, give_one_mark_to_all
 from tests.operations.test_notice_waves import TOLD, approved, asking, with_notices
 
 QUERY = (
@@ -206,6 +206,21 @@ def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> No
     incident.close(centre.place, case)
     with pytest.raises(Refused, match="is closed"):
         held.leave_out(centre.place, case, [mark], WHY, by="lee")
+
+
+def test_two_people_whose_marks_begin_alike_are_told_apart(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_one_mark_to_all(monkeypatch)
+    case = holding(centre)
+    place = centre.place
+    marks = [one.mark for one in held.held(place, case)]
+    assert len(set(marks)) == 3
+    with pytest.raises(UsageError, match="3 held in"):
+        held.leave_out(place, case, [marks[0][:8]], WHY, by="lee")
+    assert held.leave_out(place, case, marks[1:], "no heir is known", by="lee") == 2
+    (open_one,) = [one for one in held.held(place, case) if not one.decision]
+    assert open_one.mark == marks[0]
 
 
 def test_whom_no_mail_reached_is_named_and_told_by_a_letter_once(centre: Centre) -> None:

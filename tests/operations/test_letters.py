@@ -20,7 +20,7 @@ from standfast.operations.accounting_export import export
 from standfast.records import Mode
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
-from tests.operations.test_notice_waves import TOLD, approved, with_notices
+from tests.operations.test_notice_waves import TOLD, approved, later, with_notices
 
 QUERY = (
     "SELECT email AS address, name, language, id AS key, street AS postal_1, town AS postal_2 "
@@ -52,6 +52,16 @@ def furnish_letters(centre: Centre, *, with_sender: bool = True) -> None:
     centre.place = replace(centre.place, config=changed)
 
 
+def give_one_mark_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every token begin alike, as those of two among a hundred thousand people may."""
+
+    def alike(*identity: Any) -> str:
+        return f"abcdef12{effect_token(*identity)[8:]}"
+
+    for module in (plans, effects, incident):
+        monkeypatch.setattr(module, "effect_token", alike)
+
+
 def counted(centre: Centre, case: str) -> Account:
     (one,) = [each for each in account(centre.place, case) if each.step == TOLD]
     return one
@@ -66,7 +76,8 @@ def lines(centre: Centre, case: str) -> list[Line]:
 def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_path: Path) -> None:
     furnish_letters(centre)
     case = approved(centre)
-    place = centre.place
+    day = centre.place.clock()
+    place = centre.place = later(centre.place, minutes=240)
     assert counted(centre, case).counts == {
         End.HANDED_OVER: 17,
         End.PRINTED: 2,
@@ -90,7 +101,8 @@ def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_pat
     first = rows[0].token[:8]
     with pytest.raises(UsageError, match="was posted"):
         letters.came_back(place, case, TOLD, [first], by="lee")  # what nobody posted
-    day = place.clock() - timedelta(hours=3)
+    with pytest.raises(UsageError, match=r"was opened 20.*say when these were posted"):
+        letters.posted(place, case, TOLD, at=place.clock() - timedelta(days=1), by="lee")
     with pytest.raises(UsageError, match="its mark stands at its foot"):
         letters.posted(place, case, TOLD, marks=["ffffffff"], by="lee")
     assert letters.posted(place, case, TOLD, at=day, marks=[first], by="lee") == 1
@@ -170,8 +182,8 @@ def test_who_dies_while_letters_are_said_to_be_posted_says_it_again_with_the_day
 ) -> None:
     furnish_letters(centre)
     case = approved(centre)
-    place = centre.place
-    day = place.clock() - timedelta(hours=3)
+    day = centre.place.clock()
+    place = later(centre.place, minutes=240)
 
     class Died(BaseException):
         pass
@@ -216,12 +228,7 @@ def test_a_mark_that_two_letters_bear_is_taken_for_neither(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would count the wrong reader as told, or the right one as not."""
-
-    def alike(*identity: Any) -> str:
-        return f"abcdef12{effect_token(*identity)[8:]}"
-
-    for module in (plans, effects, incident):
-        monkeypatch.setattr(module, "effect_token", alike)
+    give_one_mark_to_all(monkeypatch)
     furnish_letters(centre)
     case = approved(centre)
     place = centre.place
