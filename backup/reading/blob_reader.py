@@ -17,7 +17,7 @@ import pyrage
 from blake3 import blake3
 
 from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
-from backup.format.frame import from_frame
+from backup.format.frame import decoded, no_frame
 from backup.format.layout import pack_name
 from backup.format.manifest import BlobRef
 from backup.format.pack import (
@@ -93,8 +93,9 @@ class BlobReader:
 
     def checked(self, ref: BlobRef, raw: Raw) -> Raw:
         """Cut a blob from its frame's raw bytes and check its id."""
-        content = raw[ref.inner : ref.inner + ref.length]
-        if len(content) != ref.length or blake3(content, key=self._id_key).digest() != ref.id:
+        _, _, _, inner, length, blob_id, _ = ref
+        content = raw[inner : inner + length]
+        if len(content) != length or blake3(content, key=self._id_key).digest() != blob_id:
             raise Damaged(
                 f"{self._name(ref.pack)} holds other content than its reference says;"
                 " verify the repository with a key"
@@ -131,7 +132,9 @@ class BlobReader:
 
     def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
         """The raw bytes of a frame that was read; `Damaged` when it does not decompress."""
-        raw = from_frame(packed, self._name(ref.pack))
+        raw = decoded(packed)
+        if raw is None:
+            raise no_frame(self._name(ref.pack))
         if len(raw) <= ref.length:  # of what holds one blob and no more, nothing else will be asked
             return raw
         view = memoryview(raw)

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import Literal
+from typing import Literal, cast
 
 from backup.errors import BackupError, Damaged, StoreUnavailable, UnsafePath
 from backup.format.manifest import BlobRef, Entry, path_key
 from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader, Raw
-from backup.reading.fetching import fetch_ahead
+from backup.reading.fetching import fetch_ahead, fetch_runs
 from backup.reading.healing import Healer
 from backup.reading.looking import Page, blobs_of, entries_of
 from backup.reading.selection import Selection
@@ -67,10 +67,9 @@ class Report:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Unit:
-    """A unit in hand: a piece, or the entries of a stretch."""
+    """The entries of a stretch in hand."""
 
-    piece: Piece | None
-    entries: Sequence[Entry] = ()
+    entries: Sequence[Entry]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,9 +83,6 @@ class _Step:
     @property
     def fetched(self) -> BlobRef | None:
         return self.ref if self.action in ("whole", "blob") else None
-
-
-_Fetched = tuple[_Step, Raw | BackupError | None]
 
 
 class Lane:
@@ -126,29 +122,35 @@ class Lane:
 
         What the next one needs is read while the one before is written.
         """
-        work = fetch_ahead(self._reader, self._steps_of_all(units), self._pool)
-        for unit, of_unit in groupby(work, lambda one: one[0][0]):
-            its = ((step, content) for (_, step), content in of_unit)
-            if unit.piece is None:
-                self._bring_stretch(unit.entries, its)
+        for kind, of_kind in groupby(units, type):
+            if kind is Piece:
+                self._fill_all(cast("Iterator[Piece]", of_kind))
             else:
-                self._fill(unit.piece, its)
+                self._bring_all(cast("Iterator[Stretch]", of_kind))
         self._report("", [], [])
 
-    def _steps_of_all(
-        self, units: Iterator[Stretch | Piece]
-    ) -> Iterator[tuple[tuple[_Unit, _Step], BlobRef | None]]:
-        for unit in units:
-            if isinstance(unit, Piece):
-                one = (_Unit(piece=unit), _Step(action="blob", entry=unit.entry))
-                for ref in unit.refs:
-                    yield one, ref
-            else:
-                stretch = _Unit(piece=None, entries=self._entries_or_problem(unit))
-                for step in self._steps(stretch.entries):
-                    yield (stretch, step), step.fetched
+    def _bring_all(self, stretches: Iterator[Stretch]) -> None:
+        work = fetch_ahead(self._reader, self._steps_of_all(stretches), self._pool)
+        for unit, of_unit in groupby(work, lambda one: one[0][0]):
+            its = ((step, content) for (_, step), content in of_unit)
+            self._bring_stretch(unit.entries, its)
 
-    def _bring_stretch(self, entries: Sequence[Entry], work: Iterator[_Fetched]) -> None:
+    def _fill_all(self, pieces: Iterator[Piece]) -> None:
+        runs = ((piece, piece.refs) for piece in pieces)
+        for piece, content in fetch_runs(self._reader, runs, self._pool):
+            self._fill(piece, content)
+
+    def _steps_of_all(
+        self, stretches: Iterator[Stretch]
+    ) -> Iterator[tuple[tuple[_Unit, _Step], BlobRef | None]]:
+        for stretch in stretches:
+            unit = _Unit(entries=self._entries_or_problem(stretch))
+            for step in self._steps(unit.entries):
+                yield (unit, step), step.fetched
+
+    def _bring_stretch(
+        self, entries: Sequence[Entry], work: Iterator[tuple[_Step, Raw | BackupError | None]]
+    ) -> None:
         first = path_key(entries[0].path)
         for step, content in work:
             self._apply(step, content, first)
@@ -156,7 +158,7 @@ class Lane:
         made, noted = self._tree.hand_over(entries[-1].path)
         self._report(entries[-1].text, made, noted)
 
-    def _fill(self, piece: Piece, work: Iterator[_Fetched]) -> None:
+    def _fill(self, piece: Piece, content: Iterator[Raw | BackupError]) -> None:
         """Write a piece of a file that was put off."""
         entry, tree = piece.entry, self._tree
         try:
@@ -165,7 +167,7 @@ class Lane:
                     raise OSError(errno.EAGAIN, CHANGED)
                 if piece.end > entry.size:
                     raise OSError(errno.EFBIG, "has more content than its size says")
-                tree.write_stretch(descriptor, piece.start, self._contents(entry, work))
+                tree.write_stretch(descriptor, piece.start, self._contents(entry, content))
         except StoreUnavailable:
             raise
         except Damaged as error:
@@ -175,13 +177,12 @@ class Lane:
         tree.problems.clear()
         self._report(entry.text, [], [])
 
-    def _contents(self, entry: Entry, work: Iterator[_Fetched]) -> Iterator[Raw]:
-        for _, content in work:
+    def _contents(self, entry: Entry, blobs: Iterator[Raw | BackupError]) -> Iterator[Raw]:
+        for content in blobs:
             if isinstance(content, BackupError):
                 raise Damaged(str(content)) from content
-            if content is not None:
-                yield content
-                self._bytes_done += len(content)
+            yield content
+            self._bytes_done += len(content)
             self._report_when_due(entry)
 
     def finish_files(self, entries: Iterable[Entry], lost: dict[str, Problem]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from backup.errors import BackupError, Damaged
 from backup.format.manifest import BlobRef
 from backup.reading.blob_reader import Raw
-from backup.reading.fetching import fetch_ahead
+from backup.reading.fetching import fetch_ahead, fetch_runs
 from backup.reading.looking import blobs_of, walk
 from backup.reading.selection import Selection
 from backup.stores.directory import DirectoryStore
@@ -78,18 +78,39 @@ def chunk(pack: int, place: int, *, size: int = 64 * KIB, at: int | None = None)
     )
 
 
+Fetched = Callable[[Packs, Sequence[BlobRef]], list[Raw | BackupError | None]]
+
+
 def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | None]:
     with ThreadPoolExecutor(1) as pool:
         steps = ((ref, ref) for ref in refs)
         return [raw for _, raw in fetch_ahead(packs, steps, pool)]  # type: ignore[arg-type]
 
 
-def test_what_lies_in_the_packs_of_many_nights_is_read_pack_by_pack() -> None:
+def fetched_as_runs(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | None]:
+    """Fetch them as two large files would be, and the blobs of each."""
+    runs = [(name, part) for name, part in (("a", refs[:4]), ("b", refs[4:])) if part]
+    with ThreadPoolExecutor(1) as pool:
+        came = [
+            (name, list(contents))
+            for name, contents in fetch_runs(packs, runs, pool)  # type: ignore[arg-type]
+        ]
+    assert [(name, len(contents)) for name, contents in came] == [
+        (name, len(part)) for name, part in runs
+    ]
+    return [raw for _, contents in came for raw in contents]
+
+
+in_both_ways = pytest.mark.parametrize("fetch", [fetched, fetched_as_runs])
+
+
+@in_both_ways
+def test_what_lies_in_the_packs_of_many_nights_is_read_pack_by_pack(fetch: Fetched) -> None:
     # Of each four chunks one is of the night before, and one of the night before that.
     refs = [chunk(3 if n % 4 == 1 else 2 if n % 4 == 3 else 1, n // 2) for n in range(80)]
     packs = Packs(read_over_bytes=4 * MIB)  # so that all of them are one round
-    assert fetched(packs, refs) == [ref.id for ref in refs]
-    assert [{ref.pack for ref in batch} for batch in packs.batches] == [
+    assert fetch(packs, refs) == [ref.id for ref in refs]
+    assert [{ref.pack for ref in batch} for batch in packs.batches[-3:]] == [
         {bytes([pack]) * 32} for pack in (1, 3, 2)
     ]
     assert all(
@@ -105,18 +126,30 @@ def test_little_is_read_at_first_and_twice_as_much_each_time_so_that_work_begins
     assert [len(batch) for batch in packs.batches] == [6, 11, 22, 43, 86, 86, 46]
 
 
-def test_what_lies_far_apart_in_a_pack_is_not_read_over() -> None:
+def test_of_a_large_file_little_is_read_at_first_too() -> None:
+    refs = [chunk(1, n) for n in range(400)]  # each is 64 KiB
+    packs = Packs(read_over_bytes=256 * KIB)
+    assert fetched_as_runs(packs, refs) == [ref.id for ref in refs]
+    # The first run is four; half of 64 KiB is stored, of which a batch takes 3.75 MiB.
+    assert [len(batch) for batch in packs.batches] == [4, 8, 16, 32, 64, 120, 120, 36]
+
+
+@in_both_ways
+def test_what_lies_far_apart_in_a_pack_is_not_read_over(fetch: Fetched) -> None:
     near, far = chunk(1, 0), chunk(1, 1, at=10 * MIB)
     packs = Packs()
-    assert fetched(packs, [far, near]) == [far.id, near.id]
+    assert fetch(packs, [far, near]) == [far.id, near.id]
     assert packs.batches == [[near], [far]]
 
 
-def test_across_a_network_what_lies_between_is_read_over_rather_than_asked_around() -> None:
-    refs = [chunk(1, n, at=n * 700 * KIB) for n in range(4)]
-    for store, calls in ((DirectoryStore, 4), (S3Store, 1)):
+@in_both_ways
+def test_across_a_network_what_lies_between_is_read_over_rather_than_asked_around(
+    fetch: Fetched,
+) -> None:
+    refs = [chunk(1, n, at=n * 700 * KIB) for n in range(3)]
+    for store, calls in ((DirectoryStore, 3), (S3Store, 1)):
         packs = Packs(read_over_bytes=store.read_over_bytes)
-        assert fetched(packs, refs) == [ref.id for ref in refs]
+        assert fetch(packs, refs) == [ref.id for ref in refs]
         assert len(packs.batches) == calls
 
 
@@ -128,6 +161,25 @@ def test_a_frame_is_read_and_unpacked_once_for_all_that_need_it_soon() -> None:
     assert set(packs.unpackings.values()) == {1}
 
 
+def test_a_frame_that_comes_again_soon_in_a_large_file_is_read_once() -> None:
+    one, other = chunk(1, 0), chunk(1, 1)
+    packs = Packs()
+    assert fetched_as_runs(packs, [one, other, one]) == [one.id, other.id, one.id]
+    assert packs.batches == [[one, other]]
+
+
+def test_what_shares_a_frame_in_a_large_file_is_unpacked_once() -> None:
+    class Sharing(Packs):
+        def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
+            raw = super().unpacked(ref, packed)
+            self.kept_frames[ref.id] = bytes(raw)
+            return raw
+
+    packs, one = Sharing(), chunk(1, 0)
+    assert fetched_as_runs(packs, [one] * 7) == [one.id] * 7
+    assert packs.unpackings == {one.id: 1}
+
+
 def test_what_was_kept_is_not_read_again() -> None:
     one, other = chunk(1, 0), chunk(1, 1)
     packs = Packs()
@@ -136,10 +188,11 @@ def test_what_was_kept_is_not_read_again() -> None:
     assert packs.batches == [[other]]
 
 
-def test_what_is_broken_costs_itself_and_nothing_beside_it() -> None:
+@in_both_ways
+def test_what_is_broken_costs_itself_and_nothing_beside_it(fetch: Fetched) -> None:
     refs = [chunk(1, n) for n in range(5)]
     packs = Packs(unread=refs[1:2], broken=refs[3:4])
-    before, unread, between, broken, after = fetched(packs, refs)
+    before, unread, between, broken, after = fetch(packs, refs)
     assert (before, between, after) == (refs[0].id, refs[2].id, refs[4].id)
     assert "cannot be read" in str(unread)
     assert "does not decompress" in str(broken)
@@ -163,6 +216,27 @@ def test_what_is_under_way_is_bounded_however_much_is_wanted(size: int) -> None:
             given += ref.length
     assert given == asked
     assert 8 * MIB <= most <= 12 * MIB + 8 * MIB
+
+    asked = given = most = 0
+    with ThreadPoolExecutor(1) as pool:
+        runs = ((ref, [ref]) for ref in refs())
+        for ref, contents in fetch_runs(Packs(), runs, pool):  # type: ignore[arg-type]
+            most = max(most, asked - given)
+            given += ref.length * len(list(contents))
+    assert given == asked
+    assert 8 * MIB <= most <= 12 * MIB + 8 * MIB
+
+
+def test_what_is_left_of_a_run_is_passed_over() -> None:
+    refs = [chunk(1, n) for n in range(6)]
+    packs = Packs(broken=refs[1:2])
+    with ThreadPoolExecutor(1) as pool:
+        runs = [("a", refs[:3]), ("b", refs[3:])]
+        came = [
+            (name, next(contents))
+            for name, contents in fetch_runs(packs, runs, pool)  # type: ignore[arg-type]
+        ]
+    assert came == [("a", refs[0].id), ("b", refs[3].id)]
 
 
 def test_files_that_do_not_compress_are_read_through_a_few_buffers(tmp_path: Path) -> None:
