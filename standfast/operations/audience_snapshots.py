@@ -12,14 +12,18 @@ Rules
 """
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from backup.removing import remove_tree
 from standfast.deadlines.facts import FactKind
 from standfast.errors import ConfigurationError, Damaged, UsageError
+from standfast.host_name import host_name
+from standfast.ledger.run_row import is_gone, new_token
 from standfast.operations.damage import is_damage_behind
 from standfast.operations.drills import drill_folder
 from standfast.operations.place import Place
@@ -27,6 +31,7 @@ from standfast.operations.repository import identity_of, opened_repository, plai
 from standfast.records import timestamp
 
 _TOLD_BY = ("occurrence", "detection", "suspicion")
+_in_use: set[str] = set()  # the folders of this process, by name
 
 
 def incident_time(place: Place, incident_id: str) -> datetime:
@@ -62,7 +67,7 @@ def file_before(place: Place, moment: datetime, set_name: str, path: str) -> Ite
             f"the backup set {set_name!r} has no complete recovery point from before "
             f"{timestamp(moment)[:16]}Z; name another audience"
         )
-    with drill_folder(place, set_name, f"audience-{os.getpid()}") as folder:
+    with _own_folder(place, set_name) as folder:
         with plain_errors(f"restoring {point.name}"):
             result = repository.restore(
                 point, folder / "tree", (glob.escape(path),), now=place.clock
@@ -76,3 +81,21 @@ def file_before(place: Place, moment: datetime, set_name: str, path: str) -> Ite
                 f"ls {point.name}` lists what it has"
             )
         yield file
+
+
+@contextmanager
+def _own_folder(place: Place, set_name: str) -> Iterator[Path]:
+    """Give a folder that nobody else restores into; what the dead left of the set goes first."""
+    here = hashlib.sha256(host_name().encode()).hexdigest()[:12]
+    for left in place.config.drills.folder.glob(f".{set_name}.audience-*-{here}-*"):
+        name = left.name.removeprefix(f".{set_name}.")
+        pid = int(name.split("-")[1])
+        if name not in _in_use and (pid == os.getpid() or is_gone(host_name(), pid)):
+            remove_tree(left)
+    mine = f"audience-{os.getpid()}-{here}-{new_token()}"
+    _in_use.add(mine)
+    try:
+        with drill_folder(place, set_name, mine) as folder:
+            yield folder
+    finally:
+        _in_use.discard(mine)

@@ -1,8 +1,11 @@
 """Audiences from SCIM directories and recovery points, read through a whole place."""
 
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,36 @@ def test_customers_are_read_as_they_were_and_nothing_restored_stays(tmp_path: Pa
         assert not left_behind(tmp_path)
         assert place.reader().audience("notes").rows == 0
         assert not left_behind(tmp_path)
+
+
+def test_what_a_dead_one_restored_goes_before_the_next_and_what_is_still_read_stays(
+    tmp_path: Path,
+) -> None:
+    """Customers in clear would lie there for good; or be taken from under whoever reads them."""
+    config_file = ready(tmp_path)
+    with backup_place.place_at(config_file) as place:
+        backups.run_backup(place, "main", "direct")
+        dying = get_context("spawn").Process(target=_die_reading, args=(config_file,))
+        dying.start()
+        dying.join()
+        assert dying.exitcode == -signal.SIGKILL
+        (left,) = left_behind(tmp_path)
+        assert (left / "tree" / "crm" / "crm.db").exists()
+        of_another_machine = left.with_name(".main.audience-1-elsewhere-1")
+        of_another_machine.mkdir()
+        with file_before(place, datetime.now(UTC), "main", "crm/crm.db") as file:
+            assert not left.exists()
+            assert names(place) == {f"c{n}@x.test" for n in range(1, 21)}  # by somebody else
+            assert file.exists()
+        assert left_behind(tmp_path) == [of_another_machine]
+
+
+def _die_reading(config_file: Path) -> None:
+    with (
+        backup_place.place_at(config_file) as place,
+        file_before(place, datetime.now(UTC), "main", "crm/crm.db"),
+    ):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_no_point_before_the_incident_is_an_error_and_never_a_later_one(tmp_path: Path) -> None:
