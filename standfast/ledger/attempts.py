@@ -15,7 +15,7 @@ Rules
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -244,8 +244,16 @@ class Attempts(Doubts):
                 results=counts,
             )
 
-    def retry(self, incident_id: str, step_name: str | None, actor: str, now: datetime) -> int:
-        """Plan again what failed, in one step or in all; give the number."""
+    def retry(
+        self,
+        incident_id: str,
+        step_name: str | None,
+        actor: str,
+        now: datetime,
+        *,
+        but: Collection[str] = (),
+    ) -> int:
+        """Plan again what failed, in one step or in all, but not `but`; give the number."""
         with self._core.write(
             actor=actor, subject=incident_id, action="effects.retried", now=now
         ) as write:
@@ -257,7 +265,8 @@ class Attempts(Doubts):
             if step_name is not None:
                 statement = statement.where(effect.c.step == step_name)
             ordered = statement.order_by(effect.c.token)
-            found = write.connection.execute(ordered.with_for_update()).all()
+            there = write.connection.execute(ordered.with_for_update()).all()
+            found = [row for row in there if row.token not in but]
             write.update_many(
                 effect,
                 [

@@ -5,6 +5,8 @@ Rules
   own. Whose message is known to have bounced or to have been dropped got nothing.
 - Nothing of the wrong notice may be under way or still to come, or the correction would miss
   somebody: the notice is stopped first.
+- Words that were corrected go to nobody any more: what had failed is not tried again in them, and
+  whom it was for is told apart what holds.
 - It is a step of its own, with the approvals, the roles and the abort window of the wrong one's.
 """
 
@@ -16,8 +18,9 @@ from typing import cast
 from backup.lazy_dataclass import dataclass
 from standfast.errors import Refused, StandfastError, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
+from standfast.ledger.glance import HELD_STEP
 from standfast.ledger.incidents import Expansion
-from standfast.ledger.sent import Sent, sent, told_apart
+from standfast.ledger.sent import Sent, first_message, sent, told_apart
 from standfast.nearest import there_are
 from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import prepare
@@ -119,6 +122,25 @@ def corrections_of(place: Place, incident_id: str, step_name: str) -> list[str]:
         and row.audience == _who_got(step_name)
         and (row.step, row.round) not in refused
     ]
+
+
+def corrected_since(place: Place, incident_id: str, step_name: str) -> str:
+    """Name the newest correction after which the words of a step go to nobody; else nothing."""
+    effects = place.ledger.effects
+    rows = place.ledger.notices.of_incident(incident_id)
+    began = {row.step: number for number, row in enumerate(rows)}
+    if step_name not in began:
+        return ""
+    first = step_name
+    if step_name.startswith(CORRECTS):
+        first = rows[began[step_name]].audience.removeprefix(_who_got(""))
+    elif step_name.startswith(HELD_STEP):
+        apart = [row for row in told_apart(effects, incident_id) if row.step == step_name]
+        first = next((first_message(effects, row).step for row in apart), step_name)
+    later = [
+        name for name in corrections_of(place, incident_id, first) if began[name] > began[step_name]
+    ]
+    return later[-1] if later else ""
 
 
 def _who_got(step_name: str) -> str:

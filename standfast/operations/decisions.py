@@ -10,6 +10,8 @@ Rules
   retries it or settles its effects; a try that does not count stands in the timeline. Where it
   names none, or an exercise plays a role that nobody has, whoever runs this may, and the timeline
   says who that was.
+- What failed of a notice that was corrected since is not tried again: it would go out in the words
+  that were wrong. Nor is what somebody is told apart in the place of.
 - What an approver refused is asked again as a new round, with a plan of its own to be signed.
 """
 
@@ -26,6 +28,7 @@ from standfast.ledger.doubts import in_doubt, in_doubt_of_step
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import first_message, told_apart
 from standfast.nearest import did_you_mean
+from standfast.operations.corrections import corrected_since
 from standfast.operations.extra_steps import extra_title, extra_verb
 from standfast.operations.incident import expand_step, refuse_closed
 from standfast.operations.place import Place
@@ -246,7 +249,8 @@ def retry(
 ) -> Retried:
     """Plan again what failed: effects one by one, and steps that came to no effect or to a no.
 
-    With no step named, of all that `by` may speak for; the others are named in the result.
+    With no step named, of all that `by` may speak for; the others are named in the result. Refused
+    for a notice that was corrected since; with no step named, it is left as it is.
     """
     refuse_closed(place, incident_id)
     state = place.ledger.incidents.state(incident_id)
@@ -266,12 +270,31 @@ def retry(
                     raise
                 left.append(name)
                 continue
-            again += place.ledger.attempts.retry(incident_id, name, who, place.clock())
+            if not is_asking and (newer := corrected_since(place, incident_id, name)):
+                if step is not None:
+                    raise Refused(
+                        f"{newer} corrects {name}, whose words go to nobody any more; `standfast "
+                        f"notice held {incident_id}` lists whom they did not reach: tell them apart"
+                    )
+                continue
+            again += place.ledger.attempts.retry(
+                incident_id, name, who, place.clock(), but=_told_apart(place, incident_id)
+            )
             has_nothing = view.state is StepState.FAILED and not view.counts.total
             if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
                 expand_step(place, state, outside, name, view.round + 1)
                 again += 1
     return Retried(count=again, left=tuple(left))
+
+
+def _told_apart(place: Place, incident_id: str) -> list[str]:
+    """Give the messages in whose place somebody is told, which leave no more."""
+    refused = place.ledger.steps.refused(incident_id)
+    return [
+        str(row.details["settles"])
+        for row in told_apart(place.ledger.effects, incident_id)
+        if "settles" in row.details and (row.step, row.round) not in refused
+    ]
 
 
 def _all_steps(state: State) -> list[str]:

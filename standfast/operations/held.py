@@ -295,7 +295,8 @@ def _target(row: EffectRow, to: Sequence[str]) -> str:
     if not to:
         own = str(row.details.get("address") or "")
         postal = cast("Sequence[str]", row.details.get("postal") or ())
-        to = (own,) if own else postal
+        sent_to = () if _is_held(row) else row.target.partition(":")[2].split("\n")
+        to = (own,) if own else postal or sent_to
         if not to:
             raise UsageError(f"{_mark(row)} has no address of their own; name one")
     if len(to) == 1 and "@" in to[0]:

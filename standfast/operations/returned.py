@@ -5,6 +5,7 @@ Leaves telling them to `held`, and what counts as told to `accounting`.
 Rules
 - That is a mail that bounced or was not tried, as its channel told, and one that it refused to
   take; and a letter that came back. What is put off is still on its way.
+- So is one that failed, once its words were corrected: nobody is sent those any more.
 - What was stopped or thrown away was not meant to leave, except where it was to tell one person in
   the place of another message: they would be told nothing by either.
 - Nobody is written to again by itself: a person names where to, as for whoever is held.
@@ -14,6 +15,7 @@ from backup.lazy_dataclass import dataclass
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import sent, told_apart
 from standfast.operations.accounting import APART
+from standfast.operations.corrections import corrected_since
 from standfast.operations.letters import THROWN_AWAY
 from standfast.operations.place import Place
 from standfast.operations.targets import MAIL, POST
@@ -40,9 +42,15 @@ def returned(place: Place, incident_id: str) -> list[Returned]:
     ledger = place.ledger
     apart = steps_apart(place, incident_id)
     found = []
+    corrected: dict[str, str] = {}
     for message in sent(ledger.core, ledger.effects, incident_id):
         row, heard = message.row, message.delivery
         why = row.reason if _is_refused(row) else ""
+        if row.state is EffectState.FAILED:
+            if row.step not in corrected:
+                corrected[row.step] = corrected_since(place, incident_id, row.step)
+            if name := corrected[row.step]:
+                why = f"it failed, and {name} corrects its words: {row.reason}"
         if row.state is EffectState.DONE and heard is not None:
             why = _LOST.get(heard.state, "")
             if why and row.target.startswith(POST):

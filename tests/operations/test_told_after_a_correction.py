@@ -7,8 +7,9 @@ import pytest
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects import EffectRow
 from standfast.notices.audience import Audience, Recipient
+from standfast.notices.senders.memory import TAKEN, Answer
 from standfast.operations import corrections, decisions, held
-from standfast.records import DeliveryEvent, DeliveryState, StepState
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
 from tests.operations.test_held import WHY, counted, holding
@@ -197,3 +198,96 @@ def test_what_a_notice_says_by_an_answer_is_what_the_corrected_answer_says(
         (told,) = [one for one in place.twins.mail.messages if one.address == child.address]
         assert "Only your name was seen." in told.text
         assert "Everything" not in told.text
+
+
+@pytest.mark.parametrize("failed", ["the notice", "its correction", "who is told apart"])
+def test_what_failed_is_not_tried_again_in_words_that_were_corrected_since(
+    tmp_path: Path, failed: str
+) -> None:
+    """Whom it reached then would have what was wrong, and no correction of it."""
+    four, guardian = "customers4@example.net", GUARDIAN
+    answers = {} if failed == "its correction" else {four: Answer(state=EffectState.FAILED)}
+    with twin_place(tmp_path) as place:
+        place.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
+
+        def approve(step: str, *people: str) -> None:
+            place.advance(case)
+            for person in people:
+                decisions.decide(place, case, step, person, PASSPHRASES[person])
+            place.advance(case)
+
+        def correct() -> str:
+            plan = corrections.correct(
+                place, case, TOLD, WRONG, requested_by="dana", is_another=True
+            )
+            approve(plan.step, "lee")
+            return plan.step
+
+        def unreached() -> list[str]:
+            return [one.mark for one in held.unreached(place, case) if not one.decision]
+
+        case = place.run("account-takeover")
+        decisions.answer(place, case, "customers_affected", "yes", by="lee")
+        approve(TOLD, "lee")
+        step = TOLD
+        if failed == "its correction":
+            answers[four] = Answer(state=EffectState.FAILED)
+            step = correct()
+        elif failed == "who is told apart":
+            answers = {guardian: Answer(state=EffectState.FAILED)}
+            assert decisions.retry(place, case, TOLD, by="lee").count == 1
+            place.advance(case)
+            now = place.clock()
+            (row,) = [
+                one
+                for one in place.ledger.effects.of_incident(case)
+                if (one.step, one.target) == (TOLD, f"mail:{four}")
+            ]
+            lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now)
+            place.ledger.deliveries.hear([lost], "event", now)
+            step = held.tell(place, case, row.token[:8], to=[guardian], because=WHY, by="lee").step
+            approve(step, "lee", "kim")
+        assert unreached() == []  # what failed is tried again, as long as its words hold
+        newest = correct()
+        answers.clear()
+        before = place.twins.told(four)
+        with pytest.raises(Refused, match=f"{newest} corrects {step}"):
+            decisions.retry(place, case, step, by="lee")
+        assert decisions.retry(place, case, by="lee").count == (failed == "its correction")
+        place.advance(case)
+        if failed != "its correction":
+            (mark,) = unreached()
+            assert place.twins.told(four) == before
+            told = held.tell(place, case, mark, to=[four], because=WHY, values=RIGHT, by="lee").step
+            approve(told, "kim", "lee")
+            got = [one.text for one in place.twins.mail.messages if one.address == four]
+            assert len(got) == before + 1
+            assert RIGHT["what_happened"] in " ".join(got[-1].split())
+            assert unreached() == []
+        assert place.ledger.audit.verify().findings == ()
+
+
+def test_who_is_told_apart_in_the_place_of_what_failed_is_not_told_by_a_retry_as_well(
+    tmp_path: Path,
+) -> None:
+    four = "customers4@example.net"
+    answers = {four: Answer(state=EffectState.FAILED)}
+    with twin_place(tmp_path) as place:
+        place.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
+        case = place.run("account-takeover")
+        decisions.answer(place, case, "customers_affected", "yes", by="lee")
+        place.advance(case)
+        decisions.decide(place, case, TOLD, "lee", PASSPHRASES["lee"])
+        place.advance(case)
+        plan = corrections.correct(place, case, TOLD, WRONG, requested_by="dana")
+        (lost,) = held.unreached(place, case)
+        told = held.tell(place, case, lost.mark, to=[], because=WHY, values=RIGHT, by="lee").step
+        place.advance(case)
+        for step, approves in ((plan.step, False), (told, True)):
+            for person in ("kim", "lee") if approves else ("lee",):
+                decisions.decide(place, case, step, person, PASSPHRASES[person], approves=approves)
+        answers.clear()
+        before = place.twins.told(four)
+        assert decisions.retry(place, case, TOLD, by="lee").count == 0
+        place.advance(case)
+        assert place.twins.told(four) == before + 1
