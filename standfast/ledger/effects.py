@@ -257,6 +257,11 @@ class Effects:
         with self._core.reading() as connection:
             return self.find_in(connection, *conditions, most=most)
 
+    def again(self, row: EffectRow) -> EffectRow:
+        """Give an effect as it is by now."""
+        (found,) = self.find(effect.c.incident == row.incident, effect.c.token == row.token)
+        return found
+
     def find_in(
         self, connection: Connection, *conditions: Any, most: int | None = None
     ) -> list[EffectRow]:

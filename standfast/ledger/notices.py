@@ -19,6 +19,7 @@ from standfast.errors import UsageError
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import NEVER
 from standfast.ledger.effects import EffectRow, scope_of, seal_reason
+from standfast.ledger.glance import HELD_STEP
 from standfast.ledger.tables import attempt, effect, notice, step
 from standfast.ledger.words import hold
 from standfast.records import EffectState, JsonObject, StepState
@@ -194,10 +195,11 @@ class Notices:
 
     def decide_held(
         self, row: EffectRow, facts: JsonObject, reason: str, actor: str, now: datetime
-    ) -> None:
+    ) -> bool:
         """Keep what a person decided about somebody whom a notice was held for.
 
-        Who is told by a step waits for a person still, if an approver refuses that.
+        Who is told by a step waits for a person still, if an approver refuses that. Nobody is left
+        out whom a step tells, or who is left out already: False, and nothing is changed.
         """
         scope = scope_of(_SEND, row.incident)
         is_left_out = facts["decision"] == "left out"
@@ -206,33 +208,34 @@ class Notices:
             subject=row.incident,
             action="held.decided",
             now=now,
-            detail={
-                "step": row.step,
-                "effect": row.token,
-                "is_left_out": is_left_out,
-            },
         ) as write:
-            write.update(
+            if is_left_out and _is_told_apart(write.connection, row):
+                return False
+            is_decided = write.update(
                 effect,
                 (row.token,),
                 effect.c.state == EffectState.REFUSED.value,
+                *([effect.c.is_parked] if is_left_out else []),
                 is_parked=not is_left_out,
                 sealed_facts=self._core.vault.seal(scope, f"effect.facts {row.token}", facts),
                 sealed_reason=seal_reason(self._core.vault, _SEND, row.incident, row.token, reason),
             )
+            if is_decided:
+                write.tell(step=row.step, effect=row.token, is_left_out=is_left_out)
+            return is_decided
 
-    def discard(self, rows: Sequence[EffectRow], why: str, actor: str, now: datetime) -> None:
-        """Refuse what was put ready for a person, who throws it away: nobody is told by it."""
+    def discard(self, rows: Sequence[EffectRow], why: str, actor: str, now: datetime) -> int:
+        """Refuse what was put ready for a person, who throws it away: nobody is told by it.
+
+        Gives how many: what was said to be posted meanwhile, or thrown away, stays as it is.
+        """
+        discarded = 0
         with self._core.write(
-            actor=actor,
-            subject=rows[0].incident,
-            action="letters.discarded",
-            now=now,
-            detail={"step": rows[0].step, "letters": len(rows)},
+            actor=actor, subject=rows[0].incident, action="letters.discarded", now=now
         ) as write:
             waiting = (effect.c.state == EffectState.UNKNOWN.value) & effect.c.is_parked
             for row in rows:
-                write.update(
+                discarded += write.update(
                     effect,
                     (row.token,),
                     waiting,
@@ -242,6 +245,9 @@ class Notices:
                         self._core.vault, _SEND, row.incident, row.token, why
                     ),
                 )
+            if discarded:
+                write.tell(step=rows[0].step, letters=discarded)
+        return discarded
 
     def next_step(self, incident_id: str, prefix: str) -> str:
         """Give the name of the next step that somebody asked for outside of the playbook."""
@@ -273,6 +279,20 @@ class Notices:
         if only_waiting is not None:
             statement = statement.where(only_waiting == NEVER)
         return [*connection.execute(statement)]
+
+
+def _is_told_apart(connection: Any, row: EffectRow) -> bool:
+    """Does a step tell the person, that no approver refused? It is named after their message."""
+    found = connection.scalar(
+        select(step.c.name)
+        .where(
+            step.c.incident == row.incident,
+            step.c.name.startswith(f"{HELD_STEP}{row.token[:12]}", autoescape=True),
+            step.c.state != StepState.REFUSED.value,
+        )
+        .limit(1)
+    )
+    return found is not None
 
 
 def _rounds(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]]:

@@ -120,14 +120,14 @@ def leave_out(
     rows = _meant(incident_id, _rows(place, incident_id), marks)
     apart = steps_apart(place, incident_id)
     for row in rows:
-        if (decision := _decision(row, apart)) not in ("", LEFT_OUT):
-            raise UsageError(f"{_mark(row)} is {decision}; that is not taken back here")
+        _refuse_told(row, apart)
     for row in rows:
         who = _speaker(place, row, by)
         if not _decision(row, apart):
             facts = {"decision": LEFT_OUT, "by": who, "because": because}
             why = f"{LEFT_OUT} by {who}: {because} ({_why(row)})"
-            place.ledger.notices.decide_held(row, facts, why, who, place.clock())
+            if not place.ledger.notices.decide_held(row, facts, why, who, place.clock()):
+                _refuse_told(row, steps_apart(place, incident_id))  # somebody was first
     return len(rows)
 
 
@@ -165,6 +165,8 @@ def tell(
         expansion = _expansion(place, row, step_name, outside, words, to=to, name=name, by=by)
     now = place.clock()
     is_new = place.ledger.steps.expand(incident_id, step_name, 1, expansion, who, now)
+    if not is_new:
+        row = place.ledger.effects.again(row)
     decision = f"{APART} {step_name}"
     if _is_held(row) and row.facts.get("decision") != decision:  # whoever was first may have died
         facts = {"decision": decision, "by": who, "because": because}
@@ -173,6 +175,12 @@ def tell(
     if not is_new:
         raise UsageError(f"{_mark(row)} is told by step {step_name} already; look at that one")
     return ToldApart(step=step_name, needs_approvals=expansion.needs_approvals)
+
+
+def _refuse_told(row: EffectRow, apart: Mapping[str, str]) -> None:
+    """Raise UsageError for whom a step tells."""
+    if (decision := _decision(row, apart)) not in ("", LEFT_OUT):
+        raise UsageError(f"{_mark(row)} is {decision}; that is not taken back here")
 
 
 def _refuse_unapproved(place: Place, row: EffectRow) -> None:

@@ -5,7 +5,8 @@ Leaves writing them to `notices/senders/letters`, and what counts as told to `ac
 Rules
 - A letter waits for a person: whoever posts it says so, with the day, and the timeline has who said
   it. Where the step names roles, only who has one of them may.
-- What was said of a letter is not said again: saying it twice changes nothing.
+- What was said of a letter is not said again: saying it twice changes nothing. Of two who say it at
+  once, the first counts; the other is told how many were left.
 - A letter that came back is as a mail that bounced: its reader was not told.
 """
 
@@ -58,11 +59,13 @@ def posted(
             "no letter of it was there before; say when these were posted"
         )
     rows = _waiting(place, incident_id, step, marks)
+    number = 0
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
         events = [DeliveryEvent(token=row.token, state=DeliveryState.TAKEN, at=at) for row in part]
-        place.ledger.deliveries.hear(events, who, now, reason=f"posted, says {who}")
-    return len(rows)
+        heard = place.ledger.deliveries.hear(events, who, now, reason=f"posted, says {who}")
+        number += heard.settled
+    return _some(number, incident_id, step)
 
 
 def discarded(
@@ -82,11 +85,12 @@ def discarded(
     if not because.strip():
         raise UsageError("say why they are thrown away: --because TEXT; it is kept with each")
     rows = _waiting(place, incident_id, step, marks)
+    number = 0
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
         why = f"{THROWN_AWAY}, says {who}: {because}"
-        place.ledger.notices.discard(part, why, who, now)
-    return len(rows)
+        number += place.ledger.notices.discard(part, why, who, now)
+    return _some(number, incident_id, step)
 
 
 def came_back(
@@ -154,9 +158,15 @@ def _who(place: Place, incident_id: str, step: str, by: str | None) -> str:
 def _waiting(place: Place, incident_id: str, step: str, marks: Sequence[str]) -> list[EffectRow]:
     waiting = [row for row in waiting_letters(place, incident_id) if row.step == step]
     rows = _meant(waiting, marks, "waits to be posted")
-    if not rows:
-        raise UsageError(f"no letter of step {step!r} of {incident_id} waits to be posted")
+    _some(len(rows), incident_id, step)
     return rows
+
+
+def _some(number: int, incident_id: str, step: str) -> int:
+    """Raise UsageError for none; of those that waited, somebody else may have been first."""
+    if not number:
+        raise UsageError(f"no letter of step {step!r} of {incident_id} waits to be posted")
+    return number
 
 
 def _letters(place: Place, incident_id: str, step: str) -> list[EffectRow]:

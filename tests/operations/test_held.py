@@ -3,12 +3,15 @@
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
 from standfast.errors import ApprovalRefused, Refused, UsageError
+from standfast.ledger.notices import Notices
+from standfast.ledger.steps import Steps
 from standfast.notices.prepared import merkle_root
 from standfast.operations import corrections, decisions, held, incident, waves
 from standfast.operations.accounting import Account, End, Line, account
@@ -432,3 +435,57 @@ def test_nobody_is_told_apart_before_the_notice_is_approved_or_they_would_be_tol
         step: {End.PLANNED: 1},
     }
     assert untold(centre) == (3, 2)
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_of_two_who_decide_about_somebody_at_once_the_first_counts(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    """Lee would believe that somebody is left out whom Kim tells, or stand for Kim's address."""
+    case = holding(centre)
+    place = centre.place
+    mark = held.held(place, case)[0].mark
+    of_ledger: Any = Steps.expand if is_told else Notices.decide_held
+    name = of_ledger.__name__
+
+    def kim_is_first(*given: Any) -> Any:
+        monkeypatch.setattr(type(given[0]), name, of_ledger)
+        held.tell(place, case, mark, to=["ma@example.net"], because="Kim knows her", by="kim")
+        return of_ledger(*given)
+
+    monkeypatch.setattr(Steps if is_told else Notices, name, kim_is_first)
+    lee_decides = (
+        partial(held.tell, place, case, mark, to=["pa@example.net"], because=WHY, by="lee")
+        if is_told
+        else partial(held.leave_out, place, case, [mark], "nobody answers", by="lee")
+    )
+    with pytest.raises(UsageError, match="is told by step held-"):
+        lee_decides()
+    (decided,) = [one for one in held.held(place, case) if one.decision]
+    assert (decided.mark, decided.by) == (mark, "kim")
+    (told,) = [each.counts for each in counted(centre, case) if each.step != TOLD]
+    assert told == {End.PLANNED: 1}
+    events = [one for one in place.ledger.timeline(case) if one.action == "held.decided"]
+    assert [one.actor for one in events] == ["kim"]
+    assert place.ledger.audit.verify().findings == ()
+
+
+def test_who_was_left_out_by_another_meanwhile_stays_so_for_their_reason(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = holding(centre)
+    place = centre.place
+    mark = held.held(place, case)[0].mark
+    of_ledger = Notices.decide_held
+
+    def kim_is_first(*given: Any) -> bool:
+        monkeypatch.setattr(Notices, "decide_held", of_ledger)
+        assert held.leave_out(place, case, [mark], "no heir is known", by="kim") == 1
+        return of_ledger(*given)
+
+    monkeypatch.setattr(Notices, "decide_held", kim_is_first)
+    assert held.leave_out(place, case, [mark], "nobody answers", by="lee") == 1
+    (decided,) = [one for one in held.held(place, case) if one.decision]
+    assert decided.by == "kim"
+    events = [one for one in place.ledger.timeline(case) if one.action == "held.decided"]
+    assert [one.actor for one in events] == ["kim"]

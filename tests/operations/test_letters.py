@@ -13,7 +13,9 @@ import pytest
 from standfast.config.senders import LettersSenderConfig
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import effects, plans
+from standfast.ledger.deliveries import Deliveries
 from standfast.ledger.effects import Lane, effect_token
+from standfast.ledger.notices import Notices
 from standfast.operations import corrections, decisions, held, incident, letters
 from standfast.operations.accounting import Account, End, Line, account
 from standfast.operations.accounting_export import export
@@ -296,3 +298,56 @@ def test_a_correction_of_a_letter_is_a_letter_to_the_same_window(centre: Centre)
         letters.posted(centre.place, case, TOLD, by="lee")  # those of the other step wait still
     pages = (centre.place.config.folder / "letters").glob("*.html")
     assert sum(page.read_text().count("<bdi>1 High Street</bdi>") for page in pages) == 2
+
+
+@pytest.mark.parametrize("is_posted", [True, False])
+def test_of_two_who_say_what_became_of_a_letter_at_once_the_first_counts(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch, is_posted: bool
+) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    place = centre.place
+    rows = [row for row in place.ledger.effects.of_incident(case) if row.target.startswith("post:")]
+    marks = [rows[0].token]
+    of_ledger: Any = Deliveries.hear if is_posted else Notices.discard
+    name = of_ledger.__name__
+
+    def say(mark: str, by: str, *, is_posted: bool) -> int:
+        if is_posted:
+            return letters.posted(place, case, TOLD, marks=[mark] if mark else (), by=by)
+        return letters.discarded(
+            place, case, TOLD, "wrong text", marks=[mark] if mark else (), by=by
+        )
+
+    def kim_is_first(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(type(given[0]), name, of_ledger)
+        assert say(marks.pop(), "kim", is_posted=not is_posted) == 1
+        return of_ledger(*given, **more)
+
+    monkeypatch.setattr(Deliveries if is_posted else Notices, name, kim_is_first)
+    assert say("", "lee", is_posted=is_posted) == 1  # of the two that waited
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 18, End.REFUSED: 2}
+    by_kim = [line for line in lines(centre, case) if line.person == rows[0].handle[:16]]
+    assert [line.end for line in by_kim] == [End.REFUSED if is_posted else End.HANDED_OVER]
+    assert "says kim" in by_kim[0].reason
+    assert place.ledger.audit.verify().findings == ()
+
+
+def test_who_says_what_became_of_letters_that_another_was_first_with_is_told_so(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    place = centre.place
+    of_ledger = Notices.discard
+
+    def kim_is_first(*given: Any) -> int:
+        monkeypatch.setattr(Notices, "discard", of_ledger)
+        assert letters.posted(place, case, TOLD, by="kim") == 2
+        return of_ledger(*given)
+
+    monkeypatch.setattr(Notices, "discard", kim_is_first)
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.discarded(place, case, TOLD, "wrong text", by="lee")
+    assert "letters.discarded" not in {one.action for one in place.ledger.timeline(case)}
