@@ -22,6 +22,7 @@ from enum import StrEnum
 from typing import cast
 
 from backup.lazy_dataclass import dataclass
+from standfast.errors import UsageError
 from standfast.ledger.deliveries import Delivery
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import viewed
@@ -131,8 +132,11 @@ def account(
 ) -> list[Account]:
     """Give the account of each notice, and each person's line to `each`, in order.
 
-    With a reason the lines have addresses in clear, and the look is noted.
+    With a reason the lines have addresses in clear, and the look is noted. UsageError for a blank
+    one.
     """
+    if unmasked_because and not unmasked_because.strip():
+        raise UsageError("say why addresses are shown: --reason TEXT; the timeline keeps it")
     ledger = place.ledger
     ledger.incidents.get(incident_id)
     of_step: dict[str, Counter[End]] = {}

@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -218,6 +219,23 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
     assert file.read_bytes() == before
     assert {one.name for one in tmp_path.glob("*told*")} == {"told.csv", "told.json"}
     assert place.ledger.audit.verify().findings == ()
+
+
+def test_without_a_reason_that_says_something_nobody_sees_an_address(
+    centre: Centre, tmp_path: Path
+) -> None:
+    case = told_centre(centre)
+    lines: list[Line] = []
+    for look_in_clear in (
+        partial(account, each=lines.append),
+        partial(export, file=tmp_path / "told.csv"),
+    ):
+        with pytest.raises(UsageError, match="say why"):
+            look_in_clear(centre.place, case, unmasked_because=" \n")
+    assert lines == []
+    assert list(tmp_path.glob("*told*")) == []
+    noted = {one.action for one in centre.place.ledger.timeline(case)}
+    assert not noted & {"accounting.viewed", "accounting.exported"}
 
 
 def test_an_export_that_fails_leaves_no_file(
