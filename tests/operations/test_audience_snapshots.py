@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from standfast.deadlines.facts import FactKind
-from standfast.errors import ConfigurationError, UsageError
+from standfast.errors import ConfigurationError, Damaged, UsageError
 from standfast.ledger.facts import Statement
 from standfast.operations import backups
 from standfast.operations.audience_snapshots import file_before, incident_time
@@ -116,6 +116,57 @@ def test_no_point_before_the_incident_is_an_error_and_never_a_later_one(tmp_path
             pytest.fail("a file was given")
 
 
+def test_the_point_before_is_read_where_the_newest_lacks_something(tmp_path: Path) -> None:
+    """Of a source that could not be read there may be half a file, and half the customers."""
+    config_file = ready(tmp_path)
+    with backup_place.place_at(config_file) as place:
+        backups.run_backup(place, "main", "direct")
+        (tmp_path / "recordings" / "notes.txt").write_text("nobody rang\n")
+        (tmp_path / "crm.db").unlink()
+        backups.run_backup(place, "main", "direct")
+        with file_before(place, datetime.now(UTC), "main", "recordings/notes.txt") as file:
+            assert file.read_text() == "the customer rang twice\n"
+
+
+def test_a_file_that_does_not_come_back_whole_is_no_audience(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    path = "recordings/2026/call-1.wav"
+    with backup_place.place_at(config_file) as place:
+        backups.run_backup(place, "main", "direct")
+        backup_place.damage_a_pack(tmp_path)
+        with (
+            pytest.raises(Damaged, match="does not come back whole"),
+            file_before(place, datetime.now(UTC), "main", path),
+        ):
+            pytest.fail("a file was given")
+    assert not left_behind(tmp_path)
+
+
+def test_a_link_in_the_point_is_not_followed_to_what_the_intruder_may_have_changed(
+    tmp_path: Path,
+) -> None:
+    config_file = ready(tmp_path)
+    (tmp_path / "recordings" / "now.db").symlink_to(tmp_path / "crm.db")
+    with backup_place.place_at(config_file) as place:
+        backups.run_backup(place, "main", "direct")
+        with (
+            pytest.raises(ConfigurationError, match=r"has no file recordings/now\.db"),
+            file_before(place, datetime.now(UTC), "main", "recordings/now.db"),
+        ):
+            pytest.fail("a file was given")
+
+
+def test_a_path_is_a_name_and_no_pattern(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    (tmp_path / "recordings" / "list [1].csv").write_text("meant\n")
+    (tmp_path / "recordings" / "list 1.csv").write_text("another\n")
+    with backup_place.place_at(config_file) as place:
+        backups.run_backup(place, "main", "direct")
+        with file_before(place, datetime.now(UTC), "main", "recordings/list [1].csv") as file:
+            assert file.read_text() == "meant\n"
+            assert [one.name for one in file.parent.iterdir()] == ["list [1].csv"]
+
+
 def test_a_file_that_the_point_has_not_is_named(tmp_path: Path) -> None:
     config_file = ready(tmp_path)
     with backup_place.place_at(config_file) as place:
@@ -126,6 +177,18 @@ def test_a_file_that_the_point_has_not_is_named(tmp_path: Path) -> None:
         ):
             pytest.fail("a file was given")
     assert not left_behind(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["detection", "suspicion"])
+def test_before_what_happened_is_known_the_incidents_time_is_when_it_was_noticed(
+    centre: Centre, name: str
+) -> None:
+    incident_id = centre.open("account-takeover", "agents:none")
+    opened = centre.place.ledger.incidents.get(incident_id).opened_at
+    noticed = opened - timedelta(hours=5)
+    statement = Statement(kind=FactKind.TIME, name=name, at=noticed, reference="log")
+    centre.place.ledger.facts.state(incident_id, statement, "dana", centre.place.clock())
+    assert incident_time(centre.place, incident_id) == noticed
 
 
 def test_the_incidents_time_is_the_earliest_that_is_known(centre: Centre) -> None:
