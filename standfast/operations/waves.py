@@ -127,8 +127,14 @@ def resume(place: Place, incident_id: str, step: str) -> None:
 
 def go(place: Place, incident_id: str, step: str) -> int:
     """Let those after the canary be written to now; give their number."""
-    if not any(row.waiting for row in its_notice(place, incident_id, step)):
+    waiting = [row for row in its_notice(place, incident_id, step) if row.waiting]
+    if not waiting:
         raise UsageError(f"nobody of step {step!r} of {incident_id} waits for the first ones")
+    if not any(row.state is StepState.RUNNING for row in waiting):
+        raise UsageError(
+            f"the notice of step {step!r} of {incident_id} is not approved; say go once the first "
+            "ones were written to"
+        )
     return place.ledger.notices.release(incident_id, step, place.actor, place.clock())
 
 

@@ -246,6 +246,21 @@ def test_a_notice_that_is_to_be_approved_is_refused_and_neither_stopped_nor_paus
     assert counts(centre, case) == {EffectState.PLANNED: 20}
 
 
+def test_nobody_says_go_before_the_notice_is_approved_and_believes_that_all_are_written_to(
+    centre: Centre,
+) -> None:
+    with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=0)
+    case = asking(centre)
+    with pytest.raises(UsageError, match="is not approved"):
+        waves.go(centre.place, case, TOLD)
+    assert "notice.released" not in {one.action for one in centre.place.ledger.timeline(case)}
+    decisions.decide(centre.place, case, TOLD, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    assert waves.go(centre.place, case, TOLD) == 18
+    with pytest.raises(UsageError, match="waits for the first ones"):
+        waves.go(centre.place, case, TOLD)
+
+
 def test_what_was_stopped_is_named_and_never_leaves(centre: Centre) -> None:
     with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
     case = approved(centre)
