@@ -284,11 +284,20 @@ def retry(
         before: list[Line] = [f"{again.count} to be tried again."]
         if again.left:
             before.append(f"Left to who may say so (--as PERSON): {', '.join(again.left)}.")
+        if again.corrected:
+            before.append(
+                f"Corrected since, and not sent again: {', '.join(again.corrected)}; `standfast "
+                f"notice held {incident_id}` lists whom to tell apart."
+            )
         return go_on(
             call,
             place,
             incident_id,
             no_wait=no_wait,
-            told={"tried_again": again.count, "left": [*again.left]},
+            told={
+                "tried_again": again.count,
+                "left": [*again.left],
+                "corrected": [*again.corrected],
+            },
             before=before,
         )

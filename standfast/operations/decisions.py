@@ -51,6 +51,7 @@ class Retried:
 
     count: int  # effects, and steps that had come to none
     left: tuple[str, ...]  # steps that somebody else must speak for
+    corrected: tuple[str, ...]  # steps of whose notices nothing goes out again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,13 +251,13 @@ def retry(
     """Plan again what failed: effects one by one, and steps that came to no effect or to a no.
 
     With no step named, of all that `by` may speak for; the others are named in the result. Refused
-    for a notice that was corrected since; with no step named, it is left as it is.
+    for a notice that was corrected since; with no step named, it is left as it is, and named.
     """
     refuse_closed(place, incident_id)
     state = place.ledger.incidents.state(incident_id)
     if step is not None:
         _refuse_unknown(step, _all_steps(state), incident_id)
-    again, left = 0, []
+    again, left, corrected = 0, list[str](), list[str]()
     with closing(place.outside(place.ledger.incidents.get(incident_id))) as outside:
         for name, view in _retryable(state):
             if step not in (None, name):
@@ -270,12 +271,14 @@ def retry(
                     raise
                 left.append(name)
                 continue
-            if not is_asking and (newer := corrected_since(place, incident_id, name)):
+            has_failed = view.counts.failed and not is_asking  # of one that asks, only pages
+            if has_failed and (newer := corrected_since(place, incident_id, name)):
                 if step is not None:
                     raise Refused(
                         f"{newer} corrects {name}, whose words go to nobody any more; `standfast "
                         f"notice held {incident_id}` lists whom they did not reach: tell them apart"
                     )
+                corrected.append(name)
                 continue
             again += place.ledger.attempts.retry(
                 incident_id, name, who, place.clock(), but=_told_apart(place, incident_id)
@@ -284,7 +287,7 @@ def retry(
             if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
                 expand_step(place, state, outside, name, view.round + 1)
                 again += 1
-    return Retried(count=again, left=tuple(left))
+    return Retried(count=again, left=tuple(left), corrected=tuple(corrected))
 
 
 def _told_apart(place: Place, incident_id: str) -> list[str]:

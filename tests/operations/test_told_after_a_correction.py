@@ -253,7 +253,9 @@ def test_what_failed_is_not_tried_again_in_words_that_were_corrected_since(
         before = place.twins.told(four)
         with pytest.raises(Refused, match=f"{newest} corrects {step}"):
             decisions.retry(place, case, step, by="lee")
-        assert decisions.retry(place, case, by="lee").count == (failed == "its correction")
+        retried = decisions.retry(place, case, by="lee")
+        assert retried.count == (failed == "its correction")
+        assert step in retried.corrected
         place.advance(case)
         if failed != "its correction":
             (mark,) = unreached()
