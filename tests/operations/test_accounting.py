@@ -125,6 +125,17 @@ def test_an_export_leaves_the_draft_of_one_that_still_runs(centre: Centre, tmp_p
     assert of_another.exists()
 
 
+def test_an_export_takes_away_the_draft_of_a_dead_one_that_bore_its_number(
+    centre: Centre, tmp_path: Path
+) -> None:
+    """In a container each command may have the same one, and no export would ever be written."""
+    case = told_centre(centre)
+    (tmp_path / f".told.csv.{os.getpid()}.draft").write_text("half a line")
+    _, digest = export(centre.place, case, tmp_path / "told.csv")
+    assert hashlib.sha256((tmp_path / "told.csv").read_bytes()).hexdigest() == digest
+    assert [one.name for one in tmp_path.glob("*told*")] == ["told.csv"]
+
+
 def told_centre(centre: Centre) -> str:
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agents:agent01")
@@ -236,6 +247,21 @@ def test_without_a_reason_that_says_something_nobody_sees_an_address(
     assert list(tmp_path.glob("*told*")) == []
     noted = {one.action for one in centre.place.ledger.timeline(case)}
     assert not noted & {"accounting.viewed", "accounting.exported"}
+
+
+@pytest.mark.parametrize("why", ["  =cmd()", "+1", "-1", "@cmd"])
+def test_no_spreadsheet_takes_what_somebody_wrote_for_a_formula(
+    centre: Centre, tmp_path: Path, why: str
+) -> None:
+    config = centre.place.config
+    customers = config.audiences["customers"].replaced(why=why)
+    audiences = {**config.audiences, "customers": customers}
+    centre.place = replace(centre.place, config=config.replaced(audiences=audiences))
+    case = told_centre(centre)
+    export(centre.place, case, tmp_path / "told.csv")
+    with (tmp_path / "told.csv").open(newline="") as stream:
+        written = [row["why"] for row in csv.DictReader(stream) if row["step"] == TOLD]
+    assert written == [f"'{why}"] * 20
 
 
 def test_an_export_that_fails_leaves_no_file(
