@@ -8,7 +8,7 @@ import pytest
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects import Lane
 from standfast.notices.senders.memory import TAKEN, Answer
-from standfast.operations import corrections, decisions, waves
+from standfast.operations import corrections, decisions, incident, waves
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
@@ -165,3 +165,50 @@ def test_who_may_have_got_the_wrong_notice_is_corrected_and_who_surely_did_not_i
             f"mail:{name}@example.net": rows[f"{name}@example.net"].token
             for name in ("customers1", "customers2", "customers6")
         }
+
+
+def test_who_did_not_open_the_incident_does_not_send_a_correction_alone(centre: Centre) -> None:
+    """Lee asked for it and may approve it: one more must."""
+    with_notices(centre, canary_percent=0)
+    case = approved(centre)
+    place = centre.place
+    plan = corrections.correct(place, case, TOLD, WRONG, requested_by="lee")
+    assert plan.needs_approvals == 2
+    unsigned = corrections.correct(place, case, TOLD, WRONG, is_another=True)
+    assert unsigned.needs_approvals == 2
+    centre.advance(case)
+    decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    assert set(mails_about(centre).values()) == {1}
+    decisions.decide(place, case, plan.step, "kim", PASSPHRASES["kim"])
+    centre.advance(case)
+    assert set(mails_about(centre).values()) == {2}
+
+
+def test_nothing_is_corrected_in_an_incident_that_is_closed(centre: Centre) -> None:
+    with_notices(centre, canary_percent=0)
+    case = approved(centre)
+    incident.close(centre.place, case)
+    with pytest.raises(Refused, match="is closed"):
+        corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+    assert corrections.corrections_of(centre.place, case, TOLD) == []
+
+
+def test_a_correction_is_in_the_language_in_which_its_reader_got_the_notice(
+    centre: Centre,
+) -> None:
+    with_notices(centre, canary_percent=0)
+    case = approved(centre)
+    plan = corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+    decisions.decide(centre.place, case, plan.step, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    subjects = {
+        number: [
+            str(mail.message["subject"])
+            for mail in centre.smtp.delivered
+            if mail.recipients == (f"customer{number}@example.net",)
+        ][-1]
+        for number in (7, 8)
+    }
+    assert subjects[7].startswith("Berichtigung")
+    assert subjects[8].startswith("Correction")

@@ -489,3 +489,22 @@ def test_who_was_left_out_by_another_meanwhile_stays_so_for_their_reason(
     assert decided.by == "kim"
     events = [one for one in place.ledger.timeline(case) if one.action == "held.decided"]
     assert [one.actor for one in events] == ["kim"]
+
+
+def test_a_guardian_who_is_a_customer_too_gets_one_correction(centre: Centre) -> None:
+    with_notices(centre, canary_percent=0)
+    case = holding(centre)
+    place = centre.place
+    mark = held.held(place, case)[0].mark
+    to = ["customer4@example.net"]
+    step = held.tell(place, case, mark, to=to, because=WHY, by="lee").step
+    for person in ("kim", "lee"):
+        decisions.decide(place, case, step, person, PASSPHRASES[person])
+    centre.advance(case)
+    assert centre.mails_to(to[0]) == 2  # hers, and the child's
+    wrong = {"what_happened": "not-concerned"}
+    plan = corrections.correct(place, case, TOLD, wrong, requested_by="dana")
+    assert plan.recipients == 17
+    decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    assert centre.mails_to(to[0]) == 3
