@@ -307,6 +307,8 @@ def _target(row: EffectRow, to: Sequence[str]) -> str:
         to = (own,) if own else postal or sent_to
         if not to:
             raise UsageError(f"{_mark(row)} has no address of their own; name one")
+    if len(to) > 1 and any("@" in line for line in to):  # it would be a letter to a mail address
+        raise UsageError("name one mail address, or the lines of a postal one, and not both")
     if len(to) == 1 and "@" in to[0]:
         try:
             return MAIL + parse_address(to[0]).text

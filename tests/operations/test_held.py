@@ -13,7 +13,7 @@ from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.notices import Notices
 from standfast.ledger.steps import Steps
 from standfast.notices.prepared import merkle_root
-from standfast.operations import corrections, decisions, held, incident, waves
+from standfast.operations import corrections, decisions, held, incident, letters, waves
 from standfast.operations.accounting import Account, End, Line, account
 from standfast.operations.left_undone import left_undone
 from standfast.operations.status import look
@@ -508,3 +508,44 @@ def test_a_guardian_who_is_a_customer_too_gets_one_correction(centre: Centre) ->
     decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"])
     centre.advance(case)
     assert centre.mails_to(to[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("to", "why"),
+    [
+        (["ma@example.net\nBcc: pa@example.net"], "no mail address"),
+        (["ma@@example.net"], "no mail address"),
+        (["ma@example.net", "pa@example.net"], "name one mail address"),
+        (["Ana", "1 Road"], "nothing here writes letters"),
+        (["Ana", " "], "is empty"),
+    ],
+)
+def test_who_is_to_be_told_where_nothing_can_be_sent_waits_for_a_decision_still(
+    centre: Centre, to: list[str], why: str
+) -> None:
+    case = holding(centre)
+    place = centre.place
+    there = held.held(place, case)
+    with pytest.raises(UsageError, match=why):
+        held.tell(place, case, there[0].mark, to=to, because=WHY, by="lee")
+    with pytest.raises(UsageError, match="say why they are told"):
+        held.tell(place, case, there[0].mark, to=["ma@example.net"], because=" ", by="lee")
+    assert held.held(place, case) == there
+    assert {each.step for each in counted(centre, case)} == {TOLD}
+
+
+def test_whom_a_letter_did_not_reach_is_sent_no_mail_by_what_writes_letters(
+    centre: Centre,
+) -> None:
+    """The folder would hold a letter that is addressed to nobody's house."""
+    furnish_letters(centre)
+    case = approved(centre)
+    place = centre.place
+    letters.posted(place, case, TOLD, by="lee")
+    (row, _) = [r for r in place.ledger.effects.of_incident(case) if r.target.startswith("post:")]
+    letters.came_back(place, case, TOLD, [row.token], by="lee")
+    with pytest.raises(UsageError, match="goes by letter"):
+        held.tell(place, case, row.token, to=["ana@example.net"], because=WHY, by="lee")
+    incident.close(place, case)
+    with pytest.raises(Refused, match="is closed"):
+        held.tell(place, case, row.token, to=[], because=WHY, by="lee")
