@@ -173,6 +173,31 @@ def test_only_a_canary_that_its_channel_took_on_lets_the_others_follow(
     assert waves.due_notices(place, state, place.clock()) == ([TOLD] if may_follow else [])
 
 
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_while_one_of_the_canary_is_still_to_go_the_others_wait(
+    centre: Centre, is_claimed: bool
+) -> None:
+    """A runner that died between two batches, or over one, has told nothing of the last."""
+    with_notices(
+        centre, canary_percent=50, canary_from=10, canary_minutes=15, abort_window_seconds=60
+    )
+    case = approved(centre)
+    place = later(centre.place, 2)
+    outside = place.outside(place.ledger.incidents.get(case))
+    lane = Lane(verb="notices.send", connector="mail")
+    runner = place.ledger.runners.register(case, "direct", place.clock())
+    limits = replace(outside.limits(lane), batch=9)
+    told = place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, limits, place.clock())
+    assert told is not None
+    results = [Result(target=one.target, state=EffectState.DONE) for one in told.orders]
+    place.ledger.attempts.receipt(told, results, runner, place.clock())
+    if is_claimed:
+        assert place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, limits, place.clock())
+    place = later(place, 16)
+    state = incident.look(place, case).state
+    assert waves.due_notices(place, state, place.clock()) == []
+
+
 def test_a_paused_notice_sends_nothing_and_goes_on_when_it_is_resumed(centre: Centre) -> None:
     with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
     case = approved(centre)
