@@ -71,7 +71,8 @@ class _Audience(Section):
         default=None,
         description="A CSV file of those never to be written to: a heading line, then an address "
         "or a key in each line, and the reason in the second column. Nobody is told while it "
-        "cannot be read.",
+        "cannot be read; entries without an address that can be read are counted by `check` and "
+        "by the plan.",
         examples=["never-write-to.csv"],
     )
 

@@ -11,10 +11,13 @@ Rules
   whoever decodes it reads line breaks and other addresses.
 - It keeps its case for sending; two addresses that differ in case only are one person.
 - Reasons carry no address.
+- A list that people wrote is read for every mailbox that it may mean: what is left out of a list of
+  those never to be written to is somebody who is written to.
 """
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 import idna
@@ -26,6 +29,8 @@ LONGEST_ADDRESS = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 
 _ATOM = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*")
+
+_BETWEEN = re.compile(r'[\s,;:<>()\[\]"]+')  # what no atom has, as it stands around addresses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,26 @@ def parse_address(text: str) -> Address:
     if len(address.text.encode()) > LONGEST_ADDRESS:
         raise ValueError(f"the address is longer than {LONGEST_ADDRESS} bytes once encoded")
     return address
+
+
+def addresses_in(text: str) -> Sequence[Sequence[Address]]:
+    """Give for each word with an @ which mailboxes it may mean; none where it can mean none.
+
+    For what people write on lists: `Ana <ana@x.test>`, `mailto:ana@x.test`, two with a semicolon.
+    """
+    words = [word for word in _BETWEEN.split(text) if "@" in word]
+    return [_readings(word) for word in words]
+
+
+def _readings(word: str) -> list[Address]:
+    """Read a word as it stands, and without the quotes or the full stop around it."""
+    found: list[Address] = []
+    for reading in dict.fromkeys((word, word.strip("'."))):
+        try:
+            found.append(parse_address(reading))
+        except ValueError:
+            continue
+    return found
 
 
 @lru_cache(maxsize=4096)  # an audience has many people and few domains

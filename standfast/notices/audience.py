@@ -13,7 +13,8 @@ Rules
   the postal address is the mailbox, with the name that stands on it.
 - Each recipient has a reason to be told, from the row or from the settings; without one the row is
   rejected.
-- Who is on the list of suppression is never written to, whatever else the row says.
+- Who is on the list of suppression is never written to, whatever else the row says. An entry of it
+  that can mean nobody is counted, since its person may be written to.
 - A minor, and whoever has died, is held for a person to decide. One row of a person that says so is
   enough, even one that tells nobody itself, and a flag that cannot be read counts as one that is
   raised.
@@ -29,11 +30,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import field, replace
 from datetime import date
+from itertools import chain
 from typing import Any, TypeAlias
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
-from standfast.notices.addresses import Address, parse_address
+from standfast.notices.addresses import Address, addresses_in, parse_address
 from standfast.notices.plain import one_line
 from standfast.notices.prepared import LONGEST_VALUE
 from standfast.notices.seen import Seen
@@ -99,6 +101,7 @@ class Audience:
     repeated: Sequence[Rejected] = ()  # the same mailbox or person as an earlier row
     suppressed: Sequence[Rejected] = ()  # never to be written to
     held: Sequence[Recipient] = ()  # minors, and whoever has died: a person decides
+    unread_entries: int = 0  # of the list of suppression, that keep nobody from being told
 
     @property
     def rows(self) -> int:
@@ -110,17 +113,19 @@ class Suppression:
     """Who is never written to, and why: by address or by key."""
 
     def __init__(self, reasons: Mapping[str, str] | None = None) -> None:
-        """`reasons` are by what stands on the list, an address in any spelling, or a key."""
+        """`reasons` are by what stands on the list, addresses in any spelling, or a key."""
+        self.unread = 0  # entries that are neither a key nor wholly addresses
+        self.keys = 0  # entries that are no address: they mean somebody only where rows have keys
         self._reasons: dict[str, str] = {}
         for written, reason in (reasons or {}).items():
             entry = one_line(written)  # as a row's key and address are read
             why = one_line(reason) or "on the list of those never to be written to"
             self._reasons[entry] = why
-            if "@" in entry:
-                try:
-                    self._reasons[parse_address(entry).key] = why
-                except ValueError:
-                    continue  # no mailbox that could be written to; as a key it still counts
+            named = addresses_in(entry)
+            for address in chain.from_iterable(named):
+                self._reasons[address.key] = why
+            self.keys += not named
+            self.unread += not all(named)  # as a key it still counts
 
     def reason(self, mailbox: str, key: str) -> str:
         """Say why this person is not written to; empty when nothing forbids it."""
@@ -180,7 +185,7 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
     read: Spool[_Read] = Spool(_written, _read_back)
     rejected, suppressed = _rejections(), _rejections()
     flagged: Spool[tuple[int, str]] = Spool(list, _flag_read_back)
-    holding = False
+    holding = has_keys = False
     for number, row in rows:
         try:
             one = _read(number, row, rules)
@@ -189,6 +194,7 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
             if person := _flagged_person(row, rules):
                 flagged.append((number, person))
             continue
+        has_keys = has_keys or one.recipient.key != one.mailbox
         if reason := rules.suppression.reason(one.mailbox, one.recipient.key):
             suppressed.append(Rejected(row_number=number, reason=f"not written to: {reason}"))
             if one.recipient.held:
@@ -208,6 +214,7 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
         repeated=repeated,
         suppressed=suppressed,
         held=held,
+        unread_entries=rules.suppression.unread + (0 if has_keys else rules.suppression.keys),
     )
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.notices.addresses import parse_address
+from standfast.notices.addresses import addresses_in
 from standfast.notices.audience import (
     FLAG_COLUMNS,
     NO_RULES,
@@ -30,6 +30,7 @@ from standfast.notices.audience import (
     check_columns,
     gather,
 )
+from standfast.notices.plain import one_line
 from standfast.spreadsheet_csv import CsvRows
 
 Done = TypeVar("Done")
@@ -85,7 +86,7 @@ def read_suppressed(path: Path) -> dict[str, str]:
     then nobody may be written to.
     """
     with _csv(path) as (reader, header):
-        if header and _is_address(header[0]):
+        if header and any(addresses_in(one_line(header[0]))):
             raise ConfigurationError(
                 f"{path} begins with an address where its heading belongs, and its first entry "
                 "would not count; write a line such as `address,reason` above it"
@@ -156,14 +157,6 @@ def _text(value: object) -> str:
 
 def _is_utf8(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        parse_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 @contextmanager

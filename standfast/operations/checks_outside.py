@@ -27,6 +27,7 @@ from standfast.operations.evidence_copy import elsewhere, not_copied
 from standfast.operations.evidence_stamps import authority_of, unstamped
 from standfast.operations.frozen import frozen
 from standfast.operations.verdicts import Check, Ground, Look, fail, lacking, ok, warn
+from standfast.operations.waves import unread_entries
 from standfast.outside.rotation import read_recipients
 from standfast.playbook.model import Playbook
 
@@ -138,6 +139,8 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
     people = counted(len(audience.recipients), "person", "people")
     if audience.held:
         yield ok("audiences", f"{name}: {len(audience.held)} held for a person to decide")
+    for found in unread_entries(audience):
+        yield warn("audiences", f"{name}: {found}", "mend the list: its first column")
     rejected = len(audience.rejected)
     if rejected:
         # With nobody left the notice tells nobody tonight: that is no risk, it is a failure.

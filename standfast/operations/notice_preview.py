@@ -21,7 +21,7 @@ from standfast.notices.banned import said_by_values
 from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import Template, prepare
 from standfast.operations.place import Place
-from standfast.operations.waves import its_notice
+from standfast.operations.waves import its_notice, unread_entries
 from standfast.records import Json, JsonObject
 from standfast.reports.contents import Heading
 from standfast.reports.masking import mask_address, mask_word
@@ -160,6 +160,7 @@ def look_at_audience(
         counts=_counts(audience),
         languages=Counter(choice.language for choice in choices),
         warnings=(
+            *unread_entries(audience),
             *_missing(drafted, audience),
             *(f"{counted(many, 'recipient')}: {what}" for what, many in fallbacks.most_common()),
         ),

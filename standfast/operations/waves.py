@@ -65,6 +65,16 @@ def left_out(audience: Audience) -> Iterator[str]:
     ):
         if rows:
             yield f"{counted(len(rows), 'row')} {what}"
+    yield from unread_entries(audience)
+
+
+def unread_entries(audience: Audience) -> Iterator[str]:
+    """Say how many of those who are never to be written to may be written to all the same."""
+    if many := audience.unread_entries:
+        yield (
+            f"{counted(many, 'entry', 'entries')} on the list of those never to be written to "
+            "without an address that can be read: who is meant is told, unless it is a row's key"
+        )
 
 
 def due_notices(place: Place, state: State, now: datetime) -> list[str]:

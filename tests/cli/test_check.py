@@ -237,6 +237,21 @@ def test_an_audience_of_whom_nobody_can_be_reached_fails(desk: Desk, quiet_place
     assert ("fail", "staff: nobody is in it") in verdicts(desk, "audiences")
 
 
+def test_entries_that_keep_nobody_from_being_told_are_counted_and_not_shown(
+    desk: Desk, quiet_place: Path
+) -> None:
+    file = quiet_place / "standfast.toml"
+    text = file.read_text()
+    settings = 'path = "staff.csv"\n'
+    assert settings in text
+    file.write_text(text.replace(settings, f'{settings}suppress = "never.csv"\n'))
+    (quiet_place / "never.csv").write_text("who,why\nsecret@,asked\n4711,asked\nx@x.test,asked\n")
+    (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "warn"]
+    assert told.startswith("staff: 2 entries on the list of those never to be written to without")
+    assert "secret" not in told
+    assert "4711" not in told
+
+
 def test_a_sender_of_letters_says_that_its_folder_can_be_written(
     desk: Desk, quiet_place: Path
 ) -> None:

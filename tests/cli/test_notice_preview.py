@@ -118,3 +118,15 @@ def test_values_are_given_as_text_and_what_goes_with_them_follows(desk: Desk) ->
     assert flag["subject"] != desk.json("notice", "preview", "deadline-reminder")["subject"]
     for value in ("is_over=perhaps", "percent=half", "no_such=1", "percent"):
         assert desk.run("notice", "preview", "deadline-reminder", "--value", value).status == 2
+
+
+def test_how_many_are_told_since_their_entry_cannot_be_read_is_said(
+    desk: Desk, customers: Path
+) -> None:
+    file = customers / "standfast.toml"
+    file.write_text(file.read_text().replace('"crm.db"', '"crm.db"\nsuppress = "never.csv"'))
+    (customers / "never.csv").write_text("who\n<customer1@example.net>\nCustomer 2\n")
+    shown = desk.json(*WORDS)
+    assert shown["audience"]["rows"]["suppressed"] == 1
+    warned = [one for one in shown["warnings"] if "never to be written to" in one]
+    assert [one.partition(" ")[0] for one in warned] == ["1"]

@@ -221,12 +221,60 @@ def test_an_entry_and_a_row_are_spelled_alike_before_they_are_compared(
     assert [one.reason for one in found.suppressed] == ["not written to: court order"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "unread"),
+    [
+        ("Ana <ana@home.test>", 0),
+        ("López, Ana <ANA@Home.test>", 0),
+        ('"Ana" <ana@home.test>;', 0),
+        ("<mailto:ana@home.test>", 0),
+        ("ben@x.test; ana@home.test", 0),
+        ("ana@home.test (court order)", 0),
+        ("'ana@home.test'", 0),
+        ("'ana@home.test", 0),
+        ("ana@home.test.", 0),
+        ("Ana\n<ana@home.test>", 0),
+        ("ben@nowhere, ana@home.test", 1),
+    ],
+)
+def test_an_entry_as_people_write_it_keeps_everybody_whom_it_may_mean_from_being_told(
+    entry: str, unread: int
+) -> None:
+    rows = [{"address": "ana@home.test"}, {"address": "zoe@home.test"}]
+    found = gathered(*rows, suppression=Suppression({entry: "asked"}))
+    assert [one.reason for one in found.suppressed] == ["not written to: asked"]
+    assert [one.address for one in found.recipients] == ["zoe@home.test"]
+    assert found.unread_entries == unread
+
+
+def test_an_address_with_an_apostrophe_is_nobody_elses() -> None:
+    rows = [{"address": f"{name}@x.test"} for name in ("o'neil", "neil", "'ana", "ana")]
+    never = Suppression({"O'Neil <o'neil@x.test>": "", "'ana@x.test": ""})
+    found = gathered(*rows, suppression=never)
+    assert [one.address for one in found.recipients] == ["neil@x.test"]
+
+
+def test_entries_that_can_mean_nobody_are_counted() -> None:
+    never = Suppression(dict.fromkeys(("42", "Ana", "", "ana@", "a b@c d", "ben@x.test"), ""))
+    without_keys = gathered({"address": "ana@x.test"}, {"address": "ben@x.test"}, suppression=never)
+    assert (len(without_keys.suppressed), without_keys.unread_entries) == (1, 5)
+    with_keys = gathered({"key": "7", "address": "ana@x.test"}, suppression=never)
+    assert with_keys.unread_entries == 2, "any other may be the key of somebody who is not here"
+    everybody = gathered({"key": "42", "address": "ana@x.test"}, suppression=never)
+    assert (len(everybody.suppressed), everybody.unread_entries) == (1, 2)
+    assert gathered({"address": "ana@x.test"}).unread_entries == 0
+
+
 def test_a_list_of_suppression_counts_from_its_first_entry_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "never.csv"
     file.write_text("ana@home.test,court order\nben@home.test,\n")
     with pytest.raises(ConfigurationError, match="heading") as caught:
         read_suppressed(file)
     assert "ana" not in str(caught.value)
+    for first in ("Ana <ana@home.test>", "\u00a0ana@home.test", "ben@home.test;ana@home.test"):
+        file.write_text(f"{first},\nben@home.test,\n")
+        with pytest.raises(ConfigurationError, match="heading"):
+            read_suppressed(file)
     file.write_bytes(b"who,why\nana@home.test,petici\xf3n\njos\xe9@home.test,x\n")
     with pytest.raises(ConfigurationError, match=r"row 2 in .*never\.csv") as caught:
         read_suppressed(file)

@@ -13,6 +13,7 @@ from standfast.errors import UsageError
 from standfast.ledger.effects import Draft, EffectRow, Effects, Lane
 from standfast.operations import decisions, incident, waves
 from standfast.operations.place import Place
+from standfast.operations.planning import plan_incident
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
@@ -74,6 +75,25 @@ def test_asking_for_an_approval_opens_nobody_whom_the_notice_is_for(
     assert state.steps[TOLD].state is StepState.ASKING
     assert state.steps[TOLD].asked  # and yet a million would not be held
     assert "notices.send" not in {row.verb for row in opened if row.step == TOLD}
+
+
+def test_who_plans_reads_how_many_are_left_out_and_how_many_were_not_understood(
+    centre: Centre,
+) -> None:
+    config = centre.place.config
+    never = config.folder / "never.csv"
+    never.write_text("who\nCustomer 1 <customer1@example.net>\n2\nask customer3 at example@net\n")
+    changed = config.audiences["customers"].replaced(suppress=never)
+    audiences = {**config.audiences, "customers": changed}
+    centre.place = replace(centre.place, config=config.replaced(audiences=audiences))
+    approved(centre)
+    report = plan_incident(centre.place, "account-takeover", {"accounts": "agents:agent01"})
+    (planned,) = [step for step in report.steps if step.name == TOLD]
+    assert planned.notes[-1].endswith(
+        "2 rows never to be written to; 1 entry on the list of those never to be written to "
+        "without an address that can be read: who is meant is told, unless it is a row's key"
+    )
+    assert [centre.mails_to(f"customer{n}@example.net") for n in range(1, 4)] == [0, 0, 1]
 
 
 def test_a_few_are_written_to_first_and_the_others_once_the_pause_is_over(centre: Centre) -> None:
