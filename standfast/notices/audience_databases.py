@@ -27,13 +27,18 @@ _CONNECT_SECONDS = 10
 _CANCELLED = "57014"  # PostgreSQL: query_canceled
 _TIMED_OUT = 1969  # MariaDB: ER_STATEMENT_TIMEOUT
 _READING = frozenset({"USAGE", "SELECT", "SHOW VIEW"})
+# By itself, or by a role that a query may take on with `set_config`.
 _WRITES = """
-SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR EXISTS (
-  SELECT FROM pg_catalog.pg_class AS t
-  JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
-  WHERE t.relkind IN ('r', 'p', 'v', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-  AND pg_catalog.has_table_privilege(t.oid, 'INSERT, UPDATE, DELETE, TRUNCATE'))
-FROM pg_catalog.pg_roles WHERE rolname = current_user
+SELECT EXISTS (
+  SELECT FROM pg_catalog.pg_roles AS r
+  WHERE pg_catalog.pg_has_role(r.oid, 'MEMBER')
+  AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR EXISTS (
+    SELECT FROM pg_catalog.pg_class AS t
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
+    WHERE t.relkind IN ('r', 'p', 'v', 'f')
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND (pg_catalog.has_table_privilege(r.oid, t.oid, 'DELETE, TRUNCATE')
+      OR pg_catalog.has_any_column_privilege(r.oid, t.oid, 'INSERT, UPDATE')))))
 """
 
 

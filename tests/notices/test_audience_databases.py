@@ -41,6 +41,8 @@ class Server:
     endless: str
     read: Callable[[DatabaseOptions, str, Rules], Audience]
     suppressed: Callable[[DatabaseOptions, str], dict[str, str]]
+    grant: Callable[[str], None]  # a further right to the reader
+    lend: Callable[[], None]  # to the reader the owner's rights, once it takes them on
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
@@ -71,6 +73,12 @@ def _postgresql(postgres: Postgres) -> Iterator[Server]:
             endless="SELECT 'a@x.test' AS address FROM pg_sleep(60)",
             read=postgresql_audience,
             suppressed=postgresql_suppressed,
+            grant=lambda right: postgres.execute(
+                f"GRANT {right} TO {reader[0]}", database=database
+            ),
+            lend=lambda: postgres.execute(
+                f"ALTER ROLE {reader[0]} NOINHERIT", f"GRANT {owner[0]} TO {reader[0]}"
+            ),
         )
         for name, _ in (reader, owner):
             postgres.execute(f"DROP OWNED BY {name}", database=database)
@@ -90,6 +98,14 @@ def _mariadb(mariadb: Mariadb) -> Iterator[Server]:
             "WHERE SLEEP(1) = 0",
             read=mariadb_audience,
             suppressed=mariadb_suppressed,
+            grant=lambda right: mariadb.execute(
+                f"GRANT {right} TO {reader[0]}@localhost", database=database
+            ),
+            lend=lambda: mariadb.execute(
+                f"CREATE ROLE of_{reader[0]}",
+                f"GRANT INSERT ON {database}.* TO of_{reader[0]}",
+                f"GRANT of_{reader[0]} TO {reader[0]}@localhost",
+            ),
         )
 
 
@@ -112,12 +128,37 @@ def test_a_role_that_could_write_is_refused(server: Server) -> None:
         server.read(server.owner, SELECT, RULES)
 
 
+@pytest.mark.parametrize("right", ["UPDATE (name)", "INSERT (id)", "DELETE"])
+def test_a_role_that_could_write_one_column_or_nothing_but_delete_is_refused(
+    server: Server, right: str
+) -> None:
+    server.grant(f"{right} ON customer")
+    with pytest.raises(ConfigurationError, match="may do more than read"):
+        server.read(server.reader, SELECT, RULES)
+    with pytest.raises(ConfigurationError, match="may do more than read"):
+        server.suppressed(server.reader, "SELECT email FROM customer")
+
+
+def test_a_role_that_may_take_on_one_that_could_write_is_refused(server: Server) -> None:
+    server.lend()
+    with pytest.raises(ConfigurationError, match="may do more than read"):
+        server.read(server.reader, SELECT, RULES)
+
+
+def test_a_role_that_may_read_some_columns_only_reads_them(server: Server) -> None:
+    server.grant("SELECT (id, email) ON customer")
+    found = server.read(server.reader, "SELECT email AS address FROM customer", RULES)
+    assert found.rows == 5
+
+
 @pytest.mark.parametrize(
     "query",
     [
         "INSERT INTO customer (id) VALUES (9)",
         "SELECT email AS address FROM customer; DELETE FROM customer",
         "SELECT nothing AS address FROM customer",
+        "SELECT email FROM customer",
+        "SELECT email AS address, name AS address FROM customer",
         "COMMIT",
     ],
 )
