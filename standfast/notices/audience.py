@@ -26,6 +26,7 @@ Rules
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import field, replace
@@ -118,7 +119,7 @@ class Suppression:
         self.keys = 0  # entries that are no address: they mean somebody only where rows have keys
         self._reasons: dict[str, str] = {}
         for written, reason in (reasons or {}).items():
-            entry = one_line(written)  # as a row's key and address are read
+            entry = _key(written)
             why = one_line(reason) or "on the list of those never to be written to"
             self._reasons[entry] = why
             named = addresses_in(entry)
@@ -330,17 +331,16 @@ def _read(number: int, row: Row, rules: Rules) -> _Read:
         raise ValueError(row)
     address = _address(row)
     values = {name: _value(name, raw) for name, raw in row.items() if name != "address"}
+    mailbox = _mailbox(address, values)
     why = values.get("why") or rules.why
     if not why:
         raise ValueError("neither the row nor the audience's `why` says why this person is told")
     spoken = values.get("language", "")
-    postal = (values.get("name", ""), *postal_lines(values))
-    mailbox = address.key if address else f"post:{chr(10).join(postal).casefold()}"
     return _Read(
         number=number,
         mailbox=mailbox,
         recipient=Recipient(
-            key=values.get("key") or mailbox,
+            key=_key(values.get("key", "")) or mailbox,
             address=address.text if address else "",
             name=values.get("name", ""),
             language=spoken.replace("_", "-") if _LANGUAGE.fullmatch(spoken) else rules.language,
@@ -355,11 +355,11 @@ def _flagged_person(row: Row, rules: Rules) -> str:
     """Give whose row that tells nobody this is, where it says that somebody has to decide."""
     if isinstance(row, str):
         return ""
-    values = {name: one_line(row.get(name, "")[:LONGEST_VALUE]) for name in ("key", *FLAG_COLUMNS)}
+    values = {name: one_line(raw[:LONGEST_VALUE]) for name, raw in row.items() if name != "address"}
     if not _held(values, rules):
         return ""
     try:
-        return values["key"] or parse_address(row.get("address", "")).key
+        return _key(values.get("key", "")) or _mailbox(_address(row), values)
     except ValueError:
         return ""
 
@@ -375,6 +375,19 @@ def _address(row: Mapping[str, str]) -> Address | None:
         if lines:
             raise ValueError("there is no address, and the postal one is a single line") from None
         raise
+
+
+def _mailbox(address: Address | None, values: Mapping[str, str]) -> str:
+    """Give what is the same for every row of one mailbox, or of one letter's address."""
+    if address:
+        return address.key
+    lines = (values.get("name", ""), *postal_lines(values))
+    return f"post:{chr(10).join(lines).casefold()}"
+
+
+def _key(written: str) -> str:
+    """Give a key as it is compared: of two ways to write an accent in Unicode it has one."""
+    return unicodedata.normalize("NFC", one_line(written))
 
 
 def _held(values: Mapping[str, str], rules: Rules) -> str:

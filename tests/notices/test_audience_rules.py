@@ -145,6 +145,17 @@ def test_a_row_that_tells_nobody_and_says_so_holds_the_person_all_the_same() -> 
         assert found.rows == 4
 
 
+def test_whoever_is_told_by_letter_is_held_by_a_row_that_tells_nobody() -> None:
+    ada = {"name": "Ada", "postal_1": "1 High Street", "postal_2": "Leeds", "why": "was open"}
+    dead = {**ada, "name": "ADA", "is_deceased": "yes", "why": ""}
+    found = gathered(dead, ada, {**ada, "name": "Bo"}, why="")
+    assert [one.name for one in found.recipients] == ["Bo"]
+    assert [one.name for one in found.held] == ["Ada"]
+    key = {"key": "Jose\u0301", "address": "", "is_minor": "1"}
+    child = gathered(key, {"key": "Jos\u00e9", "address": "jose@x.test"})
+    assert (list(child.recipients), [one.address for one in child.held]) == ([], ["jose@x.test"])
+
+
 def test_a_row_that_says_so_itself_is_the_one_that_is_held() -> None:
     row = {"key": "7", "is_minor": "1"}
     found = gathered(
@@ -209,6 +220,8 @@ def test_who_is_never_to_be_written_to_is_not_and_the_reason_is_named(tmp_path: 
         ("AB\t12", {"key": "AB 12"}),
         ("Ana@home.test\u200b", {"key": "7"}),
         ("\u00a0Ana@home.test\n", {"key": "7"}),
+        ("Jose\u0301 7", {"key": "Jos\u00e9 7"}),
+        ("Jos\u00e9 7", {"key": "Jose\u0301 7"}),
         ("ana@HOME.test", {}),
     ],
 )
