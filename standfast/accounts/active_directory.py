@@ -24,7 +24,14 @@ from backup.lazy_dataclass import dataclass
 from standfast.accounts.answers import proven
 from standfast.accounts.bounded_calls import Errand
 from standfast.accounts.ldap_directory import OURS, Changes, LdapDirectory
-from standfast.accounts.ldap_wire import LdapConnection, LdapEntry, LdapServer, folded, folded_dn
+from standfast.accounts.ldap_wire import (
+    LdapConnection,
+    LdapEntry,
+    LdapResult,
+    LdapServer,
+    folded,
+    folded_dn,
+)
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.errors import Unavailable
 from standfast.records import JsonObject, Limits, Order, Proof, Result
@@ -33,6 +40,10 @@ ACCOUNT_NAME = "sAMAccountName"
 _CONTROL = "userAccountControl"
 _DISABLED = 0x2  # ADS_UF_ACCOUNTDISABLE
 _OF_THE_DOMAIN = re.compile(r"(,dc=[^,=]+)+$", re.IGNORECASE)
+# What a domain controller writes to a sign-in that it turns away, by Win32 error codes in hex
+# ([MS-ERREF] 2.2): outside the hours, from here, password or account expired, disabled, to be
+# changed first, locked out. A wrong password is 52e.
+_SHUT = re.compile(r"\bdata (530|531|532|533|701|773|775)\b")
 _BUILT_IN = "a built-in account of the domain is not locked from here; a domain administrator must"
 _NO_RIGHT = (
     "our account may not disable this one: it is outside the units that were delegated to it, "
@@ -89,6 +100,9 @@ class ActiveDirectory(LdapDirectory):
 
     def _to_rotate(self, entry: LdapEntry, secret: str) -> Changes:
         return [{"unicodePwd": (_written(one),)} for one in (_password(), secret)]
+
+    def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
+        return _SHUT.search(result.text) is not None
 
     def _to_undo(self, entry: LdapEntry, prior: JsonObject) -> Changes | None:
         was_disabled = prior.get("is_disabled")

@@ -60,6 +60,10 @@ from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Res
 Changes = Sequence[Mapping[str, Sequence[bytes]]]
 _EACH = 32  # accounts that one connection carries in a call
 _MOST_A_CALL = 1000  # as `Limits` has it
+_TURNED_AWAY = (
+    "the directory answered success, and lets nobody in with the new password; try both, and "
+    "rotate again if it is still the old one. The new one is sealed in"
+)
 OURS = "this is the account that locks the others; it would lock itself out"
 
 
@@ -128,6 +132,10 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
         self, connection: LdapConnection, errand: Errand, order: Order, entry: LdapEntry
     ) -> Result:
         """Prove it of an entry that reads as locked."""
+
+    @abstractmethod
+    def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
+        """Tell of an open account that it was turned away for another reason than its password."""
 
     def _obstacle(self, entry: LdapEntry) -> str:
         """Say why a lock of this entry is refused; empty when it is not."""
@@ -285,8 +293,10 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
         seconds = errand.deadline.left_seconds()
         try:
             sign_in(replace(self._server, bind_dn=entry.dn, password=new.secret), seconds).close()
-        except LdapResult:
-            return failed(order, NO_EFFECT)
+        except LdapResult as result:
+            if self._is_shut_otherwise(entry, result):
+                return rotated(order, new)
+            return failed(order, f"{_TURNED_AWAY} {new.place}")
         return rotated(order, new, Proof.READ_BACK)
 
     def _state(

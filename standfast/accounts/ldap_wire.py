@@ -93,11 +93,12 @@ class LdapEntry:
 
 
 class LdapResult(Exception):
-    """A result code that is no success."""
+    """A result code that is no success; `text`, the server's own, is looked into and not shown."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, text: str = "") -> None:
         super().__init__(str(code))
         self.code = code
+        self.text = text
 
 
 class LdapConnection:
@@ -217,7 +218,7 @@ def sign_in(server: LdapServer, seconds: float) -> LdapConnection:
         if not is_in:
             _end(raw)
     if not is_in:
-        raise LdapResult(int(raw.result["result"]))
+        raise LdapResult(int(raw.result["result"]), str(raw.result["message"]))
     return LdapConnection(raw)
 
 

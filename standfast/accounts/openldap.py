@@ -85,6 +85,10 @@ class OpenldapDirectory(LdapDirectory):
         lock = {_LOCKED_TIME: locked} if locked else {}
         return [{"userPassword": (_hash(secret),), **lock}]
 
+    def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
+        # By a lock after failed sign-ins, which whoever is attacked may have: it is left as it is.
+        return bool(entry.values(_LOCKED_TIME))
+
     def _live_sessions(self, connection: LdapConnection, entry: LdapEntry) -> int | None:
         if not self._is_monitored:
             return None

@@ -208,6 +208,33 @@ def test_of_the_two_passwords_that_are_set_the_sealed_one_is_the_last(
     assert [one == f'"{sealed}"'.encode("utf-16-le") for one in sets] == [False, True]
 
 
+def test_who_may_not_sign_in_now_is_given_a_new_password_all_the_same(
+    house: ActiveDirectoryHouse, alice: str
+) -> None:
+    house.samba.replace(house.dns[alice], {"accountExpires": ["129000000000000000"]})
+    assert not house.sign_in(alice)
+    result = house.rotate(alice)
+    (password,) = house.recipient.passwords(alice)
+    assert (result.state, result.proof) == (EffectState.DONE, Proof.NONE), result.reason
+    house.samba.replace(house.dns[alice], {"accountExpires": ["0"]})
+    assert house.sign_in_with(alice, password)
+    assert not house.sign_in(alice)
+
+
+def test_a_new_password_that_is_a_wrong_one_is_not_believed(
+    house: ActiveDirectoryHouse, alice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = LdapConnection.replace
+
+    def mistaken(self: LdapConnection, dn: str, changes: Any, **more: Any) -> int:
+        return real(self, dn, {name: ['"Another-1"'.encode("utf-16-le")] for name in changes})
+
+    monkeypatch.setattr(LdapConnection, "replace", mistaken)
+    result = house.rotate(alice)
+    (place,) = house.recipient.folder.glob("*.age")
+    assert (result.state, str(place) in result.reason) == (EffectState.FAILED, True)
+
+
 def test_no_two_accounts_are_reset_to_the_same_password(
     samba_server: Samba, server: LdapServer, recipient: Recipient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

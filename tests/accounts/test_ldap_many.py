@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from standfast.accounts.ldap_wire import LdapConnection, LdapEntry, LdapServer
 from standfast.accounts.openldap import OpenldapDirectory, OpenldapOptions
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Order
+from tests.accounts.rotation_contract import Recipient
 from tests.servers.slapd import PEOPLE, Slapd
 
 SERVER = LdapServer(host="localhost", bind_dn="cn=us", password="unused", base="dc=example")
@@ -161,6 +163,36 @@ def test_a_call_that_breaks_leaves_in_doubt_what_it_had_begun_and_nothing_else(
     assert [one.is_untried for one in results] == [False] * 3 + [True] * 3
     assert locked_of(slapd_server, orders) == [True] * 2 + [False] * 4
     assert {one.state for one in one_connection.lock(orders)} == {EffectState.DONE}
+
+
+@pytest.mark.xdist_group("slapd")
+def test_a_rotation_that_breaks_leaves_the_others_with_the_password_that_is_sealed(
+    slapd_server: Slapd,
+    server: LdapServer,
+    recipient: Recipient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = OpenldapOptions(server=server, limits=Limits(workers=1))
+    directory = OpenldapDirectory("staff", options, recipient.new_secrets())
+    orders = orders_for(slapd_server, directory, 3)
+    real = LdapConnection.replace
+
+    def breaking(self: LdapConnection, dn: str, *args: Any, **more: Any) -> int:
+        if orders[1].target in dn:
+            raise ConnectionResetError
+        return real(self, dn, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LdapConnection, "replace", breaking)
+        results = directory.rotate(orders)
+    directory.close()
+    done, unknown = EffectState.DONE, EffectState.UNKNOWN
+    assert [one.state for one in results] == [done, unknown, done]
+    for result in (results[0], results[2]):
+        password = recipient.open(Path(str(result.facts["sealed_in"])))["password"]
+        connection = slapd_server.connect(f"uid={result.target},{PEOPLE}", password)
+        assert connection is not None
+        connection.unbind()
 
 
 @pytest.mark.xdist_group("slapd")

@@ -21,7 +21,7 @@ from tests.accounts.rotation_contract import (
     RotationContract,
 )
 from tests.accounts.server_contract import Secured, ServerHouse, TlsContract
-from tests.servers.relay import Relay
+from tests.servers.relay import Relay, running_relay
 from tests.servers.slapd import PEOPLE, SUFFIX, Slapd
 
 pytestmark = pytest.mark.xdist_group("slapd")
@@ -181,6 +181,68 @@ def test_a_temporary_lock_is_written_back_as_it_was(house: OpenldapHouse, alice:
     house.lock(alice)
     house.undo(alice, before)
     assert house.slapd.read(house.dns[alice], LOCKED)[LOCKED] == [began.encode()]
+
+
+def test_a_new_password_that_is_not_let_in_is_not_believed_and_where_it_is_sealed_is_said(
+    house: OpenldapHouse, alice: str
+) -> None:
+    with running_relay(house.relayed) as relay:
+        connector = house.through(relay.port, 5.0, house.recipient.new_secrets())
+        relay.rewrite_request = lambda asked: asked.replace(b"{SSHA}", b"{XSHA}")  # none it knows
+        (result,) = connector.rotate([house.order("rotate", alice)])
+        connector.close()
+    (place,) = house.recipient.folder.glob("*.age")
+    assert result.state is EffectState.FAILED
+    assert str(place) in result.reason
+
+
+def test_a_new_password_that_undoes_a_lock_is_told(house: OpenldapHouse, alice: str) -> None:
+    house.lock(alice)
+    with running_relay(house.relayed) as relay:
+        connector = house.through(relay.port, 5.0, house.recipient.new_secrets())
+        # What it takes for a lock from long ago, which has run out.
+        rotate = house.order("rotate", alice)
+        relay.rewrite_request = lambda asked: asked.replace(house.change, b"200001010000Z")
+        (result,) = connector.rotate([rotate])
+        connector.close()
+    assert (result.state, house.is_enabled(alice)) == (EffectState.FAILED, True)
+
+
+def test_nobody_else_and_not_we_ourselves_are_given_a_new_password(
+    house: OpenldapHouse, server: LdapServer, alice: str
+) -> None:
+    rotate = house.order("rotate", alice)
+    stranger = {**(rotate.prior or {}), "id": str(uuid.UUID(int=7))}
+    we = replace(server, bind_dn=house.dns[alice], password="right", base=house.dns[alice])
+    ours = OpenldapDirectory("staff", OpenldapOptions(server=we), house.recipient.new_secrets())
+    for connector, prior, why in (
+        (house.connector, stranger, "another account"),
+        (ours, rotate.prior, "itself"),
+    ):
+        (result,) = connector.rotate([replace(rotate, prior=prior)])
+        assert (result.state, why in result.reason) == (EffectState.REFUSED, True)
+    ours.close()
+    house.slapd.replace(house.dns[alice], {"uid": [alice, f"alias-{alice}"]})
+    aliased = house.rotate(f"alias-{alice}")
+    assert (aliased.state, "another name" in aliased.reason) == (EffectState.REFUSED, True)
+    assert house.sign_in(alice)
+    assert house.recipient.passwords(alice) == []
+
+
+def test_who_is_locked_for_a_while_is_given_a_new_password_and_comes_in_with_it_afterwards(
+    house: OpenldapHouse, alice: str
+) -> None:
+    for _ in range(10):
+        house.sign_in_with(alice, "guessed")
+    began = house.slapd.read(house.dns[alice], LOCKED)[LOCKED]
+    assert began not in ([], [FOR_GOOD.encode()])
+    result = house.rotate(alice)
+    (password,) = house.recipient.passwords(alice)
+    assert (result.state, result.proof) == (EffectState.DONE, Proof.NONE), result.reason
+    assert result.facts["sealed_in"]
+    assert house.slapd.read(house.dns[alice], LOCKED)[LOCKED] == began
+    house.slapd.replace(house.dns[alice], {LOCKED: []})
+    assert house.sign_in_with(alice, password)
 
 
 @pytest.mark.parametrize(
