@@ -170,6 +170,11 @@ def _csv(path: Path) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
             yield rows, next(rows, [])
     except OSError as error:
         raise ConfigurationError(f"the audience {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:  # UTF-16: in UTF-8 each byte has a place
+        raise ConfigurationError(
+            f"{path} begins as UTF-16 and does not go on so: it was cut off or mended by hand; "
+            "export it again"
+        ) from None  # it holds the file's text
     except csv.Error as error:
         line = rows.line if rows else 1
         raise ConfigurationError(
@@ -208,7 +213,11 @@ def _selected(
         connection.set_authorizer(_only_reads)
         connection.set_progress_handler(watch.is_over, 10_000)
         cursor = watch.counted(lambda: connection.execute(query))
-        yield watch.rows(cursor), [column[0] for column in cursor.description or ()]
+        if cursor.description is None:  # it would stand for a list on which nobody is
+            raise ConfigurationError(
+                f"the audience's query on {path} is only a comment; it must be one SELECT"
+            )
+        yield watch.rows(cursor), [column[0] for column in cursor.description]
     except (sqlite3.Error, sqlite3.Warning) as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:

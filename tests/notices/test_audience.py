@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.notices.audience import Audience, Recipient, Rules
-from standfast.notices.audience_files import csv_audience, sqlite_audience
+from standfast.notices.audience_files import csv_audience, read_suppressed, sqlite_audience
 
 COLUMNS = {"address": "email", "name": "name", "language": "lang"}
 RULES = Rules(why="their record was open")
@@ -171,6 +171,15 @@ def test_a_row_that_is_no_utf8_is_rejected_alone(file: Path) -> None:
     assert [(one.row_number, one.reason) for one in audience.rejected] == [
         (2, "column 'name' is not UTF-8")
     ]
+
+
+@pytest.mark.parametrize("more", [b"b", b"\x00\xd8\n\x00", b"\x00\xdcb\x00"])
+def test_a_file_in_utf16_that_was_cut_off_or_spoilt_is_refused(file: Path, more: bytes) -> None:
+    file.write_bytes("email,name,lang\nana@shop.test,Ana,es\n".encode("utf-16") + more)
+    for reading in (read, read_suppressed):
+        with pytest.raises(ConfigurationError, match=r"people\.csv begins as UTF-16") as caught:
+            reading(file)
+        assert "ana" not in str(caught.value)
 
 
 @pytest.mark.parametrize("line", ['ana@shop.test,"Ana,es', 'ana@shop.test,"A"na,es'])

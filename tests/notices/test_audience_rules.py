@@ -314,6 +314,17 @@ def test_whom_a_query_names_by_bytes_lets_nobody_be_told(tmp_path: Path) -> None
     assert "ben" not in str(caught.value)
 
 
+@pytest.mark.parametrize("query", ["-- SELECT who FROM never", "/* nobody yet */", " ", ";"])
+def test_a_query_that_says_nothing_is_no_list_on_which_nobody_is(
+    tmp_path: Path, query: str
+) -> None:
+    crm = tmp_path / "crm.db"
+    crm.touch()
+    with pytest.raises(ConfigurationError, match="only a comment"):
+        sqlite_suppressed(crm, query)
+    assert sqlite_suppressed(crm, "SELECT 1 WHERE 0") == {}
+
+
 def test_without_its_list_of_suppression_nobody_is_in_an_audience(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         read_suppressed(tmp_path / "gone.csv")
