@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.notices.audience import Audience, Recipient, Rules
+from standfast.notices.audience import Audience, Recipient, Rules, Suppression
 from standfast.notices.audience_files import csv_audience, read_suppressed, sqlite_audience
 
 COLUMNS = {"address": "email", "name": "name", "language": "lang"}
@@ -130,6 +130,13 @@ def test_every_row_is_accounted_for_by_number(file: Path) -> None:
         (6, "same address as row 5"),
     ]
     assert audience.rows == 9
+
+
+def test_an_empty_line_is_no_row_and_keeps_its_number(file: Path) -> None:
+    file.write_text("email,name,lang\nana@shop.test,Ana,\n\nnobody,Ben,\n")
+    audience = read(file)
+    assert [one.row_number for one in audience.rejected] == [4]
+    assert audience.rows == 2
 
 
 def test_a_customers_own_text_never_becomes_a_row_or_a_line(file: Path) -> None:
@@ -305,7 +312,10 @@ def test_bytes_are_no_text(database: Path) -> None:
         "",
     ],
 )
-def test_a_query_only_reads_and_names_its_columns(database: Path, query: str) -> None:
+def test_a_query_only_reads_and_names_its_columns(
+    database: Path, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(database.parent)
     before = database.read_bytes()
     with pytest.raises(ConfigurationError):
         sqlite_audience(database, query, RULES)
@@ -321,6 +331,33 @@ def test_a_query_that_never_ends_is_cut(database: Path) -> None:
     ticks = iter(range(1_000))
     with pytest.raises(ConfigurationError, match="5 seconds"):
         sqlite_audience(database, endless, timeout_seconds=5, monotonic=lambda: next(ticks))
+
+
+def test_the_time_that_a_database_takes_for_its_rows_is_counted_and_ours_is_not(
+    database: Path,
+) -> None:
+    now = 0.0
+    halts = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+        "SELECT i || '@x.test' AS address FROM n WHERE i % 4000 = 0 LIMIT 20"
+    )
+
+    def monotonic() -> float:
+        nonlocal now
+        now += 1
+        return now
+
+    class Slow(Suppression):
+        def reason(self, mailbox: str, key: str) -> str:
+            nonlocal now
+            now += 1_000
+            return super().reason(mailbox, key)
+
+    rules = Rules(why="was open", suppression=Slow())
+    found = sqlite_audience(database, halts, rules, timeout_seconds=900, monotonic=monotonic)
+    assert len(found.recipients) == 20
+    with pytest.raises(ConfigurationError, match="30 seconds"):
+        sqlite_audience(database, halts, rules, timeout_seconds=30, monotonic=monotonic)
 
 
 def test_a_missing_database_is_not_made(tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ def test_a_list_of_suppression_counts_from_its_first_entry_or_not_at_all(tmp_pat
     with pytest.raises(ConfigurationError, match=r"row 2 in .*never\.csv") as caught:
         read_suppressed(file)
     assert "home.test" not in str(caught.value)
-    file.write_text("who\nana@home.test\n\n42\n")
+    file.write_text("who,why\nana@home.test\n\n42\n,\n,,\n")
     assert read_suppressed(file) == {"ana@home.test": "", "42": ""}
     file.write_text("")
     assert read_suppressed(file) == {}
