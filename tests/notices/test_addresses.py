@@ -27,6 +27,9 @@ def test_an_address_has_one_form(text: str, sent_to: str) -> None:
 def test_spellings_of_one_mailbox_have_one_key() -> None:
     spellings = ("Ana@München.test", "ana@xn--mnchen-3ya.TEST", "ANA@mu\u0308nchen.test")
     assert len({parse_address(text).key for text in spellings}) == 1
+    accents = ("jos\u00e9@shop.test", "jose\u0301@shop.test", "JOSE\u0301@shop.test")
+    assert len({parse_address(text).key for text in accents}) == 1
+    assert {parse_address(text).text for text in accents[:2]} == {accents[0]}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,8 @@ def test_spellings_of_one_mailbox_have_one_key() -> None:
         "ana@-shop.test",
         "ana@shop.test.",
         "ana@192.168.0.1",
+        "ana@shop.123",
+        "ö" * 32 + "@" + "x." * 108 + "test",
         "ana@[192.168.0.1]",
         ".ana@shop.test",
         "ana.@shop.test",

@@ -357,6 +357,18 @@ def test_users_of_a_directory_are_read_as_scim_has_them() -> None:
     ]
 
 
+def test_whose_account_is_disabled_is_told_where_that_is_asked_for() -> None:
+    user = {"id": "2", "active": False, "locale": "es-MX"}
+    mails = [{"value": "", "primary": True}, {"value": "ben@work.test"}]
+    found = scim_audience(
+        [{**user, "emails": mails, "name": {"givenName": "Ben", "familyName": "Li"}}],
+        Rules(why="works here"),
+        includes_disabled=True,
+    )
+    (ben,) = found.recipients
+    assert (ben.address, ben.name, ben.language) == ("ben@work.test", "Ben Li", "es-MX")
+
+
 _FLAGS = {("is_minor", "1"), ("is_minor", "?"), ("died_on", "2020-01-01")}
 _ROWS = st.lists(
     st.fixed_dictionaries(

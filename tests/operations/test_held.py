@@ -549,3 +549,14 @@ def test_whom_a_letter_did_not_reach_is_sent_no_mail_by_what_writes_letters(
     incident.close(place, case)
     with pytest.raises(Refused, match="is closed"):
         held.tell(place, case, row.token, to=[], because=WHY, by="lee")
+
+
+def test_an_audience_of_whom_everybody_is_held_waits_for_a_person(centre: Centre) -> None:
+    config = centre.place.config
+    query = QUERY.replace("born AS born_on, died AS died_on", "'yes' AS is_minor")
+    changed = config.audiences["customers"].replaced(query=query)
+    audiences = {**config.audiences, "customers": changed}
+    centre.place = replace(centre.place, config=config.replaced(audiences=audiences))
+    case = approved(centre)
+    assert [one.why for one in held.held(centre.place, case)] == ["a minor"] * 20
+    assert not any(centre.mails_to(f"customer{number}@example.net") for number in range(1, 21))
