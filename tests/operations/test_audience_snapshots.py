@@ -227,3 +227,12 @@ def test_a_directorys_users_are_told_but_those_whose_account_is_disabled(centre:
     with place_at(centre.config_file, token=centre.scim.token) as place:
         found = place.reader().audience("everybody")
     assert [one.name for one in found.recipients] == ["Ana", "Ben"]
+    ben = found.recipients[1].key
+    (centre.config_file.parent / "never.csv").write_text(
+        f"who,why\nANA@example.com,asked\n{ben},\n"
+    )
+    with centre.config_file.open("a") as file:
+        file.write('suppress = "never.csv"\n')
+    with place_at(centre.config_file, token=centre.scim.token) as place:
+        found = place.reader().audience("everybody")
+    assert (len(found.recipients), len(found.suppressed), found.unread_entries) == (0, 2, 0)
