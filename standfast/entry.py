@@ -48,7 +48,6 @@ def _collect_late() -> None:
 
 def _leave(ended: list[int]) -> None:
     """End at once; when anything is still to be told, leave that to Python."""
-    gc.freeze()
     if not ended:
         return
     try:

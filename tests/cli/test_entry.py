@@ -76,3 +76,58 @@ def test_the_first_look_for_cycles_comes_late_and_the_next_as_usual(tmp_path: Pa
         f"standfast.cli.main = main\n{ENTRY}"
     )
     assert run(code, cwd=tmp_path).stdout == "100000 10000\n"
+
+
+def test_what_is_said_after_the_command_reaches_both_streams_though_no_line_ends(
+    tmp_path: Path,
+) -> None:
+    later = "atexit.register(lambda: (sys.stdout.write('a'), sys.stderr.write('b')))"
+    code = f"import atexit, sys, standfast.cli; standfast.cli.main = lambda: {later} and 0; {ENTRY}"
+    done = run(code, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a", "b")
+
+
+def test_what_is_said_after_the_command_and_lost_does_not_end_as_done(tmp_path: Path) -> None:
+    code = (
+        "import atexit, os, standfast.cli\n"
+        "def say_more():\n"
+        "    os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        "    print('lost')\n"
+        "def main():\n"
+        "    atexit.register(say_more)\n"
+        "    return 0\n"
+        f"standfast.cli.main = main\n{ENTRY}"
+    )
+    done = run(code, cwd=tmp_path)
+    assert done.returncode == 120  # as Python has it
+    assert "No space left" in done.stderr
+
+
+def test_a_command_that_fails_beyond_all_rules_still_writes_what_lies_in_a_cycle(
+    tmp_path: Path,
+) -> None:
+    """As a file that an error holds, which holds the error by its traceback."""
+    code = (
+        "import standfast.cli\n"
+        "def main():\n"
+        "    cycle = [open('half', 'w')]\n"
+        "    cycle.append(cycle)\n"
+        "    cycle[0].write('written')\n"
+        "    raise ZeroDivisionError\n"
+        f"standfast.cli.main = main\n{ENTRY}"
+    )
+    assert run(code, cwd=tmp_path).returncode == 1
+    assert (tmp_path / "half").read_text() == "written"
+
+
+def test_what_a_command_wants_itself_of_the_looks_for_cycles_stays(tmp_path: Path) -> None:
+    code = (
+        "import gc, standfast.cli\n"
+        "def main():\n"
+        "    gc.set_threshold(20_000, 5, 5)\n"
+        "    held = [[] for _ in range(200_000)]\n"
+        "    print(*gc.get_threshold())\n"
+        "    return 0\n"
+        f"standfast.cli.main = main\n{ENTRY}"
+    )
+    assert run(code, cwd=tmp_path).stdout == "20000 5 5\n"
