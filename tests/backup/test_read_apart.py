@@ -67,6 +67,7 @@ def tree(tmp_path: Path) -> Path:
     (top / "many-3" / "large").write_bytes(noise(300 * KIB, 1))
     os.link(top / "many-3" / "0301", top / "many-3" / "second-name")
     os.setxattr(top / "many-3" / "0302", "user.who", b"agent")
+    os.setxattr(top / "many-3" / "large", "user.who", b"caller")
     os.setxattr(top / "many-3", "user.what", b"calls")
     os.mkfifo(top / "many-3" / "pipe")
     (top / "many-3" / os.fsdecode(b"odd-\xff")).write_text("odd")
@@ -194,6 +195,38 @@ def test_a_file_that_changes_as_it_is_read_is_read_again(
         result = site.back_up(tree)
     assert result.complete
     check(site, tree, tmp_path / "out")
+
+
+def test_a_large_file_that_another_replaces_as_it_is_found_is_read_and_told(
+    site: Site, tree: Path, tmp_path: Path, forks: list[int]
+) -> None:
+    large = tree / "many-3" / "large"
+
+    def replace(path: bytes) -> list[Unread]:
+        if path == b"many-3/large":
+            (tmp_path / "new").write_bytes(noise(300 * KIB, 2))
+            (tmp_path / "new").replace(large)
+        return []
+
+    result = site.back_up(Meddled("files", tree, replace))
+    assert len(forks) == 1
+    assert {item.path: item.reason for item in result.unread} == {
+        "files/many-3/large": "was replaced by another file before it was read"
+    }
+    site.restore("latest", tmp_path / "out")
+    assert (tmp_path / "out/files/many-3/large").read_bytes() == large.read_bytes()
+
+
+def test_of_large_files_that_come_over_none_stays_open(site: Site, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(30):
+        (tree / f"{number:04}").write_bytes(noise(300 * KIB, number))
+    assert site.back_up(tree).complete
+    with os.scandir("/proc/self/fd") as opened:
+        links = [Path(entry.path) for entry in opened]
+    named = [str(link.readlink()) for link in links if link.is_symlink()]
+    assert [name for name in named if name.startswith(str(tree))] == []
 
 
 def test_a_process_that_is_killed_ends_the_run_and_the_next_one_is_whole(
