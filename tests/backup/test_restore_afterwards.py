@@ -117,6 +117,15 @@ def test_the_journal_stays_until_the_disk_has_everything(
     assert describe(out / "files") == describe(source)
 
 
+def test_neither_a_terminal_that_closes_nor_a_folder_to_be_unmounted_is_held_or_ends_it(
+    stored: Site, tmp_path: Path, disk: SlowDisk
+) -> None:
+    restored_and_gone(stored, tmp_path / "out")
+    process = disk.process()
+    assert os.getsid(process) != os.getsid(0)
+    assert Path(f"/proc/{process}/cwd").readlink() == Path("/")
+
+
 def test_after_a_power_cut_before_the_disk_had_everything_the_restore_goes_on(
     stored: Site, source: Path, tmp_path: Path, disk: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,10 @@ def source(tmp_path: Path) -> Path:
     (top / "calls/long.wav").write_bytes(noise(9001 * KIB + 17, 1))
     (top / "calls/short.wav").write_bytes(noise(700 * KIB, 2))
     (top / "note.txt").write_text("who called, and why")
+    with (top / "disk.img").open("wb") as sparse:
+        sparse.write(noise(500 * KIB, 3))
+        sparse.seek(1000 * KIB)
+        sparse.write(noise(700 * KIB, 4))
     (top / "calls").chmod(0o555)
     return top
 
@@ -70,7 +74,7 @@ def test_what_comes_back_in_pieces_is_what_it_was(
     result = stored.restore("latest", tmp_path / "out", lanes=lanes, syncs=syncs)
     assert result.problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
-    assert result.files == 5
+    assert result.files == 6
     assert len(handed_out) > 10
     assert any(start % BLOCK for start in handed_out)
 
@@ -92,13 +96,14 @@ def test_a_damaged_piece_costs_its_file_and_no_other(
     assert found == expected
 
 
-@pytest.mark.parametrize("kind", ["second name", "symlink", "gone"])
+@pytest.mark.parametrize("kind", ["second name", "symlink", "pipe", "pipe that is read", "gone"])
 def test_what_somebody_puts_in_the_place_of_an_unfinished_file_is_not_written_to(
     stored: Site, tmp_path: Path, kind: str
 ) -> None:
     out, victim = tmp_path / "out", tmp_path / "victim"
     victim.write_text("of somebody else")
     made = out / "files/crm-again.sql"
+    readers = []
 
     def meddle(_: Progress) -> None:
         if made.exists() and made.stat().st_size == 0:
@@ -107,11 +112,18 @@ def test_what_somebody_puts_in_the_place_of_an_unfinished_file_is_not_written_to
                 made.hardlink_to(victim)
             elif kind == "symlink":
                 made.symlink_to(victim)
+            elif kind.startswith("pipe"):
+                os.mkfifo(made)
+                if kind == "pipe that is read":
+                    readers.append(os.open(made, os.O_RDONLY | os.O_NONBLOCK))
 
     result = stored.restore("latest", out, lanes=1, progress=meddle)
     assert "files/crm-again.sql" in [problem.path for problem in result.problems]
     assert victim.read_text() == "of somebody else"
     assert victim.stat().st_mode & 0o777 != 0o440
+    for reader in readers:
+        assert os.read(reader, 1) == b""
+        os.close(reader)
 
 
 @pytest.mark.parametrize("name", ["crm.sql", "crm-again.sql"])
