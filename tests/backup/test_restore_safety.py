@@ -19,7 +19,7 @@ from backup.restoring.proof import Proof
 from backup.restoring.target import TreeWriter
 from backup.stores.directory import DirectoryStore
 from tests.backup.site import Site, new_site
-from tests.backup.trees import describe, plain_tree, strange_tree
+from tests.backup.trees import KIB, describe, noise, plain_tree, strange_tree
 
 
 def entry(path: bytes, kind: str = "file", **changes: Any) -> Entry:
@@ -143,6 +143,29 @@ def test_a_hard_link_to_what_was_not_restored_is_not_made(
     assert (outside / "precious").stat().st_nlink == 1
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_where_a_target_takes_no_second_names_each_is_a_file_of_its_own(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanes: int
+) -> None:
+    source = tmp_path / "source"
+    (source / "later").mkdir(parents=True)
+    (source / "a").write_bytes(noise(40 * KIB, 1))
+    (source / "b").hardlink_to(source / "a")
+    (source / "later" / "c").hardlink_to(source / "a")
+    site.back_up(source)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    result = site.restore("latest", tmp_path / "out", lanes=lanes)
+    assert (result.problems, result.files) == ((), 3)
+    for name in ("a", "b", "later/c"):
+        restored = tmp_path / "out/files" / name
+        assert restored.read_bytes() == (source / name).read_bytes()
+        assert restored.stat().st_nlink == 1
+
+
 def test_a_restore_over_something_is_refused(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
     site.back_up(source)
@@ -217,6 +240,10 @@ def test_set_id_bits_come_back_with_the_owner_only(tmp_path: Path, mode: int) ->
     with tree_in(tmp_path / "without", owner=False) as tree:
         write(tree, entry(b"tool", mode=mode))
     assert (tmp_path / "without" / "tool").stat().st_mode & 0o7777 == 0o755
+    assert ["set-id" in problem.reason for problem in tree.problems] == [True]
+    with tree_in(tmp_path / "at once", owner=False, umask=0) as tree:
+        tree.write_file(entry(b"tool", mode=mode, size=4), b"data")
+    assert (tmp_path / "at once" / "tool").stat().st_mode & 0o7777 == 0o755
     assert ["set-id" in problem.reason for problem in tree.problems] == [True]
 
 
