@@ -139,6 +139,21 @@ def test_one_of_two_names_alone_is_a_file_of_its_own(
     assert (files / name).stat().st_nlink == 1
 
 
+def test_where_a_target_takes_no_second_names_both_have_the_content(
+    stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    result = stored.restore("latest", tmp_path / "out", lanes=2)
+    assert (result.problems, result.files) == ((), 6)
+    for name in ("crm.sql", "crm-again.sql"):
+        restored = tmp_path / "out/files" / name
+        assert restored.read_bytes() == (source / name).read_bytes()
+        assert restored.stat().st_nlink == 1
+
+
 def test_a_restore_that_was_cut_off_in_its_pieces_is_gone_on_with(
     stored: Site, source: Path, tmp_path: Path
 ) -> None:
