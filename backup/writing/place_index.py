@@ -18,7 +18,7 @@ from backup.writing.places import NO_PACK, Place
 
 _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 _ID_BYTES = 32
-_RECORDS_A_ROW = 252  # which then fills one page of the send-log's file
+_RECORDS_A_ROW = 62  # four of which fill a page of the send-log's file; `find` looks through one
 _RUNS_A_LEVEL = 8
 _FEW = 10_000  # records that are not worth merging
 
