@@ -21,7 +21,6 @@ import dataclasses
 import functools
 import gc
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -37,6 +36,7 @@ from backup.format.snapshot import Body, State
 from backup.keys import Host
 from backup.local_files import make_private_folder
 from backup.records import BackupResult, Progress, SourceOutcome, Unread
+from backup.removing import remove_tree
 from backup.sources import LeftOut, Source
 from backup.stores import Store
 from backup.writing.admission import admit, check_not_rolled_back
@@ -479,9 +479,9 @@ def _seldom_collecting() -> Iterator[None]:
 def _scratch(send_log: Path) -> Iterator[Path]:
     """A private folder for the run; what a crash left in it is removed first."""
     folder = send_log.with_name(send_log.name + ".scratch")
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     make_private_folder(folder)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)

@@ -3,7 +3,6 @@
 import errno
 import heapq
 import os
-import tempfile
 import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +51,7 @@ class ManyNames(Sequence[bytes]):
         weakref.finalize(self, os.close, self._file)
 
     def _sorted(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> int:
-        with tempfile.TemporaryFile(dir=scratch) as file, ExitStack() as runs:
+        with _file_without_name(scratch) as file, ExitStack() as runs:
             lines = heapq.merge(*_sorted_runs(iter(names), scratch, runs))
             for block in _blocks(_once(lines)):
                 self._offsets.append(file.tell())
@@ -98,7 +97,7 @@ def _sorted_runs(
 ) -> list[Iterator[bytes]]:
     found = []
     while run := list(islice(names, _RUN)):
-        file = runs.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115 - it is one
+        file = runs.enter_context(_file_without_name(scratch))
         lines = sorted(name + _END + (_FILE if is_file else _OTHER) for name, is_file in run)
         file.write(_joined(lines))
         file.seek(0)
@@ -134,3 +133,9 @@ def _lines(run: IO[bytes]) -> Iterator[bytes]:
     while data := run.read(64 * 1024):
         *lines, rest = (rest + data).split(_BETWEEN)
         yield from lines
+
+
+def _file_without_name(folder: Path) -> IO[bytes]:
+    from tempfile import TemporaryFile  # hardly a set has a folder that large
+
+    return TemporaryFile(dir=folder)

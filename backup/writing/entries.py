@@ -86,8 +86,8 @@ def another_name(path: bytes, first: Row) -> Row:
         size=first.size,
         vector=first.vector,
         blobs=list(first.blobs),
-        lists=list(first.lists),
-        list_packs=dict(first.list_packs),
+        lists=first.lists,
+        list_packs=first.list_packs,
     )
 
 

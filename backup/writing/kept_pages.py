@@ -31,7 +31,7 @@ def rows_to_bytes(
         "packs": packs,
         "sizes": [row.size for row in rows],
         "lists": {
-            number: [row.text, row.lists, list(row.list_packs.items())]
+            number: [row.text, row.lists, row.list_packs]
             for number, row in enumerate(rows)
             if row.lists
         },
@@ -67,7 +67,7 @@ def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
         if str(number) in value["lists"]:
             row.text, lists, list_packs = value["lists"][str(number)]
             row.lists = [Place(*item) for item in lists]
-            row.list_packs = dict(list_packs)
+            row.list_packs = [(pack, size) for pack, size in list_packs]
         yield row
 
 
@@ -140,5 +140,5 @@ def uses_of(places: Iterable[Place], rows: Iterable[Row]) -> list[tuple[int, int
     uses = bytes_by_pack({place.id: place for place in places}.values())
     for row in rows:
         if row.lists:
-            uses.update(row.list_packs)
+            uses.update(dict(row.list_packs))
     return list(uses.items())

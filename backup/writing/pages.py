@@ -242,19 +242,21 @@ class ManifestBuilder:
             row.blobs[:] = blobs = [ref.place for ref in row.blobs]
             places += blobs
             if row.lists:
-                row.lists[:] = lists = [ref.place for ref in row.lists]
+                row.lists = lists = [ref.place for ref in row.lists]
                 places += lists
         table = _PackTable()
         texts = iter(refs_to_texts(places, table))
         entries = [
-            entry_to_text(row.text, _some(texts, len(row.blobs)), _some(texts, len(row.lists)))
+            entry_to_text(row.text, next(texts))
+            if len(row.blobs) == 1 and not row.lists
+            else entry_to_text(row.text, _some(texts, len(row.blobs)), _some(texts, len(row.lists)))
             for row in rows
         ]
         # By the log, not by what is pending here: another name of a file comes with its places.
         waits_for = (number for number in table.numbers if self._log.pack(number) is None)
         last_pack = max(waits_for, default=UNPLACED)
         packs = set(table.numbers)
-        packs.update(*(row.list_packs for row in rows if row.lists))
+        packs.update(pack for row in rows for pack, _ in row.list_packs)
         outline = None if page.is_open else outline_to_bytes(rows, packs)
         content = rows_to_bytes(rows, entries, table.numbers, has_outline=outline is not None)
         text = PageText(content=content, outline=outline, uses=uses_of(places, rows))
@@ -292,11 +294,14 @@ class ManifestBuilder:
         refs = [ref.place for ref in row.blobs[:count]]
         table = _PackTable()
         items = table.refs(refs)
-        row.lists.append(self._lists.add(page_to_bytes("list", table.names(self._log), items)))
+        page = page_to_bytes("list", table.names(self._log), items)
+        row.lists = [*row.lists, self._lists.add(page)]
         del row.blobs[:count]
+        packs = dict(row.list_packs)
         for ref in refs:
             for pack in _packs_of(ref):
-                row.list_packs[pack] = row.list_packs.get(pack, 0) + ref.length
+                packs[pack] = packs.get(pack, 0) + ref.length
+        row.list_packs = list(packs.items())
 
     def _move_all_to_lists(self, row: Row) -> None:
         while row.blobs and (row.lists or len(row.blobs) > MOST_REFS):
@@ -345,10 +350,8 @@ class _PackTable(dict[int, int]):
 
 
 def _some(texts: Iterator[str], count: int) -> str:
-    """The next so many texts with commas between them: nearly always one, or none."""
-    if count == 1:
-        return next(texts)
-    return ",".join(islice(texts, count)) if count else ""
+    """The next so many texts, with commas between them."""
+    return ",".join(islice(texts, count))
 
 
 def _groups(pages: list[_Page]) -> Iterable[list[_Page]]:

@@ -10,7 +10,7 @@
 - An `Outline` is what a finished page had of each row, but for what only its reader needs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import NamedTuple
 
@@ -96,13 +96,13 @@ class Row:
     size: int
     vector: Vector | None
     blobs: list[Ref] = field(default_factory=list)
-    lists: list[Ref] = field(default_factory=list)
-    list_packs: dict[int, int] = field(default_factory=dict)  # by pack: bytes that lists name
+    lists: Sequence[Ref] = ()  # which few have
+    list_packs: Sequence[tuple[int, int]] = ()  # each pack that they name, and how much of it
 
     def packs(self) -> set[int]:
         """Every pack that a settled row needs."""
         places = [ref for ref in (*self.blobs, *self.lists) if isinstance(ref, Place)]
-        return set(self.list_packs).union(
+        return {pack for pack, _ in self.list_packs}.union(
             (place.pack for place in places),
             (place.next for place in places if place.next != NO_PACK),
         )
