@@ -274,7 +274,7 @@ def _read_together(
         for at in of_pack:
             ref = refs[at]
             _, offset, stored, _, _, _, following = ref
-            if its and frame_key(ref) == frame_key(its[-1]):
+            if its and offset == its[-1].offset and frame_key(ref) == frame_key(its[-1]):
                 places[at] = batch, len(its) - 1
                 continue
             # What lies close behind the last one is read with it, while there is room.

@@ -258,6 +258,7 @@ def retry(
     if step is not None:
         _refuse_unknown(step, _all_steps(state), incident_id)
     again, left, corrected = 0, list[str](), list[str]()
+    apart = _told_apart(place, incident_id)
     with closing(place.outside(place.ledger.incidents.get(incident_id))) as outside:
         for name, view in _retryable(state):
             if step not in (None, name):
@@ -280,9 +281,7 @@ def retry(
                     )
                 corrected.append(name)
                 continue
-            again += place.ledger.attempts.retry(
-                incident_id, name, who, place.clock(), but=_told_apart(place, incident_id)
-            )
+            again += place.ledger.attempts.retry(incident_id, name, who, place.clock(), but=apart)
             has_nothing = view.state is StepState.FAILED and not view.counts.total
             if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
                 expand_step(place, state, outside, name, view.round + 1)
