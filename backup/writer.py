@@ -21,6 +21,7 @@ import dataclasses
 import functools
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -61,6 +62,7 @@ _AWAY_AT_MOST = timedelta(days=30)  # a source without a file; then it is meant 
 _MOST_WALKS = 3  # of the sources in one run, when the keeper frees what it builds on
 _PROGRESS_EVERY = timedelta(milliseconds=250)
 _MOST_COMPRESSING = 4  # threads, on a machine of so many processors
+_LESS_URGENT = 5  # a third of the time that others get who want the same processor
 _COLLECTIONS = (500_000, 20, 20)
 
 
@@ -113,7 +115,9 @@ def back_up(
         closing(PackMemory()) as buffers,
         # Two pools, since a pack waits for the store.  As many compress as there are processors: if
         # they are more, the one thread that reads, cuts and hashes for them hardly gets its turn.
-        ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), _MOST_COMPRESSING)) as compressing,
+        ThreadPoolExecutor(
+            min(len(os.sched_getaffinity(0)), _MOST_COMPRESSING), initializer=_give_way
+        ) as compressing,
         ThreadPoolExecutor(PACKS_UNDER_WAY) as sending,
     ):
         check_not_rolled_back(admission.trust, log)
@@ -178,6 +182,15 @@ def back_up(
         " packs that it needs before it was done; no point was made. Verify the repository, look"
         " at what the keeper does, and run again"
     )
+
+
+def _give_way() -> None:
+    """Have a thread that compresses come after those that read for it, who are few.
+
+    There is always something to compress, but not when they had to wait for their processor.
+    """
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        os.nice(_LESS_URGENT)
 
 
 class _Run:

@@ -47,7 +47,13 @@ _SETTINGS: dict[Effort, dict[str, Any]] = {
             strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=15, chain_log=13, window_log=19
         )
     },
-    Effort.SMALL: {"level": 2},  # a fifth less work than 3, and of small files a hundredth larger
+    # As at level 2, but for a table of 2 ** 15 places instead of 2 ** 16: a twelfth less work, less
+    # of the processor's cache, and of small files a fortieth more comes out.
+    Effort.SMALL: {
+        "compression_params": zstandard.ZstdCompressionParameters(
+            strategy=zstandard.STRATEGY_FAST, min_match=6, hash_log=15, chain_log=13, window_log=20
+        )
+    },
     Effort.USUAL: {"level": 3},
 }
 

@@ -29,9 +29,9 @@ from backup.writing.second_process import Far, Line
 
 _FETCHED_BYTES = 4 * 1024 * 1024  # of each large file, while those before it are read
 
-# A path that needs nothing more: path, metadata, size, stat vector.
-# Its content lies behind that of the row before.
-ReadRow = tuple[bytes, str, int, Vector | None]
+# A path that needs nothing more: path, metadata, size, stat vector.  Its content lies behind that
+# of the row before.  Metadata that the vector tells is left to who takes the row and has more time.
+ReadRow = tuple[bytes, str, int, Vector]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,7 +198,8 @@ def _read_all(source: OpenSource, far: Far, rows: _Rows) -> None:
     for item in source.scan_expecting():
         if isinstance(item, ReadFile):
             path = prefix + item.path
-            rows.add((path, read_text(path, item), len(item.data), item.vector), item.data, "file")
+            text = read_text(path, item) if item.xattrs else ""
+            rows.add((path, text, len(item.data), item.vector), item.data, "file")
         elif isinstance(item, Unread):
             rows.flush()
             far.send(item, item.path)
@@ -206,6 +207,8 @@ def _read_all(source: OpenSource, far: Far, rows: _Rows) -> None:
             rows.flush()
             _hand_over(source, item, far)
         elif isinstance(item, Found):
+            if item.vector is None:
+                raise TypeError("only what can be compared is read apart")
             path = prefix + item.path if item.path else prefix[:-1]
             text = metadata_text(path, item, source.xattrs(item), 0)
             rows.add((path, text, 0, item.vector), b"", item.kind)

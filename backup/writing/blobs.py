@@ -10,8 +10,9 @@
   memory before it was full.
 """
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from blake3 import blake3
@@ -81,7 +82,7 @@ class BlobSink:
         new = set(ids)
         known = new & self._pending.keys() or any(map(self._find, self._log.may_have(new)))
         if not known and len(new) == len(ids):
-            return [*self._add_new_together(data, sizes, ids)]
+            return self._add_new_together(view, sizes, ends, ids)
         return [
             self._known(blob_id) or self._add_new(data[end - size : end], blob_id, self._packing)
             for size, end, blob_id in zip(sizes, ends, ids, strict=True)
@@ -175,41 +176,46 @@ class BlobSink:
             if self._alone_bytes >= BUNDLE_BYTES:
                 self._send_alone()
             return blob
-        blob = self._bundled_blob(len(data), blob_id)
+        blob = PendingBlob(self._bundle_frame, self._bundle_bytes, len(data), blob_id)
+        self._pending[blob_id] = blob
+        self._bundled.append(blob)
         self._bundle.append(data)
+        self._bundle_bytes += len(data)
         self._bundle_effort = min(self._bundle_effort, packing.effort)
-        if self._is_bundle_full():
-            self._close_bundle()
+        self._close_full_bundle()
         return blob
 
     def _add_new_together(
-        self, data: bytes, sizes: Sequence[int], ids: Sequence[str]
-    ) -> Iterator[Ref]:
+        self, view: memoryview, sizes: Sequence[int], ends: Sequence[int], ids: Sequence[str]
+    ) -> list[Ref]:
         """Add what is new and comes once: a bundle takes a piece of it, instead of one a blob."""
-        begin = end = 0
-        for size, blob_id in zip(sizes, ids, strict=True):
-            blob = self._bundled_blob(size, blob_id)
-            end += size
-            if self._is_bundle_full():
-                self._bundle.append(data[begin:end])
-                self._close_bundle()
-                begin = end
-            yield blob
-        self._bundle.append(data[begin:])
+        added: list[Ref] = []
+        while len(added) < len(ids):
+            first = len(added)
+            begin = ends[first] - sizes[first]
+            behind = bisect_left(ends, begin + BUNDLE_BYTES - self._bundle_bytes) + 1
+            some = slice(first, min(behind, first + _MOST_IN_BUNDLE - len(self._bundled)))
+            frame, before = self._bundle_frame, self._bundle_bytes - begin
+            blobs = [
+                PendingBlob(frame, before + end - size, size, blob_id)
+                for size, end, blob_id in zip(sizes[some], ends[some], ids[some], strict=True)
+            ]
+            added += blobs
+            self._pending.update(zip(ids[some], blobs, strict=True))
+            self._bundled += blobs
+            end = ends[len(added) - 1]
+            self._bundle.append(view[begin:end])
+            self._bundle_bytes += end - begin
+            self._close_full_bundle()
+        return added
 
-    def _bundled_blob(self, size: int, blob_id: str) -> PendingBlob:
-        """Give a blob its place in the open bundle; its bytes are for the caller to add."""
-        blob = PendingBlob(self._bundle_frame, self._bundle_bytes, size, blob_id)
-        self._pending[blob_id] = blob
-        self._bundled.append(blob)
-        self._bundle_bytes += size
-        return blob
-
-    def _is_bundle_full(self) -> bool:
-        return self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE
+    def _close_full_bundle(self) -> None:
+        if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
+            self._close_bundle()
 
     def _close_bundle(self) -> None:
         if self._bundled:
+            # Of one piece this is the piece itself.
             raw, blobs, effort = b"".join(self._bundle), self._bundled, self._bundle_effort
             self._bundle, self._bundled = [], []
             self._bundle_frame, self._bundle_bytes, self._bundle_effort = Frame(), 0, Effort.SMALL

@@ -15,7 +15,7 @@ from backup.format.manifest import (
     with_metadata,
 )
 from backup.sources import Found, ReadFile
-from backup.sources.status import group_name, user_name
+from backup.sources.status import Vector, group_name, user_name
 from backup.writing.places import Row
 
 _HARD_LINK = '"hard_link":'
@@ -60,10 +60,15 @@ def metadata_text(
     )
 
 
+def plain_text(path: bytes, vector: Vector) -> str:
+    """The metadata of a file that has nothing rare: its stat vector says the rest."""
+    _, size, modified_ns, _, mode, uid, gid = vector
+    return metadata_within(_common_of_file(mode, uid, gid), path, modified_ns, size)
+
+
 def read_text(path: bytes, file: ReadFile) -> str:
     """The metadata of a file that was read along, which is plain but for its attributes."""
-    _, size, modified_ns, _, mode, uid, gid = file.vector
-    text = metadata_within(_common_of_file(mode, uid, gid), path, modified_ns, size)
+    text = plain_text(path, file.vector)
     if not file.xattrs:
         return text
     rare = rare_metadata_to_json(

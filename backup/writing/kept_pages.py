@@ -10,17 +10,17 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 
 import zstandard
 
 from backup.format.frame import Effort, compressed
 from backup.format.manifest import entry_of_text
 from backup.sources.status import Vector, vectors_from_bytes, vectors_to_bytes
-from backup.writing.places import NO_PACK, Outline, Place, Ref, Row
+from backup.writing.places import MARK_LENGTH, NO_PACK, Outline, Place, Ref, Row
 
-_PACKS = attrgetter("pack", "next")
-_LENGTH = attrgetter("length")
+_PACKS = itemgetter(Place._fields.index("pack"), Place._fields.index("next"))
+_LENGTH = itemgetter(Place._fields.index("length"))
 
 
 def rows_to_bytes(
@@ -82,7 +82,14 @@ def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
     value = {
         "packs": sorted(packs),
         "paths": _paths_to_text([row.path for row in rows]),
-        "marks": " ".join([row.content_mark() for row in rows]),
+        "marks": " ".join(
+            [
+                row.blobs[0].id[:MARK_LENGTH]
+                if len(row.blobs) == 1 and not row.lists
+                else row.content_mark()
+                for row in rows
+            ]
+        ),
         "width": len(vectors[0]),
     }
     try:
@@ -139,6 +146,5 @@ def uses_of(places: Iterable[Place], rows: Iterable[Row]) -> list[tuple[int, int
     """
     uses = bytes_by_pack({place.id: place for place in places}.values())
     for row in rows:
-        if row.lists:
-            uses.update(dict(row.list_packs))
+        uses.update(dict(row.list_packs))
     return list(uses.items())

@@ -6,8 +6,9 @@
 
 import pickle
 import sqlite3
+from dataclasses import replace
 
-from backup.writing.places import Place, Row
+from backup.writing.places import NOWHERE, Row
 
 _FEW = 10_000  # 20 MB
 
@@ -58,7 +59,7 @@ class LinkedFiles:
         self._put_by.execute("BEGIN")
         self._put_by.executemany(
             "INSERT OR REPLACE INTO linked VALUES (?, ?)",
-            ((*_key(file), pickle.dumps(self._rows.pop(file))) for file in settled),
+            ((*_key(file), pickle.dumps(_settled(self._rows.pop(file)))) for file in settled),
         )
         self._put_by.execute("COMMIT")
 
@@ -68,4 +69,10 @@ def _key(file: FileKey) -> tuple[str]:
 
 
 def _is_settled(row: Row) -> bool:
-    return all(isinstance(ref, Place) for ref in (*row.blobs, *row.lists))
+    return all(ref.place is not NOWHERE for ref in (*row.blobs, *row.lists))
+
+
+def _settled(row: Row) -> Row:
+    """The row with the places of its content, and nothing that may be waiting for one."""
+    lists = tuple(ref.place for ref in row.lists)
+    return replace(row, blobs=[ref.place for ref in row.blobs], lists=lists)

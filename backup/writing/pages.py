@@ -75,6 +75,7 @@ class _Page:
     last: bytes
     entries: int
     rows: list[Row]
+    large: Sequence[Row] = ()  # those of its rows that have lists, or so many blobs
     written: _Written | None = None  # then there are no rows
     ref: Ref | None = None
     is_open: bool = False  # the walk ended in it, so a later run may go on with it
@@ -108,24 +109,31 @@ class ManifestBuilder:
         self._levels = [new_sink()]  # leaves, then each level of nodes
         self._leaves: list[_Page] = []
         self._waiting: list[_Page] = []
-        self._rows: list[Row] = []
+        self._rows: list[Row] = []  # of the open page
         self._bytes = 0
         self._used: set[int] = set()  # packs that the encoded leaves name
 
-    def add(self, row: Row) -> None:
-        """Take the next row; its references may still be pending."""
-        self._rows.append(row)
-        self._bytes += len(row.text) + _REF_BYTES * (1 + len(row.blobs) + len(row.lists))
-        if (
-            zlib.crc32(row.path) & _CUT_MASK == 0
-            or len(self._rows) >= MOST_ENTRIES
-            or self._bytes >= _PAGE_BYTES
-        ):
-            page = self._page(self._rows)
-            self._rows, self._bytes = [], 0
-            self._leaves.append(page)
-            self._waiting.append(page)
-            self.settle()
+    def add(self, *rows: Row) -> None:
+        """Take the next rows; their references may still be pending."""
+        crc, open_page, size = zlib.crc32, self._rows, self._bytes
+        for row in rows:
+            open_page.append(row)
+            size += len(row.text) + _REF_BYTES * (1 + len(row.blobs) + len(row.lists))
+            if (
+                crc(row.path) & _CUT_MASK == 0
+                or size >= _PAGE_BYTES
+                or len(open_page) >= MOST_ENTRIES
+            ):
+                self._end_page()
+                open_page, size = self._rows, 0
+        self._bytes = size
+
+    def _end_page(self) -> None:
+        page = self._page(self._rows)
+        self._rows, self._bytes = [], 0
+        self._leaves.append(page)
+        self._waiting.append(page)
+        self.settle()
 
     @property
     def is_between_pages(self) -> bool:
@@ -163,7 +171,7 @@ class ManifestBuilder:
         for page in self._waiting:
             if page.written is None and self._may_be_written(page):
                 page.written = self._write_leaf(page)
-                page.rows = []
+                page.rows, page.large = [], ()
             written = page.written
             if written is not None and self._data.has_packs_up_to(written.last_pack):
                 self._store_leaf(page, written)
@@ -209,6 +217,7 @@ class ManifestBuilder:
             last=rows[-1].path,
             entries=len(rows),
             rows=list(rows),
+            large=[row for row in rows if row.lists or len(row.blobs) > MOST_REFS],
         )
 
     def _check_order(self, paths: Sequence[bytes]) -> None:
@@ -227,23 +236,18 @@ class ManifestBuilder:
         # From the end: what was read last is placed last, so that one look often is enough.
         if any(ref.place is NOWHERE for row in reversed(page.rows) for ref in row.blobs):
             return False
-        with_lists = [row for row in page.rows if row.lists or len(row.blobs) > MOST_REFS]
-        if not all(self._data.has(ref) for row in with_lists for ref in row.blobs):
+        if not all(self._data.has(ref) for row in page.large for ref in row.blobs):
             return False
         # Its lists must be in the store too: `finish` does that, or the next call.
-        for row in with_lists:
+        for row in page.large:
             self._move_all_to_lists(row)
-        return all(self._lists.has(ref) for row in with_lists for ref in row.lists)
+        return all(self._lists.has(ref) for row in page.large for ref in row.lists)
 
     def _write_leaf(self, page: _Page) -> _Written:
         rows = page.rows
-        places = []
-        for row in rows:
-            row.blobs[:] = blobs = [ref.place for ref in row.blobs]
-            places += blobs
-            if row.lists:
-                row.lists = lists = [ref.place for ref in row.lists]
-                places += lists
+        for row in page.large:
+            row.lists = [ref.place for ref in row.lists]
+        places = [ref.place for row in rows for ref in (*row.blobs, *row.lists)]
         table = _PackTable()
         texts = iter(refs_to_texts(places, table))
         entries = [
@@ -256,10 +260,10 @@ class ManifestBuilder:
         waits_for = (number for number in table.numbers if self._log.pack(number) is None)
         last_pack = max(waits_for, default=UNPLACED)
         packs = set(table.numbers)
-        packs.update(pack for row in rows for pack, _ in row.list_packs)
+        packs.update(pack for row in page.large for pack, _ in row.list_packs)
         outline = None if page.is_open else outline_to_bytes(rows, packs)
         content = rows_to_bytes(rows, entries, table.numbers, has_outline=outline is not None)
-        text = PageText(content=content, outline=outline, uses=uses_of(places, rows))
+        text = PageText(content=content, outline=outline, uses=uses_of(places, page.large))
         return _Written(entries=entries, table=table, text=text, packs=packs, last_pack=last_pack)
 
     def _store_leaf(self, page: _Page, written: _Written) -> None:

@@ -23,7 +23,7 @@ from backup.errors import BackupError
 from backup.forking import fork, may_fork
 from backup.sources import OpenSource, Source
 
-_SLOTS = 12
+_SLOTS = 24
 _SLOT_BYTES = 2 * 1024 * 1024  # the longest path with the most attributes takes less
 BATCH_BYTES = 512 * 1024
 _HEAD = struct.Struct("<?QQ")  # is a slot's value plain; its size, and that of the data behind it

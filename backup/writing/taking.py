@@ -32,7 +32,14 @@ from backup.sources.status import Vector
 from backup.writing.blobs import BlobSink
 from backup.writing.chunks import packing_for, windows
 from backup.writing.earlier import Earlier
-from backup.writing.entries import another_name, as_first_name, metadata_text, new_row, read_text
+from backup.writing.entries import (
+    another_name,
+    as_first_name,
+    metadata_text,
+    new_row,
+    plain_text,
+    read_text,
+)
 from backup.writing.linked import LinkedFiles
 from backup.writing.pages import ManifestBuilder
 from backup.writing.places import MARK_LENGTH, MOST_REFS, KeptPage, Outline, Row
@@ -158,18 +165,21 @@ class Taker:
             yield
 
     def _take_batch(self, batch: "Batch") -> None:
-        add, data = self._builder.add, batch.data
+        data = batch.data
         sizes = [size for _, _, size, _ in batch.rows if size]
         refs = iter(self._sink.add_small(data, sizes))
-        for path, text, size, vector in batch.rows:
-            add(Row(path, text, size, vector, [next(refs)] if size else []))
+        rows = [
+            Row(path, text or plain_text(path, vector), size, vector, [next(refs)] if size else [])
+            for path, text, size, vector in batch.rows
+        ]
+        self._builder.add(*rows)
         counts = self.counts
         counts.bytes_read += len(data)
         counts.bytes_total += len(data)
         counts.files += batch.files
         counts.files_new += batch.files
         counts.directories += batch.directories
-        self._on_step(path)
+        self._on_step(rows[-1].path)
 
     def _take_read(self, file: ReadFile, path: bytes) -> None:
         """Take a file that was read along, at a first backup without another process."""
