@@ -54,8 +54,8 @@ def test_what_has_no_place_yet_is_given_as_it_is_until_it_has_one(files: LinkedF
     for number, one in enumerate(rows):
         files.add((7, number), one)
         assert files.find((7, number)) is one
-    for number, one in enumerate(rows):
-        one.blobs[:] = [place(number)]
+    for number, blob in enumerate(blobs):
+        blob.place = place(number)
     for number in range(100, 120):
         files.add((7, number), row(number, place(number)))
     assert len(files._rows) < 100

@@ -114,11 +114,13 @@ def test_what_is_read_here_is_the_same(
         thread.join()
     assert forks == []
     check(site, tree, tmp_path / "out")
+    packs = {stat.name for stat in site.vault.list("w/desk-1/p/")}
     apart = site.back_up(FilesSource("files", tree), set_name="apart")
     assert len(forks) == 1
     counted = ("files", "directories", "bytes_read", "bytes_total", "files_new", "unread")
     assert [getattr(here, name) for name in counted] == [getattr(apart, name) for name in counted]
     assert apart.bytes_changed == 0, "all of it was stored before, whoever read it"
+    assert {stat.name for stat in site.vault.list("w/desk-1/p/")} == packs, "its pages, too"
 
 
 def test_several_sources_are_read_in_turn_and_one_that_fails_harms_no_other(
