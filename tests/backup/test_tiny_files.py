@@ -1,12 +1,16 @@
 """Very many very small files: what waits for its pack is bounded by number, not by bytes alone."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backup.verify import verify
-from backup.writing import blobs, seen_ids
+from backup.writing import blobs, pages, second_process, seen_ids
 from backup.writing.blobs import BlobSink
+from backup.writing.chunks import AS_USUAL
+from backup.writing.pages import ManifestBuilder
+from backup.writing.places import Row
 from backup.writing.seen_ids import SeenIds
 from tests.backup.site import Site
 from tests.backup.trees import describe
@@ -51,6 +55,67 @@ def test_what_waits_for_its_pack_does_not_grow_with_the_files(
     assert report.findings == ()
     again = site.back_up(tiny)
     assert (again.files_unchanged, again.bytes_read < 2000) == (FILES, True)
+
+
+@pytest.mark.parametrize(
+    ("most", "bundle_bytes", "full"), [(8, 10_000, (8, 800)), (2000, 1000, (10, 1000))]
+)
+def test_a_bundle_is_filled_by_batch_after_batch_and_no_fuller_than_it_may_be(
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    bundle_bytes: int,
+    full: tuple[int, int],
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(200):
+        (source / f"{number:04}").write_text(f"{number:0100}")
+    monkeypatch.setattr(blobs, "_MOST_IN_BUNDLE", most)
+    monkeypatch.setattr(blobs, "BUNDLE_BYTES", bundle_bytes)
+    monkeypatch.setattr(second_process, "BATCH_BYTES", 1000)  # a few files
+    bundles: list[tuple[int, int]] = []
+    close_bundle = BlobSink._close_bundle
+
+    def noted(sink: BlobSink) -> None:
+        if sink._bundled and sink._packing is AS_USUAL:
+            bundles.append((len(sink._bundled), sink._bundle_bytes))
+        close_bundle(sink)
+
+    monkeypatch.setattr(BlobSink, "_close_bundle", noted)
+    assert site.back_up(source).complete
+    assert bundles == [full] * (200 // full[0])
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+@pytest.mark.parametrize(("page_bytes", "most"), [(5000, 4096), (2_000_000, 7)])
+def test_a_page_is_no_longer_than_it_may_be_however_its_rows_come(
+    site: Site,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    page_bytes: int,
+    most: int,
+) -> None:
+    monkeypatch.setattr(pages, "_PAGE_BYTES", page_bytes)
+    monkeypatch.setattr(pages, "MOST_ENTRIES", most)
+    monkeypatch.setattr(second_process, "BATCH_BYTES", 1000)  # a few files
+    lengths: list[list[int]] = []
+    page = ManifestBuilder._page
+
+    def noted(builder: ManifestBuilder, rows: list[Row]) -> Any:
+        lengths.append([len(row.text) + pages._REF_BYTES * (1 + len(row.blobs)) for row in rows])
+        return page(builder, rows)
+
+    monkeypatch.setattr(ManifestBuilder, "_page", noted)
+    assert site.back_up(tiny).complete
+    assert all(sum(rows[:-1]) < page_bytes and len(rows) <= most for rows in lengths)
+    full = sum(sum(rows) >= page_bytes or len(rows) == most for rows in lengths)
+    assert full > len(lengths) * 0.9, "few end for another reason"
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tiny)
 
 
 def test_more_ids_than_are_kept_as_they_are_are_known_all_the_same(
