@@ -35,6 +35,8 @@ def place(number: int) -> Place:
 
 def test_of_many_files_each_is_found(files: LinkedFiles) -> None:
     rows = {(7, HIGHEST - number): row(number, place(number)) for number in range(1000)}
+    for number, one in enumerate(rows.values()):
+        one.lists = (place(1000 + number),)
     for file, one in rows.items():
         assert files.find(file) is None
         files.add(file, one)
