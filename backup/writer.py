@@ -24,7 +24,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
@@ -190,7 +190,8 @@ def _give_way() -> None:
     There is always something to compress, but not when they had to wait for their processor.
     """
     if sys.platform == "linux":  # elsewhere it would be the whole process
-        os.nice(_LESS_URGENT)
+        with suppress(OSError):  # where a service may not: it is done all the same, and slower
+            os.nice(_LESS_URGENT)
 
 
 class _Run:

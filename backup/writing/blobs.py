@@ -215,7 +215,6 @@ class BlobSink:
 
     def _close_bundle(self) -> None:
         if self._bundled:
-            # Of one piece this is the piece itself.
             raw, blobs, effort = b"".join(self._bundle), self._bundled, self._bundle_effort
             self._bundle, self._bundled = [], []
             self._bundle_frame, self._bundle_bytes, self._bundle_effort = Frame(), 0, Effort.SMALL

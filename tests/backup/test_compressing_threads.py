@@ -35,3 +35,19 @@ def test_what_compresses_comes_after_what_reads_for_it(
     assert os.getpriority(os.PRIO_PROCESS, 0) == usual
     assert site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_where_that_is_not_allowed_it_is_done_all_the_same(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "note.txt").write_text("a note of one page\n" * 3000)
+
+    def refuse(_: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "nice", refuse)
+    assert site.back_up(source).complete
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
