@@ -177,12 +177,8 @@ class BlobSink:
                 self._send_alone()
             return blob
         blob = PendingBlob(self._bundle_frame, self._bundle_bytes, len(data), blob_id)
-        self._pending[blob_id] = blob
-        self._bundled.append(blob)
-        self._bundle.append(data)
-        self._bundle_bytes += len(data)
         self._bundle_effort = min(self._bundle_effort, packing.effort)
-        self._close_full_bundle()
+        self._bundle_up([blob], [blob_id], data)
         return blob
 
     def _add_new_together(
@@ -201,15 +197,17 @@ class BlobSink:
                 for size, end, blob_id in zip(sizes[some], ends[some], ids[some], strict=True)
             ]
             added += blobs
-            self._pending.update(zip(ids[some], blobs, strict=True))
-            self._bundled += blobs
-            end = ends[len(added) - 1]
-            self._bundle.append(view[begin:end])
-            self._bundle_bytes += end - begin
-            self._close_full_bundle()
+            self._bundle_up(blobs, ids[some], view[begin : ends[len(added) - 1]])
         return added
 
-    def _close_full_bundle(self) -> None:
+    def _bundle_up(
+        self, blobs: Sequence[PendingBlob], ids: Sequence[str], data: bytes | memoryview
+    ) -> None:
+        """Add blobs that have their places in the open bundle, and what they hold, in one piece."""
+        self._pending.update(zip(ids, blobs, strict=True))
+        self._bundled += blobs
+        self._bundle.append(data)
+        self._bundle_bytes += len(data)
         if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
             self._close_bundle()
 

@@ -17,7 +17,7 @@ import zstandard
 from backup.format.frame import Effort, compressed
 from backup.format.manifest import entry_of_text
 from backup.sources.status import Vector, vectors_from_bytes, vectors_to_bytes
-from backup.writing.places import MARK_LENGTH, NO_PACK, Outline, Place, Ref, Row
+from backup.writing.places import NO_PACK, Outline, Place, Ref, Row
 
 _PACKS = itemgetter(Place._fields.index("pack"), Place._fields.index("next"))
 _LENGTH = itemgetter(Place._fields.index("length"))
@@ -82,14 +82,7 @@ def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
     value = {
         "packs": sorted(packs),
         "paths": _paths_to_text([row.path for row in rows]),
-        "marks": " ".join(
-            [
-                row.blobs[0].id[:MARK_LENGTH]
-                if len(row.blobs) == 1 and not row.lists
-                else row.content_mark()
-                for row in rows
-            ]
-        ),
+        "marks": " ".join([row.content_mark() for row in rows]),
         "width": len(vectors[0]),
     }
     try:

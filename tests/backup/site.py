@@ -55,6 +55,11 @@ class Site:
     def send_log(self) -> Path:
         return self.folder / "state" / "send.log"
 
+    @property
+    def binding(self) -> str:
+        """What the send-log of a host that has its first keys and generation is bound to."""
+        return f"{self.host.repository.hex()} {WRITER} 0 {DOMAIN} 0"
+
     def create(self) -> "Site":
         create_repository(
             vault=self.vault,

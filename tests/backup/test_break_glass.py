@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from backup import break_glass
 from backup.stores.directory import DirectoryStore
 from tests.backup.fixtures.make import IDENTITY, name_that_ends_a_page
+from tests.backup.most_refs import most_refs
 from tests.backup.site import Site
 from tests.backup.trees import KIB, describe, noise, owners, plain_tree, strange_tree
 
@@ -210,8 +211,7 @@ def test_frames_that_cross_into_the_next_pack_come_back(glass: Glass, tmp_path: 
 def test_levels_of_pages_and_lists_of_references_come_back(
     glass: Glass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pages", "taking"):
-        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 2)
+    most_refs(monkeypatch, 2)
     source = tmp_path / "source"
     source.mkdir()
     for folder in ("a", "b", "c"):

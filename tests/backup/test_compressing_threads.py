@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup import writer
-from backup.format.frame import to_frame
+from backup.format.frame import Effort, to_frame
 from backup.writing import tape
 from tests.backup.site import Site
 from tests.backup.trees import describe
@@ -25,9 +25,9 @@ def test_what_compresses_comes_after_what_reads_for_it(
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     seen: set[int] = set()
 
-    def noted(*these: object) -> object:
+    def noted(raw: bytes | memoryview, effort: Effort) -> tuple[bytes, bytes | memoryview]:
         seen.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-        return to_frame(*these)  # type: ignore[arg-type]
+        return to_frame(raw, effort)
 
     monkeypatch.setattr(tape, "to_frame", noted)
     assert site.back_up(source).complete

@@ -12,6 +12,7 @@ from backup.reading.looking import leaves, top_page
 from backup.reading.selection import Selection
 from backup.records import RestoreResult
 from backup.restoring.lane import Lane, Stretch
+from tests.backup.most_refs import most_refs
 from tests.backup.site import Site, TamperedStore
 from tests.backup.trees import KIB, describe, noise, plain_tree
 
@@ -123,8 +124,7 @@ def test_what_was_sent_again_is_found_below_several_pages(
 def test_what_was_sent_again_is_found_in_the_lists_of_a_large_file(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pages", "taking"):
-        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 2)
+    most_refs(monkeypatch, 2)
     source = tmp_path / "source"
     source.mkdir()
     (source / "big.db").write_bytes(noise(900 * KIB))
@@ -211,8 +211,7 @@ def test_what_the_newest_point_has_no_more_is_taken_from_the_one_before(
 def test_a_list_that_is_lost_everywhere_costs_its_file_and_heals_the_others(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pages", "taking"):
-        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 2)
+    most_refs(monkeypatch, 2)
     source = plain_tree(tmp_path / "source")
     (source / "big.db").write_bytes(noise(900 * KIB))
     expected = describe(source)

@@ -306,8 +306,7 @@ def test_without_an_identity_points_show_their_public_part(site: Site, source: P
 
 def test_a_removed_root_record_stops_a_host_that_has_seen_it(site: Site, source: Path) -> None:
     nights(site, source, 1)
-    binding = f"{site.host.repository.hex()} {WRITER} 0 {DOMAIN} 0"
-    with open_send_log(site.send_log, binding) as log:
+    with open_send_log(site.send_log, site.binding) as log:
         log.remember_root(1)
     with pytest.raises(Damaged, match="root record 1"):
         site.back_up(source)

@@ -28,6 +28,7 @@ from backup.verify import verify
 from backup.writing.blobs import BlobSink
 from backup.writing.places import Place
 from backup.writing.send_log import SendLog
+from tests.backup.most_refs import most_refs
 from tests.backup.poison import poison
 from tests.backup.site import WRITER, Site, TamperedStore
 from tests.backup.trees import KIB, describe, noise, plain_tree
@@ -100,8 +101,7 @@ def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of pages, of lists, of what they list, and where only the end of a frame lies: all may go."""
-    for module in ("pages", "taking"):
-        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 2)
+    most_refs(monkeypatch, 2)
     source = tmp_path / "source"
     source.mkdir()
     (source / "long.wav").write_bytes(noise(18 * 1024 * KIB))
@@ -177,13 +177,12 @@ def test_a_point_that_means_something_else_by_the_references_of_another_is_found
     assert site.restore("1", tmp_path / "out").problems == ()
 
 
-@pytest.mark.parametrize("most_refs", [2, 4096])
+@pytest.mark.parametrize("most", [2, 4096])
 def test_content_that_another_point_means_something_else_by_is_found(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_refs: int
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """Its pages are right, and what they refer to was right in the point before, by its key."""
-    for module in ("pages", "taking"):
-        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", most_refs)
+    most_refs(monkeypatch, most)
     source = tmp_path / "source"
     source.mkdir()
     (source / "long.wav").write_bytes(noise(9 * 1024 * KIB))
@@ -310,8 +309,7 @@ def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> Non
 def test_what_repeats_itself_and_what_has_holes_is_sound(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pages", "taking"):
-        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 2)
+    most_refs(monkeypatch, 2)
     source = tmp_path / "source"
     source.mkdir()
     (source / "same.db").write_bytes(b"=" * (8 * 1024 * KIB))

@@ -4,19 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from backup.writing import pages, taking, tape
+from backup.writing import tape
 from backup.writing.pages import ManifestBuilder
 from backup.writing.places import Row
 from backup.writing.send_log import open_send_log
-from tests.backup.site import DOMAIN, WRITER, Site
+from tests.backup.most_refs import most_refs
+from tests.backup.site import Site
 from tests.backup.trees import describe, noise
 
 MIB = 1024 * 1024
-
-
-def most_refs(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    for module in (pages, taking):
-        monkeypatch.setattr(module, "MOST_REFS", number)
 
 
 def test_what_the_lists_of_a_file_name_is_in_use(
@@ -27,8 +23,7 @@ def test_what_the_lists_of_a_file_name_is_in_use(
     source.mkdir()
     (source / "big.db").write_bytes(noise(MIB))
     site.back_up(source)
-    binding = f"{site.host.repository.hex()} {WRITER} 0 {DOMAIN} 0"
-    with open_send_log(site.send_log, binding) as log:
+    with open_send_log(site.send_log, site.binding) as log:
         assert sum(log.live_bytes("nightly").values()) >= MIB
 
 

@@ -18,7 +18,7 @@ from backup.sources.files import FilesSource
 from backup.sources.sqlite import SqliteSource
 from backup.verify import verify
 from backup.writing.send_log import open_send_log
-from tests.backup.site import DOMAIN, WRITER, Site
+from tests.backup.site import Site
 from tests.backup.trees import KIB, describe, noise, plain_tree
 
 
@@ -383,8 +383,7 @@ def test_a_request_that_makes_no_sense_is_refused(site: Site, tmp_path: Path) ->
 
 def test_two_runs_at_once_are_refused(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
-    binding = f"{site.host.repository.hex()} {WRITER} 0 {DOMAIN} 0"
-    with open_send_log(site.send_log, binding), pytest.raises(Busy, match="another backup"):
+    with open_send_log(site.send_log, site.binding), pytest.raises(Busy, match="another backup"):
         site.back_up(source)
     assert site.back_up(source).complete
 

@@ -10,6 +10,7 @@ import pytest
 from backup.sources.files import FilesSource
 from backup.sources.sqlite import SqliteSource
 from backup.stores.directory import DirectoryStore
+from tests.backup.most_refs import most_refs
 from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise, owners, plain_tree, strange_tree
 
@@ -178,8 +179,7 @@ def test_a_change_in_one_folder_leaves_the_other_pages_alone(site: Site, tmp_pat
 def test_a_file_with_more_blobs_than_a_row_holds_comes_back(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pages", "taking"):
-        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", 4)
+    most_refs(monkeypatch, 4)
     source = tmp_path / "source"
     source.mkdir()
     (source / "big.db").write_bytes(noise(40_000 * KIB))

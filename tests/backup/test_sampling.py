@@ -13,6 +13,7 @@ from backup.format.layout import pack_name
 from backup.reader import blobs_of
 from backup.records import Finding, Sampled, VerifyReport
 from backup.verify import verify
+from tests.backup.most_refs import most_refs
 from tests.backup.site import WRITER, Site, TamperedStore, new_site
 from tests.backup.trees import KIB, noise, plain_tree
 
@@ -147,17 +148,16 @@ def test_a_sample_finds_damage_as_often_as_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cut_mask", "most_refs"),
+    ("cut_mask", "most"),
     [(1023, 1000), (0, 1000), (1023, 2)],
     ids=["one page", "a page for each file", "large files with lists"],
 )
 def test_each_byte_of_each_point_is_one_that_a_draw_can_meet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_mask: int, most_refs: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_mask: int, most: int
 ) -> None:
     """Or a sample that never reaches the last point would still state its confidence."""
     monkeypatch.setattr("backup.writing.pages._CUT_MASK", cut_mask)
-    for module in ("pages", "taking"):
-        monkeypatch.setattr(f"backup.writing.{module}.MOST_REFS", most_refs)
+    most_refs(monkeypatch, most)
     site, _ = with_damage(tmp_path)
     repository = site.repository()
     _, body, _ = repository.open_point(repository.resolve("latest"))
@@ -181,7 +181,7 @@ def test_each_byte_of_each_point_is_one_that_a_draw_can_meet(
         return bool(errors(report))
 
     (last,) = repository.entries(repository.resolve("latest"), ["files/zz-damaged.db"])
-    assert bool(last.lists) is (most_refs == 2)
+    assert bool(last.lists) is (most == 2)
     # The first point, then the second, whose last file is the damaged one.
     assert [finds(at) for at in (0, sound - 1, sound, sound + 400 * KIB)] == [False] * 4
     assert not finds(2 * sound - 1)
