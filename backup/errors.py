@@ -14,6 +14,7 @@
     │   └── FormatUnknown       2  made by a newer version: use that one
     ├── Busy                    4  refused: another run has the send-log or the target; wait
     ├── UnsafePath              4  refused: would write where it must not
+    ├── UnexpectedStatement     4  refused: a dump of roles or users with statements that none has
     ├── KeepingStopped          4  refused: a clock jumped or too much would go; look first
     └── Damaged                 6  not what was written: verify, then restore from a copy
 
@@ -84,6 +85,12 @@ class FormatUnknown(UsageError):
 
 class UnsafePath(BackupError):
     """Refused, because it would write outside of, or over, what was named."""
+
+    exit_code = 4
+
+
+class UnexpectedStatement(BackupError):
+    """Refused, because a dump of roles or users holds a statement that no dump program writes."""
 
     exit_code = 4
 

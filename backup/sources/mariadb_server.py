@@ -63,6 +63,7 @@ class MariadbServer:
     tls: Tls | None = None  # None: verify, and on this machine as the server offers
     ca_file: Path | None = None
     programs: Path | None = None  # the folder with mariadb-dump and mariadb, or MySQL's own
+    hidden: tuple[Path, ...] = ()  # what the programs cannot read
 
     @contextmanager
     def reached(self, scratch: Path) -> Iterator["MariadbPrograms"]:
@@ -118,11 +119,14 @@ class MariadbPrograms:
         """A call of a program with the connection's options."""
         path = self._path(program)
         tls = self.server.tls_options(of_mysql=self.made_by_mysql(path))
+        # A statement, or a server, may ask the client for a file of this machine.
+        no_files = ("--local-infile=0",) if program == "mariadb" else ()
         # It must be the first: only so nothing else is read.
         return Command(
-            arguments=(path, f"--defaults-file={self.options}", *tls, *arguments),
+            arguments=(path, f"--defaults-file={self.options}", *tls, *no_files, *arguments),
             environment=bare_environment(),
             secrets=self.secrets,
+            hidden=self.server.hidden,
         )
 
     def is_of_mysql(self, program: Program) -> bool:

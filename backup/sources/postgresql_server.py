@@ -38,6 +38,17 @@ class PostgresqlServer:
     tls: Tls | None = None  # None: verify-full, and nothing on this machine
     ca_file: Path | None = None
     programs: Path | None = None  # the folder with pg_dump and the others
+    hidden: tuple[Path, ...] = ()  # what the programs cannot read
+
+    def refuse_without_restrict(self) -> None:
+        """Raise `ProgramFailed` where psql cannot refuse the commands of its own in its input."""
+        path = self._program("psql")
+        helps = answer_of(self._command(path, ["--help=commands"], "postgres"))
+        if b"\\restrict" not in helps:
+            raise ProgramFailed(
+                f"{path} has no \\restrict, so a dump could start programs here: install"
+                " postgresql-client 18, 17.6, 16.10, 15.14, 14.19, 13.22 or newer"
+            )
 
     def command(self, program: str, *arguments: str, database: str = "postgres") -> Command:
         """A call of one of PostgreSQL's programs, which must not be older than the server."""
@@ -98,6 +109,7 @@ class PostgresqlServer:
             arguments=(path, *arguments),
             environment=environment,
             secrets=() if password is None else (password,),
+            hidden=self.hidden,
         )
 
     def _tls(self) -> str:

@@ -10,6 +10,8 @@
   may hide that it failed.
 - Of what a program says only one line is shown, cut short and without secrets.
 - A program never outlives the block that started it, and never hangs a night.
+- A program that gets a backup's content cannot read the custodian's identity, where the kernel can
+  hide a file.
 """
 
 import fcntl
@@ -26,6 +28,7 @@ from dataclasses import field, replace
 from pathlib import Path
 
 from backup.chunk_sizes import SMALL_FILE_BYTES
+from backup.landlock import call_without_reading
 from backup.lazy_dataclass import dataclass
 from backup.sources.endings import Ending
 
@@ -51,6 +54,7 @@ class Command:
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)  # cut out of whatever is shown
+    hidden: tuple[Path, ...] = ()  # files and folders that it cannot read
 
     @property
     def program(self) -> str:
@@ -161,15 +165,18 @@ def _heard(command: Command) -> Iterator[Said]:
 def running(command: Command, *, takes: bool = False, gives: bool = False) -> Iterator[Running]:
     """Start a program that takes its standard input or gives its output; kill it at the end."""
     with _heard(command) as said:
-        process = subprocess.Popen(
-            command.arguments,
-            env=command.environment,
-            stdin=subprocess.PIPE if takes else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if gives else subprocess.DEVNULL,
-            stderr=said.line,
-            bufsize=0,
-            # Ctrl-C is for us: we end it, once we know what to say about it.
-            start_new_session=True,
+        process = call_without_reading(
+            command.hidden,
+            lambda: subprocess.Popen(
+                command.arguments,
+                env=command.environment,
+                stdin=subprocess.PIPE if takes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if gives else subprocess.DEVNULL,
+                stderr=said.line,
+                bufsize=0,
+                # Ctrl-C is for us: we end it, once we know what to say about it.
+                start_new_session=True,
+            ),
         )
     try:
         yield Running(command.program, process, said)
@@ -274,22 +281,13 @@ class Output:
 
 def answer_of(command: Command) -> bytes:
     """Everything that a program gives; for small answers, and for at most two minutes."""
-    with _heard(command) as said:
+    with running(command, gives=True) as program:
         try:
-            done = subprocess.run(
-                command.arguments,
-                env=command.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=said.line,
-                timeout=_QUERY_SECONDS,
-                start_new_session=True,
-                check=False,
-            )
+            answer, _ = program.process.communicate(timeout=_QUERY_SECONDS)
         except subprocess.TimeoutExpired:
             raise ProgramFailed(
                 f"{command.program} had no answer in {_QUERY_SECONDS:.0f} s;"
                 " see whether the server is busy, then run again"
             ) from None
-    said.check(done.returncode)
-    return done.stdout
+        program.finish()
+    return answer

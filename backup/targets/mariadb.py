@@ -4,6 +4,8 @@
 - MariaDB cannot rename a database: for `replace` the whole dump is read once before the database
   that stands there is dropped, so that damage in the vault shows while there is something to lose.
 - The first statement that the server refuses ends it: half a table is worse than a clear failure.
+- Dumps cannot start programs or read files of this machine; of users and grants only statements
+  about those are sent.
 - Users that exist stay; their grants become what they were, and by those, in MariaDB, their
   passwords.
 """
@@ -18,11 +20,14 @@ from backup.sources.mariadb import SUFFIX, USERS
 from backup.sources.mariadb_server import MariadbPrograms, MariadbServer, identifier, literal
 from backup.sources.programs import ProgramFailed
 from backup.targets import Stream, Taken, Target, feed, read_through
+from backup.targets.statements import MARIADB, checked_statements
 
 _MOST_NAMED = 20
 _ALREADY_THERE = {"1396"}  # CREATE USER of one that exists
 _TOO_LARGE = {"1153", "2006"}  # the second, where the server hung up before it could say so
 _ERROR = re.compile(r"^ERROR (\d+) \((\w+)\)(?: at line (\d+))?")
+_SETTINGS = b"SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';\n"
+# In binary mode the program runs no command of its own that stands in a dump.
 _BATCH = ("--batch", "--binary-mode", "--max-allowed-packet=1G")
 
 
@@ -56,15 +61,16 @@ class MariadbTarget(Target):
 
     def _restore_globals(self, stream: Stream) -> Taken:
         with self._server.reached(self._scratch) as programs:
+            statements, size = checked_statements(stream, MARIADB)
             command = programs.command("mariadb", *_BATCH, "--force")
-            _, sent, lines = feed(command, stream)
+            _, sent, lines = feed(command, lambda: iter([_SETTINGS, statements]))
             errors = [found for line in lines if (found := _ERROR.match(line))]
             if not sent or any(not found.group(3) for found in errors):
                 raise ProgramFailed(_shown(lines))
             wrong = [found for found in errors if found.group(1) not in _ALREADY_THERE]
             return Taken(
                 database="",
-                bytes=sent,
+                bytes=size,
                 problems=tuple(
                     f"a statement was refused: error {found.group(1)}"
                     for found in wrong[:_MOST_NAMED]

@@ -6,9 +6,11 @@
   whole; after a failure it gets its name back, after problems it stays aside and is named.
 - Its sessions are ended for that.
 - An object that the server refuses costs that object: the others are restored.
+- `psql` gets statements about roles and tablespaces only, and runs no command of its own.
 """
 
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -18,10 +20,12 @@ from backup.sources.postgresql import GLOBALS, SUFFIX
 from backup.sources.postgresql_server import PostgresqlServer, identifier, literal
 from backup.sources.programs import ProgramFailed
 from backup.targets import Stream, Taken, Target, feed
+from backup.targets.statements import POSTGRESQL, checked_statements
 
 _MOST_NAMED = 20
 _NAME_BYTES = 63
 _RENAME_ATTEMPTS = 20
+_SETTINGS = "SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n"
 _ALREADY_THERE = {"42710", "42P04"}  # duplicate_object, duplicate_database: SQLSTATE
 _SQLSTATE = re.compile(r"\b(?:ERROR|FATAL|PANIC):\s+([0-9A-Z]{5})\b")
 # What may be quoted in a message: the name of something, never a value.
@@ -129,17 +133,21 @@ class PostgresqlTarget(Target):
 
     def _restore_globals(self, stream: Stream) -> Taken:
         # SQLSTATE alone: the message of a refused statement would quote a password's hash.
+        self._server.refuse_without_restrict()
+        statements, size = checked_statements(stream, POSTGRESQL)
+        # From here on psql takes no command of its own, without a key that nobody else knows.
+        first = f"\\restrict {secrets.token_hex(32)}\n{_SETTINGS}".encode()
         command = self._server.command(
             "psql", "-X", "-q", "-w", "-v", "VERBOSITY=sqlstate", "-f", "-"
         )
-        status, sent, lines = feed(command, stream)
+        status, _, lines = feed(command, lambda: iter([first, statements]))
         if status:
             raise ProgramFailed(f"psql ended with {status}: {(lines or ['it said nothing'])[-1]}")
         codes = [found.group(1) for line in lines if (found := _SQLSTATE.search(line))]
         wrong = [code for code in codes if code not in _ALREADY_THERE]
         return Taken(
             database="",
-            bytes=sent,
+            bytes=size,
             problems=tuple(
                 f"a statement was refused: SQLSTATE {code}" for code in wrong[:_MOST_NAMED]
             ),

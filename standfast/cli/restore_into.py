@@ -37,6 +37,10 @@ def lines_of(outcome: "IntoOutcome") -> list[Line]:
     lines += newer_lines(outcome.newer_damaged)
     lines += ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
     lines += unrecorded_lines(outcome.unrecorded)
+    if not outcome.is_confined:
+        lines.append(
+            "This kernel has no Landlock: the server's programs could read the identity's file."
+        )
     lines += ["", _next(outcome)]
     return lines
 

@@ -9,6 +9,7 @@ Rules
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, assert_never, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -96,15 +97,18 @@ class Address:
     server: PostgresqlServer | MariadbServer
     database: str | None
 
-    def target(self, clock: Now, scratch: Path) -> Target:
-        """Give the target; `scratch` is a private folder that outlives it."""
-        match self.server:
-            case PostgresqlServer():
-                return PostgresqlTarget(self.server, clock)
-            case MariadbServer():
-                return MariadbTarget(self.server, scratch)
-            case _:
-                assert_never(self.server)
+    def target(self, clock: Now, scratch: Path, hidden: tuple[Path, ...]) -> Target:
+        """Return the target; `scratch` is a private folder that outlives it.
+
+        Its programs cannot read what is `hidden`, where the kernel can hide files.
+        """
+        match replace(self.server, hidden=hidden):
+            case PostgresqlServer() as server:
+                return PostgresqlTarget(server, clock)
+            case MariadbServer() as server:
+                return MariadbTarget(server, scratch)
+            case never:
+                assert_never(never)
 
 
 def address_of(config: BackupSourceConfig, resolver: Resolver) -> Address | None:

@@ -21,6 +21,7 @@ from backup.errors import (
     KeepingStopped,
     Locked,
     StoreUnavailable,
+    UnexpectedStatement,
     UnsafePath,
 )
 from backup.errors import Damaged as DamagedBackup
@@ -81,7 +82,7 @@ def _ours(error: BackupError) -> StandfastError:
             return Damaged(str(error))
         case StoreUnavailable() | Locked():
             return Unavailable(str(error))
-        case Busy() | UnsafePath() | KeepingStopped():
+        case Busy() | UnsafePath() | UnexpectedStatement() | KeepingStopped():
             return Refused(str(error))
         case BackupUsageError():
             return UsageError(str(error))

@@ -7,6 +7,8 @@ Rules
 - The server is a configured source's, by its name, or the one whose address a secret holds.
 - Each dump goes into the database it came from, unless the address names one: then it is one dump.
 - One database that fails keeps no other from being restored.
+- The server's programs cannot read the custodian's identity: what they get is what an intruder may
+  have written.
 - Roles and users are restored only when they are asked for: old passwords come back with them.
   They come first, as dumps name them; what was refused of them is tried again after the dumps.
 """
@@ -17,12 +19,14 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from backup import landlock
 from backup.format.canonical import to_path_text
 from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.records import Point, Progress
 from backup.sources.dumps import database_of
 from backup.targets import Taken, Target
+from standfast.config import Config
 from standfast.config.fields import SecretReference
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.operations.backup_sources import Address, address_from_secret, address_of
@@ -77,6 +81,7 @@ class IntoOutcome:
     lacking: Lacking  # what the point itself has not, or not whole
     newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
     is_dated_ahead: bool = False  # where the latest was asked for: its time is still to come
+    is_confined: bool  # its programs could not read the identity
     unrecorded: str = ""  # why the ledger has nothing of it
     started: datetime
     ended: datetime
@@ -120,6 +125,7 @@ class IntoOutcome:
             "lacking": self.lacking.as_json(),
             "newer_damaged": list(self.newer_damaged),
             "is_dated_ahead": self.is_dated_ahead,
+            "is_confined": self.is_confined,
             "unrecorded": self.unrecorded,
             "started_at": timestamp(self.started),
             "ended_at": timestamp(self.ended),
@@ -157,7 +163,8 @@ def restore_into(
             repository = opened_repository(place, identity_of(place, identity_file))
             point = repository.resolve(request.point, request.set_name)
             address = _address(place, request, point)
-            target = address.target(place.clock, Path(scratch))
+            hidden = _hidden(place.config, identity_file)
+            target = address.target(place.clock, Path(scratch), hidden)
             sources = _sources(point, address, request)
             paths = _paths(repository, point, sources, address, target, request)
         with recorded_if_it_can_be(place, "restore", point.set_name, way, is_shared=True) as run:
@@ -172,6 +179,7 @@ def restore_into(
                 lacking=lacking(point, request.patterns or sources),
                 newer_damaged=damaged_after(repository, point, request.point),
                 is_dated_ahead=is_dated_ahead(point, request.point, place.clock()),
+                is_confined=landlock.is_supported(),
                 started=started,
                 ended=place.clock(),
             )
@@ -205,6 +213,17 @@ def _address(place: Place, request: Request, point: Point) -> Address:
         f"there is no source {request.into!r} in the configuration. Name one of a database, or"
         " where its address lies: env:NAME or file:PATH"
     )
+
+
+def _hidden(config: Config, identity_file: Path | None) -> tuple[Path, ...]:
+    """Return what no program that gets a dump may read: identities and this host's keys."""
+    found = [config.backup.host]
+    if identity_file is not None:
+        found.append(identity_file)
+    reference = config.drills.identity
+    if reference is not None and reference.scheme == "file":
+        found.append(config.folder / Path(reference.place).expanduser())
+    return tuple(found)
 
 
 def _sources(point: Point, address: Address, request: Request) -> list[str]:

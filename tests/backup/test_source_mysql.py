@@ -122,7 +122,8 @@ def test_each_makers_programs_are_told_of_tls_in_their_own_words(
             for program in ("mariadb", "mariadb-dump"):
                 _, defaults, *options = programs.command(program, "--quick").arguments
                 assert defaults.startswith("--defaults-file=")
-                assert " ".join(options) == f"{words} --quick"
+                assert " ".join(options).startswith(words)
+                assert options[-1] == "--quick"
 
 
 def test_an_older_mariadb_is_no_mysql_though_its_programs_have_those_names(

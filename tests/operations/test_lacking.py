@@ -94,6 +94,7 @@ def test_dumps_that_went_in_whole_are_partial_where_another_one_lacks(
         kind="postgresql",
         dumps=(DumpOutcome(path="crm/billing.dump", taken=taken),),
         lacking=lacking(point, ["crm"]),
+        is_confined=True,
         started=NOW,
         ended=NOW,
     )
