@@ -10,7 +10,8 @@ Rules
 - The server's programs cannot read the custodian's identity: what they get is what an intruder may
   have written.
 - Roles and users are restored only when they are asked for: old passwords come back with them.
-  They come first, as dumps name them; what was refused of them is tried again after the dumps.
+  They are those of the servers that the chosen dumps are of.  They come first, as dumps name them;
+  what was refused of them is tried again after the dumps.
 """
 
 import tempfile
@@ -247,17 +248,16 @@ def _paths(
     request: Request,
 ) -> list[bytes]:
     """The files that go in, what is the whole server's first."""
-    first, dumps = [], []
+    first, dumps, chosen = [], [], set()
     for entry in repository.entries(point, request.patterns or sources) if sources else ():
         source, _, name = entry.text.partition("/")
         if entry.kind != "file" or source not in sources:
             continue
-        if name == target.globals_name:
-            first.append(entry.path)
-        elif name.endswith(target.suffix):
+        chosen.add(source)
+        if name.endswith(target.suffix):
             dumps.append(entry.path)
-    if not request.has_globals:
-        first = []
+    if request.has_globals and chosen:
+        first = _globals(repository, point, sorted(chosen), target)
     if not first and not dumps:
         raise UsageError(
             f"{point.name} has no dump of {address.kind} by that name; `standfast backup ls` lists"
@@ -269,6 +269,20 @@ def _paths(
             " them, or an address without a database"
         )
     return first + dumps
+
+
+def _globals(
+    repository: Repository, point: Point, sources: Sequence[str], target: Target
+) -> list[bytes]:
+    """Return the files of roles or users; `UsageError` for a source that has none."""
+    paths = {f"{source}/{target.globals_name}".encode() for source in sources}
+    found = [entry.path for entry in repository.entries(point, sources) if entry.path in paths]
+    for path in sorted(paths.difference(found)):
+        raise UsageError(
+            f"--globals: {point.name} has no {to_path_text(path)}. Leave --globals out, or take a"
+            " point that has it"
+        )
+    return found
 
 
 class _Restorer:

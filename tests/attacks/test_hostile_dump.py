@@ -76,7 +76,7 @@ def restored(config_file: Path, database: str) -> IntoOutcome:
         point="latest",
         into="crm",
         set_name="servers",
-        patterns=(f"crm/{database}.dump", "crm/globals.sql"),
+        patterns=(f"crm/{database}.dump",),
         replaces=True,
         has_globals=True,
     )

@@ -38,6 +38,7 @@ user = "{my_user}"
 password = "file:my.secret"
 databases = ["{shop}"]
 """
+BESIDE = "SELECT datname FROM pg_database WHERE datname LIKE '%_before_%'"
 ROWS = "SELECT id, name FROM t ORDER BY id"
 
 
@@ -183,16 +184,45 @@ def test_one_dump_goes_into_the_database_that_the_address_names(
         assert postgres_server.rows(ROWS, database=empty) == before
 
 
-def test_roles_are_restored_only_when_asked_for(
-    backed_up: Path, postgres_server: Postgres, names: dict[str, str]
+def test_one_dump_comes_with_roles_when_asked(
+    config_file: Path, postgres_server: Postgres, names: dict[str, str]
 ) -> None:
-    target = address(backed_up, f"postgresql://postgres@/?host={postgres_server.socket_folder}")
-    paths = (f"crm-server/{names['crm']}.dump", "crm-server/globals.sql")
-    for has_globals in (False, True):
-        outcome = into(backed_up, target, *paths, replaces=True, has_globals=has_globals)
-        assert outcome.exit_status is ExitStatus.DONE
-        first = ["crm-server/globals.sql"] if has_globals else []
-        assert [dump.path for dump in outcome.dumps] == [*first, paths[0]]
+    owner, _ = postgres_server.role()
+    postgres_server.execute(f"ALTER TABLE t OWNER TO {owner}", database=names["crm"])
+    with place_at(config_file) as place:
+        backups.run_backup(place, "servers", "direct")
+    postgres_server.execute(f"DROP DATABASE {names['crm']}", f"DROP ROLE {owner}")
+    target = address(config_file, f"postgresql://postgres@/?host={postgres_server.socket_folder}")
+    crm = f"crm-server/{names['crm']}.dump"
+
+    without = into(config_file, target, crm)
+    assert [dump.path for dump in without.dumps] == [crm]
+    assert without.exit_status is ExitStatus.PARTIAL
+
+    outcome = into(config_file, target, crm, replaces=True, has_globals=True)
+    assert [dump.path for dump in outcome.dumps] == ["crm-server/globals.sql", crm]
+    assert outcome.exit_status is ExitStatus.DONE
+    owners = "SELECT tableowner FROM pg_tables WHERE tablename = 't'"
+    assert postgres_server.rows(owners, database=names["crm"]) == [(owner,)]
+    postgres_server.execute("ALTER TABLE t OWNER TO postgres", database=names["crm"])
+    for name in (row[0] for row in postgres_server.rows(BESIDE, database="postgres")):
+        postgres_server.execute(f"DROP DATABASE {name}")
+    postgres_server.execute(f"DROP ROLE {owner}")
+
+
+def test_roles_that_a_point_lacks_are_refused(
+    config_file: Path, mariadb_server: Mariadb, names: dict[str, str]
+) -> None:
+    text = config_file.read_text()
+    config_file.write_text(text.replace('"file:my.secret"', '"file:my.secret"\nusers = false'))
+    with place_at(config_file) as place:
+        backups.run_backup(place, "servers", "direct")
+    mariadb_server.execute("DROP TABLE t", database=names["shop"])
+    mariadb = address(config_file, f"mysql://root@/?socket={mariadb_server.socket}")
+    with pytest.raises(UsageError):
+        into(config_file, mariadb, has_globals=True)
+    assert mariadb_server.rows("SHOW TABLES", database=names["shop"]) == []
+    assert into(config_file, mariadb).exit_status is ExitStatus.DONE
 
 
 def test_a_right_on_a_table_comes_back_though_users_come_before_tables(
