@@ -6,6 +6,13 @@ import pytest
 from hypothesis import settings
 
 from backup.ending import ENDING, Ending
+from tests.sampling import (
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_report_header,
+    pytest_terminal_summary,
+)
 from tests.servers.canaille import canaille_server, iam_configuration
 from tests.servers.glewlwyd import glewlwyd_server
 from tests.servers.linux_host import linux_host
@@ -31,6 +38,11 @@ __all__ = [
     "moto_server",
     "postgres_server",
     "postgres_url",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_report_header",
+    "pytest_terminal_summary",
     "redis_server",
     "running_timestamp_authority",
     "s3_bucket",

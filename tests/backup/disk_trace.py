@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 from tests.backup.durable_disk import DurableDisk, Node
 from tests.backup.ptrace import Stop, Traced, forked
+from tests.sampling import sample
 
 _WRITES = {"write": 2, "pwrite64": 2}  # and which argument is the length
 _SYNCS = {"fsync", "fdatasync"}
@@ -336,26 +337,26 @@ def kill_everywhere(
     victim: Victim = Victim.EVERYBODY,
     by_name: bool = False,
     ends: int = -signal.SIGKILL,
-    share: slice = slice(None),
 ) -> None:
     """Kill `act` at each of its operations; `check` must hold afterwards, each time.
 
     `roots` puts everything back to how it was and gives the folders that are traced.  With
     `names_survive` the power is cut, too.  `by_name`: for a run whose order is left to chance, and
     with it which of several tries at the same succeeds; those that fail are no points.  `ends` is
-    how the process ends that did `act`.  `share`: only these of the points.  Everything but `roots`
-    runs in processes of its own.
+    how the process ends that did `act`.  `--sample` chooses the part of the points that is killed.
+    Everything but `roots` runs in processes of its own.
     """
     trace = DiskTrace(roots(), act)
     assert trace.exit_code == 0, "the run ends well when nothing disturbs it"
     assert forked(check) == 0, "and so does what is checked"
-    points: list[int | Nth] = [
+    complete: list[int | Nth] = [
         operation.name if by_name else number
         for number, operation in enumerate(trace.operations, 1)
         if (phase is not Phase.DURING or operation.is_write)
         and (victim is Victim.EVERYBODY or operation.is_forked)
         and not (by_name and number in trace.failed)
-    ][share]
+    ]
+    points = sample(complete, f"{act.__qualname__} {phase} {names_survive} {victim}")
     killed: set[int | Nth] = set()
     for point in points:
         # Names of packs are left to chance: where two share a folder, the run is shorter, or has

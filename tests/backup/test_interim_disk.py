@@ -1,9 +1,6 @@
 """Kill set = trace: a long backup with an interim point in its middle, killed, or its power cut.
 
-A pack is full with two blobs here, which spares 16 MiB of content for each.  The run ends once at
-each operation: killed after the first, its power cut after the second and the third, and so on; and
-in the middle of each third write.  With `SHARES = 1`, by hand, it ends in all of these ways at each
-operation, which takes three times as long.
+A pack is full with two blobs here, which spares 16 MiB of content for each.
 """
 
 import shutil
@@ -23,7 +20,6 @@ from tests.backup.test_writer_disk import _Evening
 from tests.backup.trees import KIB, describe, noise
 
 pytestmark = WHERE_TRACED
-SHARES = 3
 
 
 class _LongEvening(_Evening):
@@ -70,7 +66,7 @@ def _has_one(evening: _LongEvening) -> None:
     assert evening.interim_points() == ["desk-1/0000000002"]
 
 
-def _kill(folder: Path, phase: Phase, names_survive: bool | None, share: int) -> None:
+def _kill(folder: Path, phase: Phase, names_survive: bool | None) -> None:
     evening = _LongEvening(folder)
     kill_everywhere(
         roots=evening.again,
@@ -78,7 +74,6 @@ def _kill(folder: Path, phase: Phase, names_survive: bool | None, share: int) ->
         check=evening.check,
         phase=phase,
         names_survive=names_survive,
-        share=slice(share % SHARES, None, SHARES),
     )
 
 
@@ -87,16 +82,16 @@ def test_the_run_commits_a_point_in_its_middle(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "names_survive", "share"),
+    ("phase", "names_survive"),
     [
-        (Phase.AFTER, None, 0),
-        (Phase.AFTER, True, 1),
-        (Phase.AFTER, False, 2),
-        (Phase.DURING, None, 0),
+        (Phase.AFTER, None),
+        (Phase.AFTER, True),
+        (Phase.AFTER, False),
+        (Phase.DURING, None),
     ],
     ids=["killed", "power cut, and names survive", "power cut", "torn"],
 )
 def test_wherever_a_long_run_ends_no_point_is_lost_and_the_next_one_completes(
-    phase: Phase, names_survive: bool | None, share: int, folder: Path
+    phase: Phase, names_survive: bool | None, folder: Path
 ) -> None:
-    in_tracing_process(_kill, folder, phase, names_survive, share)
+    in_tracing_process(_kill, folder, phase, names_survive)

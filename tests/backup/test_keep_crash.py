@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.backup.keep_site import KeptSite, Tree, new_keeper
 from tests.backup.site import WRITER, Clock, Died, Site
 from tests.backup.trees import describe
 from tests.kill.tracing import Death, Phase, in_own_process, traced_points
+from tests.sampling import sample
 
 KILLED = -9
 
@@ -124,7 +126,7 @@ def test_killed_at_every_act_of_its_store_the_next_run_completes(
 ) -> None:
     log = tmp_path / "trace"
     assert in_own_process(run_keeping, copy(evening, tmp_path), evening.now, log, None) == 0
-    points = traced_points(log)
+    points = sample(traced_points(log), f"keep {phase}")
     killed: set[str] = set()
     for point in points:
         folder = copy(evening, tmp_path)
@@ -192,24 +194,19 @@ class PowerCut:
 def test_a_power_cut_at_any_change_of_a_name_costs_nothing(
     evening: Evening, tmp_path: Path
 ) -> None:
-    calls = 0
-    dies_at = 0
-    while True:
-        dies_at += 1
-        folder = copy(evening, tmp_path)
+    def cut_at(dies_at: int, folder: Path) -> PowerCut:
         shadow = tmp_path / "shadow"
         shutil.rmtree(shadow, ignore_errors=True)
         shadow.mkdir()
         with pytest.MonkeyPatch.context() as patch:
             cut = PowerCut(patch, shadow, dies_at)
-            try:
+            with pytest.raises(Died) if dies_at else nullcontext():
                 run_keeping(folder, evening.now, None, None)
-            except Died:
-                pass
-            else:
-                calls = cut.calls
-                break
-        cut.undo()
-        check_after(evening, folder)
-    assert calls == dies_at - 1
+        return cut
+
+    calls = cut_at(0, copy(evening, tmp_path)).calls
     assert calls > 20
+    for dies_at in sample(range(1, calls + 1), "keep, power cut"):
+        folder = copy(evening, tmp_path)
+        cut_at(dies_at, folder).undo()
+        check_after(evening, folder)

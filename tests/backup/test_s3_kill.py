@@ -32,14 +32,13 @@ from tests.backup.site import Clock, Site
 from tests.backup.test_keep_s3 import Later, later
 from tests.backup.trees import describe, noise
 from tests.kill.tracing import Death, Phase
+from tests.sampling import sample
 from tests.servers.seaweedfs import Bucket, SeaweedFs
 
 KILLED = -9
 LOCK = ObjectLock(mode="GOVERNANCE", days=1)  # which only the keeper gives here
 MARKED_AT, KEPT_AT = timedelta(days=41), timedelta(days=49)
 FOR_PEOPLE = ("pub/format/", "pub/reader/")  # no run here is about them
-# What only reads is killed once, in each phase by turns; 3, by hand, in all of them.
-PHASES_OF_READS = 1
 
 
 def site_at(where: S3Options, folder: Path, now: datetime) -> Site:
@@ -238,19 +237,14 @@ def test_killed_at_every_request_no_point_is_lost_and_the_next_run_completes(
     ended, trace = relay(case, None)
     assert ended == 0, "the run ends well when nothing disturbs it"
     check(case)
-    changing = [point for point in trace if not point.startswith("GET ")]
-    asking = [point for point in trace if point.startswith("GET ")]
-    deaths = {Death(point, phase) for point in changing for phase in Phase}
-    for number, point in enumerate(sorted(asking)):
-        some = [[*Phase][(number + more) % len(Phase)] for more in range(PHASES_OF_READS)]
-        deaths |= {Death(point, phase) for phase in some}
+    complete = [Death(point, phase) for point in sorted(set(trace)) for phase in Phase]
+    deaths = sample(complete, run.__name__)
     died = set()
-    for death in sorted(deaths, key=str):
+    for death in deaths:
         case = evening.copy(tmp_path)
         ended, _ = relay(case, death)
         if ended == KILLED:
             died.add(death)
         check(case)
         shutil.rmtree(case.folder)
-    assert died == deaths
-    assert {death.point for death in died} == set(trace), "the set of killed points is the trace"
+    assert died == set(deaths), "the set of killed points equals the trace"

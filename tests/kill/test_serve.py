@@ -13,14 +13,13 @@ from multiprocessing.process import BaseProcess
 import pytest
 
 from standfast.operations import incident
-from tests.kill.deaths import die_everywhere, sample
+from tests.kill.deaths import die_everywhere
 from tests.kill.ends import doubts_are_settled, everybody_is_named, is_at_rest, is_over
 from tests.kill.scenario import people_speak, serve
 from tests.kill.tracing import ENDS_WITHIN_SECONDS, Death, Phase, own_process
 from tests.kill.world import KILLED, NewWorld, World
 
 POLL_SECONDS = 0.2
-EVERY_ON_POSTGRESQL = 16
 
 
 @contextmanager
@@ -64,15 +63,14 @@ def starts(world: World, case: str) -> int:
     return sum(event.action == "runner.started" for event in world.place.ledger.timeline(case))
 
 
-def ends_as_the_clean_run(new_world: NewWorld, phase: Phase, every: int = 1) -> None:
-    """Die at each point of a clean run, or at a sample of them, each time in a world of its own."""
+def ends_as_the_clean_run(new_world: NewWorld, phase: Phase, name: str) -> None:
+    """Die at each point of a clean run, each time in a world of its own."""
     with new_world("clean") as world:
         case = world.case.opened(world.place)
         with serving(world) as process:
             carried_out(world, case, process)
         is_over(world)
         points = world.trace
-    points = points if every == 1 else sample(points, phase, every)
 
     def died(death: Death, name: str) -> bool:
         with new_world(name) as world:
@@ -92,19 +90,18 @@ def ends_as_the_clean_run(new_world: NewWorld, phase: Phase, every: int = 1) -> 
             is_over(world)
             return process.exitcode == KILLED
 
-    assert die_everywhere(points, phase, died) == set(points), "the killed points equal the trace"
+    die_everywhere(points, phase, died, name)
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_killed_at_every_point_the_next_serve_ends_as_the_clean_run(
     phase: Phase, on_sqlite: NewWorld
 ) -> None:
-    ends_as_the_clean_run(on_sqlite, phase)
+    ends_as_the_clean_run(on_sqlite, phase, "serve")
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_killed_at_a_sample_of_points_on_postgresql_the_next_serve_ends_as_the_clean_run(
+def test_on_postgresql_the_next_serve_ends_as_the_clean_run(
     phase: Phase, on_postgresql: NewWorld
 ) -> None:
-    """A sample, for the time that it takes: the first point, the last, and each so many."""
-    ends_as_the_clean_run(on_postgresql, phase, every=EVERY_ON_POSTGRESQL)
+    ends_as_the_clean_run(on_postgresql, phase, "serve on PostgreSQL")
