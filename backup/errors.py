@@ -105,3 +105,4 @@ class Damaged(BackupError):
     """Bytes are not what their writer stored: a flipped bit, a cut, a swap, or an attack."""
 
     exit_code = 6
+    packs: tuple[str, ...] = ()  # what a restore found damaged before it gave up

@@ -162,6 +162,7 @@ class RestoreResult:
     started: datetime
     ended: datetime
     healed: tuple[str, ...] = ()  # packs that were not as stored, and where their content came from
+    damaged_packs: tuple[str, ...] = ()  # by name; or that share a frame with one that is damaged
     is_resumed: bool = False  # it went on with a restore that had not ended
     is_on_disk: bool = True  # the disk was waited for; until it has everything, a power cut loses
 
@@ -252,6 +253,7 @@ class VerifyReport:
     saw: tuple[Depth, ...] = ("looking",)  # what was looked into wholly, so that no news is good
     sampled: Sampled | None = None
     locks: LocksSeen | None = None  # None where the store locks nothing
+    damaged_packs: tuple[str, ...] = ()  # by name: what the next backup must not build on
 
     @property
     def is_sound(self) -> bool:

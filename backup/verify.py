@@ -17,7 +17,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from backup.capped import get_capped
@@ -27,6 +27,7 @@ from backup.checking.locks import Locks
 from backup.checking.packs import Packs
 from backup.checking.sampling import Sample
 from backup.errors import BackupError, Damaged, StoreUnavailable, UsageError
+from backup.format.keep import PackId
 from backup.format.layout import (
     KEEPS,
     LARGEST_COPY,
@@ -61,6 +62,7 @@ def verify(
     witness: Sequence[Head] = (),
     owner: bytes | None = None,
     locks_right_at: datetime | None = None,
+    distrusted: Collection[PackId] = (),
     progress: Callable[[Progress], None] | None = None,
     random: Callable[[int], bytes] = os.urandom,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -70,13 +72,14 @@ def verify(
     `sample` takes an identity and looks at so many pieces of content instead of all.  `witness` are
     heads of an earlier report, kept elsewhere; `owner` is the owner's public key, from the recovery
     card.  `locks_right_at` is when the last verification began, where its report's `locks` were
-    right; the caller remembers it, and without it all are looked at.  `NotFound` when the store
+    right; the caller remembers it, and without it all are looked at.  `distrusted` are packs that
+    the writer was told of, besides those that the keeper distrusts.  `NotFound` when the store
     holds no repository at all, `WrongKey` when the identity is of another one, `StoreUnavailable`
     when the store does not answer, `UsageError` for a sample without an identity.
     """
     if sample is not None and identity is None:
         raise UsageError("a sample of the content is opened with a key; give a custodian's")
-    check = _Check(vault, keys, progress, now(), None if read else locks_right_at)
+    check = _Check(vault, keys, progress, now(), None if read else locks_right_at, distrusted)
     return check.run(
         identity=identity, read=read, sample=sample, random=random, witness=witness, owner=owner
     )
@@ -90,6 +93,7 @@ class _Check:
         progress: Callable[[Progress], None] | None,
         now: datetime,
         locks_right_at: datetime | None,
+        distrusted: Collection[PackId],
     ) -> None:
         self._vault = vault
         self._keys = keys
@@ -97,6 +101,7 @@ class _Check:
         self._progress = progress
         self._now = now
         self._locks_right_at = locks_right_at
+        self._distrusted = distrusted
         self._bytes_read = 0
 
     def run(
@@ -132,7 +137,7 @@ class _Check:
         for name, problem in keeps.problems:
             self._check_keep_slot(name, problem, keeps)
         packs = {
-            writer: Packs(self._vault, history, keeps, self._found)
+            writer: Packs(self._vault, history, keeps, self._found, self._distrusted)
             for writer, history in histories.items()
         }
         for writer, history in histories.items():
@@ -164,6 +169,7 @@ class _Check:
             saw=tuple(saw),
             sampled=sampled,
             locks=locks,
+            damaged_packs=tuple(name for one in packs.values() for name in one.damaged),
         )
 
     def _check_keep_slot(self, name: str, problem: str, keeps: Keeps) -> None:

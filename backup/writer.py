@@ -22,7 +22,7 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, ParamSpec
 from backup.errors import NothingToBackUp, SourceFailed, StoreUnavailable, UsageError
 from backup.format.canonical import to_path_text
 from backup.format.fields import NAME
+from backup.format.keep import PackId
 from backup.format.pack import Destination
 from backup.format.snapshot import Body, State
 from backup.keys import Host
@@ -93,6 +94,7 @@ def back_up(
     sources: Sequence[Source],
     send_log: Path,
     now: Callable[[], datetime],
+    distrust: Collection[PackId] = (),
     progress: Callable[[Progress], None] | None = None,
     random: Callable[[int], bytes] = os.urandom,
     interim_after: timedelta = INTERIM_AFTER,
@@ -100,6 +102,7 @@ def back_up(
 ) -> BackupResult:
     """Back the sources up into a new recovery point of the set.
 
+    `distrust` names packs that were found damaged: their content is sent again.
     To run it again after any error is safe, and resumes.  `StoreUnavailable`: try again later;
     `Busy`: another run has the send-log; `NothingToBackUp`: every source failed, and no point was
     made.
@@ -139,7 +142,7 @@ def back_up(
         committer = Committer(
             vault=vault, admission=admission, avoidance=avoidance, host=host, log=log
         )
-        avoidance.begin(admission.trust, set_name, now)
+        avoidance.begin(admission.trust, set_name, now, distrust)
         bytes_new = 0
         try:
             for _ in range(_MOST_WALKS):

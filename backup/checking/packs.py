@@ -4,12 +4,12 @@
   ways it was noticed in.
 - What the keeper's records freed may be gone.  A pack that a point which has not expired needs must
   be there, whatever a record says of it.
-- A pack that the records distrust was found before, and its content is sent again: once the
-  writer's newest point does without it, it is a warning.
+- A pack that is distrusted was found before, and its content is sent again: once the newest point
+  of each of the writer's sets does without it, it is a warning.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from backup.capped import get_capped
 from backup.checking.findings import (
@@ -20,6 +20,7 @@ from backup.checking.findings import (
     Findings,
 )
 from backup.errors import BackupError, Damaged, NotFound, WrongKey
+from backup.format.keep import PackId
 from backup.format.layout import pack_in, pack_name, packs_of
 from backup.format.pack import HEADER_BYTES, LARGEST_PACK, parse_header
 from backup.format.wrap import openers
@@ -46,17 +47,27 @@ class _Lost:
 class Packs:
     """The packs of one writer."""
 
-    def __init__(self, vault: Store, history: History, keeps: Keeps, found: Findings) -> None:
+    def __init__(
+        self,
+        vault: Store,
+        history: History,
+        keeps: Keeps,
+        found: Findings,
+        distrusted: Collection[PackId] = (),
+    ) -> None:
         self._vault = vault
         self.history = history
         self._found = found
         writer = history.writer
         self._dropped = {sha256 for name, sha256 in keeps.dropped if name == writer}
-        self._distrusted = {sha256 for name, sha256 in keeps.distrusted if name == writer}
+        self._distrusted = {
+            sha256 for name, sha256 in (*keeps.distrusted, *distrusted) if name == writer
+        }
         self.unexpired = [
             sequence for sequence in history.snapshots if (writer, sequence) not in keeps.expired
         ]
         self._lost: dict[str, _Lost] = {}
+        self.damaged: list[str] = []  # names, once reported: what no point may be built on
 
     def needed(self) -> frozenset[str]:
         """Every pack that a point needs which has not expired."""
@@ -154,11 +165,21 @@ class Packs:
         for sequence in self.unexpired:
             for sha256 in self.history.known_packs_of(sequence) & self._lost.keys():
                 needed_by[sha256].append(sequence)
-        newest = self.unexpired[-1] if self.unexpired else None
+        newest = self._newest()
         for sha256, lost in self._lost.items():
             self._report(sha256, lost, needed_by[sha256], newest)
 
-    def _report(self, sha256: str, lost: _Lost, points: list[int], newest: int | None) -> None:
+    def _newest(self) -> frozenset[int]:
+        """Return the newest ended point of each set, with the interim ones after it."""
+        newest: dict[str, set[int]] = {}
+        for sequence in self.unexpired:
+            snapshot = self.history.snapshots[sequence]
+            if snapshot.state != "interim":
+                newest[snapshot.set_name] = set()
+            newest.setdefault(snapshot.set_name, set()).add(sequence)
+        return frozenset().union(*newest.values())
+
+    def _report(self, sha256: str, lost: _Lost, points: list[int], newest: frozenset[int]) -> None:
         name = pack_name(self.history.writer, sha256)
         if not points and sha256 in self.history.packs:
             if sha256 not in self._dropped:
@@ -171,10 +192,11 @@ class Packs:
         problem += f"; {self._points_text(points)}"
         if lost.cost:
             problem += f"; it costs at least {lost.cost}"
-        if sha256 in self._distrusted and newest not in points:
-            problem += "; it is known, and the newest point does without it"
+        if sha256 in self._distrusted and newest.isdisjoint(points):
+            problem += "; it is known, and the newest point of each set does without it"
             self._found.warning(name, problem, "nothing more, if no copy of it is found")
         else:
+            self.damaged.append(name)
             self._found.lost_pack(name, problem, lost.what_to_do, depth=lost.depth)
 
     def _points_text(self, points: list[int]) -> str:

@@ -42,6 +42,7 @@ class Healer:
         self._doubted: set[bytes] = set()  # packs that had a place which could not be read
         self._places: dict[bytes, dict[BlobRef, str]] = {}  # by id: places, each with its point
         self._healed: dict[str, bool] = {}  # sentences, and whether they were given
+        self._damaged: set[bytes] = set()  # packs that were given
 
     def find(self, ref: BlobRef) -> bytes | None:
         """The blob's content from another place, or None."""
@@ -68,6 +69,15 @@ class Healer:
         new = [sentence for sentence, is_given in self._healed.items() if not is_given]
         self._healed.update(dict.fromkeys(new, True))
         return new
+
+    def take_damaged(self) -> list[str]:
+        """Return the names of the packs that could not be relied on, each once.
+
+        Where a frame lies in two packs, both are named: either may be to blame.
+        """
+        new = (self._bad | self._doubted) - self._damaged
+        self._damaged |= new
+        return sorted(pack_name(self._writer, pack.hex()) for pack in new)
 
     def _search(self, ref: BlobRef) -> None:
         if self._other_points is None:

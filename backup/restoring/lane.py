@@ -63,6 +63,7 @@ class Report:
     lost: dict[str, Problem]  # of those, what cannot be filled, by path text
     matched: list[str]
     healed: list[str]
+    damaged: list[str]  # packs, by name
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -231,6 +232,8 @@ class Lane:
             raise
         except BackupError as error:
             if stretch.page.listed is None:
+                if isinstance(error, Damaged):
+                    error.packs = tuple(self._healer.take_damaged())
                 raise
             # By each part: another lane may have read the page when it was still there.
             self._tree.problems.append(lost_page(stretch.page, error))
@@ -360,6 +363,7 @@ class Lane:
                 lost=self._lost,
                 matched=self._selection.take_matched(),
                 healed=self._healer.take_healed(),
+                damaged=self._healer.take_damaged(),
             )
         )
         tree.problems.clear()

@@ -17,7 +17,7 @@ from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
 
-from backup.errors import BackupError, NotWritable, StoreUnavailable, UsageError
+from backup.errors import BackupError, Damaged, NotWritable, StoreUnavailable, UsageError
 from backup.forking import may_fork
 from backup.format.canonical import to_path_text
 from backup.format.manifest import Entry
@@ -87,6 +87,7 @@ class _Sum:
     noted: list[Entry] = field(default_factory=list)
     lost: dict[str, Problem] = field(default_factory=dict)
     healed: dict[str, None] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
 
     def add(self, report: Report) -> None:
         self.files += report.files
@@ -98,6 +99,7 @@ class _Sum:
         self.noted += report.noted
         self.lost.update(report.lost)
         self.healed.update(dict.fromkeys(report.healed))
+        self.damaged.update(report.damaged)
 
 
 class Restore:
@@ -122,10 +124,19 @@ class Restore:
         self._now = now
         self._selection = Selection(request.patterns)
         self._sum = _Sum()
+        self._healers: list[Healer] = []  # of what is read here, and not by a lane
         self._turn = Turn()
 
     def run(self) -> RestoreResult:
         """Do it; see `Repository.restore`."""
+        try:
+            return self._run()
+        except Damaged as error:
+            self._sum.damaged.update(error.packs)
+            error.packs = self._damaged_packs()
+            raise
+
+    def _run(self) -> RestoreResult:
         started = self._now()
         with (
             closing(self._turn),
@@ -166,11 +177,17 @@ class Restore:
             # A page that several lanes could not read is one problem.
             problems=(*dict.fromkeys(self._sum.problems), *unmatched),
             healed=tuple(sorted(self._sum.healed)),
+            damaged_packs=self._damaged_packs(),
             is_resumed=target.is_resumed,
             is_on_disk=self._request.syncs or (is_whole and not is_left),
             started=started,
             ended=self._now(),
         )
+
+    def _damaged_packs(self) -> tuple[str, ...]:
+        for healer in self._healers:
+            self._sum.damaged.update(healer.take_damaged())
+        return tuple(sorted(self._sum.damaged))
 
     def _take_note(self, report: Report) -> None:
         self._sum.add(report)
@@ -249,7 +266,8 @@ class Restore:
 
     def _stretches(self) -> Iterator[Stretch]:
         """Cut the leaves so that the lanes have equal shares of the content, by what is average."""
-        reader, _ = self._open_reader()
+        reader, healer = self._open_reader()
+        self._healers.append(healer)
         average = self._body.bytes // max(1, self._body.files)
 
         def lost(page: Page, error: BackupError) -> None:
@@ -271,7 +289,8 @@ class Restore:
 
     def _pieces(self, put_off: Iterable[Entry]) -> Iterator[Piece]:
         """Cut the files that were put off; each piece is made only when a lane asks for it."""
-        reader, _ = self._open_reader()
+        reader, healer = self._open_reader()
+        self._healers.append(healer)
         lost = self._sum.lost
         for entry in put_off:
             end = 0

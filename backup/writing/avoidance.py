@@ -1,8 +1,9 @@
-"""What a new point is not built on: packs that are lost, that the keeper freed, or that are sparse.
+"""What a new point is not built on: lost, damaged, freed and sparse packs.
 
 - To avoid a pack is to forget it in the send-log: what it held is read and sent again, if the
   source still has it.  What was forgotten stays so, whatever is hidden from this host later: its
   memory of the keeper's word is that the packs are gone from the log.
+- Packs that the caller distrusts are avoided, whoever named them: a false name costs an upload.
 - The keeper's records are read once, and from then on only what came after the last one; again
   from the first when the owner signed something new, since that may change whom to believe.
 - A keep chain that lost its end is a warning and no stop: what its records said was heeded when
@@ -11,9 +12,10 @@
   the keeper can free them: a bounded amount a night.  What cannot be read that night stays in them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
+from backup.format.keep import PackId
 from backup.format.layout import keep_name, packs_of
 from backup.format.link import Link
 from backup.keeps import Keeps, load_keeps
@@ -46,9 +48,16 @@ class Avoidance:
         seen = self._log.seen_keep()
         return None if seen is None else seen.link
 
-    def begin(self, trust: Trust, set_name: str, now: Callable[[], datetime]) -> None:
+    def begin(
+        self,
+        trust: Trust,
+        set_name: str,
+        now: Callable[[], datetime],
+        distrust: Collection[PackId] = (),
+    ) -> None:
         """Forget, before anything is read, what the set's next point must not or need not use."""
         self.heed_keeper(trust)  # what it dropped is not lost
+        self._forget_distrusted(distrust)
         listed = self._listed()
         self._forget_lost(listed)
         self._forget_sparse(listed, set_name, now())
@@ -108,6 +117,16 @@ class Avoidance:
                 f"of the packs that this host had stored, {len(lost)} {_are(lost)} gone from"
                 " the store or of another size: what was in there is sent again. Verify the"
                 " repository"
+            )
+
+    def _forget_distrusted(self, distrust: Collection[PackId]) -> None:
+        names = {sha256 for writer, sha256 in distrust if writer == self._writer}
+        damaged = [row.number for row in self._log.packs() if row.name.hex() in names]
+        if damaged:
+            self._log.forget_packs(damaged)
+            self._warn(
+                f"of the packs that this host had stored, {len(damaged)} {_are(damaged)} damaged:"
+                " what was in there is sent again, where the source still has it"
             )
 
     def _forget_sparse(self, listed: dict[str, Stat], set_name: str, now: datetime) -> None:

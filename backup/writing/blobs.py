@@ -66,7 +66,7 @@ class BlobSink:
         self._finds = 0
         self._is_in_pack = False  # the window that was given last
         self._is_dense = True  # what came in it, as far as it was looked at
-        self.new_bytes = 0  # of blobs that were not stored before, as they are
+        self.new_bytes = 0  # of content that was not stored before, as it is
         self.dense_bytes = 0  # of those, what hardly compressed
 
     def add(self, data: bytes | memoryview) -> Ref:
@@ -241,11 +241,14 @@ class BlobSink:
             frame = self._laid_frames.popleft()
             blobs = self._under_way.pop(frame)
             raw = 0
+            sizes: dict[str, int] = {}
             for blob in blobs:
                 whole.append(blob.place)
                 del self._pending[blob.id]
                 raw += blob.length
-            self.new_bytes += raw
-            self.dense_bytes += raw if frame.stored > WORTHWHILE * raw else 0
+                sizes[blob.id] = blob.length
+            new = raw - sum(sizes[id_] for id_ in self._log.sent_before(sizes))
+            self.new_bytes += new
+            self.dense_bytes += new if frame.stored > WORTHWHILE * raw else 0
         self._log.acknowledge(pack.number, pack.name, pack.size, self._set_name, whole)
         self._on_stored(pack)

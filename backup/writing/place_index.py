@@ -5,13 +5,14 @@
 - A row of a tree for each blob would take four times as long, and more the more there are: ids
   are random, so each pack would touch every page of the tree.
 - A record counts while its packs are known. Those of packs that are gone stay until their run is
-  merged, which happens at once when they are the greater part.
+  merged, which happens at once when they are the greater part. A merge keeps those of packs that a
+  run has just forgotten, so that their content is recognized when it is sent again.
 """
 
 import heapq
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import groupby, islice
 from struct import Struct
 
 from backup.writing.places import NO_PACK, Place
@@ -40,6 +41,10 @@ TABLES = ("run_of_places", "places")
 IsKnown = Callable[[int], bool]  # of a pack's number
 
 
+def _is_any(pack: int) -> bool:
+    return True
+
+
 def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> Place | None:
     """Where a blob lies in packs that are known, if it does."""
     wanted = bytes.fromhex(blob_id)
@@ -58,6 +63,11 @@ def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> Place
     return None
 
 
+def has(database: sqlite3.Connection, blob_id: str) -> bool:
+    """Return whether there is a record of a blob, be its packs known or gone."""
+    return find(database, blob_id, _is_any) is not None
+
+
 def count(database: sqlite3.Connection) -> int:
     """How many records there are, those of packs that are gone with them."""
     (found,) = database.execute("SELECT COALESCE(SUM(size), 0) FROM run_of_places").fetchone()
@@ -73,8 +83,16 @@ def ids(database: sqlite3.Connection) -> Iterator[str]:
             yield digits[at : at + 2 * _ID_BYTES]
 
 
-def add(database: sqlite3.Connection, places: Iterable[Place], is_known: IsKnown) -> None:
-    """Add what came with a pack; in the caller's transaction, like every change."""
+def add(
+    database: sqlite3.Connection,
+    places: Iterable[Place],
+    is_known: IsKnown,
+    is_recognized: IsKnown | None = None,
+) -> None:
+    """Add what came with a pack; in the caller's transaction, like every change.
+
+    A merge drops the records of packs that are neither known nor `is_recognized`.
+    """
     pack = _RECORD.pack
     records = sorted(
         [
@@ -88,7 +106,7 @@ def add(database: sqlite3.Connection, places: Iterable[Place], is_known: IsKnown
     level = 0
     while len(runs := _runs(database, level)) >= _RUNS_A_LEVEL:
         level += 1
-        _merge(database, runs, level, is_known)
+        _merge(database, runs, level, is_known, is_recognized)
 
 
 def tidy(database: sqlite3.Connection, known: int, is_known: IsKnown) -> None:
@@ -105,9 +123,19 @@ def _runs(database: sqlite3.Connection, level: int | None = None) -> list[int]:
     return [number for (number,) in found]
 
 
-def _merge(database: sqlite3.Connection, runs: list[int], level: int, is_known: IsKnown) -> None:
+def _merge(
+    database: sqlite3.Connection,
+    runs: list[int],
+    level: int,
+    is_known: IsKnown,
+    is_recognized: IsKnown | None = None,
+) -> None:
     merged = heapq.merge(*(_records(database, run) for run in runs))
-    _write(database, level, _only_known(merged, is_known))
+    if is_recognized is None:
+        kept = _only_known(merged, is_known)
+    else:
+        kept = _known_or_recognized(merged, is_known, is_recognized)
+    _write(database, level, kept)
     numbers = [(run,) for run in runs]
     database.executemany("DELETE FROM places WHERE run = ?", numbers)
     database.executemany("DELETE FROM run_of_places WHERE number = ?", numbers)
@@ -128,6 +156,21 @@ def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
         if record[:_ID_BYTES] != before and _lies_in_known(_place(record), is_known):
             before = record[:_ID_BYTES]
             yield record
+
+
+def _known_or_recognized(
+    records: Iterable[bytes], is_known: IsKnown, is_recognized: IsKnown
+) -> Iterator[bytes]:
+    """Each id once: in packs that are known, or else in those that are recognized."""
+    for _, of_id in groupby(records, key=lambda record: record[:_ID_BYTES]):
+        places = [(record, _place(record)) for record in of_id]
+        for is_kept in (is_known, is_recognized):
+            kept = next(
+                (record for record, place in places if _lies_in_known(place, is_kept)), None
+            )
+            if kept is not None:
+                yield kept
+                break
 
 
 def _write(database: sqlite3.Connection, level: int, records: Iterable[bytes]) -> None:

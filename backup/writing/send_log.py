@@ -69,6 +69,7 @@ class SendLog(LogDatabase):
         }
         self._sound: dict[int, PackRow] = {}  # forgotten only so that they come free
         self._recalled: set[int] = set()  # which nothing more is to be found in, all the same
+        self._forgotten: set[int] = set()  # by this run
         # Of every blob, and a few that are gone, which does no harm.
         self._ids: SeenIds | None = None
         highest = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'pack'")
@@ -85,6 +86,15 @@ class SendLog(LogDatabase):
     def may_have(self, ids: Collection[str]) -> Collection[str]:
         """Those of some blobs that `find` has to be asked about."""
         return ids if self._ids is None else self._ids.may_have(ids)
+
+    def sent_before(self, ids: Collection[str]) -> Collection[str]:
+        """Return which of some new blobs lay in packs that this run forgot.
+
+        Their content is as it was: it is sent again, and did not change.
+        """
+        if not self._forgotten:
+            return ()
+        return [id_ for id_ in self.may_have(ids) if place_index.has(self._database, id_)]
 
     def look_up_in_memory(self) -> None:
         """Have in memory which blobs there are, if they are not too many: for who asks often."""
@@ -117,7 +127,12 @@ class SendLog(LogDatabase):
                 "INSERT INTO pack (number, name, size, blobs, set_name) VALUES (?, ?, ?, ?, ?)",
                 (number, name, size, len(blobs), set_name),
             )
-            place_index.add(database, blobs, lambda pack: pack == number or self._is_built_on(pack))
+            place_index.add(
+                database,
+                blobs,
+                lambda pack: pack == number or self._is_built_on(pack),
+                self._is_recognized if self._forgotten else None,
+            )
             database.executemany(
                 "UPDATE pack SET held = held + ? WHERE number = ?",
                 ((length, pack) for pack, length in held.items()),
@@ -143,6 +158,7 @@ class SendLog(LogDatabase):
         gone = {number: self._packs.get(number) for number in numbers}
         with self._change() as database:
             self._drop_packs(database, list(gone))
+        self._forgotten.update(number for number, row in gone.items() if row is not None)
         for number, row in gone.items():
             self._sound.pop(number, None)
             if are_sound and row is not None:
@@ -404,6 +420,9 @@ class SendLog(LogDatabase):
 
     def _is_built_on(self, pack: int) -> bool:
         return pack in self._packs and pack not in self._recalled
+
+    def _is_recognized(self, pack: int) -> bool:
+        return pack in self._packs or pack in self._forgotten
 
     def _earlier_runs(self, set_name: str, run: int) -> list[tuple[int, int, int]]:
         return self._rows(

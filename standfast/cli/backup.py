@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli import backup_contents, custodian, keeping, owner, second_site
 from standfast.cli.amounts import size, together
+from standfast.cli.backup_lines import backup_lines
 from standfast.cli.call import Call
 from standfast.cli.declared import Argument, Group, Option, command, group
 from standfast.cli.output import Line, Table, Tell
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from backup.records import Progress
-    from standfast.operations.backup_outcomes import BackupOutcome
-
-_SHOWN = 20  # what could not be read is all in the document; a person sees the first
 
 IdentityOption = Annotated[
     Path | None,
@@ -123,13 +121,28 @@ def run(
         str | None,
         Argument(metavar="SET", help="One set; all without."),
     ] = None,
+    distrust: Annotated[
+        Path | None,
+        Option(
+            "--distrust",
+            metavar="REPORT.json",
+            help="What verify --json or drill run --json printed on another machine: what lay in "
+            "the damaged packs that it names is sent again.",
+        ),
+    ] = None,
 ) -> ExitStatus:
-    """Back a set up, or all of them."""
+    """Back a set up, or all of them.
+
+    Packs that a verification, a drill or a restore with the same ledger found damaged are not built
+    on: what lay in them is sent again, where the source still has it.
+    """
     from standfast.operations.backups import run_backup
+    from standfast.operations.damaged_packs import read_report
 
     documents: list[Json] = []
     lines: list[Line] = []
     statuses: list[ExitStatus] = []
+    damaged = read_report(distrust)
     with call.place(needs_ledger=False) as place:
         names = list(place.config.backup.sets) if set_name is None else [set_name]
         if not names:
@@ -137,7 +150,7 @@ def run(
         for name in names:
             try:
                 with _shown_late(call, f"backing up {name}") as report:
-                    outcome = run_backup(place, name, "direct", report)
+                    outcome = run_backup(place, name, "direct", report, distrust=damaged)
             except StandfastError as error:
                 if len(names) == 1:
                     raise
@@ -149,7 +162,7 @@ def run(
                 continue
             statuses.append(outcome.exit_status)
             documents.append(outcome.as_json())
-            lines += _backup_lines(outcome)
+            lines += backup_lines(outcome)
     status = together(statuses)
     next_step = "Next: `standfast status` shows how old each is."
     if status is ExitStatus.DAMAGED:
@@ -370,44 +383,6 @@ class _Report:
     def __call__(self, progress: "Progress") -> None:
         done, total = progress.bytes_done >> 20, progress.bytes_total >> 20
         self._tell(f"{self._what} (MiB)", done, total)
-
-
-def _backup_lines(outcome: "BackupOutcome") -> list[Line]:
-    result = outcome.result
-    lines: list[Line] = []
-    if outcome.died_before:
-        lines.append(f"{outcome.set_name}: an earlier run had died; it is marked as failed.")
-    lines.append(
-        f"{outcome.set_name}: {result.point}, {counted(result.files, 'file')}, "
-        f"{size(result.bytes_total)}, {size(result.bytes_new)} new"
-    )
-    if outcome.is_empty:
-        lines.append("  There was no file: see that what the set names is there, and mounted.")
-    if result.unread_total:
-        lines.append(f"  {counted(result.unread_total, 'path')} could not be read whole:")
-        lines.append(Table(rows=[[i.path, i.reason] for i in result.unread[:_SHOWN]], indent=2))
-    lines += _and_more(result.unread_total)
-    if result.left_out_total:
-        lines.append(f"  {counted(result.left_out_total, 'path')} left out:")
-        lines.append(Table(rows=[[i.path, i.reason] for i in result.left_out[:_SHOWN]], indent=2))
-    lines += _and_more(result.left_out_total)
-    if outcome.is_incomparable:
-        lines.append("  All was sent anew, so tonight cannot be compared with the nights before.")
-    lines += [f"  Far more than usual: {jump.sentence}." for jump in outcome.jumps]
-    lines += [f"  {warning}" for warning in result.warnings]
-    if outcome.twin:
-        lines.append(f"  {outcome.twin.sentence}. To do: {outcome.twin.what_to_do}.")
-    if outcome.unrecorded:
-        why = outcome.unrecorded
-        lines += [
-            f"  The ledger has not, or not to its end, that this was backed up: {why}.",
-            "  So it may not be compared with the nights before, and nobody is told of it.",
-        ]
-    return lines
-
-
-def _and_more(total: int) -> list[Line]:
-    return [f"  … and {total - _SHOWN:,} more; --json has them"] if total > _SHOWN else []
 
 
 def _completeness(*, is_complete: bool, is_interim: bool) -> str:

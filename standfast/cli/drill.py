@@ -166,7 +166,10 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         lines.append(f"NOT destroyed: {outcome.target.folder}; remove it by hand.")
     if outcome.report:
         lines.append(f"Report: {outcome.report}")
-    if outcome.exit_status is ExitStatus.PARTIAL:
+    if outcome.damaged_packs:
+        run_again = f"standfast backup run {outcome.set_name}"
+        lines.append(f"Next: `{run_again}` sends again what lay in damaged packs.")
+    elif outcome.exit_status is ExitStatus.PARTIAL:
         lines.append("Next: mend what fell short, then drill again.")
     elif outcome.services and outcome.exit_status is ExitStatus.DONE:
         lines.append("Next: `standfast report` writes the page to file.")

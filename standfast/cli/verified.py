@@ -42,6 +42,12 @@ def verified_lines(outcome: "VerifyOutcome") -> list[Line]:
         lines.append(agrees if report.points else "There is nothing to verify yet.")
     if not outcome.is_write_only:
         lines.append(f"Not write-only here: {outcome.why_write_only}.")
+    if report.damaged_packs:
+        damaged = counted(len(report.damaged_packs), "damaged pack")
+        lines += [
+            f"Next: `standfast backup run` sends again what lay in {damaged}.",
+            "On a host with another ledger, give it --distrust and what this prints with --json.",
+        ]
     if outcome.exit_status is ExitStatus.DONE and not outcome.is_read:
         lines.append("Next: `standfast backup verify --read` reads every byte.")
     return lines

@@ -13,6 +13,7 @@ from backup.lazy_dataclass import dataclass
 from backup.records import BackupResult, Point, RestoreResult
 from standfast.continuity.jumps import Jump
 from standfast.errors import ExitStatus
+from standfast.operations.damaged_packs import kept
 from standfast.operations.twins import Twin
 from standfast.records import Json, timestamp
 
@@ -33,6 +34,7 @@ class BackupOutcome:
     unrecorded: str = ""  # why the ledger has nothing of it, or could not be asked
     is_ledger_damaged: bool = False  # that is why
     twin: Twin | None = None  # another machine that backs up under this host's name
+    undistrusted: int = 0  # packs known to be damaged, and not which: it may be built on them
 
     @property
     def is_empty(self) -> bool:
@@ -45,7 +47,8 @@ class BackupOutcome:
             return ExitStatus.DAMAGED  # what is so is older; the point of this night is made
         has_twin = self.twin is not None and self.twin.is_sure
         is_alone = not (self.result.is_fork or self.result.is_intruded or has_twin)
-        is_whole = self.result.complete and is_alone and not self.is_empty and not self.unrecorded
+        is_lacking = not self.result.complete or self.is_empty or self.undistrusted
+        is_whole = is_alone and not is_lacking and not self.unrecorded
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
@@ -71,6 +74,7 @@ class BackupOutcome:
             "bytes_changed": result.bytes_changed,
             "bytes_incompressible": result.bytes_incompressible,
             "sent_anew": result.sent_anew,
+            "undistrusted": self.undistrusted,
             "jumps": [
                 {
                     "what": jump.what,
@@ -163,6 +167,7 @@ class RestoreOutcome:
             "bytes": self.result.bytes,
             "problems": len(self.result.problems),
             "is_damaged": self.is_damaged,
+            **kept(self.result.damaged_packs),
         }
 
     def as_json(self) -> dict[str, Json]:
@@ -171,6 +176,7 @@ class RestoreOutcome:
             "set": self.point.set_name,
             "to": str(self.to),
             **self.summary(),
+            "damaged_packs": list(self.result.damaged_packs),
             "problems": [
                 {"path": item.path, "reason": item.reason} for item in self.result.problems
             ],

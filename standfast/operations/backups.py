@@ -13,11 +13,12 @@ Rules
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 from backup.errors import Busy, StoreUnavailable
+from backup.format.keep import PackId
 from backup.records import BackupResult, Progress
 from backup.sources import Source
 from backup.stores import Store
@@ -27,6 +28,7 @@ from standfast.continuity.moments import is_to_come, newest, newest_first
 from standfast.errors import ExitStatus, StandfastError, Unavailable
 from standfast.ledger.run_row import Origin, RunRow
 from standfast.operations.backup_outcomes import BackupOutcome, SetAge
+from standfast.operations.damaged_packs import DamagedPacks, damaged_packs
 from standfast.operations.local_sources import own_files, source_of
 from standfast.operations.origins import of_host
 from standfast.operations.place import Place
@@ -56,13 +58,15 @@ def run_backup(
     progress: Report | None = None,
     *,
     wait_for_another_set: timedelta = WAIT_FOR_ANOTHER_SET,
+    distrust: Collection[PackId] = (),
     pauses: Sequence[timedelta] = (),
     sleep: Callable[[float], None] = time.sleep,
 ) -> BackupOutcome:
     """Back one set up; `way` says what runs this: prefect, serve or direct.
 
     When the store does not answer it is tried again after each of `pauses`, and what was stored
-    stays. Safe to run again after any error. Raises `UsageError` for an unknown set, `UnderWay`
+    stays. What lies in packs that the ledger knows to be damaged, or `distrust` names, is sent
+    again. Safe to run again after any error. Raises `UsageError` for an unknown set, `UnderWay`
     while this set is being backed up, `Unavailable` when the store does not answer.
     """
     settings = set_of(place, set_name)
@@ -70,6 +74,11 @@ def run_backup(
         recorded_if_it_can_be(place, "backup", set_name, way) as run,
         plain_errors(f"backing up {set_name}"),
     ):
+        known = DamagedPacks()
+        try:
+            known = damaged_packs(place)
+        except StandfastError as error:
+            run.goes_on_without(error)
         host = own_host(place.config.backup)
         left_out = settings.exclude, own_files(place.config.backup)
         sources = [source_of(one, place.resolver, *left_out) for one in settings.sources]
@@ -86,6 +95,7 @@ def run_backup(
                     set_name=set_name,
                     sources=sources,
                     send_log=place.config.backup.send_log,
+                    distrust=known.packs.union(distrust),
                     now=place.clock,
                     progress=progress,
                 )
@@ -105,7 +115,11 @@ def run_backup(
                 sleep(pause.total_seconds())
         result = _let_go(sources, result)
         outcome = BackupOutcome(
-            run=run.token, set_name=set_name, result=result, died_before=run.died_before
+            run=run.token,
+            set_name=set_name,
+            result=result,
+            died_before=run.died_before,
+            undistrusted=0 if distrust else known.unnamed,
         )
         try:
             before = _good_runs(place, set_name, NIGHTS)

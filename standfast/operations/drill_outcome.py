@@ -13,6 +13,7 @@ from backup.lazy_dataclass import dataclass
 from backup.records import Point, Problem, RestoreResult
 from standfast.continuity.objectives import Judgement, RpoBasis
 from standfast.errors import ExitStatus
+from standfast.operations.damaged_packs import kept
 from standfast.operations.drill_checks import CheckResult, CheckState
 from standfast.operations.drill_comparison import Comparison
 from standfast.records import Json, timestamp
@@ -42,6 +43,7 @@ class DrillOutcome:
     restored: RestoreResult | None
     problem: str  # what ended the restore; empty when nothing did
     is_damaged: bool
+    damaged_packs: tuple[str, ...]  # also where what lay in them was taken from another point
     checks: tuple[CheckResult, ...]
     comparison: Comparison | None
     services: tuple[Judgement, ...]
@@ -139,6 +141,7 @@ class DrillOutcome:
             "bytes": self.restored.bytes if self.restored else 0,
             "not_restored": len(self.problems),
             "is_damaged": self.is_damaged,
+            **kept(self.damaged_packs),
             "passed": passed,
             "failed": failed,
             "skipped": list(self.skipped),
@@ -152,6 +155,7 @@ class DrillOutcome:
     def as_json(self) -> dict[str, Json]:
         return {
             **self.measures(),
+            "damaged_packs": list(self.damaged_packs),
             "problems": [{"path": item.path, "reason": item.reason} for item in self.problems],
             "shortfalls": list(self.shortfalls),
             "differences": list(self.comparison.differences) if self.comparison else [],

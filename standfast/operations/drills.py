@@ -16,6 +16,7 @@ from dataclasses import field, replace
 from datetime import datetime
 from pathlib import Path
 
+from backup.errors import Damaged as DamagedBackup
 from backup.keys import Identity
 from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
@@ -99,6 +100,7 @@ class _Seen:
     usable_at: datetime | None = None
     problem: str = ""
     is_damaged: bool = False
+    damaged_packs: tuple[str, ...] = ()
     checks: list[CheckResult] = field(default_factory=list)
     services: list[Judgement] = field(default_factory=list)
     comparison: Comparison | None = None
@@ -139,6 +141,8 @@ def run_drill(
                         _compare(place, settings, folder, seen)
             except Damaged as error:
                 seen.problem, seen.is_damaged, seen.usable_at = str(error), True, None
+                if isinstance(error.__cause__, DamagedBackup):
+                    seen.damaged_packs = error.__cause__.packs
             except StandfastError as error:
                 seen.problem, seen.usable_at = str(error), None
             target = _keep(folder) if keep else _destroy(folder)
@@ -231,6 +235,7 @@ def _restore(
     seen.result = repository.restore(point, folder / "tree", (), progress, now=place.clock)
     seen.restored_at = place.clock()
     seen.is_damaged = is_damage_behind(seen.result.problems)
+    seen.damaged_packs = seen.result.damaged_packs
     missing = len(seen.result.problems)
     seen.checks.append(
         CheckResult(
@@ -341,6 +346,7 @@ def _outcome(
         restored=seen.result,
         problem=seen.problem,
         is_damaged=seen.is_damaged,
+        damaged_packs=seen.damaged_packs,
         checks=tuple(seen.checks),
         comparison=seen.comparison,
         services=tuple(seen.services),

@@ -10,12 +10,9 @@ Rules
   be, and is tried again by the next run.
 """
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from backup.format.keep import PackId
-from backup.format.layout import pack_in
 from backup.keeper import KeepResult, plan_keep
 from backup.keeper import keep as keep_repository
 from backup.keeping.key import Keeper
@@ -27,7 +24,8 @@ from backup.lazy_dataclass import dataclass
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from backup.stores.keeping import KeeperStore
 from backup.stores.s3_keeping import open_s3_keeper
-from standfast.errors import ExitStatus, UsageError
+from standfast.errors import ExitStatus
+from standfast.operations.damaged_packs import damaged_packs, read_report
 from standfast.operations.holds import tell_others, why_held
 from standfast.operations.place import Place
 from standfast.operations.repository import plain_errors, s3_options
@@ -111,12 +109,12 @@ def keep(
 ) -> KeepOutcome:
     """Make one keeping run; `way` says what runs this: prefect, serve or direct.
 
-    Safe to run again after any error. `distrust` is what `backup verify --json` said;
-    `most_percent` of the points may go, a fifth without it. Raises `Refused` when a clock or the
-    number of points that would go forbids it, or while another run is under way; `UsageError`
-    without the keeper's key.
+    Safe to run again after any error. `distrust` is what `backup verify --json` said, besides what
+    the ledger knows to be damaged; `most_percent` of the points may go, a fifth without it. Raises
+    `Refused` when a clock or the number of points that would go forbids it, or while another run is
+    under way; `UsageError` without the keeper's key.
     """
-    lost = _lost(distrust)
+    lost = _distrusted(place, distrust)
     with recorded(place, "keep", VAULT, way) as run, plain_errors("keeping"):
         keeper = Keeper.load(place.config.backup.keeping.key)
         tell_others(place)
@@ -146,7 +144,7 @@ def plan(
     watch: Watch = unwatched,
 ) -> KeepOutcome:
     """Say what a run would do now and what there is; changes nothing."""
-    lost = _lost(distrust)
+    lost = _distrusted(place, distrust)
     with plain_errors("planning to keep"):
         keeper = Keeper.load(place.config.backup.keeping.key)
         result, stock = plan_keep(
@@ -181,20 +179,8 @@ def _rules(place: Place) -> Rules:
     )
 
 
-def _lost(report: Path | None) -> Sequence[PackId]:
-    """Read the packs with an error out of what `backup verify --json` printed."""
-    if report is None:
-        return ()
-    try:
-        findings = json.loads(report.read_text(encoding="utf-8"))["findings"]
-        named = [str(one["object"]) for one in findings if one["severity"] == "error"]
-    except OSError as error:
-        raise UsageError(f"the report {report} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{report} is no report: give what `standfast backup verify --read --json` printed"
-        ) from error
-    return [pack for name in named if (pack := pack_in(name)) is not None]
+def _distrusted(place: Place, report: Path | None) -> frozenset[PackId]:
+    return read_report(report) | damaged_packs(place).packs
 
 
 def _text(pack: PackId) -> str:

@@ -29,6 +29,7 @@ from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.ledger.run_row import RunRow
 from standfast.operations.backup_witness import append_heads, read_heads
 from standfast.operations.backups import Report
+from standfast.operations.damaged_packs import DamagedPacks, damaged_packs, kept
 from standfast.operations.origins import of_vault
 from standfast.operations.place import Place
 from standfast.operations.repository import (
@@ -127,6 +128,7 @@ class VerifyOutcome:
             "found": sorted({f.depth for f in self.findings if f.severity == "error"}),
             "open_damage": None if self.open_damage is None else self.open_damage.as_json(),
             "locks": self._locks(),
+            **kept(self.report.damaged_packs),
         }
 
     def _locks(self) -> dict[str, Json] | None:
@@ -155,6 +157,7 @@ class VerifyOutcome:
                 }
                 for finding in self.findings
             ],
+            "damaged_packs": list(self.report.damaged_packs),
             "sample": None if self.report.sampled is None else self.report.sampled.sentence,
             "is_write_only": self.is_write_only,
             "why_write_only": self.why_write_only,
@@ -207,8 +210,10 @@ def verify(
         witness, torn = read_heads(place.config.backup.witness)
         vault = vault_of(place)
         runs: Sequence[RunRow] = ()
+        known = DamagedPacks()
         try:
             runs = verifications(place)
+            known = damaged_packs(place)
         except StandfastError as error:
             run.goes_on_without(error)
         report = verify_repository(
@@ -220,6 +225,7 @@ def verify(
             witness=witness,
             owner=owner,
             locks_right_at=locks_right_at(runs),
+            distrusted=known.packs,
             progress=progress,
             now=place.clock,
         )

@@ -135,3 +135,27 @@ def test_it_holds_what_a_dictionary_would(steps: list[tuple[set[int], bool]]) ->
             found = place_index.find(database, _id(number), known.__contains__)
             sent_with = expected.get(number)
             assert found == (_places(sent_with, number)[0] if sent_with in known else None)
+
+
+def test_merges_keep_what_is_recognized(database: sqlite3.Connection) -> None:
+    def is_new(pack: int) -> bool:
+        return pack > 0
+
+    def is_old(pack: int) -> bool:
+        return pack == 0
+
+    place_index.add(database, _places(0, *range(100)), _is_any)
+    for pack in range(1, 65):  # enough for two levels of merges
+        place_index.add(database, _places(pack, pack), is_new, is_old)
+    again, gone = _id(7), _id(90)
+    assert place_index.find(database, again, is_new) == _places(7, 7)[0]
+    assert place_index.find(database, gone, is_new) is None
+    assert place_index.has(database, gone)
+    assert not place_index.has(database, _id(200))
+
+
+def test_merges_drop_what_is_not_recognized(database: sqlite3.Connection) -> None:
+    place_index.add(database, _places(0, *range(100)), _is_any)
+    for pack in range(1, 9):
+        place_index.add(database, _places(pack, 200 + pack), lambda pack: pack > 0)
+    assert not place_index.has(database, _id(90))

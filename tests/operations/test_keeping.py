@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from backup.format.layout import pack_name
 from backup.owner.keepers import set_keeper
 from backup.ownership import Office, open_owner
 from backup.stores.directory import DirectoryStore
@@ -19,7 +20,14 @@ from standfast.operations.own_acts import own_acts
 from standfast.operations.verification import verify
 from standfast.records import EffectState, Order
 from tests.backup.s3_options import options
-from tests.operations.backup_place import SERVICE, change, furnish, identity, place_at
+from tests.operations.backup_place import (
+    SERVICE,
+    change,
+    damage_a_pack,
+    furnish,
+    identity,
+    place_at,
+)
 from tests.operations.test_backup_s3 import configuration
 from tests.servers.seaweedfs import Bucket
 
@@ -153,15 +161,12 @@ def test_what_a_verification_found_lost_is_distrusted_and_sent_again(folder: Pat
         assert restored.exit_status is ExitStatus.DONE
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"findings": [1]}', "[]"])
-def test_what_is_no_report_is_refused(folder: Path, text: str) -> None:
-    report = folder / "report.json"
-    report.write_text(text)
-    with (
-        place_at(folder / "standfast.toml") as place,
-        pytest.raises(UsageError, match="is no report"),
-    ):
-        keeping.keep(place, distrust=report)
+def test_keeper_distrusts_what_ledger_knows(folder: Path) -> None:
+    damage_a_pack(folder)
+    with place_at(folder / "standfast.toml") as place:
+        found = verify(place, read=True).report.damaged_packs
+        outcome = keeping.keep(place, most_percent=40)
+    assert [pack_name(*pack) for pack in outcome.result.distrusted] == list(found)
 
 
 def test_the_keeper_of_a_bucket_has_its_own_configuration(
