@@ -20,7 +20,7 @@ from standfast.cli.output import Line, Table, Tell
 from standfast.counted import counted
 from standfast.errors import ExitStatus, StandfastError
 from standfast.local_time import minute
-from standfast.records import Json, JsonObject, Mode, StepState, timestamp
+from standfast.records import EffectState, Json, JsonObject, Mode, StepState, timestamp
 
 if TYPE_CHECKING:
     from standfast.operations.looks import Tally
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _PICKED_UP_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _STAMP_SECONDS = 5.0
+_WHY = {EffectState.SUBMITTING: "it may have happened already"}
 _EXERCISE = "EXERCISE. Nothing live is touched: what is said to be done was done to stand-ins."
 
 
@@ -254,6 +255,7 @@ def _document(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str])
         "is_busy": standing.is_busy,
         "waits_for_people": standing.waits_for_people,
         "is_stopped": state.is_halted,
+        "is_closed": state.is_closed,
         "steps": steps,
         "pending": pending,
         "troubles": list(outcome.troubles),
@@ -265,11 +267,11 @@ def _lines(
     outcome: "Outcome", found: list["Tally"], reasons: dict[str, str], warned: list[str]
 ) -> list[Line]:
     from standfast.operations.extra_steps import extra_title
-    from standfast.playbook.engine import is_pending, standing_state
+    from standfast.playbook.engine import is_pending
 
     state = outcome.state
     titles = {step.name: step.title for step in state.playbook.steps}
-    lines: list[Line] = [f"{outcome.incident}: {state.playbook.title} ({state.mode.value})"]
+    lines: list[Line] = [f"{outcome.incident}: {state.playbook.title} ({_mode_words(state)})"]
     rows: list[list[str]] = []
     for view in _views(state):
         of_step = [one for one in found if one.step == view.step]
@@ -281,13 +283,13 @@ def _lines(
         rows.append(
             [
                 view.step,
-                standing_state(view).value,
+                _state_words(state, view),
                 told,
                 f"{title} ({why})" if why else title,
             ]
         )
     rows += [
-        [step.name, "pending", "", step.title]
+        [step.name, "not reached" if state.is_closed else "pending", "", step.title]
         for step in state.playbook.steps
         if is_pending(step, state)
     ]
@@ -309,13 +311,33 @@ def _lines(
     return [*lines, *_to_be_done(outcome), "", f"Next: {outcome.standing.next_step}"]
 
 
+def _mode_words(state: "State") -> str:
+    """Return the mode of an incident, and that it is stopped or closed: nothing of it is live."""
+    end = "closed" if state.is_closed else "stopped" if state.is_halted else ""
+    return f"{state.mode.value}, {end}" if end else state.mode.value
+
+
+def _state_words(state: "State", view: "StepView") -> str:
+    """Return the state of a step; one that a stop or the closing holds is not said to run."""
+    from standfast.playbook.engine import standing_state
+
+    reached = standing_state(view)
+    goes_on = not state.is_halted or (view.is_undo and not view.is_paused and not state.is_closed)
+    if reached.is_final or goes_on:
+        return reached.value
+    return "not ended" if state.is_closed else "stopped"
+
+
 def _missed_rows(one: "Tally") -> list[list[str]]:
     """Say of each reason how many were not done for it, who the first are, and what to do."""
+    from standfast.reports.wording import state_words
+
     rows: list[list[str]] = []
     for missed in one.missed:
-        why = missed.reason or "not begun"
+        why = missed.reason or _WHY.get(missed.state, "")
         # One cell, and the last: on a terminal only that one is folded.
-        rows.append([f"{missed.count:,}", missed.state.value, f"{why} → {missed.what_to_do}"])
+        told = f"{why} → {missed.what_to_do}" if why else missed.what_to_do
+        rows.append([f"{missed.count:,}", state_words(missed.state), told])
         rows += [["", "", missed.named]] if missed.named else []
     return rows
 

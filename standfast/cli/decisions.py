@@ -131,8 +131,9 @@ def approve(
         before.insert(0, f"{asked.step}: {said}.")
         if not refuse and asked.given >= asked.needed and asked.hold_seconds:
             before.append(
-                f"It begins in {asked.hold_seconds} s; until then "
-                f"`standfast incident stop {incident_id}` stops it."
+                f"It begins in {asked.hold_seconds} s; until then `standfast notice stop "
+                f"{incident_id} {asked.step}` gives it up, and `standfast incident stop "
+                f"{incident_id}` stops everything."
             )
         asked_for = "approve" if break_glass is None else "break-glass"
         told: dict[str, Json] = {
@@ -282,6 +283,12 @@ def retry(
         by = signed_in(call, place, as_person, passphrase_file)
         again = plan_again(place, incident_id, rest[0] if rest else None, by=by)
         before: list[Line] = [f"{again.count} to be tried again."]
+        if again.not_begun:
+            resume = f" when it is resumed: `standfast incident resume {incident_id}`"
+            before.append(
+                f"Not begun before: {', '.join(map(str, again.not_begun))}; carried out"
+                f"{resume if again.is_stopped else ' with it'}."
+            )
         if again.left:
             before.append(f"Left to who may say so (--as PERSON): {', '.join(again.left)}.")
         if again.corrected:
@@ -296,6 +303,7 @@ def retry(
             no_wait=no_wait,
             told={
                 "tried_again": again.count,
+                "not_begun": [one.as_json() for one in again.not_begun],
                 "left": [*again.left],
                 "corrected": [*again.corrected],
             },

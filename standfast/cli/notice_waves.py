@@ -57,6 +57,7 @@ def add_to(notice: Group) -> None:
 def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     """Show how far each notice of an incident is, and what is left of its abort window."""
     from standfast.operations.looks import tallies
+    from standfast.reports.wording import state_words
 
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
@@ -64,7 +65,8 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         heard = place.ledger.deliveries.counts(incident_id)
         short = tallies(place, incident_id)
         newest = {row.step: row.round for row in rows}
-        is_exercise = place.ledger.incidents.get(incident_id).mode is Mode.EXERCISE
+        case = place.ledger.incidents.get(incident_id)
+    is_exercise, is_stopped = case.mode is Mode.EXERCISE, case.is_halted or not case.is_open
     document: list[Json] = []
     lines: list[Line] = ["EXERCISE. Nobody outside is written to."] if is_exercise else []
     for row in rows:
@@ -88,8 +90,14 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
                 "runs_from": None if row.runs_from is None else timestamp(row.runs_from),
             }
         )
-        told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
-        lines.append(f"{row.step}: {row.template} to {row.audience}, {row.state.value}: {told}")
+        told = ", ".join(
+            f"{number:,} {state_words(EffectState(name))}"
+            for name, number in counts.items()
+            if number
+        )
+        held = is_stopped and not row.state.is_final
+        shown = "stopped with the incident" if held else row.state.value
+        lines.append(f"{row.step}: {row.template} to {row.audience}, {shown}: {told}")
         lines += [
             f"    {missed.count:,} {missed.state.value}, {missed.reason}: {missed.named}"
             for tally in short
@@ -100,7 +108,7 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         if told_of:
             ends = ", ".join(f"{number:,} {state.value}" for state, number in told_of.items())
             lines.append(f"    told of what was handed over: {ends}")
-        if left:
+        if left and not is_stopped:
             lines.append(
                 f"    nothing leaves for {left} s yet; `standfast notice stop {incident_id} "
                 f"{row.step}` ends it"

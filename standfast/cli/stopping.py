@@ -1,6 +1,6 @@
 """Stopping an incident, or all of them, and letting one go on again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, cast
 
 from standfast.cli.asking import tell
@@ -16,6 +16,7 @@ from standfast.records import Json
 
 if TYPE_CHECKING:
     from standfast.operations.place import Place
+    from standfast.playbook.stopped import Left
 
 
 def stop(
@@ -90,13 +91,33 @@ def _still_ends(left: Mapping[str, int]) -> str:
 
 
 def resume(call: Call, incident: IncidentArgument = None, no_wait: NoWait = False) -> ExitStatus:
-    """Let a stopped incident go on.
+    """Let a stopped incident go on, and say first what that carries out.
 
-    One that nobody carries on is carried on, too.
+    Notices begin their abort window again. One that nobody carries on is carried on, too.
     """
     from standfast.operations.incident import resume as let_go_on
 
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
+        left = _left_to_resume(place, incident_id)
         let_go_on(place, incident_id)
-        return go_on(call, place, incident_id, no_wait=no_wait)
+        told: dict[str, Json] = {"resumes": [one.as_json() for one in left]}
+        return go_on(call, place, incident_id, no_wait=no_wait, told=told)
+
+
+def _left_to_resume(place: "Place", incident_id: str) -> "Sequence[Left]":
+    """Return what resuming carries out, after saying so, and how to give a notice up alone."""
+    from standfast.operations.incident import look
+    from standfast.playbook.stopped import not_begun
+
+    state = look(place, incident_id).state
+    if not state.is_halted or state.is_closed:
+        return ()
+    left = not_begun(state)
+    seconds = {row.step: row.hold_seconds for row in place.ledger.notices.of_incident(incident_id)}
+    for one in left:
+        wait = seconds.get(one.step, 0)
+        after = f" after {wait} s" if one.is_notice and wait else ""
+        give_up = f"; `standfast notice stop {incident_id} {one.step}` gives it up alone"
+        tell(f"Goes on{after}: {one}{give_up if one.is_notice and one.planned else ''}")
+    return left

@@ -1,8 +1,8 @@
 """What may be claimed: the last look before an act, in the transaction that claims it.
 
 Rules
-- Only while the incident is open and not halted, its mode is the adapters', the step runs, and its
-  approvals verify.
+- Only while the incident is open, its mode is the adapters', the step runs, and its approvals
+  verify. Of an incident that is halted only undos.
 - No unlock while another open incident holds the account, whatever was known when it was planned;
   no lock while an unlock of the account may still land.
 - Steps first, then the effects of one: a claim costs the same however many effects are due in how
@@ -37,6 +37,7 @@ from standfast.ledger.effect_rules import (
     UNDO_VERBS,
     holders_of,
     is_of_step,
+    is_of_undo,
     may_run,
     with_step,
 )
@@ -71,14 +72,15 @@ def claimable(
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ACCOUNTS_LOCK})"))
     wait_for_turn(connection, incident_id, is_shared=True)
     place = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().first()
-    if place is None or place["state"] != "open" or place["is_halted"]:
+    if place is None or place["state"] != "open":
         return []
     refuse_forged_incident(core, place)
     if place["mode"] != mode:
         raise Refused(f"incident {incident_id} is {place['mode']}; these adapters are {mode}")
     wanted = {"incident": incident_id, "verb": lane.verb, "connector": lane.connector, "now": now}
     needs_prior = lane.verb in NEEDS_PRIOR
-    for begun in connection.execute(_steps(needs_prior), wanted).all():
+    due = _steps(needs_prior, only_undos=bool(place["is_halted"]))
+    for begun in connection.execute(due, wanted).all():
         of_step = {"step": begun.name, "round": begun.round, "most": most}
         found = connection.execute(_effects(needs_prior), wanted | of_step).all()
         if found:  # others may hold all that was there, on PostgreSQL
@@ -97,14 +99,15 @@ def claimable(
 
 # Both statements are built once, since they run all night.
 @cache
-def _steps(needs_prior: bool) -> Select[Any]:
-    """Give the steps of which something is due, in order."""
+def _steps(needs_prior: bool, *, only_undos: bool) -> Select[Any]:
+    """Return the steps of which something is due, in order."""
     # Not EXISTS, of which PostgreSQL makes a join: one that passes every effect at every step, when
     # it was not yet told how many there are.
     due = select(effect.c.position).where(is_of_step(), *_is_due(needs_prior)).limit(1)
     return (
         select(step.c.name, step.c.round)
         .where(step.c.incident == bindparam("incident"), due.scalar_subquery().is_not(None))
+        .where(*([is_of_undo()] if only_undos else []))
         .order_by(step.c.name, step.c.round)
     )
 

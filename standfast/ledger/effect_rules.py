@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from standfast.ledger.tables import effect, incident, step
+from standfast.playbook.state import UNDO_PREFIX
 from standfast.records import StepState
 
 # Verbs that change a state which an undo restores; the state must be known before the first act.
@@ -138,6 +139,11 @@ def only_in_doubt() -> Any:
     moving = effect.c.state.in_(("planned", "submitting"))
     unknown = effect.c.state == "unknown"
     return and_(exists().where(of_step, unknown), ~exists().where(of_step, moving))
+
+
+def is_of_undo() -> ColumnElement[bool]:
+    """Is the step one that gives back? It goes on in an incident that is stopped."""
+    return step.c.name.startswith(UNDO_PREFIX, autoescape=True)
 
 
 def may_run(now: datetime | BindParameter[Any]) -> Any:

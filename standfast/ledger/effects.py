@@ -27,6 +27,7 @@ from standfast.ledger.effect_rules import (
     PAGE,
     holders_of,
     is_begun,
+    is_of_undo,
     may_run,
     with_step,
 )
@@ -148,10 +149,18 @@ class Effects:
 
     # finding work
 
-    def open_work(self, incident_id: str, now: datetime, *, only_looks: bool = False) -> Work:
+    def open_work(
+        self,
+        incident_id: str,
+        now: datetime,
+        *,
+        only_undos: bool = False,
+        only_looks: bool = False,
+    ) -> Work:
         """Say which lanes have something to claim or to settle, and when the next one will.
 
-        With `only_looks` nothing that would be claimed counts: the incident is stopped or closed.
+        With `only_undos` only undos are claimed: the incident is stopped. With `only_looks` nothing
+        is: it is closed.
         """
         lanes: dict[Lane, int] = {}
         later: list[datetime] = []
@@ -178,6 +187,7 @@ class Effects:
             )
             .select_from(with_step())
             .where(effect.c.incident == incident_id, effect.c.state == "planned", is_begun())
+            .where(*([is_of_undo()] if only_undos else []))
             .group_by(effect.c.verb, effect.c.connector)
         )
         unsettled = (

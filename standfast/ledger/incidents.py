@@ -6,6 +6,9 @@ Rules
   about any of the same accounts. Accounts that are new there become a further round of its steps.
 - The playbook's text and the names of the adapters are frozen when it opens.
 - Stopping is a column that every claim reads; closing is refused while an act is under way.
+- A stop pauses undos that run. An undo that is asked for, or approved, after the stop is carried
+  out: giving back must never need what was stopped to go on.
+- After a stop, each notice that runs begins its abort window again.
 """
 
 import hashlib
@@ -27,13 +30,14 @@ from standfast.ledger.effect_rules import NEVER, counts_by_step, still_held
 from standfast.ledger.effects import Draft
 from standfast.ledger.getting_on import moved_at
 from standfast.ledger.joining import inputs_of, join, keep_subjects, repeated
+from standfast.ledger.stopping import begin_again, pause_undos
 from standfast.ledger.tables import effect, incident, notice, step
 from standfast.ledger.trigger_messages import TriggerMessage
 from standfast.ledger.vault import INSTALLATION
 from standfast.nearest import there_are
 from standfast.playbook.engine import merged
 from standfast.playbook.model import Playbook
-from standfast.playbook.state import Counts, State, StepView
+from standfast.playbook.state import UNDO_PREFIX, Counts, State, StepView
 from standfast.records import (
     EffectState,
     JsonObject,
@@ -41,8 +45,6 @@ from standfast.records import (
     StepState,
     canonical,
 )
-
-UNDO_PREFIX = "undo-"
 
 
 def answer_place(incident_id: str, step_name: str, round_: int) -> str:
@@ -192,7 +194,14 @@ class Incidents:
         with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
             write.alone()  # like who joins it: both change its row
+            was_halted = write.connection.scalar(
+                select(incident.c.is_halted).where(incident.c.id == incident_id)
+            )
             write.update(incident, (incident_id,), is_halted=is_halted)
+            if is_halted:
+                pause_undos(write, incident_id)
+            elif was_halted:
+                begin_again(write, incident_id, now)
 
     def close(
         self, incident_id: str, actor: str, now: datetime, *, joined: int | None = None

@@ -34,8 +34,10 @@ MOST_NAMES = 200
 def asked_of(place: Place, incident_id: str, person: str) -> tuple[AskedLine, ...]:
     """Give what the incident asks of people now, as `person` sees it; nothing of a plan."""
     state = place.ledger.incidents.state(incident_id)
-    if state.mode is Mode.PLAN or state.is_closed or state.is_halted:
+    if state.mode is Mode.PLAN or state.is_closed:
         return ()
+    if state.is_halted:  # only undos go on
+        state = replace(state, steps={}, extra=tuple(one for one in state.extra if one.is_undo))
     return tuple(_asked(place, state, person))
 
 

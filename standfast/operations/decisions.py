@@ -38,6 +38,7 @@ from standfast.playbook.answers import answers_behind
 from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.inputs import read_answer
 from standfast.playbook.state import State, StepView
+from standfast.playbook.stopped import Left, not_begun
 from standfast.records import Observed, StepState
 
 _PROOFS = "accounts.prove_locked"
@@ -52,6 +53,8 @@ class Retried:
     count: int  # effects, and steps that had come to none
     left: tuple[str, ...]  # steps that somebody else must speak for
     corrected: tuple[str, ...]  # steps of whose notices nothing goes out again
+    not_begun: tuple[Left, ...] = ()  # what did not fail, and is still to be carried out
+    is_stopped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +289,13 @@ def retry(
             if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
                 expand_step(place, state, outside, name, view.round + 1)
                 again += 1
-    return Retried(count=again, left=tuple(left), corrected=tuple(corrected))
+    return Retried(
+        count=again,
+        left=tuple(left),
+        corrected=tuple(corrected),
+        not_begun=not_begun(state),
+        is_stopped=state.is_halted,
+    )
 
 
 def _told_apart(place: Place, incident_id: str) -> list[str]:

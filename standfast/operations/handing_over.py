@@ -14,7 +14,7 @@ from pathlib import Path
 
 from standfast.counted import counted
 from standfast.ledger.audit import AuditEvent
-from standfast.operations.incident import look
+from standfast.operations.incident import look, open_work
 from standfast.operations.place import Place
 from standfast.operations.report_timeline import titles_of
 from standfast.operations.reports import incident_report
@@ -145,7 +145,7 @@ def _clocks(place: Place, state: State, titles: dict[str, str]) -> Iterator[Cloc
             )
         if view.opens_at:
             yield ClockLine(what=f"“{title}” begins on one person's word", at=view.opens_at)
-    work = place.ledger.effects.open_work(state.incident, place.clock(), only_looks=state.is_halted)
+    work = open_work(place, state, place.clock())
     if work.next_due is not None:
         yield ClockLine(what="acts that wait for their time go on", at=work.next_due)
 

@@ -18,7 +18,7 @@ from datetime import datetime
 from backup.lazy_dataclass import dataclass
 from standfast.deadlines.facts import Facts
 from standfast.errors import Refused, StandfastError
-from standfast.ledger.effects import Draft, effect_token, scope_of
+from standfast.ledger.effects import Draft, Work, effect_token, scope_of
 from standfast.ledger.incidents import Expansion
 from standfast.ledger.locked_lately import LockedMeanwhile
 from standfast.ledger.runs import LEASE
@@ -190,8 +190,15 @@ def has_work(place: Place, incident_id: str) -> bool:
     now = place.clock()
     if next_moves(state, now) or due_notices(place, state, now):
         return True
-    work = place.ledger.effects.open_work(incident_id, now, only_looks=state.is_halted)
+    work = open_work(place, state, now)
     return bool(work.lanes or work.in_flight) or is_soon(work.next_due, now)
+
+
+def open_work(place: Place, state: State, now: datetime) -> Work:
+    """Return what a runner may do now: of a stopped incident undos, of any its look-ups."""
+    return place.ledger.effects.open_work(
+        state.incident, now, only_undos=state.is_halted, only_looks=state.is_closed
+    )
 
 
 def advance(
@@ -221,8 +228,7 @@ def advance(
                     progress(state)
                 if _make(place, state, outside, now) or release_due(place, state, now):
                     continue
-                # What a stop left without an end is still looked up: looking acts on nothing.
-                work = ledger.effects.open_work(incident_id, now, only_looks=state.is_halted)
+                work = open_work(place, state, now)
                 lanes.start(work)
                 # Only now: who is to be locked out does not wait until customers are read.
                 if _make(place, state, outside, now, is_long=True):

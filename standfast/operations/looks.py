@@ -278,5 +278,7 @@ def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) ->
             )
         case EffectState.REFUSED:
             return "not retried; mend the reason, or do it by hand"
+        case EffectState.SUBMITTING:
+            return "its result is looked up when its call is over"
         case _:
             return "still to be done"

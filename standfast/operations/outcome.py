@@ -3,6 +3,7 @@
 Rules
 - What the caller does next decides: damage and faults first, then what was not contained, and only
   then that it waits for people.
+- An incident that is closed, or that is stopped with everything given back, waits for nobody.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,8 @@ from standfast.errors import ExitStatus
 from standfast.playbook.engine import standing_state
 from standfast.playbook.standing import Standing
 from standfast.playbook.state import State
-from standfast.records import StepState
+from standfast.playbook.stopped import is_given_back
+from standfast.records import Mode, StepState
 
 _SHORT = frozenset({StepState.FAILED, StepState.PARTIAL, StepState.REFUSED})
 
@@ -52,16 +54,24 @@ class Outcome:
         )
 
     @property
+    def _is_at_rest(self) -> bool:
+        """Was it ended by a person, with nothing left that waits for one?"""
+        return self.state.is_closed or (self.state.is_halted and is_given_back(self.state))
+
+    @property
     def exit_status(self) -> ExitStatus:
         """What the caller does next: what failed goes before what waits for people."""
         if self.troubles:
             return self.trouble_status
-        if not self.standing.is_over:
+        if not (self.standing.is_over or self._is_at_rest):
             # That nothing was contained must not look like a question that is still open.
             return ExitStatus.FAILED if self._has_failed else ExitStatus.WAITS_FOR_PEOPLE
         if self.standing.is_failed or self.undo_came_to is StepState.FAILED:
             return ExitStatus.FAILED
         is_partial = self.standing.is_partial or self.undo_came_to is StepState.PARTIAL
+        is_partial |= (
+            self.state.is_closed and self.state.mode is not Mode.PLAN and bool(self.unfinished)
+        )
         return ExitStatus.PARTIAL if is_partial else ExitStatus.DONE
 
 

@@ -9,6 +9,9 @@ Rules
 - Two incidents that hold one account: whichever is undone first gives nothing back and says so; the
   last one restores what the first had found.
 - Whoever asks for an undo without having signed in could be its approver: then two must approve.
+- In a stopped incident an undo is carried out, and nothing else. It takes over what an undo that
+  the stop paused has not begun; what was planned and is stopped is not undone, since it was not
+  done.
 - `plan_undo` changes nothing. What `undo` plans is the same, looked at anew.
 """
 
@@ -23,6 +26,7 @@ from standfast.errors import ConfigurationError, UsageError
 from standfast.ledger.approvals import folded
 from standfast.ledger.effects import Draft, EffectRow
 from standfast.ledger.incidents import Expansion, IncidentRow
+from standfast.ledger.stopping import take_over
 from standfast.nearest import there_are
 from standfast.operations.incident import refuse_closed
 from standfast.operations.place import Place
@@ -77,8 +81,7 @@ def plan_undo(
 ) -> UndoPlan:
     """Say what an undo would do now, changing nothing."""
     name = place.ledger.incidents.next_undo(incident_id)
-    plan, _ = _planned(place, incident_id, name, step, targets, requested_by)
-    return plan
+    return _planned(place, incident_id, name, step, targets, requested_by)[0]
 
 
 def undo(
@@ -94,11 +97,12 @@ def undo(
     `requested_by` is the name of a person who signed in to ask for it. Asked for by several at
     once, each act is undone once.
     """
+    core = place.ledger.core
     while True:
         # The name before the locks: whoever plans an undo after this look takes the name, and then
         # the locks are looked at again.
         name = place.ledger.incidents.next_undo(incident_id)
-        plan, drafts = _planned(place, incident_id, name, step, targets, requested_by)
+        plan, drafts, paused = _planned(place, incident_id, name, step, targets, requested_by)
         if not drafts:
             return plan
         expansion = Expansion(
@@ -107,6 +111,9 @@ def undo(
             reason="the lock was not proven for all of them" if plan.unproven else "",
         )
         now = place.clock()
+        why = f"stopped; {name} was asked for instead"
+        if paused and not take_over(core, incident_id, paused, why, place.actor, now):
+            continue  # one of them was begun since: the incident was resumed
         if place.ledger.steps.expand(incident_id, name, 1, expansion, place.actor, now):
             return plan
 
@@ -118,15 +125,23 @@ def _planned(
     step: str | None,
     targets: Sequence[str],
     requested_by: str | None,
-) -> tuple[UndoPlan, tuple[Draft, ...]]:
-    """Give the undo step of this name, and its effects."""
+) -> tuple[UndoPlan, tuple[Draft, ...], list[EffectRow]]:
+    """Return the undo step of this name, its effects, and those of paused undos it replaces."""
     incident = place.ledger.incidents.get(incident_id)
     refuse_closed(place, incident_id, then="undo what it did")
     rows = place.ledger.effects.of_incident(incident_id)
     state = place.ledger.incidents.state(incident_id)
     refused = {view.step for view in state.extra if view.state is StepState.REFUSED}
-    running = {view.step for view in state.steps.values() if view.state is StepState.RUNNING}
-    acts = _undoable(rows, refused, running, step, targets)
+    running = {
+        view.step
+        for view in state.steps.values()
+        if view.state is StepState.RUNNING and not state.is_halted
+    }
+    paused = {view.step for view in state.extra if view.is_undo and view.is_paused}
+    waits = [row for row in rows if row.step in paused and row.state is EffectState.PLANNED]
+    waiting = {row.token for row in waits}
+    others = [row for row in rows if row.token not in waiting]
+    acts = _undoable(others, refused, running, step, targets)
     holders = place.ledger.effects.holders(acts)
     proven = _proof_by_handle(rows)
     drafts: list[Draft] = []
@@ -159,18 +174,17 @@ def _planned(
     if lacking and not drafts:
         raise lacking[0]
     where = Counter(draft.connector for draft in drafts)
-    return (
-        UndoPlan(
-            step=name if drafts else "",
-            restores=len(drafts),
-            kept=tuple(kept),
-            needs_approvals=_needs(incident, requested_by) if unproven else 0,
-            where=dict(where),
-            unproven=unproven,
-            stays=stays,
-        ),
-        tuple(drafts),
+    plan = UndoPlan(
+        step=name if drafts else "",
+        restores=len(drafts),
+        kept=tuple(kept),
+        needs_approvals=_needs(incident, requested_by) if unproven else 0,
+        where=dict(where),
+        unproven=unproven,
+        stays=stays,
     )
+    meant = {draft.undoes for draft in drafts}
+    return plan, tuple(drafts), [row for row in waits if row.undoes in meant]
 
 
 def _needs(incident: IncidentRow, requested_by: str | None) -> int:

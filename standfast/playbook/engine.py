@@ -17,7 +17,7 @@ Rules
 - A condition that cannot be evaluated blocks its step. It is neither skipped nor carried out.
 - An answer that a person corrected is a round of its own. What was skipped by the earlier one is
   looked at again, as a round as late as there were corrections; what had begun goes on.
-- Halted, or in plan mode: no moves at all.
+- Halted: only undos move. Closed, or in plan mode: no moves at all.
 """
 
 from collections.abc import Sequence
@@ -107,8 +107,11 @@ def next_moves(state: State, now: datetime) -> list[Move]:
     something. Expects a playbook that `check` found sound.
     """
     now = utc(now)
-    if state.is_halted or state.mode is Mode.PLAN:
+    if state.is_closed or state.mode is Mode.PLAN:
         return []
+    if state.is_halted:
+        undos = (_carry_on(None, view, now) for view in state.extra if view.is_undo)
+        return [move for move in undos if move is not None]
     moves: list[Move | None] = []
     for step in state.playbook.steps:
         view = state.steps.get(step.name)
@@ -314,7 +317,8 @@ def tally(counts: Counts) -> str:
         "failed": counts.failed,
         "refused": counts.refused,
         "unknown": counts.unknown,
-        "under way": counts.under_way,
+        "under way": counts.submitting,
+        "not begun": counts.planned,
     }
     told = [f"{number} {name}" for name, number in others.items() if number]
     return ", ".join([f"{counts.done} of {counts.total} done", *told])

@@ -10,6 +10,7 @@ Rules
 - Who approves signs what they were shown: the command names the plan by its digest.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 from backup.lazy_dataclass import dataclass
@@ -27,6 +28,7 @@ from standfast.playbook.engine import (
 from standfast.playbook.model import AT_A_TABLE, Playbook, Step, StepKind
 from standfast.playbook.obstacles import Blocked, as_whom, blocked, came_to, post_letters
 from standfast.playbook.state import State, StepView
+from standfast.playbook.stopped import joined, when_still
 from standfast.records import Mode, StepState
 
 
@@ -84,14 +86,20 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
         and not any(is_behind(step, state) for step in state.playbook.steps)
     )
     waits = [view for view in views if waits_for_a_person(state, view)]
+    undos = [view for view in state.extra if view.is_undo]
     is_still = state.is_halted or state.mode is Mode.PLAN
-    is_busy = not is_still and (
-        any(_is_moving(state, view) for view in views)
-        or any(is_behind(step, state) for step in state.playbook.steps)
-        or any(
-            is_pending(step, state) and are_needs_met(step, state)
-            for step in state.playbook.steps
-            if step.name not in {cause.by for cause in causes}
+    is_giving_back = not state.is_closed and any(_is_moving(state, view) for view in undos)
+    is_busy = (
+        is_giving_back
+        if is_still
+        else (
+            any(_is_moving(state, view) for view in views)
+            or any(is_behind(step, state) for step in state.playbook.steps)
+            or any(
+                is_pending(step, state) and are_needs_met(step, state)
+                for step in state.playbook.steps
+                if step.name not in {cause.by for cause in causes}
+            )
         )
     )
     return Standing(
@@ -146,14 +154,15 @@ def _next_step(
 
 
 def _when_stopped(state: State) -> str:
-    resume = f"`standfast incident resume {state.incident}`"
-    if not any(is_behind(step, state) for step in state.playbook.steps):
-        return f"Stopped. To go on: {resume}."
-    return (
-        "Stopped, and a trigger has brought it more targets, to which nothing is done. See them: "
-        f"`standfast incident status {state.incident} --targets`. To go on, with them too: "
-        f"{resume}."
-    )
+    """Say what goes on after a stop, how to give back, and what resuming would do."""
+    undos = [view for view in state.extra if view.is_undo]
+    for view in undos:
+        if waits_for_a_person(state, view) and not view.is_paused:
+            return asked_of_a_person(state, view)
+    moving = tuple(view for view in undos if _is_moving(state, view))
+    if moving:
+        return _while_busy(replace(state, steps={}, extra=moving))
+    return when_still(state)
 
 
 def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
@@ -316,6 +325,9 @@ def _while_busy(state: State) -> str:
 
 def _nobody(state: State) -> str:
     """Say that no runner lives, and how to go on."""
+    if state.is_halted:  # only an undo goes on, and resuming would let everything else go on
+        undo = f"`standfast incident undo {state.incident} --all`"
+        return f"nobody carries it on: {undo} does, or a `standfast serve`"
     return (
         f"nobody carries it on: `standfast incident resume {state.incident}` does, or a "
         "`standfast serve`"
@@ -378,5 +390,4 @@ def urgency(state: State, view: StepView) -> int:
 
 
 def _listed(names: list[str]) -> str:
-    quoted = [f"`{name}`" for name in names]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+    return joined(f"`{name}`" for name in names)

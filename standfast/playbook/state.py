@@ -11,6 +11,8 @@ from backup.lazy_dataclass import dataclass
 from standfast.playbook.model import Playbook
 from standfast.records import Json, Mode, StepState, utc
 
+UNDO_PREFIX = "undo-"  # begins the name of every step that gives back; no playbook can use it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
@@ -60,6 +62,11 @@ class StepView:
     is_refused: bool = False  # an approver said no
     is_accepted: bool = False  # a person said "go on" about what was not done
     is_unreviewed: bool = False  # it ran on one person's word, and nobody else signed for it yet
+
+    @property
+    def is_undo(self) -> bool:
+        """Does it give back what the incident changed?"""
+        return self.step.startswith(UNDO_PREFIX)
 
     def __post_init__(self) -> None:
         if self.round < 1:

@@ -92,7 +92,7 @@ def test_what_joins_a_stopped_incident_is_told_and_waits_until_it_goes_on(place:
     place.advance(case)
     incident.stop(place, case)
     assert trigger(place, "alert 1", "agent01").is_stopped
-    assert incident.look(place, case).standing.next_step.startswith("Stopped. To go on: ")
+    assert incident.look(place, case).standing.next_step.startswith("Stopped. ")
     again = trigger(place, "alert 1", "agent02")
     assert again == incident.Opened(incident=case, has_joined=True, is_stopped=True)
     told = place.advance(case).standing.next_step

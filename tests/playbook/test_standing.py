@@ -52,7 +52,7 @@ def flags(state: State) -> tuple[bool, bool, bool]:
         (
             (view("lock", S.RUNNING, done=2, planned=3),),
             (False, True, False),
-            "`lock` is running, 2 of 5 done, 3 under way",
+            "`lock` is running, 2 of 5 done, 3 not begun",
         ),
         (
             (view("lock", S.PARTIAL, done=4, failed=1),),

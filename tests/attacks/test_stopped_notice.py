@@ -1,0 +1,141 @@
+"""A notice that was stopped in its abort window reaches nobody by way of what is done next.
+
+Attack: whoever wants a wrong notice to leave waits until somebody stops the incident. To give the
+accounts back the operator is told to resume, the abort window is long over, and everybody is
+written to without a question. A real directory, a real mail server.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from standfast.operations import decisions, incident, undoing, waves
+from standfast.operations.watch import needs_runner
+from standfast.playbook.stopped import not_begun
+from standfast.records import EffectState, StepState
+from tests.operations.conftest import Centre
+from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
+from tests.servers.scim import ScimServer
+from tests.servers.smtp import SmtpServer
+
+NOTICE = "tell_customers"
+CUSTOMERS = 20
+WINDOW = timedelta(hours=1)  # longer than a runner sits and waits
+
+
+@pytest.fixture
+def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> Iterator[Centre]:
+    """An installation whose notices wait for an hour before the first message leaves."""
+    config_file = furnish(
+        tmp_path, scim_url=scim_server.url, smtp_port=smtp_server.port, customers=CUSTOMERS
+    )
+    with place_at(config_file, token=scim_server.token) as place:
+        enrol_people(place)
+        notices = place.config.notices.replaced(abort_window_seconds=int(WINDOW.total_seconds()))
+        place = replace(place, config=place.config.replaced(notices=notices))
+        yield Centre(place=place, config_file=config_file, scim=scim_server, smtp=smtp_server)
+
+
+@pytest.fixture
+def account(centre: Centre) -> str:
+    return centre.scim.create("agent01")
+
+
+@pytest.fixture
+def case(centre: Centre, account: str) -> str:
+    """A takeover that was stopped while its approved notice waited."""
+    case = centre.open("account-takeover", "agents:agent01")
+    centre.advance(case)
+    decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
+    centre.advance(case)
+    decisions.decide(centre.place, case, NOTICE, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    incident.stop(centre.place, case)
+    pass_time(centre, WINDOW + timedelta(minutes=1))
+    return case
+
+
+def pass_time(centre: Centre, length: timedelta) -> None:
+    clock = centre.place.clock
+    centre.place = replace(centre.place, clock=lambda: clock() + length)
+
+
+def customers_told(centre: Centre) -> int:
+    return sum(centre.mails_to(f"customer{n}@example.net") for n in range(1, CUSTOMERS + 1))
+
+
+def undo_all(centre: Centre, case: str) -> undoing.UndoPlan:
+    return undoing.undo(centre.place, case, requested_by="dana")
+
+
+def test_resuming_begins_the_abort_window_again(centre: Centre, case: str) -> None:
+    left = {one.step: one for one in not_begun(incident.look(centre.place, case).state)}
+    assert (left[NOTICE].is_notice, left[NOTICE].planned) == (True, CUSTOMERS)
+    incident.resume(centre.place, case)
+    centre.advance(case)
+    assert customers_told(centre) == 0
+    incident.stop(centre.place, case)  # somebody reads what resuming sends, and stops it again
+    pass_time(centre, WINDOW * 2)
+    centre.advance(case)
+    assert customers_told(centre) == 0
+    incident.resume(centre.place, case)
+    pass_time(centre, WINDOW + timedelta(minutes=1))
+    centre.advance(case)
+    assert customers_told(centre) == CUSTOMERS
+
+
+def test_undo_needs_no_resumption(centre: Centre, account: str, case: str) -> None:
+    assert undo_all(centre, case).restores == 1
+    assert needs_runner(centre.place, case), "a watch carries it out without being asked"
+    outcome = centre.advance(case)
+    assert centre.scim.is_active(account)
+    assert customers_told(centre) == 0
+    assert outcome.state.is_halted
+    assert outcome.exit_status is ExitStatus.DONE
+    assert not needs_runner(centre.place, case)
+
+
+def test_stopped_notice_is_given_up_alone(centre: Centre, case: str) -> None:
+    assert waves.stop(centre.place, case, NOTICE, "wrong audience") == CUSTOMERS
+    incident.resume(centre.place, case)
+    pass_time(centre, WINDOW * 2)
+    state = centre.advance(case).state
+    assert customers_told(centre) == 0
+    assert state.steps[NOTICE].state is StepState.FAILED
+    assert state.steps["reuse"].state is StepState.DONE, "the rest goes on"
+
+
+def test_stop_pauses_a_running_undo(centre: Centre, account: str, case: str) -> None:
+    first = undo_all(centre, case)
+    incident.stop(centre.place, case)  # it was the wrong thing to give back
+    assert not needs_runner(centre.place, case)
+    centre.advance(case)
+    assert not centre.scim.is_active(account)
+
+    second = undo_all(centre, case)
+    assert (first.step, second.step) == ("undo-1", "undo-2")
+    centre.advance(case)
+    assert centre.scim.is_active(account)
+    undos = {row.step: row.state for row in centre.place.ledger.effects.of_incident(case)}
+    assert (undos["undo-1"], undos["undo-2"]) == (EffectState.REFUSED, EffectState.DONE)
+    assert centre.place.ledger.audit.verify().findings == ()
+
+
+def test_paused_undo_goes_on_when_resumed(centre: Centre, account: str, case: str) -> None:
+    undo_all(centre, case)
+    incident.stop(centre.place, case)
+    incident.resume(centre.place, case)
+    centre.advance(case)
+    assert centre.scim.is_active(account)
+
+
+def test_closed_incident_gives_nothing_back(centre: Centre, account: str, case: str) -> None:
+    undo_all(centre, case)
+    incident.close(centre.place, case)
+    assert not needs_runner(centre.place, case)
+    centre.advance(case)
+    assert not centre.scim.is_active(account)

@@ -1,0 +1,56 @@
+"""`incident status` and `retry` of an incident that is stopped or closed, or whose runner died."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from standfast.operations.place import open_place
+from tests.cli.desk import Desk
+from tests.operations.test_stopping import claim_one_and_die
+from tests.servers.scim import ScimServer
+
+
+@pytest.fixture
+def case(desk: Desk, live_place: Path, scim_server: ScimServer) -> str:
+    """An incident that locks two accounts, and whose runner died over the first."""
+    for name in ("alice", "bob"):
+        scim_server.create(name)
+    opened = desk.json("incident", "open", "lock", "-i", "accounts=alice,bob", "--no-wait")
+    case = str(opened["incident"])
+    with open_place(live_place / "standfast.toml", env=dict(os.environ), actor="os:test") as place:
+        claim_one_and_die(place, case)
+    return case
+
+
+def test_act_under_way_is_not_called_not_begun(desk: Desk, case: str) -> None:
+    said = [line.split() for line in desk.run("incident", "status", case).out.splitlines()]
+    assert ["1", "under", "way"] in [words[:3] for words in said]
+    assert ["1", "not", "begun"] in [words[:3] for words in said]
+
+
+def test_stopped_incident_is_not_shown_as_running(desk: Desk, case: str) -> None:
+    desk.run("incident", "stop", case)
+    answer = desk.run("incident", "status", case)
+    head, lock, *_ = answer.out.splitlines()
+    assert head.endswith("(live, stopped)")
+    assert lock.split()[:2] == ["lock", "stopped"]
+    assert answer.status == ExitStatus.WAITS_FOR_PEOPLE
+
+
+def test_closed_incident_waits_for_nobody(desk: Desk, case: str) -> None:
+    desk.run("incident", "stop", case)
+    desk.run("incident", "close", case)
+    answer = desk.run("incident", "status", case)
+    assert answer.out.splitlines()[0].endswith("(live, closed)")
+    assert answer.status == ExitStatus.PARTIAL
+    assert desk.json("incident", "status", case)["is_closed"]
+
+
+def test_retry_counts_what_resuming_carries_out(desk: Desk, case: str) -> None:
+    desk.run("incident", "stop", case)
+    said = desk.json("incident", "retry", case)
+    assert said["tried_again"] == 0
+    assert said["not_begun"] == [{"step": "lock", "planned": 2, "targets": "accounts"}]
+    assert desk.json("incident", "resume", case)["resumes"] == said["not_begun"]
