@@ -7,6 +7,7 @@ Rules
 - Everything that is wrong is told, in line order, with what to do about it where that is known.
 - A step that can never begin is a problem, whatever the reason.
 - What cannot be taken back needs an approval, or the reason why there is none.
+- A notice that nobody approves needs every lock, or a step that a person answers.
 - What names a notice, an audience, a source or a sender must name one that exists.
 """
 
@@ -14,12 +15,13 @@ from collections.abc import Iterable, Mapping
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import Problem
+from standfast.playbook.answers import ASKS
 from standfast.playbook.arguments import fits, wanted
 from standfast.playbook.catalogue import CATALOGUE, Action, ArgumentType, Use
 from standfast.playbook.check_expressions import judge_argument, judge_condition
 from standfast.playbook.expression import embedded
 from standfast.playbook.fields import Notes, close_to
-from standfast.playbook.graph import cycles, in_order
+from standfast.playbook.graph import behind, cycles, in_order
 from standfast.playbook.load import load_as_far_as_it_goes
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
 from standfast.records import Json
@@ -174,7 +176,24 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
         message = f"step `{step.name}` cannot be taken back, and nobody is asked to approve it"
         hint = "add `approval: {count: 1, roles: […]}`, or `approval: {none_because: …}`"
         notes.add(step.line, message, hint)
+    if action.verb == "notices.send" and not step.approval:
+        _judge_locks_before(playbook, step, notes)
     _judge_arguments(playbook, step, action, known, notes)
+
+
+def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
+    """Report a notice that is sent whatever came of a lock, and that no person decides about."""
+    needed = behind(playbook, without_after=True)[step.name]
+    if any(one.name in needed and one.kind in ASKS for one in playbook.steps):
+        return
+    for lock in playbook.steps:
+        if lock.action == "accounts.lock" and lock.name not in needed:
+            message = (
+                f"step `{step.name}` is sent although `{lock.name}` may have failed, and nobody "
+                "approves it: whoever is not locked out may read it"
+            )
+            hint = f"add `{lock.name}` to its `needs`, not to `after`; or ask for an approval"
+            notes.add(step.line_of("after" if lock.name in step.after else "needs"), message, hint)
 
 
 def _judge_arguments(

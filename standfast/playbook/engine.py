@@ -10,6 +10,9 @@ Rules
   and by any finished one of which a person said "go on". Where it stands in `after`, a failed one
   meets it too, and one that is stuck: it runs, and for a minute nothing more of it was done. One
   that an approver refused does not: a person said no.
+- A notice that nobody approves is sent only after the locks that it names, in `needs` or in
+  `after`, are wholly done, or a person accepted what they came to: the mailbox of whoever is not
+  locked out may be among its readers.
 - What a step came to is read from its effects as they are now: a late receipt betters a step that
   was already finished, and no move is needed for it.
 - An effect that is unknown and will be looked up again (`settling`) keeps its step running. One
@@ -256,9 +259,11 @@ def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool
         needed = state.playbook.step(need)
         if is_pending(needed, state):
             return False
-        view, whatever = state.steps[need], need in step.after
-        is_waited_for = not is_met(needed, view, whatever=whatever)
-        if is_waited_for and not (whatever and now is not None and _is_stuck(view, now)):
+        view = state.steps[need]
+        may_be_stuck = need in step.after and not waits_for_lock(step, needed)
+        if not is_met(step, needed, view) and not (
+            may_be_stuck and now is not None and _is_stuck(view, now)
+        ):
             return False
     return True
 
@@ -274,18 +279,26 @@ def _is_stuck(view: StepView, now: datetime) -> bool:
     return not is_held and now - view.moved_at >= PATIENCE
 
 
-def is_met(step: Step, view: StepView, *, whatever: bool = False) -> bool:
-    """Does this step let those begin that need it, or that come after it `whatever` it came to?"""
+def is_met(step: Step, needed: Step, view: StepView) -> bool:
+    """Return whether a step that this one needs, or comes after, lets it begin."""
     if not view.state.is_final:
         return False
     if view.is_accepted:
         return True
     reached = standing_state(view)
-    if whatever:
+    if waits_for_lock(step, needed):
+        return reached in (StepState.DONE, StepState.SKIPPED)
+    if needed.name in step.after:
         return reached is not StepState.REFUSED
     if reached is StepState.PARTIAL:
-        return step.on_partial is OnPartial.GO_ON
+        return needed.on_partial is OnPartial.GO_ON
     return reached in (StepState.DONE, StepState.SKIPPED)
+
+
+def waits_for_lock(step: Step, needed: Step) -> bool:
+    """Return whether a notice that nobody approves depends on the outcome of a lock."""
+    is_notice = step.action == "notices.send" and step.approval is None
+    return is_notice and needed.action == "accounts.lock"
 
 
 def standing_state(view: StepView) -> StepState:

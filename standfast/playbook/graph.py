@@ -25,11 +25,14 @@ def in_order(playbook: Playbook) -> tuple[Step, ...]:
     return tuple(placed.values())
 
 
-def behind(playbook: Playbook) -> Mapping[str, frozenset[str]]:
-    """Give for each step the names of all that it needs, directly or not."""
+def behind(playbook: Playbook, *, without_after: bool = False) -> Mapping[str, frozenset[str]]:
+    """Return for each step the names of all that it needs, directly or not.
+
+    `without_after` leaves out what a step only comes after, whatever its outcome.
+    """
     found: dict[str, frozenset[str]] = {}
     for step in in_order(playbook):
-        direct = frozenset(step.needs)
+        direct = frozenset(step.needs) - frozenset(step.after if without_after else ())
         found[step.name] = direct.union(*(found.get(need, frozenset()) for need in direct))
     return found
 

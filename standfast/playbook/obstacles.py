@@ -48,7 +48,7 @@ def blocked(state: State) -> list[Blocked]:
                     found[cause.by] = replace(cause, step=step.name)
                 continue
             view = state.steps[need]
-            if view.state.is_final and not is_met(needed, view, whatever=need in step.after):
+            if view.state.is_final and not is_met(step, needed, view):
                 found[need] = Blocked(
                     step=step.name, by=need, why=came_to(view), what_to_do=_mend(view, state)
                 )

@@ -1,4 +1,4 @@
-"""A directory that is down in the night: who is told all the same, and what the operator sees."""
+"""A directory that is down in the night: nobody is notified, and the operator sees why."""
 
 import time
 from collections.abc import Iterator
@@ -33,17 +33,30 @@ def came_to(outcome: Outcome, step: str) -> StepState | None:
 
 
 @pytest.mark.parametrize("scenario", ["account-takeover", "agent-vishing"])
-def test_a_failed_lock_keeps_no_one_untold_and_no_clock_from_starting(
-    place: TwinPlace, scenario: str
-) -> None:
-    """As a webhook opens it: nobody signed in."""
+def test_failed_lock_notifies_nobody(place: TwinPlace, scenario: str) -> None:
+    """As a webhook opens it: nobody signed in. The intruder may read every mail."""
     case = place.open(scenario, opened_by=None, trigger="siem:1")
     outcome = place.advance(case)
     assert came_to(outcome, "lock") is StepState.FAILED
-    assert came_to(outcome, "tell_staff") is StepState.DONE
-    assert place.twins.told("staff1@example.net") == 1
+    assert came_to(outcome, "tell_staff") is None
     decisions.answer(place, case, "customers_affected", "yes", by="lee")
-    assert came_to(place.advance(case), "start_clocks") is StepState.DONE
+    assert came_to(place.advance(case), "start_clocks") is StepState.DONE, "no clock waits for it"
+    assert place.twins.mail.messages == []
+
+    decisions.accept(place, case, "lock")  # a person decides
+    assert came_to(place.advance(case), "tell_staff") is StepState.DONE
+    assert place.twins.told("staff1@example.net") == 1
+
+
+def test_partial_lock_notifies_nobody(place: TwinPlace) -> None:
+    case = place.open("account-takeover", [f"agents:agent0{n}" for n in (1, 2, 3)])
+    outcome = place.advance(case)
+    assert came_to(outcome, "lock") is StepState.PARTIAL
+    assert came_to(outcome, "prove") is not None, "what is locked is proven all the same"
+    assert place.twins.told("staff1@example.net") == 0
+    decisions.retry(place, case, "lock")
+    place.advance(case)
+    assert place.twins.told("staff1@example.net") == 1
 
 
 def test_a_failed_lock_is_no_mere_question_to_who_reads_the_exit_status(place: TwinPlace) -> None:

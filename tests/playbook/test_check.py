@@ -69,6 +69,30 @@ def test_a_need_that_does_not_exist_is_told_with_what_waits_for_it() -> None:
     ]
 
 
+NOTICE = "do: notices.send, with: {template: t, audience: a}"
+UNAPPROVED = f"{NOTICE}, approval: {{none_because: It is only a test.}}"
+
+
+@pytest.mark.parametrize(
+    ("more", "is_sound"),
+    [
+        (f"tell: {{title: T, after: [lock], {UNAPPROVED}}}", False),
+        (f"tell: {{title: T, {UNAPPROVED}}}", False),
+        (f"tell: {{title: T, needs: [lock], {UNAPPROVED}}}", True),
+        (f"tell: {{title: T, after: [lock], {NOTICE}, approval: {{count: 1}}}}", True),
+        (
+            (
+                "ask: {title: A, after: [lock], manual: Call them.}\n"
+                f"tell: {{title: T, needs: [ask], {UNAPPROVED}}}"
+            ),
+            True,
+        ),
+    ],
+)
+def test_unapproved_notice_needs_the_lock(more: str, is_sound: bool) -> None:
+    assert (told(LOCK + more) == []) is is_sound
+
+
 @pytest.mark.parametrize(
     ("step", "problem"),
     [

@@ -379,6 +379,30 @@ def test_what_comes_after_a_failed_step_begins_and_what_needs_it_does_not() -> N
     assert next_moves(failed, NOON) == [Prompt(step="tell", round=1)]
 
 
+@pytest.mark.parametrize("key", ["needs", "after"])
+@pytest.mark.parametrize(
+    ("lock", "begins"),
+    [
+        (view("lock", S.FAILED, failed=1), False),
+        (view("lock", S.PARTIAL, done=1, failed=1), False),
+        (view("lock", S.RUNNING, done=1, planned=1, moved_at=NOON - timedelta(hours=1)), False),
+        (view("lock", S.PARTIAL, done=1, failed=1, is_accepted=True), True),
+        (view("lock", S.DONE, done=2), True),
+        (view("lock", S.SKIPPED), True),
+    ],
+)
+def test_unapproved_notice_waits_for_the_lock(key: str, lock: StepView, begins: bool) -> None:
+    notice = "do: notices.send, with: {template: t, audience: staff}, approval: {APPROVAL}"
+    playbook = playbook_of(
+        f"""
+        lock: {{title: Lock, do: accounts.lock, with: {{accounts: [a]}}, on_partial: go_on}}
+        tell: {{title: Tell, {key}: [lock], {notice.replace("APPROVAL", "none_because: test")}}}
+        """
+    )
+    moves = next_moves(state_of(playbook, lock), NOON)
+    assert (Expand(step="tell", round=1) in moves) is begins
+
+
 def test_what_an_approver_refused_lets_nothing_begin_that_comes_after_it() -> None:
     playbook = playbook_of(
         """
