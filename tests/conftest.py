@@ -6,6 +6,8 @@ import pytest
 from hypothesis import settings
 
 from backup.ending import ENDING, Ending
+from tests.derived_keys import keys_are_derived_once
+from tests.ledger_schema import postgres_ledger_template, postgres_ledger_url
 from tests.sampling import (
     pytest_addoption,
     pytest_collection_modifyitems,
@@ -33,9 +35,12 @@ __all__ = [
     "canaille_server",
     "glewlwyd_server",
     "iam_configuration",
+    "keys_are_derived_once",
     "linux_host",
     "mariadb_server",
     "moto_server",
+    "postgres_ledger_template",
+    "postgres_ledger_url",
     "postgres_server",
     "postgres_url",
     "pytest_addoption",

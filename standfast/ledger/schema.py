@@ -13,6 +13,8 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 def create_schema(engine: Engine) -> None:
     """Bring the database to HEAD; one that is there already is left alone."""
+    if not _is_missing(engine) and _version(engine) == HEAD:
+        return
     # alembic takes 0.3 s to import and is needed once in a place's life.
     from alembic import command
     from alembic.config import Config
@@ -27,10 +29,7 @@ def create_schema(engine: Engine) -> None:
 
 def has_schema(engine: Engine) -> bool:
     """Is the database a ledger, at HEAD or not?"""
-    if _is_missing(engine):
-        return False
-    with reading(engine) as connection:
-        return inspect(connection).has_table("alembic_version")
+    return not _is_missing(engine) and _version(engine) is not None
 
 
 def refuse_other_schema(engine: Engine) -> None:
@@ -38,12 +37,19 @@ def refuse_other_schema(engine: Engine) -> None:
     place = engine.url.database or engine.url.render_as_string(hide_password=True)
     if _is_missing(engine):
         raise no_ledger_at(place)
-    with reading(engine) as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            raise no_ledger_in(place)
-        version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    version = _version(engine)
+    if version is None:
+        raise no_ledger_in(place)
     if version != HEAD:
         raise other_schema(place, version, HEAD)
+
+
+def _version(engine: Engine) -> str | None:
+    """Return the version of the database's schema; None where it has no schema."""
+    with reading(engine) as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
 
 
 def _is_missing(engine: Engine) -> bool:

@@ -9,9 +9,10 @@ from tests.accounts.contract import House
 from tests.accounts.rights import block
 from tests.accounts.rotation_contract import recipient
 from tests.accounts.scripted_scim import connector, directory
+from tests.memory_disk import tmp_path
 from tests.servers.slapd import PEOPLE, SUFFIX, Slapd
 
-__all__ = ["connector", "directory", "recipient"]
+__all__ = ["connector", "directory", "recipient", "tmp_path"]
 
 
 @pytest.fixture

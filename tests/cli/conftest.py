@@ -12,9 +12,12 @@ import pytest
 from standfast.operations.place import open_place
 from standfast.operations.setup import set_up
 from tests.cli.desk import Desk, furnish
+from tests.memory_disk import tmp_path
 from tests.operations.places import enrol_people
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+
+__all__ = ["tmp_path"]
 
 
 @pytest.fixture

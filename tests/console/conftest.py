@@ -10,6 +10,9 @@ from standfast.console import signing_in
 from standfast.console.limits import Allowance
 from tests.console.people import Browser
 from tests.console.places import ALERTS, SIEM, Site, furnish_with, site_at
+from tests.memory_disk import tmp_path
+
+__all__ = ["tmp_path"]
 
 
 @pytest.fixture

@@ -385,10 +385,10 @@ def test_what_is_no_form_changes_nothing(site: Site, lee: Browser, incident: str
 
 
 def test_a_name_that_cannot_be_one_is_a_name_that_nobody_has(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
     """On PostgreSQL, which takes no NUL."""
-    with site_at(furnished(tmp_path, postgres_url)) as site:
+    with site_at(furnished(tmp_path, postgres_ledger_url)) as site:
         enrol_people(site.place)
         browser = Browser(site)
         assert browser.sign_in("lee\0", PASSPHRASES["lee"]).status_code == 403

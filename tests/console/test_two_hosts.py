@@ -93,12 +93,12 @@ def verdicts(
 
 
 def test_two_who_serve_do_and_tell_each_thing_once_and_one_goes_on_for_the_other(
-    tmp_path: Path, postgres_url: str, scim_server: ScimServer, smtp_server: SmtpServer
+    tmp_path: Path, postgres_ledger_url: str, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:
     need("prefect", "serve runs its flows; install the requirements")
     first, second = scim_server.create("agent01"), scim_server.create("agent02")
     env = {**ENV, "SCIM_TOKEN": scim_server.token}
-    one, other = two_hosts(tmp_path, postgres_url, scim_server.url, smtp_server.port)
+    one, other = two_hosts(tmp_path, postgres_ledger_url, scim_server.url, smtp_server.port)
     with (
         open_place(one.config_file, env=env, actor="os:test") as here,
         open_place(other.config_file, env=env, actor="os:test") as there,
@@ -134,9 +134,9 @@ def test_two_who_serve_do_and_tell_each_thing_once_and_one_goes_on_for_the_other
 
 
 def test_a_host_that_does_not_share_the_keys_is_told_which_incidents_it_cannot_carry_on(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = two_hosts(tmp_path, postgres_url)
+    one, other = two_hosts(tmp_path, postgres_ledger_url)
     keys = one.folder / "keys" / "ledger"
     shutil.copytree(keys, other.folder / "copied")
     with open_place(one.config_file, env={"SCIM_TOKEN": ""}, actor="os:test") as place:
@@ -151,9 +151,9 @@ def test_a_host_that_does_not_share_the_keys_is_told_which_incidents_it_cannot_c
 
 
 def test_that_another_host_serves_is_not_taken_for_this_one_serving(
-    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = two_hosts(tmp_path, postgres_url)
+    one, other = two_hosts(tmp_path, postgres_ledger_url)
     with open_place(one.config_file, env={"SCIM_TOKEN": ""}, actor="os:test") as place:
         place.ledger.runners.register(None, "serve", place.clock())
     no_serve = "no `standfast serve` runs on this host: nothing is backed up by schedule"
@@ -164,8 +164,10 @@ def test_that_another_host_serves_is_not_taken_for_this_one_serving(
     assert (status.has_serve, status.serves_here) == (True, False)
 
 
-def test_a_host_whose_clock_is_off_is_told_by_how_much(tmp_path: Path, postgres_url: str) -> None:
-    one, _ = two_hosts(tmp_path, postgres_url)
+def test_a_host_whose_clock_is_off_is_told_by_how_much(
+    tmp_path: Path, postgres_ledger_url: str
+) -> None:
+    one, _ = two_hosts(tmp_path, postgres_ledger_url)
 
     def said(verdict: Verdict, **ahead: float) -> list[str]:
         found = verdicts(one, verdict, ahead=timedelta(**ahead))
@@ -179,9 +181,9 @@ def test_a_host_whose_clock_is_off_is_told_by_how_much(tmp_path: Path, postgres_
 
 
 def test_evidence_that_another_host_froze_is_looked_for_there(
-    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = two_hosts(tmp_path, postgres_url)
+    one, other = two_hosts(tmp_path, postgres_ledger_url)
     (one.folder / "own").mkdir()
     (one.folder / "own" / "freeze.yaml").write_text(FREEZE)
     with one.config_file.open("a") as file:

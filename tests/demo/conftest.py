@@ -1,5 +1,6 @@
 """The fixtures of the demo's tests."""
 
 from tests.demo.small_tour import tour
+from tests.memory_disk import tmp_path
 
-__all__ = ["tour"]
+__all__ = ["tmp_path", "tour"]

@@ -8,6 +8,9 @@ import pytest
 from standfast.ledger import Ledger
 from tests.ledger.intruder import Intruder
 from tests.ledger.place import Place
+from tests.memory_disk import tmp_path
+
+__all__ = ["tmp_path"]
 
 
 def _place(folder: Path, url: str) -> Place:
@@ -21,9 +24,9 @@ def sqlite_place(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def postgres_place(tmp_path: Path, postgres_url: str) -> Place:
+def postgres_place(tmp_path: Path, postgres_ledger_url: str) -> Place:
     """Where a ledger on PostgreSQL may be created."""
-    return _place(tmp_path, postgres_url)
+    return _place(tmp_path, postgres_ledger_url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

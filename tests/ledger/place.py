@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from standfast.ledger import Ledger, create, opened
+from standfast.ledger import Ledger, opened
+from tests.ledger_schema import create
 
 FOUNDED = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # when `init` ran; its day enrols the founders
 NOW = FOUNDED + timedelta(days=10)  # when the incidents of these tests happen

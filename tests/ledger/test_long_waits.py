@@ -192,6 +192,16 @@ def test_on_postgresql_a_session_from_elsewhere_is_named_by_its_host_and_how_to_
     assert f"`SELECT pg_terminate_backend({session})` ends its session" in line
 
 
+def blocked_by(ledger: Ledger, session: int) -> int:
+    """Return a session that waits for this one, or 0, as a transaction of its own sees it.
+
+    Within a transaction PostgreSQL keeps the list of sessions that it read first.
+    """
+    blocked = text("SELECT pid FROM pg_stat_activity WHERE :mine = ANY(pg_blocking_pids(pid))")
+    with ledger.core.reading() as connection:
+        return connection.scalar(blocked, {"mine": session}) or 0
+
+
 def test_on_postgresql_who_waits_for_another_thread_here_or_for_nobody_is_told_nothing(
     postgres_ledger: Ledger, told: Told
 ) -> None:
@@ -200,14 +210,8 @@ def test_on_postgresql_who_waits_for_another_thread_here_or_for_nobody_is_told_n
         session = connection.scalar(text("SELECT pg_backend_pid()"))
         session_waits.say(session, postgres_ledger.engine)  # nobody blocks it
         writer = writing_beside(postgres_ledger)
-        with postgres_ledger.core.reading() as other:
-            blocked = text(
-                "SELECT pid FROM pg_stat_activity WHERE :mine = ANY(pg_blocking_pids(pid))"
-            )
-            wait_until(
-                lambda: other.scalar(blocked, {"mine": session}) is not None, "the other waits"
-            )
-            session_waits.say(other.scalar(blocked, {"mine": session}), postgres_ledger.engine)
+        wait_until(lambda: blocked_by(postgres_ledger, session) != 0, "the other waits")
+        session_waits.say(blocked_by(postgres_ledger, session), postgres_ledger.engine)
     writer.join()
     assert told.lines == []
 

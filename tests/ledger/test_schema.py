@@ -1,5 +1,6 @@
 """The database's shape: made once, checked at every opening, the same as the tables in the code."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,27 @@ def test_opening_a_file_that_is_not_there_says_so_and_makes_none(sqlite_place: P
     assert not sqlite_place.file.exists()
 
 
-def test_opening_an_empty_database_says_that_init_makes_a_ledger(place: Place) -> None:
-    if place.is_sqlite:
-        place.file.touch()
-    with pytest.raises(ConfigurationError, match="`standfast init`"), place.opened():
+def test_an_empty_file_is_not_a_ledger(sqlite_place: Place) -> None:
+    sqlite_place.file.touch()
+    with pytest.raises(ConfigurationError, match="`standfast init`"), sqlite_place.opened():
         pass
+
+
+def test_a_migration_makes_a_ledger_of_an_empty_database(
+    postgres_url: str, postgres_place: Place
+) -> None:
+    empty = replace(postgres_place, url=postgres_url)
+    with pytest.raises(ConfigurationError, match="`standfast init`"), empty.opened():
+        pass
+    empty.create()
+    with empty.opened() as ledger:
+        assert ledger.incidents.all() == []
+
+
+def test_a_migration_makes_a_ledger_of_a_new_file(sqlite_place: Place) -> None:
+    create(sqlite_place.url, sqlite_place.keys, sqlite_place.witness, FOUNDED)
+    with sqlite_place.opened() as ledger:
+        assert ledger.incidents.all() == []
 
 
 @pytest.mark.parametrize(("version", "release"), [("9999", "newer"), ("0001", "earlier")])

@@ -86,7 +86,7 @@ def test_a_clock_that_is_set_meanwhile_changes_nothing(postgres_place: Place) ->
 
 
 def test_the_servers_clock_is_for_a_ledger_that_several_hosts_may_share(
-    tmp_path: Path, sqlite_place: Place, postgres_url: str
+    tmp_path: Path, sqlite_place: Place, postgres_ledger_url: str
 ) -> None:
     sqlite_place.create()
     own = OwnClock(minutes=5)
@@ -95,7 +95,7 @@ def test_the_servers_clock_is_for_a_ledger_that_several_hosts_may_share(
         ledger.newest_event()
         assert abs(clock() - own()) < _SOON
     (tmp_path / "place").mkdir()
-    config_file = furnish(tmp_path / "place", ledger_url=postgres_url)
+    config_file = furnish(tmp_path / "place", ledger_url=postgres_ledger_url)
     with open_place(config_file, env={"SCIM_TOKEN": ""}) as place:
         assert isinstance(place.clock, ServerClock)
         assert place.ledger.newest_event() == 1

@@ -10,8 +10,8 @@ from pathlib import Path
 from backup.creation import create_repository
 from backup.errors import StoreUnavailable
 from backup.stores.directory import DirectoryStore
-from standfast import ledger
 from standfast.operations.place import Place, open_place
+from tests import ledger_schema
 
 # The last time that it was three in the morning: some tests live then, others now.
 NOW = (datetime.now(UTC) - timedelta(hours=3)).replace(hour=3, minute=0, second=0, microsecond=0)
@@ -91,7 +91,7 @@ def furnish(folder: Path, more: str = SERVICE) -> Path:
         identity_file=identity(folder),
         now=NOW,
     )
-    ledger.create(
+    ledger_schema.create(
         f"sqlite:///{folder}/ledger.db", folder / "keys" / "ledger", folder / "witness.jsonl", NOW
     )
     return config_file

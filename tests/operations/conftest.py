@@ -13,11 +13,14 @@ from standfast.operations import incident
 from standfast.operations.outcome import Outcome
 from standfast.operations.place import Place
 from standfast.records import Mode
+from tests.memory_disk import tmp_path
 from tests.operations.alarmed import Night, alarmed_nights
 from tests.operations.places import enrol_people, furnish, place_at
 from tests.operations.twins import TwinPlace, twin_place
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+
+__all__ = ["tmp_path"]
 
 
 @dataclass
@@ -67,7 +70,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]
     """A live place whose outside is twins, on each database in turn."""
     url = "sqlite:///ledger.db"
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
+        url = request.getfixturevalue("postgres_ledger_url")
     with twin_place(tmp_path, url) as place:
         yield place
 

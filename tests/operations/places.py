@@ -10,10 +10,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from standfast import ledger
 from standfast.operations.place import Place, open_place, system_clock
 from standfast.people.sign_in import Credential, enrol
 from standfast.secrets import Resolver
+from tests import ledger_schema
 
 PASSPHRASES = {
     "dana": "the rain in the north",
@@ -114,7 +114,7 @@ def furnish(
         )
     )
     url = ledger_url.replace("sqlite:///", f"sqlite:///{folder}/")
-    ledger.create(url, keys / "ledger", folder / "witness.jsonl", datetime.now(UTC))
+    ledger_schema.create(url, keys / "ledger", folder / "witness.jsonl", datetime.now(UTC))
     return config_file
 
 

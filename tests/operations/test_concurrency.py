@@ -241,10 +241,10 @@ def test_locking_and_unlocking_one_account_from_two_incidents_ends_locked(
     assert not any(place.is_enabled(name) for name in ACCOUNTS)
 
 
-def test_many_incidents_side_by_side_all_end(tmp_path: Path, postgres_url: str) -> None:
+def test_many_incidents_side_by_side_all_end(tmp_path: Path, postgres_ledger_url: str) -> None:
     """Their claims, receipts and lapses lock rows in one order: none waits for another for ever."""
     twins = Twins(directory=twin_directory(*(f"a{n}" for n in range(24))))
-    with twin_place(tmp_path, postgres_url, twins) as place:
+    with twin_place(tmp_path, postgres_ledger_url, twins) as place:
         cases = [
             place.open("lock", [f"agents:a{n}" for n in range(start, start + 8)])
             for start in (0, 8, 16)

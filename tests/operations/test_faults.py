@@ -378,9 +378,9 @@ def test_a_heart_that_misses_a_beat_goes_on(
 
 
 def test_connections_cut_in_the_middle_leave_an_incident_that_can_be_gone_on_with(
-    tmp_path: Path, postgres_url: str, postgres_server: Postgres
+    tmp_path: Path, postgres_ledger_url: str, postgres_server: Postgres
 ) -> None:
-    database = postgres_url.partition("/@/")[2] or postgres_url.rpartition("@/")[2]
+    database = postgres_ledger_url.partition("/@/")[2] or postgres_ledger_url.rpartition("@/")[2]
     name = database.partition("?")[0]
     cuts = threading.Semaphore(3)
 
@@ -393,7 +393,7 @@ def test_connections_cut_in_the_middle_leave_an_incident_that_can_be_gone_on_wit
                 )
         return TAKEN
 
-    with twin_place(tmp_path, postgres_url) as place:
+    with twin_place(tmp_path, postgres_ledger_url) as place:
         place.twins.mail._answer = cut_and_take
         case = place.open("account-takeover", MANY)
         for _ in range(6):  # a person who runs it again

@@ -49,7 +49,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]
     """A live place in which one person may lock few accounts, on each database in turn."""
     url = "sqlite:///ledger.db"
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
+        url = request.getfixturevalue("postgres_ledger_url")
     twins = Twins(directory=MemoryDirectory("agents", dict.fromkeys(NAMES, True)))
     with twin_place(tmp_path, url, twins, playbooks=[PLAYBOOK, RENEW, SIGN_OUT, BOTH]) as place:
         limits = place.config.limits.replaced(accounts_without_second_person=MOST)

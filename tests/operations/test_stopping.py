@@ -60,7 +60,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, slow: Slow) -> Iterato
     """A live place on each database whose directory is slow."""
     url = "sqlite:///ledger.db"
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
+        url = request.getfixturevalue("postgres_ledger_url")
     with twin_place(tmp_path, url, Twins(directory=slow)) as place:
         yield place
 

@@ -27,9 +27,9 @@ A_WEEK = timedelta(days=8)
 
 
 @pytest.fixture
-def kept(tmp_path: Path, postgres_url: str) -> tuple[Path, Path]:
+def kept(tmp_path: Path, postgres_ledger_url: str) -> tuple[Path, Path]:
     """Two machines with the keeper's key, and six nights, of which two are over the rules."""
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     name_a_keeper(one, one / "keys" / "keeper.json")
     (other / "keys" / "keeper.json").write_bytes((one / "keys" / "keeper.json").read_bytes())
     for folder in (one, other):

