@@ -11,6 +11,7 @@ Rules
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from standfast.errors import ConfigurationError, Problem, TemplateInvalid
@@ -29,7 +30,7 @@ class Templates(Mapping[str, Template]):
 
     def __getitem__(self, name: str) -> Template:
         if name not in self._loaded:
-            self._loaded[name] = load(_texts(self._folders[name]), name)
+            self._loaded[name] = _load(name, tuple(_texts(self._folders[name]).items()))
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
@@ -50,6 +51,11 @@ def read_templates(own: Path | None = None) -> Templates:
 def template_names(own: Path | None = None) -> frozenset[str]:
     """Name the templates that there are."""
     return frozenset(read_templates(own))
+
+
+@lru_cache(maxsize=64)  # every runner of an incident reads the same few again
+def _load(name: str, texts: tuple[tuple[str, str], ...]) -> Template:
+    return load(dict(texts), name)
 
 
 def _folders_in(root: Path) -> list[Path]:

@@ -16,7 +16,8 @@ import hashlib
 import html
 import re
 from collections.abc import Mapping
-from types import SimpleNamespace
+from functools import lru_cache
+from types import CodeType, SimpleNamespace
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -262,7 +263,7 @@ def _stamp(template: Template, values: JsonObject) -> str:
 def _render(
     sandbox: ImmutableSandboxedEnvironment, source: str, part: str, values: dict[str, object]
 ) -> str:
-    code = sandbox.compile(source, name=part, filename=part)
+    code = _compiled(source, part)
     template = sandbox.template_class.from_code(sandbox, code, sandbox.make_globals(None))
     pieces: list[str] = []
     size = 0
@@ -272,6 +273,11 @@ def _render(
             raise _TooLarge
         pieces.append(piece)
     return "".join(pieces)
+
+
+@lru_cache(maxsize=512)  # a page to each approver renders the same sources again
+def _compiled(source: str, part: str) -> CodeType:
+    return environment().compile(source, name=part, filename=part)
 
 
 def _check(
