@@ -21,13 +21,13 @@ def copies() -> dict[str, bytes]:
     """The objects of this version, by name."""
     return {
         prefix + hashlib.sha256(data).hexdigest(): data
-        for prefix, data in ((FORMATS, _read(CONTRACT)), (READERS, _read(READER)))
+        for prefix, data in ((FORMATS, document(CONTRACT)), (READERS, document(READER)))
     }
 
 
 def sha256_of(file: str) -> str:
     """What this version's CONTRACT or READER is named by."""
-    return hashlib.sha256(_read(file)).hexdigest()
+    return hashlib.sha256(document(file)).hexdigest()
 
 
 def publish_copies(vault: Store) -> None:
@@ -37,5 +37,6 @@ def publish_copies(vault: Store) -> None:
             vault.put(name, data)
 
 
-def _read(file: str) -> bytes:
+def document(file: str) -> bytes:
+    """Return the bytes of this version's CONTRACT or READER."""
     return (Path(__file__).parent / file).read_bytes()

@@ -6,6 +6,7 @@
 - Files are made with mode 0600 in folders of 0700, synced, and never overwritten.
 """
 
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 
@@ -108,6 +109,7 @@ class Identity:
     keys: tuple[object, ...] = field(repr=False)  # pyrage identities
     owner: bytes | None
     repository: bytes | None
+    folder: Path | None = None  # of its file, where a copy of the key records may lie
 
 
 def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Identity:
@@ -117,16 +119,16 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
     is no such file.
     """
     data = source if isinstance(source, bytes) else _identity_bytes(source)
+    folder = source.absolute().parent if isinstance(source, Path) else None
     if data.startswith(AGE_FILE):
         data = unlocked(data, passphrase, "the identity file")
     if data.startswith(_SSH_FILE):
         try:
-            return Identity(
-                keys=(pyrage.ssh.Identity.from_buffer(data),), owner=None, repository=None
-            )
+            keys = (pyrage.ssh.Identity.from_buffer(data),)
+            return Identity(keys=keys, owner=None, repository=None, folder=folder)
         except pyrage.IdentityError:
             raise WrongKey("the SSH key cannot be used: take an unencrypted one") from None
-    keys: list[object] = []
+    found: list[object] = []
     pins: dict[str, str] = {}
     for line in data.decode("utf-8", "replace").splitlines():
         if line.startswith("#"):
@@ -134,15 +136,16 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
             pins[name.strip()] = value.strip()
         elif line.startswith(_SECRET):
             try:
-                keys.append(pyrage.x25519.Identity.from_str(line.strip()))
+                found.append(pyrage.x25519.Identity.from_str(line.strip()))
             except pyrage.IdentityError:
                 raise WrongKey("the identity file has a damaged key; take the copy") from None
-    if not keys:
+    if not found:
         raise WrongKey("the identity file holds no key; take the custodian's file")
     return Identity(
-        keys=tuple(keys),
+        keys=tuple(found),
         owner=_pin(pins.get("owner"), PUBLIC_KEY_BYTES),
         repository=_pin(pins.get("repository"), REPOSITORY_BYTES),
+        folder=folder,
     )
 
 
@@ -171,8 +174,11 @@ def open_domains(
     keys: Store | None,
     identity: Identity,
     damaged: dict[tuple[str, int], Damaged] | None = None,
+    key_copies: Sequence[Store] = (),
 ) -> dict[tuple[str, int], pyrage.x25519.Identity]:
     """Unlock the private key of every domain and generation that the identity can open.
+
+    `key_copies` are tried in order for what the key store does not open.
 
     Without a `keys` store the identity must be a domain's own key.  A domain that was erased is not
     opened, whatever still lies somewhere.  `WrongKey` when nothing opens, but for `Damaged` or
@@ -195,16 +201,20 @@ def open_domains(
                 opened[domain.id, domain.generation] = key
         if keys is None or (domain.id, domain.generation) in opened:
             continue
-        passed_over: list[Damaged] = []
-        try:
-            record = read_key_record(keys, root, domain, passed_over)
-            opened[domain.id, domain.generation] = _unwrap(record, identity)
-        except BackupError as error:
-            # One that was passed over may be the one that was written for this identity.
-            problem = passed_over[0] if passed_over else error
-            problems.append(problem)
-            if damaged is not None and isinstance(problem, Damaged):
-                damaged[domain.id, domain.generation] = problem
+        found: list[BackupError] = []
+        for store in (keys, *key_copies):
+            passed_over: list[Damaged] = []
+            try:
+                record = read_key_record(store, root, domain, passed_over)
+                opened[domain.id, domain.generation] = _unwrap(record, identity)
+                break
+            except BackupError as error:
+                # One that was passed over may be the one that was written for this identity.
+                found.append(passed_over[0] if passed_over else error)
+        else:
+            problems += found
+            if damaged is not None and isinstance(found[0], Damaged):
+                damaged[domain.id, domain.generation] = found[0]
     if not opened:
         for kind in (Damaged, StoreUnavailable):  # the identity may be right
             for problem in problems:

@@ -22,6 +22,27 @@ def create_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file with mode 0600 as a whole, synced, in place of an earlier one.
+
+    It needs no hard links, so it works on a stick with FAT.
+    """
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        make_private_folder(path.parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise NotWritable(
+            f"{path}: {error.strerror}. See that its disk has room and may be written."
+        ) from error
+
+
 def resolved(path: Path) -> Path:
     """Where a path leads; links that lead in a circle stay, for whoever opens it to tell."""
     return Path(os.path.realpath(path))  # `Path.resolve` raises a RuntimeError of them

@@ -20,7 +20,7 @@ from typing import Any
 import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.errors import Damaged, NotFound, NotWritable, UsageError, WrongKey
+from backup.errors import BackupError, Damaged, NotFound, NotWritable, UsageError, WrongKey
 from backup.format import FORMAT
 from backup.format.canonical import from_json, to_json
 from backup.format.fields import NAME, read_record
@@ -30,6 +30,8 @@ from backup.format.root import REPOSITORY_BYTES, DomainGrant, RootRecord, root_t
 from backup.keys import AGE_FILE, unlocked
 from backup.lazy_dataclass import dataclass
 from backup.local_files import create_file, read_file, sync_folder
+from backup.owner.key_copies import synchronize
+from backup.owner.key_copy_list import KeyCopy
 from backup.owner.plans import Plan, Put, Told, carried_out
 from backup.stores import Store
 from backup.stores.keeping import KeeperStore
@@ -94,7 +96,9 @@ class Office:
     vault: Store
     keys: KeeperStore | None
     now: Callable[[], datetime]
-    key_copies: Sequence[KeeperStore] = ()  # copies of the key store, for what must go everywhere
+    key_copies: Sequence[KeeperStore] = ()  # that can be reached: each is equal after a deed
+    copies_away: Sequence[KeyCopy] = ()  # copies that are known and cannot be reached now
+    on_done: Callable[[RootRecord], object] = lambda _: None
     random: Callable[[int], bytes] = os.urandom
 
     @property
@@ -147,21 +151,37 @@ class Office:
             keys=self.keys,
             forget_in=() if self.keys is None else (self.keys, *self.key_copies),
         )
-        self._note_what_was_signed()
-        return told
+        failed = self._refresh_copies(self._note_what_was_signed().root)
+        return {**told, "copies_failed": failed} if failed else told
+
+    def _refresh_copies(self, root: RootRecord) -> list[str]:
+        """Make each copy of the key records equal to the key store; return what failed."""
+        failed: list[str] = []
+        for copy in self.key_copies:
+            try:
+                synchronize(root, self.key_store(), copy)
+            except BackupError as error:  # the deed is done, and cannot be asked for again
+                failed.append(f"{copy.where}: {error}")
+        try:
+            self.on_done(root)
+        except BackupError as error:
+            failed.append(str(error))
+        return failed
 
     @property
     def _seen_file(self) -> Path:
         return self.owner_file.with_name(self.owner_file.name + ".seen")
 
-    def _note_what_was_signed(self) -> None:
-        link = load_trust(self.vault, owner=self.owner.public).links[-1]
+    def _note_what_was_signed(self) -> Trust:
+        trust = load_trust(self.vault, owner=self.owner.public)
+        link = trust.links[-1]
         draft = self._seen_file.with_name(f".{self._seen_file.name}.new")
         with suppress(FileNotFoundError):
             draft.unlink()
         create_file(draft, to_json(link_to_json(link)))
         draft.replace(self._seen_file)
         sync_folder(self._seen_file.parent)
+        return trust
 
 
 def check_name(what: str, name: str) -> None:

@@ -78,11 +78,12 @@ class Repository:
         identity: Identity | None = None,
         owner: bytes | None = None,
         own_writer: str | None = None,
+        key_copies: Sequence[Store] = (),
     ) -> "Repository":
         """Open for listing, and with an identity for restoring.
 
         `owner` is the public key that must have signed it, unless the identity names one;
-        `own_writer` the host on which this runs.
+        `own_writer` the host on which this runs; `key_copies` hold what `keys` may have lost.
         `NotFound` when the store holds no repository, `WrongKey` when the identity opens none of
         its domains or is of another repository; where `owner` knows better, that is `Damaged`.
         """
@@ -96,7 +97,9 @@ class Repository:
                 ) from None
             raise
         damaged: dict[tuple[str, int], Damaged] = {}
-        domains = {} if identity is None else open_domains(trust.root, keys, identity, damaged)
+        domains = {}
+        if identity is not None:
+            domains = open_domains(trust.root, keys, identity, damaged, key_copies)
         return Repository(vault, trust, domains, own_writer, damaged)
 
     def points(self, set_name: str | None = None, *, with_expired: bool = False) -> list[Point]:

@@ -62,6 +62,7 @@ class BackupResult:
     started: datetime
     ended: datetime
     warnings: tuple[str, ...]
+    key_problem: str = ""  # why the key store has no key record for what was sealed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -212,7 +212,7 @@ class _Check:
                 self._found.error(
                     prefix,
                     "there is no key of this domain: nothing of it can ever be restored",
-                    "restore the key record from a copy of the key store",
+                    "restore the key record from a copy: `standfast backup keys copy FOLDER`",
                 )
             for name in names:
                 try:

@@ -41,7 +41,7 @@ from backup.records import BackupResult, Progress, SourceOutcome, Unread
 from backup.removing import remove_tree
 from backup.sources import LeftOut, Source
 from backup.stores import Store
-from backup.writing.admission import admit, check_not_rolled_back
+from backup.writing.admission import admit, check_not_rolled_back, key_problem
 from backup.writing.avoidance import Avoidance
 from backup.writing.blobs import BlobSink
 from backup.writing.commit import Committer
@@ -99,10 +99,15 @@ def back_up(
     random: Callable[[int], bytes] = os.urandom,
     interim_after: timedelta = INTERIM_AFTER,
     interim_packs: int = INTERIM_PACKS,
+    keys: Store | None = None,
 ) -> BackupResult:
     """Back the sources up into a new recovery point of the set.
 
     `distrust` names packs that were found damaged: their content is sent again.
+
+    With the `keys` store the result says whether the key that it seals to is there; the point is
+    made without it too, since another copy of the key store may have that key.
+
     To run it again after any error is safe, and resumes.  `StoreUnavailable`: try again later;
     `Busy`: another run has the send-log; `NothingToBackUp`: every source failed, and no point was
     made.
@@ -174,6 +179,7 @@ def back_up(
                 return dataclasses.replace(
                     result,
                     is_store_damaged=committer.is_store_damaged or avoidance.is_store_damaged,
+                    key_problem="" if keys is None else key_problem(keys, admission),
                     warnings=tuple(dict.fromkeys(warnings)),
                 )
         except BaseException:

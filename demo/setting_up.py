@@ -22,7 +22,7 @@ from demo.telling import Teller
 from standfast.counted import counted
 from standfast.operations.enrolment import enrol_person
 from standfast.operations.place import open_place, system_clock
-from standfast.operations.setup import IDENTITY_FILE, OFFLINE, OWNER_FILE, set_up
+from standfast.operations.setup import OFFLINE, set_up
 from standfast.reports.wording import size
 
 
@@ -99,8 +99,8 @@ def _introduce(folder: Path, centre: CallCentre, teller: Teller) -> None:
         f"{counted(len(centre.agents), 'agent')} in a SCIM directory, mail into a folder: {folder}"
     )
     teller.says(
-        f"To take offline: {OFFLINE}/{IDENTITY_FILE}, which opens every backup, and "
-        f"{OFFLINE}/{OWNER_FILE}."
+        f"To keep away from this machine: {OFFLINE}/, with the key records and the identity that "
+        "open every backup, and the owner's key."
     )
     teller.says(f"The demo plays both people: {OPERATOR}, operator, and {MANAGER}, duty manager.")
     for name, passphrase in PASSPHRASES.items():

@@ -15,13 +15,14 @@ from backup.owner.roster import Roster
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Places:
-    """Where things are, as people write it; `copies` by name."""
+    """Where things are, as people write it; copies by name."""
 
     organisation: str
     contact: str
     vault: str
     keys: str
     copies: tuple[tuple[str, str], ...] = ()
+    key_copies: tuple[tuple[str, str], ...] = ()  # of the key records, and when each was seen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,9 +47,11 @@ class Card:
     def stores(self) -> list[tuple[str, str]]:
         """Each store and where it is."""
         return [
-            ("vault (encrypted backups)", self.places.vault),
-            ("key store (domain keys)", self.places.keys),
-            *((f"copy: {name}", where) for name, where in self.places.copies),
+            ("1. vault (encrypted backups)", self.places.vault),
+            *((f"   copy: {name}", where) for name, where in self.places.copies),
+            ("2. key records", self.places.keys),
+            *((f"   copy: {name}", seen) for name, seen in self.places.key_copies),
+            ("3. a recovery identity", "with each custodian named below"),
         ]
 
     @property
@@ -83,8 +86,9 @@ class Card:
                 " python3-venv. Nobody else's help is needed.",
             ),
             Step(
-                what="Copy both stores to it as folders, VAULT and KEYS. A bucket is downloaded"
-                " whole: the name of each object becomes its path.",
+                what="Bring the vault to it as a folder, VAULT, and the key records as a folder,"
+                " KEYS: the key store, or any copy of it such as the offline folder. A bucket is"
+                " downloaded whole: the name of each object becomes its path.",
             ),
             Step(
                 what="Take the reader out of the vault, and compare its SHA-256 with this card.",
@@ -116,6 +120,9 @@ def make_card(roster: Roster, places: Places, made: datetime) -> Card:
     )
 
 
+WHAT_TO_KEEP = "Three things restore everything; keep them in different places"
+
+
 def grouped(key: bytes) -> list[str]:
     """A key in hexadecimal, in groups of four, eight of them a line."""
     text = key.hex()
@@ -130,7 +137,7 @@ def card_text(card: Card) -> str:
         f"Made {card.made:%Y-%m-%d}, root record {card.roster.root_number}. No secret stands here.",
         f"Reach us: {card.places.contact}",
         "",
-        "WHERE",
+        WHAT_TO_KEEP.upper(),
         *(f"  {name}\n    {where}" for name, where in card.stores),
         "",
         "WHAT IT IS KNOWN BY",

@@ -7,7 +7,7 @@
 from collections.abc import Iterable
 from html import escape
 
-from backup.owner.card import Card, Step, grouped
+from backup.owner.card import WHAT_TO_KEEP, Card, Step, grouped
 
 _STYLE = """
 @page { size: A4; margin: 12mm 14mm; }
@@ -70,7 +70,7 @@ def card_page(card: Card) -> str:
 no secret stands on this page</p>
 </header>
 <main>
-<h2>Where</h2>
+<h2>{WHAT_TO_KEEP}</h2>
 {_table(card.stores)}
 <h2>What it is known by</h2>
 <div class="keys">

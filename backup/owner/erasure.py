@@ -131,6 +131,7 @@ def erase(
             "erased_at": to_time(moment),
             "points": value["points"],
             "key_records": value["key_records"],
+            "copies_to_destroy": value["copies_to_destroy"],
             "certificate": str(path),
             "certificate_text": str(path) + ".txt",
             "root": link.number,
@@ -259,6 +260,11 @@ def _certificate(
         "erased_at": to_time(moment),
         "root": link_to_json(root),
         "key_records": _key_records(office, order.domain),
+        "copies_to_destroy": [
+            {"copy": one.name, "seen": to_time(one.seen)}
+            for one in office.copies_away
+            if any(key.partition("/")[0] == order.domain for key in one.keys)
+        ],
         "points": sum(
             slot.snapshot is not None and slot.snapshot.domain == order.domain
             for writer in trust.root.writer_ids

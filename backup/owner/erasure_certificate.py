@@ -1,7 +1,8 @@
 """What is left of an erased domain: a certificate, signed by the owner, as JSON and as text.
 
 - It names the domain, its generations, when and by whom it was ordered, who attested, which key
-  records were removed, and the points that nobody can open any more; nothing secret.
+  records were removed, which copies of them are left to destroy, and how many points nobody can
+  open any more; nothing secret.
 - The JSON is one canonical line, the signature in hexadecimal the next.
 """
 
@@ -60,6 +61,13 @@ def certificate_text(value: Certificate) -> str:
         "",
         "What was removed from the key store and from each copy of it that was named:",
         *(f"  {one['name']}  SHA-256 {one['sha256']}" for one in value["key_records"]),
+        "",
+        "Copies that were out of reach and still hold these records. Destroy each one, or clean it",
+        "with `standfast backup keys copy FOLDER`:",
+        *(
+            [f"  {one['copy']}, last seen at {one['seen']}" for one in value["copies_to_destroy"]]
+            or ["  none is known"]
+        ),
         "",
         f"{value['points']} recovery points of this domain can no longer be opened. What is left",
         "of them is encrypted to a key that is gone, and goes as its locks end. Nobody unlearns a",

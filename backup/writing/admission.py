@@ -4,9 +4,9 @@
   write whom the newer one does not.
 """
 
-from backup.errors import Damaged, UsageError
+from backup.errors import BackupError, Damaged, UsageError
 from backup.format.root import DomainGrant
-from backup.keys import Host, erased_text
+from backup.keys import Host, erased_text, read_key_record
 from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 from backup.trust import Trust, load_trust
@@ -59,6 +59,15 @@ def admit(
     if log is not None:
         check_not_rolled_back(trust, log)
     return Admission(trust=trust, domain=domain or current)
+
+
+def key_problem(keys: Store, admission: Admission) -> str:
+    """Return why the key store cannot open what is sealed now; empty when it has the key record."""
+    try:
+        read_key_record(keys, admission.trust.root, admission.domain)
+    except BackupError as error:
+        return str(error)
+    return ""
 
 
 def check_not_rolled_back(trust: Trust, log: SendLog) -> None:

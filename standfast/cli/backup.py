@@ -4,7 +4,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from standfast.cli import backup_contents, custodian, keeping, owner, second_site
+from standfast.cli import backup_contents, custodian, keeping, key_copies, owner, second_site
 from standfast.cli.amounts import size, together
 from standfast.cli.backup_lines import backup_lines
 from standfast.cli.call import Call
@@ -51,7 +51,8 @@ def add_to(app: Group) -> None:
             ExitStatus.REFUSED: "a backup of this set is under way",
             ExitStatus.DAMAGED: (
                 "what the vault trusts is not what was written; or what this host had stored is "
-                "gone from it, and the new point is there all the same"
+                "gone from it, or the key record that opens the new point is missing: the point is "
+                "made all the same"
             ),
         },
         example="standfast backup run main",
@@ -110,6 +111,7 @@ def add_to(app: Group) -> None:
     )(verify)
     backup_contents.add_to(backup)
     second_site.add_to(backup)
+    key_copies.add_to(backup)
     owner.add_to(backup)
     custodian.add_to(backup)
     keeping.add_to(backup)
@@ -143,6 +145,7 @@ def run(
     lines: list[Line] = []
     statuses: list[ExitStatus] = []
     damaged = read_report(distrust)
+    is_key_missing = False
     with call.place(needs_ledger=False) as place:
         names = list(place.config.backup.sets) if set_name is None else [set_name]
         if not names:
@@ -161,11 +164,16 @@ def run(
                 lines.append(f"{name}: failed: {error}")
                 continue
             statuses.append(outcome.exit_status)
+            is_key_missing |= bool(outcome.result.key_problem)
             documents.append(outcome.as_json())
             lines += backup_lines(outcome)
     status = together(statuses)
     next_step = "Next: `standfast status` shows how old each is."
-    if status is ExitStatus.DAMAGED:
+    if is_key_missing:
+        next_step = (
+            "Next: `standfast backup keys copy FOLDER` brings the key record back from a copy."
+        )
+    elif status is ExitStatus.DAMAGED:
         next_step = "Next: `standfast backup verify` names what is gone from the vault, or wrong."
     elif status is not ExitStatus.DONE:
         next_step = "Next: mend what is named, then run this again; what is stored is kept."

@@ -36,6 +36,8 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
         lines.append("  All was sent anew, so tonight cannot be compared with the nights before.")
     lines += [f"  Far more than usual: {jump.sentence}." for jump in outcome.jumps]
     lines += [f"  {warning}" for warning in result.warnings]
+    if result.key_problem:
+        lines.append(f"  Nothing here opens this point: {result.key_problem}.")
     if outcome.twin:
         lines.append(f"  {outcome.twin.sentence}. To do: {outcome.twin.what_to_do}.")
     if outcome.undistrusted:

@@ -19,7 +19,8 @@ OwnerKey = Annotated[
     Option(
         "--owner-key",
         metavar="FILE",
-        help="The owner's key; a plan of what is under way is kept beside it.",
+        help="The owner's key; the plan of what is under way and a copy of the key records are "
+        "kept in its folder.",
     ),
 ]
 Attended = Annotated[
@@ -58,11 +59,19 @@ def attended(call: Call, identity: Path, passphrase_file: Path | None) -> "Ident
 def say_done(
     call: Call, told: Mapping[str, Any], lines: Sequence[Line], next_steps: Sequence[str]
 ) -> ExitStatus:
-    """Print what was done, and what people do next."""
+    """Print what was done, and what people do next.
+
+    PARTIAL when a copy of the key records could not be made equal to the key store.
+    """
     shown: list[Line] = [*lines]
+    failed: Sequence[str] = told.get("copies_failed", ())
+    shown += [f"A copy of the key records was not brought up to date: {one}" for one in failed]
+    if failed:
+        next_steps = ["`standfast backup keys copy FOLDER` for each such copy.", *next_steps]
     if len(next_steps) == 1:
         shown += ["", f"Next: {next_steps[0]}"]
     elif next_steps:
         shown += ["", "Next:", *(f"  {n}. {step}" for n, step in enumerate(next_steps, 1))]
-    call.say({**told, "next": list(next_steps)}, shown)
-    return ExitStatus.DONE
+    status = ExitStatus.PARTIAL if failed else ExitStatus.DONE
+    call.say({**told, "next": list(next_steps), "exit_status": int(status)}, shown)
+    return status

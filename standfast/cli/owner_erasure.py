@@ -13,6 +13,7 @@ from standfast.errors import ExitStatus
 
 _COMMON = {
     ExitStatus.FAILED: "a store does not answer; run it again, and it is completed",
+    ExitStatus.PARTIAL: "it is done, and a copy of the key records could not be brought up to date",
     ExitStatus.DAMAGED: "the order or the root records were changed; nothing was erased",
 }
 
@@ -107,6 +108,7 @@ def erase(
     told = erased(
         at, domain=domain, order=order, attestations=attestations, certificate=certificate
     )
+    left = told.get("copies_to_destroy", ())
     return say_done(
         call,
         told,
@@ -117,11 +119,17 @@ def erase(
             ),
             (
                 f"{counted(len(told['key_records']), 'key record')} gone from the key store and "
-                "each copy in the configuration."
+                "each copy that could be reached."
             ),
+            *(f"Still holds them: {one['copy']}, last seen {one['seen'][:10]}." for one in left),
             f"The certificate is {told['certificate']}, and as text {told['certificate_text']}.",
         ],
         [
+            *(
+                f"Clean {one['copy']} with `standfast backup keys copy FOLDER`, or destroy it; "
+                "until then a custodian can open the domain with it."
+                for one in left
+            ),
             (
                 "Remove copies of the key store that this program does not know: archives, sticks, "
                 "another site's."

@@ -18,6 +18,7 @@ from standfast.errors import ExitStatus
 
 _COMMON = {
     ExitStatus.FAILED: "a store does not answer; run it again, and it is completed",
+    ExitStatus.PARTIAL: "it is done, and a copy of the key records could not be brought up to date",
     ExitStatus.DAMAGED: "the root records were changed or rolled back; nothing is signed on top",
 }
 _CARD = "Print the recovery card again: `standfast backup card --html card.html`."
@@ -115,7 +116,10 @@ def new_generation(
         call,
         told,
         [f"Domain {domain} is in generation {told['generation']} (root record {told['root']})."],
-        ["`standfast backup run` on its hosts: the first run sends everything anew."],
+        [
+            "`standfast backup keys copy FOLDER` with each other copy of the key records.",
+            "`standfast backup run` on its hosts: the first run sends everything again.",
+        ],
     )
 
 
@@ -153,7 +157,7 @@ def add_custodian(
         ],
         [
             "Let them try it: `standfast backup list --identity FILE`, or a drill.",
-            "`standfast backup copy --to NAME --keys` where the keys have a copy.",
+            "`standfast backup keys copy FOLDER` with each other copy of the key records.",
             _CARD,
         ],
     )
@@ -196,6 +200,10 @@ def retire_custodian(
         ],
         [
             "Take away their access to the vault and to every copy of it.",
+            *(
+                f"Clean {one} with `standfast backup keys copy FOLDER`: it still opens for them."
+                for one in told.get("copies_to_clean", ())
+            ),
             "Remove copies of the key store that this program does not know: archives, sticks.",
             "`standfast backup run` on every host: the first run sends everything anew.",
             _CARD,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 _COMMON = {
     ExitStatus.FAILED: "a store does not answer; run it again, and it is completed",
+    ExitStatus.PARTIAL: "it is done, and a copy of the key records could not be brought up to date",
     ExitStatus.DAMAGED: "the root records were changed or rolled back; nothing is signed on top",
 }
 
@@ -125,6 +126,7 @@ def add_writer(
                 "and delete it here."
             ),
             f"Set backup.writer to {name} and backup.domain to {domain} there.",
+            "`standfast backup keys copy FOLDER` there, with a copy of the key records.",
             f"Give the host an identity at the store of its own: deploy/s3, writer {name}.",
             "`standfast backup run` there; then print the recovery card again.",
         ],

@@ -119,6 +119,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
             f"Every other command refuses the configuration: {seen.misconfigured}. Mend it now."
         )
     lines += [_sign(one, seen.at) for one in seen.custodians]
+    lines.append(_restore_takes(seen))
     lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
     return lines
 
@@ -182,6 +183,14 @@ def _sign(one: "Standing", now: datetime) -> str:
     if one.answered_at is None:
         return f"Custodian {who} was asked {age(now - one.asked_at)} ago, and has not answered."
     return f"Custodian {who}: the last sign of the key is {age(now - one.answered_at)} old."
+
+
+def _restore_takes(seen: "Status") -> str:
+    copies = "; ".join(seen.key_copies) or "no copy is known"
+    return (
+        f"A restore takes three things: the vault ({seen.vault}), the key records ({copies}) and a "
+        "recovery identity."
+    )
 
 
 def _ledger(seen: "Status") -> str:

@@ -214,8 +214,9 @@ class BackupConfig(Section):
     s3: S3Config | None = setting(default=None, description="An S3 bucket in place of that folder.")
     keys: Place = setting(
         default=Path("keys/store"),
-        description="The key store: a folder apart from the vault, with the domain keys, each "
-        "encrypted to the custodians.",
+        description="The key store: a folder apart from the vault, with the key records: the "
+        "domain keys, each encrypted to the custodians. No backup opens without them; `standfast "
+        "backup keys copy` makes copies.",
         examples=["/mnt/backup-keys"],
     )
     host: Place = setting(

@@ -43,7 +43,7 @@ class BackupOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        if self.result.is_store_damaged or self.is_ledger_damaged:
+        if self.result.is_store_damaged or self.result.key_problem or self.is_ledger_damaged:
             return ExitStatus.DAMAGED  # what is so is older; the point of this night is made
         has_twin = self.twin is not None and self.twin.is_sure
         is_alone = not (self.result.is_fork or self.result.is_intruded or has_twin)
@@ -60,6 +60,7 @@ class BackupOutcome:
             "is_fork": result.is_fork,
             "is_intruded": result.is_intruded,
             "is_store_damaged": result.is_store_damaged,
+            "is_key_missing": bool(result.key_problem),
             "files": result.files,
             "directories": result.directories,
             "files_new": result.files_new,
@@ -101,6 +102,7 @@ class BackupOutcome:
             "warnings": list(self.result.warnings),
             "died_before": list(self.died_before),
             "twin": None if self.twin is None else self.twin.as_json(),
+            "key_problem": self.result.key_problem,
             "unrecorded": self.unrecorded,
             "started_at": timestamp(self.result.started),
             "ended_at": timestamp(self.result.ended),

@@ -33,6 +33,7 @@ from standfast.operations.local_sources import own_files, source_of
 from standfast.operations.origins import of_host
 from standfast.operations.place import Place
 from standfast.operations.repository import (
+    keys_of,
     own_host,
     plain_errors,
     set_of,
@@ -98,6 +99,7 @@ def run_backup(
                     distrust=known.packs.union(distrust),
                     now=place.clock,
                     progress=progress,
+                    keys=keys_of(place),
                 )
                 break
             except Busy:
@@ -138,13 +140,14 @@ def run_backup(
     outcome = dataclasses.replace(
         outcome, unrecorded=run.unrecorded, is_ledger_damaged=run.is_ledger_damaged
     )
-    if outcome.jumps or result.is_store_damaged:
+    is_damaged = result.is_store_damaged or bool(result.key_problem)
+    if outcome.jumps or is_damaged:
         from standfast.operations.alarms import damaged, jumped, tell  # most nights need none
 
         with suppress(StandfastError):  # the point is made; the watch tells what this could not
             if outcome.jumps:
                 tell(place, jumped(set_name, outcome.run, outcome.jumps), way)
-            if result.is_store_damaged:
+            if is_damaged:
                 tell(place, damaged(is_damaged=True), way)
     return outcome
 

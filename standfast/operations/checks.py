@@ -1,7 +1,8 @@
 """Trying every part of a place, before the night on which it is needed.
 
-Owns the order. Leaves this machine's own parts to `checks_here`, what opens incidents to
-`checks_triggers`, clocks and roles to `checks_duties`, the others to `checks_outside`.
+Owns the order. Leaves this machine's own parts to `checks_here`, what a restore needs to
+`checks_recovery`, what opens incidents to `checks_triggers`, clocks and roles to `checks_duties`,
+the others to `checks_outside`.
 
 Rules
 - Nothing is sent, locked, frozen or backed up; the chain's tail is verified and its head signed.
@@ -25,6 +26,7 @@ from standfast.operations import (
     checks_duties,
     checks_here,
     checks_outside,
+    checks_recovery,
     checks_triggers,
 )
 from standfast.operations.place import ledger_url, os_user, system_clock
@@ -72,6 +74,7 @@ def check_place(
         looks = {
             **checks_disks.LOOKS,
             **checks_here.LOOKS,
+            **checks_recovery.LOOKS,
             **checks_outside.LOOKS,
             **checks_duties.LOOKS,
             **checks_triggers.LOOKS,

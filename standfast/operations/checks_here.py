@@ -14,12 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from backup.errors import AlreadyThere, BackupError, NotFound
-from backup.errors import Damaged as DamagedBackup
+from backup.errors import AlreadyThere, BackupError
 from backup.errors import UsageError as BackupUsageError
 from backup.format.layout import snapshots_of
-from backup.format.root import RootRecord
-from backup.keys import read_key_record
 from backup.owner.roster import read_roster
 from backup.sources import Obstacle
 from backup.sources.exclusion import Exclusion
@@ -139,28 +136,6 @@ def _vault(ground: Ground) -> Iterator[Check]:
     yield from (
         fail("backup", problem, "see `standfast backup verify`") for _, problem in trust.problems
     )
-    yield from _domain_keys(DirectoryStore(config.keys), trust.root)
-
-
-def _domain_keys(store: DirectoryStore, root: RootRecord) -> Iterator[Check]:
-    """Is each domain's key where it is named? A backup needs none, and every restore does."""
-    lacking: list[str] = []
-    for domain in root.domains:
-        if domain.erased is not None:
-            continue
-        try:
-            read_key_record(store, root, domain)
-        except NotFound:
-            lacking.append(f"{domain.id}/{domain.generation}")
-        except DamagedBackup as error:
-            yield fail("backup", f"in the key store {store.where}: {error}")
-    if lacking:
-        yield warn(
-            "backup",
-            f"the key store {store.where} has no key of {', '.join(lacking)}, without which nobody "
-            "opens what was backed up",
-            "see that its disk is there; where it is kept elsewhere on purpose, look at it there",
-        )
 
 
 def _folder(vault: Path) -> Iterator[Check]:
@@ -315,13 +290,6 @@ def _keys(ground: Ground) -> Iterator[Check]:
         yield fail("keys", f"{path} is open to others", f"chmod go-rwx '{path}'")
     if not loose and not missing:
         yield ok("keys", f"{counted(len(private), 'path')}, closed to others")
-    offline = config.folder / "offline"
-    if offline.exists():
-        yield warn(
-            "keys",
-            "the recovery identity is still on this machine",
-            f"take {offline} offline, in two places, then delete it here",
-        )
 
 
 def _custodians(ground: Ground) -> Iterator[Check]:

@@ -21,6 +21,7 @@ from backup.owner.custodian import custodian
 from backup.owner.custodians import add_custodian, retire_custodian
 from backup.owner.domains import add_domain, new_generation
 from backup.owner.keepers import retire_keeper, set_keeper
+from backup.owner.key_copies import KeyFolder, note_seen
 from backup.owner.plans import Told
 from backup.owner.roster import Roster, read_roster
 from backup.owner.writers import add_writer, new_epoch, remove_writer, witnessed_head
@@ -32,6 +33,7 @@ from standfast.config.backup import CopyConfig, S3Config
 from standfast.errors import UsageError
 from standfast.nearest import there_are
 from standfast.operations.backup_witness import read_heads
+from standfast.operations.key_copies import away, reachable
 from standfast.operations.place import system_clock
 from standfast.operations.repository import open_store, open_vault, plain_errors
 from standfast.people.sign_in import check_new
@@ -58,12 +60,6 @@ class Stores:
     def keys(self) -> DirectoryKeeperStore:
         """Where the domain keys are."""
         return DirectoryKeeperStore(self.config.backup.keys)
-
-    @property
-    def key_copies(self) -> tuple[DirectoryKeeperStore, ...]:
-        """Where copies of them are."""
-        folders = (one.keys for one in self.config.backup.copies.values())
-        return tuple(DirectoryKeeperStore(folder) for folder in folders if folder is not None)
 
     def copy(self, name: str) -> tuple[CopyConfig, Store]:
         """A second site by name; UsageError names those that there are, or that it is the first."""
@@ -116,13 +112,19 @@ def open_office(stores: Stores, owner_key: Path, ask: AskPassphrase) -> Office:
     """Bring the owner's key and the stores together."""
     with plain_errors("opening the owner's key"):
         passphrase = ask("the owner's key") if is_locked(owner_key) else None
+        owner = open_owner(owner_key, passphrase)
+        # Its own folder is a copy of the key records, since it is there at every deed.
+        folders = reachable(stores.config.backup, owner_key.absolute().parent)
+        copies = [KeyFolder(folder) for folder in folders.values()][1:]
         return Office(
-            owner=open_owner(owner_key, passphrase),
+            owner=owner,
             owner_file=owner_key.absolute(),
             vault=stores.vault,
             keys=stores.keys,
             now=stores.clock,
-            key_copies=stores.key_copies,
+            key_copies=copies,
+            copies_away=away(folders),
+            on_done=lambda root: note_seen(root, folders, stores.clock()),
         )
 
 

@@ -1,8 +1,12 @@
 """The recovery card as a use-case: what the configuration and the records say, put on one page."""
 
+from pathlib import Path
+
 from backup.owner.card import Card, Places, make_card
+from backup.owner.key_copy_list import read_copy_list
 from standfast.config.backup import S3Config
 from standfast.operations.ownership import Stores, roster
+from standfast.operations.repository import plain_errors
 from standfast.operations.roster_told import custodian_json, roster_json
 from standfast.records import Json, JsonObject, timestamp
 
@@ -18,6 +22,7 @@ def recovery_card(stores: Stores) -> Card:
             contact=organisation.contact_line,
             vault=_where(str(backup.vault), backup.s3),
             keys=str(backup.keys),
+            key_copies=_key_copies(backup.keys),
             copies=tuple(
                 (
                     name,
@@ -46,6 +51,16 @@ def card_json(card: Card) -> JsonObject:
         "steps": steps,
         "roster": roster_json(card.roster),
     }
+
+
+def _key_copies(keys: Path) -> tuple[tuple[str, str], ...]:
+    with plain_errors("reading the list of copies"):
+        seen = read_copy_list(keys)
+    return tuple(
+        (one.name, f"seen on {one.seen:%Y-%m-%d}")
+        for one in seen.known
+        if one.name != seen.own_name  # it has its own line
+    )
 
 
 def _where(folder: str, bucket: S3Config | None) -> str:

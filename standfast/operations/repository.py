@@ -225,7 +225,9 @@ def opened_repository(place: Place, identity: Identity | None) -> "Repository":
     from backup.reader import Repository  # a backup reads nothing back
 
     writer = None if host is None else host.writer
-    return Repository.open(vault_of(place), keys, identity, known, writer)
+    beside = None if identity is None else identity.folder
+    copies = () if beside is None else (DirectoryStore(beside),)
+    return Repository.open(vault_of(place), keys, identity, known, writer, copies)
 
 
 def check_set(place: Place, set_name: str | None, found: Sized) -> None:

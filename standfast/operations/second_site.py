@@ -5,10 +5,12 @@ from collections.abc import Callable
 from backup.copy_report import CopyReport
 from backup.copying import copy_vault
 from backup.lazy_dataclass import dataclass
+from backup.owner.key_copies import KeyFolder, note_seen
 from backup.records import Finding, Progress
 from backup.stores import StoreTraits
-from backup.stores.directory import DirectoryStore
+from backup.trust import load_trust
 from standfast.errors import ExitStatus, UsageError
+from standfast.operations.key_copies import reachable
 from standfast.operations.ownership import Stores
 from standfast.operations.repository import plain_errors, throttled
 from standfast.records import Json, JsonObject
@@ -64,7 +66,7 @@ def copy_to_second_site(
     if with_keys:
         if settings.keys is None:
             raise UsageError(f"set backup.copies.{name}.keys: the folder for the domain keys")
-        keys_to = DirectoryStore(settings.keys)
+        keys_to = KeyFolder(settings.keys)
     with plain_errors(f"copying the vault to {name}"):
         report = copy_vault(
             stores.vault,
@@ -74,6 +76,9 @@ def copy_to_second_site(
             keys_to=keys_to,
             progress=progress,
         )
+        if keys_to is not None:
+            root = load_trust(stores.vault, owner=stores.known_owner).root
+            note_seen(root, reachable(stores.config.backup), stores.clock())
     return CopyOutcome(name=name, report=report, has_keys=with_keys, traits=to.describe())
 
 

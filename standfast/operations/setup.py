@@ -21,10 +21,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from backup.copies import READER, document
 from backup.creation import create_repository
 from backup.lazy_dataclass import dataclass
 from backup.local_files import create_file
+from backup.owner.key_copies import KeyFolder, note_seen, synchronize
 from backup.stores.directory import DirectoryStore
+from backup.trust import load_trust
 from standfast.config import Config
 from standfast.config.default import render_default
 from standfast.config.load import load, parse
@@ -32,6 +35,7 @@ from standfast.config_file import DEFAULT_FILE
 from standfast.errors import FileInvalid, Refused, StandfastError, UsageError
 from standfast.evidence.durable import write_whole
 from standfast.ledger import create, is_there
+from standfast.operations.key_copies import key_store_name
 from standfast.operations.place import ledger_url
 from standfast.operations.repository import plain_errors
 from standfast.outside.live import read_signing_key
@@ -47,14 +51,26 @@ _LONGEST_NAME = 64
 _OPTIONS = {"organisation.name": "--organisation", "organisation.contact_line": "--contact-line"}
 
 _README = """\
-This folder opens every backup. Take it offline now: onto two sticks or cards, kept in two places
-away from this machine, and then delete it here.
+Restoring a backup takes three things: the vault, the key records, and a recovery identity.
+This folder holds the second and the third.
 
-identity.txt   the custodian's recovery identity: whoever has it can read every backup.
-               `standfast backup restore … --identity identity.txt` needs it.
-owner.json     the owner's key: it signs changes of who may write backups. No restore needs it.
+identity.txt    the custodian's recovery identity. Whoever has it, the key records and the vault
+                can read every backup.
+k/              a copy of the key records. They are sealed to the recovery identities, so they open
+                nothing without one. Without them no identity opens anything.
+break_glass.py  restores from the vault and this folder alone, without the rest of the program:
+                python break_glass.py VAULT . identity.txt TARGET; its first lines say how.
+owner.json      the owner's key: it signs changes of who may write and open backups. No restore
+                needs it.
 
-This machine makes backups without either of them, and cannot open what it made.
+Copy this whole folder onto two sticks or cards, and keep them in two places away from this machine.
+Then delete it here: with it, whoever takes this machine over can read every backup. The machine
+makes backups without it, and cannot open what it made.
+
+Tell the program where each copy is kept, with the stick at hand:
+    standfast backup keys copy FOLDER-ON-THE-STICK --name "safe in Leeds"
+Run it again after each change of custodians or domains: `standfast check` says when a copy is
+behind. When a domain is erased, every copy has to be cleaned in this way, or destroyed.
 """
 
 
@@ -158,9 +174,9 @@ def set_up(
     with plain_errors("setting up the place"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_repository(config, offline, now)
+        _fill_offline(config, offline, now)
         create(config.ledger.url, config.ledger.keys, config.ledger.witness, now)
         _make_evidence_key(config.custody.key)
-        write_whole(offline / "README.txt", _README.encode())
         create_file(config_file, text)
     return SetUp(
         config_file=config_file,
@@ -202,6 +218,16 @@ def _make_repository(config: Config, offline: Path, now: datetime) -> None:
         identity_file=offline / IDENTITY_FILE,
         now=now,
     )
+
+
+def _fill_offline(config: Config, offline: Path, now: datetime) -> None:
+    """Write what a restore needs besides the vault and the identity into the offline folder."""
+    backup = config.backup
+    root = load_trust(DirectoryStore(backup.vault)).root
+    synchronize(root, KeyFolder(backup.keys), KeyFolder(offline))
+    note_seen(root, {key_store_name(backup): backup.keys, OFFLINE: offline}, now)
+    write_whole(offline / READER, document(READER))
+    write_whole(offline / "README.txt", _README.encode())
 
 
 def _make_evidence_key(path: Path) -> None:

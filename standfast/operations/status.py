@@ -17,7 +17,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from backup.errors import BackupError
 from backup.lazy_dataclass import dataclass
+from backup.owner.key_copy_list import read_copy_list
 from standfast.errors import ConfigurationError, FileInvalid
 from standfast.host_name import host_name
 from standfast.ledger.glance import Glance, LastRun, glance
@@ -123,6 +125,8 @@ class Status:
     twin: Twin | None = None  # another machine that backs up under this host's name
     forked_at: datetime | None = None  # the vault then had a point that this machine had not made
     misconfigured: str = ""  # why the other commands refuse the configuration
+    vault: str = ""  # where it is, as people write it
+    key_copies: tuple[str, ...] = ()  # names of the known copies of the key records
 
     @property
     def untold(self) -> int:
@@ -206,6 +210,11 @@ class Status:
                 for room in self.little_room
             ],
             "misconfigured": self.misconfigured or None,
+            "restore_takes": {
+                "vault": self.vault,
+                "key_records": list(self.key_copies),
+                "identity": "a custodian's",
+            },
             "twin": None if self.twin is None else self.twin.as_json(),
             "forked_at": _written(self.forked_at),
             "serve": self.has_serve,
@@ -249,7 +258,31 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
         twin=twin,
         forked_at=None if twin else forked_at(seen.backups, own, now),
         misconfigured=_misconfigured(config_file),
+        vault=_vault(raw, folder),
+        key_copies=_key_copies(raw, folder),
     )
+
+
+def _vault(raw: Mapping[str, Any], folder: Path) -> str:
+    backup = raw.get("backup", {})
+    bucket = backup.get("s3") if isinstance(backup, dict) else None
+    if isinstance(bucket, dict):
+        return f"bucket {bucket.get('bucket', '')}"
+    return str(folder / _written_path(backup, "vault", "vault"))
+
+
+def _key_copies(raw: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Return the names in the key store's list of copies; none when it cannot be read."""
+    keys = folder / _written_path(raw.get("backup", {}), "keys", "keys/store")
+    try:
+        return tuple(one.name for one in read_copy_list(keys).known)
+    except BackupError:
+        return ()  # `standfast check` says what is wrong with it
+
+
+def _written_path(backup: object, key: str, default: str) -> Path:
+    written = backup.get(key, default) if isinstance(backup, dict) else default
+    return Path(written if isinstance(written, str) else default).expanduser()
 
 
 def _misconfigured(config_file: Path) -> str:

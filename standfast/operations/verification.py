@@ -272,7 +272,8 @@ def is_vault_damaged(place: Place) -> bool:
         return True
     looked_at = next((run.started_at for run in runs if run.summary.get("saw")), None)
     return any(
-        run.summary.get("is_store_damaged") and (looked_at is None or run.started_at > looked_at)
+        (run.summary.get("is_store_damaged") or run.summary.get("is_key_missing"))
+        and (looked_at is None or run.started_at > looked_at)
         for run in of_vault(place.config, place.ledger.runs.all("backup", states=["partial"]))
     )
 

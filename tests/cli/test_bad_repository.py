@@ -20,7 +20,10 @@ COMMANDS = {
 
 
 def typed(desk: Desk, place: Path, command: str) -> tuple[str, ...]:
-    identity = str(place / "offline/identity.txt")
+    # Apart from the copy of the key records: the key store alone has to do.
+    identity = str(desk.folder / "apart/identity.txt")
+    (desk.folder / "apart").mkdir(exist_ok=True)
+    shutil.copy(place / "offline/identity.txt", identity)
     return tuple(identity if word == "IDENTITY" else word for word in COMMANDS[command])
 
 

@@ -48,14 +48,14 @@ def test_what_it_says_to_type_next_can_be_typed_whatever_the_folder_is_called(
     assert desk.run(*words).status == 0
 
 
-def test_it_says_what_to_take_offline_and_where_the_recovery_identity_lies(
-    desk: Desk, source: Path
-) -> None:
+def test_init_names_what_to_keep_and_no_secret(desk: Desk, source: Path) -> None:
     said = desk.run("init", "place", "--source", source, "--yes").out
     offline = desk.folder / "place/offline"
-    assert f"Take {offline} offline" in said
+    assert f"Copy {offline} onto two sticks" in said
     assert str(offline / "identity.txt") in said
     assert "AGE-SECRET-KEY" not in said
+    kept = {path.name for path in offline.iterdir()}
+    assert kept == {"identity.txt", "owner.json", "README.txt", "break_glass.py", "k"}
 
 
 def test_it_says_what_to_set_before_anybody_can_be_told_anything(desk: Desk, source: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_second_host_is_added_and_its_backup_comes_back(
     words = ("backup", "owner", "add-writer", "desk-2", "--domain", "main", "--host-dir", "two")
     document = desk.json(*words, *owner)
     assert (document["writer"], document["root"]) == ("desk-2", 1)
-    assert len(document["next"]) == 4
+    assert len(document["next"]) == 5
     host_key = json.loads((desk.folder / "two/host.json").read_text())["signing_key"]
     assert host_key not in json.dumps(document)
     text = (place / "standfast.toml").read_text()
