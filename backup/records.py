@@ -164,6 +164,7 @@ class RestoreResult:
     ended: datetime
     healed: tuple[str, ...] = ()  # packs that were not as stored, and where their content came from
     damaged_packs: tuple[str, ...] = ()  # by name; or that share a frame with one that is damaged
+    owners_lost: int = 0  # paths of other users or groups, restored without their owner
     is_resumed: bool = False  # it went on with a restore that had not ended
     is_on_disk: bool = True  # the disk was waited for; until it has everything, a power cut loses
 

@@ -54,6 +54,7 @@ class Report:
     files: int
     directories: int
     size_bytes: int  # of the files
+    owners_lost: int  # paths that belong to who restores, and belonged to others
     bytes_done: int
     problems: list[Problem]
     made: list[Entry]  # folders whose attributes are still to be given
@@ -115,6 +116,8 @@ class Lane:
         self._lost: dict[str, Problem] = {}
         self._all_put_off: set[bytes] = set()
         self._bytes_done = 0
+        self._own = (os.geteuid(), os.getegid())
+        self._owners_lost = 0
         self._told = (0, 0, 0, 0)
         self._told_at = time.monotonic()
 
@@ -254,7 +257,10 @@ class Lane:
             if not takes(entry.path):
                 if entry.kind == "directory":
                     yield _Step(action="note", entry=entry)
-            elif entry.kind != "file":
+                continue
+            if (entry.uid, entry.gid) != self._own:
+                self._owners_lost += 1
+            if entry.kind != "file":
                 yield _Step(action="add", entry=entry)
             elif entry.hard_link is not None and takes(entry.hard_link):
                 yield _Step(action="link", entry=entry)
@@ -354,6 +360,7 @@ class Lane:
                 files=files,
                 directories=directories,
                 size_bytes=size,
+                owners_lost=self._owners_lost,
                 bytes_done=done,
                 problems=list(tree.problems),
                 made=made,
@@ -368,6 +375,7 @@ class Lane:
         )
         tree.problems.clear()
         self._links, self._put_off, self._lost = [], [], {}
+        self._owners_lost = 0
         self._told = now
         self._told_at = time.monotonic()
 

@@ -81,6 +81,7 @@ class _Sum:
     files: int = 0
     directories: int = 0
     bytes: int = 0
+    owners_lost: int = 0
     bytes_done: int = 0
     problems: list[Problem] = field(default_factory=list)
     made: list[Entry] = field(default_factory=list)
@@ -93,6 +94,7 @@ class _Sum:
         self.files += report.files
         self.directories += report.directories
         self.bytes += report.size_bytes
+        self.owners_lost += report.owners_lost
         self.bytes_done += report.bytes_done
         self.problems += report.problems
         self.made += report.made
@@ -174,6 +176,7 @@ class Restore:
             files=self._sum.files,
             directories=self._sum.directories,
             bytes=self._sum.bytes,
+            owners_lost=0 if self._request.owner else self._sum.owners_lost,
             # A page that several lanes could not read is one problem.
             problems=(*dict.fromkeys(self._sum.problems), *unmatched),
             healed=tuple(sorted(self._sum.healed)),

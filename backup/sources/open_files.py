@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from backup.sources.files import FilesSource
 
 _PATH_BYTES = 64 * 1024
+_LINKS_LOST = "is kept without its hard links: each name comes back as one of its own"
 _REPLACED = "was replaced by something else"
 _COVERED, _NOT_COVERED = (True, True), (False, False)
 
@@ -256,6 +257,8 @@ class OpenFiles(OpenSource):
                     self._unread(path, "is a socket, which only its program can use")
                 )
                 return None
+            if status.st_nlink > 1 and not (is_folder or stat.S_ISREG(status.st_mode)):
+                self.left_out.note(self._unread(path, _LINKS_LOST))
             target = None
             if stat.S_ISLNK(status.st_mode):
                 target = os.readlink(name, dir_fd=folder)

@@ -29,7 +29,7 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
         lines.append(Table(rows=[[i.path, i.reason] for i in result.unread[:_SHOWN]], indent=2))
     lines += _and_more(result.unread_total)
     if result.left_out_total:
-        lines.append(f"  {counted(result.left_out_total, 'path')} left out:")
+        lines.append(f"  {counted(result.left_out_total, 'path')} left out, or kept in part:")
         lines.append(Table(rows=[[i.path, i.reason] for i in result.left_out[:_SHOWN]], indent=2))
     lines += _and_more(result.left_out_total)
     if outcome.is_incomparable:

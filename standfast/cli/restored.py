@@ -43,6 +43,12 @@ def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
             "The disk is still writing: until .standfast-restore is gone from there, a power cut "
             "means running this again."
         )
+    if result.owners_lost:
+        lines.append(
+            f"{counted(result.owners_lost, 'path')} of other users or groups now "
+            f"{'belong' if result.owners_lost > 1 else 'belongs'} to you. As root, --owner restores"
+            " owners."
+        )
     lines += [f"In the vault, {healed}." for healed in result.healed[:_SHOWN]]
     if result.problems:
         lines += [

@@ -186,6 +186,7 @@ class RestoreOutcome:
             "newer_damaged": list(self.newer_damaged),
             "is_dated_ahead": self.is_dated_ahead,
             "unrecorded": self.unrecorded,
+            "owners_lost": self.result.owners_lost,
             "healed": list(self.result.healed),
             "is_resumed": self.result.is_resumed,
             "is_on_disk": self.result.is_on_disk,

@@ -151,6 +151,19 @@ def test_sockets_are_left_out_and_noted(site: Site, tmp_path: Path) -> None:
     assert result.left_out_total == 1
 
 
+def test_lost_links_between_symlinks_are_named(site: Site, tmp_path: Path) -> None:
+    tree = plain_tree(tmp_path / "tree")
+    (tree / "one").symlink_to("note.txt")
+    os.link(tree / "one", tree / "two", follow_symlinks=False)
+    for night in range(2):  # unchanged paths are told, too
+        result = site.back_up(FilesSource("files", tree))
+        assert result.complete
+        assert set(named(result.left_out)) == {"files/one", "files/two"}, night
+    site.restore("latest", tmp_path / "out")
+    for name in ("one", "two"):
+        assert (tmp_path / "out" / "files" / name).readlink() == Path("note.txt")
+
+
 def test_of_many_sockets_a_hundred_are_named_and_all_counted(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()

@@ -42,8 +42,12 @@ def test_who_does_not_ask_for_owners_owns_what_comes_back(
     site: Site, owned: Path, tmp_path: Path
 ) -> None:
     assert site.back_up(owned).complete
-    site.restore("latest", tmp_path / "out")
+    result = site.restore("latest", tmp_path / "out")
     assert set(owners(tmp_path / "out").values()) == {(os.geteuid(), os.getegid())}
+    ours = (os.geteuid(), os.getegid())
+    assert result.owners_lost == sum(owner != ours for owner in owners(owned).values())
+    assert result.owners_lost > 0
+    assert site.restore("latest", tmp_path / "again", owner=True).owners_lost == 0
 
 
 def test_the_top_folder_itself_comes_back(site: Site, tmp_path: Path) -> None:
