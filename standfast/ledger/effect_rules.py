@@ -6,6 +6,7 @@ and planning them to `effects`.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -13,7 +14,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Select,
     and_,
+    bindparam,
     case,
     exists,
     func,
@@ -75,7 +78,7 @@ def still_held(connection: Connection, incident_id: str) -> int:
     return connection.scalar(statement) or 0
 
 
-def is_made_up_for(incident_id: str) -> ColumnElement[bool]:
+def is_made_up_for(incident_id: str | BindParameter[str]) -> ColumnElement[bool]:
     """Is the effect an undo that did not come to be, of an act that another one has taken back?
 
     Nothing of it is left to do: tried again, it could open what was locked anew since.
@@ -161,8 +164,15 @@ def counts_by_step(
 
     Pages do not count. An undo that another one made up for counts as done.
     """
+    for row in connection.execute(_counts_by_step(), {"of_incident": incident_id}):
+        yield tuple(row)
+
+
+@cache  # a runner asks many times a second, and building it takes longer than running it
+def _counts_by_step() -> Select[Any]:
+    incident_id = bindparam("of_incident", type_=effect.c.incident.type)
     is_after_canary = and_(effect.c.not_before == NEVER, effect.c.state == "planned")
-    statement = (
+    return (
         select(
             effect.c.step,
             effect.c.round,
@@ -174,5 +184,3 @@ def counts_by_step(
         .where(effect.c.incident == incident_id, effect.c.verb != PAGE)
         .group_by(effect.c.step, effect.c.round, "reached", effect.c.is_parked)
     )
-    for row in connection.execute(statement):
-        yield tuple(row)
