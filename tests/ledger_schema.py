@@ -12,6 +12,10 @@ from tests.servers.postgres import Postgres
 
 _SQLITE = "sqlite:///"
 
+# The parameters of a test that runs on both. PostgreSQL takes several times as long: on it a run
+# repeats only the tests of the part that `--sample` chooses.
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+
 
 def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
     """Create a ledger as the program does; on SQLite, in a copy of a migrated file."""

@@ -8,6 +8,7 @@ import pytest
 from standfast.ledger import Ledger
 from tests.ledger.intruder import Intruder
 from tests.ledger.place import Place
+from tests.ledger_schema import DATABASES
 from tests.memory_disk import tmp_path
 
 __all__ = ["tmp_path"]
@@ -29,7 +30,7 @@ def postgres_place(tmp_path: Path, postgres_ledger_url: str) -> Place:
     return _place(tmp_path, postgres_ledger_url)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def place(request: pytest.FixtureRequest) -> Place:
     """Where a ledger may be created, on each database in turn."""
     wanted = "sqlite_place" if request.param == "sqlite" else "postgres_place"

@@ -13,6 +13,7 @@ from standfast.operations import incident
 from standfast.operations.outcome import Outcome
 from standfast.operations.place import Place
 from standfast.records import Mode
+from tests.ledger_schema import DATABASES
 from tests.memory_disk import tmp_path
 from tests.operations.alarmed import Night, alarmed_nights
 from tests.operations.places import enrol_people, furnish, place_at
@@ -65,7 +66,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
     """A live place whose outside is twins, on each database in turn."""
     url = "sqlite:///ledger.db"

@@ -10,6 +10,7 @@ from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.operations import decisions, incident
 from standfast.playbook.state import StepView
 from standfast.records import Mode, StepState
+from tests.ledger_schema import DATABASES
 from tests.operations.places import PASSPHRASES
 from tests.operations.test_concurrency import at_once
 from tests.operations.twins import TwinPlace, Twins, twin_place
@@ -44,7 +45,7 @@ steps:
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
     """A live place in which one person may lock few accounts, on each database in turn."""
     url = "sqlite:///ledger.db"

@@ -14,6 +14,7 @@ from standfast.operations import incident
 from standfast.operations.place import Place
 from standfast.operations.watch import needs_runner
 from standfast.records import EffectState, Limits, Mode, Order, Result
+from tests.ledger_schema import DATABASES
 from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, twin_place
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
@@ -55,7 +56,7 @@ def slow() -> Slow:
     return Slow(twin_directory(*ACCOUNTS, limits=limits))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def place(request: pytest.FixtureRequest, tmp_path: Path, slow: Slow) -> Iterator[TwinPlace]:
     """A live place on each database whose directory is slow."""
     url = "sqlite:///ledger.db"
