@@ -76,6 +76,7 @@ COMMANDS: dict[str, tuple[Role, tuple[str, ...], tuple[str, str]]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
