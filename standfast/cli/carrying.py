@@ -259,6 +259,7 @@ def _document(outcome: "Outcome", found: list["Tally"], reasons: dict[str, str])
         "steps": steps,
         "pending": pending,
         "troubles": list(outcome.troubles),
+        "headline": standing.headline,
         "next_step": standing.next_step,
     }
 
@@ -271,7 +272,10 @@ def _lines(
 
     state = outcome.state
     titles = {step.name: step.title for step in state.playbook.steps}
-    lines: list[Line] = [f"{outcome.incident}: {state.playbook.title} ({_mode_words(state)})"]
+    lines: list[Line] = [
+        f"{outcome.incident}: {state.playbook.title} ({_mode_words(state)})",
+        f"State: {outcome.standing.headline}.",
+    ]
     rows: list[list[str]] = []
     for view in _views(state):
         of_step = [one for one in found if one.step == view.step]
@@ -318,10 +322,14 @@ def _mode_words(state: "State") -> str:
 
 
 def _state_words(state: "State", view: "StepView") -> str:
-    """Return the state of a step; one that a stop or the closing holds is not said to run."""
+    """Return the state of a step; one that is held or interrupted is not said to run."""
     from standfast.playbook.engine import standing_state
+    from standfast.playbook.headline import INTERRUPTED
+    from standfast.playbook.progress import interrupted
 
     reached = standing_state(view)
+    if view in interrupted(state):
+        return INTERRUPTED
     goes_on = not state.is_halted or (view.is_undo and not view.is_paused and not state.is_closed)
     if reached.is_final or goes_on:
         return reached.value

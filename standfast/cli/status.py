@@ -64,7 +64,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     if live:
         headings = ("live incident", "playbook", "open for", "not told", "legal clocks")
         rows = [[*_row(one, seen.at), _untold(one), _clocks(one, seen)] for one in live]
-        lines += [Table(headings=headings, rows=rows), *_next_steps(live, seen)]
+        lines += [Table(headings=headings, rows=rows), *_headlines(live, seen)]
     elif is_live_only:
         lines.append("No live incident is open.")
     else:
@@ -84,7 +84,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
         if of_mode:
             rows = [[*_row(one, seen.at)] for one in of_mode]
             lines += ["", Table(headings=(heading, "playbook", "open for"), rows=rows)]
-            lines += _next_steps(of_mode, seen)
+            lines += _headlines(of_mode, seen)
     lines.append("")
     if seen.sets:
         lines.append(
@@ -128,9 +128,13 @@ def _row(one: "IncidentStatus", now: datetime) -> tuple[str, str, str]:
     return one.id, one.scenario, "closed" if one.is_closed else age(now - one.opened_at)
 
 
-def _next_steps(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line]:
-    """Give what comes next in each; that of the very first stands at the end of all."""
-    return [f"{one.id}: {one.next_step}" for one in of_mode if one is not seen.incidents[0]]
+def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line]:
+    """Return each headline and next step; the first incident's next step ends the output."""
+    lines: list[Line] = []
+    for one in of_mode:
+        lines.append(f"{one.id}: {one.headline}.")
+        lines += [f"  Next: {one.next_step}"] if one is not seen.incidents[0] else []
+    return lines
 
 
 def _untold(one: "IncidentStatus") -> str:

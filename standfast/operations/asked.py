@@ -21,7 +21,8 @@ from standfast.operations.looks import targets
 from standfast.operations.notice_preview import planned_words
 from standfast.operations.place import Place
 from standfast.playbook.model import Step, StepKind
-from standfast.playbook.standing import in_playbook, urgency, waits_for_a_person
+from standfast.playbook.progress import in_playbook, waits_for_a_person
+from standfast.playbook.standing import urgency
 from standfast.playbook.state import State, StepView
 from standfast.playbook.wording import paragraphs
 from standfast.records import Mode, StepState

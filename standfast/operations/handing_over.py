@@ -20,7 +20,8 @@ from standfast.operations.report_timeline import titles_of
 from standfast.operations.reports import incident_report
 from standfast.playbook.engine import is_pending, standing_state, tally
 from standfast.playbook.obstacles import blocked, came_to
-from standfast.playbook.standing import asked_of_a_person, waits_for_a_person
+from standfast.playbook.progress import waits_for_a_person
+from standfast.playbook.standing import asked_of_a_person
 from standfast.playbook.state import State
 from standfast.records import EffectState, StepState
 from standfast.reports.contents import IncidentReport

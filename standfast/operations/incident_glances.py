@@ -1,8 +1,8 @@
 """The incidents in a moment: where each stands, what comes next, which legal clock ends first.
 
 Rules
-- What is live comes first, then what a trigger planned and a person must decide, then exercises; of
-  each, what only has to be closed goes last, unless a clock of it is missed.
+- Live incidents come first, then plans of triggers, then exercises. Of each, the most severe is
+  first (`Severity`); a missed legal clock counts as waiting for a person.
 - A closed one stands there while a legal clock of it is missed or goes on: closing ends no duty.
   So it does while its clocks cannot be counted.
 - The one next step of an incident is the sentence that `standfast incident status` says, but for
@@ -66,8 +66,9 @@ class IncidentStatus:
     untold: int
     held: int  # of them, those about whom a person has to decide
     uncounted: tuple[str, ...] = ()  # the notices whose audience could not be read
+    headline: str
+    severity: int  # the lowest is the most severe, as `Severity`
     next_step: str
-    is_over: bool  # it only has to be closed, or is
     is_closed: bool = False
     clocks: ClocksGlance | None  # None: not live, no law and no agreement is configured, or
     lacks_clocks: bool = False  # one is, and no clock of it can be counted
@@ -90,6 +91,8 @@ class IncidentStatus:
             "uncounted": [*self.uncounted],
             "clocks": clocks,
             "lacks_clocks": self.lacks_clocks,
+            "headline": self.headline,
+            "severity": self.severity,
             "next_step": self.next_step,
         }
 
@@ -128,9 +131,8 @@ def zone_of(raw: Mapping[str, Any]) -> str:
     return zone if isinstance(zone, str) and is_zone(zone) else "UTC"
 
 
-def _urgency(one: IncidentStatus) -> tuple[int, bool, bool]:
-    is_missed = one.clocks is not None and one.clocks.missed > 0
-    return _ORDER.index(one.mode), one.is_over and not is_missed, one.is_closed
+def _urgency(one: IncidentStatus) -> tuple[int, int, bool]:
+    return _ORDER.index(one.mode), one.severity, one.is_closed
 
 
 def _clocks(seen: IncidentGlance, config: "Config | None", now: datetime) -> ClocksGlance | None:
@@ -183,8 +185,10 @@ def _fact(seen: FactGlance) -> "Fact":
 
 
 def _closed_status(seen: ClosedGlance, clocks: ClocksGlance | None, zone: str) -> IncidentStatus:
+    from standfast.playbook.headline import Severity
     from standfast.playbook.standing import when_closed
 
+    is_missed = clocks is not None and clocks.missed > 0
     unknown = "Closed; nobody knows whether its legal clocks go on: `standfast check` says why."
     return IncidentStatus(
         id=seen.id,
@@ -194,7 +198,8 @@ def _closed_status(seen: ClosedGlance, clocks: ClocksGlance | None, zone: str) -
         untold=0,
         held=0,
         next_step=when_closed(seen.id, clocks.legal, zone) if clocks else unknown,
-        is_over=True,
+        headline="closed",
+        severity=Severity.WAITING if is_missed else Severity.FINISHED,
         is_closed=True,
         clocks=clocks,
         lacks_clocks=clocks is None,
@@ -238,8 +243,9 @@ def _incident_status(
         untold=seen.untold,
         held=seen.held,
         uncounted=state.uncounted,
+        headline=found.headline,
+        severity=found.severity,
         next_step=found.next_step,
-        is_over=found.is_over,
         clocks=clocks,
         lacks_clocks=lacks_clocks,
     )

@@ -3,8 +3,9 @@
 Owns the sentence that the operator reads at 3 a.m. Leaves the rules of progress to `engine`.
 
 Rules
-- One next step, never a list: what holds other steps up comes first, then questions, then
-  approvals, then what a person does by hand, then what only needs to be watched.
+- One next step, never a list: interrupted work comes first, then what holds other steps up, then
+  questions, then approvals, then what a person does by hand, then what only needs to be watched.
+- Interrupted notices come after questions and approvals: the answer continues them, too.
 - A command is written out whenever the step is known, ready to be typed.
 - Counts and names of steps only; no personal data.
 - Who approves signs what they were shown: the command names the plan by its digest.
@@ -17,16 +18,19 @@ from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.local_time import minute
 from standfast.playbook.catalogue import CATALOGUE
-from standfast.playbook.engine import (
-    are_needs_met,
-    is_approved,
-    is_behind,
-    is_pending,
-    standing_state,
-    tally,
-)
-from standfast.playbook.model import AT_A_TABLE, Playbook, Step, StepKind
+from standfast.playbook.engine import is_approved, is_behind, is_pending, standing_state, tally
+from standfast.playbook.headline import Severity, headline
+from standfast.playbook.model import AT_A_TABLE, Step, StepKind
 from standfast.playbook.obstacles import Blocked, as_whom, blocked, came_to, post_letters
+from standfast.playbook.progress import (
+    can_begin,
+    every_view,
+    interrupted,
+    is_notice,
+    is_under_way,
+    step_of,
+    waits_for_a_person,
+)
 from standfast.playbook.state import State, StepView
 from standfast.playbook.stopped import joined, when_still
 from standfast.records import Mode, StepState
@@ -41,6 +45,8 @@ class Standing:
     waits_for_people: bool  # something will not happen without one
     is_partial: bool  # targets of some finished step were not done
     is_failed: bool  # some finished step reached no target, or was refused
+    headline: str  # one line: contained, undone, not notified, activity
+    severity: Severity
     next_step: str
     asked: Step | None = None  # the step that `next_step` asks a person to answer
 
@@ -68,21 +74,22 @@ class LegalClocks:
 
 SHOWN = 16  # characters of a digest: enough to be typed, and not to be met by chance
 _NO_CLOCKS = LegalClocks()
+_BY_HAND = 2  # the urgency of what a person does by hand
 
 
 def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     """Say where the incident stands. Needs no clock: what the next move will be is not its affair.
 
     `is_busy` and `waits_for_people` may both be true: one branch runs while another one asks.
-    `clocks` change nothing but the next step: one that is missed or due now goes before closing.
+    `clocks` change only the severity and the next step: a missed one goes before closing.
     """
-    views = [*in_playbook(state), *state.extra]
+    views = every_view(state)
     reached = [standing_state(view) for view in views]
     causes = blocked(state)
     is_over = (
         not any(is_pending(step, state) for step in state.playbook.steps)
         and all(view.state.is_final for view in views)
-        and not any(_is_under_way(view) for view in views)
+        and not any(is_under_way(view) for view in views)
         and not any(is_behind(step, state) for step in state.playbook.steps)
     )
     waits = [view for view in views if waits_for_a_person(state, view)]
@@ -92,30 +99,25 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     is_busy = (
         is_giving_back
         if is_still
-        else (
-            any(_is_moving(state, view) for view in views)
-            or any(is_behind(step, state) for step in state.playbook.steps)
-            or any(
-                is_pending(step, state) and are_needs_met(step, state)
-                for step in state.playbook.steps
-                if step.name not in {cause.by for cause in causes}
-            )
-        )
+        else any(_is_moving(state, view) for view in views) or any(can_begin(state, causes))
     )
+    head = headline(state, causes, is_over=is_over)
     return Standing(
         is_over=is_over,
         is_busy=is_busy,
         waits_for_people=not is_over and bool(waits or causes or is_still),
         is_partial=StepState.PARTIAL in reached,
         is_failed=StepState.FAILED in reached or StepState.REFUSED in reached,
+        headline=head.text,
+        severity=min(head.severity, Severity.WAITING) if clocks.missed else head.severity,
         next_step=_next_step(state, causes, waits, clocks, is_over=is_over),
-        asked=None if is_still or is_over or causes else _asked(state, waits),
+        asked=_asked(state, waits) if not (is_still or is_over or causes) else None,
     )
 
 
 def _asked(state: State, waits: list[StepView]) -> Step | None:
     for view in sorted(waits, key=lambda view: urgency(state, view)):
-        return _step_of(state.playbook, view) if view.state is StepState.PROMPTED else None
+        return step_of(state.playbook, view) if view.state is StepState.PROMPTED else None
     return None
 
 
@@ -139,6 +141,8 @@ def _next_step(
         return _when_stopped(state)
     if is_over:
         return _when_over(state, clocks)
+    if stopped_short := _when_interrupted(state, causes, waits):
+        return stopped_short
     by_hand = [view for view in state.extra if view.state is StepState.ASKING]
     if causes and not by_hand:  # what somebody has just asked for is not hidden by what was there
         cause = causes[0]
@@ -153,14 +157,38 @@ def _next_step(
     return _while_busy(state)
 
 
+def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]) -> str:
+    """Return how to continue what no runner works on; empty if something else comes first."""
+    for view in interrupted(state):
+        if is_notice(state, view) and any(urgency(state, one) < _BY_HAND for one in waits):
+            return ""
+        if view.after_canary and view.after_canary == view.counts.under_way:
+            return _while_canary(state, view)
+        counts = view.counts
+        unknown = f", {counts.unknown:,} unknown" if counts.unknown else ""
+        looks = "" if counts.under_way else f" {_looked_up(state, view)}"
+        return (
+            f"`{view.step}` is interrupted: {counts.done:,} of {counts.total:,} done{unknown}. "
+            f"{_nobody(state)}{looks}"
+        )
+    is_asking = any(view.state is StepState.ASKING for view in state.extra)
+    if state.is_carried or state.is_halted or is_asking:
+        return ""
+    for step in can_begin(state, causes):
+        begun = "does not cover what was added" if step.name in state.steps else "has not begun"
+        return f"`{step.name}` {begun}. {_nobody(state)}"
+    return ""
+
+
 def _when_stopped(state: State) -> str:
     """Say what goes on after a stop, how to give back, and what resuming would do."""
     undos = [view for view in state.extra if view.is_undo]
     for view in undos:
         if waits_for_a_person(state, view) and not view.is_paused:
             return asked_of_a_person(state, view)
-    moving = tuple(view for view in undos if _is_moving(state, view))
-    if moving:
+    if told := _when_interrupted(state, [], []):
+        return told
+    if moving := tuple(view for view in undos if _is_moving(state, view)):
         return _while_busy(replace(state, steps={}, extra=moving))
     return when_still(state)
 
@@ -179,7 +207,7 @@ def _tell_them(incident: str) -> str:
 
 def _when_over(state: State, clocks: LegalClocks) -> str:
     close = f"`standfast incident close {state.incident}`"
-    views = [*in_playbook(state), *state.extra]
+    views = every_view(state)
     owed = "".join(_review(state, view) for view in views if view.is_unreviewed)
     if clocks.owed:
         owed += f"{', '.join(clocks.owed)}. {_tell_them(state.incident)} "
@@ -233,7 +261,7 @@ def _is_worth_another_try(view: StepView) -> bool:
 
 def asked_of_a_person(state: State, view: StepView) -> str:
     """Say what a person is to do about a step that waits for one, with the command to type."""
-    step = _step_of(state.playbook, view)
+    step = step_of(state.playbook, view)
     if view.is_paused:
         notice = f"standfast notice {{}} {state.incident} {view.step}"
         return (
@@ -265,7 +293,7 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         return (
             f"`{view.step}` begins at {at} on one person's word, unless somebody says no: "
             f"`standfast incident approve {state.incident} {view.step} --refuse --as PERSON`."
-            + ("" if state.is_carried else f" Then {_nobody(state)}.")
+            + ("" if state.is_carried else f" {_nobody(state)}")
         )
     exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""
     approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"
@@ -285,7 +313,7 @@ def _who_is_next(state: State, view: StepView) -> str:
         return f" (unanswered, the next people are paged at {at})"
     if not view.rung:
         return ""
-    step = _step_of(state.playbook, view)
+    step = step_of(state.playbook, view)
     action = CATALOGUE.get(step.action or "") if step else None
     alone = ", or contain alone with --break-glass WHY"
     may_alone = action is not None and not action.is_irreversible
@@ -293,44 +321,39 @@ def _who_is_next(state: State, view: StepView) -> str:
 
 
 def _while_busy(state: State) -> str:
-    views = [*in_playbook(state), *state.extra]
+    views = every_view(state)
     for view in views:
         if view.after_canary and view.after_canary == view.counts.under_way:
-            return (
-                f"`{view.step}` went to the first {view.counts.done:,}; the other "
-                f"{view.after_canary:,} follow by themselves when these arrived and the pause is "
-                f"over. See it: `standfast notice status {state.incident}`; now: `standfast notice "
-                f"go {state.incident} {view.step}`."
-            )
-    for view in views:
-        if not _is_under_way(view):
-            continue
-        counts = view.counts
-        looks = "" if counts.under_way else f" {_looked_up(state, view)}"
-        if state.is_carried:
-            return f"Nothing to do now: `{view.step}` is running, {tally(counts)}.{looks}"
-        unknown = f", {counts.unknown:,} unknown" if counts.unknown else ""
-        so_far = f"{counts.done:,} of {counts.total:,} done{unknown}"
-        return f"`{view.step}` is not at its end ({so_far}), and {_nobody(state)}.{looks}"
+            return _while_canary(state, view)
+    for view in filter(is_under_way, views):
+        looks = "" if view.counts.under_way else f" {_looked_up(state, view)}"
+        return f"Nothing to do now: `{view.step}` is running, {tally(view.counts)}.{looks}"
     for view in views:
         if view.state is StepState.WAITING and view.due_at:
             until = minute(view.due_at, state.time_zone)
             waits = f"Nothing to do now: `{view.step}` waits until {until}."
-            return waits if state.is_carried else f"{waits} Until now {_nobody(state)}."
+            return waits if state.is_carried else f"{waits} {_nobody(state)}"
+    return f"Nothing to do now: the next step of {state.incident} begins in a moment."
+
+
+def _while_canary(state: State, view: StepView) -> str:
     return (
-        f"The next step begins when a runner picks up {state.incident}: a `standfast serve`, or "
-        f"`standfast incident resume {state.incident}`."
+        f"`{view.step}` went to the first {view.counts.done:,}; the other {view.after_canary:,} "
+        "follow when these have arrived and the pause is over. "
+        + ("" if state.is_carried else f"{_nobody(state)} ")
+        + f"See it: `standfast notice status {state.incident}`; send now: `standfast notice go "
+        f"{state.incident} {view.step}`."
     )
 
 
 def _nobody(state: State) -> str:
-    """Say that no runner lives, and how to go on."""
+    """Return the sentences that no runner works on the incident, and how to continue it."""
     if state.is_halted:  # only an undo goes on, and resuming would let everything else go on
         undo = f"`standfast incident undo {state.incident} --all`"
-        return f"nobody carries it on: {undo} does, or a `standfast serve`"
+        return f"Nobody is working on it. Continue: {undo}, or start `standfast serve`."
     return (
-        f"nobody carries it on: `standfast incident resume {state.incident}` does, or a "
-        "`standfast serve`"
+        f"Nobody is working on it. Continue: `standfast incident resume {state.incident}`, or "
+        "start `standfast serve`."
     )
 
 
@@ -343,49 +366,23 @@ def _looked_up(state: State, view: StepView) -> str:
     return f"{looked_up}; to go on meanwhile: {accept}."
 
 
-def in_playbook(state: State) -> list[StepView]:
-    """Give the steps that began, in the order of the playbook and not of their beginning."""
-    found = (state.steps.get(step.name) for step in state.playbook.steps)
-    return [view for view in found if view is not None]
-
-
-def _step_of(playbook: Playbook, view: StepView) -> Step | None:
-    return next((step for step in playbook.steps if step.name == view.step), None)
-
-
-def _is_under_way(view: StepView) -> bool:
-    """May effects still move by themselves? Those of a refused or unapproved step may not."""
-    if view.state in (StepState.ASKING, StepState.REFUSED, StepState.SKIPPED):
-        return False
-    return view.counts.under_way > 0 or min(view.settling, view.counts.unknown) > 0
-
-
 def _is_moving(state: State, view: StepView) -> bool:
     if view.state is StepState.ASKING:
-        return is_approved(_step_of(state.playbook, view), view) or not view.asked
+        return is_approved(step_of(state.playbook, view), view) or not view.asked
     if view.state is StepState.PROMPTED:
         return view.answer is not None
     if view.is_paused:
         return False
-    return not view.state.is_final or _is_under_way(view)
-
-
-def waits_for_a_person(state: State, view: StepView) -> bool:
-    """Will nothing happen in this step without a person?"""
-    if view.is_paused:
-        return view.counts.under_way > 0
-    if view.state is StepState.ASKING:
-        return view.counts.total > 0 and not is_approved(_step_of(state.playbook, view), view)
-    return view.state is StepState.PROMPTED and view.answer is None
+    return not view.state.is_final or is_under_way(view)
 
 
 def urgency(state: State, view: StepView) -> int:
     """Questions first, since they decide what follows; then approvals, which are a moment's work;
     then what is done by hand, which may take days.
     """
-    step = _step_of(state.playbook, view)
+    step = step_of(state.playbook, view)
     if view.state is StepState.PROMPTED:
-        return 0 if step and step.kind is StepKind.DECIDE else 2
+        return 0 if step and step.kind is StepKind.DECIDE else _BY_HAND
     return 1
 
 

@@ -254,6 +254,17 @@ def test_a_live_incident_goes_before_an_older_exercise(desk: Desk, quiet_place: 
     assert seen["next_step"].startswith(live)
 
 
+def test_an_unbegun_lock_precedes_an_older_question(desk: Desk, quiet_place: Path) -> None:
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    asking = desk.json(*words)["incident"]
+    left = desk.json("lock", "bob", "--exercise", "--no-wait")["incident"]
+    seen = desk.json("status")
+    assert [one["incident"] for one in seen["incidents"]] == [left, asking]
+    assert seen["next_step"].startswith(f"{left}: `lock` has not begun.")
+    assert "nobody is working on it" in seen["incidents"][0]["headline"]
+    assert f"{asking}: {seen['incidents'][1]['headline']}." in desk.run("status").out
+
+
 def test_damage_that_a_verification_found_stays_in_sight(desk: Desk, place: Path) -> None:
     identity = place / "offline/identity.txt"
     assert desk.run("backup", "run").status == 0

@@ -98,7 +98,7 @@ def test_both_pages_are_there_at_every_moment(place: TwinPlace, tmp_path: Path) 
 
     are_written(place.open("lock", mode=Mode.PLAN), "This is a plan")
     case = place.open("account-takeover")
-    are_written(case, "The next step begins")
+    are_written(case, "has not begun")
     incident.stop(place, case)
     are_written(case, "Stopped")
     incident.resume(place, case)
