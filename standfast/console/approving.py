@@ -8,6 +8,7 @@
     POST /console/INCIDENT/stop
 
 Rules
+- A quiet incident that its reader may not see is a page that does not exist (`quiet_incidents`).
 - A session looks, answers and stops; it signs nothing: each signature takes the passphrase or the
   device anew, and is refused when the step is planned otherwise than the page showed.
 - Who guesses passphrases keeps nobody from signing: such tries are counted apart.
@@ -47,6 +48,7 @@ from standfast.operations.asked import asked_of, named
 from standfast.operations.incident import stop as halt
 from standfast.operations.passkeys import refuse_other_console
 from standfast.operations.place import Place
+from standfast.operations.quiet_incidents import is_visible
 from standfast.operations.report_duties import duties_of
 from standfast.operations.reports import heading, incident_report, open_incident_line
 from standfast.reports.console import ConsoleLine, ConsoleReport, asking_page, first_page
@@ -108,7 +110,7 @@ class Approving:
             return await self.door.to_sign_in(_path_of(request), SIGNED_OUT)
         incident, said, problem = _incident_of(request), "", ""
         try:
-            said = await self.door.desk.do(partial(work, session, given, incident))
+            said = await self.door.desk.do(partial(self._work, work, session, given, incident))
             log.info("console: %s: a form was taken", incident)
             self.begin_work(incident)
         except (UsageError, ApprovalRefused) as error:
@@ -117,6 +119,19 @@ class Approving:
             log.warning("console: %s: %s", incident, error)
             problem = str(error)
         return await self._shown(request, session, said=said, problem=problem)
+
+    def _work(self, work: Work, session: Session, given: Fields, incident: str) -> str:
+        self._refuse_hidden(session, incident)
+        return work(session, given, incident)
+
+    def _refuse_hidden(self, session: Session, incident: str) -> None:
+        """Answer as for an unknown incident where the person may not see this one."""
+        try:
+            row = self.place.ledger.incidents.get(incident)
+        except UsageError:
+            raise Problem(HTTPStatus.NOT_FOUND) from None
+        if not is_visible(row, self.place.ledger.people.get(session.person)):
+            raise Problem(HTTPStatus.NOT_FOUND)
 
     def _decide(self, session: Session, given: Fields, incident: str) -> str:
         """Keep an approval or a refusal of what the page showed."""
@@ -165,6 +180,7 @@ class Approving:
         return page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
 
     def _first(self, session: Session) -> str:
+        reader = self.place.ledger.people.get(session.person)
         there = self.place.ledger.incidents.all(only_open=True)
         lines = [
             ConsoleLine(
@@ -177,6 +193,7 @@ class Approving:
                 ),
             )
             for row in reversed(there)
+            if is_visible(row, reader)
         ]
         lines.sort(key=lambda line: not line.asks)
         return first_page(
@@ -186,10 +203,8 @@ class Approving:
     def _asking(
         self, session: Session, incident: str, said: str, problem: str, names_of: str
     ) -> str:
-        try:
-            report = incident_report(self.place, incident, is_verified=False)
-        except UsageError:
-            raise Problem(HTTPStatus.NOT_FOUND) from None
+        self._refuse_hidden(session, incident)
+        report = incident_report(self.place, incident, is_verified=False)
         asked = tuple(
             named(self.place, incident, session.person, one) if one.step == names_of else one
             for one in asked_of(self.place, incident, session.person)

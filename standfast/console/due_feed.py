@@ -25,7 +25,7 @@ from standfast.console.desk import Desk
 from standfast.console.limits import Allowance
 from standfast.console.problems import Problem, wait_and_try_again
 from standfast.errors import StandfastError
-from standfast.operations.calendar_feeds import is_address, is_open_to
+from standfast.operations.calendar_feeds import is_address, subscriber_of
 from standfast.operations.place import Place
 
 log = logging.getLogger("standfast.serve")
@@ -57,11 +57,12 @@ class DueFeed:
             raise wait_and_try_again(
                 often, HTTPStatus.TOO_MANY_REQUESTS, "the calendar is read too often"
             )
-        if not await self._ask(partial(is_open_to, self.place, token)):
+        subscriber = await self._ask(partial(subscriber_of, self.place, token))
+        if not subscriber:
             self._known.discard(token)
             raise Problem(HTTPStatus.NOT_FOUND)
         self._known.add(token)
-        content = (await self._ask(self._written)).encode()
+        content = (await self._ask(partial(self._written, subscriber))).encode()
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = {
             "cache-control": "private, no-cache",  # kept by the subscriber, and asked for each time
@@ -72,10 +73,10 @@ class DueFeed:
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         return Response(content, media_type="text/calendar", headers=headers)
 
-    def _written(self) -> str:
+    def _written(self, subscriber: str) -> str:
         from standfast.operations.due_calendar import due_feed  # most places never need it
 
-        return due_feed(self.place)
+        return due_feed(self.place, subscriber)
 
     async def _ask(self, work: Callable[[], T]) -> T:
         try:

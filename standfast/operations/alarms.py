@@ -27,6 +27,7 @@ from standfast.operations.alarm_scope import Scope, scope_of
 from standfast.operations.freshness import Freshness
 from standfast.operations.origins import of_host, of_vault
 from standfast.operations.place import Place
+from standfast.operations.quiet_incidents import is_visible
 from standfast.operations.run_record import is_first, recorded
 from standfast.operations.telling import tell_each
 from standfast.records import EffectState, Json, JsonObject
@@ -51,6 +52,7 @@ class Alarm:
     about: str = ""  # what an event is about, so that the next one is another
     template: str = "backup-alarm"
     roles: tuple[str, ...] | None = None  # who is told; those of the backups where None
+    incident: str = ""  # whose quiet is kept: only people that may see it are told
 
     def as_json(self) -> JsonObject:
         return {"subject": self.subject, "is_raised": self.is_raised}
@@ -160,7 +162,11 @@ def _is_news(place: Place, alarm: Alarm, told: Sequence[RunRow]) -> bool:
 
 def _people(place: Place, alarm: Alarm) -> list[Person]:
     roles = place.config.backup.alarm_roles if alarm.roles is None else alarm.roles
-    return place.ledger.people.all(roles)
+    people = place.ledger.people.all(roles)
+    if not alarm.incident:
+        return people
+    row = place.ledger.incidents.get(alarm.incident)
+    return [one for one in people if is_visible(row, one)]
 
 
 def _values(place: Place, alarm: Alarm) -> JsonObject:

@@ -4,7 +4,8 @@ Rules
 - An address is shown once, when it is made. The timeline keeps a MAC of it, from which nobody
   finds it, and which who holds the database alone cannot make up.
 - One that is made anew or revoked opens nothing from that moment on; the others stay.
-- What a calendar gets is what is due in live incidents, and nothing else; see `due_calendar`.
+- A calendar shows what is due in live incidents, and nothing else; see `due_calendar`. Quiet
+  incidents are in the calendar of a subscriber only if a person of that name may see them.
 """
 
 import hmac
@@ -50,14 +51,14 @@ def is_address(token: str) -> bool:
     return bool(_TOKEN.fullmatch(token))
 
 
-def is_open_to(place: Place, token: str) -> bool:
-    """Is this the end of an address that was made and not revoked?"""
+def subscriber_of(place: Place, token: str) -> str:
+    """Return the subscriber of an address that is valid; empty for any other address."""
     if not is_address(token):
-        return False
-    mac, is_known = _mac(place, token), False
-    for _, known in _known(place).values():
-        is_known |= hmac.compare_digest(mac, known)
-    return is_known
+        return ""
+    mac, found = _mac(place, token), ""
+    for name, (_, known) in _known(place).items():
+        found = name if hmac.compare_digest(mac, known) else found
+    return found
 
 
 def _known(place: Place) -> dict[str, tuple[datetime, str]]:

@@ -16,6 +16,7 @@ from standfast.deadlines import NOT_ADVICE
 from standfast.deadlines.obligation import Kind, Obligation
 from standfast.operations.deadlines import incident_clocks, is_open
 from standfast.operations.place import Place
+from standfast.operations.quiet_incidents import is_visible
 from standfast.records import Mode
 
 _AHEAD = timedelta(hours=4)
@@ -27,11 +28,14 @@ def due_calendar(place: Place, incident_id: str) -> tuple[str, int]:
     return _written(place, f"Due in {incident_id}", [incident_id])
 
 
-def due_feed(place: Place) -> str:
-    """Give the calendar of every live incident in which a clock runs, closed ones too."""
+def due_feed(place: Place, subscriber: str) -> str:
+    """Return the calendar of every live incident that the subscriber may see, closed ones too."""
     stated = place.ledger.facts.stated_of()
+    person = next((one for one in place.ledger.people.all() if one.name == subscriber), None)
     incidents = [
-        one.id for one in place.ledger.incidents.all() if one.mode is Mode.LIVE and one.id in stated
+        one.id
+        for one in place.ledger.incidents.all()
+        if one.mode is Mode.LIVE and one.id in stated and is_visible(one, person)
     ]
     return _written(place, f"Due: {place.config.organisation.name}", incidents)[0]
 

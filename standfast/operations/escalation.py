@@ -13,22 +13,22 @@ Rules
 - A move here is a compare-and-swap on the rung, so any runner may make it, and one does.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import cast
 
 from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Refused, UsageError
-from standfast.ledger.approvals import Question, folded
+from standfast.ledger.approvals import Question
 from standfast.ledger.effects import Draft
 from standfast.ledger.people import Person
 from standfast.operations.pages import page, target_of
 from standfast.operations.place import Place
+from standfast.operations.quiet_incidents import accounts_named, written
 from standfast.outside import Outside
 from standfast.playbook.engine import Ask, Escalate
-from standfast.playbook.model import Approval, InputType
+from standfast.playbook.model import Approval
 from standfast.playbook.state import State, StepView
 
 _OF_AN_UNDO = Approval(count=1)  # which no playbook describes
@@ -129,29 +129,12 @@ def _fit(
     The latter also while no effect of theirs is planned yet: evidence comes before the lock.
     """
     objection, now = place.ledger.steps.objection, place.clock()
-    about = _about(state)
+    about = accounts_named(state.playbook, state.inputs)
     return tuple(
         one
         for one in people
-        if not about & _written(one.accounts)
-        and not objection(asked.incident, one.name, roles, now)
+        if not about & written(one.accounts) and not objection(asked.incident, one.name, roles, now)
     )
-
-
-def _about(state: State) -> Set[str]:
-    """Give the accounts that the incident's inputs name, in each way that they may be written."""
-    return _written(
-        name
-        for given in state.playbook.inputs
-        if given.type is InputType.ACCOUNTS
-        for name in cast("Sequence[str]", state.inputs.get(given.name) or ())
-    )
-
-
-def _written(accounts: Iterable[str]) -> Set[str]:
-    """Give each account as it stands, and without its directory; the way of writing aside."""
-    names = [folded(name) for name in accounts]
-    return {*names, *(name.partition(":")[2] for name in names if ":" in name)}
 
 
 def _paged(place: Place, asked: Question) -> set[str]:

@@ -8,6 +8,7 @@ Rules
 - Where law enforcement asked to wait and did not say until when, each week reminds to ask them
   whether it still holds: nobody else will say that the clock runs again.
 - That a duty is done, not owed or held ends its reminders, and is told once.
+- A quiet incident is named only to people that may see it (`quiet_incidents`).
 - A message names the duty and the incident; nobody affected, and nothing of what happened.
 """
 
@@ -75,4 +76,5 @@ def _alarm(place: Place, incident_id: str, clock: Clock, now: datetime) -> Alarm
             "command": f"standfast deadline list {incident_id}",
         },
         about=mark,
+        incident=incident_id,
     )

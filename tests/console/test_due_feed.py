@@ -13,7 +13,7 @@ from standfast.cli import main
 from standfast.deadlines.facts import FactKind
 from standfast.ledger.facts import Statement
 from standfast.operations import incident
-from standfast.operations.calendar_feeds import is_open_to, make_address, subscribers
+from standfast.operations.calendar_feeds import make_address, subscriber_of, subscribers
 from standfast.operations.deadlines import state
 from standfast.records import Mode
 from tests.console.places import Site, furnish_with, site_at
@@ -152,8 +152,8 @@ def test_the_ledger_alone_tells_no_address_and_takes_none_that_it_was_not_asked_
     told = [event for event in site.place.ledger.timeline() if event.subject == "calendar"]
     assert [event.detail["subscriber"] for event in told] == ["lee"]
     assert token not in repr(told)
-    assert is_open_to(site.place, token)
-    assert not is_open_to(site.place, str(told[0].detail["address"]))
+    assert subscriber_of(site.place, token) == "lee"
+    assert not subscriber_of(site.place, str(told[0].detail["address"]))
 
 
 def test_it_is_there_to_be_read_and_for_nothing_else(site: Site) -> None:

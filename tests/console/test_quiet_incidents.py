@@ -1,0 +1,104 @@
+"""A quiet incident is unknown to the person it is about and to everybody outside its circle."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from standfast.deadlines.facts import FactKind
+from standfast.ledger.facts import Statement
+from standfast.operations.alarms import tell
+from standfast.operations.deadlines import state
+from standfast.operations.due_calendar import due_feed
+from standfast.operations.incident import open_incident
+from standfast.operations.reminders import reminders
+from standfast.records import Mode
+from tests.console.people import Browser, furnished
+from tests.console.places import Site, site_at
+from tests.operations.places import enrol_people
+
+QUIET = """\
+playbook: hush
+version: 1
+title: Suspicion against one of us
+quiet: true
+use_when: One of us may misuse their access.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  look:
+    title: Look at the records
+    roles: [duty-manager]
+    manual: Look.
+"""
+LAWS = """
+[deadlines]
+jurisdictions = ["EU/EEA"]
+parts = ["controller"]
+reminder_roles = ["duty-manager"]
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    config_file = furnished(tmp_path)
+    config_file.write_text(config_file.read_text() + LAWS)
+    (tmp_path / "own/hush.yaml").write_text(QUIET)
+    with site_at(config_file) as found:
+        enrol_people(found.place)
+        yield found
+
+
+def opened(site: Site, account: str, opener: str = "os:test") -> str:
+    case = open_incident(
+        site.place, "hush", {"accounts": [account]}, mode=Mode.LIVE, opened_by=opener
+    ).incident
+    aware = datetime(2026, 1, 1, tzinfo=UTC)
+    state(site.place, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
+    return case
+
+
+def test_the_target_neither_sees_nor_stops_it(site: Site) -> None:
+    case = opened(site, "agents:kim")
+    kim, lee = Browser(site), Browser(site)
+    assert lee.sign_in("lee").status_code == kim.sign_in("kim").status_code == 303
+    assert case in lee.get("/console").text
+    assert case not in kim.get("/console").text
+    word = kim.word
+    unknown = kim.get("/console/inc-2000-0001")
+    assert (unknown.status_code, kim.get(f"/console/{case}").text) == (404, unknown.text)
+    for form in ("stop", "answer", "names", "decide"):
+        fields = {"word": word, "step": "look", "text": "nothing found"}
+        answer = kim.post(f"/console/{case}/{form}", fields)
+        assert (answer.status_code, answer.text) == (404, unknown.text)
+    assert not site.place.ledger.incidents.is_stopped(case)
+    lee.get(f"/console/{case}")
+    assert lee.send("stop").status_code == 200
+    assert site.place.ledger.incidents.is_stopped(case)
+
+
+def test_only_the_circle_reads_it_in_a_calendar(site: Site) -> None:
+    for account in ("agents:kim", "KIM", "mail:kim@example.com"):
+        case = opened(site, account)
+        assert case in due_feed(site.place, "lee")
+        for subscriber in ("kim", "dana", "the-whole-team"):
+            assert case not in due_feed(site.place, subscriber)
+    others = opened(site, "agents:mallory", "dana")
+    assert others in due_feed(site.place, "kim")
+
+
+def test_people_outside_the_circle_see_what_they_opened(site: Site) -> None:
+    case, own = opened(site, "agents:mallory"), opened(site, "agents:trudy", "dana")
+    dana = Browser(site)
+    dana.sign_in("dana")
+    page = dana.get("/console").text
+    assert (case in page, own in page) == (False, True)
+
+
+def test_reminders_reach_only_the_circle(site: Site) -> None:
+    opened(site, "agents:kim")
+    due = next(one for one in reminders(site.place) if one.is_raised)
+    assert tell(site.place, due, "direct")
+    (told,) = site.place.ledger.runs.all("alarm", due.subject)
+    assert told.summary["people"] == 1
