@@ -15,7 +15,7 @@ def add_to(app: Group) -> None:
         app,
         "readiness",
         exits={
-            ExitStatus.DONE: "yes; there may be risks to know",
+            ExitStatus.DONE: "yes; there may be risks",
             ExitStatus.FAILED: "the page cannot be written, or the ledger does not answer",
             ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
             ExitStatus.PARTIAL: "parts would fail or are not set up; each is named with what to do",

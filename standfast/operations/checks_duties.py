@@ -19,7 +19,7 @@ from standfast.ledger.people import Person
 from standfast.operations import playbooks
 from standfast.operations.looks import FRESH
 from standfast.operations.obligations import obligations, reach
-from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
+from standfast.operations.verdicts import Check, Ground, Look, fail, lacking, ok, warn
 from standfast.playbook.model import Playbook, StepKind
 
 _SHOWN = 3  # playbooks by name; of the others their number is enough
@@ -35,9 +35,9 @@ def _deadlines(ground: Ground) -> Iterator[Check]:
         yield fail(part, str(error), "until then no legal clock is counted at all")
         return
     if not laws:
-        yield warn(
+        yield lacking(
             part,
-            "no law is counted: nobody is reminded of 72 hours, or of any other clock",
+            "no law is counted: nobody is reminded of 72 hours, or of any other deadline",
             "name where the people live whose data you hold, as deadlines.jurisdictions; "
             "`standfast deadline places` lists them",
         )

@@ -16,12 +16,18 @@ from standfast.operations.triggers import (
     obstacles,
     triggers_of,
 )
-from standfast.operations.verdicts import Check, Ground, Look, fail, ok, warn
+from standfast.operations.verdicts import Check, Ground, Look, fail, lacking, ok, warn
 from standfast.records import Mode
 from standfast.triggers.standard_webhooks import read_secret
 
 
 def _triggers(ground: Ground) -> Iterator[Check]:
+    if not triggers_of(ground.config):
+        yield lacking(
+            "triggers",
+            "no trigger is set up: an alert opens no incident until a person does",
+            "add [triggers.NAME]",
+        )
     for name, trigger in triggers_of(ground.config).items():
         found = [*_broken(ground, trigger)]
         for what, remedy in found:

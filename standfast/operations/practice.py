@@ -2,7 +2,8 @@
 
 Rules
 - A failure is what would make tonight's recovery fail as far as anybody knows: a set without a
-  recent point, or whose last drill failed. What nobody has tried, or found lately, is a risk.
+  recent point, or whose last drill failed. A set that was never drilled answers no question with
+  yes. What nobody has tried, or found lately, is a risk.
 - Once in twelve months is the longest that plans may go untried: Regulation (EU) 2022/2554 (DORA),
   Article 11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A live incident counts as a trial too.
 - Nobody is named but masked, and no number that was found in a log.
@@ -27,7 +28,7 @@ from standfast.operations.place import Place
 from standfast.operations.second_factors import second_factors
 from standfast.operations.staff import leavers
 from standfast.operations.tabletop import SCENARIO, exercises
-from standfast.operations.verdicts import Check, fail, ok, warn
+from standfast.operations.verdicts import Check, fail, lacking, ok, warn
 from standfast.records import Mode
 from standfast.reports.wording import duration
 
@@ -73,7 +74,7 @@ def _drills(place: Place) -> Iterator[Check]:
         if failed and (good is None or failed.started_at > good.started_at):
             yield fail(DRILLS, f"{name}: the last one, {_ago(failed, place)}, failed", command)
         elif good is None:
-            yield warn(DRILLS, f"{name}: never, so nobody knows that it comes back", command)
+            yield lacking(DRILLS, f"{name}: no restore was ever drilled", command)
         elif place.clock() - good.started_at > _A_YEAR:
             yield warn(DRILLS, f"{name}: the last one was {_ago(good, place)}", command)
         elif good.state == "partial":

@@ -79,13 +79,15 @@ class Readiness:
         """Answer the one question in a sentence."""
         failed, absent = self.count(NOT_READY), self.count(NOT_THERE)
         risks = self.count(RISK)
-        known = f"{counted(risks, 'risk')} to know" if risks else "nothing else to know"
-        there = f"{counted(absent, 'part')} not set up, " if absent else ""
-        if failed:
-            return f"Not as it should: {counted(failed, 'part')} would fail, {there}{known}."
-        if absent:
-            return f"Not yet: {there}{known}."
-        return f"Yes, with {known}." if risks else "Yes."
+        found = {
+            counted(failed, "error"): failed,
+            f"{counted(absent, 'part')} not set up": absent,
+            counted(risks, "risk"): risks,
+        }
+        told = ", ".join(text for text, number in found.items() if number)
+        if failed or absent:
+            return f"No: {told}."
+        return f"Yes, with {told}." if risks else "Yes."
 
     def count(self, standing: str) -> int:
         """How many parts stand like this."""

@@ -1,6 +1,7 @@
 """Whether a place could take a breach tonight, as records and as a page."""
 
 from backup.lazy_dataclass import dataclass
+from standfast.counted import counted
 from standfast.reports.charts import recovery_plots
 from standfast.reports.contents import DrillLine, Heading
 from standfast.reports.page import Clock, render
@@ -32,11 +33,11 @@ class AreaLine:
     def answer(self) -> str:
         """Say how it stands in a few words."""
         if failed := self.count(NOT_READY):
-            return f"No, {failed} to mend"
+            return f"No: {counted(failed, 'error')}"
         if absent := self.count(NOT_THERE):
-            return f"No, {absent} not set up"
+            return f"No: {absent} not set up"
         risks = self.count(RISK)
-        return f"Yes, {risks} to know" if risks else "Yes"
+        return f"Yes, with {counted(risks, 'risk')}" if risks else "Yes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,5 +61,5 @@ def readiness_page(report: ReadinessReport) -> str:
         Clock(report.heading.time_zone),
         report=report,
         plots=recovery_plots(report.drills),
-        words={READY: "ok", RISK: "to know", NOT_THERE: "not set up", NOT_READY: "to mend"},
+        words={READY: "ok", RISK: "risk", NOT_THERE: "not set up", NOT_READY: "error"},
     )

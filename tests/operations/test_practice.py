@@ -47,8 +47,9 @@ def test_a_drill_counts_until_it_is_a_year_old_or_a_later_one_fails(night: Night
     never = told(night, DRILLS)["main"]
     assert (never.verdict, never.found) == (
         Verdict.WARN,
-        "main: never, so nobody knows that it comes back",
+        "main: no restore was ever drilled",
     )
+    assert never.is_lacking
     outcome = run_drill(night.place, "main", identity(night.folder))
     assert outcome.exit_status is ExitStatus.DONE
     assert told(night, DRILLS)["main"].verdict is Verdict.OK
@@ -151,20 +152,20 @@ def test_every_part_that_is_tried_answers_a_question(night: Night) -> None:
     ("checks", "answer", "status"),
     [
         ((ok("keys", "closed"),), "Yes.", ExitStatus.DONE),
-        ((warn("keys", "open", "close them"),), "Yes, with 1 risk to know.", ExitStatus.DONE),
+        ((warn("keys", "open", "close them"),), "Yes, with 1 risk.", ExitStatus.DONE),
         (
             (warn("keys", "open", "close"), lacking("senders", "nobody", "add one")),
-            "Not yet: 1 part not set up, 1 risk to know.",
+            "No: 1 part not set up, 1 risk.",
             ExitStatus.PARTIAL,
         ),
         (
             (warn("keys", "open", "close"), fail("senders", "mail: away", "start it")),
-            "Not as it should: 1 part would fail, 1 risk to know.",
+            "No: 1 error, 1 risk.",
             ExitStatus.PARTIAL,
         ),
         (
             (Check(part="ledger", verdict=Verdict.FAIL, found="cut", is_damage=True),),
-            "Not as it should: 1 part would fail, nothing else to know.",
+            "No: 1 error.",
             ExitStatus.DAMAGED,
         ),
     ],
@@ -174,6 +175,14 @@ def test_the_answer_is_as_good_as_its_worst_part(
 ) -> None:
     seen = Readiness(checks=Report(checks=checks))
     assert (seen.answer, seen.exit_status) == (answer, status)
+
+
+def test_what_was_never_set_up_is_no_yes(night: Night) -> None:
+    config_file = night.folder / "standfast.toml"
+    seen = readiness(night.place, check_place(config_file, env={}))
+    absent = {one.part for one in seen.checks.checks if one.is_lacking}
+    assert {DRILLS, "deadlines", "triggers"} <= absent
+    assert seen.exit_status is ExitStatus.PARTIAL
 
 
 def test_what_to_mend_stands_first_on_the_page_with_what_drills_measured(night: Night) -> None:
