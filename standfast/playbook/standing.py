@@ -167,10 +167,10 @@ def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]
         counts = view.counts
         unknown = f", {counts.unknown:,} unknown" if counts.unknown else ""
         looks = "" if counts.under_way else f" {_looked_up(state, view)}"
-        return (
-            f"`{view.step}` is interrupted: {counts.done:,} of {counts.total:,} done{unknown}. "
-            f"{_nobody(state)}{looks}"
-        )
+        so_far = f"is interrupted: {counts.done:,} of {counts.total:,} done{unknown}"
+        if counts.planned == counts.total:
+            so_far = f"has not begun: {counts.total:,} to do"
+        return f"`{view.step}` {so_far}. {_nobody(state)}{looks}"
     is_asking = any(view.state is StepState.ASKING for view in state.extra)
     if state.is_carried or state.is_halted or is_asking:
         return ""

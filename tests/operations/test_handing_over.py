@@ -108,7 +108,7 @@ def test_both_pages_are_there_at_every_moment(place: TwinPlace, tmp_path: Path) 
     place.advance(case)
     are_written(case, "waits for the approval")
     undoing.undo(place, case)
-    are_written(case, "waits for the approval")
+    are_written(case, "`undo-1` has not begun")
     incident.close(place, case)
     are_written(case, "the incident is closed")
 
