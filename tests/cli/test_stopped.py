@@ -33,7 +33,7 @@ def test_act_under_way_is_not_called_not_begun(desk: Desk, case: str) -> None:
 def test_stopped_incident_is_not_shown_as_running(desk: Desk, case: str) -> None:
     desk.run("incident", "stop", case)
     answer = desk.run("incident", "status", case)
-    head, lock, *_ = answer.out.splitlines()
+    head, _, lock, *_ = answer.out.splitlines()
     assert head.endswith("(live, stopped)")
     assert lock.split()[:2] == ["lock", "stopped"]
     assert answer.status == ExitStatus.WAITS_FOR_PEOPLE
