@@ -30,6 +30,7 @@ from backup.reading.blob_reader import BlobReader
 from tests.backup.site import WRITER
 from tests.backup.test_corruption import flipped
 from tests.backup.whole import Whole, whole_repository
+from tests.sampling import sample
 
 LAST = snapshot_name(WRITER, 3)
 KEY = "k/main/0000000000/0000000001"  # the newest of its generation
@@ -126,13 +127,16 @@ def spoilt_packs(pack: Pack) -> Iterator[tuple[bytes, int | None]]:
     """Damaged copies, and the segment that is hit; None where nothing of it may open."""
     data = pack.data
     parsed = 162 + int.from_bytes(data[160:162], "big") + 2
-    for at in range(HEADER_BYTES):
-        for bit in range(8) if at < parsed else [None]:
-            yield flipped(data, at, bit), None
+    header = [
+        (at, bit) for at in range(HEADER_BYTES) for bit in (range(8) if at < parsed else [None])
+    ]
+    for at, bit in sample(header, f"header {pack.segments}"):
+        yield flipped(data, at, bit), None
     step = 1 if pack.segments == 1 else 7  # each bit in its turn
-    for at in [*range(HEADER_BYTES, len(data), step), len(data) - 1]:
+    body = [*range(HEADER_BYTES, len(data), step), len(data) - 1]
+    for at in sample(body, f"segments {pack.segments}"):
         yield flipped(data, at), (at - HEADER_BYTES) // SEGMENT_BYTES
-    for length in range(0, len(data), 61):
+    for length in sample(range(0, len(data), 61), f"cuts {pack.segments}"):
         yield data[:length], max(0, length - HEADER_BYTES) // SEGMENT_BYTES
     yield data[:-1], pack.segments - 1
 
@@ -201,10 +205,12 @@ def spoilt_snapshots(whole: Whole) -> Iterator[bytes]:
     """Its sealed part damaged before the writer signed it."""
     public, _, sealed = unsigned(whole.vault.get(LAST), LAST).partition(b"\n")
     header = sealed.index(b"\n---") + 64
-    for at in range(len(sealed)):
-        for bit in range(8) if at < header else [None]:
-            yield signed_snapshot(whole, public, flipped(sealed, at, bit))
-    for length in range(0, len(sealed), 7):
+    flips = [
+        (at, bit) for at in range(len(sealed)) for bit in (range(8) if at < header else [None])
+    ]
+    for at, bit in sample(flips, "snapshot"):
+        yield signed_snapshot(whole, public, flipped(sealed, at, bit))
+    for length in sample(range(0, len(sealed), 7), "snapshot, cut"):
         yield signed_snapshot(whole, public, sealed[:length])
 
 
@@ -254,9 +260,10 @@ def spoilt_keys(whole: Whole) -> Iterator[bytes]:
     signing = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(owner["owner_key"]))
     record = key_from_bytes(whole.keys.get(KEY), whole.site.host.owner, KEY)
     wrapped = record.wrapped
-    for at in range(len(wrapped)):
-        for bit in range(8):
-            yield key_to_bytes(replace(record, wrapped=flipped(wrapped, at, bit)), signing)
+    flips = [(at, bit) for at in range(len(wrapped)) for bit in range(8)]
+    for at, bit in sample(flips, "key record"):
+        yield key_to_bytes(replace(record, wrapped=flipped(wrapped, at, bit)), signing)
+    for at in sample(range(len(wrapped)), "key record, cut"):
         yield key_to_bytes(replace(record, wrapped=wrapped[:at]), signing)
 
 
@@ -295,6 +302,6 @@ def test_the_last_resort_believes_no_damaged_record(whole: Whole, glass: Glass, 
     name = LAST if kind == "snapshot" else KEY
     data = whole.get(name)
     assert glass.attempt(glass.tool.record, kind, name) is not None
-    for at in range(len(data)):
+    for at in sample(range(len(data)), f"record {kind}"):
         glass.put(name, flipped(data, at))
         assert glass.attempt(glass.tool.record, kind, name) is None, at

@@ -56,7 +56,9 @@ def seen_by_folders(top: Path, scratch: Path) -> dict[bytes, tuple[object, ...]]
     return seen
 
 
-@pytest.mark.parametrize(("name", "levels"), [("d" * 200, 45), ("d", 3000)])
+@pytest.mark.parametrize(
+    ("name", "levels"), [("d" * 200, 45), pytest.param("d", 3000, marks=pytest.mark.long)]
+)
 def test_paths_longer_than_the_kernel_takes_come_back(
     site: Site, scratch_of: Path, name: str, levels: int
 ) -> None:
