@@ -3,11 +3,13 @@
 
 You need Linux, Python 3.11 or newer (on Debian and Ubuntu with python3-venv), this file, and:
     python3 -m venv glass && glass/bin/pip install cryptography zstandard blake3 pyrage
-You type, to list the points, or to restore one ("desk-1/0000000012", as listed; else the newest):
+You type, to list the points, or to restore one ("desk-1/0000000012", as listed):
     glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE [TARGET [POINT]]
-VAULT and KEYS are copies of the two stores as folders ("pub" and "w" in one, "k" in the other):
-download a bucket whole, the name of each object becoming its path. IDENTITY_FILE is a custodian's
-private key (age or ssh; or an age file under a passphrase). TARGET is a folder not there yet.
+Without POINT it restores the newest, where all points are of one host and one set.
+VAULT has the backups as a folder ("pub" and "w" in it): download a bucket whole, the name of each
+object becoming its path. KEYS is a folder with key records ("k" in it): the key store or a copy of
+it, such as the offline folder. IDENTITY_FILE is a custodian's private key (age or ssh; or an age
+file under a passphrase). TARGET is a folder not there yet.
 Be root if owners, set-id bits and devices are to come back. FORMAT.md has every byte and step.
 What is damaged is named and left out, the rest is restored, and nothing written is a guess.
 Exit status: 0 done; 2 wrong use or key; 3 partial: not all came back, or was read; 6 damaged.
@@ -85,6 +87,8 @@ class BreakGlass:
             trusted = grants["writers", record["writer"], record["epoch"]]
             signer, last, pinned = map(trusted.get, ("key", "trusted_through", "trusted_sha256"))
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer))
+        if kind == "key" and record["repository"] != self.root["repository"]:
+            raise Refused(f"{name}: it is of another repository. KEYS is a wrong folder or damaged")
         context = f"standfast-backup-{record['format']} {kind}\0".encode()
         key.verify(data[-64:], context + data[:-64])
         if record["format"] != 1:  # believed from its signer only, so that junk stops nobody
@@ -109,7 +113,9 @@ class BreakGlass:
         if grant["erased"]:
             raise Refused(f"domain {domain} was erased, and its key given up, on {grant['erased']}")
         folder = self.keys / f"k/{domain}/{generation:010}"
-        newest = max(folder.glob(TEN_DIGITS), default=folder / "0000000000")
+        newest = max(folder.glob(TEN_DIGITS), default=None)
+        if newest is None:
+            raise Refused(f"{folder} has no key record: take another copy of KEYS")
         record = self.record("key", newest.relative_to(self.keys).as_posix())
         try:
             text = pyrage.decrypt(b64decode(record["wrapped"]), self.identities)
@@ -265,8 +271,16 @@ class BreakGlass:
         print(f"\nIt holds what was finished before {self.body['consistent_at']}:")
         print(f"{len(self.files)} of {self.body['files']} files; {len(self.told)} faults, above")
 
+    def check_folders(self) -> None:
+        """Call a wrong folder wrong, before anything that it lacks is called damaged."""
+        for name, folder, inner in (("VAULT", self.vault, "pub/root"), ("KEYS", self.keys, "k")):
+            if not (folder / inner).is_dir():
+                raise Refused(f"{folder} is a wrong folder for {name}: there is no {inner} in it")
+
     def read_identities(self, file: Path) -> None:
         data = file.read_bytes()
+        if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            print(f"WARNING others on this machine can read {file}: chmod 600", file=sys.stderr)
         if data.startswith(b"age-encryption.org/"):
             data = pyrage.passphrase.decrypt(data, getpass.getpass(f"Passphrase of {file}: "))
         lines = data.decode().splitlines()
@@ -291,6 +305,7 @@ class BreakGlass:
         return sorted(found, key=lambda it: (it["state"] != "interim", it["when"], it["sequence"]))
 
     def run(self, identity_file: str, target: str = "", wanted: str = "") -> None:
+        self.check_folders()
         for path in sorted(self.vault.glob(f"pub/root/{TEN_DIGITS}")):
             self.attempt("who may", self.record, "root", path.relative_to(self.vault).as_posix())
         if "owner" not in self.root or 2 in self.told.values():
@@ -303,9 +318,14 @@ class BreakGlass:
         points = [it for it in self.points() if wanted in ("", it["at"][2:].replace("/s/", "/"))]
         if not points:
             raise Refused("VAULT holds no such point to be believed; without TARGET you get a list")
-        for point in points[-1:] if target else points:
+        newest = {(it["writer"], it["set"]): it for it in points}
+        is_unclear = bool(target) and len(newest) > 1
+        for point in newest.values() if is_unclear else points[-1:] if target else points:
             print("{writer}/{sequence:010} {time} {set} {state}".format(**point))
-            self.attempt(point["at"], self.restore if target else self.open, point)
+            if not is_unclear:
+                self.attempt(point["at"], self.restore if target else self.open, point)
+        if is_unclear:
+            raise Refused("several hosts or sets have points: name one of these as POINT")
 
 
 def main(arguments: list[str]) -> int:

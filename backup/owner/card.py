@@ -102,8 +102,9 @@ class Card:
                 "glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE",
             ),
             Step(
-                what="Restore one into a new folder; without POINT it is the newest. What is"
-                " damaged is named, and the rest restored.",
+                what="Restore one into a new folder. Without POINT it is the newest, where all"
+                " points are of one host and one set. What is damaged is named, and the rest"
+                " restored.",
                 typed="glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE TARGET POINT",
             ),
         ]

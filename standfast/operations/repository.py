@@ -10,6 +10,7 @@ Rules
 
 import errno
 import sqlite3
+import stat
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,7 +196,9 @@ def identity_of(place: Place, identity_file: Path | None) -> Identity:
     """Read a custodian's identity: from the file, or the one that `drills.identity` names."""
     with plain_errors("reading the identity"):
         if identity_file is not None:
-            return open_identity(identity_file)
+            identity = open_identity(identity_file)
+            _warn_of_readers(identity_file)
+            return identity
         reference = place.config.drills.identity
         if reference is None:
             raise UsageError(
@@ -203,6 +206,17 @@ def identity_of(place: Place, identity_file: Path | None) -> Identity:
                 "drills.identity for drills that nobody attends"
             )
         return open_identity(place.resolver.resolve(reference).reveal().encode())
+
+
+def _warn_of_readers(identity_file: Path) -> None:
+    """Warn on the log when somebody else on this machine can read a recovery identity."""
+    if identity_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        import logging  # most identities are closed to others
+
+        logging.getLogger("standfast.backup").warning(
+            "%s: others on this machine can read it, and with it every backup. Run chmod 600.",
+            identity_file,
+        )
 
 
 def check_identity(identity: Identity | None, known: bytes | None) -> None:

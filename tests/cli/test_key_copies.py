@@ -82,6 +82,18 @@ def test_command_line_restores_from_vault_and_offline_folder(desk: Desk, saved: 
     assert describe(desk.folder / "out/source") == describe(desk.folder / "source")
 
 
+def test_readable_identity_is_warned_of(
+    desk: Desk, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.run("backup", "run")
+    identity = place / "offline/identity.txt"
+    words = ("backup", "ls", "latest", "--identity", identity)
+    assert (desk.run(*words).status, caplog.records) == (0, [])
+    identity.chmod(0o644)
+    assert desk.run(*words).status == 0
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 def test_backup_without_its_key_record_ends_damaged(desk: Desk, place: Path) -> None:
     (record,) = (place / RECORDS).iterdir()
     record.unlink()
