@@ -8,7 +8,7 @@ Rules
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -146,12 +146,18 @@ class Proof(StrEnum):
 
     NONE = "none"
     READ_BACK = "read_back"  # the directory says so
+    CONNECTIONS_GONE = "connections_gone"  # and has none open to itself; it counts no session
     SESSIONS_GONE = "sessions_gone"  # and lists no live session or token
     REFUSED = "refused"  # and a canary's or the holder's own credential was turned away
 
     def reaches(self, other: "Proof") -> bool:
         order = list(Proof)
         return order.index(self) >= order.index(other)
+
+    @staticmethod
+    def weakest(found: Iterable["Proof"]) -> "Proof":
+        """Return the level that each of them reaches; NONE where there is none."""
+        return min(found, key=list(Proof).index, default=Proof.NONE)
 
 
 @dataclass(frozen=True, kw_only=True)

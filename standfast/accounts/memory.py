@@ -302,7 +302,7 @@ class MemoryDirectory(Connector):
             return _failed(order, "the account is enabled; lock it again")
         if account.sessions:
             return _failed(order, "a session is still live; revoke it")
-        return Result(target=order.target, state=EffectState.DONE, proof=Proof.REFUSED)
+        return Result(target=order.target, state=EffectState.DONE, proof=self.proof)
 
     def _undo_one(self, order: Order, account: _Account) -> Result:
         before = order.prior.get("enabled") if order.prior else None

@@ -6,7 +6,8 @@ Rules
 - A lock is the value 000001010000Z, "until an administrator says otherwise" (draft
   behera-ldap-password-policy-10, 5.3.3). A later password reset clears it: prove again after one.
 - It ends no connection that is open. Where `monitor` is on, open ones are counted, and proof waits
-  until there is none.
+  until there is none. They are connections to the directory itself: what applications opened after
+  a sign-in is not seen, so the level is `connections_gone`.
 - The prior state is the values as they were. An undo writes those and only those: a temporary lock
   after failed sign-ins comes back with the time it began.
 - A new password leaves this host as its hash, so that the server stores none in the clear and its
@@ -59,7 +60,7 @@ class OpenldapDirectory(LdapDirectory):
         self, name: str, options: OpenldapOptions, new_secrets: NewSecrets | None = None
     ) -> None:
         self._is_monitored = options.monitor
-        self.proof = Proof.SESSIONS_GONE if options.monitor else Proof.READ_BACK
+        self.proof = Proof.CONNECTIONS_GONE if options.monitor else Proof.READ_BACK
         super().__init__(name, options.server, options.limits, new_secrets)
 
     def _is_enabled(self, entry: LdapEntry) -> bool:

@@ -190,8 +190,8 @@ class OpenldapDirectoryConfig(LdapServerConfig):
     )
     monitor: bool = setting(
         default=False,
-        description="Count the holder's open connections in cn=Monitor; the proof then reaches "
-        "`sessions_gone`.",
+        description="Count the holder's open connections to the directory in cn=Monitor; the proof "
+        "then reaches `connections_gone`. Sessions in applications are not seen there.",
         examples=[True],
     )
 

@@ -15,7 +15,7 @@ from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import is_made_up_for, with_step
 from standfast.ledger.effects import EffectRow, Effects, scope_of
 from standfast.ledger.tables import effect
-from standfast.records import EffectState
+from standfast.records import EffectState, Proof
 
 
 class Kind(NamedTuple):
@@ -26,6 +26,7 @@ class Kind(NamedTuple):
     verb: str
     state: EffectState
     reason: str  # why it is as it is; empty for what is done
+    proof: Proof = Proof.NONE  # of what is done
 
 
 _SHORT_OF_DONE = tuple(
@@ -69,8 +70,12 @@ def count_kinds(core: Core, incident_id: str) -> Counter[Kind]:
         .where(mine, is_over)
         .group_by(effect.c.step, effect.c.round, effect.c.verb)
     )
+    with_proof = (*kinds, effect.c.proof)
     plain = (
-        select(*kinds, func.count()).select_from(with_step()).where(mine, is_plain).group_by(*kinds)
+        select(*with_proof, func.count())
+        .select_from(with_step())
+        .where(mine, is_plain)
+        .group_by(*with_proof)
     )
     others = (
         select(*kinds, effect.c.token, effect.c.sealed_reason)
@@ -79,8 +84,9 @@ def count_kinds(core: Core, incident_id: str) -> Counter[Kind]:
     )
     found: Counter[Kind] = Counter()
     with core.reading() as connection:
-        for step, round_, verb, state, number in connection.execute(plain):
-            found[Kind(step, round_, verb, EffectState(state), "")] += number
+        for step, round_, verb, state, proof, number in connection.execute(plain):
+            level = Proof(proof) if state == EffectState.DONE else Proof.NONE
+            found[Kind(step, round_, verb, EffectState(state), "", level)] += number
         for step, round_, verb, number in connection.execute(made_up_for):
             found[Kind(step, round_, verb, EffectState.DONE, "")] += number
         for step, round_, verb, state, token, sealed in connection.execute(others):

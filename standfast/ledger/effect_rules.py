@@ -159,8 +159,8 @@ def may_run(now: datetime | BindParameter[Any]) -> Any:
 
 def counts_by_step(
     connection: Connection, incident_id: str
-) -> Iterator[tuple[str, int, str, bool, int, int]]:
-    """Give (step, round, state, parked, number, of them after a canary) of an incident's effects.
+) -> Iterator[tuple[str, int, str, bool, str, int, int]]:
+    """Return (step, round, state, parked, proof, number, of them after a canary) of the effects.
 
     Pages do not count. An undo that another one made up for counts as done.
     """
@@ -178,9 +178,10 @@ def _counts_by_step() -> Select[Any]:
             effect.c.round,
             case((is_made_up_for(incident_id), "done"), else_=effect.c.state).label("reached"),
             effect.c.is_parked,
+            effect.c.proof,
             func.count(),
             func.sum(case((is_after_canary, 1), else_=0)),
         )
         .where(effect.c.incident == incident_id, effect.c.verb != PAGE)
-        .group_by(effect.c.step, effect.c.round, "reached", effect.c.is_parked)
+        .group_by(effect.c.step, effect.c.round, "reached", effect.c.is_parked, effect.c.proof)
     )

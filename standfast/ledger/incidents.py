@@ -42,6 +42,7 @@ from standfast.records import (
     EffectState,
     JsonObject,
     Mode,
+    Proof,
     StepState,
     canonical,
 )
@@ -370,6 +371,7 @@ class Incidents:
             counts=Counts(**found.counts),
             settling=found.settling,
             after_canary=found.after_canary,
+            proof=Proof.weakest(found.proofs),
             is_paused=row["runs_from"] == NEVER and row["state"] == StepState.RUNNING,
             answer=answer,
             due_at=row["due_at"],
@@ -443,12 +445,17 @@ class _OfStep:
     counts: dict[str, int] = field(default_factory=dict)
     settling: int = 0
     after_canary: int = 0
+    proofs: set[Proof] = field(default_factory=set)  # of those that are done
 
 
 def _counts(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], _OfStep]:
     found: dict[tuple[str, int], _OfStep] = {}
-    for name, round_, state, is_parked, number, waiting in counts_by_step(connection, incident_id):
+    for name, round_, state, is_parked, proof, number, waiting in counts_by_step(
+        connection, incident_id
+    ):
         of_step = found.setdefault((name, round_), _OfStep())
+        if state == EffectState.DONE:
+            of_step.proofs.add(Proof(proof))
         of_step.counts[state] = of_step.counts.get(state, 0) + number
         of_step.after_canary += waiting
         if state == EffectState.UNKNOWN and not is_parked:

@@ -38,6 +38,7 @@ from standfast.operations.waves import left_out, with_canary
 from standfast.outside import Outside
 from standfast.playbook.arguments import arguments_of
 from standfast.playbook.catalogue import CATALOGUE
+from standfast.playbook.measures import measures_taken
 from standfast.playbook.model import Step
 from standfast.playbook.state import State
 from standfast.records import EffectState, Json, JsonObject, Mode
@@ -255,8 +256,13 @@ def words_of(
         "organisation": organisation.name,
         "contact_line": organisation.contact_by_language,
         "incident_id": state.incident,
+        "measures": [*measures_taken(state)],
     }
-    context: dict[str, Json] = {n: v for n, v in known.items() if n in template.variables}
+    context: dict[str, Json] = {
+        name: value
+        for name, value in known.items()
+        if name in template.variables and not template.variables[name].unfit(value)
+    }
     context |= cast("JsonObject", arguments.get("context") or {})
     context |= otherwise or {}
     return prepare(template, context, banner=outside.mode is Mode.EXERCISE)

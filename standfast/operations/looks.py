@@ -9,6 +9,7 @@ Rules
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import field
 from datetime import timedelta
 
 from backup.lazy_dataclass import dataclass
@@ -23,8 +24,9 @@ from standfast.operations.accounting import APART, LEFT_OUT
 from standfast.operations.actions import DECIDES
 from standfast.operations.place import Place
 from standfast.playbook.state import State
-from standfast.records import EffectState, JsonObject, Mode, StepState
+from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
 from standfast.reports.masking import mask_target
+from standfast.reports.wording import proof_level
 
 FRESH = timedelta(days=1)  # the ledger counts no approval of whoever was enrolled later
 
@@ -49,6 +51,7 @@ _DONE_WORDS = {
     PAGE: "paged",
 }
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
+_PROVES = "accounts.prove_locked"
 _NOBODYS = ("evidence.", "backup.", "service.")  # what their targets are called is no person's name
 _MOST_NAMED = 5  # for each reason
 _MOST_OPENED = 200  # of one step: a notice may be short of a million
@@ -90,11 +93,18 @@ class Tally:
     verb: str
     done: int
     missed: tuple[Missed, ...]
+    proofs: Mapping[Proof, int] = field(default_factory=dict)  # of a proof: how many at each level
 
     @property
     def sentence(self) -> str:
-        """`1,487 locked, 13 not`, or `25 locked`."""
+        """`1,487 locked, 13 not`, or `25 proven shut (sign-in refused)`."""
         word = _DONE_WORDS.get(self.verb, "done")
+        if self.proofs:
+            levels = [
+                f"{number:,} {proof_level(level)}" if len(self.proofs) > 1 else proof_level(level)
+                for level, number in self.proofs.items()
+            ]
+            word += f" ({'; '.join(levels)})"
         short = sum(one.count for one in self.missed)
         return f"{self.done:,} {word}, {short:,} not" if short else f"{self.done:,} {word}"
 
@@ -105,6 +115,7 @@ class Tally:
             "verb": self.verb,
             "done": self.done,
             "not_done": [one.as_json() for one in self.missed],
+            "proofs": {level.value: number for level, number in self.proofs.items()},
         }
 
 
@@ -120,11 +131,14 @@ def tallies(place: Place, incident_id: str) -> list[Tally]:
         latest[kind.step] = max(latest.get(kind.step, 0), kind.round)
     grouped: dict[tuple[str, str], Counter[tuple[EffectState, str]]] = {}
     rounds: dict[str, set[int]] = {}
+    proofs: dict[str, Counter[Proof]] = {}
     for kind, number in kinds.items():
         if kind.round == latest[kind.step] or (kind.step, kind.round) not in refused:
             rounds.setdefault(kind.step, set()).add(kind.round)
             found = grouped.setdefault((kind.step, kind.verb), Counter())
             found[kind.state, kind.reason] += number
+            if kind.verb == _PROVES and kind.state is EffectState.DONE:
+                proofs.setdefault(kind.step, Counter())[kind.proof] += number
     return [
         _tally(
             incident_id,
@@ -133,6 +147,7 @@ def tallies(place: Place, incident_id: str) -> list[Tally]:
             found,
             _who(place, incident_id, step, verb, found, rounds[step]),
             is_refused=(step, latest[step]) in refused,
+            proofs=proofs.get(step, {}) if verb == _PROVES else {},
         )
         for (step, verb), found in grouped.items()
     ]
@@ -235,6 +250,7 @@ def _tally(
     who: Mapping[tuple[EffectState, str], Sequence[str]],
     *,
     is_refused: bool,
+    proofs: Mapping[Proof, int],
 ) -> Tally:
     missed = Counter(
         {kind: number for kind, number in counts.items() if kind[0] is not EffectState.DONE}
@@ -243,6 +259,7 @@ def _tally(
         step=step,
         verb=verb,
         done=counts.total() - missed.total(),
+        proofs=dict(proofs),
         missed=tuple(
             Missed(
                 state=state,

@@ -35,7 +35,7 @@ from standfast.playbook.graph import behind
 from standfast.playbook.model import OnPartial, Step, StepKind
 from standfast.playbook.state import Counts, State, StepView
 from standfast.playbook.wording import condition
-from standfast.records import Json, JsonObject, Mode, StepState, utc
+from standfast.records import Json, JsonObject, Mode, Proof, StepState, utc
 
 PATIENCE = timedelta(minutes=1)  # of what comes `after` a step, with one of which nothing gets on
 
@@ -151,6 +151,7 @@ def merged(rounds: Sequence[StepView]) -> StepView:
         ),
         settling=sum(view.settling for view in counted),
         after_canary=sum(view.after_canary for view in counted),
+        proof=Proof.weakest(view.proof for view in counted if view.counts.done),
         is_paused=any(view.is_paused for view in counted),
         is_accepted=bool(short) and all(view.is_accepted for view in short),
         is_unreviewed=any(view.is_unreviewed for view in counted),

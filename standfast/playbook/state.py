@@ -9,7 +9,7 @@ from datetime import datetime
 
 from backup.lazy_dataclass import dataclass
 from standfast.playbook.model import Playbook
-from standfast.records import Json, Mode, StepState, utc
+from standfast.records import Json, Mode, Proof, StepState, utc
 
 UNDO_PREFIX = "undo-"  # begins the name of every step that gives back; no playbook can use it
 
@@ -45,6 +45,7 @@ class StepView:
     settling: int = 0  # of the unknown ones, those that will be looked up again
     letters: int = 0  # of the unknown ones, those that are written and to be posted, where known
     letters_in: str = ""  # the folder in which they lie
+    proof: Proof = Proof.NONE  # the level that each target reaches that is done
     after_canary: int = 0  # of the planned ones, those that follow the first few of a notice
     is_paused: bool = False  # somebody paused the notice: nothing more of it leaves
     answer: str | None = None  # MANUAL, DECIDE

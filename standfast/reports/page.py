@@ -54,6 +54,7 @@ def incident_values(report: IncidentReport, clock: "Clock") -> dict[str, object]
             account.lock is EffectState.DONE and account.proof is not Proof.NONE
             for account in report.accounts
         ),
+        "weakest_proof": wording.weakest_proof(report),
         "step_time": lambda step: wording.step_time(step, now),
         "slowest": _slowest(report.drills),
         "plots": recovery_plots(report.drills),

@@ -23,15 +23,35 @@ _STANDING: Mapping[str, str] = {
 }
 _PROOF = {
     Proof.NONE: "not proven",
-    Proof.READ_BACK: "read back from the directory",
-    Proof.SESSIONS_GONE: "no session or token is left",
+    Proof.READ_BACK: "read back from the directory; sessions were not counted",
+    Proof.CONNECTIONS_GONE: "no connection to the directory is open; sessions were not counted",
+    Proof.SESSIONS_GONE: "the directory lists no session or token",
     Proof.REFUSED: "a sign-in was turned away",
 }
+
+_PROOF_LEVEL = {
+    Proof.NONE: "not proven",
+    Proof.READ_BACK: "read back only",
+    Proof.CONNECTIONS_GONE: "no directory connection",
+    Proof.SESSIONS_GONE: "no session listed",
+    Proof.REFUSED: "sign-in refused",
+}
+
+
+def proof_level(proof: Proof) -> str:
+    """Return the level of a proof in few words, for a cell of a table."""
+    return _PROOF_LEVEL[proof]
 
 
 def proof_words(proof: Proof) -> str:
     """Say how far a lock was shown to hold."""
     return _PROOF[proof]
+
+
+def weakest_proof(report: IncidentReport) -> Proof:
+    """Return the level that the proof of each account that was proven reaches."""
+    levels = [account.proof for account in report.accounts if account.lock is _DONE]
+    return Proof.weakest(level for level in levels if level is not Proof.NONE)
 
 
 def duration(length: timedelta) -> str:
@@ -196,10 +216,7 @@ def _accounts(report: IncidentReport) -> list[str]:
         return [f"{text}."]
     if not proven:
         return [f"{text}; that the locks hold was not proven."]
-    weakest = min(
-        (account.proof for account in report.accounts if account.proof is not Proof.NONE),
-        key=list(Proof).index,
-    )
+    weakest = weakest_proof(report)
     if proven == locked:
         return [f"{text}, {'and' if proven == 1 else 'each'} proven ({_PROOF[weakest]})."]
     return [f"{text}, {proven:,} of them proven ({_PROOF[weakest]} at least)."]

@@ -143,7 +143,7 @@ def test_the_old_password_is_refused_and_an_open_connection_is_told_until_it_end
     assert (proof.state, "still open" in proof.reason) == (EffectState.FAILED, True)
     connection.unbind()
     proof = house.prove(alice)
-    assert (proof.state, proof.proof) == (EffectState.DONE, Proof.SESSIONS_GONE)
+    assert (proof.state, proof.proof) == (EffectState.DONE, Proof.CONNECTIONS_GONE)
     assert house.undo(alice, before).state is EffectState.DONE
     assert house.sign_in(alice)
 

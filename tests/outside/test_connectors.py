@@ -56,7 +56,7 @@ def test_a_directory_is_called_as_the_configuration_says(kind: str) -> None:
 
 
 def test_what_a_kind_can_prove_and_cannot_undo_follows_from_its_settings() -> None:
-    assert built("openldap", **WRITTEN["openldap"]).proof.value == "sessions_gone"
+    assert built("openldap", **WRITTEN["openldap"]).proof.value == "connections_gone"
     assert built("openldap", **WRITTEN["openldap"] | {"monitor": False}).proof.value == "read_back"
     assert built("active_directory", **WRITTEN["active_directory"]).irreversible
 
