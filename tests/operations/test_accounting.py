@@ -249,6 +249,7 @@ def test_without_a_reason_that_says_something_nobody_sees_an_address(
     assert not noted & {"accounting.viewed", "accounting.exported"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("why", ["  =cmd()", "+1", "-1", "@cmd"])
 def test_no_spreadsheet_takes_what_somebody_wrote_for_a_formula(
     centre: Centre, tmp_path: Path, why: str
@@ -295,6 +296,7 @@ def test_an_export_is_written_where_a_file_has_one_name_only(
     assert [one.name for one in tmp_path.glob("*told*")] == ["told.csv"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "unlink"])
 def test_who_dies_over_an_export_leaves_a_whole_file_or_none(
     centre: Centre, tmp_path: Path, call: str
