@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 from backup.ending import ENDING, Ending
-from tests.derived_keys import keys_are_derived_once
+from tests.derived_keys import keep_derived_keys
 from tests.ledger_schema import postgres_ledger_template, postgres_ledger_url
 from tests.sampling import (
     pytest_addoption,
@@ -35,7 +35,6 @@ __all__ = [
     "canaille_server",
     "glewlwyd_server",
     "iam_configuration",
-    "keys_are_derived_once",
     "linux_host",
     "mariadb_server",
     "moto_server",
@@ -70,6 +69,8 @@ def not_told_to_end() -> Iterator[None]:
     if ENDING.is_told:
         vars(ENDING).update(vars(Ending()))
 
+
+keep_derived_keys()
 
 # A busy machine is slow at times: how long one example takes proves nothing.
 settings.register_profile("standfast", deadline=None)
