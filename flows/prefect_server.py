@@ -6,10 +6,13 @@ Rules
 - Its telemetry is off, its home is ours (`serve.prefect_home`, private), it listens on loopback.
 - It answers who knows its secret, since whoever may change a deployment has any command run by us,
   and loopback is open to every user of the host, and to any web page in a browser there.
+- It gets none of the secrets that `serve` was started with: it needs none of them.
 - No client of ours ever starts a server by itself: it asks ours, or fails at once.
 - The server outlives a `serve` that was killed: the next one finds it by the note in its home. One
   that does not answer then is ended: it would wake up beside the new one, over the same database.
-  The new one takes its address, which flows under way speak to, unless another program has it.
+  Each takes the address of the one before, which flows under way speak to and people know, unless
+  another program has it.
+- Loopback is shared: an answer counts only where a process of this user listens.
 - It is ended by its process group and, since it may survive polite signals, for good.
 - What ended 90 days ago leaves its database, which would grow by a gigabyte in a year: the ledger
   keeps what was done.
@@ -37,6 +40,9 @@ _HOST = "127.0.0.1"
 _HOME = b"PREFECT_HOME="
 _NOTE = "server.json"
 _OF_SERVER, _OF_CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV")
+_KEPT_PREFIXES = ("LC_", "PYTHON", "PREFECT_")
+_LISTENS = "0A"  # of a line in /proc/net/tcp
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
 PROBE_SECONDS = 0.5
@@ -82,6 +88,14 @@ def environment(home: Path, url: str, base: Mapping[str, str], secret: str = "")
     }
 
 
+def _without_secrets(base: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in base.items()
+        if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+    }
+
+
 def is_healthy(url: str, seconds: float = PROBE_SECONDS) -> bool:
     """Does the API at this address answer, within so many seconds?"""
     parts = urlsplit(url)
@@ -101,7 +115,8 @@ def find(home: Path) -> PrefectServer | None:
     server = _noted(home)
     if not server or not server.secret:  # an older Standfast left it, open to everybody
         return None
-    return server if is_healthy(server.url, SLOW_ANSWER_SECONDS) else None
+    is_there = is_healthy(server.url, SLOW_ANSWER_SECONDS) and _is_own(server.url)
+    return server if is_there else None
 
 
 def _noted(home: Path) -> PrefectServer | None:
@@ -149,17 +164,17 @@ def start(
         ) from error
     if earlier := _noted(home):
         earlier.end()
-        port = port or urlsplit(earlier.url).port
+    before = _in_note(home)
+    port = port or (urlsplit(before.url).port if before else None)
     if port is None or not _is_free(port):
         port = _free_port()
     url = f"http://{_HOST}:{port}/api"
-    before = _in_note(home)
     # The same as before: flows under way speak with it.
     secret = (before and before.secret) or f"standfast:{secrets.token_urlsafe(32)}"
     try:
         process = subprocess.Popen(
             [*_SERVER, f"--host={_HOST}", f"--port={port}"],
-            env=environment(home, url, base, secret),
+            env=environment(home, url, _without_secrets(base), secret),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -170,7 +185,7 @@ def start(
     server = PrefectServer(url=url, pid=process.pid, process=process, secret=secret)
     _write_note(home, server)
     deadline = time.monotonic() + seconds
-    while not is_healthy(url):
+    while not (is_healthy(url) and _is_own(url)):
         has_ended = process.poll() is not None
         if has_ended or is_given_up() or time.monotonic() > deadline:
             stop(process.pid)
@@ -225,6 +240,17 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _is_own(url: str) -> bool:
+    """Return whether a process of this user listens at an address on loopback."""
+    address = (
+        f"{int.from_bytes(socket.inet_aton(_HOST), sys.byteorder):08X}:{urlsplit(url).port:04X}"
+    )
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    sockets = (line.split() for line in lines)  # number, address, peer, state, …, user at 7
+    listening = [one for one in sockets if one[1] == address and one[3] == _LISTENS]
+    return any(int(one[7]) == os.geteuid() for one in listening)
 
 
 def _free_port() -> int:

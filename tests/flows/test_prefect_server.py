@@ -40,6 +40,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(given["port"])), Handler).serve_forever()
 """
 
+_ANOTHER_USERS = """
+import os, socket, sys
+
+os.seteuid(65534)
+listener = socket.socket()
+os.seteuid(0)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen()
+while True:
+    client, _ = listener.accept()
+    client.recv(1000)
+    client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    client.close()
+"""
+
 
 def test_what_ended_long_ago_leaves_prefects_database(tmp_path: Path) -> None:
     env = environment(tmp_path, "http://127.0.0.1:1/api", {})
@@ -151,6 +166,51 @@ def test_a_busy_server_of_before_is_found_and_not_ended(tmp_path: Path) -> None:
     finally:
         earlier.kill()
         earlier.wait()
+
+
+def test_server_gets_no_secret_of_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", _SERVER_STANDING_IN))
+    kept = {"LC_TIME": "C", "PREFECT_SERVER_DATABASE_TIMEOUT": "20"}
+    server = start(tmp_path, {**plain_environment(), **kept, "SMTP_PASSWORD": "hunter2"})
+    try:
+        given = Path(f"/proc/{server.pid}/environ").read_bytes()
+    finally:
+        server.end()
+    assert b"hunter2" not in given
+    assert {f"{name}={value}".encode() for name, value in kept.items()} <= {*given.split(b"\0")}
+
+
+def test_address_stays_over_an_ended_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", _SERVER_STANDING_IN))
+    urls = []
+    for _ in range(2):
+        server = start(tmp_path, plain_environment())
+        server.end()
+        urls.append(server.url)
+    assert urls[0] == urls[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_answer_of_another_user_is_not_believed(tmp_path: Path) -> None:
+    # The attempt: another user of the host listens where Prefect was, and answers its clients.
+    port = free_port()
+    other = subprocess.Popen([sys.executable, "-c", _ANOTHER_USERS, str(port)])
+    ours = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"],
+        env={"PREFECT_HOME": str(tmp_path)},
+    )
+    url = f"http://127.0.0.1:{port}/api"
+    note = {"url": url, "pid": ours.pid, "secret": "standfast:x"}
+    (tmp_path / "server.json").write_text(json.dumps(note))
+    try:
+        wait_until(lambda: is_healthy(url), "it answers")
+        assert find(tmp_path) is None
+    finally:
+        for process in (other, ours):
+            process.kill()
+            process.wait()
 
 
 def test_a_server_takes_the_address_of_the_one_it_replaces(
