@@ -14,6 +14,8 @@ Rules
 - People are told of alarms in a thread of their own: a mail server may take its time. So may a
   time stamp authority: what is sealed is stamped in another, later each time that this fails.
 - A ledger that does not answer is waited for: a response must survive its restart.
+- Each backup, verification, drill and keeper's run of this host that ends is a line of its log, and
+  a warning where it is not whole.
 - What runs beside the loop (HTTP, and what else is handed over) has threads of its own; the ledger
   is all that they share with it, and neither waits for the other.
 - SIGTERM and SIGINT end it within seconds. What was under way is in the ledger as begun, and the
@@ -35,6 +37,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from flows.ended_runs import log_ended_runs
 from flows.in_this_process import carry_on
 from flows.scheduling import Scheduling
 from standfast.config import load
@@ -108,6 +111,7 @@ class Serving:
     _opened: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _woken: threading.Event = field(default_factory=threading.Event)  # what was opened waits
     _seen: int = -1
+    _logged: int = -1  # the newest event up to which runs that ended are in the log
     _looked_at: float = float("-inf")
     _watched_at: float = float("-inf")
     _beaten_at: float = float("-inf")
@@ -175,6 +179,9 @@ class Serving:
                 self._watch()
             newest = self.place.ledger.newest_event()
             is_late = now - self._looked_at >= LOOK_SECONDS
+            if newest > self._logged >= 0:
+                log_ended_runs(self.place, self._logged)
+            self._logged = newest
             if newest != self._seen or is_late or self._again.is_set():
                 self._seen, self._looked_at = newest, now
                 self._news.set()

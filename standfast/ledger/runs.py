@@ -20,7 +20,7 @@ from standfast.errors import StandfastError, Unavailable
 from standfast.host_name import host_name
 from standfast.ledger.core import Core, new_token
 from standfast.ledger.run_row import NOWHERE, Origin, RunRow, begun_summary, is_gone
-from standfast.ledger.tables import run, runner
+from standfast.ledger.tables import audit_event, run, runner
 from standfast.records import JsonObject, canonical
 
 # A dead runner of another host is found when its lease is over and a `serve` looks again, which it
@@ -113,6 +113,21 @@ class Runs:
         if states:
             statement = statement.where(run.c.state.in_(states))
         statement = statement.limit(most)
+        with self._core.reading() as connection:
+            return [_open(row) for row in connection.execute(statement)]
+
+    def ended_after(self, sequence: int, kinds: Collection[str]) -> list[RunRow]:
+        """Return the runs that ended by a later event than that of a sequence, in order."""
+        is_end = (audit_event.c.subject == run.c.id) & (
+            audit_event.c.action == run.c.kind + "." + run.c.state
+        )
+        statement = (
+            select(run)
+            .join(audit_event, is_end)
+            .where(audit_event.c.sequence > sequence, run.c.kind.in_(kinds))
+            .where(run.c.ended_at.is_not(None))
+            .order_by(audit_event.c.sequence)
+        )
         with self._core.reading() as connection:
             return [_open(row) for row in connection.execute(statement)]
 

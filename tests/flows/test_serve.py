@@ -1,6 +1,7 @@
 """`serve` contains a breach whatever Prefect does, and costs nothing while nothing happens."""
 
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -20,7 +21,7 @@ from flows import serve as serve_module
 from flows.prefect_server import is_healthy
 from flows.scheduling import Scheduling
 from flows.serve import Serving
-from standfast.errors import Unavailable
+from standfast.errors import StandfastError, Unavailable
 from standfast.ledger.runs import LEASE
 from standfast.operations import incident
 from standfast.operations.backups import run_backup
@@ -308,6 +309,30 @@ def test_an_idle_loop_writes_nothing_and_reads_one_row_a_tick(
     (only,) = asked
     assert only.startswith(ONE_ROW)
     assert "LIMIT" in only
+
+
+def test_failed_night_is_a_warning_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config_file = furnish_with_incidents(tmp_path)
+    (tmp_path / "scripts").rename(tmp_path / "gone")
+    with place_at(config_file) as place, serving_here(place, config_file) as loop:
+        wait_until(lambda: loop.is_quiet, "it has looked")
+        with caplog.at_level(logging.INFO, "standfast.serve"):
+            with place_at(config_file) as night:  # as in a process of Prefect's runner
+                run_backup(night, "main", "prefect")
+                with pytest.raises(StandfastError) as failed:
+                    run_backup(night, "other", "prefect")
+            wait_until(lambda: "of other failed" in caplog.text, "it is logged")
+    said = {
+        record.getMessage(): record.levelno
+        for record in caplog.records
+        if "the backup of" in record.getMessage()
+    }
+    assert said == {
+        "the backup of main is done": logging.INFO,
+        f"the backup of other failed: {failed.value}": logging.WARNING,
+    }
 
 
 def test_people_are_told_of_alarms_and_no_incident_waits_for_their_mail(
