@@ -6,12 +6,16 @@ You need Linux, Python 3.11 or newer (on Debian and Ubuntu with python3-venv), t
 You type, to list the points, or to restore one ("desk-1/0000000012", as listed):
     glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE [TARGET [POINT]]
 Without POINT it restores the newest, where all points are of one host and one set.
-VAULT has the backups as a folder ("pub" and "w" in it): download a bucket whole, the name of each
-object becoming its path. KEYS is a folder with key records ("k" in it): the key store or a copy of
-it, such as the offline folder. IDENTITY_FILE is a custodian's private key (age or ssh; or an age
-file under a passphrase). TARGET is a folder not there yet.
-Be root if owners, set-id bits and devices are to come back. FORMAT.md has every byte and step.
-What is damaged is named and left out, the rest is restored, and nothing written is a guess.
+VAULT has the backups as a folder ("pub" and "w" in it). Download a bucket with this file and with
+nothing else: others fetch the newest version of a name, which may be an intruder's; this fetches
+the first, which is the backup's. It takes `pip install boto3` and a key that may only read:
+    export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_DEFAULT_REGION=...
+    export AWS_ENDPOINT_URL=https://...                    (for a store that is not Amazon's)
+    glass/bin/python break_glass.py download s3://BUCKET/PREFIX VAULT
+KEYS is a folder with key records ("k" in it): the key store or a copy, such as the offline folder.
+IDENTITY_FILE is a custodian's private key (age or ssh; or an age file under a passphrase). TARGET
+is a folder not there yet. Be root if owners, set-id bits and devices are to come back.
+What is damaged is named and left out; nothing written is a guess. FORMAT.md has every byte.
 Exit status: 0 done; 2 wrong use or key; 3 partial: not all came back, or was read; 6 damaged.
 """
 
@@ -19,9 +23,11 @@ import getpass
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, suppress
 from functools import lru_cache, partial
 from pathlib import Path
@@ -39,6 +45,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 HEADER, SEGMENT, MOST_RAW, TEN_DIGITS = 4096, 65_536, 8 * 2**20, "[0-9]" * 10
 TYPES = {"block-device": stat.S_IFBLK, "character-device": stat.S_IFCHR, "fifo": stat.S_IFIFO}
 PLACES = {"root": "pub/root/{number:010}", "snapshot": "w/{writer}/s/{sequence:010}"}
+OBJECT = re.compile(
+    r"pub/(root|keep)/\d{10}|pub/(format|reader)/[0-9a-f]{64}|k/[a-z0-9][a-z0-9_-]*/\d{10}/\d{10}"
+    r"|w/[a-z0-9][a-z0-9_-]*/(s/\d{10}|p/[0-9a-f]{2}/[0-9a-f]{64})",
+    re.ASCII,
+)
 PLACES["key"] = "k/{domain}/{generation:010}/{number:010}"
 
 
@@ -328,12 +339,57 @@ class BreakGlass:
             raise Refused("several hosts or sets have points: name one of these as POINT")
 
 
+def download(source: str, folder: Path) -> int:
+    """Download the first version of each object of a bucket, or go on with that."""
+    import boto3  # only a bucket needs it
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    begun = folder / ".first-versions"  # without it a file may be another version
+    if folder.exists() and not (begun.exists() and begun.read_text() == source):
+        print(f"REFUSED {folder} was not made by this: name a new folder", file=sys.stderr)
+        return 2
+    bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    prefix = prefix and prefix.rstrip("/") + "/"
+    style = "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"
+    first, left_out = dict[str, str](), 0
+
+    def fetch(name: str) -> None:
+        target, version = folder / name, {"VersionId": first[name]}
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = target.with_name(f".{target.name}.part")
+            client.download_file(bucket, prefix + name, str(draft), version)
+            draft.rename(target)
+
+    try:
+        client = boto3.client("s3", config=Config(s3={"addressing_style": style}))
+        pages = client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
+        for row in (row for page in pages for row in page.get("Versions", [])):
+            name = row["Key"].removeprefix(prefix)
+            left_out += name in first or not OBJECT.fullmatch(name)
+            if OBJECT.fullmatch(name):
+                first[name] = row["VersionId"]  # S3 lists the newest first: the last one counts
+        folder.mkdir(parents=True, exist_ok=True)
+        begun.write_text(source)
+        with ThreadPoolExecutor(8) as pool:
+            for number, _ in enumerate(pool.map(fetch, first), 1):
+                print(f"\r{number} of {len(first)} objects ", end="", file=sys.stderr)
+    except (BotoCoreError, ClientError, OSError) as error:
+        print(f"\nINCOMPLETE {error}. Run this again: it goes on", file=sys.stderr)
+        return 3
+    print(f"\n{len(first)} objects in their first version; {left_out} others were left out")
+    return 0 if first else 2
+
+
 def main(arguments: list[str]) -> int:
+    os.umask(0o077)
+    if len(arguments) == 3 and arguments[0] == "download":
+        return download(arguments[1], Path(arguments[2]))
     is_taken = any(map(os.path.lexists, arguments[3:4]))
     if is_taken or not 3 <= len(arguments) <= 5:
         print(__doc__, "TARGET is there already: name a new folder." if is_taken else "")
         return 2
-    os.umask(0o077)
     tool = BreakGlass(Path(arguments[0]), Path(arguments[1]), Path(*arguments[3:4]))
     with chdir("."):
         tool.attempt("all of it", tool.run, *arguments[2:])

@@ -23,6 +23,7 @@ class Places:
     keys: str
     copies: tuple[tuple[str, str], ...] = ()
     key_copies: tuple[tuple[str, str], ...] = ()  # of the key records, and when each was seen
+    download: str = ""  # what is typed to download the vault; empty when it is a folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +80,7 @@ class Card:
     def steps(self) -> list[Step]:
         """How to restore."""
         reader = f"pub/reader/{self.reader_sha256}"
+        is_bucket = bool(self.places.download)
         return [
             Step(
                 what="Ask one of the custodians named here to bring their recovery identity to a"
@@ -86,20 +88,29 @@ class Card:
                 " python3-venv. Nobody else's help is needed.",
             ),
             Step(
-                what="Bring the vault to it as a folder, VAULT, and the key records as a folder,"
-                " KEYS: the key store, or any copy of it such as the offline folder. A bucket is"
-                " downloaded whole: the name of each object becomes its path.",
+                what="Bring the key records to it as a folder, KEYS: the key store, or any copy of"
+                " it such as the offline folder"
+                + ("." if is_bucket else "; and the vault as a folder, VAULT."),
             ),
             Step(
-                what="Take the reader out of the vault, and compare its SHA-256 with this card.",
-                typed=f"cp VAULT/{reader} break_glass.py\nsha256sum break_glass.py",
+                what="Take the reader out of the offline folder, and compare its SHA-256 with this"
+                f" card. If it differs, take {reader} out of the bucket."
+                if is_bucket
+                else "Take the reader out of the vault, and compare its SHA-256 with this card.",
+                typed=f"cp {'KEYS/break_glass.py' if is_bucket else f'VAULT/{reader}'}"
+                " break_glass.py\nsha256sum break_glass.py",
             ),
             Step(
-                what="Install what it needs, and list the recovery points. Compare the owner's key"
-                " that it prints with this card.",
+                what="Install what it needs.",
                 typed="python3 -m venv glass\n"
-                "glass/bin/pip install cryptography zstandard blake3 pyrage\n"
-                "glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE",
+                "glass/bin/pip install cryptography zstandard blake3 pyrage"
+                + (" boto3" if is_bucket else ""),
+            ),
+            *self._download_steps,
+            Step(
+                what="List the recovery points. Compare the owner's key that it prints with this"
+                " card.",
+                typed="glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE",
             ),
             Step(
                 what="Restore one into a new folder. Without POINT it is the newest, where all"
@@ -107,6 +118,19 @@ class Card:
                 " restored.",
                 typed="glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE TARGET POINT",
             ),
+        ]
+
+    @property
+    def _download_steps(self) -> list[Step]:
+        if not self.places.download:
+            return []
+        return [
+            Step(
+                what="Download the bucket into VAULT, with a key that may only read it. Not with"
+                " aws s3 sync or another tool: those fetch the newest version of each name, which"
+                " may be an intruder's; the reader fetches the first one.",
+                typed=self.places.download,
+            )
         ]
 
 

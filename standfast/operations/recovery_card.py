@@ -1,6 +1,7 @@
 """The recovery card as a use-case: what the configuration and the records say, put on one page."""
 
 from pathlib import Path
+from shlex import quote
 
 from backup.owner.card import Card, Places, make_card
 from backup.owner.key_copy_list import read_copy_list
@@ -23,6 +24,7 @@ def recovery_card(stores: Stores) -> Card:
             vault=_where(str(backup.vault), backup.s3),
             keys=str(backup.keys),
             key_copies=_key_copies(backup.keys),
+            download="" if backup.s3 is None else _download(backup.s3),
             copies=tuple(
                 (
                     name,
@@ -61,6 +63,19 @@ def _key_copies(keys: Path) -> tuple[tuple[str, str], ...]:
         for one in seen.known
         if one.name != seen.own_name  # it has its own line
     )
+
+
+def _download(bucket: S3Config) -> str:
+    """Return what is typed to download a vault out of its bucket."""
+    settings = {"AWS_DEFAULT_REGION": bucket.region}
+    if bucket.endpoint_url is not None:
+        settings["AWS_ENDPOINT_URL"] = bucket.endpoint_url
+    if bucket.ca_file is not None:
+        settings["AWS_CA_BUNDLE"] = str(bucket.ca_file)
+    lines = ["export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…"]
+    lines += [f"export {name}={quote(value)}" for name, value in settings.items()]
+    source = quote(f"s3://{bucket.bucket}/{bucket.prefix}")
+    return "\n".join([*lines, f"glass/bin/python break_glass.py download {source} VAULT"])
 
 
 def _where(folder: str, bucket: S3Config | None) -> str:
