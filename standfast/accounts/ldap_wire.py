@@ -17,7 +17,6 @@ Rules
 import math
 import re
 import socket
-import ssl
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
@@ -27,10 +26,11 @@ from typing import Any, Literal
 from backup.lazy_dataclass import dataclass
 from standfast.accounts import ldap_messages as messages
 from standfast.accounts.bounded_calls import Dialect
+from standfast.accounts.ldap_failures import failure_of, unreachable, verified_tls
 from standfast.accounts.ldap_messages import Garbled
 from standfast.bounded_http import TRY_AGAIN_SECONDS
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
-from standfast.server_tls import is_this_machine, verified
+from standfast.server_tls import is_this_machine
 
 LdapTls = Literal["ldaps", "starttls", "none"]
 PAGE_SIZE = 500
@@ -53,14 +53,8 @@ _IN_WORDS = {
     53: "the directory is not willing to do this; it may be read-only now",
     65: "the account's class does not allow the attribute; is the password policy overlay loaded?",
 }
-_WORTH_ANOTHER_TRY = (
-    1,
-    3,
-    11,
-    51,
-    52,
-    80,
-)  # operations, time, admin limit, busy, unavailable, other
+# operations, time, admin limit, busy, unavailable, other
+_WORTH_ANOTHER_TRY = (1, 3, 11, 51, 52, 80)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +70,10 @@ class LdapServer:
     ca_file: Path | None = None  # None: those of this machine
     attribute: str = "uid"  # which holds the names that people write
     filter: str = "(objectClass=*)"  # which entries are accounts
+
+    @property
+    def port_or_usual(self) -> int:
+        return self.port or (636 if self.tls == "ldaps" else 389)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +201,7 @@ def dialect(server: LdapServer) -> Dialect[LdapConnection]:
         connect=lambda seconds: sign_in(server, seconds),
         disconnect=LdapConnection.close,
         cut=LdapConnection.cut,
-        explain=_explain,
+        explain=lambda error: explained(error, server),
     )
 
 
@@ -316,9 +314,9 @@ def _connection(server: LdapServer, dn: str, password: str, seconds: float) -> A
     is_ldaps = server.tls == "ldaps"
     place = ldap3.Server(
         server.host,
-        port=server.port or (636 if is_ldaps else 389),
+        port=server.port_or_usual,
         use_ssl=is_ldaps,
-        tls=_tls(ldap3, server) if server.tls != "none" else None,
+        tls=verified_tls(ldap3, server.host, server.ca_file) if server.tls != "none" else None,
         get_info=ldap3.NONE,
         connect_timeout=max(0.1, seconds),
     )
@@ -347,20 +345,13 @@ def _end(raw: Any) -> None:
                 one.close()
 
 
-def _tls(ldap3: Any, server: LdapServer) -> Any:
-    """Let Python verify the certificate and the host's name: ldap3's own code for it is of 2013."""
-    context = verified(server.ca_file)
-
-    class Tls(ldap3.Tls):  # type: ignore[misc]  # ldap3 has no types
-        def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
-            connection.socket = context.wrap_socket(connection.socket, server_hostname=server.host)
-
-    return Tls(validate=ssl.CERT_REQUIRED)
-
-
 def _start(raw: Any, server: LdapServer) -> None:
-    raw.open(read_server_info=False)
-    if server.tls == "starttls" and not raw.start_tls(read_server_info=False):
+    try:
+        raw.open(read_server_info=False)
+        has_begun = server.tls != "starttls" or raw.start_tls(read_server_info=False)
+    except Exception as error:
+        raise error from failure_of(raw.server.tls)
+    if not has_begun:
         raise LdapResult(int(raw.result["result"]))
 
 
@@ -377,15 +368,12 @@ def _is_locked(value: object) -> bool:
     return isinstance(value, bytes) and value.endswith(b"\x81\x01\x01")
 
 
-def _explain(error: Exception) -> StandfastError | None:
+def explained(error: Exception, server: LdapServer) -> StandfastError | None:
+    """Return the error to show for one of a call; None for an unexpected one."""
     if isinstance(error, LdapResult):
         return in_words(error.code)
     if type(error).__module__.startswith("ldap3.") or isinstance(error, OSError | Garbled):
-        return Unavailable(
-            f"the directory cannot be reached ({type(error).__name__}); "
-            "check its host, port, `tls` and certificate",
-            retry_after_seconds=TRY_AGAIN_SECONDS,
-        )
+        return unreachable(error, server.host, server.port_or_usual)
     return None
 
 

@@ -127,7 +127,7 @@ def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
 
 def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
     """Read everybody of an LDAP directory that its `filter` lets through."""
-    from standfast.accounts.ldap_wire import LdapEntry, LdapResult, in_words, own_name, sign_in
+    from standfast.accounts.ldap_wire import LdapEntry, explained, own_name, sign_in
     from standfast.outside.connectors import ldap_server
 
     settings = config.accounts[name]
@@ -165,11 +165,11 @@ def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
             entries = connection.search(server.base, server.filter, wanted)
         finally:
             connection.close()
-    except LdapResult as error:
-        raise in_words(error.code) from None
     except Exception as error:
         if isinstance(error, Unavailable | ConfigurationError):
             raise
+        if known := explained(error, server):
+            raise known from None
         # The library's own text may quote a name.
         raise Unavailable(
             f"directory {name!r} could not be listed: {type(error).__name__}"

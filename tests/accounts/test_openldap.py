@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from standfast.accounts.ldap_wire import LdapServer, sign_in
+from standfast.accounts.ldap_wire import LdapServer, LdapTls, sign_in
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.accounts.openldap import OpenldapDirectory, OpenldapOptions
 from standfast.errors import ConfigurationError, Unavailable
@@ -21,6 +21,7 @@ from tests.accounts.rotation_contract import (
     RotationContract,
 )
 from tests.accounts.server_contract import Secured, ServerHouse, TlsContract
+from tests.servers import free_port
 from tests.servers.relay import Relay, running_relay
 from tests.servers.slapd import PEOPLE, SUFFIX, Slapd
 
@@ -355,6 +356,27 @@ def test_starttls_is_as_good_as_ldaps_and_a_stranger_of_a_server_is_refused(
         connector = OpenldapDirectory("staff", OpenldapOptions(server=broken))
         with pytest.raises(Unavailable, match="certificate"):
             connector.observe(["nobody"])
+
+
+@pytest.mark.parametrize("tls", ["ldaps", "starttls", "none"])
+def test_failed_connection_names_address_and_cause(
+    slapd_server: Slapd, server: LdapServer, tls: LdapTls
+) -> None:
+    port = slapd_server.tls_port if tls == "ldaps" else slapd_server.port
+    causes = {"refused": replace(server, tls=tls, port=free_port())}
+    if tls != "none":
+        causes["self-signed"] = replace(server, tls=tls, port=port, ca_file=None)
+    if tls == "ldaps":
+        causes["no TLS"] = replace(server, tls=tls, port=slapd_server.port)
+        causes["no address"] = replace(server, host="nowhere.invalid", port=port)
+    for cause, broken in causes.items():
+        connector = OpenldapDirectory("staff", OpenldapOptions(server=broken))
+        with pytest.raises(Unavailable) as failed:
+            connector.observe(["nobody"])
+        connector.close()
+        assert f"{broken.host} port {broken.port}" in str(failed.value)
+        assert cause in str(failed.value)
+        assert failed.value.retry_after_seconds is not None
 
 
 def test_a_password_does_not_travel_in_the_clear_nor_empty(server: LdapServer) -> None:
