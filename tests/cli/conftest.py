@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from standfast import bounded_http
 from standfast.operations.place import open_place
 from standfast.operations.setup import set_up
 from tests.cli.desk import Desk, furnish
@@ -62,8 +63,9 @@ def place(desk: Desk, model_place: Path) -> Path:
 
 
 @pytest.fixture
-def quiet_place(place: Path) -> Path:
-    """A furnished place whose servers are not there: for exercises."""
+def quiet_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A furnished place whose servers are not there: for exercises, and for what fails soon."""
+    monkeypatch.setattr(bounded_http, "TRY_AGAIN_SECONDS", 0.05)
     config_file = furnish(place)
     with open_place(config_file, env={}, actor="os:test") as opened:
         enrol_people(opened)
