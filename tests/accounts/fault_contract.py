@@ -17,7 +17,7 @@ from standfast.accounts import Connector
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Result
 from tests.accounts.contract import House
-from tests.servers import wait_until
+from tests.servers import growing, wait_until
 from tests.servers.relay import Relay, running_relay
 
 # An answer to a change up to its code, success (RFC 4511 4.6 and 4.1.9); Samba writes long lengths.
@@ -65,14 +65,14 @@ def wait_for(connector: Connector, name: str) -> None:
 def lock_until_sent(house: RelayedHouse, relay: Relay, name: str) -> Result:
     """Lock, with more time after each try whose time was over before the change left."""
     before = len(relay.sent)
-    for factor in (1, 4, 16, 64):
-        connector = house.through(relay.port, house.patience_seconds * factor)
+    for seconds in growing(house.patience_seconds):
+        connector = house.through(relay.port, seconds)
         result = lock(house, connector, name)
         connector.close()
         if house.change in relay.sent[before:]:
-            return result
+            break
         assert result.state is EffectState.FAILED
-    pytest.fail("the change never left")
+    return result
 
 
 class FaultContract:

@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -79,6 +79,16 @@ def answers(port: int) -> bool:
         # While nobody listens, the kernel may give the probe that very port, and the probe then
         # meets itself: a connection that nobody accepted.
         return bool(probe.getsockname() != probe.getpeername())
+
+
+def growing(seconds: float) -> Iterator[float]:
+    """Yield time-outs, the shortest first, for what a busy machine may not begin in so little.
+
+    A test that is through the loop without a `break` has failed.
+    """
+    for factor in (1, 4, 16, 64):
+        yield seconds * factor
+    pytest.fail(f"not even begun within {64 * seconds:g} s", pytrace=False)
 
 
 def wait_until(is_so: Callable[[], bool], what: str, *, seconds: float = START_SECONDS) -> None:
