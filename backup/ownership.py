@@ -98,6 +98,7 @@ class Office:
     now: Callable[[], datetime]
     key_copies: Sequence[KeeperStore] = ()  # that can be reached: each is equal after a deed
     copies_away: Sequence[KeyCopy] = ()  # copies that are known and cannot be reached now
+    copies_unseen: Sequence[str] = ()  # places of copies that were never looked into
     on_done: Callable[[RootRecord], object] = lambda _: None
     random: Callable[[int], bytes] = os.urandom
 

@@ -106,7 +106,10 @@ def retire_custodian(office: Office, *, which: str, identity: Identity) -> Told:
                 for one, record in records
                 if not all(map(stays, custodians_of(record)))
             ],
-            "copies_to_clean": [one.name for one in office.copies_away],
+            "copies_to_clean": [
+                *(one.name for one in office.copies_away),
+                *office.copies_unseen,
+            ],
             "root": root.number,
         }
         return Plan(

@@ -264,7 +264,8 @@ def _certificate(
             {"copy": one.name, "seen": to_time(one.seen)}
             for one in office.copies_away
             if any(key.partition("/")[0] == order.domain for key in one.keys)
-        ],
+        ]
+        + [{"copy": name, "seen": "never"} for name in office.copies_unseen],
         "points": sum(
             slot.snapshot is not None and slot.snapshot.domain == order.domain
             for writer in trust.root.writer_ids

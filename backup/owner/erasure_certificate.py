@@ -62,10 +62,10 @@ def certificate_text(value: Certificate) -> str:
         "What was removed from the key store and from each copy of it that was named:",
         *(f"  {one['name']}  SHA-256 {one['sha256']}" for one in value["key_records"]),
         "",
-        "Copies that were out of reach and still hold these records. Destroy each one, or clean it",
-        "with `standfast backup keys copy FOLDER`:",
+        "Copies that were out of reach and may still hold these records. Destroy each one, or",
+        "clean it with `standfast backup keys copy FOLDER`:",
         *(
-            [f"  {one['copy']}, last seen at {one['seen']}" for one in value["copies_to_destroy"]]
+            [f"  {one['copy']}, last seen: {one['seen']}" for one in value["copies_to_destroy"]]
             or ["  none is known"]
         ),
         "",

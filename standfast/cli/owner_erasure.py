@@ -121,7 +121,10 @@ def erase(
                 f"{counted(len(told['key_records']), 'key record')} gone from the key store and "
                 "each copy that could be reached."
             ),
-            *(f"Still holds them: {one['copy']}, last seen {one['seen'][:10]}." for one in left),
+            *(
+                f"May still hold them: {one['copy']}, last seen: {one['seen'][:10]}."
+                for one in left
+            ),
             f"The certificate is {told['certificate']}, and as text {told['certificate_text']}.",
         ],
         [

@@ -111,6 +111,16 @@ def away(folders: Mapping[str, Path]) -> list[KeyCopy]:
     return [one for one in CopyList(copies=copies).known if one.name not in folders]
 
 
+def unseen(backup: BackupConfig, folders: Mapping[str, Path]) -> list[str]:
+    """Return the second sites whose copy cannot be reached and is on no list.
+
+    It may have been made by a version that kept no list.
+    """
+    listed = {*folders, *(one.name for one in away(folders))}
+    sites = backup.copies.items()
+    return [name for name, one in sites if one.keys is not None and name not in listed]
+
+
 def copy_keys(
     backup: BackupConfig,
     vault: Store,

@@ -33,7 +33,7 @@ from standfast.config.backup import CopyConfig, S3Config
 from standfast.errors import UsageError
 from standfast.nearest import there_are
 from standfast.operations.backup_witness import read_heads
-from standfast.operations.key_copies import away, reachable
+from standfast.operations.key_copies import away, reachable, unseen
 from standfast.operations.place import system_clock
 from standfast.operations.repository import open_store, open_vault, plain_errors
 from standfast.people.sign_in import check_new
@@ -124,6 +124,7 @@ def open_office(stores: Stores, owner_key: Path, ask: AskPassphrase) -> Office:
             now=stores.clock,
             key_copies=copies,
             copies_away=away(folders),
+            copies_unseen=unseen(stores.config.backup, folders),
             on_done=lambda root: note_seen(root, folders, stores.clock()),
         )
 

@@ -14,6 +14,7 @@ from standfast.operations.place import system_clock
 from standfast.operations.verdicts import Ground
 from standfast.outside import Outside
 from standfast.secrets import SystemResolver
+from tests.backup.office import new_person
 from tests.backup.trees import describe
 from tests.cli.desk import Desk
 
@@ -171,6 +172,8 @@ def test_erasure_names_copies_that_hold_the_keys(
 ) -> None:
     desk.json("backup", "owner", "add-domain", "hr", *owner_key)
     away = stick(desk, "safe").rename(desk.folder / "away")
+    with (place / "standfast.toml").open("a") as config:
+        config.write('[backup.copies.paris]\nvault = "../paris"\nkeys = "../not-mounted"\n')
     identity = ("--identity", place / "offline/identity.txt")
     order = ("--ordered-by", "dana", "--reason", "over", "--to", "order")
     desk.json("backup", "owner", "order-erasure", "hr", *order, *owner_key)
@@ -178,8 +181,9 @@ def test_erasure_names_copies_that_hold_the_keys(
     desk.json("backup", "custodian", "attest", "order", *attestation, *identity)
     words = ("hr", "order", "attestation", "--certificate", "erased.json")
     erased = desk.json("backup", "owner", "erase", *words, *owner_key)
-    assert [one["copy"] for one in erased["copies_to_destroy"]] == ["safe"]
-    assert "safe" in (desk.folder / "erased.json.txt").read_text()
+    assert [one["copy"] for one in erased["copies_to_destroy"]] == ["safe", "paris"]
+    certificate = (desk.folder / "erased.json.txt").read_text()
+    assert all(name in certificate for name in ("safe", "paris"))
     assert not [*(place / "offline/k").glob("hr/*/*")]
     assert not [*(place / "keys/store/k").glob("hr/*/*")]
     assert [verdict for verdict, found in recovery(desk) if "hr/0" in found] == ["warn"]
@@ -205,3 +209,35 @@ def test_copies_are_listed_with_what_they_lack(
     desk.json("backup", "owner", "add-domain", "hr", *owner_key)
     listed = {one["copy"]: one["lacks"] for one in desk.json("backup", "keys", "list")["copies"]}
     assert listed == {"key store of host-1": [], "offline": [], "safe": ["hr/0"]}
+
+
+def test_leaving_of_a_custodian_names_copies_to_clean(
+    desk: Desk, place: Path, owner_key: tuple[str, str]
+) -> None:
+    lee, identity = new_person("Lee")[0], ("--identity", place / "offline/identity.txt")
+    words = ("add-custodian", "--recipient", lee.recipient, "--name", "Lee", *identity)
+    desk.json("backup", "owner", *words, *owner_key)
+    stick(desk, "safe").rename(desk.folder / "away")
+    gone = desk.json("backup", "owner", "retire-custodian", "Lee", *identity, *owner_key)
+    assert gone["copies_to_clean"] == ["safe"]
+    removed = desk.json("backup", "keys", "copy", desk.folder / "away")["removed"]
+    assert removed == ["k/main/0000000000/0000000001"]
+
+
+def test_second_site_is_a_copy(desk: Desk, place: Path) -> None:
+    with (place / "standfast.toml").open("a") as config:
+        config.write('[backup.copies.paris]\nvault = "../paris"\nkeys = "../paris-keys"\n')
+    desk.json("backup", "copy", "--to", "paris", "--keys")
+    assert "paris" in [one["copy"] for one in desk.json("backup", "keys", "list")["copies"]]
+
+
+def test_second_host_is_a_copy(desk: Desk, place: Path) -> None:
+    second = desk.folder / "two/standfast.toml"
+    second.parent.mkdir()
+    text = STAND_IN.format(vault=place / "vault")
+    second.write_text(text + 'writer = "desk-2"\n')
+    taken = desk.json("-c", second, "backup", "keys", "copy", place / "offline")
+    assert taken["restored"] == ["k/main/0000000000/0000000000"]
+    desk.json("backup", "keys", "copy", place / "offline")
+    listed = [one["copy"] for one in desk.json("backup", "keys", "list")["copies"]]
+    assert "key store of desk-2" in listed
