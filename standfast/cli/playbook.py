@@ -178,10 +178,10 @@ def show(
 
 def check(call: Call, names: Annotated[list[str], Argument(metavar="NAME|FILE")]) -> ExitStatus:
     """Check whether they can be carried out here; all that is wrong is told, with its line."""
-    from standfast.operations import playbooks
+    from standfast.operations.playbook_checks import check_files
 
     config = call.config_if_any()
-    sound = playbooks.check_files(config, names)
+    sound = check_files(config, names)
     where = "here" if config else "as far as can be known without a configuration"
     call.say(
         {

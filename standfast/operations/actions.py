@@ -5,6 +5,7 @@ Rules
   a directory that cannot do the verb and evidence that nobody configured become refused effects
   with their reason, never silence.
 - A directory that cannot be read now still gets the effect: it is looked at again before the act.
+- What goes to others than the own staff needs an approval, whatever the playbook says.
 - An approval by one more person is needed when the requester did not sign in, and by one when more
   accounts would be locked than one person may (`blast_radius`).
 """
@@ -28,6 +29,7 @@ from standfast.nearest import there_are
 from standfast.notices.audience import Audience, Recipient
 from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import prepare
+from standfast.operations import playbooks
 from standfast.operations.blast_radius import NOBODY, KeptOut, over_limit
 from standfast.operations.called import called, is_called
 from standfast.operations.notice_plan import NoticePlan, refuse_placeholders
@@ -87,7 +89,10 @@ def with_approvals(
     needed = step.approval.count if step.approval else 0
     roles = step.approval.roles if step.approval else ()
     over = over_limit(expansion.drafts, locked_today, outside.config)
-    if over:
+    is_to_others = step.action == "notices.send" and step.arguments.get(
+        "audience"
+    ) not in playbooks.staff_audiences(outside.config)
+    if over or is_to_others:
         needed = max(needed, 1)
     if needed and not is_signed:
         needed += 1

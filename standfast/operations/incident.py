@@ -339,8 +339,8 @@ def _refuse_to_tell_too_soon(place: Place, step: Step, state: State, facts: Fact
     """Raise Refused where a rule forbids telling the people concerned yet; staff may be told."""
     if step.action != "notices.send":
         return
-    staff = {"staff", place.config.notices.staff_audience}
-    if arguments_of(step, state)["audience"] not in staff:
+    audience = arguments_of(step, state)["audience"]
+    if audience not in playbooks.staff_audiences(place.config):
         refuse_blocked(place.config, state.incident, facts, place.clock())
 
 

@@ -1,16 +1,21 @@
 """The playbooks of a place: the shipped ones, and its own before them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from standfast.config import Config
-from standfast.errors import ConfigurationError, PlaybookInvalid, Problem, UsageError
+from standfast.errors import (
+    ConfigurationError,
+    PlaybookInvalid,
+    Problem,
+    UsageError,
+)
 from standfast.nearest import there_are
 from standfast.notices.folder import template_names
 from standfast.playbook.cacao import is_cacao
-from standfast.playbook.check import Known, check, check_text
+from standfast.playbook.check import Known, check
 from standfast.playbook.load import load
 from standfast.playbook.model import Playbook
 
@@ -80,34 +85,6 @@ def named(config: Config | None, name: str) -> Path:
     return there[name]
 
 
-def check_files(config: Config | None, names: Sequence[str]) -> list[Playbook]:
-    """Check playbooks by name or path; PlaybookInvalid has all that is wrong in any of them."""
-    here = known(config)
-    sound: list[Playbook] = []
-    problems: list[Problem] = []
-    for path in dict.fromkeys(named(config, name) for name in names):
-        try:
-            playbook, found = _checked(text_of(path), str(path), here)
-        except PlaybookInvalid as error:
-            playbook, found = None, list(error.problems)
-        problems += found
-        if playbook is not None and not found:
-            sound.append(playbook)
-    if problems:
-        raise PlaybookInvalid(problems)
-    return sound
-
-
-def _checked(text: str, file: str, here: Known) -> tuple[Playbook | None, list[Problem]]:
-    """Check the text of a playbook, ours or CACAO: told by what it says, not by its name."""
-    if not is_cacao(text):
-        return check_text(text, file, here)
-    from standfast.playbook.cacao.importing import import_cacao
-
-    playbook, found = check_text(import_cacao(text, file).text, file, here)
-    return playbook, [replace(one, line=0) for one in found]  # the lines are of no file there is
-
-
 def text_of(path: Path) -> str:
     """Read a file; PlaybookInvalid when it is no UTF-8, or cannot be read."""
     try:
@@ -126,14 +103,31 @@ def known(config: Config | None) -> Known:
     return Known(
         templates=template_names(config.notices.templates),
         audiences=frozenset(config.audiences) | _staff(config),
+        staff=staff_audiences(config),
         sources=frozenset(config.evidence),
         senders=frozenset(config.senders),
         commands=frozenset(config.commands),
         requests=frozenset(config.requests),
+        irreversible=frozenset(_irreversible(config)),
         services=frozenset(config.services),
         sets=frozenset(config.backup.sets),
         playbooks=frozenset(files(config)),
     )
+
+
+def staff_audiences(config: Config) -> frozenset[str]:
+    """Return the names under which a playbook means the own staff."""
+    return frozenset(filter(None, ("staff", config.notices.staff_audience)))
+
+
+def _irreversible(config: Config) -> Iterator[str]:
+    """Return the commands and requests that change something and have no undo."""
+    for name, command in config.commands.items():
+        if not (command.undo or command.changes_nothing):
+            yield f"commands.{name}"
+    for name, request in config.requests.items():
+        if not (request.undo or request.changes_nothing or request.method == "GET"):
+            yield f"requests.{name}"
 
 
 def adapters(config: Config) -> list[str]:

@@ -8,6 +8,7 @@ Rules
 - A step that can never begin is a problem, whatever the reason.
 - What cannot be taken back needs an approval, or the reason why there is none.
 - A notice that nobody approves needs every lock, or a step that a person answers.
+- A notice to others than the own staff needs an approval, for whatever reason it has none.
 - What names a notice, an audience, a source or a sender must name one that exists.
 """
 
@@ -41,6 +42,8 @@ class Known:
     sets: frozenset[str] | None = None
     roles: frozenset[str] | None = None
     playbooks: frozenset[str] | None = None
+    staff: frozenset[str] = frozenset({"staff"})  # audiences that are the own staff
+    irreversible: frozenset[str] = frozenset()  # `commands.NAME` that nothing takes back
 
     def of(self, kind: ArgumentType) -> frozenset[str] | None:
         """Give what an argument of this type may name."""
@@ -57,6 +60,7 @@ class Known:
         return by_type.get(kind)
 
 
+_CALLED = ("command", "request")
 _ADD: Mapping[ArgumentType, str] = {
     ArgumentType.AUDIENCE: "add [audiences.{name}] to the configuration",
     ArgumentType.SOURCES: "add [evidence.{name}] to the configuration",
@@ -97,8 +101,32 @@ def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, lis
     playbook, problems = load_as_far_as_it_goes(text, file)
     if playbook is None or not playbook.steps:
         return playbook, problems
-    found = dict.fromkeys([*problems, *check(playbook, known)])
+    unapproved = _unapproved(playbook, known)
+    found = dict.fromkeys([*problems, *check(playbook, known), *unapproved])
     return playbook, sorted(found, key=lambda problem: problem.line)
+
+
+def _unapproved(playbook: Playbook, known: Known) -> list[Problem]:
+    """Return the steps that a run asks approvals for, or refuses, though the playbook has none.
+
+    Not part of `check`, which decides at night whether an incident may be opened at all.
+    """
+    notes = Notes(playbook.file)
+    hint = "add `approval: {count: 1, roles: […]}`"
+    for step in playbook.steps:
+        audience = step.arguments.get("audience")
+        if step.approval:
+            continue
+        if step.action == "notices.send" and audience not in known.staff:
+            message = f"step `{step.name}` writes to others than the own staff, and nobody approves"
+            notes.add(step.line_of("approval"), message, hint)
+        called = next(
+            (f"{key}s.{step.arguments[key]}" for key in _CALLED if key in step.arguments), ""
+        )
+        if called in known.irreversible and not step.no_approval_because:
+            message = f"step `{step.name}` runs {called}, which has no undo, and nobody approves"
+            notes.add(step.line_of("do"), message, f"{hint}, or `approval: {{none_because: …}}`")
+    return notes.in_line_order()
 
 
 def _judge_instead(playbook: Playbook, known: Known, notes: Notes) -> None:

@@ -190,7 +190,10 @@ def _approval() -> JsonObject:
         "description": "Who else must sign before the step runs; or why nobody must.",
         "type": "object",
         "properties": {
-            "none_because": _paragraph("Why nobody is asked, though it cannot be taken back."),
+            "none_because": _paragraph(
+                "Why nobody is asked, though it cannot be taken back. A notice to others than "
+                "the own staff is approved all the same."
+            ),
             "count": _number(1, 9, "How many other people."),
             "roles": _list("Who they may be; anyone enrolled when it is left out."),
             "escalate_after_minutes": _number(1, 1440, "Unanswered so long, the next are paged."),

@@ -38,6 +38,8 @@ return_address = ["1 Example Street", "London N1 9GU"]
 [playbooks]
 folder = "playbooks"
 """
+# Whom a playbook writes to unapproved: the own staff, which here is the audience of the test.
+OWN_STAFF = '[notices]\nstaff_audience = "customers"'
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def case(desk: Desk, live_place: Path) -> str:
         "AS address, name FROM",
         "AS address, name, street AS postal_1, 'Leeds' AS postal_2, died AS died_on FROM",
     )
-    config_file.write_text(text + MORE)
+    config_file.write_text(text.replace("[notices]", OWN_STAFF) + MORE)
     return str(desk.json("incident", "open", "tell")["incident"])
 
 

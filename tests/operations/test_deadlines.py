@@ -23,7 +23,7 @@ from standfast.operations.deadlines import (
     refuse_blocked,
     state,
 )
-from standfast.operations.decisions import retry
+from standfast.operations.decisions import decide, retry
 from standfast.operations.due_calendar import due_calendar
 from standfast.operations.incident import advance, close, open_incident
 from standfast.operations.looks import step_reasons
@@ -33,7 +33,7 @@ from standfast.operations.reports import heading
 from standfast.operations.watch import keep_watch
 from standfast.records import DeliveryEvent, DeliveryState, Mode, StepState
 from standfast.reports.form_page import form_page
-from tests.operations.places import enrol_people, furnish, place_at
+from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
 from tests.servers.smtp import SmtpServer
 
 NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
@@ -81,7 +81,7 @@ steps:
       template: customers-account-takeover
       audience: customers
       context: {what_happened: account-takeover}
-    approval: {none_because: a test}
+    approval: {count: 1}
 """
 
 
@@ -378,6 +378,10 @@ def test_people_are_not_told_while_a_rule_forbids_it(office: Office) -> None:
     ask()
 
 
+def approve(place: Place, incident: str) -> None:
+    decide(place, incident, "people", "lee", PASSPHRASES["lee"])
+
+
 def test_a_notice_that_a_rule_forbids_waits_for_it_and_staff_are_told(office: Office) -> None:
     place = office.place
     (place.config.folder / "playbooks").mkdir()
@@ -390,6 +394,7 @@ def test_a_notice_that_a_rule_forbids_waits_for_it_and_staff_are_told(office: Of
     assert len(office.smtp.delivered) == 3  # the staff
     office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 12")
     retry(place, opened, "people")
+    approve(place, opened)
     advance(place, opened, "direct")
     assert len(office.smtp.delivered) == 3 + 20
 
@@ -400,6 +405,8 @@ def test_nobody_is_told_apart_while_a_rule_forbids_it(office: Office) -> None:
     (place.config.folder / "playbooks/tell.yaml").write_text(TELLING)
     opened = open_incident(place, "tell", {}, mode=Mode.LIVE, opened_by="dana").incident
     office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 12")
+    advance(place, opened, "direct")
+    approve(place, opened)
     advance(place, opened, "direct")
     row = next(row for row in place.ledger.effects.of_incident(opened) if row.step == "people")
     lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=place.clock())

@@ -1,5 +1,6 @@
 """Whom a notice was held for, or did not reach, is told what holds by now, never what was wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,10 @@ def test_what_a_notice_says_by_an_answer_is_what_the_corrected_answer_says(
             held=(child,) if name == "customers" else (),
         ),
     )
-    with twin_place(tmp_path, playbooks=[ASKS_HOW]) as place:
+    with twin_place(tmp_path, playbooks=[ASKS_HOW]) as furnished:
+        # Only to the own staff a notice goes unapproved.
+        notices = furnished.config.notices.replaced(staff_audience="customers")
+        place = replace(furnished, config=furnished.config.replaced(notices=notices))
         case = place.open("ask-first")
         place.advance(case)
         decisions.answer(place, case, "what", "Everything was seen.", by="lee")
