@@ -162,7 +162,7 @@ def _run(given: Sequence[str]) -> int:
         return int(_carried_out(call, words))
     except KeyboardInterrupt as error:
         status = _OF_A_SIGNAL + error.args[0] if error.args else INTERRUPTED
-        notes = getattr(error, "__notes__", [_INTERRUPTED_SAYS])
+        notes = _notes(error) or [_INTERRUPTED_SAYS]
         return _failed("; ".join(notes), status, is_json=is_json)
     except EOFError:
         return _failed(_INTERRUPTED_SAYS, INTERRUPTED, is_json=is_json)
@@ -180,7 +180,9 @@ def _run(given: Sequence[str]) -> int:
     except StandfastError as error:
         if os.environ.get(_DEBUG):
             raise
-        return _failed(str(error), error.exit_status, is_json=is_json)
+        notes = _notes(error)
+        message = ". ".join([str(error).removesuffix("."), *notes]) if notes else str(error)
+        return _failed(message, error.exit_status, is_json=is_json)
     except BrokenPipeError:
         raise
     except ModuleNotFoundError as error:
@@ -205,12 +207,20 @@ def _run(given: Sequence[str]) -> int:
                 is_json=is_json,
             )
         # Only the class: what a library says may quote a person or a secret.
+        notes = _notes(error) or [
+            f"Run it again with {_DEBUG}=1 to see where it came from, and report that"
+        ]
         return _failed(
             f"unexpected {type(error).__name__}; what was begun is in the ledger. "
-            f"Run it again with {_DEBUG}=1 to see where it came from, and report that",
+            f"{' '.join(notes)}",
             ExitStatus.FAILED,
             is_json=is_json,
         )
+
+
+def _notes(error: BaseException) -> list[str]:
+    """Return what was added to an error about going on (PEP 678)."""
+    return [*getattr(error, "__notes__", ())]
 
 
 def _is_somewhere() -> bool:

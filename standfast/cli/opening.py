@@ -1,7 +1,8 @@
 """Opening an incident and carrying it on: what `incident open` and `lock` have in common."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,10 +68,11 @@ def open_and_carry_on(
         else:
             who = _signed_in(call, place, as_person, passphrase_file)
             incident_id, has_joined = _opened_here(place, wanted, who, is_asked=door is not None)
-        if not no_wait:
-            told: dict[str, Json] = {"has_joined": has_joined}
-            return carry_on(call, place, incident_id, told=told, before=[])
-        has_serve = bool(place.ledger.runners.alive(None, place.clock()))
+        with _noted_as_open(incident_id):
+            if not no_wait:
+                told: dict[str, Json] = {"has_joined": has_joined}
+                return carry_on(call, place, incident_id, told=told, before=[])
+            has_serve = bool(place.ledger.runners.alive(None, place.clock()))
     next_step = (
         f"Next: `standfast incident status {incident_id}`; the running serve carries it on."
         if has_serve
@@ -79,6 +81,19 @@ def open_and_carry_on(
     lines: list[Line] = [f"{incident_id} is open.", next_step]
     call.say({"incident": incident_id, "has_joined": has_joined, "serve": has_serve}, lines)
     return ExitStatus.DONE
+
+
+@contextmanager
+def _noted_as_open(incident_id: str) -> Iterator[None]:
+    """Add to what fails after the opening that the same command would open a second incident."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"{incident_id} is open: do not open it again. Mend this, then `standfast incident "
+            f"resume {incident_id}` goes on with it."
+        )
+        raise
 
 
 def _signed_in(

@@ -12,7 +12,7 @@ _ANSWERS_NOT = "does not answer; see that it runs and that ledger.url is right"
 _BY_STATE = {  # PostgreSQL, appendix A
     "40P01": "had two write the same rows at once; run it again",
     "40001": "had two write the same rows at once; run it again",
-    "53100": "has no disk space left; free some there, then run it again",
+    "53100": "has no disk space left; free some there",
     "53300": "has no connection left; end what holds them, or raise max_connections",
     "57P03": "is starting or stopping; run it again in a moment",
     "25006": _NO_WRITES,

@@ -227,8 +227,8 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
     """What an operational error of this text and class means for who asked."""
     if is_disk_full(text):
         return Unavailable(
-            f"the disk under the ledger {path} is full or failing; free space there, then run "
-            "again; until then work by hand, from `standfast playbook show NAME`"
+            f"the disk under the ledger {path} is full or failing; free space there; until "
+            "then work by hand, from `standfast playbook show NAME`"
         )
     if "locked" in text:
         return Unavailable(

@@ -1,11 +1,13 @@
-"""`incident status` and `retry` of an incident that is stopped or closed, or whose runner died."""
+"""Incidents that are stopped or closed, whose runner died, or whose opening was interrupted."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from standfast.errors import ExitStatus
+from standfast.errors import ExitStatus, Unavailable
+from standfast.operations import incident
+from standfast.operations.outcome import Outcome
 from standfast.operations.place import open_place
 from tests.cli.desk import Desk
 from tests.operations.test_stopping import claim_one_and_die
@@ -54,3 +56,26 @@ def test_retry_counts_what_resuming_carries_out(desk: Desk, case: str) -> None:
     assert said["tried_again"] == 0
     assert said["not_begun"] == [{"step": "lock", "planned": 2, "targets": "accounts"}]
     assert desk.json("incident", "resume", case)["resumes"] == said["not_begun"]
+
+
+@pytest.mark.parametrize(
+    "fault", [Unavailable("the disk under the ledger is full"), OSError(28, "full")], ids=type
+)
+def test_fault_after_opening_names_the_incident(
+    desk: Desk, live_place: Path, scim_server: ScimServer, fault: Exception
+) -> None:
+    """The same command again would open a second one."""
+    alice = scim_server.create("alice")
+
+    def full(*_args: object, **_more: object) -> Outcome:
+        raise fault
+
+    with desk.monkeypatch.context() as patched:
+        patched.setattr(incident, "advance", full)
+        answer = desk.run("incident", "open", "lock", "-i", "accounts=alice")
+    (one,) = desk.json("incident", "list")["incidents"]
+    resume = ("incident", "resume", one["incident"])
+    assert answer.status == ExitStatus.FAILED
+    assert f"`standfast {' '.join(resume)}`" in answer.err
+    desk.run(*resume)
+    assert not scim_server.is_active(alice)
