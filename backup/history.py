@@ -10,7 +10,7 @@
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -233,11 +233,16 @@ class History:
         sequence = max(self.snapshots)
         return Head(writer=self.writer, sequence=sequence, sha256=self._sha256[sequence])
 
-    def packs_of(self, sequence: int) -> set[str]:
-        """Every pack that a snapshot says it needs; `Damaged` when nobody brought one."""
+    def packs_of(self, sequence: int, lost: Container[int] = ()) -> set[str]:
+        """Every pack that a snapshot says it needs; `Damaged` when nobody brought one.
+
+        Those that came with a snapshot that is `lost` are not known, and left out.
+        """
         snapshot = self.snapshots[sequence]
         needed = {sha256 for sha256, _ in snapshot.packs}
         for number in snapshot.uses:
+            if number in lost:
+                continue
             earlier = self.snapshots.get(number)
             if earlier is None or number >= sequence:
                 raise Damaged(f"it needs packs of snapshot {number}, which is not there")
@@ -245,14 +250,27 @@ class History:
         return needed
 
     def known_packs_of(self, sequence: int) -> set[str]:
-        """Every pack that a snapshot is known to need; its own where an earlier one is gone.
+        """Every pack that a snapshot is known to need, be what it says damaged or not.
 
-        That the earlier one is gone is a finding of its own.
+        What is wrong with that is a finding of its own.
         """
         try:
-            return self.packs_of(sequence)
+            return self.packs_of(sequence, self.snapshots[sequence].uses.keys() - self.snapshots)
         except Damaged:
             return {sha256 for sha256, _ in self.snapshots[sequence].packs}
+
+    def lost(self) -> dict[int, int]:
+        """Return the snapshots that are lost, each with how many later ones need its packs.
+
+        What the writer passed over, or the owner does not believe, was never one to build on.
+        """
+        never = self.passed_over() | self._distrusted
+        lost = dict.fromkeys(self._junk.keys() - never, 0)
+        for sequence, snapshot in self.snapshots.items():
+            for number in snapshot.uses:
+                if number < sequence and number not in self.snapshots and number not in never:
+                    lost[number] = lost.get(number, 0) + 1
+        return lost
 
     def passed_over(self) -> set[int]:
         """The slots without a snapshot that a later snapshot's writer saw, and left behind."""
@@ -284,6 +302,7 @@ class History:
                 f"{self._more_junk:,} more slots hold no snapshot, and were not looked at",
                 "find out who wrote them, and take that right away",
             )
+        lost = self.lost()
         before: Link | None = None
         for sequence, snapshot in self.snapshots.items():
             self._check_place(snapshot, before, found)
@@ -293,9 +312,14 @@ class History:
                 name = snapshot_name(self.writer, sequence)
                 found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
             try:
-                self.packs_of(sequence)
+                self.packs_of(sequence, lost)
             except Damaged as error:
                 found.error(snapshot_name(self.writer, sequence), str(error), FROM_A_COPY)
+        for sequence, needed_by in lost.items():
+            if needed_by:
+                name = snapshot_name(self.writer, sequence)
+                problem = f"named packs that later points ({needed_by:,}) need: which, is not known"
+                found.note(name, problem, "verify with an identity: it reads what they reach")
 
     def _was_given_up(self, sequence: int) -> bool:
         """Whether it lay there when its writer was removed: nobody will pass over it any more."""

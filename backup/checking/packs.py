@@ -2,6 +2,7 @@
 
 - A pack that is missing, cut or damaged is one finding, with the points that need it, however many
   ways it was noticed in.
+- A pack that no snapshot names is read as well: the snapshot may be lost, or still to come.
 - What the keeper's records freed may be gone.  A pack that a point which has not expired needs must
   be there, whatever a record says of it.
 - A pack that is distrusted was found before, and its content is sent again: once the newest point
@@ -32,6 +33,7 @@ from backup.records import Depth
 from backup.stores import Store
 
 _POINTS_NAMED = 5
+_MOST_UNNAMED = 10_000  # damaged packs that no snapshot names: anybody may put such a file there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,7 @@ class Packs:
             sequence for sequence in history.snapshots if (writer, sequence) not in keeps.expired
         ]
         self._lost: dict[str, _Lost] = {}
+        self._lost_snapshots = history.lost()
         self.damaged: list[str] = []  # names, once reported: what no point may be built on
 
     def needed(self) -> frozenset[str]:
@@ -93,7 +96,13 @@ class Packs:
         for sha256 in self._dropped - self._lost.keys():
             if sha256 in self.history.packs:
                 self.lose(sha256, "was dropped by the keeper, and is still there", "looking")
-        if unnamed:
+        if unnamed and self._lost_snapshots:
+            self._found.note(
+                packs_of(self.history.writer),
+                f"{unnamed:,} packs are named by no snapshot: a lost one may have named them",
+                "bring the lost snapshot back from a copy",
+            )
+        elif unnamed:
             self._found.note(
                 packs_of(self.history.writer),
                 f"{unnamed:,} packs are named by no snapshot: a run was interrupted or goes on",
@@ -101,7 +110,7 @@ class Packs:
             )
 
     def read(self, repository: Repository | None, tell: Callable[[str, int], None]) -> None:
-        """Read every pack whole; with an identity each is opened, too.
+        """Read every pack whole; with an identity each that a snapshot names is opened, too.
 
         `tell` is called with the name and the number of bytes of each pack that was read.
         """
@@ -110,20 +119,47 @@ class Packs:
                 continue
             name = pack_name(self.history.writer, sha256)
             try:
-                data = get_capped(self._vault, name, LARGEST_PACK)
+                data = self._whole(name, sha256, tell)
             except NotFound:
                 self.lose(sha256, "is missing although a snapshot names it", "looking")
                 continue
             except Damaged as error:
                 self.lose(sha256, str(error), "reading")
                 continue
-            tell(name, len(data))
-            if hashlib.sha256(data).hexdigest() != sha256:
-                self.lose(sha256, "its bytes are not what its name says", "reading")
-                continue
             self._look_at_wrap(data, name)
             if repository is not None:
                 self._open(repository, data, sha256, name)
+        for stat in self._vault.list(packs_of(self.history.writer)):
+            pack = pack_in(stat.name)
+            if pack is not None and pack[1] not in self.history.packs:
+                self._read_unnamed(stat.name, pack[1], tell)
+
+    def _whole(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> bytes:
+        data = get_capped(self._vault, name, LARGEST_PACK)
+        tell(name, len(data))
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise Damaged("its bytes are not what its name says")
+        return data
+
+    def _read_unnamed(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> None:
+        """Compare a pack that no snapshot names with its name.
+
+        The next run may build on it, or a lost snapshot may need it; or it is somebody's junk.
+        """
+        try:
+            self._whole(name, sha256, tell)
+        except NotFound:
+            return  # dropped meanwhile
+        except Damaged as error:
+            if len(self.damaged) < _MOST_UNNAMED:
+                self.damaged.append(name)
+            if self._lost_snapshots:
+                problem = f"{error}; a lost snapshot may need it"
+                self._found.error(name, problem, FROM_A_COPY, depth="reading", kind="unnamed pack")
+            else:
+                problem = f"{error}; no snapshot names it"
+                what_to_do = "nothing: the next run sends again what it needs of it"
+                self._found.warning(name, problem, what_to_do, kind="unnamed pack")
 
     def _look_at_wrap(self, data: bytes, name: str) -> None:
         try:
@@ -200,6 +236,8 @@ class Packs:
             self._found.lost_pack(name, problem, lost.what_to_do, depth=lost.depth)
 
     def _points_text(self, points: list[int]) -> str:
+        if not points and self._lost_snapshots:
+            return "a point reaches it, perhaps by the word of a lost snapshot"
         if not points:
             return "a point reaches it that does not name it"
         names = [f"{self.history.writer}/{number:010d}" for number in points[:_POINTS_NAMED]]

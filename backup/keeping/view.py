@@ -18,7 +18,14 @@ from typing import TypeVar
 from backup.checking.findings import Findings
 from backup.errors import Damaged
 from backup.format.keep import PackId, SnapshotId
-from backup.format.layout import LARGEST_SNAPSHOT, number_in, pack_in, packs_of, snapshots_of
+from backup.format.layout import (
+    LARGEST_SNAPSHOT,
+    number_in,
+    pack_in,
+    packs_of,
+    snapshot_name,
+    snapshots_of,
+)
 from backup.format.link import Link
 from backup.format.snapshot import Snapshot
 from backup.history import History, Slot, read_listed
@@ -155,6 +162,13 @@ def _problem(history: History, keeps: Keeps) -> str | None:
         number = number_in(finding.object, prefix)
         if finding.severity == "error" and (history.writer, number) not in keeps.expired:
             return f"{finding.object}: {finding.problem}"
+    lost = {number for number, needed_by in history.lost().items() if needed_by}
+    for sequence, snapshot in history.snapshots.items():
+        if (history.writer, sequence) not in keeps.expired and (
+            gone := lost & snapshot.uses.keys()
+        ):
+            name = snapshot_name(history.writer, sequence)
+            return f"{name}: it needs packs of snapshot {min(gone)}, which is not there"
     return None
 
 

@@ -296,6 +296,17 @@ def test_a_distrusted_pack_that_the_newest_point_needs_is_an_error(
     assert finding.object == pack_name(WRITER, pack)
 
 
+def test_newer_point_of_another_set_heals_nothing(site: Site, source: Path) -> None:
+    nights(site, source, 1)
+    (pack,) = packs_of_content(site, b"files/night-0")
+    store_of(site).remove(pack_name(WRITER, pack))
+    (source / "night-0").unlink()
+    site.back_up(source, set_name="other")
+    assert serious(verify(site.vault, distrusted=[(WRITER, pack)]))
+    site.back_up(source)
+    assert not serious(verify(site.vault, distrusted=[(WRITER, pack)]))
+
+
 def test_what_expired_of_one_writer_excuses_nothing_of_another(tmp_path: Path) -> None:
     owned = owned_site(tmp_path / "site")
     source = plain_tree(tmp_path / "source")
