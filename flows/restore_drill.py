@@ -30,7 +30,9 @@ def drill(config: str, set_name: str, compares: bool) -> State[None]:
     def work(place: Place) -> tuple[ExitStatus, str]:
         outcome = run_drill(place, set_name, None, way="prefect", compares=compares)
         files = outcome.restored.files if outcome.restored else 0
-        usable = "never usable" if outcome.rto_ms is None else f"usable after {outcome.rto_ms} ms"
+        usable = "never usable" if outcome.has_failed else "RTO not measured"
+        if outcome.rto_ms is not None:
+            usable = f"usable after {outcome.rto_ms} ms"
         lost = "unknown" if outcome.rpo_ms is None else f"{outcome.rpo_ms} ms"
         return outcome.exit_status, (
             f"run {outcome.run}: {outcome.point.name}, {files} files, {usable}, "

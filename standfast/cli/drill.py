@@ -34,7 +34,10 @@ def add_to(app: Group) -> None:
             ExitStatus.DONE: "everything came back, every check passed, every promise was kept",
             ExitStatus.FAILED: "a check failed; the report names it",
             ExitStatus.USAGE: "there is no such set or point, or the identity opens nothing here",
-            ExitStatus.PARTIAL: "it came back later than promised, or not every file did",
+            ExitStatus.PARTIAL: (
+                "it came back later than promised, or not every file did; or no check of a "
+                "service, or no comparison that was asked for, could be made"
+            ),
             ExitStatus.REFUSED: "a drill of this set is under way",
             ExitStatus.DAMAGED: "a file of the point is not what was written",
         },
@@ -89,10 +92,10 @@ def list_drills(
     set_name: Annotated[str | None, Option("--set", metavar="SET", help="Of one set.")] = None,
 ) -> ExitStatus:
     """List the drills, and check their reports."""
-    from standfast.operations import drills
+    from standfast.operations.drill_list import list_drills as listed_drills
 
     with call.place() as place:
-        listed = drills.list_drills(place, set_name)
+        listed = listed_drills(place, set_name)
         zone = place.config.organisation.time_zone
     rows = [
         [
@@ -120,7 +123,10 @@ def _came_to(state: str, summary: Mapping[str, Any]) -> list[str]:
         return []
     told = ["not measured", ""]
     if "rto_ms" in summary:
-        told = [f"RTO {measured(summary['rto_ms'])}", f"RPO {_work_lost(summary['rpo_ms'])}"]
+        rto = measured(summary["rto_ms"])
+        if summary["rto_ms"] is None and state != "failed":
+            rto = "not measured"
+        told = [f"RTO {rto}", f"RPO {_work_lost(summary['rpo_ms'])}"]
     return [*told, str(summary.get("problem", ""))]
 
 
@@ -129,7 +135,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     files = outcome.restored.files if outcome.restored else 0
     size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
     basis = _BASIS[outcome.rpo_basis.value]
-    rto = "never usable"
+    rto = "never usable" if outcome.has_failed else "not measured: no check of a service was made"
     if outcome.rto_ms is not None:
         rto = f"{measured(outcome.rto_ms)} from the declaration until usable"
     rpo = f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"
@@ -150,6 +156,9 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
             indent=2,
         ),
     ]
+    for check in outcome.printing:
+        lines.append(f"  {check.name} printed, at its end:")
+        lines += [f"    {line}" for line in check.output.splitlines()[-_MOST_NAMED:]]
     if outcome.comparison:
         lines += [f"  differs: {one}" for one in outcome.comparison.differences[:_MOST_NAMED]]
     lines += [f"  {_judged(one)}" for one in outcome.services]
@@ -164,6 +173,11 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         lines.append("The restored tree is destroyed; it was looked for, and is gone.")
     else:
         lines.append(f"NOT destroyed: {outcome.target.folder}; remove it by hand.")
+    if outcome.output:
+        lines.append(
+            f"Output: {outcome.output}, until the next drill of {outcome.set_name}; it may be "
+            "personal."
+        )
     if outcome.report:
         lines.append(f"Report: {outcome.report}")
     if outcome.damaged_packs:
@@ -178,14 +192,17 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
 
 def _judged(one: "Judgement") -> str:
     """Say which of the two promises of a service was kept."""
-    rto = "kept" if one.is_rto_met else "MISSED"
-    rpo = "kept" if one.is_rpo_met else "MISSED"
     beyond = ""
     if one.mtpd_ms is not None and one.is_beyond_mtpd:
         beyond = f", beyond the MTPD of {measured(one.mtpd_ms)}"
+    rto = "RTO not measured"
+    if one.is_checked:
+        kept = "kept" if one.is_rto_met else "MISSED"
+        actual, promised = measured(one.rto_actual_ms), measured(one.rto_promised_ms)
+        rto = f"RTO {kept} ({actual} of {promised}{beyond})"
+    rpo = "kept" if one.is_rpo_met else "MISSED"
     return (
-        f"{one.service}: RTO {rto} ({measured(one.rto_actual_ms)} of "
-        f"{measured(one.rto_promised_ms)}{beyond}), "
+        f"{one.service}: {rto}, "
         f"RPO {rpo} ({_work_lost(one.rpo_actual_ms)} of {measured(one.rpo_promised_ms)})"
     )
 

@@ -43,7 +43,9 @@ class CommandCheckConfig(Section):
     """Your own probe, which ends with 0 when the restored service is usable."""
 
     kind: Literal["command"] = setting(
-        description="A command of your own, run without a shell.", examples=["command"]
+        description="A command of your own, run without a shell. When it fails, the end of what it "
+        "printed is shown, and kept in `drills.folder` until the next drill of the set.",
+        examples=["command"],
     )
     command: Annotated[tuple[str, ...], not_empty] = setting(
         description="The program and its arguments, run in the folder of the restored tree.",
@@ -85,7 +87,8 @@ class ServiceConfig(Section):
     )
     checks: tuple[CheckConfig, ...] = setting(
         default=(),
-        description="What a drill tries before it calls the restored service usable.",
+        description="What a drill tries before it calls the restored service usable. Without a "
+        "check that can be made of the drilled set, the recovery time is not measured.",
         examples=[[{"kind": "sqlite", "path": "crm/crm.db"}]],
     )
     modes: Mapping[Name, ServiceModeConfig] = setting(

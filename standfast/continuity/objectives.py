@@ -1,8 +1,9 @@
 """What was measured, against what was promised.
 
 Rules
-- Equal to the objective is met; what could not be measured is missed: a promise that nobody has
-  seen kept is not kept.
+- Equal to the objective is met; what was never reached is missed.
+- A recovery time counts only after a check of the service; without one it is not measured, and
+  the promise counts neither as kept nor as missed.
 - Times are whole milliseconds, rounded up, so that a report never flatters.
 """
 
@@ -33,10 +34,16 @@ class Judgement:
     rpo_actual_ms: int | None
     rpo_basis: RpoBasis
     mtpd_ms: int | None = None  # the maximum tolerable period of disruption, if one is named
+    is_checked: bool = True  # a check of the service was made; without one the RTO is not measured
+    is_checked_elsewhere: bool = False  # it has checks, and each is of another set
 
     @property
     def is_rto_met(self) -> bool:
-        return self.rto_actual_ms is not None and self.rto_actual_ms <= self.rto_promised_ms
+        return (
+            self.is_checked
+            and self.rto_actual_ms is not None
+            and self.rto_actual_ms <= self.rto_promised_ms
+        )
 
     @property
     def is_rpo_met(self) -> bool:
@@ -47,8 +54,14 @@ class Judgement:
         return self.is_rto_met and self.is_rpo_met
 
     @property
+    def is_short(self) -> bool:
+        """Return whether a promise was missed, or not measured though this drill was to do it."""
+        is_excused = self.is_checked_elsewhere and not self.is_checked
+        return not (self.is_rpo_met if is_excused else self.is_met)
+
+    @property
     def is_beyond_mtpd(self) -> bool:
-        if self.mtpd_ms is None:
+        if self.mtpd_ms is None or not self.is_checked:
             return False
         return self.rto_actual_ms is None or self.rto_actual_ms > self.mtpd_ms
 

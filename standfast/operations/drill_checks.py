@@ -5,14 +5,16 @@ Rules
 - A probe runs without a shell, in the restored tree, with a bare environment: it gets none of this
   process's secrets. At its time-out it is ended with everything that it started.
 - A check that does not belong to this set is skipped by name, never in silence.
-- A reason has counts and classes only: what a query or a probe printed may be personal.
+- A reason has counts and classes only: what a query or a probe printed may be personal. The end of
+  what a failed probe printed stands apart, for the person who drills.
 """
 
 import os
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -25,6 +27,8 @@ from standfast.continuity.objectives import milliseconds
 from standfast.counted import counted
 from standfast.records import Json, Now, utc
 
+_OUTPUT_BYTES = 16 * 1024
+_OUTPUT_SECONDS = 1.0
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 
 
@@ -44,6 +48,7 @@ class CheckResult:
     reason: str = ""
     took_ms: int = 0
     last_change: datetime | None = None  # the newest change that it found in the data
+    output: str = ""  # the end of what a failed command printed; it may be personal
 
     def as_json(self) -> dict[str, Json]:
         return {
@@ -61,6 +66,7 @@ class _Found:
 
     problem: str = ""
     last_change: datetime | None = None
+    output: str = ""
 
 
 def run_checks(
@@ -97,9 +103,21 @@ def run_checks(
                 reason=found.problem,
                 took_ms=milliseconds(clock() - started),
                 last_change=found.last_change,
+                output=found.output,
             )
         )
     return tuple(results)
+
+
+def write_output(path: Path, checks: Sequence[CheckResult]) -> bool:
+    """Write what failed commands printed into a new private file; return whether there is one."""
+    printed = [f"{one.name}: {one.reason}\n{one.output}\n" for one in checks if one.output]
+    if printed:
+        with suppress(OSError):  # a full disk: a person at the terminal sees it all the same
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_text("".join(printed), encoding="utf-8")
+            return True
+    return False
 
 
 def read_only(path: Path) -> str:
@@ -181,19 +199,43 @@ def _check_command(check: CommandCheckConfig, tree: Path) -> _Found:
             cwd=tree,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     except OSError as error:
         return _Found(problem=f"the command cannot be started: {error.strerror}")
+    output = _Output(probe)
     try:
         status = probe.wait(check.timeout_seconds)
+        problem = f"it ended with {status}" if status else ""
     except subprocess.TimeoutExpired:
-        return _Found(problem=f"it did not end within {check.timeout_seconds:g} s")
+        problem = f"it did not end within {check.timeout_seconds:g} s"
     finally:
         _end_all(probe)
-    return _Found(problem=f"it ended with {status}" if status else "")
+    return _Found(problem=problem, output=output.end() if problem else "")
+
+
+class _Output:
+    """The end of what a command prints, read while it runs so that it never waits for a reader."""
+
+    def __init__(self, probe: subprocess.Popen[bytes]) -> None:
+        self._end = b""
+        self._pipe = probe.stdout
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def end(self) -> str:
+        """Return it once everything that could print has ended."""
+        self._thread.join(_OUTPUT_SECONDS)  # who left the group may hold the pipe open
+        return self._end.decode("utf-8", "backslashreplace")
+
+    def _read(self) -> None:
+        if self._pipe is None:
+            return
+        with self._pipe:
+            while data := os.read(self._pipe.fileno(), _OUTPUT_BYTES):
+                self._end = (self._end + data)[-_OUTPUT_BYTES:]
 
 
 def _end_all(probe: subprocess.Popen[bytes]) -> None:

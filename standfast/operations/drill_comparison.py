@@ -48,6 +48,11 @@ class Comparison:
     def is_equal(self) -> bool:
         return not self.differences_total
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no content was compared at all."""
+        return not (self.files or self.tables)
+
     def counts(self) -> dict[str, Json]:
         """What a report keeps: no name of a file."""
         return {

@@ -38,7 +38,8 @@ class DrillOutcome:
     point: Point
     declared_at: datetime
     restored_at: datetime | None
-    usable_at: datetime | None  # None: it never was
+    usable_at: datetime | None  # None: it never was, or no check of a service says so
+    has_failed: bool
     ended_at: datetime
     restored: RestoreResult | None
     problem: str  # what ended the restore; empty when nothing did
@@ -47,10 +48,11 @@ class DrillOutcome:
     checks: tuple[CheckResult, ...]
     comparison: Comparison | None
     services: tuple[Judgement, ...]
-    rto_ms: int | None
+    rto_ms: int | None  # None where `usable_at` is
     rpo_ms: int | None  # None: the moment it is counted from is still to come
     rpo_basis: RpoBasis
     target: Target
+    output: Path | None = None  # what commands of failed checks printed
     report: Path | None = None
     report_digest: str = ""
     died_before: tuple[str, ...] = ()
@@ -69,6 +71,11 @@ class DrillOutcome:
         )
 
     @property
+    def printing(self) -> tuple[CheckResult, ...]:
+        """Return the failed checks whose command printed something."""
+        return tuple(check for check in self.checks if check.output)
+
+    @property
     def shortfalls(self) -> tuple[str, ...]:
         """Why it proves less than it should, besides what is named by path and by promise."""
         found = []
@@ -76,6 +83,14 @@ class DrillOutcome:
             found.append("the point itself lacks something, which its backup could not read")
         if self.restored is not None and not self.restored.files:
             found.append("no file came back: see that what the set names is there, and mounted")
+        if self.comparison is not None and self.comparison.is_equal and self.comparison.is_empty:
+            found.append("nothing was compared with the live source")
+        found += [
+            f"{one.service}: no check of it was made, so its RTO is not measured: add one to "
+            f"services.{one.service}.checks"
+            for one in self.services
+            if not (one.is_checked or one.is_checked_elsewhere)
+        ]
         return tuple(found)
 
     @property
@@ -83,10 +98,10 @@ class DrillOutcome:
         if self.is_damaged:
             return ExitStatus.DAMAGED
         is_left = not self.target.is_kept and not self.target.is_gone
-        if self.usable_at is None or is_left:
+        if self.has_failed or is_left:
             return ExitStatus.FAILED
         is_short = bool(self.problems or self.shortfalls)
-        is_missed = self.rpo_ms is None or not all(service.is_met for service in self.services)
+        is_missed = self.rpo_ms is None or any(service.is_short for service in self.services)
         return ExitStatus.PARTIAL if is_short or is_missed else ExitStatus.DONE
 
     @property
@@ -146,7 +161,8 @@ class DrillOutcome:
             "failed": failed,
             "skipped": list(self.skipped),
             "services_met": sum(service.is_met for service in self.services),
-            "services_missed": sum(not service.is_met for service in self.services),
+            "services_missed": sum(one.is_checked and not one.is_met for one in self.services),
+            "services_unmeasured": sum(not service.is_checked for service in self.services),
             "differences": self.comparison.differences_total if self.comparison else None,
             "target_is_gone": self.target.is_gone,
             "report": self.report_digest,
@@ -158,6 +174,8 @@ class DrillOutcome:
             "damaged_packs": list(self.damaged_packs),
             "problems": [{"path": item.path, "reason": item.reason} for item in self.problems],
             "shortfalls": list(self.shortfalls),
+            "checks": [{**check.as_json(), "output": check.output} for check in self.checks],
+            "output": str(self.output) if self.output else None,
             "differences": list(self.comparison.differences) if self.comparison else [],
             "target": str(self.target.folder) if self.target.is_kept else None,
             "report": str(self.report) if self.report else None,
@@ -172,7 +190,7 @@ def _judged(service: Judgement) -> dict[str, Json]:
         "service": service.service,
         "rto_promised_ms": service.rto_promised_ms,
         "rto_actual_ms": service.rto_actual_ms,
-        "rto": "met" if service.is_rto_met else "missed",
+        "rto": _rto(service),
         "rpo_promised_ms": service.rpo_promised_ms,
         "rpo_actual_ms": service.rpo_actual_ms,
         "rpo": "met" if service.is_rpo_met else "missed",
@@ -180,6 +198,12 @@ def _judged(service: Judgement) -> dict[str, Json]:
         "mtpd_ms": service.mtpd_ms,
         "is_beyond_mtpd": service.is_beyond_mtpd,
     }
+
+
+def _rto(service: Judgement) -> str:
+    if not service.is_checked:
+        return "not measured"
+    return "met" if service.is_rto_met else "missed"
 
 
 def _written(moment: datetime | None) -> str | None:

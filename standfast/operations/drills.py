@@ -2,7 +2,10 @@
 
 Rules
 - The clock starts when the drill is declared and stops when every check has passed: what a person
-  would have waited for.
+  would have waited for. Where no check of a service was made, nobody knows whether it is usable:
+  the recovery time is not measured.
+- What a failing command of a check printed is shown to the person who drills, and kept in a private
+  file until the next drill of the set: it may be personal, so no report and no ledger has it.
 - The target is a fresh private folder. It is destroyed however the drill ends, then looked for;
   what a dead drill left goes first. Only `keep` leaves it, and the report says so.
 - A drill that fails has a report too. Only a request that makes no sense (an unknown set or point,
@@ -34,61 +37,26 @@ from standfast.continuity.objectives import (
 )
 from standfast.continuity.services import recovery_order
 from standfast.counted import counted
-from standfast.errors import Damaged, ExitStatus, StandfastError, Unavailable
-from standfast.host_name import host_name
-from standfast.ledger.run_row import Origin, RunRow
+from standfast.errors import Damaged, StandfastError, Unavailable
 from standfast.operations.damage import is_damage_behind
-from standfast.operations.drill_checks import CheckResult, CheckState, run_checks
+from standfast.operations.drill_checks import CheckResult, CheckState, run_checks, write_output
 from standfast.operations.drill_comparison import Comparison, compare
 from standfast.operations.drill_outcome import DrillOutcome, Target
-from standfast.operations.drill_reports import ReportProblem, check_reports, file_report
+from standfast.operations.drill_reports import file_report
 from standfast.operations.local_sources import own_files
 from standfast.operations.place import Place
 from standfast.operations.repository import (
-    check_set,
     identity_of,
     opened_repository,
     plain_errors,
     set_of,
 )
 from standfast.operations.run_record import recorded
-from standfast.records import Json, timestamp
 
 HASHES = "hash of every file"
 COMPARISON = "comparison with the live source"
 _KEPT = ".kept"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrillList:
-    """Every drill there was, newest first, and what is wrong with the chain of reports."""
-
-    runs: tuple[RunRow, ...]
-    problems: tuple[ReportProblem, ...]
-    elsewhere: tuple[str, ...] = ()  # other machines that drilled, where their reports lie
-
-    @property
-    def exit_status(self) -> ExitStatus:
-        return ExitStatus.DAMAGED if self.problems else ExitStatus.DONE
-
-    def as_json(self) -> dict[str, Json]:
-        return {
-            "drills": [
-                {
-                    "run": run.id,
-                    "set": run.subject,
-                    "way": run.way,
-                    "state": run.state,
-                    "started_at": timestamp(run.started_at),
-                    "ended_at": timestamp(run.ended_at) if run.ended_at else None,
-                    **run.summary,
-                }
-                for run in self.runs
-            ],
-            "problems": [{"where": one.where, "problem": one.problem} for one in self.problems],
-            "elsewhere": list(self.elsewhere),
-            "exit_status": int(self.exit_status),
-        }
+_OUTPUT = ".output"
 
 
 @dataclass(kw_only=True)
@@ -99,6 +67,7 @@ class _Seen:
     restored_at: datetime | None = None
     usable_at: datetime | None = None
     problem: str = ""
+    has_failed: bool = False
     is_damaged: bool = False
     damaged_packs: tuple[str, ...] = ()
     checks: list[CheckResult] = field(default_factory=list)
@@ -140,11 +109,12 @@ def run_drill(
                     if compares:
                         _compare(place, settings, folder, seen)
             except Damaged as error:
-                seen.problem, seen.is_damaged, seen.usable_at = str(error), True, None
+                seen.problem, seen.is_damaged, seen.has_failed = str(error), True, True
                 if isinstance(error.__cause__, DamagedBackup):
                     seen.damaged_packs = error.__cause__.packs
             except StandfastError as error:
-                seen.problem, seen.usable_at = str(error), None
+                seen.problem, seen.has_failed = str(error), True
+            _judge_unseen(services, seen)
             target = _keep(folder) if keep else _destroy(folder)
         outcome = _outcome(place, run.token, set_name, way, chosen, declared_at, seen, target)
         if not compares:
@@ -162,33 +132,9 @@ def run_drill(
             outcome, report=filed.path, report_digest=filed.digest, died_before=run.died_before
         )
         run.ends(outcome.state, outcome.summary())
-    return outcome
-
-
-def list_drills(place: Place, set_name: str | None = None) -> DrillList:
-    """List the drills, and check that each report is there, signed and chained to the last.
-
-    What another machine drilled, its own list checks. `UsageError` when there is no such set.
-    """
-    runs = place.ledger.runs.all("drill", set_name)
-    check_set(place, set_name, runs)
-    known: dict[str, str] = {}
-    elsewhere: dict[str, str] = {}
-    for run in place.ledger.runs.all("drill"):
-        if run.summary.get("report"):
-            known[run.id] = str(run.summary["report"])
-            if (machine := Origin.of(run.summary).machine) not in ("", host_name()):
-                elsewhere[run.id] = machine
-    with plain_errors("reading the drill reports"):
-        problems = check_reports(
-            place.config.drills.folder / "reports",
-            place.ledger.vault.signing_key(),
-            known,
-            elsewhere,
-        )
-    return DrillList(
-        runs=tuple(runs), problems=problems, elsewhere=tuple(sorted({*elsewhere.values()}))
-    )
+    output = place.config.drills.folder / f"{set_name}.{run.token}{_OUTPUT}"
+    is_written = write_output(output, outcome.checks)
+    return replace(outcome, output=output if is_written else None)
 
 
 def _services_of(place: Place, set_name: str) -> dict[str, ServiceConfig]:
@@ -260,15 +206,17 @@ def _check(
 ) -> None:
     """Check service by service, in the order of recovery, and judge each."""
     sources = frozenset(source.name for source in settings.sources)
-    is_usable = not seen.is_damaged
+    seen.has_failed = seen.is_damaged
+    is_checked = bool(services)
     for name, service in services.items():
         results = run_checks(name, service, tree, sources, place.clock)
         seen.checks += results
-        is_back = not seen.is_damaged and all(
-            result.state is not CheckState.FAILED for result in results
-        )
-        is_usable = is_usable and is_back
-        back_at = place.clock() if is_back else None
+        states = {result.state for result in results}
+        has_passed = CheckState.PASSED in states
+        has_failed = seen.is_damaged or CheckState.FAILED in states
+        seen.has_failed |= has_failed
+        is_checked &= has_passed
+        back_at = place.clock() if has_passed and not has_failed else None
         changes = [result.last_change for result in results if result.last_change is not None]
         # The oldest: a service has lost as much as the database of it that lost most.
         lost_since = min(changes, default=_consistent_at(point))
@@ -281,9 +229,29 @@ def _check(
                 rpo_actual_ms=lost(lost_since, declared_at),
                 rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
                 mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
+                is_checked=has_passed or has_failed,
+                is_checked_elsewhere=states == {CheckState.SKIPPED},
             )
         )
-    seen.usable_at = place.clock() if is_usable else None
+    seen.usable_at = place.clock() if is_checked else None
+
+
+def _judge_unseen(services: dict[str, ServiceConfig], seen: _Seen) -> None:
+    """Judge the services that a failed drill never came to: they did not come back."""
+    judged = {service.service for service in seen.services}
+    seen.services += [
+        Judgement(
+            service=name,
+            rto_promised_ms=minutes(service.rto_minutes),
+            rto_actual_ms=None,
+            rpo_promised_ms=minutes(service.rpo_minutes),
+            rpo_actual_ms=None,
+            rpo_basis=RpoBasis.CONSISTENT_AT,
+            mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
+        )
+        for name, service in services.items()
+        if name not in judged
+    ]
 
 
 def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen) -> None:
@@ -292,13 +260,19 @@ def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen)
     started = place.clock()
     own = own_files(place.config.backup)
     seen.comparison = compare(settings, folder / "tree", scratch, place.clock, own)
-    is_equal = seen.comparison.is_equal
+    state, reason = CheckState.PASSED, ""
+    if not seen.comparison.is_equal:
+        state = CheckState.FAILED
+        reason = counted(seen.comparison.differences_total, "difference")
+        seen.has_failed = True
+    elif seen.comparison.is_empty:
+        state, reason = CheckState.SKIPPED, "not compared: no file and no table was found"
     seen.checks.append(
         CheckResult(
             name=COMPARISON,
             service="",
-            state=CheckState.PASSED if is_equal else CheckState.FAILED,
-            reason="" if is_equal else counted(seen.comparison.differences_total, "difference"),
+            state=state,
+            reason=reason,
             took_ms=milliseconds(place.clock() - started),
         )
     )
@@ -311,8 +285,6 @@ def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen)
         )
         for name in seen.comparison.left_out
     ]
-    if not is_equal:
-        seen.usable_at = None
 
 
 def _outcome(
@@ -334,6 +306,7 @@ def _outcome(
     rpo_ms, basis = lost(_consistent_at(point), declared_at), RpoBasis.CONSISTENT_AT
     if worst is not None:
         rpo_ms, basis = worst.rpo_actual_ms, worst.rpo_basis
+    usable_at = None if seen.has_failed else seen.usable_at
     return DrillOutcome(
         run=run,
         set_name=set_name,
@@ -341,7 +314,8 @@ def _outcome(
         point=point,
         declared_at=declared_at,
         restored_at=seen.restored_at,
-        usable_at=seen.usable_at,
+        usable_at=usable_at,
+        has_failed=seen.has_failed,
         ended_at=place.clock(),
         restored=seen.result,
         problem=seen.problem,
@@ -350,7 +324,7 @@ def _outcome(
         checks=tuple(seen.checks),
         comparison=seen.comparison,
         services=tuple(seen.services),
-        rto_ms=between(declared_at, seen.usable_at),
+        rto_ms=between(declared_at, usable_at),
         rpo_ms=rpo_ms,
         rpo_basis=basis,
         target=target,
@@ -419,5 +393,8 @@ def destroy_leftovers(place: Place, set_name: str) -> int:
         if path.suffix != _KEPT and path.name.removeprefix(f"{set_name}.") not in alive
     ]
     for path in left:
-        _destroy(path)
+        if path.suffix == _OUTPUT:
+            path.unlink(missing_ok=True)
+        else:
+            _destroy(path)
     return len(left)

@@ -3,6 +3,7 @@
 Rules
 - A drill report is shown only when it is the very file whose digest the ledger holds.
 - Counts, times and names of checks; no name of a file.
+- A drill that failed before it judged a service counts for each service of its set: none came back.
 """
 
 import hashlib
@@ -44,7 +45,7 @@ def drill_lines(place: Place) -> tuple[DrillLine, ...]:
     """Give every drill, newest first."""
     filed = _filed_reports(place.config.drills.folder / "reports")
     return tuple(
-        _drill(run, filed.get(str(run.summary.get("report")), {}))
+        _drill(place, run, filed.get(str(run.summary.get("report")), {}))
         for run in place.ledger.runs.all("drill")
     )
 
@@ -58,7 +59,7 @@ def _filed_reports(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _drill(run: RunRow, report: Mapping[str, Any]) -> DrillLine:
+def _drill(place: Place, run: RunRow, report: Mapping[str, Any]) -> DrillLine:
     summary = run.summary
     return DrillLine(
         at=run.started_at,
@@ -69,7 +70,8 @@ def _drill(run: RunRow, report: Mapping[str, Any]) -> DrillLine:
         files=int(summary.get("files", 0)),
         size_bytes=int(summary.get("bytes", 0)),
         took=run.ended_at - run.started_at if run.ended_at else None,
-        measures=tuple(_measure(service) for service in report.get("services", ())),
+        measures=tuple(_measure(service) for service in report.get("services", ()))
+        or _never_back(place, run),
         checks=tuple(
             Check(
                 name=f"{check['service']}: {check['name']}" if check["service"] else check["name"],
@@ -82,6 +84,21 @@ def _drill(run: RunRow, report: Mapping[str, Any]) -> DrillLine:
         problem=str(summary.get("problem") or report.get("problem", "")),
         digest=str(summary.get("report", "")),
         controls=tuple(report.get("controls", ())),
+    )
+
+
+def _never_back(place: Place, run: RunRow) -> tuple[Measure, ...]:
+    """Return what a drill comes to that failed and judged no service, by today's promises."""
+    return tuple(
+        Measure(
+            service=name,
+            rto=None,
+            rto_promised=timedelta(minutes=service.rto_minutes),
+            rpo=None,
+            rpo_promised=timedelta(minutes=service.rpo_minutes),
+        )
+        for name, service in place.config.services.items()
+        if run.state == "failed" and run.subject in service.sets
     )
 
 
@@ -98,6 +115,7 @@ def _measure(service: Mapping[str, Any]) -> Measure:
         rpo_promised=timedelta(milliseconds=service["rpo_promised_ms"]),
         rpo_basis=basis.get(service["rpo_measured_from"], ""),
         is_beyond_mtpd=service.get("is_beyond_mtpd", False),
+        is_checked=service["rto"] != "not measured",
     )
 
 

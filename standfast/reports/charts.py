@@ -75,6 +75,7 @@ class Dot:
     top: float
     text: str
     is_met: bool
+    is_failed: bool = False  # the drill came to no measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,9 @@ class Plot:
     marks: tuple[Height, ...]
     first: datetime
     last: datetime
+
+
+_Point = tuple[datetime, timedelta | None, timedelta]  # a drill, what it measured, the promise
 
 
 def time_axis(steps: Sequence[StepLine], opened_at: datetime, until: datetime) -> TimeAxis:
@@ -165,15 +169,19 @@ def stacked(counts: Mapping[EffectState, int]) -> tuple[Bar, ...]:
 
 
 def recovery_plots(drills: Sequence[DrillLine], *, height: float = PLOT_HEIGHT) -> list[Plot]:
-    """Give a plot of RTO and one of RPO for each service that was ever measured, oldest first."""
-    series: dict[tuple[str, str], list[tuple[datetime, timedelta, timedelta]]] = {}
+    """Return a plot of RTO and one of RPO for each service that was drilled, oldest drill first.
+
+    A drill in which a service never came back has a dot at the top of its RTO; what was not
+    measured for another reason has none.
+    """
+    series: dict[tuple[str, str], list[_Point]] = {}
     for drill in sorted(drills, key=lambda drill: drill.at):
         for measure in drill.measures:
             for what, got, promised in (
                 ("RTO", measure.rto, measure.rto_promised),
                 ("RPO", measure.rpo, measure.rpo_promised),
             ):
-                if got is not None:
+                if got is not None or (what == "RTO" and measure.is_checked):
                     series.setdefault((measure.service, what), []).append((drill.at, got, promised))
     return [
         _plot(service, what, points, height)
@@ -183,18 +191,19 @@ def recovery_plots(drills: Sequence[DrillLine], *, height: float = PLOT_HEIGHT) 
     ]
 
 
-def _plot(
-    service: str, what: str, points: list[tuple[datetime, timedelta, timedelta]], height: float
-) -> Plot:
+def _plot(service: str, what: str, points: list[_Point], height: float) -> Plot:
     promised = points[-1][2]
-    longest = max([promised, *(got for _, got, _ in points)]).total_seconds()
-    shortest = min([promised, *(got for _, got, _ in points)]).total_seconds()
+    measured = [got for _, got, _ in points if got is not None]
+    longest = max([promised, *measured]).total_seconds()
+    shortest = min([promised, *measured]).total_seconds()
     low = max((value for value, _ in _MARKS if value <= max(shortest, 1.0)), default=1.0)
     high = min((value for value, _ in _MARKS if value >= longest), default=longest)
     if high <= low:
         high = low * 10
 
-    def top(length: timedelta) -> float:
+    def top(length: timedelta | None) -> float:
+        if length is None:
+            return 0.0
         seconds = min(max(length.total_seconds(), low), high)
         share = (math.log(seconds) - math.log(low)) / (math.log(high) - math.log(low))
         return round(height * (1 - share), 1)
@@ -207,8 +216,9 @@ def _plot(
             Dot(
                 left=50.0 if not last else 4 + 92 * place / last,
                 top=top(got),
-                text=duration(got),
-                is_met=got <= limit,
+                text="never usable" if got is None else duration(got),
+                is_met=got is not None and got <= limit,
+                is_failed=got is None,
             )
             for place, (_, got, limit) in enumerate(points)
         ),

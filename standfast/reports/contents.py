@@ -123,16 +123,29 @@ class Measure:
     rpo_promised: timedelta
     rpo_basis: str = ""  # what the RPO is counted from
     is_beyond_mtpd: bool = False  # longer than the maximum tolerable period of disruption
+    is_checked: bool = True  # a check of the service was made; without one its RTO is not measured
 
     @property
     def missed(self) -> tuple[str, ...]:
-        """Name the promises that were not kept, or not measured."""
-        measured = (("RTO", self.rto, self.rto_promised), ("RPO", self.rpo, self.rpo_promised))
+        """Return the promises that were not kept."""
+        measured = [("RPO", self.rpo, self.rpo_promised)]
+        if self.is_checked:
+            measured.insert(0, ("RTO", self.rto, self.rto_promised))
         return tuple(what for what, took, most in measured if took is None or took > most)
 
     @property
     def is_met(self) -> bool:
-        return not self.missed
+        return self.is_checked and not self.missed
+
+    @property
+    def verdict(self) -> str:
+        """Return what became of the promises: met, or what was missed or not measured."""
+        told = [f"{' and '.join(self.missed)} missed"] if self.missed else []
+        if not self.is_checked:
+            told.append("RTO not measured")
+        if self.is_beyond_mtpd:
+            told.append("beyond the MTPD")
+        return ", ".join(told) or "met"
 
 
 @dataclass(frozen=True, kw_only=True)

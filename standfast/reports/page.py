@@ -205,7 +205,7 @@ def _first(rows: Sequence[_Row]) -> Sequence[_Row]:
 
 def _slowest(drills: Sequence[DrillLine]) -> timedelta | None:
     """How long until every service was back in the newest drill; None when one never was."""
-    back = [measure.rto for measure in drills[0].measures] if drills else []
+    back = [one.rto for one in drills[0].measures if one.is_checked] if drills else []
     known = [rto for rto in back if rto is not None]
     return max(known) if known and len(known) == len(back) else None
 

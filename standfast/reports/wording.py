@@ -93,19 +93,25 @@ def recovery_answer(services: Sequence[str], drills: Sequence[DrillLine]) -> Rec
     newest: dict[str, Measure] = {}
     for drill in drills:
         for measure in drill.measures:
+            if measure.is_checked or measure.missed:
+                newest.setdefault(measure.service, measure)
+    for drill in drills:  # those of which no drill made a check
+        for measure in drill.measures:
             newest.setdefault(measure.service, measure)
     if not services:
         return None
     missed = [
         f"{name} ({' and '.join(newest[name].missed)})"
         for name in services
-        if name in newest and not newest[name].is_met
+        if name in newest and newest[name].missed
     ]
+    unmeasured = [name for name in services if name in newest and not newest[name].is_checked]
     undrilled = [name for name in services if name not in newest]
-    met = len(services) - len(missed) - len(undrilled)
+    met = sum(name in newest and newest[name].is_met for name in services)
     came = f"{met:,} of {counted(len(services), 'service')} came back as promised"
     said = [f"{'Yes' if met == len(services) else 'No'}: by the newest drill of each, {came}"]
     said += [f"missed: {listed(missed)}"] if missed else []
+    said += [f"RTO not measured, for want of a check: {listed(unmeasured)}"] if unmeasured else []
     said += [f"never drilled: {listed(undrilled)}"] if undrilled else []
     return RecoveryAnswer(is_met=met == len(services), text=f"{'; '.join(said)}.")
 

@@ -301,7 +301,8 @@ def test_a_drill_measures_destroys_and_is_listed(desk: Desk, place: Path, identi
     desk.run("backup", "run")
     document = desk.json("drill", "run", "main", "--identity", identity, "--compare")
     assert (document["exit_status"], document["target_is_gone"]) == (0, True)
-    assert document["rto_ms"] >= 0
+    assert document["restored_at"] is not None
+    assert document["rto_ms"] is None  # no check says that anything is usable
     (listed,) = desk.json("drill", "list")["drills"]
     assert listed["run"] == document["run"]
     kept = desk.run("drill", "run", "main", "--identity", identity, "--keep")
@@ -381,6 +382,7 @@ def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
     config.write_text(
         config.read_text()
         + '[services.crm]\nowner = "IT"\nrto_minutes = 60\nrpo_minutes = 60\nsets = ["main"]\n'
+        + '[[services.crm.checks]]\nkind = "command"\ncommand = ["true"]\n'
         + '[services.phones]\nowner = "IT"\nrto_minutes = 60\nrpo_minutes = 60\n'
     )
     desk.run("backup", "run")
@@ -395,7 +397,8 @@ def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
     assert "this identity opens no domain" in failed
     desk.run("report", "--to", "place.html")
     page = (desk.folder / "place.html").read_text()
-    assert page.count("<caption>Drill of main") == 1  # of the other there is nothing to measure
+    assert page.count("<caption>Drill of main") == 2
+    assert "never usable" in page
     assert "this identity opens no domain" in page
     assert "No: by the newest drill of each, 1 of 2 services came back as promised" in page
     assert "never drilled: phones." in page

@@ -1,5 +1,6 @@
 """A place's own commands look at what a drill restored, without our secrets, and end in time."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -53,6 +54,32 @@ def test_a_probe_that_says_no_fails_the_drill(tmp_path: Path) -> None:
         outcome = run_drill(place, "main", identity(tmp_path))
     assert outcome.exit_status is ExitStatus.FAILED
     assert outcome.checks[2].reason == "it ended with 3"
+
+
+def test_output_of_failed_probe_is_kept_privately(tmp_path: Path) -> None:
+    code = "import sys; print('x' * 100000); sys.exit('no row for Ada')"
+    with place_at(furnish(tmp_path, probe(code))) as place:
+        run_backup(place, "main", "direct")
+        outcome = run_drill(place, "main", identity(tmp_path))
+        assert outcome.report is not None
+        assert outcome.output is not None
+        assert "no row for Ada" in outcome.checks[2].output
+        assert "no row for Ada" in json.dumps(outcome.as_json())
+        assert "no row for Ada" in outcome.output.read_text()
+        assert outcome.output.stat().st_mode & 0o777 == 0o600
+        assert outcome.output.stat().st_size < 20_000
+        (row,) = place.ledger.runs.all("drill")
+        assert "Ada" not in f"{row.summary}{outcome.report.read_text()}"
+        run_drill(place, "main", identity(tmp_path))
+    assert not outcome.output.exists()
+
+
+def test_output_of_passed_probe_is_dropped(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path, probe("print('x' * 10**6)"))) as place:
+        run_backup(place, "main", "direct")
+        outcome = run_drill(place, "main", identity(tmp_path))
+    assert outcome.exit_status is ExitStatus.DONE
+    assert outcome.output is None
 
 
 def test_a_probe_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:

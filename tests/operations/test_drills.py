@@ -13,10 +13,18 @@ import pytest
 
 from backup.records import Progress
 from standfast.cli.drill import lines_of
-from standfast.errors import ConfigurationError, ExitStatus, Refused, UsageError
+from standfast.errors import (
+    ConfigurationError,
+    ExitStatus,
+    Refused,
+    StandfastError,
+    UsageError,
+)
 from standfast.operations.backups import run_backup
 from standfast.operations.drill_checks import CheckState
-from standfast.operations.drills import COMPARISON, HASHES, list_drills, run_drill
+from standfast.operations.drill_list import list_drills
+from standfast.operations.drills import COMPARISON, HASHES, run_drill
+from standfast.operations.report_recovery import drill_lines
 from standfast.operations.run_record import recorded
 from standfast.operations.watch import keep_watch
 from tests.operations.backup_place import (
@@ -191,6 +199,61 @@ def test_a_check_of_another_set_is_skipped_by_name(tmp_path: Path) -> None:
         outcome = run_drill(place, "other", identity(tmp_path))
     assert outcome.exit_status is ExitStatus.DONE
     assert outcome.skipped == ("crm: sqlite crm/crm.db", COMPARISON)
+
+
+def test_unchecked_service_has_no_recovery_time(tmp_path: Path) -> None:
+    more = SERVICE.partition("[[services.crm.checks]]")[0]
+    with place_at(furnish(tmp_path, more)) as place:
+        run_backup(place, "main", "direct")
+        outcome = run_drill(place, "main", identity(tmp_path))
+    (service,) = outcome.services
+    assert (outcome.rto_ms, outcome.usable_at, service.rto_actual_ms) == (None, None, None)
+    assert (service.is_rto_met, service.is_rpo_met) == (False, True)
+    assert outcome.exit_status is ExitStatus.PARTIAL
+    assert outcome.report is not None
+    (judged,) = json.loads(outcome.report.read_text())["report"]["services"]
+    assert judged["rto"] == "not measured"
+    assert not any("RTO kept" in str(line) for line in lines_of(outcome))
+
+
+def test_unserved_set_has_no_recovery_time(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "other", "direct")
+        outcome = run_drill(place, "other", identity(tmp_path))
+    assert (outcome.rto_ms, outcome.exit_status) == (None, ExitStatus.DONE)
+
+
+def test_comparison_of_nothing_is_not_passed(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        (tmp_path / "scripts" / "greeting.txt").unlink()
+        run_backup(place, "other", "direct")
+        outcome = run_drill(place, "other", identity(tmp_path), compares=True)
+        (row,) = place.ledger.runs.all("drill")
+    assert COMPARISON in row.summary["skipped"]
+    assert COMPARISON not in row.summary["passed"]
+    assert outcome.exit_status is ExitStatus.PARTIAL
+
+
+def test_failed_drill_judges_every_service(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        for pack in (tmp_path / "vault/w/host-1/p").rglob("*/*"):
+            pack.unlink()
+        outcome = run_drill(place, "main", identity(tmp_path))
+        (line,) = drill_lines(place)
+    assert outcome.problem
+    assert [(one.service, one.rto_actual_ms) for one in outcome.services] == [("crm", None)]
+    assert [(one.service, one.rto, one.is_met) for one in line.measures] == [("crm", None, False)]
+
+
+def test_drill_without_report_is_on_page(tmp_path: Path) -> None:
+    with place_at(furnish(tmp_path)) as place:
+        run_backup(place, "main", "direct")
+        (tmp_path / "keys/store").rename(tmp_path / "keys/away")
+        with pytest.raises(StandfastError):
+            run_drill(place, "main", identity(tmp_path))
+        (line,) = drill_lines(place)
+    assert [(one.service, one.rto, one.is_met) for one in line.measures] == [("crm", None, False)]
 
 
 def test_services_are_checked_in_the_order_in_which_they_come_back(tmp_path: Path) -> None:

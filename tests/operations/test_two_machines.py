@@ -12,7 +12,8 @@ from standfast.errors import ExitStatus
 from standfast.operations.alarms import damaged, tell
 from standfast.operations.backups import run_backup
 from standfast.operations.checks import check_place
-from standfast.operations.drills import destroy_leftovers, list_drills, run_drill
+from standfast.operations.drill_list import list_drills
+from standfast.operations.drills import destroy_leftovers, run_drill
 from standfast.operations.ownership import open_office, open_stores, writer_added
 from standfast.operations.restoring import restore
 from standfast.operations.run_record import DIED, bury_dead_runs, recorded

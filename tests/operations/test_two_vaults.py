@@ -11,7 +11,8 @@ from standfast.operations.alarms import FAILED, OVER, RAISED
 from standfast.operations.backup_contents import list_points
 from standfast.operations.backups import run_backup, set_age
 from standfast.operations.checks import check_place
-from standfast.operations.drills import list_drills, run_drill
+from standfast.operations.drill_list import list_drills
+from standfast.operations.drills import run_drill
 from standfast.operations.freshness import freshness
 from standfast.operations.place import Place
 from standfast.operations.restoring import restore

@@ -104,5 +104,14 @@ def test_every_measure_lies_inside_its_plot(
     ]
 
 
-def test_a_service_that_was_never_measured_has_no_plot() -> None:
-    assert recovery_plots([drill(measures=(measure(rto=None, rpo=None),))]) == []
+def test_failed_drill_is_on_graph() -> None:
+    drills = [drill(), drill(at=at(60), measures=(measure(rto=None, rpo=None),))]
+    rto, rpo = recovery_plots(drills)
+    assert [(dot.is_failed, dot.is_met) for dot in rto.dots] == [(False, True), (True, False)]
+    assert 0 <= rto.dots[1].top < rto.dots[0].top
+    assert len(rpo.dots) == 1
+
+
+def test_unmeasured_service_has_no_plot() -> None:
+    unmeasured = measure(rto=None, rpo=None, is_checked=False)
+    assert recovery_plots([drill(measures=(unmeasured,))]) == []

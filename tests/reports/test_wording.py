@@ -1,5 +1,6 @@
 """The sentences of a page."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -164,3 +165,17 @@ def test_whether_all_came_back_as_promised_is_said_by_the_newest_drill_of_each()
     )
     assert "missed: crm (RTO and RPO)" in str(recovery_answer(["crm"], drills[1:]))
     assert recovery_answer([], drills) is None
+
+
+def test_unchecked_service_did_not_come_back_as_promised() -> None:
+    hour = timedelta(hours=1)
+    unchecked = _drilled(crm=None)
+    unchecked = replace(
+        unchecked, measures=(replace(_drilled(crm=hour).measures[0], rto=None, is_checked=False),)
+    )
+    alone = recovery_answer(["crm"], [unchecked])
+    assert alone is not None
+    assert not alone.is_met
+    with_older = recovery_answer(["crm"], [unchecked, _drilled(crm=hour)])
+    assert with_older is not None
+    assert with_older.is_met
