@@ -3,8 +3,8 @@
 - Points are found without any key; their sealed details, entries and content need an identity.
 - Nothing is believed that is not signed, and no content is given whose keyed hash does not fit.
 - "latest" is the newest point of a run that came to its end; an interim one only when there is no
-  other.  Among several sets nobody guesses: the set is named.  Nor among several hosts, but that
-  the host on which this runs means its own.
+  other.  It is refused where the writer's history forks.  Among several sets nobody guesses: the
+  set is named.  Nor among several hosts, but that the host on which this runs means its own.
 - A restore never writes outside its target, never over something else than an earlier try of the
   same, and names what it could not bring back.
 - What is brought back may be healed from another point; a reader that `open_point` gives tells
@@ -30,6 +30,7 @@ from backup.keeps import load_keeps
 from backup.keys import Identity, erased_text, open_domains
 from backup.read_ahead import beside
 from backup.reading.blob_reader import BlobReader, Heal
+from backup.reading.branches import check_unforked, leaves_out
 from backup.reading.comparing import difference, differences
 from backup.reading.healing import Healer
 from backup.reading.looking import blobs_of, content_of, find_entry, list_folder, walk
@@ -69,6 +70,7 @@ class Repository:
         self._own_writer = own_writer
         self.trust = trust
         self.damaged: dict[tuple[str, int], str] = {}
+        self._forks: dict[tuple[str, int], int] = {}
         self._junk: dict[Stat, Slot] = {}  # what holds no snapshot is read once
 
     @staticmethod
@@ -114,6 +116,7 @@ class Repository:
         those beyond the owner's trust.
         """
         self.damaged.clear()
+        self._forks.clear()
         kept = None
         if not with_expired:
             kept = beside(self._vault, lambda: load_keeps(self._vault, self.trust))
@@ -122,10 +125,14 @@ class Repository:
             points = []
             junk: dict[int, datetime | None] = {}
             made: datetime | None = None
+            before: Slot | None = None
             for slot in read_history(self._vault, self.trust, writer, self._junk):
                 if slot.snapshot is not None:
                     points.append(self._point(slot, slot.snapshot))
                     made = slot.stored
+                    if before is not None and leaves_out(slot, before):
+                        self._forks[writer, before.sequence] = slot.sequence
+                    before = slot
                     for sequence in slot.snapshot.burnt:
                         self.damaged.pop((writer, sequence), None)
                 elif not slot.is_distrusted:
@@ -139,6 +146,8 @@ class Repository:
                 latest = min(latest, point.time)
                 all_points.append((latest, point))
         expired = () if kept is None else kept().expired
+        for id_ in self._forks.keys() & set(expired):
+            del self._forks[id_]
         found = [
             (latest, point)
             for latest, point in all_points
@@ -154,14 +163,16 @@ class Repository:
 
         An expired point is found by its number, and what is left of it can be restored.
         `NotFound` names what there is, sets or points; `Damaged` when there is one by that number
-        that is not what was written; `UsageError` when a bare sequence fits several writers, or
-        "latest" would choose among several sets, or hosts unless it is `of_any_host`.
+        that is not what was written, or "latest" is of a history that forks; `UsageError` when a
+        bare sequence fits several writers, or "latest" would choose among several sets, or hosts
+        unless it is `of_any_host`.
         """
         points = self.points(set_name)
         writer, _, digits = text.rpartition("/")
         if digits == "latest":
             latest = self._latest(points, writer, of_any_host)
             if latest is not None:
+                check_unforked(latest, points, self._forks)
                 return latest
         fitting: list[Point] = []
         if digits.isascii() and digits.isdigit():

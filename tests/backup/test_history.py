@@ -1,5 +1,6 @@
 """Snapshots that were removed, replaced, forked or forged, and a store that was rolled back."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from backup.errors import Damaged, NotFound, UsageError
 from backup.format.layout import snapshot_name
+from backup.format.link import Link
 from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
 from backup.keys import Host
 from backup.reader import Repository
@@ -16,6 +18,7 @@ from backup.records import VerifyReport
 from backup.verify import verify
 from backup.writing.send_log import open_send_log
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore, new_site
+from tests.backup.test_lost_packs import Keeping
 from tests.backup.trees import describe, plain_tree
 
 
@@ -212,7 +215,8 @@ def forge(site: Site, host: Host, **changes: Any) -> bytes:
     """A snapshot like the newest one, changed, and signed with a host's key."""
     name = snapshot_name(WRITER, 1)
     snapshot, sealed = snapshot_from_bytes(site.vault.get(name), name)
-    changed = replace(snapshot, sequence=2, previous=None, **changes)
+    facts: dict[str, Any] = {"sequence": 2, "previous": None}
+    changed = replace(snapshot, **(facts | changes))
     return snapshot_to_bytes(changed, sealed, host.signing_key)
 
 
@@ -253,6 +257,39 @@ def test_a_signed_snapshot_that_passes_over_one_is_a_fork(site: Site, source: Pa
     ((name, problem),) = problems(verify(site.vault))
     assert name == snapshot_name(WRITER, 2)
     assert "before it" in problem
+
+
+@pytest.fixture
+def forked(site: Site, source: Path) -> Site:
+    """Two nights, and a snapshot that leaves out the second."""
+    nights(site, source, 2)
+    link = Link(
+        number=1, sha256=hashlib.sha256(site.vault.get(snapshot_name(WRITER, 1))).hexdigest()
+    )
+    name = snapshot_name(WRITER, 3)
+    vault_of(site).put(name, forge(site, site.host, sequence=3, previous=link))
+    return site
+
+
+def test_latest_is_refused_where_history_forks(forked: Site, tmp_path: Path) -> None:
+    for text in ("latest", "desk-1/latest"):
+        with pytest.raises(Damaged) as refused:
+            forked.repository().resolve(text, of_any_host=True)
+        assert "desk-1/0000000002 or desk-1/0000000003" in str(refused.value)
+    for text in ("2", "3"):
+        assert forked.restore(text, tmp_path / text).problems == ()
+
+
+def test_expired_branch_is_history(forked: Site) -> None:
+    Keeping(forked).says(expired=((WRITER, 2),))
+    assert forked.repository().resolve("latest").sequence == 3
+
+
+def test_lost_snapshot_is_no_fork(site: Site, source: Path) -> None:
+    nights(site, source, 4)
+    vault_of(site).remove(snapshot_name(WRITER, 2))
+    vault_of(site).replace(snapshot_name(WRITER, 3), b"rot")
+    assert site.repository().resolve("latest").sequence == 4
 
 
 def test_a_point_is_found_by_its_names(site: Site, source: Path) -> None:
