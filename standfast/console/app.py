@@ -81,7 +81,9 @@ class App:
     place: Place
     triggers: Mapping[str, Trigger]
     trusted: tuple[Network, ...] = ()  # proxies whose word about the client counts
-    desk: Desk = field(default_factory=Desk)
+    desk: Desk = field(default_factory=Desk)  # of triggers, and of health
+    public_desk: Desk = field(default_factory=lambda: Desk(workers=2))  # the form, events, feeds
+    console_desk: Desk = field(default_factory=Desk)
     begin_work: Callable[[str], None] = lambda incident: None  # told what was opened here
     _keys: Keys = field(init=False)
     _allowed: dict[str, Allowance] = field(default_factory=dict)
@@ -102,6 +104,11 @@ class App:
         for trigger in self.triggers.values():
             obstacles(self.place.config, trigger)
 
+    def close(self) -> None:
+        """Take nothing more; what is under way ends by itself."""
+        for desk in (self.desk, self.public_desk, self.console_desk):
+            desk.close()
+
     def asgi(self) -> Starlette:
         """Give the application."""
         routes = [
@@ -116,7 +123,7 @@ class App:
                 place=self.place,
                 trigger=form,
                 trusted=self.trusted,
-                desk=self.desk,
+                desk=self.public_desk,
                 note=self._note,
             )
             routes.append(Route("/report", _guarded(page.show), methods=["GET"]))
@@ -125,17 +132,17 @@ class App:
             from standfast.console.delivery_events import DeliveryEvents
 
             events = DeliveryEvents(
-                place=self.place, keys=self._keys, desk=self.desk, note=self._note
+                place=self.place, keys=self._keys, desk=self.public_desk, note=self._note
             )
             routes.append(Route("/events/sendgrid", _guarded(events.take), methods=["POST"]))
-        feed = DueFeed(place=self.place, desk=self.desk)
+        feed = DueFeed(place=self.place, desk=self.public_desk)
         routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
         if self.place.config.serve.console is not None:
             from standfast.console.approving import Approving
             from standfast.console.passkeys import PasskeyPages
             from standfast.console.signing_in import SigningIn
 
-            door = SigningIn(place=self.place, desk=self.desk, trusted=self.trusted)
+            door = SigningIn(place=self.place, desk=self.console_desk, trusted=self.trusted)
             routes += door.routes(_guarded)
             routes += PasskeyPages(place=self.place, door=door).routes(_guarded)
             pages = Approving(place=self.place, door=door, begin_work=self.begin_work)

@@ -2,6 +2,8 @@
 
 Rules
 - The event loop never waits for the ledger, and the ledger never gets more at once than it bears.
+- Those who come by different ways have a desk each: strangers who fill the form's hold up neither
+  the people at the console nor a trigger.
 - A full queue is said at once, with when to come again: who waits in a queue without end has been
   turned away as well, only later.
 - Work that was begun is finished, whoever still waits for it: its commit counts, and the same
@@ -28,14 +30,16 @@ _COME_AGAIN_SECONDS = 5.0
 
 @dataclass(kw_only=True)
 class Desk:
-    """The threads of one server, and how many wait for them."""
+    """The threads of one way in, and how many wait for them."""
 
+    workers: int = WORKERS
     most_waiting: int = MOST_WAITING
     patience_seconds: float = PATIENCE_SECONDS
-    _pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(WORKERS, thread_name_prefix="console")
-    )
+    _pool: ThreadPoolExecutor = field(init=False)
     _waiting: int = 0  # touched by the event loop alone
+
+    def __post_init__(self) -> None:
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="console")
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do it in a thread. Raises what it raises, and Problem when there is no room or time."""

@@ -56,7 +56,7 @@ class HttpServer:
             self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(_END_SECONDS + 1)
-        self.app.desk.close()
+        self.app.close()
 
     def _keep(self) -> None:
         with suppress(Exception):  # what is wrong shows when a message comes

@@ -48,6 +48,7 @@ from standfast.ledger.sqlite_file import (
     unwritten,
 )
 
+_CONNECTIONS = 20  # kept open: more than `serve` has threads that ask at once
 _PATIENCE: Mapping[str, int] = {  # of libpq, unless `ledger.url` says otherwise
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -80,7 +81,7 @@ def open_engine(url: str, *, makes_file: bool = False) -> Engine:
                     for name, value in {**_PATIENCE, "application_name": session_name()}.items()
                     if name not in parsed.query
                 },
-                pool_size=20,
+                pool_size=_CONNECTIONS,
                 pool_pre_ping=True,
                 hide_parameters=True,
             )
@@ -96,7 +97,7 @@ def open_engine(url: str, *, makes_file: bool = False) -> Engine:
 def _sqlite(path: str | None, *, makes_file: bool) -> Engine:
     if not path:
         raise ConfigurationError("ledger.url names no file; write sqlite:///ledger.db")
-    engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
+    engine = create_engine(f"sqlite:///{path}", pool_size=_CONNECTIONS, hide_parameters=True)
 
     @event.listens_for(engine, "do_connect")
     def connect(

@@ -14,8 +14,11 @@ import httpx
 import pytest
 
 from standfast.console import connection as connection_module
-from standfast.console.desk import Desk
+from standfast.console.desk import WORKERS, Desk
+from standfast.errors import Unavailable
 from standfast.triggers.payload import LARGEST_BYTES
+from tests.console import people
+from tests.console import test_report_form as report_form
 from tests.console.places import (
     ALERTS,
     SECRET,
@@ -377,6 +380,46 @@ def test_a_full_desk_turns_away_at_once_with_when_to_come_again(tmp_path: Path) 
         site.app.desk = Desk(most_waiting=0)
         answer = site.send(about())
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+@pytest.mark.parametrize(
+    ("way", "hangs"),
+    [("console", "signing_in.heading"), ("report", "report_form.receive")],
+)
+def test_other_ways_in_hold_up_no_trigger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, hangs: str
+) -> None:
+    """The attempt: strangers keep every thread busy that answers them."""
+    released, held = threading.Event(), threading.Semaphore(0)
+
+    def hang(*given: object, **more: object) -> None:
+        held.release()
+        released.wait(30)
+        raise Unavailable("the ledger does not answer")
+
+    def come(site: Site) -> None:
+        if way == "report":
+            report_form.send(site, report_form.filled(site))
+        else:
+            httpx.get(f"{site.url}/console", trust_env=False, timeout=30)
+
+    console = people.CONSOLE.format(address=people.ADDRESS)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "seen.yaml").write_text(report_form.PLAYBOOK)
+    own = report_form.FORM if way == "report" else console
+    with site_at(furnish_with(tmp_path, SIEM, own)) as site:
+        monkeypatch.setattr(f"standfast.console.{hangs}", hang)
+        strangers = [threading.Thread(target=come, args=(site,)) for _ in range(2 * WORKERS)]
+        for stranger in strangers:
+            stranger.start()
+        try:
+            assert held.acquire(timeout=20)
+            assert held.acquire(timeout=20)
+            assert site.send(about()).status_code == 202
+        finally:
+            released.set()
+            for stranger in strangers:
+                stranger.join()
 
 
 def test_a_ledger_that_hangs_holds_up_neither_health_nor_the_rest(
