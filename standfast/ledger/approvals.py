@@ -227,17 +227,30 @@ def holds(
         )
 
 
-def void_signature(connection: Connection, key: Sequence[str | int]) -> str:
+def is_void(core: Core, connection: Connection, key: Sequence[str | int], asked: Question) -> bool:
+    """Is a decision that is kept none about what is asked, or none that the ledger kept?
+
+    `key` is incident, step, round and person. Whoever writes into the database would otherwise keep
+    that person from deciding.
+    """
+    columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
+    named = [column == part for column, part in zip(columns, key, strict=True)]
+    if core.rows.changed(connection, approval, *named, of=asked.incident):
+        return True
+    kept = connection.execute(select(approval.c.digest, approval.c.nonce).where(*named)).one()
+    return tuple(kept) != (asked.digest, asked.nonce)
+
+
+def void_signature(core: Core, connection: Connection, key: Sequence[str | int]) -> str:
     """Give what a passkey said that its person has removed since, of a decision; else nothing.
 
-    `key` is incident, step, round and person. What does not verify otherwise is no word of theirs:
-    it stays, for `audit verify` to find.
+    `key` is incident, step, round and person. What the ledger did not keep is `is_void`'s.
     """
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = (column == part for column, part in zip(columns, key, strict=True))
     said = dict(connection.execute(select(approval).where(*named)).mappings().one())
     signature, challenge = str(said["signature"]), challenge_for(_signed(said))
-    is_so = passkeys.is_of_removed(connection, said["person"], signature, challenge)
+    is_so = passkeys.is_of_removed(core, connection, said["person"], signature, challenge)
     return signature if is_so else ""
 
 
@@ -372,7 +385,7 @@ def _standing_objection(
     refuse_forged_incident(core, case_)
     opener = Opener(name=case_["opened_by"], is_signed=case_["is_signed"])
     if breaks_glass:
-        why = stranger(core, who, ()) or _too_fresh(who, now)
+        why = stranger(core, connection, who, ()) or _too_fresh(who, now)
     else:
         why = objection_beside(core, connection, who, opener, roles, now)
     if why:
@@ -397,7 +410,7 @@ def objection_beside(
 ) -> str:
     """Say why this person may decide nothing that `opener` asks for, whatever it touches."""
     name = who["name"]
-    if why := stranger(core, who, roles):
+    if why := stranger(core, connection, who, roles):
         return why
     if name == opener.name:
         return f"{name!r} opened the incident; somebody else must approve"
@@ -434,12 +447,13 @@ def _puppet(core: Core, connection: Connection, who: RowMapping, opener: Opener)
     return ""
 
 
-def stranger(core: Core, who: RowMapping, roles: Collection[str]) -> str:
+def stranger(core: Core, connection: Connection, who: RowMapping, roles: Collection[str]) -> str:
     """Say why this is nobody who was enrolled here with one of these roles; or nothing."""
     name = who["name"]
     if who["removed_at"] is not None:
         return _nobody(name)
-    if who["seal"] != seal_of_person(core, who):
+    is_changed = core.rows.changed(connection, person, person.c.name == name)
+    if is_changed or who["seal"] != seal_of_person(core, who):
         return f"the enrolment of {name!r} was changed outside the ledger; see `audit verify`"
     if not may(roles, name, json.loads(who["roles"])):
         return f"{name!r} has none of the roles that may decide this: {', '.join(roles)}"
@@ -475,7 +489,7 @@ def _objection(
     message, signature = _signed(given), given["signature"]
     if signature.startswith("{"):
         try:
-            passkeys.check(connection, name, signature, challenge_for(message))
+            passkeys.check(core, connection, name, signature, challenge_for(message))
         except ApprovalRefused as error:
             return str(error)
         return ""

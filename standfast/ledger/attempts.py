@@ -35,7 +35,7 @@ from standfast.ledger.effect_rules import (
     is_lock_of,
     is_made_up_for,
 )
-from standfast.ledger.effects import Batch, EffectRow, Effects, Lane, scope_of
+from standfast.ledger.effects import Batch, Draft, EffectRow, Effects, Lane, scope_of, seal_effect
 from standfast.ledger.tables import as_stored, attempt, effect, incident, step
 from standfast.records import (
     EffectState,
@@ -45,6 +45,7 @@ from standfast.records import (
     Observed,
     Result,
     StepState,
+    canonical,
     digest,
 )
 
@@ -231,7 +232,8 @@ class Attempts(Doubts):
                     change = self._after(row, result, ours[row.token].tries, now, hand_on)
                     rows.append(change)
                     counts[change["state"]] = counts.get(change["state"], 0) + 1
-            write.update_many(effect, rows)
+            # Whatever was written into these rows since the claim is replaced, or sealed.
+            write.update_many(effect, rows, is_checked=True)
             planned = {change["token"] for change in rows if change["state"] == "planned"}
             again = {(row.step, row.round) for row in batch.effects if row.token in planned}
             if batch.lane.verb != PAGE:
@@ -377,7 +379,7 @@ class Attempts(Doubts):
         ):
             state, tries = EffectState.PLANNED, 0
             reason, connector = f"{connector}: {reason}; handed on to {hand_on}", hand_on
-        moved = {} if hand_on is None else {"connector": connector}
+        moved = {} if hand_on is None else self._moved(row, connector)
         return {
             "token": row.token,
             "state": state.value,
@@ -391,6 +393,13 @@ class Attempts(Doubts):
                 scope_of(row.verb, row.incident), f"effect.facts {row.token}", result.facts
             ),
         }
+
+    def _moved(self, row: EffectRow, connector: str) -> dict[str, Any]:
+        """Return the columns of an effect that goes through this adapter from now on."""
+        target, details = row.target, canonical(row.details)
+        draft = Draft(verb=row.verb, connector=connector, target=target, undoes=row.undoes)
+        sealed = seal_effect(self._core.vault, row.incident, row.token, draft, details)
+        return {"connector": connector, "sealed": sealed}
 
 
 def _lent(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:

@@ -10,7 +10,8 @@ Rules
   never covers what was not checked.
 - Heads also go to a witness outside the ledger: whoever rewrites the database cannot rewrite that.
   The ledger commits first, and the next signing tells the witness what a crash kept from it; the
-  other order would leave a witness that accuses an honest ledger.
+  other order would leave a witness that accuses an honest ledger. So a ledger that lacks a head
+  of its witness was rolled back: nothing is signed on top of it.
 - Verifying reports everything it finds, the first first; it changes nothing, and raises at nothing
   that somebody may have written into the database or the witness.
 """
@@ -21,15 +22,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, desc, insert, select, text
+from sqlalchemy import Connection, Table, desc, insert, select, text
 
 from backup.lazy_dataclass import dataclass
 from standfast.errors import OnlyReadable, Unavailable
 from standfast.ledger.chain import GENESIS, NOT_A_HEAD, Chain, line_of
+from standfast.ledger.chain_rows import CHECKPOINT
+from standfast.ledger.core import Core
 from standfast.ledger.database import reading, reading_anything, writing
 from standfast.ledger.tables import CHAIN, as_stored, audit_event, audit_head, metadata
 from standfast.ledger.transaction import row_digest
-from standfast.ledger.vault import Vault
 from standfast.records import JsonObject, moment
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -109,9 +111,10 @@ def newest_sequence(connection: Connection) -> int:
 class Auditor:
     """Verifies and signs one ledger's chain."""
 
-    def __init__(self, engine: Engine, vault: Vault, witness: Path) -> None:
-        self._engine = engine
-        self._chain = Chain(vault, witness)
+    def __init__(self, core: Core, witness: Path) -> None:
+        self._core = core
+        self._engine = core.engine
+        self._chain = Chain(core.vault, witness)
 
     def verify(
         self, progress: Callable[[int], None] | None = None, *, now: datetime | None = None
@@ -161,10 +164,12 @@ class Auditor:
         sequence that the newest head covers. The events since the last head are checked first;
         Damaged when one does not agree.
         """
+        self._add_checkpoint(now)
         with writing(self._engine) as connection:
             if connection.dialect.name == "postgresql":
                 # Two who sign at once would both add the same head.
                 connection.execute(text("LOCK TABLE audit_head IN SHARE ROW EXCLUSIVE MODE"))
+            self._core.rows.refuse_rolled_back(connection)
             base = self._newest_head(connection)
             events = connection.execute(
                 select(*as_stored(audit_event))
@@ -180,6 +185,18 @@ class Auditor:
                 end = base
         self._chain.tell_witness(self._heads_after)
         return end[0]
+
+    def _add_checkpoint(self, now: datetime) -> None:
+        """Spare whoever opens the ledger next from verifying the events up to here."""
+        rows = self._core.rows
+        with self._core.reading() as connection:
+            if not rows.is_checkpoint_due(connection):
+                return
+        subject, action = CHECKPOINT
+        with self._core.write(actor="ledger", subject=subject, action=action, now=now) as write:
+            write.alone()
+            if rows.is_checkpoint_due(write.connection):
+                write.tell(**rows.checkpoint(write.connection))
 
     def newest_signed(self, now: datetime) -> int:
         """Sign as `sign_head`; where the ledger can only be read, give what its newest head covers.

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from json.encoder import encode_basestring as _string
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -27,6 +27,7 @@ NOT_A_HEAD = (ValueError, KeyError, TypeError, RecursionError)
 _HEAD_CONTEXT = b"standfast audit head v1\n"
 _ROW_DIGEST_HEX = 32
 _TAIL_BYTES = 4096
+_Read = TypeVar("_Read")
 _EVENT = ("sequence", "at", "actor", "subject", "action", "detail", "changes", "previous")
 
 
@@ -212,6 +213,41 @@ class Chain:
         """
         return {told.get(line) or _sequence_of(line) for line in self.witness_lines()}
 
+    def refuse_rolled_back(self, hash_at: Callable[[int], str | None]) -> None:
+        """Raise Damaged when the ledger lacks the newest head that the witness holds.
+
+        `hash_at` returns the hash of the event of a sequence, None where there is none. A witness
+        that cannot be read stops nothing here: signing reports it.
+        """
+        head = self._newest_witnessed()
+        if head is not None and hash_at(head["sequence"]) != head["hash"]:
+            raise Damaged(
+                f"event {head['sequence']} of the ledger: missing, or not the one in the witness "
+                f"{self._witness}: the ledger was rolled back to an older copy, or rewritten. "
+                "Nothing was done. Bring the newer copy back. If it is lost, move the witness "
+                "aside, keep it, and run again: what happened since is missing from this ledger"
+            )
+
+    def _newest_witnessed(self) -> Mapping[str, Any] | None:
+        """Return the last head in the witness that this ledger's key signed."""
+        try:
+            descriptor = os.open(self._witness, os.O_RDONLY)
+            try:
+                return _last(descriptor, self._own_head)[1]
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return None
+
+    def _own_head(self, line: bytes) -> Mapping[str, Any] | None:
+        """Return a line of the witness as a head, None where it is none of this ledger's."""
+        try:
+            head = json.loads(line)
+            is_own = not self.problem_of_head(head, {head["sequence"]: head["hash"]})
+        except NOT_A_HEAD:
+            return None
+        return head if is_own else None
+
     def tell_witness(self, heads_after: Callable[[int], Sequence[JsonObject]]) -> None:
         """Append the heads that the witness does not have yet."""
         try:
@@ -225,8 +261,8 @@ class Chain:
         try:
             # Another process may be half-way through a line, which is not to be cut off.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            end, known = _end_of(descriptor)
-            news = heads_after(known)
+            end, known = _last(descriptor, _sequence_of)
+            news = heads_after(known or 0)
             os.ftruncate(descriptor, end)
             os.lseek(descriptor, 0, os.SEEK_END)
             os.write(descriptor, b"".join(line_of(head) + b"\n" for head in news))
@@ -240,8 +276,8 @@ def line_of(head: JsonObject) -> bytes:
     return canonical(head)
 
 
-def _end_of(descriptor: int) -> tuple[int, int]:
-    """Give where the whole lines end, and the sequence of the last head in them, or 0.
+def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, _Read | None]:
+    """Give where the whole lines end, and what `read` makes of the last line of which it does.
 
     Only the end is read: each signing asks, and a year's lines are tens of megabytes.
     """
@@ -253,7 +289,7 @@ def _end_of(descriptor: int) -> tuple[int, int]:
         torn = lines.pop()
         if start:
             del lines[:1]  # it may have begun before
-        known = next((one for line in reversed(lines) if (one := _sequence_of(line))), 0)
+        known = next((one for line in reversed(lines) if (one := read(line))), None)
         if known or not start:
             return length - len(torn), known
         looked *= 8

@@ -3,6 +3,7 @@
 Rules
 - Only while the incident is open, its mode is the adapters', the step runs, and its approvals
   verify. Of an incident that is halted only undos.
+- Only what is as the chain says: the incident, its step and each effect (`chain_rows`).
 - No unlock while another open incident holds the account, whatever was known when it was planned;
   no lock while an unlock of the account may still land.
 - Steps first, then the effects of one: a claim costs the same however many effects are due in how
@@ -17,6 +18,7 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    Connection,
     Integer,
     Row,
     Select,
@@ -42,8 +44,8 @@ from standfast.ledger.effect_rules import (
     with_step,
 )
 from standfast.ledger.effects import Lane, seal_reason
-from standfast.ledger.tables import attempt, effect, incident, step
-from standfast.ledger.transaction import Write
+from standfast.ledger.tables import as_stored, attempt, effect, incident, step
+from standfast.ledger.transaction import Write, damaged, refuse_changed_rows
 from standfast.records import EffectState, Mode
 
 _ACCOUNTS_LOCK = 7_236_115  # of PostgreSQL, beside the chain's
@@ -87,6 +89,7 @@ def claimable(
             break
     else:
         return []
+    _refuse_changed(core, connection, (incident_id, begun.name, begun.round), found)
     if lane.verb == PAGE:
         return list(found)
     step_key = (incident_id, begun.name, begun.round)
@@ -95,6 +98,18 @@ def claimable(
     except ApprovalRefused as error:
         raise Lapsed(step_key, str(error)) from None
     return list(found) if lane.verb not in UNDO_VERBS else _not_held(core, write, found)
+
+
+def _refuse_changed(
+    core: Core, connection: Connection, step_key: tuple[str, str, int], found: Sequence[Row[Any]]
+) -> None:
+    """Raise Damaged where the incident, its step or these effects are not what the chain says."""
+    incident_id, name, round_ = step_key
+    is_step = (step.c.incident == incident_id, step.c.name == name, step.c.round == round_)
+    for table, conditions in ((incident, (incident.c.id == incident_id,)), (step, is_step)):
+        if changed := core.rows.changed(connection, table, *conditions, of=incident_id):
+            raise damaged(table, changed)
+    refuse_changed_rows(core.rows, connection, effect, found, of=incident_id)
 
 
 # Both statements are built once, since they run all night.
@@ -116,7 +131,7 @@ def _steps(needs_prior: bool, *, only_undos: bool) -> Select[Any]:
 def _effects(needs_prior: bool) -> Select[Any]:
     """Give, locked, what is due of one step and nobody has locked, in order."""
     return (
-        select(effect)
+        select(*as_stored(effect))
         .select_from(with_step())
         .where(
             effect.c.step == bindparam("step"),
@@ -165,6 +180,7 @@ def _not_held(core: Core, write: Write, rows: Sequence[Row[Any]]) -> list[Row[An
             }
             for row in kept
         ],
+        is_checked=True,
     )
     if kept:
         write.tell(held_by_others=len(kept))

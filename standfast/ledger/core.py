@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from backup.lazy_dataclass import dataclass
+from standfast.ledger.chain_rows import ChainRows
 from standfast.ledger.database import planning, reading
 from standfast.ledger.run_row import new_token as new_token
 from standfast.ledger.transaction import Write, write
@@ -16,10 +17,11 @@ from standfast.records import Json
 
 @dataclass(frozen=True, kw_only=True)
 class Core:
-    """The engine and the vault, handed to each part."""
+    """The engine, the vault and what the chain says of rows, handed to each part."""
 
     engine: Engine
     vault: Vault
+    rows: ChainRows
 
     def reading(self) -> AbstractContextManager[Connection]:
         return reading(self.engine)
@@ -44,5 +46,6 @@ class Core:
             action=action,
             now=now,
             seal=self.vault.seal_of_event,
+            rows=self.rows,
             detail=detail,
         )

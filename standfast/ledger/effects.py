@@ -6,8 +6,8 @@ Rules
 - An undo is an effect of its own (`undoes`); the effect it takes back stays as it is.
 - Targets, details, prior states, reasons and receipts are sealed; only an opened row shows them.
 - What is sealed is bound to the token, and the token to (incident, step, round, verb, handle): a
-  row that was moved or given another's target does not open. Nor does one that was planned as
-  refused and is something else now.
+  row that was moved or given another's target does not open. Nor does one that was given another
+  adapter, or that was planned as refused and is something else now.
 """
 
 import hashlib
@@ -41,6 +41,7 @@ from standfast.records import (
     Order,
     Proof,
     StepState,
+    canonical,
 )
 
 _HANDLES_A_STATEMENT = 500
@@ -139,6 +140,25 @@ def seal_reason(vault: Vault, verb: str, incident_id: str, token: str, reason: s
         return None
     scope = scope_of(verb, incident_id)
     return vault.seal(scope, f"effect.reason {token}", {"text": reason})
+
+
+def seal_effect(
+    vault: Vault,
+    incident_id: str,
+    token: str,
+    draft: Draft,
+    details: bytes,
+) -> bytes:
+    """Seal what an effect does, through which adapter and to whom; `details` is canonical JSON."""
+    is_refused = b"true" if draft.state is EffectState.REFUSED else b"false"
+    written = b'{"connector":%b,"details":%b,"is_refused":%b,"target":%b,"undoes":%b}' % (
+        canonical(draft.connector),
+        details,
+        is_refused,
+        canonical(draft.target),
+        canonical(draft.undoes),
+    )
+    return vault.seal_written(scope_of(draft.verb, incident_id), f"effect {token}", written)
 
 
 class Effects:
@@ -398,7 +418,9 @@ class Effects:
         vault = self._core.vault
         known = vault.open(scope, f"effect {token}", sealed)
         known_as = effect_token(incident_id, step_name, round_, verb, handle)
-        if token != known_as or (known["is_refused"] and state != EffectState.REFUSED):
+        is_other = (connector, undoes) != (known["connector"], known["undoes"])
+        is_pushed = known["is_refused"] and state != EffectState.REFUSED
+        if token != known_as or is_other or is_pushed:
             raise Damaged(
                 f"effect {token} of {incident_id} was changed outside the ledger; nothing was "
                 "done; run `standfast audit verify`"
@@ -418,7 +440,7 @@ class Effects:
             target=cast("str", known["target"]),
             details=cast("JsonObject", known["details"]),
             state=EffectState(state),
-            is_parked=is_parked,
+            is_parked=bool(is_parked),
             prior=opened("prior", sealed_prior),
             undoes=undoes,
             tries=tries,

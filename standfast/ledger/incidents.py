@@ -32,8 +32,9 @@ from standfast.ledger.getting_on import moved_at
 from standfast.ledger.joining import inputs_of, join, keep_subjects, repeated
 from standfast.ledger.stopping import begin_again, pause_undos
 from standfast.ledger.tables import effect, incident, notice, step
+from standfast.ledger.transaction import damaged
 from standfast.ledger.trigger_messages import TriggerMessage
-from standfast.ledger.vault import INSTALLATION
+from standfast.ledger.vault import INSTALLATION, Vault
 from standfast.nearest import there_are
 from standfast.playbook.engine import merged
 from standfast.playbook.model import Playbook
@@ -140,6 +141,7 @@ class Incidents:
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
             write.alone()  # two at once: one opens, the other joins or gets the next id
+            self._core.rows.refuse_rolled_back(write.connection)
             if message is not None and (
                 earlier := trigger_messages.find(write.connection, message)
             ):
@@ -154,7 +156,7 @@ class Incidents:
                 if message is not None:
                     trigger_messages.keep(write, message, known.id)
                 return known.id, True
-            incident_id = _next_id(write.connection, now)
+            incident_id = _next_id(write.connection, self._core.vault, now)
             write.subject = incident_id
             write.tell(
                 scenario=scenario,
@@ -276,6 +278,7 @@ class Incidents:
 
     def state(self, incident_id: str) -> State:
         """Give everything that the next move depends on, as of now; Damaged when it was forged."""
+        self._refuse_changed(incident_id)
         stored = self._row(incident_id)
         approvals.refuse_forged_incident(self._core, stored._mapping)
         row = self._open(stored)
@@ -320,14 +323,15 @@ class Incidents:
 
     def notice(self, incident_id: str, step_name: str, round_: int) -> FrozenNotice:
         """Give the notice of a step as it was frozen."""
+        named = (
+            notice.c.incident == incident_id,
+            notice.c.step == step_name,
+            notice.c.round == round_,
+        )
         with self._core.reading() as connection:
-            row = connection.execute(
-                select(notice).where(
-                    notice.c.incident == incident_id,
-                    notice.c.step == step_name,
-                    notice.c.round == round_,
-                )
-            ).one()
+            if changed := self._core.rows.changed(connection, notice, *named, of=incident_id):
+                raise damaged(notice, changed)
+            row = connection.execute(select(notice).where(*named)).one()
         return FrozenNotice(
             template=row.template,
             body=json.loads(row.body),
@@ -390,6 +394,17 @@ class Incidents:
             is_unreviewed=bool(approvals.unreviewed(self._core, connection, row)),
         )
 
+    def _refuse_changed(self, incident_id: str) -> None:
+        """Raise Damaged where the incident or one of its steps was changed outside the ledger."""
+        of_incident = (incident, incident.c.id), (step, step.c.incident)
+        for table, column in of_incident:
+            with self._core.reading() as connection:
+                changed = self._core.rows.changed(
+                    connection, table, column == incident_id, of=incident_id
+                )
+            if changed:
+                raise damaged(table, changed)
+
     def _row(self, incident_id: str) -> Row[Any]:
         with self._core.reading() as connection:
             row = connection.execute(select(incident).where(incident.c.id == incident_id)).first()
@@ -426,8 +441,11 @@ def _frozen_playbook(text: str, scenario: str) -> Playbook:
     return load(text, scenario)
 
 
-def _next_id(connection: Connection, now: datetime) -> str:
-    """Give the next id of this year: short enough to say on the telephone."""
+def _next_id(connection: Connection, vault: Vault, now: datetime) -> str:
+    """Give the next id of this year: short enough to say on the telephone.
+
+    An id whose key exists is taken, also by an incident that a restored ledger no longer has.
+    """
     prefix = f"inc-{now.year}-"
     last = connection.scalar(
         select(incident.c.id)
@@ -435,7 +453,10 @@ def _next_id(connection: Connection, now: datetime) -> str:
         .order_by(func.length(incident.c.id).desc(), incident.c.id.desc())
         .limit(1)
     )
-    return f"{prefix}{int(last.removeprefix(prefix)) + 1 if last else 1:04}"
+    number = int(last.removeprefix(prefix)) + 1 if last else 1
+    while vault.has(f"{prefix}{number:04}"):
+        number += 1
+    return f"{prefix}{number:04}"
 
 
 @dataclass

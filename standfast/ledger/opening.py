@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from backup.lazy_dataclass import dataclass
 from standfast.ledger.attempts import Attempts
 from standfast.ledger.audit import AuditEvent, Auditor, newest_sequence, timeline
+from standfast.ledger.chain import Chain
+from standfast.ledger.chain_rows import ChainRows
 from standfast.ledger.core import Core, new_token
 from standfast.ledger.database import open_engine
 from standfast.ledger.deliveries import Deliveries
@@ -82,13 +84,13 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
     engine = open_engine(url, makes_file=True)
     try:
         create_schema(engine)
-        core = Core(engine=engine, vault=vault)
+        core = Core(engine=engine, vault=vault, rows=ChainRows(Chain(vault, witness)))
         with core.write(
             actor="init", subject="installation", action="ledger.created", now=now
         ) as write:
             if write.connection.execute(installation.select()).first() is None:
                 write.insert(installation, {"id": new_token(), "initialised_at": now})
-        Auditor(engine, vault, witness).sign_head(now)
+        Auditor(core, witness).sign_head(now)
     finally:
         engine.dispose()
 
@@ -116,7 +118,7 @@ def opened(
     try:
         refuse_other_schema(engine)
         vault = Vault(keys)
-        core = Core(engine=engine, vault=vault)
+        core = Core(engine=engine, vault=vault, rows=ChainRows(Chain(vault, witness)))
         effects = Effects(core)
         yield Ledger(
             core=core,
@@ -133,7 +135,7 @@ def opened(
             triggers=Triggers(core),
             runs=Runs(core),
             runners=Runners(core),
-            audit=Auditor(engine, vault, witness),
+            audit=Auditor(core, witness),
         )
     finally:
         engine.dispose()

@@ -4,8 +4,8 @@ Rules
 - The person's own passphrase key signs for each passkey, over all that is kept of it: the database
   alone makes none. So it counts at once: whoever added it could have signed without.
 - What is checked with it is checked from its start each time, the passphrase's signature too.
-- A passkey that was removed signs nothing, and what it signed no longer counts: a date that is
-  written beside a signature shows nothing.
+- A passkey that was removed signs nothing, also where the database no longer says that it was, and
+  what it signed no longer counts: a date that is written beside a signature shows nothing.
 """
 
 import hashlib
@@ -107,7 +107,7 @@ class Passkeys:
             row = connection.execute(select(passkey).where(passkey.c.id == id_)).mappings().first()
             if row is None:
                 raise ApprovalRefused("this passkey is nobody's here; sign in with the passphrase")
-            check(connection, row["person"], said, challenge)
+            check(self._core, connection, row["person"], said, challenge)
         return _opened(row)
 
     def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
@@ -128,21 +128,25 @@ class Passkeys:
         return found[0]
 
 
-def check(connection: Connection, name: str, said: str, challenge: bytes) -> None:
+def check(core: Core, connection: Connection, name: str, said: str, challenge: bytes) -> None:
     """ApprovalRefused unless a passkey of `name`, which they vouched for, signed `challenge`."""
-    if _checked(connection, name, said, challenge)["removed_at"] is not None:
+    if _checked(core, connection, name, said, challenge)["removed_at"] is not None:
         raise ApprovalRefused(f"this passkey of {name!r} was removed")
 
 
-def is_of_removed(connection: Connection, name: str, said: str, challenge: bytes) -> bool:
+def is_of_removed(
+    core: Core, connection: Connection, name: str, said: str, challenge: bytes
+) -> bool:
     """Did a passkey of `name` sign `challenge` that was removed since, and nobody else?"""
     try:
-        return _checked(connection, name, said, challenge)["removed_at"] is not None
+        return _checked(core, connection, name, said, challenge)["removed_at"] is not None
     except ApprovalRefused:
         return False
 
 
-def _checked(connection: Connection, name: str, said: str, challenge: bytes) -> RowMapping:
+def _checked(
+    core: Core, connection: Connection, name: str, said: str, challenge: bytes
+) -> RowMapping:
     """Give the passkey of `name`, removed or not, that signed `challenge`."""
     id_ = _id_of(webauthn.credential_of(said))
     row = (
@@ -153,7 +157,7 @@ def _checked(connection: Connection, name: str, said: str, challenge: bytes) -> 
     if row is None:
         raise ApprovalRefused(f"{name!r} has no such passkey")
     who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
-    if not _is_theirs(who, row):
+    if core.rows.changed(connection, passkey, passkey.c.id == id_) or not _is_theirs(who, row):
         raise ApprovalRefused(f"this passkey of {name!r} was changed outside; see `audit verify`")
     webauthn.check(said, public_key=row["public_key"], challenge=challenge, origin=row["origin"])
     return row

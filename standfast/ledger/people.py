@@ -26,6 +26,7 @@ from standfast.ledger.approvals import (
 )
 from standfast.ledger.core import Core
 from standfast.ledger.tables import incident, installation, person
+from standfast.ledger.transaction import damaged
 from standfast.ledger.vault import INSTALLATION
 from standfast.records import Mode, canonical
 
@@ -86,7 +87,7 @@ class People:
                 "salt": salt,
                 "enrolled_at": now,
                 "enrolled_by": enrolled_by,
-                "is_founding": _is_setting_up(write.connection, now),
+                "is_founding": _is_setting_up(self._core, write.connection, now),
                 "removed_at": None,
             }
             row["seal"] = seal_of_person(self._core, row)
@@ -98,7 +99,7 @@ class People:
     def is_setting_up(self, now: datetime) -> bool:
         """Would an enrolment of now be a founding one?"""
         with self._core.reading() as connection:
-            return _is_setting_up(connection, now)
+            return _is_setting_up(self._core, connection, now)
 
     def remove(self, name: str, actor: str, now: datetime) -> None:
         """Take a person's right to approve away, for good."""
@@ -124,7 +125,7 @@ class People:
         """
         with self._core.reading() as connection:
             who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
-        why = stranger(self._core, who, roles)
+            why = stranger(self._core, connection, who, roles)
         if not why and roles and is_fresh(who, now):
             why = f"{name!r} was enrolled less than a day ago and cannot speak for a role yet"
         return why
@@ -168,7 +169,9 @@ class People:
         )
 
 
-def _is_setting_up(connection: Connection, now: datetime) -> bool:
+def _is_setting_up(core: Core, connection: Connection, now: datetime) -> bool:
+    if changed := core.rows.changed(connection, installation):
+        raise damaged(installation, changed)
     began = connection.scalar(select(installation.c.initialised_at))
     if began is None or now - began > _SETTING_UP:
         return False

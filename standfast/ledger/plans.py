@@ -15,12 +15,12 @@ from sqlalchemy import select
 
 from backup.lazy_dataclass import dataclass
 from standfast.ledger.core import Core
-from standfast.ledger.effects import Draft, effect_token, scope_of, seal_reason
+from standfast.ledger.effects import Draft, effect_token, scope_of, seal_effect, seal_reason
 from standfast.ledger.incidents import FrozenNotice
 from standfast.ledger.tables import effect
 from standfast.ledger.transaction import Write
 from standfast.ledger.vault import Vault
-from standfast.records import EffectState, Json, Proof, canonical, digest
+from standfast.records import Json, Proof, canonical, digest
 
 _ROWS_A_WRITE = 1_000
 
@@ -82,7 +82,6 @@ def drawn_up(
         details = canonical(draft.details)  # once, for the digest and for what is sealed
         act: list[Json] = [draft.verb, draft.connector, handle, draft.state.value]
         acts.append(canonical([*act, hashlib.sha256(details).hexdigest()]) + b"\n")
-        is_refused = draft.state is EffectState.REFUSED
         rows[token] = {
             "token": token,
             "incident": incident_id,
@@ -92,12 +91,7 @@ def drawn_up(
             "verb": draft.verb,
             "connector": draft.connector,
             "handle": handle,
-            "sealed": vault.seal_written(
-                scope,
-                f"effect {token}",
-                b'{"details":%b,"is_refused":%b,"target":%b}'
-                % (details, b"true" if is_refused else b"false", canonical(draft.target)),
-            ),
+            "sealed": seal_effect(vault, incident_id, token, draft, details),
             "state": draft.state.value,
             "is_parked": draft.waits_for_a_person,
             "sealed_prior": None

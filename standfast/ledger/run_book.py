@@ -128,6 +128,12 @@ class RunBook:
         return end[0]
 
     def _signed_end(self, connection: sqlite3.Connection, now: datetime) -> tuple[int, str]:
+        def hash_at(sequence: int) -> str | None:
+            statement = "SELECT hash FROM audit_event WHERE sequence = ?"
+            row = connection.execute(statement, (sequence,)).fetchone()
+            return row[0] if row else None
+
+        self._chain.refuse_rolled_back(hash_at)
         heads = _rows(connection, "SELECT * FROM audit_head ORDER BY sequence DESC LIMIT 1")
         newest = heads[0] if heads else None
         hashes = {}

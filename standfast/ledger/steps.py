@@ -15,9 +15,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from standfast.errors import StandfastError, UsageError
+from standfast.errors import Damaged, StandfastError, UsageError
 from standfast.ledger import approvals
 from standfast.ledger.approvals import seal_of_step
 from standfast.ledger.effect_rules import PAGE
@@ -26,6 +26,7 @@ from standfast.ledger.incidents import Expansion, FrozenNotice, Telling
 from standfast.ledger.locked_lately import LockedLately, refuse_outdated
 from standfast.ledger.plans import Plan, drawn_up, drop_unbegun, write_down
 from standfast.ledger.tables import effect, notice, step
+from standfast.ledger.transaction import damaged
 from standfast.ledger.words import Words, hold, is_round, latest
 from standfast.records import StepState, canonical, digest
 
@@ -268,7 +269,10 @@ class Steps(Words):
 
         False, and nothing is changed, when it is closed already; with `only_settled`, also while
         one of its effects is under way: it may have been planned again since the caller looked.
+        Damaged while its effects are not those of their receipts: somebody would be left out.
         """
+        if only_settled:
+            self._refuse_changed_effects(incident_id, step_name, round_)
         with self._core.write(
             actor="ledger", subject=incident_id, action="step.finished", now=now
         ) as write:
@@ -292,6 +296,25 @@ class Steps(Words):
             if changed:
                 write.tell(step=step_name, round=round_, state=state.value, reason=reason)
         return changed
+
+    def _refuse_changed_effects(self, incident_id: str, step_name: str, round_: int) -> None:
+        """Raise Damaged where an effect of the round was changed outside, or one is missing."""
+        rows = self._core.rows
+        named = (
+            effect.c.incident == incident_id,
+            effect.c.step == step_name,
+            effect.c.round == round_,
+        )
+        with self._core.reading() as connection:
+            planned = rows.effects_of(connection, incident_id, step_name, round_)
+            there = connection.scalar(select(func.count()).where(*named))
+        if planned != there:
+            raise Damaged(
+                f"step {step_name} of {incident_id}: {planned} effects were planned, and the "
+                f"database has {there}. Nothing was done. Run `standfast audit verify`"
+            )
+        if changed := rows.changed_effects(self._core.reading, *named, of=incident_id):
+            raise damaged(effect, changed)
 
     def _is_settled(
         self, connection: Connection, incident_id: str, step_name: str, round_: int

@@ -7,6 +7,8 @@ Rules
   who holds the database alone can neither add an event nor rewrite those that no head covers yet.
 - Nothing is added under keys that are not the ledger's: a second host that has keys of its own
   would make it one that never verifies again.
+- A row that decides is changed only while it is what its last event says (`chain_rows`): reading
+  it back would otherwise give what somebody wrote into the database an event of its own.
 - One event a transaction; a transaction that touched nothing and has nothing to say leaves none.
 - The event comes last, under a lock on the chain's tail: on PostgreSQL writers work side by side
   until here.
@@ -18,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     BindParameter,
@@ -40,10 +42,12 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from backup.lazy_dataclass import dataclass
+from standfast.errors import Damaged
 from standfast.ledger.chain import digest_of_row, next_event, refuse_other_keys
+from standfast.ledger.chain_rows import GUARDED, ChainRows
 from standfast.ledger.database import writing
 from standfast.ledger.many import Values, change_many, insert_many, insert_missing
-from standfast.ledger.tables import as_stored, audit_event
+from standfast.ledger.tables import as_stored, audit_event, incident
 from standfast.records import Json
 
 _KEYS_A_STATEMENT = 500  # SQLite's and PostgreSQL's limits on bound values are far above
@@ -79,6 +83,7 @@ class Write:
     action: str
     now: datetime
     seal: Callable[[str], str]  # gives the MAC over an event's hash
+    rows: ChainRows
     detail: dict[str, Json] = field(default_factory=dict)
     _touched: dict[str, tuple[Table, dict[Key, None]]] = field(default_factory=dict)
     _deleted: set[tuple[str, Key]] = field(default_factory=set)
@@ -140,7 +145,17 @@ class Write:
     def update(
         self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
     ) -> bool:
-        """Change one row if the conditions hold; say whether it did (compare-and-swap)."""
+        """Change one row if the conditions hold; say whether it did (compare-and-swap).
+
+        Damaged where it was changed outside the ledger.
+        """
+        self._refuse_changed(table, [key])
+        return self.replace(table, key, *conditions, **values)
+
+    def replace(
+        self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
+    ) -> bool:
+        """Change one row as `update`, also one that was changed outside; replaces what counts."""
         changed = self.connection.execute(
             update(table).where(_has_key(table, key), *conditions).values(**values)
         )
@@ -148,10 +163,17 @@ class Write:
             self._touch(table, [key])
         return bool(changed.rowcount)
 
-    def update_many(self, table: Table, rows: Sequence[Values]) -> None:
-        """Change many rows, each given as its key and the columns to set (the same for all)."""
+    def update_many(
+        self, table: Table, rows: Sequence[Values], *, is_checked: bool = False
+    ) -> None:
+        """Change many rows, each given as its key and the columns to set (the same for all).
+
+        Damaged where one was changed outside the ledger, unless that `is_checked` already.
+        """
         if not rows:
             return
+        if not is_checked:
+            self._refuse_changed(table, [_key_of(table, row) for row in rows])
         change_many(self.connection, table, rows)
         self._touch(table, (_key_of(table, row) for row in rows))
 
@@ -163,6 +185,19 @@ class Write:
             )
         self._touch(table, keys)
         self._deleted.update((table.name, key) for key in keys)
+
+    def _refuse_changed(self, table: Table, keys: Sequence[Key]) -> None:
+        """Raise Damaged where a row is not what its last event says: a change would cover it up."""
+        if table.name not in GUARDED:
+            return
+        touched = self._touched.get(table.name, (table, {}))[1]
+        for part in _parts([key for key in keys if key not in touched]):
+            statement = _by_keys(table).with_for_update()
+            found = self.connection.execute(statement, {"keys": _bound(part)}).all()
+            owners = {_incident_of(table, row) for row in found}
+            for owner in owners:
+                of_owner = [row for row in found if _incident_of(table, row) == owner]
+                refuse_changed_rows(self.rows, self.connection, table, of_owner, of=owner)
 
     def _touch(self, table: Table, keys: Iterator[Key] | Sequence[Key] | Mapping[Key, Any]) -> None:
         there = self._touched.setdefault(table.name, (table, {}))[1]
@@ -226,6 +261,7 @@ def write(
     action: str,
     now: datetime,
     seal: Callable[[str], str],
+    rows: ChainRows,
     detail: Mapping[str, Json] | None = None,
 ) -> Iterator[Write]:
     """Change rows in one transaction, told by one event; nothing stays when anything escapes."""
@@ -237,10 +273,40 @@ def write(
             action=action,
             now=now,
             seal=seal,
+            rows=rows,
             detail=dict(detail or {}),
         )
         yield hands
         hands.finish()
+
+
+def refuse_changed_rows(
+    rows: ChainRows,
+    connection: Connection,
+    table: Table,
+    found: Sequence[Any],
+    *,
+    of: str | None = None,
+) -> None:
+    """Raise Damaged where one of these rows, as stored and locked, was changed outside."""
+    changed = rows.differing(connection, table, found, of=of)
+    if changed:
+        raise damaged(table, changed)
+
+
+def damaged(table: Table, keys: Sequence[Key]) -> Damaged:
+    """Return the error for rows that were changed outside the ledger, naming the first."""
+    name = f"{table.name} {'/'.join(ascii(part).strip(chr(39)) for part in keys[0])}"
+    more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return Damaged(
+        f"{name}{more}: changed outside the ledger. Nothing was done. Run `standfast audit verify`"
+    )
+
+
+def _incident_of(table: Table, row: Any) -> str | None:
+    if table is incident:
+        return cast("str", row.id)
+    return cast("str", row.incident) if "incident" in table.columns else None
 
 
 @cache

@@ -126,7 +126,7 @@ class Words:
             is_new = write.insert_new(
                 approval, {**row, **said, "digest": asked.digest, "nonce": asked.nonce}
             )
-            if not is_new and not self._say_again(write, key, said):
+            if not is_new and not self._say_again(write, key, said, asked):
                 raise ApprovalRefused(
                     f"{person!r} has decided about step {step_name!r} already; another person must"
                 )
@@ -165,13 +165,17 @@ class Words:
             )
         return asked
 
-    def _say_again(self, write: Write, key: Key, said: dict[str, Any]) -> bool:
+    def _say_again(self, write: Write, key: Key, said: dict[str, Any], asked: Question) -> bool:
         """Let somebody say something else than they did; False where what they said stands.
 
         Who approved, and whose word alone was too little, may still break the glass; and whose
-        passkey was removed since, whatever they say.
+        passkey was removed since, or of whom nothing is kept that counts, whatever they say.
         """
-        earlier = approvals.void_signature(write.connection, key)
+        if approvals.is_void(self._core, write.connection, key, asked):
+            write.tell(replaces_void=True)
+            about = {"digest": asked.digest, "nonce": asked.nonce}
+            return write.replace(approval, key, **said, **about)
+        earlier = approvals.void_signature(self._core, write.connection, key)
         if earlier:
             write.tell(instead_of=earlier)  # which carried what was done by it
             return write.update(approval, key, **said)

@@ -97,9 +97,10 @@ def test_a_ledger_that_was_put_in_the_place_of_another_is_the_one_that_is_writte
     _moved(sqlite_place, tmp_path / "away")
     restored.rename(sqlite_place.file)
     assert sqlite_ledger.incidents.all() == []
-    assert open_incident(sqlite_ledger) == gone  # the number is free there
+    opened = open_incident(sqlite_ledger)
+    assert opened != gone  # whose key is there: that number was given
     with closing(sqlite3.connect(sqlite_place.file)) as seen:
-        assert seen.execute("SELECT id FROM incident").fetchall() == [(gone,)]
+        assert seen.execute("SELECT id FROM incident").fetchall() == [(opened,)]
 
 
 def test_a_server_that_lets_us_connect_and_says_nothing_is_given_up(

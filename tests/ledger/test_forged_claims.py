@@ -67,7 +67,8 @@ def _lapses(ledger: Ledger, incident_id: str, who: str, why: str) -> None:
 def test_a_step_pushed_past_its_approvals_is_refused(ledger: Ledger, intruder: Intruder) -> None:
     incident_id, who = _approved_by_ann(ledger, needs=2)
     intruder.run("UPDATE step SET state = 'running'")
-    _lapses(ledger, incident_id, who, "has 1 of 2 approvals that verify")
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, who)
     assert states(ledger, incident_id) == {"agents:alice": EffectState.PLANNED}
 
 
@@ -161,7 +162,8 @@ def test_a_step_that_runs_although_an_approver_refused_it_claims_nothing(
 ) -> None:
     incident_id = _refused_by_ann(ledger)
     intruder.run("UPDATE step SET state = 'running'")
-    _lapses(ledger, incident_id, runner(ledger, incident_id), "has 0 of 1 approvals that verify")
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, runner(ledger, incident_id))
 
 
 def test_a_refusal_turned_into_an_approval_does_not_count(
@@ -170,7 +172,8 @@ def test_a_refusal_turned_into_an_approval_does_not_count(
     incident_id = _refused_by_ann(ledger)
     intruder.run("UPDATE approval SET decision = 'approve'")
     intruder.run("UPDATE step SET state = 'running', ended_at = NULL")
-    _lapses(ledger, incident_id, runner(ledger, incident_id), "has 0 of 1 approvals that verify")
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, runner(ledger, incident_id))
 
 
 def test_a_day_that_was_not_waited_cannot_be_written_in(ledger: Ledger, intruder: Intruder) -> None:
@@ -186,8 +189,10 @@ def test_a_day_that_was_not_waited_cannot_be_written_in(ledger: Ledger, intruder
     intruder.set(approval, given, person="eve", signature=by_eve, decided_at=ahead)
     who = runner(ledger, incident_id)
     _lapses(ledger, incident_id, who, "has 0 of 1 approvals that verify")
-    intruder.run("UPDATE step SET state = 'running'")  # an hour later the day is over, truly
-    assert claim(ledger, incident_id, who, now=NOW + timedelta(hours=1)) is not None
+    later = NOW + timedelta(hours=1)  # when the day is over, eve signs herself
+    intruder.set(approval, {**given, "person": "eve"}, person="ann")
+    ledger.steps.decide(incident_id, "lock", "eve", "approve", by_eve, later)
+    assert claim(ledger, incident_id, who, now=later) is not None
 
 
 @pytest.mark.parametrize(

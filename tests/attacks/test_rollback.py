@@ -1,0 +1,78 @@
+"""An attacker puts an older copy of the ledger's database in the place of the newer one.
+
+The copy is whole, and every seal in it is the ledger's own. The witness is outside their reach.
+"""
+
+import shutil
+from datetime import timedelta
+
+import pytest
+
+from standfast.errors import Damaged
+from standfast.ledger import Ledger
+from tests.ledger.intruder import Intruder
+from tests.ledger.place import NOW, Place
+from tests.ledger.stage import REVOKE, begin, claim, drafts, enrol, open_incident, runner
+
+
+def _rolled_back(place: Place) -> None:
+    """Sign, copy, let an incident happen that the witness hears of, and put the copy back."""
+    place.create()
+    copy = place.file.with_suffix(".copy")
+    with place.opened() as ledger:
+        enrol(ledger, "ann")
+        begin(ledger, open_incident(ledger), drafts(REVOKE, "alice"))
+        ledger.audit.sign_head(NOW)
+    shutil.copy(place.file, copy)
+    with place.opened() as ledger:
+        open_incident(ledger)
+        ledger.audit.sign_head(NOW)
+    shutil.copy(copy, place.file)
+
+
+def test_rolled_back_ledger_signs_nothing(sqlite_place: Place) -> None:
+    _rolled_back(sqlite_place)
+    told = sqlite_place.witness.read_bytes()
+    with sqlite_place.opened() as ledger, pytest.raises(Damaged):
+        ledger.audit.sign_head(NOW + timedelta(hours=1))
+    assert sqlite_place.witness.read_bytes() == told
+
+
+def test_rolled_back_ledger_opens_no_incident(sqlite_place: Place) -> None:
+    _rolled_back(sqlite_place)
+    with sqlite_place.opened() as ledger:
+        with pytest.raises(Damaged):
+            open_incident(ledger)
+        assert len(ledger.incidents.all()) == 1
+
+
+def test_rolled_back_ledger_acts_on_nothing(sqlite_place: Place) -> None:
+    _rolled_back(sqlite_place)
+    with sqlite_place.opened() as ledger:
+        (opened,) = ledger.incidents.all()
+        with pytest.raises(Damaged):
+            claim(ledger, opened.id, runner(ledger, opened.id))
+
+
+def test_rollback_under_a_process_is_seen(ledger: Ledger, intruder: Intruder) -> None:
+    """The witness has not heard of the newest events; who verified them knows them."""
+    opened = open_incident(ledger)
+    begin(ledger, opened, drafts(REVOKE, "alice"))
+    ledger.incidents.set_halted(opened, True, "olga", NOW)
+    who = runner(ledger, opened)
+    newest = intruder.run("SELECT max(sequence) FROM audit_event")[0][0]
+    ledger.incidents.set_halted(opened, False, "olga", NOW)
+    ledger.incidents.state(opened)
+    intruder.run("DELETE FROM audit_event WHERE sequence > :newest", newest=newest)
+    with pytest.raises(Damaged):
+        claim(ledger, opened, who)
+
+
+def test_number_of_a_lost_incident_is_not_reused(sqlite_place: Place) -> None:
+    """Only an old copy is left, and a person moved the witness aside to go on with it."""
+    _rolled_back(sqlite_place)
+    sqlite_place.witness.rename(sqlite_place.witness.with_suffix(".aside"))
+    with sqlite_place.opened() as ledger:
+        assert open_incident(ledger) == "inc-2026-0003"
+        ledger.audit.sign_head(NOW)
+        assert ledger.audit.verify().is_whole
