@@ -90,8 +90,36 @@ class Section:
         """Give a copy with other values for some keys."""
         return type(self)(**self._values() | changes).placed(self._folder, self._written)
 
+    def settings_digest(self) -> str:
+        """Return a SHA-256 of every setting, defaults included, in hex.
+
+        Paths in the file's own folder count by what follows it, so that hosts may place it apart.
+        """
+        from standfast.records import digest  # loads OpenSSL
+
+        return digest(_plain(self, self._folder))
+
     def _values(self) -> dict[str, Any]:
         return {name: vars(self)[name] for name in self._settings}
+
+
+def _plain(value: Any, folder: Path) -> Any:
+    """Return a value as JSON has it."""
+    match value:
+        case Section():
+            return {name: _plain(one, folder) for name, one in value._values().items()}
+        case Mapping():
+            return {str(name): _plain(one, folder) for name, one in value.items()}
+        case list() | tuple():
+            return [_plain(one, folder) for one in value]
+        case set() | frozenset():
+            return sorted(str(one) for one in value)
+        case Path():
+            return str(value.relative_to(folder) if value.is_relative_to(folder) else value)
+        case None | bool() | int():
+            return value
+        case _:
+            return str(value)
 
 
 def settings_of(kind: type[Section]) -> Mapping[str, Setting]:

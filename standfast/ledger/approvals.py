@@ -16,6 +16,7 @@ Rules
 - A stored approval is no younger than the claim that rests on it: a date written in does not help.
 """
 
+import hashlib
 import json
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
@@ -144,7 +145,8 @@ def refuse_forged_incident(core: Core, row: RowMapping) -> None:
 
 def refuse_forged_step(core: Core, row: RowMapping) -> None:
     """Raise Damaged when what a step needs is not what the ledger wrote."""
-    if row["seal"] != seal_of_step(core, row) and opens_at(core, row) is None:
+    is_sealed = row["seal"] == seal_of_step(core, row) or opens_at(core, row) is not None
+    if not is_sealed or hashlib.sha256(row["plan"].encode()).hexdigest() != row["digest"]:
         raise Damaged(
             f"what step {row['name']!r} of {row['incident']} needs was changed outside the ledger; "
             "nothing was done; run `standfast audit verify`"
@@ -212,19 +214,20 @@ def holds(
     step_name: str,
     round_: int,
     now: datetime,
-) -> None:
-    """Raise unless the step has every approval that it needs, verified again from the start."""
+) -> RowMapping:
+    """Return the step; raise unless it has every approval that it needs, verified again."""
     key = {"incident": incident_id, "name": step_name, "round": round_}
     row = connection.execute(_STEP, key).mappings().one()
     refuse_forged_step(core, row)
     if row["needs_approvals"] == 0:
-        return
+        return row
     given = sum(1 for _ in _approvers(core, connection, row, now))
     if given < row["needs_approvals"] and not is_open(core, connection, row, now):
         raise ApprovalRefused(
             f"step {step_name!r} of {incident_id} has {given} of {row['needs_approvals']} "
             "approvals that verify; nothing was done"
         )
+    return row
 
 
 def is_void(core: Core, connection: Connection, key: Sequence[str | int], asked: Question) -> bool:

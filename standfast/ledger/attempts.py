@@ -14,6 +14,7 @@ Rules
 - A claim whose answer was lost may stand, and nobody will call for it: it is given back at once.
 """
 
+import secrets
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from standfast.errors import StandfastError, Unavailable
 from standfast.ledger import doubts
+from standfast.ledger.approvals import seal_of_step
 from standfast.ledger.claims import Lapsed, claimable
 from standfast.ledger.core import Core, new_token
 from standfast.ledger.doubts import MOST_TRIES, Doubts, run_again
@@ -35,8 +37,19 @@ from standfast.ledger.effect_rules import (
     is_lock_of,
     is_made_up_for,
 )
-from standfast.ledger.effects import Batch, Draft, EffectRow, Effects, Lane, scope_of, seal_effect
+from standfast.ledger.effects import (
+    NO_SETTINGS,
+    Batch,
+    Draft,
+    EffectRow,
+    Effects,
+    Lane,
+    Settings,
+    scope_of,
+    seal_effect,
+)
 from standfast.ledger.tables import as_stored, attempt, effect, incident, step
+from standfast.ledger.words import hold, is_round
 from standfast.records import (
     EffectState,
     JsonObject,
@@ -98,30 +111,56 @@ class Attempts(Doubts):
             )
 
     def claim(
-        self, incident_id: str, lane: Lane, runner: str, mode: Mode, limits: Limits, now: datetime
+        self,
+        incident_id: str,
+        lane: Lane,
+        runner: str,
+        mode: Mode,
+        limits: Limits,
+        now: datetime,
+        *,
+        settings: Settings = NO_SETTINGS,
     ) -> Batch | None:
         """Take up to a batch of due effects of one step; None when there is none to take.
 
         `mode` is that of the adapters which will carry it: Refused when the incident's is another.
         ApprovalRefused when approvals no longer verify (a person was removed since): the step then
-        asks again, and the approvals that still count do count.
+        asks again, and the approvals that still count do count. Likewise when an adapter has other
+        `settings` than were approved: then no earlier approval counts.
         """
         token = new_token()
         try:
-            return self._claim(token, incident_id, lane, runner, mode, limits, now)
+            return self._claim(token, incident_id, lane, runner, mode, limits, now, settings)
         except Unavailable:
             with suppress(StandfastError):  # what stays claimed is looked up when it is overdue
                 self._give_back(token, incident_id, runner, now)
             raise
         except Lapsed as lapsed:
-            with self._core.write(
-                actor="ledger", subject=incident_id, action="approval.lapsed", now=now
-            ) as write:
-                is_running = step.c.state == StepState.RUNNING.value
-                asking = {"state": StepState.ASKING.value, "is_asked": False}
-                if write.update(step, lapsed.step_key, is_running, **asking):
-                    write.tell(step=lapsed.step_key[1], why=str(lapsed))
+            self._ask_again(lapsed, now)
             raise
+
+    def _ask_again(self, lapsed: Lapsed, now: datetime) -> None:
+        """Let a step ask again; with another plan, no approval of the earlier one counts."""
+        incident_id, name, _ = lapsed.step_key
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="approval.lapsed", now=now
+        ) as write:
+            hold(write.connection, incident_id, name)
+            asking: dict[str, Any] = {"state": StepState.ASKING.value, "is_asked": False}
+            named = is_round(*lapsed.step_key)
+            row = write.connection.execute(select(step).where(*named)).mappings().one()
+            if lapsed.plan is not None:
+                asking |= {
+                    "plan": canonical(lapsed.plan).decode(),
+                    "digest": digest(lapsed.plan),
+                    "nonce": secrets.token_hex(16),
+                    "runs_from": None,
+                    "reason": str(lapsed),
+                }
+                asking["seal"] = seal_of_step(self._core, {**row, **asking})
+            is_running = step.c.state == StepState.RUNNING.value
+            if write.update(step, lapsed.step_key, is_running, **asking):
+                write.tell(step=name, why=str(lapsed))
 
     def _claim(
         self,
@@ -132,12 +171,13 @@ class Attempts(Doubts):
         mode: Mode,
         limits: Limits,
         now: datetime,
+        settings: Settings,
     ) -> Batch | None:
         with self._core.write(
             actor=f"runner:{runner}", subject=incident_id, action="attempt.claimed", now=now
         ) as write:
             found = claimable(
-                self._core, write, incident_id, lane, mode, min(limits.batch, 1000), now
+                self._core, write, incident_id, lane, mode, min(limits.batch, 1000), now, settings
             )
             if not found:
                 return None

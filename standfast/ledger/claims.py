@@ -3,6 +3,7 @@
 Rules
 - Only while the incident is open, its mode is the adapters', the step runs, and its approvals
   verify. Of an incident that is halted only undos.
+- What was approved only through adapters whose settings are those of the plan.
 - Only what is as the chain says: the incident, its step and each effect (`chain_rows`).
 - No unlock while another open incident holds the account, whatever was known when it was planned;
   no lock while an unlock of the account may still land.
@@ -10,10 +11,11 @@ Rules
   many steps, whatever the database knows of them, and takes no effect that it does not carry.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     BindParameter,
@@ -43,25 +45,36 @@ from standfast.ledger.effect_rules import (
     may_run,
     with_step,
 )
-from standfast.ledger.effects import Lane, seal_reason
+from standfast.ledger.effects import Lane, Settings, seal_reason
+from standfast.ledger.plans import with_settings
 from standfast.ledger.tables import as_stored, attempt, effect, incident, step
 from standfast.ledger.transaction import Write, damaged, refuse_changed_rows
-from standfast.records import EffectState, Mode
+from standfast.records import EffectState, JsonObject, Mode
 
 _ACCOUNTS_LOCK = 7_236_115  # of PostgreSQL, beside the chain's
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
 
 class Lapsed(ApprovalRefused):
-    """The approvals of a step that runs no longer verify."""
+    """The approvals of a step that runs no longer verify, or were given for another plan."""
 
-    def __init__(self, step_key: tuple[str, str, int], why: str) -> None:
+    def __init__(
+        self, step_key: tuple[str, str, int], why: str, plan: JsonObject | None = None
+    ) -> None:
         super().__init__(why)
         self.step_key = step_key
+        self.plan = plan  # that is to be approved instead
 
 
 def claimable(
-    core: Core, write: Write, incident_id: str, lane: Lane, mode: Mode, most: int, now: datetime
+    core: Core,
+    write: Write,
+    incident_id: str,
+    lane: Lane,
+    mode: Mode,
+    most: int,
+    now: datetime,
+    settings: Settings,
 ) -> list[Row[Any]]:
     """Give the effects of one step that a call may carry now, locked; refuse those held by others.
 
@@ -94,10 +107,28 @@ def claimable(
         return list(found)
     step_key = (incident_id, begun.name, begun.round)
     try:
-        holds(core, connection, *step_key, now)
+        running = holds(core, connection, *step_key, now)
     except ApprovalRefused as error:
         raise Lapsed(step_key, str(error)) from None
+    if running["needs_approvals"]:
+        _refuse_other_settings(step_key, json.loads(running["plan"]), lane, settings)
     return list(found) if lane.verb not in UNDO_VERBS else _not_held(core, write, found)
+
+
+def _refuse_other_settings(
+    step_key: tuple[str, str, int], plan: JsonObject, lane: Lane, settings: Settings
+) -> None:
+    """Raise Lapsed unless the adapter is configured as it was when the step was planned."""
+    approved = cast("Mapping[str, Mapping[str, str]]", plan["settings"])
+    planned = {one.get(lane.connector) for one in approved.values()} - {None}
+    now = settings(lane.verb, lane.connector).get(lane.connector)
+    if now not in (planned or {None}):
+        raise Lapsed(
+            step_key,
+            f"step {step_key[1]!r} of {step_key[0]}: the settings of {lane.connector} were changed "
+            "after it was planned. Nothing was done; the step asks again",
+            with_settings(plan, settings),
+        )
 
 
 def _refuse_changed(

@@ -11,7 +11,7 @@ Rules
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from typing import Any, cast
@@ -53,6 +53,18 @@ class Lane:
 
     verb: str
     connector: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.connector}"
+
+
+# Gives, for a verb and an adapter, digests of settings: its own, and of those it hands on to.
+Settings = Callable[[str, str], Mapping[str, str]]
+
+
+def NO_SETTINGS(_verb: str, _connector: str) -> Mapping[str, str]:  # noqa: N802 - a constant
+    """Give no digest: of adapters that have no settings."""
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from standfast.ledger import approvals, trigger_messages
 from standfast.ledger.core import Core
 from standfast.ledger.database import wait_for_turn
 from standfast.ledger.effect_rules import NEVER, counts_by_step, still_held
-from standfast.ledger.effects import Draft
+from standfast.ledger.effects import NO_SETTINGS, Draft, Settings
 from standfast.ledger.getting_on import moved_at
 from standfast.ledger.joining import inputs_of, join, keep_subjects, repeated
 from standfast.ledger.stopping import begin_again, pause_undos
@@ -109,6 +109,7 @@ class Expansion:
     roles: tuple[str, ...] = ()
     hold_seconds: int = 0  # the abort window: how long it waits once it may run
     notice: FrozenNotice | None = None
+    settings: Settings = NO_SETTINGS  # of the adapters: what is approved goes through them as is
     reason: str = ""
 
 
@@ -131,8 +132,11 @@ class Incidents:
         trigger: str | None,
         now: datetime,
         message: TriggerMessage | None = None,
+        configuration: str = "",
     ) -> tuple[str, bool]:
         """Open an incident; give its id, and whether it was there already by the same trigger.
+
+        `configuration` is the fingerprint of the one in force, for the timeline.
 
         A `message` that came before gives the incident that it came to then, closed or not, and
         changes nothing. One that is new is written down in this very transaction.
@@ -163,6 +167,7 @@ class Incidents:
                 mode=mode.value,
                 signed_in=is_signed,
                 playbook=hashlib.sha256(playbook.encode()).hexdigest(),
+                configuration=configuration,
             )
             # Before the commit: a key without an incident is litter, the reverse would be a loss.
             self._core.vault.create(incident_id)

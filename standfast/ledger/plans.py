@@ -2,25 +2,35 @@
 
 Rules
 - The digest covers each act in order: verb, adapter, whom (by handle), details and whether it is
-  refused; of a notice its body and its root besides. How the acts were paged makes no difference.
+  refused; the settings of each adapter; of a notice its body and its root besides. How the acts
+  were paged makes no difference.
 - Sealing is done before the transaction that writes the rows down: nobody waits for it.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from backup.lazy_dataclass import dataclass
+from standfast.errors import Damaged
 from standfast.ledger.core import Core
-from standfast.ledger.effects import Draft, effect_token, scope_of, seal_effect, seal_reason
+from standfast.ledger.effects import (
+    Draft,
+    Lane,
+    Settings,
+    effect_token,
+    scope_of,
+    seal_effect,
+    seal_reason,
+)
 from standfast.ledger.incidents import FrozenNotice
 from standfast.ledger.tables import effect
-from standfast.ledger.transaction import Write
+from standfast.ledger.transaction import Write, damaged
 from standfast.ledger.vault import Vault
-from standfast.records import Json, Proof, canonical, digest
+from standfast.records import Json, JsonObject, Proof, canonical, digest
 
 _ROWS_A_WRITE = 1_000
 
@@ -32,6 +42,7 @@ class DrawnUp:
     rows: Mapping[str, Mapping[str, Any]]
     acts: bytes  # what they would do, and to whom, in order: a line each
     drafts: int
+    lanes: frozenset[Lane]
 
 
 class Plan:
@@ -40,6 +51,7 @@ class Plan:
     def __init__(self, incident_id: str, step_name: str, round_: int) -> None:
         self._key = (incident_id, step_name, round_)
         self._acts = hashlib.sha256()
+        self._lanes: set[Lane] = set()
         self.effects = 0
         self.page: DrawnUp | None = None
 
@@ -47,20 +59,33 @@ class Plan:
         """Take in the next page."""
         self._acts.update(page.acts)
         self.effects += page.drafts
+        self._lanes |= page.lanes
         self.page = page
 
-    def digest(self, told: FrozenNotice | None) -> str:
-        """Give the digest of the plan: what is approved is this and nothing else."""
+    def digest(self, told: FrozenNotice | None, settings: Settings) -> str:
+        """Return the digest of the plan: what is approved is this and nothing else."""
+        return digest(self.described(told, settings))
+
+    def described(self, told: FrozenNotice | None, settings: Settings) -> JsonObject:
+        """Return the plan as its step keeps it."""
         incident_id, step_name, round_ = self._key
-        plan: dict[str, Json] = {
+        return {
             "incident": incident_id,
             "step": step_name,
             "round": round_,
             "acts": self._acts.hexdigest(),
             "effects": self.effects,
             "notice": None if told is None else [told.digest, told.root],
+            "settings": {
+                str(lane): dict(settings(lane.verb, lane.connector)) for lane in self._lanes
+            },
         }
-        return digest(plan)
+
+
+def with_settings(plan: JsonObject, settings: Settings) -> JsonObject:
+    """Return a plan as it is with the settings that its adapters have now."""
+    lanes = cast("Mapping[str, Json]", plan["settings"])
+    return {**plan, "settings": {name: dict(settings(*name.split(" ", 1))) for name in lanes}}
 
 
 def drawn_up(
@@ -75,6 +100,7 @@ def drawn_up(
     """Make the rows of a step's effects, of which the first has the position `begin`."""
     rows: dict[str, dict[str, Any]] = {}
     acts: list[bytes] = []
+    lanes = {Lane(verb=draft.verb, connector=draft.connector) for draft in drafts}
     for position, draft in enumerate(drafts, begin):
         scope = scope_of(draft.verb, incident_id)
         handle = vault.handle(scope, draft.target)
@@ -105,7 +131,7 @@ def drawn_up(
             "proof": Proof.NONE.value,
             "sealed_facts": None,
         }
-    return DrawnUp(rows=rows, acts=b"".join(acts), drafts=len(drafts))
+    return DrawnUp(rows=rows, acts=b"".join(acts), drafts=len(drafts), lanes=frozenset(lanes))
 
 
 def write_down(
@@ -149,3 +175,23 @@ def drop_unbegun(core: Core, key: tuple[str, str, int], now: datetime) -> int:
             write.delete(effect, [(token,) for token in found])
             write.tell(step=step_name, round=round_, effects=len(found))
         dropped += len(found)
+
+
+def refuse_changed_effects(core: Core, incident_id: str, step_name: str, round_: int) -> None:
+    """Raise Damaged where an effect of the round was changed outside, or one is missing."""
+    rows = core.rows
+    named = (
+        effect.c.incident == incident_id,
+        effect.c.step == step_name,
+        effect.c.round == round_,
+    )
+    with core.reading() as connection:
+        planned = rows.effects_of(connection, incident_id, step_name, round_)
+        there = connection.scalar(select(func.count()).where(*named))
+    if planned != there:
+        raise Damaged(
+            f"step {step_name} of {incident_id}: {planned} effects were planned, and the "
+            f"database has {there}. Nothing was done. Run `standfast audit verify`"
+        )
+    if changed := rows.changed_effects(core.reading, *named, of=incident_id):
+        raise damaged(effect, changed)

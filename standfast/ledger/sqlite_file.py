@@ -27,7 +27,7 @@ from standfast.errors import (
 from standfast.ledger.long_waits import LONG_SECONDS, said_when_long, say
 
 BUSY_SECONDS = 30
-HEAD = "0001.2"  # the schema that this program needs
+HEAD = "0001.3"  # the schema that this program needs
 NO_LEDGER = (
     "see that its disk is there, and that ledger.url names the right one; where none was made yet, "
     "`standfast init` on its folder makes it"

@@ -15,20 +15,25 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
-from standfast.errors import Damaged, StandfastError, UsageError
+from standfast.errors import StandfastError, UsageError
 from standfast.ledger import approvals
 from standfast.ledger.approvals import seal_of_step
 from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import Draft
 from standfast.ledger.incidents import Expansion, FrozenNotice, Telling
 from standfast.ledger.locked_lately import LockedLately, refuse_outdated
-from standfast.ledger.plans import Plan, drawn_up, drop_unbegun, write_down
+from standfast.ledger.plans import (
+    Plan,
+    drawn_up,
+    drop_unbegun,
+    refuse_changed_effects,
+    write_down,
+)
 from standfast.ledger.tables import effect, notice, step
-from standfast.ledger.transaction import damaged
 from standfast.ledger.words import Words, hold, is_round, latest
-from standfast.records import StepState, canonical, digest
+from standfast.records import JsonObject, StepState, canonical, digest
 
 
 class Steps(Words):
@@ -101,6 +106,7 @@ class Steps(Words):
         beside: LockedLately | None = None,
     ) -> bool:
         incident_id, step_name, round_ = key
+        described = plan.described(expansion.notice, expansion.settings)
         state = StepState.ASKING if expansion.needs_approvals else StepState.RUNNING
         with self._core.write(
             actor=actor, subject=incident_id, action="step.begun", now=now
@@ -113,7 +119,8 @@ class Steps(Words):
                 "needs_approvals": expansion.needs_approvals,
                 "roles": canonical(list(expansion.roles)).decode(),
                 "hold_seconds": expansion.hold_seconds,
-                "digest": plan.digest(expansion.notice),
+                "plan": canonical(described).decode(),
+                "digest": plan.digest(expansion.notice, expansion.settings),
                 "reason": expansion.reason,
             }
             row["seal"] = seal_of_step(self._core, row)
@@ -272,7 +279,7 @@ class Steps(Words):
         Damaged while its effects are not those of their receipts: somebody would be left out.
         """
         if only_settled:
-            self._refuse_changed_effects(incident_id, step_name, round_)
+            refuse_changed_effects(self._core, incident_id, step_name, round_)
         with self._core.write(
             actor="ledger", subject=incident_id, action="step.finished", now=now
         ) as write:
@@ -296,25 +303,6 @@ class Steps(Words):
             if changed:
                 write.tell(step=step_name, round=round_, state=state.value, reason=reason)
         return changed
-
-    def _refuse_changed_effects(self, incident_id: str, step_name: str, round_: int) -> None:
-        """Raise Damaged where an effect of the round was changed outside, or one is missing."""
-        rows = self._core.rows
-        named = (
-            effect.c.incident == incident_id,
-            effect.c.step == step_name,
-            effect.c.round == round_,
-        )
-        with self._core.reading() as connection:
-            planned = rows.effects_of(connection, incident_id, step_name, round_)
-            there = connection.scalar(select(func.count()).where(*named))
-        if planned != there:
-            raise Damaged(
-                f"step {step_name} of {incident_id}: {planned} effects were planned, and the "
-                f"database has {there}. Nothing was done. Run `standfast audit verify`"
-            )
-        if changed := rows.changed_effects(self._core.reading, *named, of=incident_id):
-            raise damaged(effect, changed)
 
     def _is_settled(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
@@ -358,6 +346,7 @@ class Steps(Words):
     def _new_step(
         self, incident_id: str, step_name: str, round_: int, state: StepState, now: datetime
     ) -> dict[str, Any]:
+        plan: JsonObject = {"incident": incident_id, "step": step_name, "round": round_}
         return {
             "incident": incident_id,
             "name": step_name,
@@ -375,7 +364,8 @@ class Steps(Words):
             "is_accepted": False,
             "needs_approvals": 0,
             "roles": "[]",
-            "digest": digest({"incident": incident_id, "step": step_name, "round": round_}),
+            "plan": canonical(plan).decode(),
+            "digest": digest(plan),
             "nonce": secrets.token_hex(16),
             "seal": "",
             "sealed_answer": None,

@@ -180,6 +180,7 @@ step = Table(
     Column("is_accepted", Boolean, nullable=False),  # a person let a held partial go on
     Column("needs_approvals", Integer, nullable=False),
     Column("roles", Text, nullable=False),  # JSON list: who may approve or answer
+    Column("plan", Text, nullable=False),  # canonical JSON: its acts' digest, adapters' settings
     Column("digest", String(64), nullable=False),  # of the plan: what an approval signs
     Column("nonce", String(32), nullable=False),  # makes an approval worthless elsewhere
     Column("seal", String(64), nullable=False),  # MAC over need, hold, roles, digest, nonce

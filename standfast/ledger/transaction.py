@@ -192,7 +192,8 @@ class Write:
             return
         touched = self._touched.get(table.name, (table, {}))[1]
         for part in _parts([key for key in keys if key not in touched]):
-            statement = _by_keys(table).with_for_update()
+            # As an UPDATE would: whoever inserts a row that refers to one of these goes on.
+            statement = _by_keys(table).with_for_update(key_share=True)
             found = self.connection.execute(statement, {"keys": _bound(part)}).all()
             owners = {_incident_of(table, row) for row in found}
             for owner in owners:

@@ -101,6 +101,7 @@ def with_approvals(
         reason="; ".join(filter(None, (expansion.reason, over))),
         needs_approvals=needed,
         roles=roles,
+        settings=outside.settings,
         hold_seconds=outside.config.notices.abort_window_seconds
         if needed and step.action == "notices.send" and outside.mode is not Mode.EXERCISE
         else 0,

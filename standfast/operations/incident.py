@@ -104,6 +104,7 @@ def open_incident(
         trigger=trigger,
         now=place.clock(),
         message=message,
+        configuration=place.config.settings_digest(),
     )
     lacking = 0 if message is None else message.lacking
     return Opened(

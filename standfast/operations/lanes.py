@@ -169,7 +169,13 @@ class Lanes:
     def _claim(self, lane: Lane, limits: Limits) -> Batch | None:
         try:
             return self.ledger.attempts.claim(
-                self.incident, lane, self.runner, self.outside.mode, limits, self.clock()
+                self.incident,
+                lane,
+                self.runner,
+                self.outside.mode,
+                limits,
+                self.clock(),
+                settings=self.outside.settings,
             )
         except ApprovalRefused:
             return None  # the step asks again; other steps may have work for this lane

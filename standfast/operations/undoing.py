@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import field
+from functools import partial
 
 from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
@@ -31,6 +32,7 @@ from standfast.nearest import there_are
 from standfast.operations.incident import refuse_closed
 from standfast.operations.place import Place
 from standfast.outside import Outside
+from standfast.outside.settings import adapter_settings
 from standfast.playbook.catalogue import CATALOGUE
 from standfast.records import EffectState, JsonObject, Proof, StepState
 
@@ -108,6 +110,7 @@ def undo(
         expansion = Expansion(
             drafts=drafts,
             needs_approvals=plan.needs_approvals,
+            settings=partial(adapter_settings, place.config),
             reason="the lock was not proven for all of them" if plan.unproven else "",
         )
         now = place.clock()

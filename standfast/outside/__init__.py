@@ -32,6 +32,7 @@ from standfast.notices.folder import read_templates
 from standfast.notices.prepared import Prepared
 from standfast.notices.render import Template
 from standfast.notices.senders import Message, Sender
+from standfast.outside.settings import adapter_settings
 from standfast.procedures import Procedure
 from standfast.records import EffectState, Limits, Mode, Observed, Order, Result
 
@@ -140,6 +141,10 @@ class Outside(ABC):
         """Does this channel write letters, and carry no mail?"""
         settings = self.config.senders.get(sender)
         return settings is not None and settings.kind == "letters"
+
+    def settings(self, verb: str, connector: str) -> Mapping[str, str]:
+        """Return the digests of what an adapter is configured to do; see `adapter_settings`."""
+        return adapter_settings(self.config, verb, connector)
 
     # acting
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects import Draft
+from standfast.ledger.effects import NO_SETTINGS, Draft
 from standfast.ledger.incidents import Expansion, FrozenNotice
 from standfast.ledger.plans import Plan, drawn_up
 from standfast.ledger.tables import effect
@@ -66,7 +66,7 @@ def test_how_it_is_paged_makes_no_difference_to_what_is_approved(sqlite_ledger: 
         plan = Plan(incident, *KEY)
         for page in Pages(people).pages():
             plan.add(drawn_up(sqlite_ledger.vault, incident, *KEY, page))
-        digests.add(plan.digest(story.NOTICE))
+        digests.add(plan.digest(story.NOTICE, NO_SETTINGS))
     assert len(digests) == 1
 
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001.2"
+revision = "0001.3"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -223,6 +223,7 @@ def upgrade() -> None:
         sa.Column("is_accepted", sa.Boolean(), nullable=False),
         sa.Column("needs_approvals", sa.Integer(), nullable=False),
         sa.Column("roles", sa.Text(), nullable=False),
+        sa.Column("plan", sa.Text(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("nonce", sa.String(length=32), nullable=False),
         sa.Column("seal", sa.String(length=64), nullable=False),
