@@ -25,6 +25,7 @@ from standfast.ledger.chain import GENESIS, Chain, digest_of_row
 from standfast.ledger.tables import (
     approval,
     as_stored,
+    attempt,
     audit_event,
     effect,
     incident,
@@ -39,7 +40,17 @@ from standfast.records import Json
 CHECKPOINT = ("checkpoint", "audit.checkpoint")  # subject and action
 GUARDED = frozenset(
     table.name
-    for table in (installation, person, passkey, incident, step, approval, notice, effect)
+    for table in (
+        installation,
+        person,
+        passkey,
+        incident,
+        step,
+        approval,
+        notice,
+        attempt,
+        effect,
+    )
 )
 
 EVENTS_A_CHECKPOINT = 1000  # verified in about 20 ms

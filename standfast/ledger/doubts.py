@@ -19,7 +19,7 @@ from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import EffectRow, Effects, seal_reason
 from standfast.ledger.tables import attempt, effect, step
-from standfast.ledger.transaction import Write
+from standfast.ledger.transaction import Write, damaged
 from standfast.records import EffectState, Observed, StepState
 
 MOST_TRIES = 5
@@ -118,6 +118,7 @@ class Doubts:
             actor=actor, subject=incident_id, action="effects.settled", now=now
         ) as write:
             still = self._still(write, [row for row, _ in seen], "unknown")
+            self._refuse_changed_attempts(write, incident_id, still)
             began = _submitted_at(write.connection, still)
             rows = []
             counts: dict[str, int] = {}
@@ -150,6 +151,18 @@ class Doubts:
             write.update_many(effect, rows)
             run_again(write, incident_id, again)
             write.tell(results=counts)
+
+    def _refuse_changed_attempts(
+        self, write: Write, incident_id: str, tokens: Collection[str]
+    ) -> None:
+        """Raise Damaged where somebody changed when a call can no longer land.
+
+        Looked up before, it would seem never to have happened, and be done twice.
+        """
+        called = select(effect.c.attempt).where(effect.c.token.in_(tokens))
+        is_called = attempt.c.token.in_(called)
+        if changed := self._core.rows.changed(write.connection, attempt, is_called, of=incident_id):
+            raise damaged(attempt, changed)
 
     def _still(
         self, write: Write, rows: Sequence[EffectRow], state: str, *, unread: bool = False

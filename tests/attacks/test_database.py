@@ -26,7 +26,7 @@ from standfast.ledger.tables import (
     person,
     step,
 )
-from standfast.records import EffectState, StepState
+from standfast.records import EffectState, Observed, StepState
 from standfast.webauthn import challenge_for, read_new
 from tests.ledger.intruder import Intruder
 from tests.ledger.place import FOUNDED, NOW
@@ -315,3 +315,17 @@ def test_checkpoint_hides_no_later_event(
     assert intruder.run("SELECT 1 FROM audit_event WHERE action = 'audit.checkpoint'")
     with pytest.raises(ApprovalRefused):
         decide(ledger, opened, "ann")
+
+
+def test_call_that_may_still_land_is_not_looked_up(ledger: Ledger, intruder: Intruder) -> None:
+    """Looked up too early it would seem never to have happened, and somebody be told twice."""
+    opened, who = _told(ledger, 1)
+    claimed(ledger, opened, who, lane=_MAIL)
+    ledger.attempts.lapse(opened, lambda _: True, NOW)
+    intruder.run("UPDATE attempt SET settle_after = submitted_at")
+    seen = [
+        (row, Observed(target=row.target, happened=False))
+        for row in ledger.effects.to_settle(opened, _MAIL, NOW, 10)
+    ]
+    with pytest.raises(Damaged):
+        ledger.attempts.settle(opened, seen, who, NOW)
