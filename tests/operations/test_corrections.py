@@ -74,11 +74,15 @@ def test_while_one_message_is_under_way_no_correction_is_planned_that_would_miss
     lane = Lane(verb="notices.send", connector="mail")
     runner = place.ledger.runners.register(case, "direct", place.clock())
     limits = replace(outside.limits(lane), batch=9)
-    told = place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, limits, place.clock())
+    told = place.ledger.attempts.claim(
+        case, lane, runner, Mode.LIVE, limits, place.clock(), settings=outside.settings
+    )
     assert told is not None
     results = [Result(target=one.target, state=EffectState.DONE) for one in told.orders]
     place.ledger.attempts.receipt(told, results, runner, place.clock())
-    last = place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, limits, place.clock())
+    last = place.ledger.attempts.claim(
+        case, lane, runner, Mode.LIVE, limits, place.clock(), settings=outside.settings
+    )
     assert last is not None
     assert len(last.effects) == 1
     waves.stop(place, case, TOLD, "wrong audience")

@@ -214,7 +214,9 @@ def test_a_runner_that_dies_over_letters_leaves_each_written_once_and_waiting(
     outside = place.outside(place.ledger.incidents.get(case))
     later = place.clock() + timedelta(seconds=3601)
     runner = place.ledger.runners.register(case, "direct", later)
-    batch = place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, outside.limits(lane), later)
+    batch = place.ledger.attempts.claim(
+        case, lane, runner, Mode.LIVE, outside.limits(lane), later, settings=outside.settings
+    )
     assert batch is not None
     if is_written:
         outside.call(batch)

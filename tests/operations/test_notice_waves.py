@@ -180,7 +180,13 @@ def test_only_a_canary_that_its_channel_took_on_lets_the_others_follow(
     lane = Lane(verb="notices.send", connector="mail")
     runner = place.ledger.runners.register(case, "direct", place.clock())
     batch = place.ledger.attempts.claim(
-        case, lane, runner, Mode.LIVE, outside.limits(lane), place.clock()
+        case,
+        lane,
+        runner,
+        Mode.LIVE,
+        outside.limits(lane),
+        place.clock(),
+        settings=outside.settings,
     )
     assert batch is not None
     results = [
@@ -207,12 +213,16 @@ def test_while_one_of_the_canary_is_still_to_go_the_others_wait(
     lane = Lane(verb="notices.send", connector="mail")
     runner = place.ledger.runners.register(case, "direct", place.clock())
     limits = replace(outside.limits(lane), batch=9)
-    told = place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, limits, place.clock())
+    told = place.ledger.attempts.claim(
+        case, lane, runner, Mode.LIVE, limits, place.clock(), settings=outside.settings
+    )
     assert told is not None
     results = [Result(target=one.target, state=EffectState.DONE) for one in told.orders]
     place.ledger.attempts.receipt(told, results, runner, place.clock())
     if is_claimed:
-        assert place.ledger.attempts.claim(case, lane, runner, Mode.LIVE, limits, place.clock())
+        assert place.ledger.attempts.claim(
+            case, lane, runner, Mode.LIVE, limits, place.clock(), settings=outside.settings
+        )
     place = later(place, 16)
     state = incident.look(place, case).state
     assert waves.due_notices(place, state, place.clock()) == []

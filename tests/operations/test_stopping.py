@@ -117,7 +117,9 @@ def claim_one_and_die(place: Place, case: str) -> str:
     seen = list(zip(rows, outside.observe(LANE, rows), strict=True))
     ledger.attempts.keep_prior(case, seen, runner, now)
     limits = Limits(batch=1, timeout_seconds=0.05)
-    batch = ledger.attempts.claim(case, LANE, runner, Mode.LIVE, limits, now)
+    batch = ledger.attempts.claim(
+        case, LANE, runner, Mode.LIVE, limits, now, settings=outside.settings
+    )
     ledger.runners.retire(runner, case, now)
     assert batch is not None
     return batch.orders[0].target
