@@ -9,8 +9,9 @@
 
 Rules
 - A quiet incident that its reader may not see is a page that does not exist (`quiet_incidents`).
-- A session looks, answers and stops; it signs nothing: each signature takes the passphrase or the
-  device anew, and is refused when the step is planned otherwise than the page showed.
+- A session looks, reports and stops. An answer decides which steps are skipped, so it takes the
+  passphrase or the device again, as an approval does. An approval is refused when the step is
+  planned otherwise than the page showed.
 - Who guesses passphrases keeps nobody from signing: such tries are counted apart.
 - What a rule refuses comes back on the page in its own words. A passphrase is nowhere in a log.
 """
@@ -44,14 +45,20 @@ from standfast.console.signing_in import (
 from standfast.errors import ApprovalRefused, StandfastError, UsageError
 from standfast.ledger.approvals import Question
 from standfast.operations import decisions
-from standfast.operations.asked import asked_of, named
+from standfast.operations.asked import asked_of, is_report, named
 from standfast.operations.incident import stop as halt
 from standfast.operations.passkeys import refuse_other_console
 from standfast.operations.place import Place
 from standfast.operations.quiet_incidents import is_visible
 from standfast.operations.report_duties import duties_of
 from standfast.operations.reports import heading, incident_report, open_incident_line
-from standfast.reports.console import ConsoleLine, ConsoleReport, asking_page, first_page
+from standfast.reports.console import (
+    DECIDE,
+    ConsoleLine,
+    ConsoleReport,
+    asking_page,
+    first_page,
+)
 
 log = logging.getLogger("standfast.serve")
 
@@ -155,8 +162,12 @@ class Approving:
         return _decided(asked, approves=decision == "approve")
 
     def _answer(self, session: Session, given: Fields, incident: str) -> str:
-        """Answer a question, or report on what was done by hand."""
+        """Answer a question, which takes a sign-in, or report on what was done by hand."""
         step, text = given.get("step", ""), given.get("text", "")
+        if not is_report(self.place, incident, step):
+            if wait := self._by_person.take(session.person):
+                raise ApprovalRefused(too_often(wait))
+            self.door.sign_in_again(session, given, _answer_to(incident, step))
         decisions.answer(self.place, incident, step, text, by=session.person)
         return f"`{step}`: noted."
 
@@ -187,7 +198,7 @@ class Approving:
                 incident=open_incident_line(self.place, row),
                 duties=duties_of(self.place, row.id, row.mode),
                 asks=tuple(
-                    one.title
+                    one.summary
                     for one in asked_of(self.place, row.id, session.person)
                     if not one.obstacle
                 ),
@@ -195,7 +206,7 @@ class Approving:
             for row in reversed(there)
             if is_visible(row, reader)
         ]
-        lines.sort(key=lambda line: not line.asks)
+        lines.sort(key=lambda line: (not line.asks, line.incident.severity))
         return first_page(
             ConsoleReport(heading=heading(self.place), lines=tuple(lines)), self.door.seat(session)
         )
@@ -209,7 +220,18 @@ class Approving:
             named(self.place, incident, session.person, one) if one.step == names_of else one
             for one in asked_of(self.place, incident, session.person)
         )
+        asked = tuple(
+            replace(one, challenges={DECIDE: self.door.challenge(_answer_to(incident, one.step))})
+            if one.does == DECIDE
+            else one
+            for one in asked
+        )
         return asking_page(report, asked, self.door.seat(session), said=said, problem=problem)
+
+
+def _answer_to(incident: str, step: str) -> str:
+    """Return what a passkey's challenge is for, when it answers a question."""
+    return f"answer {incident} {step}"
 
 
 def _incident_of(request: Request) -> str:

@@ -1,3 +1,5 @@
+// Asks for the page again every 30 seconds, and has the device sign.
+//
 // Has the device sign, or make a passkey, and puts what it said into the form that asks for it.
 // Without this script, or without passkeys in the browser, those forms stay hidden and the passphrase
 // does the same.
@@ -74,6 +76,20 @@ document.addEventListener("submit", async (event) => {
     told.hidden = false;
   }
 });
+
+// A page that shows the state of an incident must not grow old. It is not replaced while somebody types,
+// signs or reads further down.
+const bar = document.querySelector("[data-refresh]");
+let isUsed = false;
+for (const kind of ["input", "submit"]) document.addEventListener(kind, () => { isUsed = true; });
+setInterval(() => {
+  const there = `${bar?.dataset.refresh}?refresh`;
+  const isSame = location.pathname + location.search === there;
+  const isOpen = document.querySelector("details.stop[open]");
+  if (!bar || isUsed || isOpen || document.hidden || (scrollY > 0 && !isSame)) return;
+  if (isSame) location.reload();
+  else location.replace(there);
+}, 30000);
 
 // What a browser keeps of a page that one comes back to has been signed already.
 addEventListener("pageshow", () => {

@@ -6,6 +6,7 @@ Rules
 - A session ends after 15 minutes in which nothing was asked (PCI DSS 4.0.1, 8.2.8), and after 12
   hours whatever was asked.
 - Each has a word that its forms repeat, so that no page elsewhere can send one.
+- A page that refreshes itself does not restart the 15 minutes.
 - A session looks; it signs nothing. Each signature takes the passphrase or the device anew.
 """
 
@@ -62,8 +63,8 @@ class Sessions:
                 self._there.popitem(last=False)
         return cookie
 
-    def find(self, cookie: str) -> Session | None:
-        """Give the session of a cookie, if it still lasts, and count this as a sign of life."""
+    def find(self, cookie: str, *, is_asked: bool = True) -> Session | None:
+        """Return the session of a cookie, if it still lasts; `is_asked` restarts its idle time."""
         key, now = _hash(cookie), self.monotonic()
         with self._lock:
             session = self._there.pop(key, None)
@@ -72,7 +73,8 @@ class Sessions:
             is_idle = now - session.asked_at > IDLE_SECONDS
             if is_idle or now - session.begun_at > LONGEST_SECONDS:
                 return None
-            session.asked_at = now
+            if is_asked:
+                session.asked_at = now
             self._there[key] = session
             return session
 

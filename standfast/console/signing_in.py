@@ -58,6 +58,7 @@ COOKIE = "__Host-standfast"  # the browser sends it by TLS alone, and to this ho
 BROWSER_COOKIE = "__Host-standfast-browser"  # of a browser in which somebody signed in before
 INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{4,12}")
 TRIES_A_MINUTE = 6  # of one address or one known browser to sign in, of one person to sign
+REFRESH = "refresh"  # the query of a page that refreshes itself
 SIGNED_OUT = "You were signed out meanwhile; nothing was done."
 NOT_WHOLE = "the form did not arrive whole; nothing was signed"
 
@@ -197,13 +198,31 @@ class SigningIn:
         return session, given
 
     async def session(self, request: Request) -> Session | None:
-        """Give the session of who asks; it ends when its person is removed, or its passkey."""
+        """Give the session of who asks; it ends when its person is removed, or its passkey.
+
+        A page that refreshes itself (`?refresh`) is no sign of life.
+        """
         cookie = request.cookies.get(COOKIE, "")
-        session = self.sessions.find(cookie)
+        session = self.sessions.find(cookie, is_asked=REFRESH not in request.query_params)
         if session is not None and await self.ask(partial(self._is_over, session)):
             self.sessions.end(cookie)
             return None
         return session
+
+    def challenge(self, purpose: str) -> str:
+        """Return a challenge for a passkey that signs in again for one purpose."""
+        return self.challenges.give(purpose)
+
+    def sign_in_again(self, session: Session, given: Fields, purpose: str) -> None:
+        """Verify passphrase or passkey of the session's person; ApprovalRefused otherwise."""
+        if not given.get("passkey"):
+            decisions.known_person(self.place, session.person, given.get("passphrase", ""))
+            return
+        challenge = self.challenges.read(purpose, given.get("challenge", ""))
+        found = known_by_passkey(self.place, given["passkey"], challenge)
+        self.challenges.use(challenge)
+        if found.person != session.person:
+            raise ApprovalRefused(f"this passkey is not one of {session.person!r}")
 
     def seat(self, session: Session) -> Seat:
         """Give what the pages of a session say of its person."""

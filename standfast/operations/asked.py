@@ -17,9 +17,11 @@ from standfast.errors import UsageError
 from standfast.ledger import approvals
 from standfast.local_time import minute
 from standfast.operations.decisions import to_sign
+from standfast.operations.extra_steps import extra_verb
 from standfast.operations.looks import targets
 from standfast.operations.notice_preview import planned_words
 from standfast.operations.place import Place
+from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.model import Step, StepKind
 from standfast.playbook.progress import in_playbook, waits_for_a_person
 from standfast.playbook.standing import urgency
@@ -40,6 +42,12 @@ def asked_of(place: Place, incident_id: str, person: str) -> tuple[AskedLine, ..
     if state.is_halted:  # only undos go on
         state = replace(state, steps={}, extra=tuple(one for one in state.extra if one.is_undo))
     return tuple(_asked(place, state, person))
+
+
+def is_report(place: Place, incident_id: str, step: str) -> bool:
+    """Is the step one that a person does by hand, and not a question that decides?"""
+    steps = place.ledger.incidents.state(incident_id).playbook.steps
+    return any(one.name == step and one.kind is StepKind.MANUAL for one in steps)
 
 
 def named(place: Place, incident_id: str, person: str, line: AskedLine) -> AskedLine:
@@ -92,6 +100,7 @@ def _approval(
     asked = place.ledger.steps.question(incident, view.step)
     shown = to_sign(place, incident, view.step)
     why = place.ledger.steps.objection(incident, person, asked.roles, place.clock())
+    verb = (step.action if step else None) or extra_verb(view.step)
     text = [step.approval.reason] if step and step.approval and step.approval.reason else []
     if asked.opens_at is not None:
         at = minute(asked.opens_at, place.config.organisation.time_zone)
@@ -105,6 +114,7 @@ def _approval(
         obstacle=why,
         digest=shown.digest,
         reaches=shown.planned,
+        target=CATALOGUE[verb].targets.removesuffix("s"),
         left_out=shown.left_out,
         is_irreversible=shown.is_irreversible,
         tells=shown.tells,

@@ -128,13 +128,16 @@ def heading(place: Place) -> Heading:
 
 def open_incident_line(place: Place, row: IncidentRow) -> OpenIncident:
     """Give one incident as a list of them shows it."""
+    standing = look(place, row.id).standing if row.is_open else None
     return OpenIncident(
         incident=row.id,
         title=load(row.playbook, row.scenario).title,
         mode=row.mode,
         opened_at=row.opened_at,
         is_open=row.is_open,
-        next_step=look(place, row.id).standing.next_step if row.is_open else "",
+        next_step=standing.next_step if standing else "",
+        headline=standing.headline if standing else "",
+        severity=standing.severity if standing else 0,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import field
 from datetime import datetime
 
 from backup.lazy_dataclass import dataclass
+from standfast.counted import counted
 from standfast.reports.contents import Duties, Heading, IncidentReport, OpenIncident
 from standfast.reports.page import Clock, incident_values, render
 
@@ -40,14 +41,22 @@ class AskedLine:
     options: tuple[str, ...] = ()  # DECIDE
     digest: str = ""  # APPROVE, as what follows
     reaches: int = 0
+    target: str = "target"  # what is counted, in the singular
     left_out: int = 0
     is_irreversible: bool = False
     tells: str = ""  # the notice and its audience
     given: int = 0
     needed: int = 0
-    challenges: dict[str, str] = field(default_factory=dict)  # what a passkey signs, by decision
+    challenges: dict[str, str] = field(default_factory=dict)  # for a passkey, by decision; DECIDE
     words: tuple[Words, ...] = ()
     names: tuple[str, ...] = ()  # only when they were asked for
+
+    @property
+    def summary(self) -> str:
+        """Return what is wanted in one line: `Approval: Lock the accounts (3 accounts)`."""
+        kind = {APPROVE: "Approval", DECIDE: "Answer", REPORT: "Task"}[self.does]
+        count = f" ({counted(self.reaches, self.target)})" if self.does == APPROVE else ""
+        return f"{kind}: {self.title}{count}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +75,7 @@ class ConsoleLine:
 
     incident: OpenIncident
     duties: Duties | None
-    asks: tuple[str, ...]  # the titles of what it asks of whoever reads this
+    asks: tuple[str, ...]  # what it asks of its reader, each as `AskedLine.summary`
 
 
 @dataclass(frozen=True, kw_only=True)

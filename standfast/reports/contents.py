@@ -307,6 +307,8 @@ class OpenIncident:
     opened_at: datetime
     is_open: bool
     next_step: str
+    headline: str = ""  # how far it is contained, and whether somebody works on it
+    severity: int = 0  # the lowest is the most severe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,6 +162,7 @@ def _environment(time_zone: str) -> Environment:
         "standing": wording.standing_words,
         "proof": wording.proof_words,
         "first": _first,
+        "grouped": lambda rows: list(Counter(rows).items()),
         "left_out": lambda rows: max(len(rows) - MOST_ROWS, 0),
         "stacked": stacked,
     }

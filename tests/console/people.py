@@ -120,6 +120,11 @@ class Browser:
             passphrase=PASSPHRASES[name],
         )
 
+    def answer(self, name: str, text: str, passphrase: str = "") -> httpx.Response:
+        """Answer whether customers are affected."""
+        given = passphrase or PASSPHRASES[name]
+        return self.send("answer", step="customers_affected", text=text, passphrase=given)
+
     @property
     def cookie(self) -> str:
         return self.cookies.get(COOKIE, "")
@@ -160,7 +165,7 @@ def state(site: Site, incident: str, step: str) -> StepState:
 def ask_for_approval(site: Site, lee: Browser, incident: str) -> None:
     """Let lee say that customers are affected; a runner then plans the notice, which asks."""
     lee.get(f"/console/{incident}")
-    assert lee.send("answer", step="customers_affected", text="yes").status_code == 200
+    assert lee.answer("lee", "yes").status_code == 200
     advance(site.place, incident, "direct")
     assert state(site, incident, "tell_customers") is StepState.ASKING
     lee.get(f"/console/{incident}")

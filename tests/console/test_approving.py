@@ -155,7 +155,8 @@ def test_the_first_page_has_what_is_asked_of_its_reader_first(
 ) -> None:
     other = open_incident(site.place, "lock", {"accounts": ["agents:bob"]}, mode=Mode.PLAN).incident
     lee.get("/console")
-    assert "It asks you for 2 answers:" in lee.text
+    assert "Answer: Are customers affected?" in lee.text
+    assert "Task: " in lee.text
     assert lee.page.index(incident) < lee.page.index(other)
 
 
@@ -176,7 +177,7 @@ def test_a_question_is_answered_by_who_may_and_the_work_goes_on(
             lee.sign_in("lee")
             lee.get(f"/console/{incident}")
             assert "Could whoever used these accounts" in lee.text
-            assert lee.send("answer", step="customers_affected", text="yes").status_code == 200
+            assert lee.answer("lee", "yes").status_code == 200
             assert "customers_affected : noted." in lee.text
             assert begun == [incident]
             given = site.place.ledger.incidents.state(incident).steps["customers_affected"]
@@ -191,16 +192,27 @@ def test_who_has_not_the_role_sees_the_question_and_no_form(site: Site, incident
     dana.get(f"/console/{incident}")
     assert "Not by you:" in dana.text
     assert 'type="radio"' not in dana.page
-    answer = dana.send("answer", step="customers_affected", text="no")
+    answer = dana.answer("dana", "no")
     assert answer.status_code == 409
     assert state(site, incident, "customers_affected") is StepState.PROMPTED
+
+
+def test_an_answer_takes_the_passphrase(site: Site, lee: Browser, incident: str) -> None:
+    lee.get(f"/console/{incident}")
+    for given in ({}, {"passphrase": PASSPHRASES["kim"]}, {"passkey": "{}", "challenge": "x"}):
+        answer = lee.send("answer", step="customers_affected", text="no", **given)
+        assert answer.status_code == 409
+        assert state(site, incident, "customers_affected") is StepState.PROMPTED
+    assert lee.answer("lee", "no").status_code == 200
+    steps = site.place.ledger.incidents.state(incident).steps
+    assert steps["customers_affected"].answer == "no"
 
 
 def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
     site: Site, lee: Browser, incident: str
 ) -> None:
     ask_for_approval(site, lee, incident)
-    assert "It would reach 3 targets" in lee.text
+    assert "It would reach 3 recipients" in lee.text
     assert "It cannot be taken back." in lee.text
     assert "The notice customers-account-takeover to customers." in lee.text
     assert "Its words, es" in lee.text
@@ -348,6 +360,11 @@ def test_sessions_last_a_quarter_of_an_hour_idle_and_half_a_day_at_most() -> Non
     cookie = there.begin("lee")
     now[0] += sessions.IDLE_SECONDS + 1
     assert there.find(cookie) is None
+    cookie = there.begin("lee")
+    for _ in range(2):  # a page that refreshes itself keeps nobody signed in
+        now[0] += sessions.IDLE_SECONDS * 0.6
+        found = there.find(cookie, is_asked=False)
+    assert found is None
     cookies = [there.begin("lee") for _ in range(sessions.MOST + 1)]
     assert there.find(cookies[0]) is None
     assert there.find(cookies[-1])
@@ -396,5 +413,5 @@ def test_a_name_that_cannot_be_one_is_a_name_that_nobody_has(
         incident = exercised(site.place)
         assert browser.get("/console/inc-2026-0001%00").status_code == 404
         browser.get(f"/console/{incident}")
-        browser.send("answer", step="customers_affected", text="y\0es")
+        browser.answer("lee", "y\0es")
         assert 'name="passphrase"' in browser.page

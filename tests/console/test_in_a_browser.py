@@ -105,6 +105,47 @@ def test_a_person_adds_a_passkey_and_from_then_on_the_device_signs(tab: Tab, sit
     assert site.place.ledger.audit.verify().findings == ()
 
 
+def test_a_passkey_answers_a_question(tab: Tab, site: Site) -> None:
+    incident = exercised(site.place)
+    have_passkey(tab, site)
+    go(tab, site, f"/console/{incident}")
+    press(tab, "no")
+    until_told(tab, "customers_affected: noted.")
+    steps = site.place.ledger.incidents.state(incident).steps
+    assert steps["customers_affected"].answer == "no"
+
+
+def test_stop_is_on_the_first_screen(tab: Tab, site: Site) -> None:
+    incident = exercised(site.place)
+    sign_in(tab, site)
+    go(tab, site, f"/console/{incident}")
+    top = tab.run("document.querySelector('details.stop').getBoundingClientRect().bottom")
+    assert top < tab.run("innerHeight")
+    tab.run("document.querySelector('details.stop summary').click()")
+    press(tab, "Stop now")
+    until_told(tab, "Stopped: nothing more of it begins.")
+    assert site.place.ledger.incidents.is_stopped(incident)
+
+
+def test_a_page_refreshes_until_somebody_types(tab: Tab, site: Site) -> None:
+    tab.ask("Page.enable")
+    # In place of 30 seconds; of no use to the other tests, and no harm.
+    by_hand = "window.setInterval = (work) => { window.tick = work; };"
+    tab.ask("Page.addScriptToEvaluateOnNewDocument", source=by_hand)
+    incident = exercised(site.place)
+    sign_in(tab, site)
+    go(tab, site, f"/console/{incident}")
+    tab.run("tick()")
+    tab.wait("location.search === '?refresh'")
+    tab.run("tick()")
+    tab.wait("performance.getEntriesByType('navigation')[0].type === 'reload'")
+    go(tab, site, f"/console/{incident}?typed")
+    tab.run("document.dispatchEvent(new Event('input')); tick()")
+    assert tab.run("location.search") == "?typed"
+    go(tab, site, "/console/passkeys")  # there somebody chooses among devices
+    assert not tab.run("document.querySelector('[data-refresh]')")
+
+
 def test_a_refusal_by_the_device_is_one(tab: Tab, site: Site) -> None:
     incident = exercised(site.place, "shut")
     have_passkey(tab, site)
