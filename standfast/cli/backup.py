@@ -175,8 +175,10 @@ def run(
         )
     elif status is ExitStatus.DAMAGED:
         next_step = "Next: `standfast backup verify` names what is gone from the vault, or wrong."
+    elif status is ExitStatus.PARTIAL:
+        next_step = "Next: see above what is missing and why; the next run tries it again."
     elif status is not ExitStatus.DONE:
-        next_step = "Next: mend what is named, then run this again; what is stored is kept."
+        next_step = "Next: fix the cause above, then run this again; what is stored is kept."
     call.say({"backups": documents, "exit_status": int(status)}, [*lines, "", next_step])
     return status
 

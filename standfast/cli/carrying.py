@@ -279,7 +279,7 @@ def _lines(
     rows: list[list[str]] = []
     for view in _views(state):
         of_step = [one for one in found if one.step == view.step]
-        told = ", ".join(one.sentence for one in of_step)
+        told = "; ".join(one.sentence for one in of_step)
         told = told or _answered(state, view)
         title = titles.get(view.step) or extra_title(view.step)
         # In the last cell, which alone is folded on a terminal.
@@ -293,7 +293,7 @@ def _lines(
             ]
         )
     rows += [
-        [step.name, "not reached" if state.is_closed else "pending", "", step.title]
+        [step.name, "not reached" if state.is_closed else "later", "", step.title]
         for step in state.playbook.steps
         if is_pending(step, state)
     ]
@@ -304,7 +304,7 @@ def _lines(
     if any(missed.who for one in found for missed in one.missed):
         lines.append(f"Each by name: `standfast incident status {outcome.incident} --targets`")
     lines += [f"`{view.step}` asks: {view.why}." for view in _views(state) if view.why]
-    lines += [f"Held up: {trouble}" for trouble in outcome.troubles]
+    lines += [f"Error: {trouble}" for trouble in outcome.troubles]
     lines += [
         f"Still to be sent: `{name}`; `standfast serve` goes on, or `standfast incident resume "
         f"{outcome.incident}`."
@@ -332,8 +332,21 @@ def _state_words(state: "State", view: "StepView") -> str:
         return INTERRUPTED
     goes_on = not state.is_halted or (view.is_undo and not view.is_paused and not state.is_closed)
     if reached.is_final or goes_on:
-        return reached.value
+        return _waiting_words(state, view) or reached.value
     return "not ended" if state.is_closed else "stopped"
+
+
+def _waiting_words(state: "State", view: "StepView") -> str:
+    """Return what a step needs of a person; empty if it needs nothing."""
+    from standfast.playbook.model import StepKind
+    from standfast.playbook.progress import step_of
+
+    if view.state is StepState.ASKING:
+        return "needs approval"
+    if view.state is not StepState.PROMPTED:
+        return ""
+    step = step_of(state.playbook, view)
+    return "needs an answer" if step and step.kind is StepKind.DECIDE else "by hand"
 
 
 def _missed_rows(one: "Tally") -> list[list[str]]:

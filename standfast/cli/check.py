@@ -1,9 +1,18 @@
 """`standfast check`: try every part of the place."""
 
+from typing import TYPE_CHECKING
+
 from standfast.cli.call import Call
 from standfast.cli.declared import Group, command
 from standfast.cli.output import Line, Table
+from standfast.counted import counted
 from standfast.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from standfast.operations.verdicts import Report
+
+# The parts of which an error or a gap keeps accounts open, or an approval from being given.
+_CONTAINMENT = frozenset({"accounts", "people", "roles", "playbooks"})
 
 
 def add_to(app: Group) -> None:
@@ -22,10 +31,10 @@ def add_to(app: Group) -> None:
 
 
 def check(call: Call) -> ExitStatus:
-    """Try every part of a place; say what to mend.
+    """Try every part of a place; show what to fix.
 
-    What would not work tonight fails; a risk that one may take is a warning. Nothing is sent,
-    locked, frozen or backed up.
+    What would not work tonight fails; a gap is a warning: a part that is not set up, or a risk that
+    you may accept. Nothing is sent, locked, frozen or backed up.
     """
     from standfast.operations.checks import check_place
     from standfast.operations.verdicts import Verdict
@@ -45,16 +54,29 @@ def check(call: Call) -> ExitStatus:
     lines: list[Line] = [
         Table(rows=rows),
         "",
-        f"{report.count(Verdict.OK)} ok, {warned} to know, {failed} to mend.",
+        _summary(report),
         _next_step(failed, warned),
     ]
     call.say({**report.as_json(), "exit_status": int(report.exit_status)}, lines)
     return report.exit_status
 
 
+def _summary(report: "Report") -> str:
+    """Return how many errors and gaps there are, and how many of them affect containment."""
+    from standfast.operations.verdicts import Verdict
+
+    found = [one for one in report.checks if one.verdict is not Verdict.OK]
+    contains = sum(one.part in _CONTAINMENT for one in found)
+    told = (
+        f"{counted(report.count(Verdict.FAIL), 'error')}, "
+        f"{counted(report.count(Verdict.WARN), 'gap')}"
+    )
+    return f"{told}; {contains} of them affect containment." if contains else f"{told}."
+
+
 def _next_step(failed: int, warned: int) -> str:
     if failed:
-        return "Next: mend the first line that says fail; then run this again."
+        return "Next: fix the first line that says fail, then run this again."
     if warned:
-        return "Next: read what is to know, and decide which of it you accept."
+        return "Next: close the gaps, or accept them; each line says how."
     return "Nothing to do now."

@@ -42,14 +42,12 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     if short:
         told = ", ".join(f"`{name}` {end.value}" for name, end in short.items())
         lines.append(
-            f"Not wholly done: {told}; `standfast incident status {incident_id} --targets`."
+            f"Not fully done: {told}; `standfast incident status {incident_id} --targets`."
         )
     if undone and mode is not Mode.PLAN:
-        lines.append(f"Never carried out to its end: {', '.join(undone)}.")
+        lines.append(f"Not finished: {', '.join(undone)}.")
     if left.sentence:
-        lines.append(
-            f"Left as it is: {left.sentence}; `standfast notice accounting {incident_id}`."
-        )
+        lines.append(f"Still open: {left.sentence}; `standfast notice accounting {incident_id}`.")
     if duties is not None and duties.trouble:
         lines.append(f"Warning: no legal clock can be counted: {duties.trouble}")
     if clocks:

@@ -184,7 +184,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         run_again = f"standfast backup run {outcome.set_name}"
         lines.append(f"Next: `{run_again}` sends again what lay in damaged packs.")
     elif outcome.exit_status is ExitStatus.PARTIAL:
-        lines.append("Next: mend what fell short, then drill again.")
+        lines.append("Next: fix what fell short, then drill again.")
     elif outcome.services and outcome.exit_status is ExitStatus.DONE:
         lines.append("Next: `standfast report` writes the page to file.")
     return lines

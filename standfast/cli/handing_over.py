@@ -1,12 +1,18 @@
 """`standfast incident handover` and `after-action`: pages for who takes over, and for the end."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.call import Call
 from standfast.cli.declared import Group, Option, command
 from standfast.cli.incident_words import IncidentArgument, the_incident
+from standfast.counted import counted
 from standfast.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from standfast.reports.handing_over import Unknown
 
 _WRITTEN = {
     ExitStatus.DONE: "the page is written",
@@ -49,14 +55,25 @@ def handover(call: Call, incident: IncidentArgument = None, to: To = None) -> Ex
     lines = [
         f"The page is written: {out}",
         f"Open: {', '.join(one.step for one in handed.open_steps) or 'nothing'}.",
-        *(
-            f"Nobody knows of {one.effect} ({one.step}, {one.who}): {one.reason}"
-            for one in handed.unknowns
-        ),
+        *_unknown_lines(incident_id, handed.unknowns),
         f"Next: {handed.report.next_step}",
     ]
     call.say({**handed.as_json(), "page": str(out)}, [*lines])
     return ExitStatus.DONE
+
+
+def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]:
+    """Return one line a reason, with how many acts share it."""
+    lines = []
+    for (step, is_message, reason), number in Counter(
+        (one.step, one.is_message, one.reason) for one in unknowns
+    ).items():
+        noun, happened = ("message", "arrived") if is_message else ("act", "happened")
+        lines.append(
+            f"{counted(number, noun)} may or may not have {happened} ({step}): {reason}. Each by "
+            f"name: `standfast incident status {incident_id} --targets`"
+        )
+    return lines
 
 
 def after_action(call: Call, incident: IncidentArgument = None, to: To = None) -> ExitStatus:

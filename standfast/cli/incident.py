@@ -96,7 +96,7 @@ def plan(
     stuck = [one.name for one in report.steps if one.impossible]
     if stuck:
         lines.append(
-            f"Next: mend what {', '.join(stuck)} cannot be carried out for, or see to it by hand: "
+            f"Next: fix what prevents {', '.join(stuck)}, or do that by hand: "
             f"`standfast incident open {scenario}` does the others, and each of these fails. For "
             "accounts alone: `standfast lock ACCOUNT…`."
         )

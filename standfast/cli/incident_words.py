@@ -44,8 +44,8 @@ def the_incident(
     named = rest.pop(0) if rest and (is_incident_id(rest[0]) or len(rest) > most) else None
     if not least <= len(rest) <= most:
         raise UsageError(
-            f"this command takes {takes or 'nothing'} beside the incident's id, and "
-            f"{counted(len(rest), 'word')} came; a text of several words stands in quotes"
+            f"this command takes {takes or 'nothing'} after the incident's id, not "
+            f"{counted(len(rest), 'word')}; put a text of several words in quotes"
         )
     if named is not None:
         return place.ledger.incidents.get(named).id, rest

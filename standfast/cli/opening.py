@@ -74,9 +74,10 @@ def open_and_carry_on(
                 return carry_on(call, place, incident_id, told=told, before=[])
             has_serve = bool(place.ledger.runners.alive(None, place.clock()))
     next_step = (
-        f"Next: `standfast incident status {incident_id}`; the running serve carries it on."
+        f"Next: `standfast incident status {incident_id}`; `standfast serve` works on it."
         if has_serve
-        else f"No serve runs: `standfast incident resume {incident_id}` carries it on."
+        else "Nobody is working on it: no `standfast serve` runs. Continue: "
+        f"`standfast incident resume {incident_id}`."
     )
     lines: list[Line] = [f"{incident_id} is open.", next_step]
     call.say({"incident": incident_id, "has_joined": has_joined, "serve": has_serve}, lines)

@@ -62,4 +62,4 @@ def _next(outcome: "IntoOutcome") -> str:
         return "Next: --globals restores the roles that lack; or make them, and restore again."
     if all(dump.exit_status is ExitStatus.DONE for dump in outcome.dumps):
         return WHERE_ELSE
-    return "Next: mend what is named, then restore again."
+    return "Next: fix the causes named above, then restore again."

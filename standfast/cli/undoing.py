@@ -11,6 +11,7 @@ from standfast.cli.incident_words import IncidentArgument, the_incident
 from standfast.cli.opening import NoWait
 from standfast.cli.output import Line
 from standfast.cli.passphrase import PassphraseFile, signed_in
+from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json, StepState
 
@@ -95,15 +96,15 @@ def _undo_lines(planned: "UndoPlan") -> list[Line]:
     where = ", ".join(f"{count} through {name}" for name, count in planned.where.items())
     through = f" ({where})" if where else ""
     lines: list[Line] = [
-        f"{planned.restores} to be given back{through}, {len(planned.kept)} kept.",
+        f"{counted(planned.restores, 'target')} to restore{through}, {len(planned.kept)} kept.",
     ]
     if not (planned.restores or planned.kept):
-        lines = ["Nothing is to be given back: nothing was locked, or all of it is given back."]
+        lines = ["Nothing to restore: nothing was locked, or all of it is restored already."]
     lines += [f"  {count} kept: {reason}" for reason, count in Counter(planned.kept).items()]
     lines += [f"  not restored: {what}" for what in planned.stays]
     if planned.needs_approvals:
         lines.append(
-            f"The lock was not proven for {planned.unproven} of them, so "
-            f"{planned.needs_approvals} must approve that they are given back."
+            f"The lock of {planned.unproven} of them was not proven: the undo needs "
+            f"{counted(planned.needs_approvals, 'approval')}."
         )
     return lines

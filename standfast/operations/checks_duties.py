@@ -100,22 +100,24 @@ def _roles(ground: Ground) -> Iterator[Check]:
         if not there:
             yield warn(
                 "roles",
-                f"nobody is {who}, who {does} in {_listed(names)}: these would stand still there",
+                f"nobody has the role {who}, which {does} in {_listed(names)}: steps would "
+                "wait there",
                 _add(roles),
             )
         elif len(there) == 1 and roles in approving:
             yield warn(
                 "roles",
-                f"only one person is {who}: who opens an incident approves nothing in it, and "
-                f"{_listed(names)} would wait",
+                f"only one person has the role {who}: the person that opens an incident cannot "
+                f"approve in it, and {_listed(names)} would wait",
                 f"enrol a second: {_add(roles)}",
             )
         elif not _able(there, now):
             yield warn(
                 "roles",
-                f"whoever is {who} was enrolled less than a day ago, and speaks for it after a day",
-                "wait; on the first day of a place, before its first live incident, they may at "
-                "once",
+                f"everybody with the role {who} was enrolled less than a day ago, and may use it "
+                "after a day",
+                "wait; on the first day of an installation, before its first live incident, they "
+                "may at once",
             )
         else:
             yield ok("roles", f"{who}: {counted(len(there), 'person', 'people')}")
@@ -123,8 +125,8 @@ def _roles(ground: Ground) -> Iterator[Check]:
         if everybody and not ground.ledger.people.all([rung]):
             yield warn(
                 "roles",
-                f"approvals.ladder names {rung}, and nobody is that: the rung is passed over",
-                _add([rung]) if ":" not in rung else "mend the name, or enrol that person",
+                f"approvals.ladder names {rung}, and nobody has that role: the rung is skipped",
+                _add([rung]) if ":" not in rung else "correct the name, or enrol that person",
             )
 
 

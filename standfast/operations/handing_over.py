@@ -70,6 +70,7 @@ def hand_over(place: Place, incident_id: str) -> HandOver:
                 step=titles.get(one.step, one.step),
                 who=mask_target(one.target),
                 reason=one.reason,
+                is_message=one.verb == "notices.send",
             )
             for one in unknown
         ),

@@ -38,17 +38,16 @@ _DONE_WORDS = {
     "accounts.prove_locked": "proven shut",
     "accounts.rotate": "given new passwords",
     "evidence.snapshot": "frozen",
-    "evidence.review": "looked through",
+    "evidence.review": "reviewed",
     "backup.protect": "held",
     "backup.release": "released",
     "service.degrade": "switched",
     "service.restore": "switched back",
     "run.undo": "taken back",
     "http.undo": "taken back",
-    "deadlines.start": "written down",
+    "deadlines.start": "recorded",
     "notices.prepare": "written",
-    "notices.send": "told",
-    PAGE: "paged",
+    "notices.send": "notified",
 }
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
 _PROVES = "accounts.prove_locked"
@@ -106,6 +105,9 @@ class Tally:
             ]
             word += f" ({'; '.join(levels)})"
         short = sum(one.count for one in self.missed)
+        if self.verb == PAGE:
+            asked = f"{counted(self.done, 'person', 'people')} asked"
+            return f"{asked}, {short:,} not reached" if short else asked
         return f"{self.done:,} {word}, {short:,} not" if short else f"{self.done:,} {word}"
 
     def as_json(self) -> JsonObject:
@@ -294,7 +296,7 @@ def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) ->
                 f"`incident status --targets` lists each EFFECT, `--step {step}` means all"
             )
         case EffectState.REFUSED:
-            return "not retried; mend the reason, or do it by hand"
+            return "not retried: fix the reason, or do it by hand"
         case EffectState.SUBMITTING:
             return "its result is looked up when its call is over"
         case _:

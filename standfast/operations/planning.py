@@ -280,12 +280,12 @@ def _notes(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> list[
 
 
 def _around_own_mail(sender: str, config: Config) -> list[str]:
-    """Say which channels stay where a relay, the company's own mail, may be in strange hands."""
+    """Return the channels that remain if an attacker controls the company's own mail relay."""
     if config.senders[sender].kind != "smtp":
         return []
     around = [name for name, one in config.senders.items() if one.kind != "smtp"]
-    stays = f"outside it: {', '.join(around)}" if around else "no channel here is outside it"
-    return [f"{sender}: if the relay itself may be in strange hands, {stays}"]
+    stays = f"use {', '.join(around)}" if around else "there is no other channel here"
+    return [f"{sender}: if an attacker may control this mail relay, {stays}"]
 
 
 def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int:

@@ -144,7 +144,7 @@ class Status:
             if room.is_full:
                 return f"Make room now: {room.sentence}."
         if self.misconfigured:
-            return "`standfast check`: it names all that is wrong in the configuration; mend that."
+            return "`standfast check`: it names every error in the configuration; fix them."
         for incident in self.incidents:
             return f"{incident.id}: {incident.next_step}"
         if self.verify_failed:
@@ -175,8 +175,8 @@ class Status:
         for one in self.sets:
             if _is_partial(one.last_backup):
                 return (
-                    f"`standfast backup run {one.name}`: the last one names what it lacks; mend "
-                    "that first."
+                    f"`standfast backup run {one.name}`: the last one was partial and names what "
+                    "it lacks; fix that first."
                 )
             if _is_partial(one.last_drill):
                 return (

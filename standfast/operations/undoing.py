@@ -234,15 +234,16 @@ def _undoable(
         for name in {row.target, row.target.partition(":")[2]}:
             for spelling in {name, folded(name)}:
                 by_name.setdefault(spelling, []).append(row)
-    targets = [name if name in by_name else folded(name) for name in targets]
-    missing = [name for name in targets if name not in by_name]
+    missing = [name for name in targets if not {name, folded(name)} & by_name.keys()]
     if missing:
         raise UsageError(
             f"{counted(len(missing), 'account that you name is', 'accounts that you name are')} "
-            "not locked by this incident, or given back already; the first is number "
-            f"{list(targets).index(missing[0]) + 1} in your list"
+            f"not locked by this incident, or unlocked already, such as {missing[0]}. Name those "
+            "that `standfast incident status --targets` lists"
         )
-    meant = {row.token for name in targets for row in by_name[name]}
+    meant = {
+        row.token for name in targets for row in by_name.get(name, by_name.get(folded(name), []))
+    }
     return [row for row in acts if row.token in meant]
 
 

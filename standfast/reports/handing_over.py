@@ -47,6 +47,7 @@ class Unknown:
     step: str
     who: str  # masked
     reason: str
+    is_message: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
     assert f"`standfast incident undo {incident} --all`, or --target" in opened.out
     undone = desk.run("incident", "undo", incident, "--all")
     assert undone.status == 5  # a lock that was not proven takes two approvals
-    assert undone.out.startswith("1 to be given back (1 through agents), 0 kept.")
+    assert undone.out.startswith("1 target to restore (1 through agents), 0 kept.")
 
 
 def test_a_plan_that_is_closed_says_that_it_did_nothing_and_how_to_carry_it_out(
@@ -55,7 +55,7 @@ def test_an_undo_of_nothing_says_so(desk: Desk, live_place: Path) -> None:
     assert desk.run("lock", "nobody").status == 1
     answer = desk.run("incident", "undo", "--all")
     assert answer.status == 1, "the lock is still failed"
-    assert answer.out.startswith("Nothing is to be given back: nothing was locked")
+    assert answer.out.startswith("Nothing to restore: ")
 
 
 def test_what_fell_short_is_named_when_its_incident_is_closed(
@@ -66,10 +66,10 @@ def test_what_fell_short_is_named_when_its_incident_is_closed(
     closed = desk.json("incident", "close", failed)
     assert closed["fell_short"] == {"lock": "failed"}
     partial = desk.json("lock", "alice", "nobody")["incident"]
-    shown = f"Not wholly done: `lock` partial; `standfast incident status {partial} --targets`."
+    shown = f"Not fully done: `lock` partial; `standfast incident status {partial} --targets`."
     assert shown in desk.run("incident", "close", partial).out
     whole = desk.json("lock", "alice")["incident"]
-    assert "Not wholly done" not in desk.run("incident", "close", whole).out
+    assert "Not fully done" not in desk.run("incident", "close", whole).out
 
 
 def test_what_cannot_be_opened_again_says_why(desk: Desk, quiet_place: Path) -> None:

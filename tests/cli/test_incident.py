@@ -42,7 +42,7 @@ def test_an_account_takeover_from_its_plan_to_its_end(
     approved = desk.run(*asked, "--as", "kim")
     assert approved.status == 5
     assert "tell_customers: 1 of 1 approval." in approved.out
-    assert "3 told" in approved.out
+    assert "3 notified" in approved.out
     assert len(smtp_server.delivered) == 1 + 2 + 3
 
     ended = desk.run("incident", "answer", incident_id, "watch", "given in person")
@@ -50,7 +50,7 @@ def test_an_account_takeover_from_its_plan_to_its_end(
     assert desk.run("evidence", "verify", incident_id).status == 0
     closed = desk.run("incident", "close")
     assert closed.status == 0
-    left = "Never carried out to its end: clocks, reuse, freeze_again, traces, still_shut, close."
+    left = "Not finished: clocks, reuse, freeze_again, traces, still_shut, close."
     assert left in closed.out
     assert desk.run("incident", "close", incident_id).status == 2
     assert desk.run("audit", "verify").status == 0
@@ -66,7 +66,7 @@ def test_what_is_not_done_is_counted_with_its_reason_and_what_to_do(
     assert "lock: 1 locked, 2 not" in answer.out
     assert "protected: the way in when all else is locked" in answer.out
     assert "no such account" in answer.out
-    assert "→ not retried; mend the reason, or do it by hand" in answer.out
+    assert "→ not retried: fix the reason" in answer.out
     assert "nobody" not in answer.out, "targets are named where they are asked for"
     shown = desk.run("incident", "status", "--targets")
     assert (shown.status, "agents:nobody" in shown.out) == (3, True)
@@ -240,7 +240,7 @@ def test_closing_names_the_steps_that_were_never_carried_out(desk: Desk, quiet_p
     closed = desk.run("incident", "close")
     assert closed.status == 0
     assert (
-        "Never carried out to its end: customers_affected, start_clocks, clocks, tell_customers, "
+        "Not finished: customers_affected, start_clocks, clocks, tell_customers, "
         "reuse, freeze_again, traces, still_shut, watch, close." in closed.out
     )
 
@@ -283,7 +283,7 @@ def test_a_stop_of_one_and_of_all_at_once_stops_neither(desk: Desk, quiet_place:
 def test_a_word_too_few_is_counted_and_all_are_named(desk: Desk, quiet_place: Path) -> None:
     answer = desk.run("incident", "answer", "inc-2026-0001", "lock")
     assert answer.status == 2
-    assert "takes STEP and TEXT beside the incident's id, and 1 word came" in answer.err
+    assert "takes STEP and TEXT after the incident's id" in answer.err
 
 
 def test_a_plan_counts_on_nobody_who_is_not_enrolled(desk: Desk, quiet_place: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_plan_that_cannot_be_carried_out_says_what_to_do_next(
     answer = desk.run("incident", "plan", "account-takeover", "-i", "accounts=alice")
     assert answer.status == 4
     last = answer.out.splitlines()[-1]
-    assert last.startswith("Next: mend what lock, prove")
+    assert last.startswith("Next: fix what prevents lock, prove")
     assert "`standfast lock ACCOUNT…`" in last
 
 

@@ -235,7 +235,7 @@ def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
     assert desk.run("notice", "leave-out", mark, "--because", "no heir").status == 0
     answer = desk.run("incident", "close", case)
     assert answer.status == ExitStatus.DONE
-    assert "Left as it is: 1 held person undecided, 1 letter not posted; " in answer.out
+    assert "Still open: 1 held person undecided, 1 letter not posted; " in answer.out
     held = desk.run("notice", "held", case)
     assert held.status == ExitStatus.DONE
     assert "notice tell" not in held.out

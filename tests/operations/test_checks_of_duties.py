@@ -63,9 +63,13 @@ def test_what_a_clock_lacks_is_said_with_what_to_do(
 def test_a_role_without_people_and_one_with_a_single_person_are_named(tmp_path: Path) -> None:
     found = told(place_with(tmp_path, '\n[approvals]\nladder = ["head"]\n', "lee"), "roles")
     sentences = {one.found: one for one in found}
-    (alone,) = [text for text in sentences if text.startswith("only one person is duty-manager:")]
+    (alone,) = [
+        text for text in sentences if text.startswith("only one person has the role duty-manager:")
+    ]
     assert "account-takeover" in alone
-    (nobody,) = [text for text in sentences if text.startswith("nobody is legal or people-lead,")]
+    (nobody,) = [
+        text for text in sentences if text.startswith("nobody has the role legal or people-lead,")
+    ]
     assert sentences[nobody].what_to_do == "`standfast people add NAME --role legal`"
     assert "insider-agent" in nobody
     assert any("approvals.ladder names head" in text for text in sentences)

@@ -10,11 +10,11 @@ from tests.operations.places import furnish, place_at
 _POST = (
     '[senders.post]\nkind = "letters"\nreturn_address = ["1 Example Street"]\n\n[audiences.staff]'
 )
-_SAID = "mail: if the relay itself may be in strange hands, "
+_SAID = "mail: if an attacker may control this mail relay, "
 
 
 @pytest.mark.parametrize(
-    ("more", "stays"), [("", "no channel here is outside it"), (_POST, "outside it: post")]
+    ("more", "stays"), [("", "there is no other channel here"), (_POST, "use post")]
 )
 def test_a_plan_says_which_channels_go_around_the_relay(
     tmp_path: Path, more: str, stays: str
