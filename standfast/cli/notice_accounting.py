@@ -68,21 +68,21 @@ def accounting(
             if line.step == one.step
         ]
     lines += [
-        f"{step}: nobody was told and nobody counted: its audience could not be read, or is empty; "
-        f"`standfast incident status {incident_id}` says why."
+        f"{step}: nobody was notified: its audience could not be read, or is empty. See why: "
+        f"`standfast incident status {incident_id}`."
         for step in uncounted
     ]
     untold = sum(one.untold for one in accounts)
     lines.append(
-        f"{counted(untold, 'person', 'people')} not told: why, and who first, says "
-        f"`standfast notice status {incident_id}`; --reason TEXT names each."
+        f"{counted(untold, 'person', 'people')} not notified. See why: `standfast notice status "
+        f"{incident_id}`; each by name: --reason TEXT."
         if untold
-        else "Nobody else for whom a notice was planned is untold."
+        else "Nobody else is left to notify."
         if uncounted
-        else "Nobody for whom a notice was planned is untold."
+        else "Nobody is left to notify."
     )
     if any(one.counts.get(end) for one in accounts for end in (End.BOUNCED, End.DROPPED)):
-        lines.append(f"`standfast notice held {incident_id}` names whom no message reached.")
+        lines.append(f"People whom no message reached: `standfast notice held {incident_id}`.")
     if digest is not None:
         lines.append(f"{export} is written; SHA-256 {digest}, in the timeline as well.")
     document: dict[str, Json] = {

@@ -107,21 +107,21 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
         ]
         if told_of:
             ends = ", ".join(f"{number:,} {state.value}" for state, number in told_of.items())
-            lines.append(f"    told of what was handed over: {ends}")
+            lines.append(f"    later reports of what was handed over: {ends}")
         if left and not is_stopped:
             lines.append(
-                f"    nothing leaves for {left} s yet; `standfast notice stop {incident_id} "
-                f"{row.step}` ends it"
+                f"    sending begins in {left} s; to give it up: `standfast notice stop "
+                f"{incident_id} {row.step}`"
             )
         if row.is_paused:
             lines.append(f"    paused; `standfast notice resume {incident_id} {row.step}`")
         if row.waiting:
             lines.append(
-                f"    {row.waiting:,} follow the first; `standfast notice go {incident_id} "
-                f"{row.step}` sends them now"
+                f"    {row.waiting:,} wait for the first messages; to send now: `standfast notice "
+                f"go {incident_id} {row.step}`"
             )
     if not rows:
-        lines.append(f"{incident_id} has told nobody, and no notice of it is planned yet.")
+        lines.append(f"{incident_id} has notified nobody; no notice of it is planned.")
     call.say(
         {"incident": incident_id, "notices": document},
         lines,
@@ -139,7 +139,7 @@ def pause(call: Call, incident: IncidentArgument = None, step: StepArgument = No
     call.say(
         {"incident": incident_id, "step": name, "is_paused": True},
         [
-            f"{name} is paused. What is under way ends; nothing more of it leaves.",
+            f"{name} is paused. What is under way ends; nothing more is sent.",
             f"Next: `standfast notice resume {incident_id} {name}`.",
             f"To give it up for good: `standfast notice stop {incident_id} {name}`.",
         ],
@@ -199,7 +199,7 @@ def stop(
         {"incident": incident_id, "step": name, "stopped": number},
         [
             f"{counted(number, 'recipient')} of {name} will not be written to.",
-            f"Next: `standfast notice accounting {incident_id}` says who was, and who was not.",
+            f"Next: see who was notified: `standfast notice accounting {incident_id}`.",
         ],
     )
     return ExitStatus.DONE

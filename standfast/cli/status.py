@@ -62,7 +62,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     live = [one for one in seen.incidents if one.is_live]
     lines: list[Line] = []
     if live:
-        headings = ("live incident", "playbook", "open for", "not told", "legal clocks")
+        headings = ("live incident", "playbook", "open for", "not notified", "legal clocks")
         rows = [[*_row(one, seen.at), _untold(one), _clocks(one, seen)] for one in live]
         lines += [Table(headings=headings, rows=rows), *_headlines(live, seen)]
     elif is_live_only:
@@ -70,8 +70,8 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     else:
         lines.append("No live incident is open." if seen.incidents else "No incident is open.")
     lines += [
-        f"Nobody was told of what the trigger {one.name} opened: the page of "
-        f"{age(seen.at - one.since)} ago reached nobody; `standfast check` says why."
+        f"Trigger {one.name}: its page of {age(seen.at - one.since)} ago reached nobody. See why: "
+        "`standfast check`."
         for one in seen.untold_triggers
     ]
     lines += [
@@ -106,7 +106,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
         ago = age(seen.at - seen.verify_failed)
         lines.append(f"The vault: the last verification, {ago} ago, did not end well.")
     for alarm in seen.alarms:
-        told = "" if alarm.is_told else "; nobody could be told"
+        told = "" if alarm.is_told else "; nobody could be notified"
         lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{told}).")
     if seen.unstamped:
         lines.append(

@@ -88,4 +88,4 @@ def test_whom_a_notice_did_not_reach_is_named_masked_beside_the_reason(
     assert "1 refused, the address is not of the form name@domain: row 3" in said
     accounted = desk.run("notice", "accounting")
     assert accounted.status == 3
-    assert "1 person not told: why, and who first, says `standfast notice status" in accounted.out
+    assert "1 person not notified. See why: `standfast notice status" in accounted.out

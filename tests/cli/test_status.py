@@ -174,7 +174,7 @@ def test_a_notice_whose_audience_cannot_be_read_is_not_said_to_have_told_everybo
     assert re.search(r"account-takeover +\d+ s +all of tell_staff ", desk.run("status").out)
     document = json.loads(accounting.out)
     assert (accounting.status, document["uncounted"]) == (3, ["tell_staff"])
-    assert "tell_staff: nobody was told" in desk.run("notice", "accounting").out
+    assert "tell_staff: nobody was notified" in desk.run("notice", "accounting").out
     (live_place / "elsewhere.csv").rename(staff)
     desk.run("incident", "retry", seen["incidents"][0]["incident"], "tell_staff")
     assert desk.json("status")["incidents"][0]["uncounted"] == []
@@ -330,7 +330,7 @@ def test_a_reminder_of_a_legal_clock_stands_there_only_when_it_reached_nobody(
             assert (answer.status, answer.out.count("Alarm: ")) == (0, alarms)
             if alarms:
                 assert "Alarm: a legal clock runs: inc-2026-0001, us-ca-ag (since " in answer.out
-                assert "nobody could be told" in answer.out
+                assert "nobody could be notified" in answer.out
 
 
 def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
@@ -384,4 +384,4 @@ def test_a_trigger_of_which_nobody_could_be_told_stands_there(
         for page in due(place):
             send(place, page, {"siem": trigger}, "serve")  # to a mail server that is not there
     assert [one["trigger"] for one in desk.json("status")["untold_triggers"]] == ["siem"]
-    assert "Nobody was told of what the trigger siem opened" in desk.run("status").out
+    assert "Trigger siem: its page of" in desk.run("status").out
