@@ -70,6 +70,7 @@ def is_over(place: Place, case: str) -> bool:
     return look(place, case).standing.is_over
 
 
+@pytest.mark.long
 def test_a_signed_message_locks_the_account_and_a_killed_serve_leaves_nothing_undone(
     tmp_path: Path, scim_server: ScimServer
 ) -> None:

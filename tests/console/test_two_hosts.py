@@ -92,6 +92,7 @@ def verdicts(
     return [one.found for one in report.checks if (one.part, one.verdict) == (part, verdict)]
 
 
+@pytest.mark.long
 def test_two_who_serve_do_and_tell_each_thing_once_and_one_goes_on_for_the_other(
     tmp_path: Path, postgres_ledger_url: str, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:

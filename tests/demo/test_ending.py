@@ -32,6 +32,7 @@ def _noted(folder: Path) -> list[servers.Running]:
         return []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("with_signal", "status"), [(signal.SIGTERM, -signal.SIGINT), (signal.SIGKILL, -signal.SIGKILL)]
 )

@@ -121,6 +121,7 @@ def test_an_incident_is_picked_up_while_no_prefect_is_up(tmp_path: Path) -> None
     assert "Traceback" not in said(config_file)
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("prefect")
 def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
@@ -226,6 +227,7 @@ def test_a_log_that_waits_for_its_server_keeps_no_serve_from_ending(tmp_path: Pa
         assert said(config_file).rstrip().endswith("ended")
 
 
+@pytest.mark.long
 def test_a_serve_that_was_killed_leaves_an_incident_to_the_next(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     with serving(config_file) as process, place_at(config_file) as place:
@@ -244,6 +246,7 @@ def _runners(folder: Path) -> set[int]:
     return {*processes_naming("flows.deployments")} & {*processes_naming(str(folder / "prefect"))}
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("prefect")
 def test_the_prefect_server_of_a_serve_that_was_killed_is_that_of_the_next(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
