@@ -16,7 +16,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Row, RowMapping, func, select
@@ -438,9 +437,7 @@ class Incidents:
         )
 
 
-@lru_cache(maxsize=64)
 def _frozen_playbook(text: str, scenario: str) -> Playbook:
-    """Read a playbook once a process: a runner looks at its state many times a second."""
     from standfast.playbook.load import load  # YAML, which a backup never needs
 
     return load(text, scenario)

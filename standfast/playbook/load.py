@@ -14,6 +14,7 @@ import hashlib
 import keyword
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.playbook.catalogue import CATALOGUE
@@ -49,6 +50,7 @@ DASHED_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
 DASHED_HINT = "small letters, digits and hyphens, at most 40"
 
 
+@lru_cache(maxsize=64)  # a runner reads its incident's many times a second, `serve` those of all
 def load(text: str, file: str) -> Playbook:
     """Read a playbook; raise PlaybookInvalid with every structural problem, in line order.
 
