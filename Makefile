@@ -10,9 +10,14 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --quiet --universal \
-	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	--no-annotate $(UPGRADE)
+LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate $(UPGRADE)
+COMPILE := $(BIN)/uv pip compile pyproject.toml --group build $(LOCKED)
+# What one extra adds: its own lines of pyproject.toml, in the versions that dev.txt has.
+EXTRAS = $(shell $(BIN)/python -c "import tomllib; \
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies'])")
+LINES_OF = $(BIN)/python -c "import sys, tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
+	print(*project['project']['optional-dependencies'][sys.argv[1]], sep='\n')"
 TEST_WORKERS ?= auto
 SAMPLE ?= 8
 SEED ?=
@@ -54,6 +59,11 @@ lock: .venv/installed-dev ## resolve pyproject.toml into requirements/; UPGRADE=
 	$(COMPILE) --group dev --all-extras --output-file requirements/dev.txt
 	$(COMPILE) --constraints requirements/dev.txt --extra demo --output-file requirements/demo.txt
 	$(COMPILE) --constraints requirements/dev.txt --output-file requirements/run.txt
+	mkdir -p requirements/extras
+	for extra in $(filter-out demo,$(EXTRAS)); do \
+	  $(LINES_OF) $$extra | $(BIN)/uv pip compile - $(LOCKED) --constraints requirements/dev.txt \
+	    --output-file requirements/extras/$$extra.txt || exit 1; \
+	done
 
 bench: .venv/installed-dev ## measure, side by side with what one would use otherwise
 	$(BIN)/python -m benchmarks

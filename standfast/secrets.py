@@ -120,7 +120,7 @@ def _from_keyring(reference: SecretReference) -> str:
         from keyring.errors import KeyringError
     except ImportError as error:
         raise ExtraMissing(
-            f"{reference} needs the keyring package: pip install 'standfast[keyring]'"
+            f"{reference} needs the keyring package: pip install -r requirements/extras/keyring.txt"
         ) from error
     service, _, user = reference.place.partition("/")
     try:

@@ -110,7 +110,8 @@ class S3Source(Source):
             if error.name not in ("boto3", "botocore"):
                 raise
             raise SourceFailed(
-                f"source {self.name} needs the package boto3: pip install 'standfast[s3]'"
+                f"source {self.name} needs the package boto3: "
+                "pip install -r requirements/extras/s3.txt"
             ) from error
         try:
             calls = Calls(self._options(), pause=self._pause, jitter=self._jitter)

@@ -107,7 +107,7 @@ def open_bucket(
         if error.name not in ("boto3", "botocore"):
             raise
         raise UsageError(
-            "a vault in S3 needs the package boto3: pip install 'standfast[s3]'"
+            "a vault in S3 needs the package boto3: pip install -r requirements/extras/s3.txt"
         ) from error
     calls = Calls(options, pause=pause, jitter=jitter)
     traits = _traits(options, *_protection(calls, options))

@@ -163,7 +163,7 @@ class AwsClient:
             from botocore.exceptions import BotoCoreError
         except ImportError:
             raise ExtraMissing(
-                "AWS needs the boto3 package: pip install 'standfast[aws]'"
+                "AWS needs the boto3 package: pip install -r requirements/extras/aws.txt"
             ) from None
         options = self._options
         try:

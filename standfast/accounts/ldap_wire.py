@@ -359,7 +359,9 @@ def _library() -> Any:
     try:
         import ldap3
     except ImportError:
-        raise ExtraMissing("the LDAP client is not installed: install standfast[ldap]") from None
+        raise ExtraMissing(
+            "the LDAP client is not installed: pip install -r requirements/extras/ldap.txt"
+        ) from None
     return ldap3
 
 

@@ -260,7 +260,7 @@ class MariadbDirectory(ConnectedDirectory[Connection]):
             import pymysql
         except ImportError:
             raise ExtraMissing(
-                "MariaDB's driver is not installed: install standfast[mariadb]"
+                "MariaDB's driver is not installed: pip install -r requirements/extras/mariadb.txt"
             ) from None
         options = self._options
         where = (

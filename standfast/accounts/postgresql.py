@@ -203,7 +203,8 @@ class PostgresqlDirectory(ConnectedDirectory["Connection"]):
             import psycopg
         except ImportError:
             raise ExtraMissing(
-                "PostgreSQL's driver is not installed: install standfast[postgresql]"
+                "PostgreSQL's driver is not installed: "
+                "pip install -r requirements/extras/postgresql.txt"
             ) from None
         options = self._options
         milliseconds = max(1, int(self.limits.timeout_seconds * 1000))

@@ -244,7 +244,7 @@ class RedisDirectory(ConnectedDirectory[Connection]):
             from redis.retry import Retry
         except ImportError:
             raise ExtraMissing(
-                "Redis's driver is not installed: install standfast[redis]"
+                "Redis's driver is not installed: pip install -r requirements/extras/redis.txt"
             ) from None
         options = self._options
         common: Any = {

@@ -52,7 +52,7 @@ def demo(
     except ImportError as error:
         raise ExtraMissing(
             f"the demo cannot start, {error.name} is missing; it comes with the source: "
-            "`make demo`, or pip install 'standfast[demo]'"
+            "`make demo`, or pip install -r requirements/demo.txt"
         ) from None
     if stop:
         ended = tour.stop(folder)

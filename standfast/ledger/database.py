@@ -87,7 +87,8 @@ def open_engine(url: str, *, makes_file: bool = False) -> Engine:
             )
         except (ModuleNotFoundError, NoSuchModuleError):
             raise ExtraMissing(
-                "a ledger on PostgreSQL needs the extra: pip install 'standfast[postgresql]'"
+                "a ledger on PostgreSQL needs the extra: "
+                "pip install -r requirements/extras/postgresql.txt"
             ) from None
     raise ConfigurationError(
         f"ledger.url names {parsed.get_backend_name()!r}; the ledger runs on sqlite or postgresql"

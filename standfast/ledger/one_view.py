@@ -87,7 +87,8 @@ def _postgresql(url: str, password: str | None) -> Iterator[Cursor]:
         import psycopg
     except ImportError:
         raise ExtraMissing(
-            "a ledger on PostgreSQL needs the extra: pip install 'standfast[postgresql]'"
+            "a ledger on PostgreSQL needs the extra: "
+            "pip install -r requirements/extras/postgresql.txt"
         ) from None
     scheme, _, rest = url.partition("://")
     conninfo = f"{scheme.partition('+')[0]}://{rest}"

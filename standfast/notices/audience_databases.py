@@ -94,7 +94,8 @@ def _postgresql(
         import psycopg
     except ImportError:
         raise ExtraMissing(
-            "PostgreSQL's driver is not installed: install standfast[postgresql]"
+            "PostgreSQL's driver is not installed: "
+            "pip install -r requirements/extras/postgresql.txt"
         ) from None
     milliseconds = max(1, int(options.timeout_seconds * 1000))
     try:
@@ -139,7 +140,7 @@ def _mariadb(
         from pymysql.cursors import SSCursor
     except ImportError:
         raise ExtraMissing(
-            "MariaDB's driver is not installed: install standfast[mariadb]"
+            "MariaDB's driver is not installed: pip install -r requirements/extras/mariadb.txt"
         ) from None
     where: dict[str, Any] = (
         {"unix_socket": options.host}

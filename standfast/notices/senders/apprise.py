@@ -79,7 +79,8 @@ class AppriseSender(Sender):
             import apprise
         except ImportError as error:
             raise ExtraMissing(
-                f"sender {self.name!r} needs the extra `apprise`; install standfast[apprise]"
+                f"sender {self.name!r} needs the extra `apprise`; "
+                "pip install -r requirements/extras/apprise.txt"
             ) from error
         logging.getLogger("apprise").disabled = True
         logging.getLogger("urllib3.connectionpool").setLevel(logging.WARNING)  # says each path

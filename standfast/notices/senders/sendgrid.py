@@ -138,7 +138,8 @@ class SendGridSender(Sender):
             from sendgrid import SendGridAPIClient
         except ImportError as error:
             raise ExtraMissing(
-                f"sender {self.name!r} needs the extra `sendgrid`; install standfast[sendgrid]"
+                f"sender {self.name!r} needs the extra `sendgrid`; "
+                "pip install -r requirements/extras/sendgrid.txt"
             ) from error
         # Which host and which headers; the requests are ours, since its own have no hard bound.
         client = SendGridAPIClient(key)

@@ -82,7 +82,8 @@ def verify(signed: Signed, body: bytes, keys: Iterable[str]) -> None:
         from sendgrid.helpers.eventwebhook import EventWebhook
     except ImportError as error:
         raise ExtraMissing(
-            "events of SendGrid need the extra `sendgrid`; install standfast[sendgrid]"
+            "events of SendGrid need the extra `sendgrid`; "
+            "pip install -r requirements/extras/sendgrid.txt"
         ) from error
     try:
         base64.b64decode(signed.signature, validate=True)

@@ -150,7 +150,8 @@ class SesSender(Sender):
             from botocore.exceptions import BotoCoreError
         except ImportError as error:
             raise ExtraMissing(
-                f"sender {self.name!r} needs the extra `aws`; install standfast[aws]"
+                f"sender {self.name!r} needs the extra `aws`; "
+                "pip install -r requirements/extras/aws.txt"
             ) from error
         options, seconds = self._options, self.limits.timeout_seconds
         try:
