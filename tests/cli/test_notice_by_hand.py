@@ -122,7 +122,7 @@ def test_a_report_of_the_relay_makes_its_reader_untold_once(
     assert counts == {"handed over": 1, "bounced": 1, "printed": 1, "held": 2}
     assert desk.json("status")["untold"] == 4
     assert "`standfast notice held` names whom no mail" in desk.run("notice", "reports", *files).out
-    assert f"`standfast notice held {case}` names whom" in desk.run("notice", "accounting").out
+    assert f"`standfast notice held {case}`" in desk.run("notice", "accounting").out
     (lost,) = desk.json("notice", "held")["not_reached"]
     assert (lost["why"], lost["decision"]) == ("the mail bounced", "")
     listed = desk.run("notice", "held").out

@@ -6,7 +6,8 @@ from pathlib import Path
 from standfast.ledger import Ledger
 from standfast.operations import incident
 from standfast.operations.place import open_place
-from tests.cli.desk import Desk
+from tests.cli.desk import Desk, furnish
+from tests.servers.scim import ScimServer
 
 
 def test_a_serve_that_is_alive_gets_the_incident_and_its_work_is_followed(
@@ -59,14 +60,16 @@ def ways(config_file: Path) -> list[str]:
 
 
 def test_a_terminal_that_follows_serve_is_given_back_while_only_a_relay_is_away(
-    desk: Desk, quiet_place: Path
+    desk: Desk, place: Path, scim_server: ScimServer
 ) -> None:
-    desk.monkeypatch.setenv("SCIM_TOKEN", "a token")
+    config_file = furnish(place, scim_url=scim_server.url)
+    desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
+    scim_server.create("alice")
     words = ("incident", "open", "account-takeover", "-i", "accounts=agents:alice")
     case = desk.json(*words)["incident"]
-    with open_place(quiet_place / "standfast.toml", env={}, actor="os:test") as place:
+    with open_place(config_file, env={}, actor="os:test") as opened:
         for of in (None, case):  # a `serve`, and its work on this incident
-            place.ledger.runners.register(of, "serve", place.clock())
+            opened.ledger.runners.register(of, "serve", opened.clock())
     answer = desk.run("incident", "resume", case)
-    assert answer.status == 1, "the directory is away as well, so nothing is locked"
+    assert answer.status == 5, "the account is locked, and a question waits"
     assert "Still to be sent: `tell_staff`; `standfast serve` goes on" in answer.out
