@@ -5,7 +5,8 @@ Rules
   steps name.
 - It is hidden from a person whose account, sign-in name or mail address is among its targets,
   whatever their roles.
-- To everybody else it does not exist: no page, no calendar entry, no reminder, no way to stop it.
+- To everybody else it does not exist: no page of the console, no mail about a trigger, no calendar
+  entry, no reminder, no way to stop it.
 """
 
 from collections.abc import Iterable, Sequence

@@ -29,6 +29,7 @@ from standfast.ledger.trigger_messages import Waiting
 from standfast.operations import playbooks
 from standfast.operations.place import Place
 from standfast.operations.planning import PlanReport, plan_incident
+from standfast.operations.quiet_incidents import is_visible
 from standfast.operations.run_record import is_first, recorded
 from standfast.operations.telling import tell_each
 from standfast.operations.triggers import ACTOR, Trigger, inputs_again
@@ -103,7 +104,9 @@ def send(place: Place, page: Page, triggers: Mapping[str, Trigger], way: str) ->
                 run.ends(LEFT, {})
                 return "another host tells people, or has"
             letter = _of_waiting(place, news) if news.waiting else _of_opened(place, news)
-            people = place.ledger.people.all(trigger.page_roles if trigger else ())
+            row = place.ledger.incidents.get(letter.incident)
+            roles = trigger.page_roles if trigger else ()
+            people = [one for one in place.ledger.people.all(roles) if is_visible(row, one)]
             counts, problem = tell_each(place, letter.template, letter.values, people, run.token)
             summary: dict[str, Json] = {
                 **letter.summary,

@@ -13,7 +13,10 @@ from standfast.operations.deadlines import state
 from standfast.operations.due_calendar import due_feed
 from standfast.operations.incident import open_incident
 from standfast.operations.reminders import reminders
+from standfast.operations.trigger_pages import due, send
+from standfast.operations.triggers import SignedTrigger, receive
 from standfast.records import Mode
+from standfast.triggers.mapping import parse
 from tests.console.people import Browser, furnished
 from tests.console.places import Site, site_at
 from tests.operations.places import enrol_people
@@ -96,9 +99,19 @@ def test_people_outside_the_circle_see_what_they_opened(site: Site) -> None:
     assert (case in page, own in page) == (False, True)
 
 
+def test_a_trigger_pages_only_the_circle(site: Site) -> None:
+    inputs = {"accounts": parse("{/user}")}
+    trigger = SignedTrigger(name="siem", scenario="hush", inputs=inputs, secrets=())
+    receive(site.place, trigger, {"user": "agents:kim"}, message_id="one")
+    for page in due(site.place):
+        send(site.place, page, {"siem": trigger}, "direct")
+    (told,) = site.place.ledger.runs.all("page", "siem")
+    assert told.summary["people"] == 1
+
+
 def test_reminders_reach_only_the_circle(site: Site) -> None:
     opened(site, "agents:kim")
-    due = next(one for one in reminders(site.place) if one.is_raised)
-    assert tell(site.place, due, "direct")
-    (told,) = site.place.ledger.runs.all("alarm", due.subject)
+    raised = next(one for one in reminders(site.place) if one.is_raised)
+    assert tell(site.place, raised, "direct")
+    (told,) = site.place.ledger.runs.all("alarm", raised.subject)
     assert told.summary["people"] == 1
