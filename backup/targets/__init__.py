@@ -12,6 +12,7 @@ To add a target: one module with the `_methods`, one test that restores and comp
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from backup.errors import TargetFailed
 from backup.lazy_dataclass import dataclass
@@ -71,6 +72,17 @@ def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
     with running(command, takes=True) as program:
         sent = _send(program, stream)
         return program.process.wait(), sent, program.said.lines()
+
+
+def ask(command: Command, stream: Stream) -> bytes:
+    """Stream into a program as far as it reads, and return what it gives."""
+    # The thread ends after the program: without an end of its input that would not end.
+    with ThreadPoolExecutor(1) as thread, running(command, takes=True, gives=True) as program:
+        assert program.process.stdout is not None  # noqa: S101 - started with gives=True
+        answer = thread.submit(program.process.stdout.read)
+        _send(program, stream)
+        program.finish()
+        return answer.result()
 
 
 def _send(program: Running, stream: Stream) -> int:

@@ -1,7 +1,8 @@
 """Into a PostgreSQL server: dumps by `pg_restore`, roles and tablespaces by `psql`.
 
 - A database that is lacking is made as the dump says, with its encoding, locale, settings and
-  grants; under another name it gets the server's.
+  grants; under another name it gets the server's, and so it does where the dump names another
+  database than the one it is restored as.
 - `replace` moves the database that stands there aside, and drops it only once the new one is
   whole; after a failure it gets its name back, after problems it stays aside and is named.
 - Its sessions are ended for that.
@@ -19,7 +20,7 @@ from backup.errors import BackupError, TargetFailed, UnsafePath
 from backup.sources.postgresql import GLOBALS, SUFFIX
 from backup.sources.postgresql_server import PostgresqlServer, identifier, literal
 from backup.sources.programs import ProgramFailed
-from backup.targets import Stream, Taken, Target, feed
+from backup.targets import Stream, Taken, Target, ask, feed
 from backup.targets.statements import POSTGRESQL, checked_statements
 
 _MOST_NAMED = 20
@@ -33,6 +34,7 @@ _NAMED = re.compile(
     r"\b(role|schema|type|function|relation|table|extension|language|tablespace|collation|sequence|"
     r'index|constraint|database|column|operator|publication) ("(?:[^"]|"")*")'
 )
+_A_DATABASE = re.compile(r"\d+; \d+ \d+ DATABASE\b")  # an entry in a list of pg_restore
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 _CONTENT = """
@@ -103,10 +105,21 @@ class PostgresqlTarget(Target):
             raise
 
     def _create(self, database: str, name: str, stream: Stream) -> Taken:
-        if database == name:
+        if database == name and self._creates_it_alone(name, stream):
             return self._into(database, stream, "--create", connect_to="postgres")
         self._run(f"CREATE DATABASE {identifier(database)} TEMPLATE template0")
         return self._into(database, stream)
+
+    def _creates_it_alone(self, name: str, stream: Stream) -> bool:
+        """Return whether a dump creates a database of this name and none besides.
+
+        With --create, pg_restore goes on in whichever database the dump names.
+        """
+        command = self._server.command("pg_restore", "--format=custom", "--create", "--list")
+        listed = ask(command, stream).decode("utf-8", "replace").split("\n")
+        found = [line for line in listed if _A_DATABASE.match(line)]
+        own = re.compile(rf"[\d; ]+ DATABASE( PROPERTIES)? - {re.escape(name)} \S+")
+        return bool(found) and all(own.fullmatch(line) for line in found)
 
     def _into(
         self, database: str, stream: Stream, *options: str, connect_to: str | None = None

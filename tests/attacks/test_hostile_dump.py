@@ -6,12 +6,14 @@ They have no account on the machine that restores, which holds the custodian's i
 What stays true when the dump is restored into a server:
 
 - no program is started and no file is read on the machine that restores;
+- no other database is written to than the one that the person named;
 - of roles and users, either the statements that a dump program writes are executed, or none;
 - the programs that are fed with the dump cannot read the identity.
 
 What does not: inside the database server a dump is SQL with the rights of the user in the address.
 """
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +136,26 @@ def test_other_statement_refuses_all_roles(
         PostgresqlTarget(server, lambda: NOW).restore_globals(lambda: iter([sql.encode()]))
     assert not mark.exists()
     assert not has_role(postgres_server, "planted")
+
+
+def test_dump_writes_into_no_other_database(postgres_server: Postgres) -> None:
+    # The attempt: a dump says that it is of a database that is there and is another one.
+    programs, host = postgres_server.programs, str(postgres_server.socket_folder)
+    server = PostgresqlServer(host=host, user="postgres", programs=programs)
+    with postgres_server.database() as other, postgres_server.database() as fresh:
+        postgres_server.execute("CREATE TABLE planted AS SELECT 1 AS n", database=other)
+        dump = subprocess.run(
+            [programs / "pg_dump", "-Fc", "-h", host, "-U", "postgres", other],
+            capture_output=True,
+            check=True,
+        ).stdout
+        postgres_server.execute("DROP TABLE planted", database=other)
+        postgres_server.execute(f"DROP DATABASE {fresh}")
+        taken = PostgresqlTarget(server, lambda: NOW).restore(fresh, fresh, lambda: iter([dump]))
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        assert postgres_server.rows(tables, database=other) == []
+        assert postgres_server.rows(tables, database=fresh) == [("planted",)]
+        assert taken.problems == ()
 
 
 def test_names_like_commands_come_back_as_names(
