@@ -31,8 +31,8 @@ def stop(
 
     What is under way ends, is looked up where nobody saw its end, and is written down.
     """
+    from standfast.operations.incident import look, wait_until_still
     from standfast.operations.incident import stop as halt
-    from standfast.operations.incident import wait_until_still
 
     if everything and incident is not None:
         raise UsageError(f"say which: {incident}, or --all for every open incident; not both")
@@ -45,6 +45,7 @@ def stop(
             halt(place, incident_id)
         documents: list[Json] = []
         lines: list[Line] = []
+        next_step = ""
         for incident_id in stopped:
             left = _left_by_a_stop(place, incident_id)
             if not no_wait:
@@ -56,10 +57,12 @@ def stop(
                     )
                 wait_until_still(place, incident_id)
                 left = _left_by_a_stop(place, incident_id)
+            next_step = look(place, incident_id).standing.next_step
             documents.append({"incident": incident_id, "is_stopped": True, **left})
             lines.append(f"{incident_id} is stopped; {_still_ends(left)}.")
-    one = stopped[0] if len(stopped) == 1 else "INCIDENT"
-    lines.append(f"Next: `standfast incident resume {one}` lets it go on.")
+    if len(stopped) > 1:
+        next_step = "`standfast status` shows each of them, and what it waits for."
+    lines.append(f"Next: {next_step}")
     document: dict[str, Json] = {"stopped": documents}
     if len(documents) == 1 and not everything:
         document |= cast("dict[str, Json]", documents[0])
