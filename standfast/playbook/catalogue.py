@@ -105,7 +105,7 @@ _INDICATORS = ArgumentSpec(
 _ACTIONS = (
     Action(
         verb="accounts.lock",
-        title="lock the accounts and end their sessions, in every directory that knows them",
+        title="lock the accounts in every directory that knows them, and end what sessions it can",
         targets="accounts",
         arguments={
             "accounts": _ACCOUNTS,
