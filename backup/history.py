@@ -267,8 +267,8 @@ class History:
         never = self.passed_over() | self._distrusted
         lost = dict.fromkeys(self._junk.keys() - never, 0)
         for sequence, snapshot in self.snapshots.items():
-            for number in snapshot.uses:
-                if number < sequence and number not in self.snapshots and number not in never:
+            for number in snapshot.uses.keys() - self.snapshots.keys():
+                if number < sequence and number not in never:
                     lost[number] = lost.get(number, 0) + 1
         return lost
 
