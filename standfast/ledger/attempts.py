@@ -155,7 +155,7 @@ class Attempts(Doubts):
                     "digest": digest(lapsed.plan),
                     "nonce": secrets.token_hex(16),
                     "runs_from": None,
-                    "reason": str(lapsed),
+                    "reason": "; ".join(filter(None, (row["reason"], str(lapsed)))),
                 }
                 asking["seal"] = seal_of_step(self._core, {**row, **asking})
             is_running = step.c.state == StepState.RUNNING.value

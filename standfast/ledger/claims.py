@@ -125,8 +125,8 @@ def _refuse_other_settings(
     if now not in (planned or {None}):
         raise Lapsed(
             step_key,
-            f"step {step_key[1]!r} of {step_key[0]}: the settings of {lane.connector} were changed "
-            "after it was planned. Nothing was done; the step asks again",
+            f"the settings of {lane.connector} were changed after step {step_key[1]!r} was "
+            "planned. Nothing was done; the step asks again",
             with_settings(plan, settings),
         )
 

@@ -16,13 +16,13 @@ Rules
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
-from standfast.errors import ApprovalRefused, Refused, UsageError
+from standfast.errors import ApprovalRefused, Refused, StandfastError, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question
 from standfast.ledger.doubts import in_doubt, in_doubt_of_step
 from standfast.ledger.effects import EffectRow
@@ -129,9 +129,12 @@ def decide(
         as_shown=as_shown,
         passkey=passkey,
     )
-    return place.ledger.steps.decide(
+    asked = place.ledger.steps.decide(
         incident_id, word.asked.step, person_name, decision, word.signature, place.clock()
     )
+    with suppress(StandfastError):  # the decision is kept; the next signing reports what is wrong
+        place.ledger.audit.sign_head(place.clock())
+    return asked
 
 
 def signed_word(

@@ -5,11 +5,13 @@ The copy is whole, and every seal in it is the ledger's own. The witness is outs
 
 import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from standfast.errors import Damaged
 from standfast.ledger import Ledger
+from tests.attacks.site import Site
 from tests.ledger.intruder import Intruder
 from tests.ledger.place import NOW, Place
 from tests.ledger.stage import REVOKE, begin, claim, drafts, enrol, open_incident, runner
@@ -66,6 +68,16 @@ def test_rollback_under_a_process_is_seen(ledger: Ledger, intruder: Intruder) ->
     intruder.run("DELETE FROM audit_event WHERE sequence > :newest", newest=newest)
     with pytest.raises(Damaged):
         claim(ledger, opened, who)
+
+
+def test_refusal_reaches_the_witness_at_once(tmp_path: Path) -> None:
+    """Whoever puts back the copy from before it would let the step ask again."""
+    site = Site(tmp_path, 9)
+    copy = (tmp_path / "ledger.db").read_bytes()
+    site.approve("isolate", approves=False)
+    (tmp_path / "ledger.db").write_bytes(copy)
+    with pytest.raises(Damaged):
+        site.approve("isolate", "kim")
 
 
 def test_number_of_a_lost_incident_is_not_reused(sqlite_place: Place) -> None:
