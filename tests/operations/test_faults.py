@@ -345,12 +345,12 @@ def test_a_lane_whose_ledger_stays_away_is_given_up_and_the_others_go_on(
 ) -> None:
     claim, left = attempts.Attempts.claim, falls
 
-    def stumble(self: attempts.Attempts, case: str, lane: Lane, *args: Any) -> Any:
+    def stumble(self: attempts.Attempts, case: str, lane: Lane, *args: Any, **more: Any) -> Any:
         nonlocal left
         if left and lane.verb == "notices.send":
             left -= 1
             raise Unavailable("the ledger's PostgreSQL does not answer")
-        return claim(self, case, lane, *args)
+        return claim(self, case, lane, *args, **more)
 
     monkeypatch.setattr(attempts.Attempts, "claim", stumble)
     outcome = place.advance(place.open("account-takeover"))
