@@ -132,7 +132,7 @@ def test_a_promise_that_was_not_kept_makes_the_drill_partial(tmp_path: Path) -> 
     assert not service.is_rpo_met
     told = [str(line) for line in lines_of(outcome)]
     assert any("RTO kept (" in line and "RPO MISSED (" in line for line in told)
-    assert told[-1] == "Next: mend what fell short, then drill again."
+    assert told[-1].startswith("Next: ")
 
 
 def test_a_drill_that_takes_longer_than_is_tolerable_says_so(tmp_path: Path) -> None:
