@@ -47,7 +47,7 @@ class Breach:
 def plan(night: Night) -> None:
     """Show what the playbook would touch, and that showing it touches nothing."""
     teller = night.teller
-    accounts = night.centre.taken_over
+    accounts, before = night.centre.taken_over, night.mail()
     night.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))
     with teller.chapter(f"A stranger uses {len(accounts)} accounts. First, the plan"):
         teller.types(f"standfast incident plan {SCENARIO} {_INPUT} --as {OPERATOR}")
@@ -62,14 +62,14 @@ def plan(night: Night) -> None:
             words += ["cannot be taken back"] if step.is_irreversible else []
             words += [f"waits for {counted(step.approvals, 'approval')}"] if step.approvals else []
             teller.says(f"· {step.title}" + (f": {'; '.join(words)}" if words else ""))
-        expect(not night.locked() and not night.mail(), "a plan changes nothing")
+        expect(not night.locked() and night.mail() == before, "a plan changes nothing")
         teller.says("Nothing was changed.")
 
 
 def contain(night: Night) -> Breach:
     """Open the incident live: freeze logs, lock, prove, warn staff."""
     teller = night.teller
-    accounts = night.centre.taken_over
+    accounts, before = night.centre.taken_over, night.mail()
     with teller.chapter("Now live: contain it"):
         teller.types(f"standfast incident open {SCENARIO} {_INPUT} --as {OPERATOR}")
         with night.place() as place:
@@ -93,7 +93,8 @@ def contain(night: Night) -> Breach:
         expect(_all_done(frozen, 2), "the logs are frozen")
         staff = len(night.centre.agents) + 2
         expect(
-            _all_done(breach.effects("notices.send"), staff) and night.mail().total() == staff,
+            _all_done(breach.effects("notices.send"), staff)
+            and (night.mail() - before).total() == staff,
             "each of the staff has one mail, and nobody else has any",
         )
         files = sum(int(str(e.facts["files"])) for e in frozen)
@@ -156,10 +157,23 @@ def give_back(breach: Breach) -> None:
     with teller.chapter(f"{len(innocent)} of them were innocent: give those back"):
         names = " ".join(f"--target {DIRECTORY}:{account}" for account in innocent[:1])
         more = f" … ({len(innocent)} in all)" if len(innocent) > 1 else ""
-        teller.types(f"standfast incident undo {breach.incident} {names}{more}")
+        teller.types(f"standfast incident undo {breach.incident} {names}{more} --as {OPERATOR}")
         with night.place() as place:
-            undo = undoing.undo(place, breach.incident, targets=innocent)
+            undo = undoing.undo(
+                place,
+                breach.incident,
+                targets=innocent,
+                requested_by=decisions.known_person(place, OPERATOR, PASSPHRASES[OPERATOR]),
+            )
         expect(undo.restores == len(innocent) and not undo.kept, "all of them can be given back")
+        breach.carry_on("asking for an approval", undo.step)
+        expect(
+            night.locked() == set(night.centre.taken_over),
+            "none is given back before a second person approves",
+        )
+        teller.types(f"standfast incident approve {breach.incident} {undo.step} --as {MANAGER}")
+        with night.place() as place:
+            decisions.decide(place, breach.incident, undo.step, MANAGER, PASSPHRASES[MANAGER])
         breach.carry_on("giving back", undo.step)
         expect(
             night.locked() == set(night.centre.taken_over) - set(innocent),

@@ -7,6 +7,7 @@ from standfast.cli.call import Call
 from standfast.cli.declared import Argument
 from standfast.cli.incident_words import IncidentArgument, the_incident
 from standfast.cli.output import Line
+from standfast.cli.passphrase import Mover, PassphraseFile, signed_in
 from standfast.counted import counted
 from standfast.errors import ExitStatus
 from standfast.local_time import minute
@@ -22,8 +23,16 @@ _STAYS = {
 }
 
 
-def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
-    """Close an incident; accounts stay as they are, and legal clocks go on."""
+def close(
+    call: Call,
+    incident: IncidentArgument = None,
+    as_person: Mover = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Close an incident; accounts stay as they are, and legal clocks go on.
+
+    A live one takes --as, by somebody who has a role.
+    """
     from standfast.operations.incident import close as end
     from standfast.operations.incident import look
     from standfast.operations.left_undone import left_undone
@@ -31,7 +40,7 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
 
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
-        end(place, incident_id)
+        end(place, incident_id, by=signed_in(call, place, as_person, passphrase_file))
         outcome = look(place, incident_id)
         undone, short = outcome.unfinished, outcome.fell_short
         left = left_undone(place, outcome.state)
@@ -58,7 +67,7 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
             f"`standfast deadline list {incident_id}`."
         )
     again = {
-        Mode.LIVE: f"; `standfast incident reopen {incident_id}` opens it again",
+        Mode.LIVE: f"; `standfast incident reopen {incident_id} --as PERSON` opens it again",
         Mode.PLAN: f"; `standfast incident carry-out {incident_id}` still does what it planned",
     }
     lines.append(
@@ -82,21 +91,28 @@ def close(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def reopen(call: Call, incident: Annotated[str, Argument(metavar="ID")]) -> ExitStatus:
+def reopen(
+    call: Call,
+    incident: Annotated[str, Argument(metavar="ID")],
+    as_person: Mover = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
     """Open a closed incident again, to undo or correct what it did.
 
-    It is as it was: what waited in it waits again, and what was stopped is stopped.
+    It is as it was: what waited in it waits again, and what was stopped is stopped. A live one
+    takes --as, by somebody who has a role.
     """
     from standfast.operations.incident import look
     from standfast.operations.incident import reopen as open_again
 
     with call.place() as place:
-        open_again(place, incident)
+        open_again(place, incident, by=signed_in(call, place, as_person, passphrase_file))
         outcome = look(place, incident)
     next_step = outcome.standing.next_step
+    undo = f"standfast incident undo {incident}"
     lines = [
         f"{incident} is open again, as it was.",
-        f"To give accounts back: `standfast incident undo {incident} --all`, or --target ACCOUNT.",
+        f"To give accounts back: `{undo} --all --as PERSON`, or --target ACCOUNT.",
         f"Next: {next_step}",
     ]
     call.say({"incident": incident, "state": "open", "next_step": next_step}, lines)

@@ -29,6 +29,8 @@ _SAID: dict[ExitStatus, str] = {
     ExitStatus.USAGE: "there is no such incident",
 }
 
+_UNSIGNED = "nobody signed in who may, and it is live"
+
 
 def add_to(incident: Group) -> None:
     """Add the commands to the group of incidents."""
@@ -38,21 +40,24 @@ def add_to(incident: Group) -> None:
         ("accept", accept, "standfast incident accept lock"),
         ("settle", settle, "standfast incident settle 3f9c yes"),
         ("retry", retry, "standfast incident retry lock"),
-        ("resume", resume, "standfast incident resume"),
-        ("undo", undo, "standfast incident undo --target agents:alice"),
+        ("resume", resume, "standfast incident resume --as dana"),
+        ("undo", undo, "standfast incident undo --target agents:alice --as dana"),
     ):
         command(incident, name, exits=CARRIED, example=example)(function)
     command(
         incident,
         "stop",
-        exits={**_SAID, ExitStatus.REFUSED: "it is closed"},
-        example="standfast incident stop",
+        exits={**_SAID, ExitStatus.REFUSED: f"it is closed; {_UNSIGNED}"},
+        example="standfast incident stop --as dana",
     )(stop)
     command(
         incident,
         "close",
-        exits={**_SAID, ExitStatus.REFUSED: "something is under way; stop it first"},
-        example="standfast incident close inc-2026-0001",
+        exits={
+            **_SAID,
+            ExitStatus.REFUSED: f"something is under way, and is to be stopped first; {_UNSIGNED}",
+        },
+        example="standfast incident close inc-2026-0001 --as dana",
     )(close)
     command(
         incident,
@@ -60,9 +65,9 @@ def add_to(incident: Group) -> None:
         exits={
             **_SAID,
             ExitStatus.USAGE: "there is no such incident, or it is open",
-            ExitStatus.REFUSED: "it was a plan",
+            ExitStatus.REFUSED: f"it was a plan; {_UNSIGNED}",
         },
-        example="standfast incident reopen inc-2026-0001",
+        example="standfast incident reopen inc-2026-0001 --as dana",
     )(reopen)
 
 

@@ -25,6 +25,11 @@ PassphraseFile = Annotated[
     ),
 ]
 
+Mover = Annotated[
+    str | None,
+    Option("--as", metavar="PERSON", help="Who asks for it, signed in; needed in a live one."),
+]
+
 
 def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False) -> str:
     """Give the passphrase of `who`; a new one is typed twice.

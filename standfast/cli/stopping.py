@@ -10,6 +10,7 @@ from standfast.cli.declared import Option
 from standfast.cli.incident_words import IncidentArgument, the_incident
 from standfast.cli.opening import NoWait
 from standfast.cli.output import Line
+from standfast.cli.passphrase import Mover, PassphraseFile, signed_in
 from standfast.counted import counted
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json
@@ -26,10 +27,13 @@ def stop(
     no_wait: Annotated[
         bool, Option("--no-wait", help="Do not wait for what is under way to end.")
     ] = False,
+    as_person: Mover = None,
+    passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Stop everything that is not under way.
 
-    What is under way ends, is looked up where nobody saw its end, and is written down.
+    A live one takes --as, by anybody who is enrolled. What is under way ends, is looked up where
+    nobody saw its end, and is written down.
     """
     from standfast.operations.incident import look, wait_until_still
     from standfast.operations.incident import stop as halt
@@ -41,8 +45,9 @@ def stop(
             stopped = [one.id for one in place.ledger.incidents.all(only_open=True)]
         else:
             stopped = [the_incident(place, incident)[0]]
+        by = signed_in(call, place, as_person, passphrase_file)
         for incident_id in stopped:  # all of them first: the waiting may take its time
-            halt(place, incident_id)
+            halt(place, incident_id, by=by)
         documents: list[Json] = []
         lines: list[Line] = []
         next_step = ""
@@ -93,17 +98,24 @@ def _still_ends(left: Mapping[str, int]) -> str:
     return ", ".join(told)
 
 
-def resume(call: Call, incident: IncidentArgument = None, no_wait: NoWait = False) -> ExitStatus:
+def resume(
+    call: Call,
+    incident: IncidentArgument = None,
+    no_wait: NoWait = False,
+    as_person: Mover = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
     """Let a stopped incident go on, and say first what that carries out.
 
-    Notices begin their abort window again. One that nobody carries on is carried on, too.
+    A live one takes --as, by somebody who has a role. Notices begin their abort window again. One
+    that nobody carries on is carried on, too, and that takes no sign-in.
     """
     from standfast.operations.incident import resume as let_go_on
 
     with call.place() as place:
         incident_id, _ = the_incident(place, incident)
         left = _left_to_resume(place, incident_id)
-        let_go_on(place, incident_id)
+        let_go_on(place, incident_id, by=signed_in(call, place, as_person, passphrase_file))
         told: dict[str, Json] = {"resumes": [one.as_json() for one in left]}
         return go_on(call, place, incident_id, no_wait=no_wait, told=told)
 

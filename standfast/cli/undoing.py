@@ -42,7 +42,7 @@ def undo(
         Option(
             "--as",
             metavar="PERSON",
-            help="Who asks, signed in: whoever opened it spares one approval.",
+            help="Who asks, signed in, and has a role; who opened it spares one approval.",
         ),
     ] = None,
     no_wait: NoWait = False,
@@ -50,7 +50,8 @@ def undo(
 ) -> ExitStatus:
     """Give accounts back the state they had.
 
-    Those that are named, those of one step, or with --all everything; --plan shows it first.
+    In a live incident that takes --as, and somebody else's approval. Those that are named, those of
+    one step, or with --all everything; --plan shows it first.
     """
     from standfast.operations.incident import look
     from standfast.operations.undoing import plan_undo
@@ -102,7 +103,9 @@ def _undo_lines(planned: "UndoPlan") -> list[Line]:
         lines = ["Nothing to restore: nothing was locked, or all of it is restored already."]
     lines += [f"  {count} kept: {reason}" for reason, count in Counter(planned.kept).items()]
     lines += [f"  not restored: {what}" for what in planned.stays]
-    if planned.needs_approvals:
+    if planned.needs_approvals and not planned.unproven:
+        lines.append(f"{planned.needs_approvals} must approve that they are given back.")
+    elif planned.needs_approvals:
         lines.append(
             f"The lock of {planned.unproven} of them was not proven: the undo needs "
             f"{counted(planned.needs_approvals, 'approval')}."

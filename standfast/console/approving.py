@@ -172,7 +172,7 @@ class Approving:
         return f"`{step}`: noted."
 
     def _stop(self, session: Session, given: Fields, incident: str) -> str:
-        halt(replace(self.place, actor=session.person), incident)
+        halt(self.place, incident, by=session.person)
         return "Stopped: nothing more of it begins."
 
     async def _shown(

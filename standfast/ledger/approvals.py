@@ -4,12 +4,19 @@ Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
   person): it is worthless for another plan, another step or a second use. The key of a passphrase
   signs it, or a passkey for which that key signed (`passkeys`).
-- Approver ≠ requester ≠ target ≠ who the requester enrolled, or whom those enrolled. An enrolment
-  younger than a day approves nothing, unless it was made while the place was set up.
+- Approver ≠ requester ≠ target. An enrolment younger than a day approves nothing, unless it was
+  made while the place was set up or by the owner's key.
+- One human counts once: of all people that enrolments connect, one counts, for the requester, the
+  approvals and the reviews. Founding people are connected with nobody above them.
 - A requester who did not sign in could be anybody, also the approver: one more approval is needed.
 - Where nobody else can be reached, one person who signs in may break the glass: also the requester,
   whatever roles they have. What they signed opens the step ten minutes later (`GLASS`), unless
   somebody refuses it or it gets its approvals meanwhile. When it opens is under the step's MAC.
+- To refuse a broken glass, and to review it, takes an enrolment and a signature, no more: whoever
+  breaks it chooses the targets, and would choose who may not object. Who counts as one with the
+  breaker reviews nothing.
+- An account that only a trigger named, or a requester who did not sign in, disqualifies nobody:
+  one approval more is asked for instead.
 - What decides (a person's key and roles, a step's need, digest and nonce, an incident's mode,
   requester and playbook) is under a MAC whose key is not in the database, and every claim checks it
   again: the database alone forges nothing.
@@ -19,7 +26,7 @@ Rules
 import hashlib
 import json
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -44,10 +51,13 @@ _STEP = select(step).where(
     step.c.name == bindparam("name"),
     step.c.round == bindparam("round"),
 )
+_INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
 APPROVE = "approve"
 REFUSE = "refuse"
 BREAK_GLASS = "break-glass"
+OBJECT = "object"  # no decision of its own: a refusal of a broken glass, or a review of one
+BY_TRIGGERS = ".joined"  # beside the sealed inputs: the accounts among them that triggers added
 PERSON = "person:"  # a role that one person has by name
 
 
@@ -73,6 +83,7 @@ class Question:
     roles: tuple[str, ...]
     hold_seconds: int = 0
     opens_at: datetime | None = None  # without further approvals, where somebody broke the glass
+    is_review: bool = False  # the step has begun on one person's word
 
     def message(self, person_name: str, decision: str) -> bytes:
         """Give the bytes that `person_name` signs to say `decision`."""
@@ -179,10 +190,11 @@ def question(core: Core, connection: Connection, incident_id: str, step_name: st
         digest=row["digest"],
         nonce=row["nonce"],
         needed=row["needs_approvals"],
-        given=sum(1 for _ in _approvers(core, connection, row)),
+        given=len(_approvals(core, connection, row)),
         roles=tuple(json.loads(row["roles"])),
         hold_seconds=row["hold_seconds"],
         opens_at=opens_at(core, row) if is_asking and breaker(core, connection, row) else None,
+        is_review=not is_asking,
     )
 
 
@@ -201,10 +213,44 @@ def refuse_unfit(
     fields = ("incident", "step", "round", "digest", "nonce")
     row: dict[str, Any] = {name: getattr(asked, name) for name in fields}
     row |= {"person": person_name, "decision": decision, "signature": signature, "decided_at": now}
-    case, roles, breaks = asked.incident, asked.roles, decision == BREAK_GLASS
-    why = objection(core, connection, case, person_name, roles, now, breaks_glass=breaks)
-    if why := why or _objection(core, connection, row, roles, now, breaks_glass=breaks):
+    case, roles = asked.incident, asked.roles
+    is_objection = asked.is_review or (decision == REFUSE and asked.opens_at is not None)
+    as_what = OBJECT if is_objection else decision
+    why = objection(core, connection, case, person_name, roles, now, as_what=as_what)
+    if why := why or _objection(core, connection, row, roles, now, as_what=as_what):
         raise ApprovalRefused(why)
+    if asked.is_review:
+        _refuse_own_review(core, connection, asked, person_name)
+    elif decision == APPROVE:
+        _refuse_connected(core, connection, asked, person_name)
+
+
+def _refuse_own_review(
+    core: Core, connection: Connection, asked: Question, person_name: str
+) -> None:
+    """Raise ApprovalRefused where this person counts as one with who broke the glass."""
+    key = {"incident": asked.incident, "name": asked.step, "round": asked.round}
+    who = unreviewed(core, connection, connection.execute(_STEP, key).mappings().one())
+    own = _root_of_name(core, connection, person_name)
+    if who is not None and own == _root_of_name(core, connection, who):
+        raise ApprovalRefused(
+            f"{person_name!r} counts as one with {who!r}, who broke the glass. Somebody else must "
+            "review it"
+        )
+
+
+def _refuse_connected(
+    core: Core, connection: Connection, asked: Question, person_name: str
+) -> None:
+    """Raise ApprovalRefused where this person counts as one with somebody who approved already."""
+    key = {"incident": asked.incident, "name": asked.step, "round": asked.round}
+    given = _approvals(core, connection, connection.execute(_STEP, key).mappings().one())
+    other = given.get(_root_of_name(core, connection, person_name), person_name)
+    if other != person_name:
+        raise ApprovalRefused(
+            f"{person_name!r} and {other!r}, who approved already, count as one: enrolments "
+            "connect them. Somebody else must approve"
+        )
 
 
 def holds(
@@ -221,7 +267,7 @@ def holds(
     refuse_forged_step(core, row)
     if row["needs_approvals"] == 0:
         return row
-    given = sum(1 for _ in _approvers(core, connection, row, now))
+    given = len(_approvals(core, connection, row, now))
     if given < row["needs_approvals"] and not is_open(core, connection, row, now):
         raise ApprovalRefused(
             f"step {step_name!r} of {incident_id} has {given} of {row['needs_approvals']} "
@@ -269,7 +315,7 @@ def breaker(
     """Say who broke the step's glass."""
     for given in _said(connection, row, (BREAK_GLASS,)):
         seen = now or given["decided_at"]
-        if not _objection(core, connection, dict(given), (), seen, breaks_glass=True):
+        if not _objection(core, connection, dict(given), (), seen, as_what=BREAK_GLASS):
             return cast("str", given["person"])
     return None
 
@@ -280,12 +326,13 @@ def unreviewed(core: Core, connection: Connection, row: RowMapping) -> str | Non
     if not is_begun or opens_at(core, row) is None:
         return None
     who = breaker(core, connection, row)
-    others = _said(connection, row, (APPROVE, REFUSE))
-    roles = tuple(json.loads(row["roles"]))
+    if who is None:
+        return None
+    own = _root_of_name(core, connection, who)
     is_reviewed = any(
-        one["person"] != who
-        and not _objection(core, connection, dict(one), roles, one["decided_at"])
-        for one in others
+        not _objection(core, connection, dict(one), (), one["decided_at"], as_what=OBJECT)
+        and _root_of_name(core, connection, one["person"]) != own
+        for one in _said(connection, row, (APPROVE, REFUSE))
     )
     return None if is_reviewed else who
 
@@ -305,17 +352,25 @@ def _said(
     return connection.execute(statement).mappings().all()
 
 
-def _approvers(
+def _approvals(
     core: Core, connection: Connection, row: RowMapping, now: datetime | None = None
-) -> Iterator[str]:
-    """Give the people whose approval of this step, as it stands, verifies.
+) -> dict[str, str]:
+    """Return who approved this step, as it stands, and verifies: root of their enrolment → name.
 
-    Of who broke the glass, too, where their approval would count.
+    Who broke the glass counts, too, where their approval would. Of people that enrolments connect
+    one counts.
     """
     roles = tuple(json.loads(row["roles"]))
+    found: dict[str, str] = {}
     for given in _said(connection, row, (APPROVE, BREAK_GLASS)):
         if not _objection(core, connection, dict(given), roles, now or given["decided_at"]):
-            yield given["person"]
+            found.setdefault(_root_of_name(core, connection, given["person"]), given["person"])
+    return found
+
+
+def _root_of_name(core: Core, connection: Connection, name: str) -> str:
+    statement = select(person).where(person.c.name == name)
+    return root_of(core, connection, connection.execute(statement).mappings().one())
 
 
 def objection(
@@ -326,27 +381,38 @@ def objection(
     roles: Collection[str],
     now: datetime,
     *,
-    breaks_glass: bool = False,
+    as_what: str = APPROVE,
 ) -> str:
     """Say why this person may decide nothing in the incident now, whatever they sign; or nothing.
 
-    `roles` are those of which one is needed; none: any person. An incident is also about the
-    accounts that its inputs name, before any step has come to them.
+    `roles` are those of which one is needed; none: any person. `as_what` is APPROVE, REFUSE,
+    BREAK_GLASS or OBJECT. An incident is also about the accounts that its inputs name, before any
+    step has come to them.
     """
-    standing = _standing_objection(
-        core, connection, incident_id, name, roles, now, breaks_glass=breaks_glass
-    )
-    if standing:
+    standing = _standing_objection(core, connection, incident_id, name, roles, now, as_what=as_what)
+    if standing or as_what == OBJECT:
         return standing
-    about = connection.execute(
-        select(incident.c.sealed_inputs).where(incident.c.id == incident_id)
-    ).scalar_one()
-    inputs = core.vault.open(INSTALLATION, f"incident {incident_id}", about)
-    sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
-    own = core.vault.open(INSTALLATION, f"person {name}", sealed)["accounts"]
-    if accounts_of(inputs) & _spellings(cast("list[str]", own)):
-        return f"an account of {name!r} is among the targets; somebody else must approve"
+    row = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
+    if row["is_signed"] and _is_named(core, connection, row, name) is True:
+        return _is_target(name)
     return ""
+
+
+def _is_target(name: str) -> str:
+    return f"an account of {name!r} is among the targets; somebody else must approve"
+
+
+def _is_named(core: Core, connection: Connection, case_: RowMapping, name: str) -> bool | None:
+    """Return whether the requester named an account of this person; None: only a trigger did."""
+    stored = core.vault.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
+    joined = {folded(one) for one in cast("list[str]", stored.get(BY_TRIGGERS, []))}
+    sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
+    own = _spellings(
+        cast("list[str]", core.vault.open(INSTALLATION, f"person {name}", sealed)["accounts"])
+    )
+    if (accounts_of(stored) - joined) & own:
+        return True
+    return None if joined & own else False
 
 
 def accounts_of(inputs: JsonObject) -> set[str]:
@@ -376,30 +442,35 @@ def _standing_objection(
     roles: Collection[str],
     now: datetime,
     *,
-    breaks_glass: bool,
+    as_what: str,
 ) -> str:
     """Say the objections that every claim looks for again."""
     who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
     if who is None:
         return _nobody(name)
-    case_ = (
-        connection.execute(select(incident).where(incident.c.id == incident_id)).mappings().one()
-    )
+    case_ = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
     refuse_forged_incident(core, case_)
     opener = Opener(name=case_["opened_by"], is_signed=case_["is_signed"])
-    if breaks_glass:
+    if as_what == OBJECT:
+        return stranger(core, connection, who, ())
+    if as_what == BREAK_GLASS:
         why = stranger(core, connection, who, ()) or _too_fresh(who, now)
     else:
         why = objection_beside(core, connection, who, opener, roles, now)
     if why:
         return why
     own = json.loads(who["accounts"])
-    if own and connection.scalar(
-        select(effect.c.token)
-        .where(effect.c.incident == incident_id, effect.c.handle.in_(own))
-        .limit(1)
-    ):
-        return f"an account of {name!r} is among the targets; somebody else must approve"
+    is_touched = (
+        own
+        and opener.is_signed
+        and connection.scalar(
+            select(effect.c.token)
+            .where(effect.c.incident == incident_id, effect.c.handle.in_(own))
+            .limit(1)
+        )
+    )
+    if is_touched and _is_named(core, connection, case_, name) is not None:
+        return _is_target(name)
     return ""
 
 
@@ -417,7 +488,7 @@ def objection_beside(
         return why
     if name == opener.name:
         return f"{name!r} opened the incident; somebody else must approve"
-    if why := _puppet(core, connection, who, opener):
+    if why := _connection(core, connection, who, opener):
         return why
     return _too_fresh(who, now)
 
@@ -428,26 +499,50 @@ def _too_fresh(who: RowMapping, now: datetime) -> str:
     return ""
 
 
-def _puppet(core: Core, connection: Connection, who: RowMapping, opener: Opener) -> str:
-    """Say that the requester enrolled them, or enrolled who did, and so on; or nothing.
+def _connection(core: Core, connection: Connection, who: RowMapping, opener: Opener) -> str:
+    """Say that enrolments connect this person with the requester; or nothing.
 
-    Of a requester who did not sign in only the first is said: nobody could approve, where all are
-    enrolled from one terminal, and one more has to anyhow.
+    Of a requester who did not sign in only the enrolling user of the machine is compared: such an
+    incident asks for one approval more.
     """
-    name, one, seen = who["name"], who, set[str]()
-    while not one["is_founding"] and one["name"] not in seen:
+    name = who["name"]
+    above = select(person).where(person.c.name == opener.name)
+    found = connection.execute(above).mappings().first() if opener.is_signed else None
+    try:
+        own = root_of(core, connection, who)
+        root = root_of(core, connection, found) if found else opener.name
+    except ApprovalRefused as error:
+        return str(error)
+    if opener.is_signed and own == root:
+        return (
+            f"{name!r} and {opener.name!r}, who opened the incident, count as one: enrolments "
+            "connect them"
+        )
+    if not who["is_founding"] and who["enrolled_by"] == opener.name:
+        return f"{name!r} was enrolled by {opener.name!r}, who opened the incident"
+    return ""
+
+
+def root_of(core: Core, connection: Connection, who: RowMapping) -> str:
+    """Return the person at the root of all enrolments that led to this one.
+
+    People of one root count as one. ApprovalRefused where an enrolment between was changed outside
+    the ledger.
+    """
+    one, seen = who, set[str]()
+    while not one["is_founding"]:
         seen.add(one["name"])
-        if one["enrolled_by"] == opener.name and (one is who or opener.is_signed):
-            how = "by" if one is who else f"by {one['name']!r}, and they by"
-            return f"{name!r} was enrolled {how} {opener.name!r}, who opened the incident"
         above = select(person).where(person.c.name == one["enrolled_by"])
         found = connection.execute(above).mappings().first()
         if found is None:
-            return ""
-        if found["seal"] != seal_of_person(core, found):
-            return f"the enrolment of {found['name']!r}, who enrolled {name!r}, was changed outside"
+            return str(one["enrolled_by"])  # a user of the machine
+        if found["seal"] != seal_of_person(core, found) or found["name"] in seen:
+            raise ApprovalRefused(
+                f"the enrolment of {found['name']!r}, who enrolled {one['name']!r}, was changed "
+                "outside the ledger; see `audit verify`"
+            )
         one = found
-    return ""
+    return str(one["name"])
 
 
 def stranger(core: Core, connection: Connection, who: RowMapping, roles: Collection[str]) -> str:
@@ -479,12 +574,12 @@ def _objection(
     roles: tuple[str, ...],
     now: datetime,
     *,
-    breaks_glass: bool = False,
+    as_what: str = APPROVE,
 ) -> str:
     """Say why this approval does not count, or nothing."""
     name, decided_at = given["person"], min(given["decided_at"], now)
     standing = _standing_objection(
-        core, connection, given["incident"], name, roles, decided_at, breaks_glass=breaks_glass
+        core, connection, given["incident"], name, roles, decided_at, as_what=as_what
     )
     if standing:
         return standing

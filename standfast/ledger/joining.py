@@ -16,11 +16,11 @@ Rules
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, exists, or_, select
 
-from standfast.ledger.approvals import accounts_of, folded
+from standfast.ledger.approvals import BY_TRIGGERS, accounts_of, folded
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import LOCKS, is_of_step
 from standfast.ledger.tables import effect, incident, incident_subject, step
@@ -77,8 +77,9 @@ def keep_subjects(core: Core, write: Write, incident_id: str, inputs: JsonObject
 
 def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
     """Add the targets that an open incident does not have yet; give their number."""
-    before = inputs_of(core, known)
+    before = _stored(core, known)
     merged: dict[str, Json] = dict(before)
+    by_triggers = [*cast("list[str]", before.get(BY_TRIGGERS, []))]
     added = 0
     for name, value in inputs.items():
         if isinstance(value, list):
@@ -87,8 +88,10 @@ def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
             known_names = set(old)
             new = [one for one in value if isinstance(one, str) and one not in known_names]
             merged[name] = [*old, *new]
+            by_triggers += new
             added += len(new)
     if added:
+        merged[BY_TRIGGERS] = [*by_triggers]
         write.update(
             incident,
             (known.id,),
@@ -101,6 +104,10 @@ def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
 
 def inputs_of(core: Core, row: Row[Any]) -> JsonObject:
     """Open what an incident was opened with, and what joined it since."""
+    return {name: value for name, value in _stored(core, row).items() if name != BY_TRIGGERS}
+
+
+def _stored(core: Core, row: Row[Any]) -> JsonObject:
     return core.vault.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs)
 
 

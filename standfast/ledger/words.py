@@ -63,12 +63,12 @@ class Words:
         roles: Collection[str],
         now: datetime,
         *,
-        breaks_glass: bool = False,
+        as_what: str = approvals.APPROVE,
     ) -> str:
         """Say why this person may approve nothing of the incident now, or nothing; see `roles`."""
         with self._core.reading() as connection:
             return approvals.objection(
-                self._core, connection, incident_id, person, roles, now, breaks_glass=breaks_glass
+                self._core, connection, incident_id, person, roles, now, as_what=as_what
             )
 
     def decide(

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from standfast.errors import UsageError
 from standfast.ledger import approvals
+from standfast.ledger.approvals import Question
 from standfast.local_time import minute
 from standfast.operations.decisions import to_sign
 from standfast.operations.extra_steps import extra_verb
@@ -112,6 +113,7 @@ def _approval(
         text=tuple(text),
         who=" or ".join(asked.roles),
         obstacle=why,
+        may_refuse=not why or _may_object(place, asked, person),
         digest=shown.digest,
         reaches=shown.planned,
         target=CATALOGUE[verb].targets.removesuffix("s"),
@@ -125,6 +127,15 @@ def _approval(
             for said in (approvals.APPROVE, approvals.REFUSE)
         },
         words=_words(place, incident, view.step) if shown.tells else (),
+    )
+
+
+def _may_object(place: Place, asked: Question, person: str) -> bool:
+    """Return whether a person who may not approve may refuse: what one person lets begin alone."""
+    if asked.opens_at is None:
+        return False
+    return not place.ledger.steps.objection(
+        asked.incident, person, (), place.clock(), as_what=approvals.OBJECT
     )
 
 

@@ -6,8 +6,10 @@ to `ledger.approvals`.
 Rules
 - Only what keeps somebody out or keeps something safe, and can be taken back: a notice that was
   sent, or an account that was given back, is not undone by a later no.
-- Everybody who may know of the incident is told before it counts: who dies in between has raised a
-  false alarm, and broken nothing. That a message reached nobody is no reason to wait, and is said.
+- Everybody who may know of the incident is told before it counts, the targets included: who dies
+  in between has raised a false alarm, and broken nothing. That no message arrived is no reason
+  to wait, and is said. Where nobody is told who counts apart from the breaker, nobody could refuse
+  it, and the glass stays whole.
 - Nobody is told in an exercise.
 - Somebody else signs for it afterwards, or against it; the incident is not closed before.
 """
@@ -97,9 +99,15 @@ def _refuse_unfit(place: Place, state: State, asked: Question, person: str) -> N
             f"the glass of step {asked.step!r} is broken already: it begins at {at}"
         )
     if why := place.ledger.steps.objection(
-        state.incident, person, (), place.clock(), breaks_glass=True
+        state.incident, person, (), place.clock(), as_what=BREAK_GLASS
     ):
         raise ApprovalRefused(why)
+    people = place.ledger.people
+    if people.counted_once([*everybody_else(place, state), people.get(person)]) < 2:
+        raise ApprovalRefused(
+            f"step {asked.step!r} of {state.incident}: nobody is left who could refuse it, so one "
+            f"person does not open it. Enrol somebody with the owner's key"
+        )
 
 
 def _contains(place: Place, state: State, asked: Question) -> bool:
@@ -117,7 +125,7 @@ def _contains(place: Place, state: State, asked: Question) -> bool:
 
 def _tell(place: Place, state: State, asked: Question, person: str, because: str) -> str:
     """Tell everybody else; say for the person how many know."""
-    people = [one for one in everybody_else(place, state, asked) if one.name != person]
+    people = [one for one in everybody_else(place, state) if one.name != person]
     step = state.playbook.step(asked.step)
     at = minute(place.clock() + GLASS, place.config.organisation.time_zone)
     values: dict[str, Json] = {

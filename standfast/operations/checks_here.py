@@ -338,18 +338,34 @@ def _openers(ground: Ground) -> dict[str, str]:
 def _people(ground: Ground) -> Iterator[Check]:
     if ground.ledger is None:
         return
-    there = ground.ledger.people.all()
-    if len(there) < _ENOUGH_APPROVERS:
+    people = ground.ledger.people
+    there = people.all()
+    for one, other, what in people.alike():
+        yield warn(
+            "people",
+            f"{one} and {other} have one {what}: one human counts once",
+            f"where they are one, `standfast people remove {other} --as NAME`",
+        )
+    counting = people.counted_once(there)
+    if counting < _ENOUGH_APPROVERS <= len(there):
+        yield warn(
+            "people",
+            f"{len(there)} people count as one, since enrolments connect them; an approval takes "
+            "somebody who did not ask for it",
+            "`standfast people add NAME --owner-key FILE` enrols one who counts apart",
+        )
+    elif len(there) < _ENOUGH_APPROVERS:
         short = warn if there else lacking
         yield short(
             "people",
             f"{counted(len(there), 'person', 'people')} enrolled; an approval takes "
             "somebody who did not ask for it",
             "`standfast people add NAME` enrols one; on the first day, before the first live "
-            "incident, they may approve at once, later after a day",
+            "incident, they may approve at once, later after a day, or at once by the owner's key",
         )
     else:
-        yield ok("people", f"{len(there)} people could be asked to approve")
+        apart = f", and count as {counting}" if counting < len(there) else ""
+        yield ok("people", f"{len(there)} people could be asked to approve{apart}")
 
 
 def _serve(ground: Ground) -> Iterator[Check]:

@@ -92,10 +92,16 @@ def escalate(place: Place, state: State, outside: Outside, move: Escalate) -> No
     )
 
 
-def everybody_else(place: Place, state: State, asked: Question) -> tuple[Person, ...]:
-    """Give whom to tell of a broken glass: all who may know of the incident, as in the end."""
+def everybody_else(place: Place, state: State) -> tuple[Person, ...]:
+    """Return whom to notify of a broken glass: everybody who may object, the targets included.
+
+    Of a quiet incident, those whom it names a role for, and whom it is not about.
+    """
     people = place.ledger.people.all(_roles_of_quiet(state))
-    return _fit(place, state, asked, people, ())
+    if not state.playbook.is_quiet:
+        return tuple(people)
+    about = accounts_named(state.playbook, state.inputs)
+    return tuple(one for one in people if not about & written(one.accounts))
 
 
 def ladder(config: Config) -> Sequence[str]:
@@ -130,11 +136,10 @@ def _fit(
     """
     objection, now = place.ledger.steps.objection, place.clock()
     about = accounts_named(state.playbook, state.inputs)
-    return tuple(
-        one
-        for one in people
-        if not about & written(one.accounts) and not objection(asked.incident, one.name, roles, now)
-    )
+    fit = [one for one in people if not objection(asked.incident, one.name, roles, now)]
+    apart = [one for one in fit if not about & written(one.accounts)]
+    # A trigger that names every approver keeps nobody from being asked.
+    return tuple(apart or ([] if state.playbook.is_quiet else fit))
 
 
 def _paged(place: Place, asked: Question) -> set[str]:

@@ -27,6 +27,7 @@ from standfast.operations import playbooks
 from standfast.operations.actions import expand
 from standfast.operations.blast_radius import by_directory, keeps_out, locked_today
 from standfast.operations.deadlines import refuse_blocked
+from standfast.operations.entitlement import entitled
 from standfast.operations.escalation import ask, escalate
 from standfast.operations.lanes import Lanes
 from standfast.operations.notice_plan import NoticePlan
@@ -115,14 +116,17 @@ def open_incident(
     )
 
 
-def stop(place: Place, incident_id: str) -> None:
+def stop(place: Place, incident_id: str, *, by: str | None = None) -> None:
     """Stop everything that is not under way; what is, ends and is written down.
+
+    `by`, here and below, is the name of a person who signed in; see `entitlement`.
 
     A runner, this one or another, then looks up what nobody saw the end of: a stop leaves no act
     half known. `wait_until_still` does it here.
     """
     refuse_closed(place, incident_id)
-    place.ledger.incidents.set_halted(incident_id, True, place.actor, place.clock())
+    who = entitled(place, incident_id, by, needs_role=False)
+    place.ledger.incidents.set_halted(incident_id, True, who, place.clock())
 
 
 def wait_until_still(place: Place, incident_id: str) -> Outcome:
@@ -130,10 +134,12 @@ def wait_until_still(place: Place, incident_id: str) -> Outcome:
     return advance(place, incident_id, "direct")
 
 
-def resume(place: Place, incident_id: str) -> None:
-    """Let a stopped incident go on."""
+def resume(place: Place, incident_id: str, *, by: str | None = None) -> None:
+    """Let a stopped incident go on; one that is not stopped needs no sign-in, and is as it was."""
     refuse_closed(place, incident_id)
-    place.ledger.incidents.set_halted(incident_id, False, place.actor, place.clock())
+    if place.ledger.incidents.is_stopped(incident_id):
+        who = entitled(place, incident_id, by)
+        place.ledger.incidents.set_halted(incident_id, False, who, place.clock())
 
 
 def refuse_closed(place: Place, incident_id: str, *, then: str = "") -> None:
@@ -152,11 +158,14 @@ def refuse_closed(place: Place, incident_id: str, *, then: str = "") -> None:
     )
 
 
-def close(place: Place, incident_id: str, *, joined: int | None = None) -> None:
+def close(
+    place: Place, incident_id: str, *, by: str | None = None, joined: int | None = None
+) -> None:
     """Close an incident; refused while something is under way, or a broken glass unreviewed.
 
     With `joined`, only while no more triggers than those have joined it.
     """
+    who_closes = entitled(place, incident_id, by)
     for step, who in place.ledger.steps.unreviewed(incident_id).items():
         raise Refused(
             f"{who} broke the glass of step {step!r} of {incident_id}, which ran on that word "
@@ -164,13 +173,14 @@ def close(place: Place, incident_id: str, *, joined: int | None = None) -> None:
             f"`standfast incident approve {incident_id} {step} --as PERSON`, with --refuse where "
             "it should not have been done"
         )
-    place.ledger.incidents.close(incident_id, place.actor, place.clock(), joined=joined)
+    place.ledger.incidents.close(incident_id, who_closes, place.clock(), joined=joined)
     place.ledger.audit.sign_head(place.clock())
 
 
-def reopen(place: Place, incident_id: str) -> None:
+def reopen(place: Place, incident_id: str, *, by: str | None = None) -> None:
     """Open a closed incident again, so that what it did can be undone or corrected."""
-    place.ledger.incidents.reopen(incident_id, place.actor, place.clock())
+    who = entitled(place, incident_id, by)
+    place.ledger.incidents.reopen(incident_id, who, place.clock())
     place.ledger.audit.sign_head(place.clock())
 
 

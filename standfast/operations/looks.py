@@ -184,15 +184,17 @@ def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str
             roles = place.ledger.steps.question(incident_id, view.step).roles
         except UsageError:
             continue  # somebody decided since the state was read
-        able = sum(
-            not may_not(incident_id, one.name, roles, now) for one in place.ledger.people.all(roles)
+        people = place.ledger.people
+        able = people.counted_once(
+            one for one in people.all(roles) if not may_not(incident_id, one.name, roles, now)
         )
         if able < view.approvals_needed:
             who = f" with the role {' or '.join(roles)}" if roles else ""
             found.append(
                 f"`{view.step}` needs {counted(view.approvals_needed, 'approval')}, and "
                 f"{counted(able, 'person', 'people')}{who} could give one now; "
-                "`standfast people add` enrols more, who may approve after a day"
+                "`standfast people add` enrols more, who may approve after a day, or at once by "
+                "the owner's key"
             )
     return found
 

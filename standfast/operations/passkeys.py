@@ -4,7 +4,7 @@ Rules
 - The passphrase is asked for once, when a passkey is added: its key signs for the passkey.
 - A passkey is one of the console's address; where that changes, the passphrase is still there.
 - Its person is told by mail: if it was not they who added it, somebody knows their passphrase.
-- Taking one away takes no signature: it only makes fewer able to sign.
+- Taking one away takes a sign-in: what it signed for a step under way counts no more.
 """
 
 from backup.lazy_dataclass import dataclass
@@ -66,7 +66,7 @@ def _tell(place: Place, added: Passkey) -> str:
     values: dict[str, Json] = {
         "passkey": short,
         "added_at": minute(added.added_at, place.config.organisation.time_zone),
-        "command": f"standfast people remove-passkey {added.person} {short}",
+        "command": f"standfast people remove-passkey {added.person} {short} --as {added.person}",
     }
     people = [place.ledger.people.get(added.person)]
     with recorded(place, "page", f"passkey.{short}", "direct") as run:

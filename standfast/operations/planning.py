@@ -320,13 +320,14 @@ def _warnings(place: Place, steps: tuple[PlannedStep, ...], *, opened_by: str | 
         )
     for step in asking:
         able = place.ledger.people.able_beside(opener, step.roles, place.clock())
-        there = sum(one.name not in own for one in able)
+        there = place.ledger.people.counted_once(one for one in able if one.name not in own)
         if there < step.approvals:
             who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
             warnings.append(
                 f"step {step.name} needs {counted(step.approvals, 'approval')}, and "
                 f"{counted(there, 'person', 'people')}{who} could give one now; "
-                "`standfast people add` enrols more, who may approve after a day"
+                "`standfast people add` enrols more, who may approve after a day, or at once by "
+                "the owner's key"
             )
     return warnings
 

@@ -2,13 +2,15 @@
 
 Rules
 - An undo restores the recorded prior state and nothing else. It is refused where the effect is
-  unknown or has yet to begin, kept where another open incident holds the account, and asks for an
-  approval of the remaining risk where the lock was never proven: it could let the intruder back in.
+  unknown or has yet to begin, and kept where another open incident holds the account.
+- Giving an account back in a live incident asks for an approval: it could let an intruder in again.
+  An exercise asks where the lock was never proven.
 - What is not configured any more keeps nothing elsewhere from being given back: it is kept, and an
   undo gives it back once it is configured again.
 - Two incidents that hold one account: whichever is undone first gives nothing back and says so; the
   last one restores what the first had found.
-- Whoever asks for an undo without having signed in could be its approver: then two must approve.
+- Who opened the incident approves nothing of it, so their undo takes one approval. Anybody else
+  could approve their own: then two must, and who asks may be one of them.
 - In a stopped incident an undo is carried out, and nothing else. It takes over what an undo that
   the stop paused has not begun; what was planned and is stopped is not undone, since it was not
   done.
@@ -29,12 +31,13 @@ from standfast.ledger.effects import Draft, EffectRow
 from standfast.ledger.incidents import Expansion, IncidentRow
 from standfast.ledger.stopping import take_over
 from standfast.nearest import there_are
+from standfast.operations.entitlement import entitled
 from standfast.operations.incident import refuse_closed
 from standfast.operations.place import Place
 from standfast.outside import Outside
 from standfast.outside.settings import adapter_settings
 from standfast.playbook.catalogue import CATALOGUE
-from standfast.records import EffectState, JsonObject, Proof, StepState
+from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
 
 _LOCK = "accounts.lock"
 _PROOFS = "accounts.prove_locked"
@@ -96,9 +99,11 @@ def undo(
 ) -> UndoPlan:
     """Plan to give back what there was: all that was done, what one step did, or by name.
 
-    `requested_by` is the name of a person who signed in to ask for it. Asked for by several at
-    once, each act is undone once.
+    `requested_by` is the name of a person who signed in to ask for it; see `entitlement`. Asked for
+    by several at once, each act is undone once.
     """
+    refuse_closed(place, incident_id, then="undo what it did")
+    who = entitled(place, incident_id, requested_by)
     core = place.ledger.core
     while True:
         # The name before the locks: whoever plans an undo after this look takes the name, and then
@@ -111,13 +116,13 @@ def undo(
             drafts=drafts,
             needs_approvals=plan.needs_approvals,
             settings=partial(adapter_settings, place.config),
-            reason="the lock was not proven for all of them" if plan.unproven else "",
+            reason=_why_approved(plan),
         )
         now = place.clock()
         why = f"stopped; {name} was asked for instead"
-        if paused and not take_over(core, incident_id, paused, why, place.actor, now):
+        if paused and not take_over(core, incident_id, paused, why, who, now):
             continue  # one of them was begun since: the incident was resumed
-        if place.ledger.steps.expand(incident_id, name, 1, expansion, place.actor, now):
+        if place.ledger.steps.expand(incident_id, name, 1, expansion, who, now):
             return plan
 
 
@@ -176,12 +181,13 @@ def _planned(
         stays = tuple(_what_stays(drafts, outside))
     if lacking and not drafts:
         raise lacking[0]
+    lets_in = incident.mode is Mode.LIVE and any(d.verb == _UNDO_OF[_LOCK] for d in drafts)
     where = Counter(draft.connector for draft in drafts)
     plan = UndoPlan(
         step=name if drafts else "",
         restores=len(drafts),
         kept=tuple(kept),
-        needs_approvals=_needs(incident, requested_by) if unproven else 0,
+        needs_approvals=_needs(incident, requested_by) if unproven or lets_in else 0,
         where=dict(where),
         unproven=unproven,
         stays=stays,
@@ -191,7 +197,14 @@ def _planned(
 
 
 def _needs(incident: IncidentRow, requested_by: str | None) -> int:
-    return 1 if incident.is_signed and requested_by == incident.opened_by else 2
+    is_signed = incident.is_signed and not incident.joined  # a trigger signs nothing
+    return 1 if is_signed and requested_by == incident.opened_by else 2
+
+
+def _why_approved(plan: UndoPlan) -> str:
+    if plan.unproven:
+        return "the lock was not proven for all of them"
+    return "whoever has these accounts gets in again" if plan.needs_approvals else ""
 
 
 def _undoable(

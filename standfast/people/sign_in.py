@@ -42,9 +42,14 @@ def enrol(passphrase: str) -> Credential:
 def sign_in(name: str, passphrase: str, credential: Credential) -> Ed25519PrivateKey:
     """Give the signing key; ApprovalRefused when the passphrase is not this person's."""
     key = _derive(passphrase, credential.salt)
-    if not secrets.compare_digest(_public(key), credential.public_key):
+    if not _is_of(key, credential):
         raise ApprovalRefused(f"that is not the passphrase of {name!r}")
     return key
+
+
+def is_passphrase_of(passphrase: str, credential: Credential) -> bool:
+    """Return whether a credential was made from this passphrase."""
+    return _is_of(_derive(passphrase, credential.salt), credential)
 
 
 def try_for_nobody(passphrase: str) -> None:
@@ -63,6 +68,10 @@ def _derive(passphrase: str, salt: str) -> Ed25519PrivateKey:
         type=Type.ID,
     )
     return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def _is_of(key: Ed25519PrivateKey, credential: Credential) -> bool:
+    return secrets.compare_digest(_public(key), credential.public_key)
 
 
 def _public(key: Ed25519PrivateKey) -> str:

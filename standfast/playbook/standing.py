@@ -32,7 +32,7 @@ from standfast.playbook.progress import (
     waits_for_a_person,
 )
 from standfast.playbook.state import State, StepView
-from standfast.playbook.stopped import joined, when_still
+from standfast.playbook.stopped import joined, signed, when_still
 from standfast.records import Mode, StepState
 
 
@@ -206,7 +206,7 @@ def _tell_them(incident: str) -> str:
 
 
 def _when_over(state: State, clocks: LegalClocks) -> str:
-    close = f"`standfast incident close {state.incident}`"
+    close = f"`standfast incident close {state.incident}{signed(state)}`"
     views = every_view(state)
     owed = "".join(_review(state, view) for view in views if view.is_unreviewed)
     if clocks.owed:
@@ -250,7 +250,8 @@ def _kept_by_an_undo(state: State) -> str:
         "target is still as this incident left it",
         "targets are still as this incident left them",
     )
-    return f"{stay}. See why: `{undo} --plan`; give back what can be given back: `{undo}`."
+    again = f"`{undo}{signed(state)}`"
+    return f"{stay}. See why: `{undo} --plan`; give back what can be given back: {again}."
 
 
 def _is_worth_another_try(view: StepView) -> bool:

@@ -12,7 +12,7 @@ from standfast.playbook.catalogue import CATALOGUE, Action
 from standfast.playbook.engine import are_needs_met, is_behind, is_pending, is_wanted
 from standfast.playbook.model import Step, StepKind
 from standfast.playbook.state import State
-from standfast.records import JsonObject, StepState
+from standfast.records import JsonObject, Mode, StepState
 
 _SEND = "notices.send"
 
@@ -75,7 +75,7 @@ def is_given_back(state: State) -> bool:
 def when_still(state: State) -> str:
     """Return the next step of a stopped incident of which no undo is under way."""
     if is_given_back(state):
-        close = f"`standfast incident close {state.incident}`"
+        close = f"`standfast incident close {state.incident}{signed(state)}`"
         told = f"Stopped, and all that it changed is given back. Close it: {close}."
     elif any(is_behind(step, state) for step in state.playbook.steps):
         told = (
@@ -83,7 +83,7 @@ def when_still(state: State) -> str:
             f"them: `standfast incident status {state.incident} --targets`."
         )
     elif _is_to_be_undone(state):
-        undo = f"`standfast incident undo {state.incident} --all`"
+        undo = f"`standfast incident undo {state.incident} --all{signed(state)}`"
         told = f"Stopped. To give back what it changed, without going on: {undo}."
     else:
         told = "Stopped."
@@ -94,7 +94,13 @@ def when_still(state: State) -> str:
         for one in left
         if one.is_notice and one.planned
     )
-    return f"{told} To go on: `standfast incident resume {state.incident}`{acts}.{give_up}"
+    resume = f"`standfast incident resume {state.incident}{signed(state)}`"
+    return f"{told} To go on: {resume}{acts}.{give_up}"
+
+
+def signed(state: State) -> str:
+    """Return the option that a command needs to move a live incident as a whole."""
+    return " --as PERSON" if state.mode is Mode.LIVE else ""
 
 
 def joined(parts: Iterable[str]) -> str:

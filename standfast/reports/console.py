@@ -37,6 +37,7 @@ class AskedLine:
     text: tuple[str, ...]  # the question, what is to be done by hand, or why approval is asked
     who: str  # of whom: roles, or "anybody"
     obstacle: str  # why whoever reads this may not say it; empty when they may
+    may_refuse: bool = False  # an approval; also where there is an obstacle to giving it
     facts: tuple[str, ...] = ()  # DECIDE: what to find out before
     options: tuple[str, ...] = ()  # DECIDE
     digest: str = ""  # APPROVE, as what follows

@@ -32,6 +32,7 @@ from tests.ledger.intruder import Intruder
 from tests.ledger.place import FOUNDED, NOW
 from tests.ledger.stage import (
     LOCK,
+    OWNER,
     REVOKE,
     begin,
     claim,
@@ -242,7 +243,7 @@ def test_closed_incident_is_not_reopened(ledger: Ledger, intruder: Intruder) -> 
 def test_removed_person_does_not_come_back(ledger: Ledger, intruder: Intruder) -> None:
     opened = _asking(ledger)
     with _written_back(intruder, person):
-        ledger.people.remove("ann", "olga", NOW)
+        ledger.people.remove("ann", OWNER, NOW)
     with pytest.raises(ApprovalRefused):
         decide(ledger, opened, "ann")
 
@@ -251,7 +252,7 @@ def test_removed_person_does_not_come_back_unseen(ledger: Ledger, intruder: Intr
     """The attacker deletes the event of the removal, too, which a signed head covers."""
     opened = _asking(ledger)
     with _written_back(intruder, person):
-        ledger.people.remove("ann", "olga", NOW)
+        ledger.people.remove("ann", OWNER, NOW)
     ledger.audit.sign_head(NOW)
     enrol(ledger, "cid", now=NOW)
     removals = [row for row in intruder.rows(audit_event) if row["action"] == "person.removed"]
@@ -311,7 +312,7 @@ def test_checkpoint_hides_no_later_event(
     opened = open_incident(ledger)
     begin(ledger, opened, drafts(REVOKE, "alice"), needs=1)
     with _written_back(intruder, person):
-        ledger.people.remove("ann", "olga", NOW)
+        ledger.people.remove("ann", OWNER, NOW)
     assert intruder.run("SELECT 1 FROM audit_event WHERE action = 'audit.checkpoint'")
     with pytest.raises(ApprovalRefused):
         decide(ledger, opened, "ann")

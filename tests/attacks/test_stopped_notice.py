@@ -18,7 +18,7 @@ from standfast.operations.watch import needs_runner
 from standfast.playbook.stopped import not_begun
 from standfast.records import EffectState, StepState
 from tests.operations.conftest import Centre
-from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
+from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at, undo_approved
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
 
@@ -54,7 +54,7 @@ def case(centre: Centre, account: str) -> str:
     centre.advance(case)
     decisions.decide(centre.place, case, NOTICE, "lee", PASSPHRASES["lee"])
     centre.advance(case)
-    incident.stop(centre.place, case)
+    incident.stop(centre.place, case, by="dana")
     pass_time(centre, WINDOW + timedelta(minutes=1))
     return case
 
@@ -69,20 +69,22 @@ def customers_told(centre: Centre) -> int:
 
 
 def undo_all(centre: Centre, case: str) -> undoing.UndoPlan:
-    return undoing.undo(centre.place, case, requested_by="dana")
+    return undo_approved(centre.place, case)
 
 
 def test_resuming_begins_the_abort_window_again(centre: Centre, case: str) -> None:
     left = {one.step: one for one in not_begun(incident.look(centre.place, case).state)}
     assert (left[NOTICE].is_notice, left[NOTICE].planned) == (True, CUSTOMERS)
-    incident.resume(centre.place, case)
+    incident.resume(centre.place, case, by="dana")
     centre.advance(case)
     assert customers_told(centre) == 0
-    incident.stop(centre.place, case)  # somebody reads what resuming sends, and stops it again
+    incident.stop(
+        centre.place, case, by="dana"
+    )  # somebody reads what resuming sends, and stops it again
     pass_time(centre, WINDOW * 2)
     centre.advance(case)
     assert customers_told(centre) == 0
-    incident.resume(centre.place, case)
+    incident.resume(centre.place, case, by="dana")
     pass_time(centre, WINDOW + timedelta(minutes=1))
     centre.advance(case)
     assert customers_told(centre) == CUSTOMERS
@@ -101,7 +103,7 @@ def test_undo_needs_no_resumption(centre: Centre, account: str, case: str) -> No
 
 def test_stopped_notice_is_given_up_alone(centre: Centre, case: str) -> None:
     assert waves.stop(centre.place, case, NOTICE, "wrong audience") == CUSTOMERS
-    incident.resume(centre.place, case)
+    incident.resume(centre.place, case, by="dana")
     pass_time(centre, WINDOW * 2)
     state = centre.advance(case).state
     assert customers_told(centre) == 0
@@ -111,7 +113,7 @@ def test_stopped_notice_is_given_up_alone(centre: Centre, case: str) -> None:
 
 def test_stop_pauses_a_running_undo(centre: Centre, account: str, case: str) -> None:
     first = undo_all(centre, case)
-    incident.stop(centre.place, case)  # it was the wrong thing to give back
+    incident.stop(centre.place, case, by="dana")  # it was the wrong thing to give back
     assert not needs_runner(centre.place, case)
     centre.advance(case)
     assert not centre.scim.is_active(account)
@@ -127,15 +129,15 @@ def test_stop_pauses_a_running_undo(centre: Centre, account: str, case: str) -> 
 
 def test_paused_undo_goes_on_when_resumed(centre: Centre, account: str, case: str) -> None:
     undo_all(centre, case)
-    incident.stop(centre.place, case)
-    incident.resume(centre.place, case)
+    incident.stop(centre.place, case, by="dana")
+    incident.resume(centre.place, case, by="dana")
     centre.advance(case)
     assert centre.scim.is_active(account)
 
 
 def test_closed_incident_gives_nothing_back(centre: Centre, account: str, case: str) -> None:
     undo_all(centre, case)
-    incident.close(centre.place, case)
+    incident.close(centre.place, case, by="dana")
     assert not needs_runner(centre.place, case)
     centre.advance(case)
     assert not centre.scim.is_active(account)

@@ -19,6 +19,7 @@ from standfast.cli.call import take_everywhere
 from standfast.cli.declared import Command
 from standfast.cli.words import find
 from standfast.errors import ExitStatus, UsageError
+from tests.operations.places import PASSPHRASES
 
 ROOT = Path(__file__).parents[2]
 _OF_A_SIGNAL = 128
@@ -72,6 +73,11 @@ class Desk:
     def use(self, config_file: Path) -> None:
         """Let every further command mean this place."""
         self.monkeypatch.setenv("STANDFAST_CONFIG", str(config_file))
+
+    def by(self, person: str) -> tuple[str, str]:
+        """Sign in as one of PASSPHRASES; return the words that say so."""
+        self.sign_in_with(PASSPHRASES[person])
+        return ("--as", person)
 
     def sign_in_with(self, passphrase: str) -> None:
         """Let every further command find this passphrase."""

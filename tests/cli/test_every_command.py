@@ -71,9 +71,10 @@ STORY: tuple[tuple[str, int], ...] = (
     ("drill run main --identity place/offline/identity.txt", 0),
     ("drill list", 0),
     ("people list", 0),
-    ("people add erin --full-name Erin --mail erin@example.com", 0),
-    ("people remove-passkey erin 3f9a1c20", 2),  # which only a browser adds
-    ("people remove erin", 0),
+    ("people add erin --full-name Erin --mail erin@example.com --passphrase-file erin.txt", 0),
+    ("people grant erin --role duty-manager --as lee", 0),
+    ("people remove-passkey erin 3f9a1c20 --as lee", 2),  # which only a browser adds
+    ("people remove erin --as lee", 0),
     ("people import place/staff.csv --dry-run --column key=email", 2),  # no such list
     ("people import staff-list.csv --dry-run", 0),
     ("people import staff-list.csv", 0),
@@ -91,7 +92,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("notice preview staff-heads-up --audience staff", 0),
     ("notice check staff-heads-up", 0),
     ("lock alice --exercise", 0),
-    ("incident close", 0),
+    ("incident close --as dana", 0),
     ("incident plan leaver -i accounts=agents:alice", 4),  # no secret, so no directory
     ("incident open account-takeover -i accounts=alice --exercise --as dana", 5),
     ("incident list", 0),
@@ -120,9 +121,9 @@ STORY: tuple[tuple[str, int], ...] = (
     ("incident accept lock", 2),  # it is done
     ("incident settle 0 yes", 2),
     ("incident retry", 5),
-    ("incident stop", 0),
-    ("incident resume", 5),
-    ("incident undo --all", 5),
+    ("incident stop --as dana", 0),
+    ("incident resume --as dana", 5),
+    ("incident undo --all --as dana", 5),
     ("incident answer watch done", 5),
     ("notice status", 0),
     ("notice read tell_customers", 0),
@@ -140,9 +141,9 @@ STORY: tuple[tuple[str, int], ...] = (
     ("notice leave-out 3f9c12ab --because 'no heir'", 2),
     ("incident handover", 0),
     ("incident after-action", 0),
-    ("incident close", 0),
-    (f"incident reopen {THIRD}", 0),
-    (f"incident close {THIRD}", 0),
+    ("incident close --as dana", 0),
+    (f"incident reopen {THIRD} --as dana", 0),
+    (f"incident close {THIRD} --as dana", 0),
     ("evidence list", 0),
     ("evidence verify inc-2000-0001", 2),
     ("evidence copy inc-2000-0001", 2),
@@ -188,6 +189,8 @@ def story_place(desk: Desk, quiet_place: Path) -> Path:
     config_file = quiet_place / "standfast.toml"
     config_file.write_text(config_file.read_text() + LAWS)
     (desk.folder / "staff-list.csv").write_text(STAFF_LIST)
+    (desk.folder / "erin.txt").write_text("a passphrase of her own")
+    (desk.folder / "erin.txt").chmod(0o600)
     return quiet_place
 
 

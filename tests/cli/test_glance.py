@@ -88,8 +88,8 @@ def test_every_answer_is_the_ledgers_own(quiet_place: Path) -> None:
         )
         place.ledger.facts.state(takeover, delay, "lee", now)
         compare(place, glance(url, None, now))
-        undoing.undo(place, takeover)
-        incident.stop(place, takeover)
+        undoing.undo(place, takeover, requested_by="dana")
+        incident.stop(place, takeover, by="dana")
         for kind, state in (("backup", "done"), ("backup", "failed"), ("drill", "partial")):
             token = place.ledger.runs.start(kind, "main", "direct", "os:test", now)
             place.ledger.runs.finish(token, kind, state, {}, "os:test", now)
@@ -97,13 +97,13 @@ def test_every_answer_is_the_ledgers_own(quiet_place: Path) -> None:
         for account in ("bob", "carol", "dora"):
             if account == "dora":
                 incident.advance(place, opened.incident, "direct")
-                incident.stop(place, opened.incident)
+                incident.stop(place, opened.incident, by="dana")
             opened = incident.open_incident(
                 place, "lock", {"accounts": [account]}, mode=Mode.EXERCISE, trigger="an alert"
             )
             assert opened.has_joined is (account != "bob")
         compare(place, glance(url, None, now))
-        incident.close(place, takeover)
+        incident.close(place, takeover, by="dana")
         seen = glance(url, None, now)
         compare(place, seen)
     assert seen.signed_events == seen.events
@@ -124,7 +124,7 @@ def test_a_closed_incident_is_seen_only_with_its_facts(quiet_place: Path) -> Non
         place.ledger.facts.state(cases[0], aware, "lee", now)
         assert glance(url, None, now).closed == ()
         for case in cases:
-            incident.close(place, case)
+            incident.close(place, case, by="dana")
         (closed,) = glance(url, None, now).closed
         assert (closed.id, closed.scenario) == (cases[0], "lock")
         assert [(fact.name, fact.at) for fact in closed.facts] == [("awareness", now)]

@@ -48,11 +48,11 @@ def test_an_account_takeover_from_its_plan_to_its_end(
     ended = desk.run("incident", "answer", incident_id, "watch", "given in person")
     assert ended.status == 5, "half an hour is let pass, and a person hands over"
     assert desk.run("evidence", "verify", incident_id).status == 0
-    closed = desk.run("incident", "close")
+    closed = desk.run("incident", "close", *desk.by("dana"))
     assert closed.status == 0
     left = "Not finished: clocks, reuse, freeze_again, traces, still_shut, close."
     assert left in closed.out
-    assert desk.run("incident", "close", incident_id).status == 2
+    assert desk.run("incident", "close", incident_id, *desk.by("dana")).status == 2
     assert desk.run("audit", "verify").status == 0
 
 
@@ -86,11 +86,11 @@ def test_every_look_at_the_targets_is_in_the_timeline(desk: Desk, quiet_place: P
 def test_stop_holds_everything_until_resume(desk: Desk, quiet_place: Path) -> None:
     opened = desk.json("incident", "open", "leaver", "-i", "accounts=a", "--exercise", "--no-wait")
     assert opened["serve"] is False
-    assert desk.json("incident", "stop")["is_stopped"] is True
-    assert "is stopped" in desk.run("incident", "stop", opened["incident"]).out
+    assert desk.json("incident", "stop", *desk.by("dana"))["is_stopped"] is True
+    assert "is stopped" in desk.run("incident", "stop", opened["incident"], *desk.by("dana")).out
     still = desk.json("incident", "status")
     assert (still["exit_status"], still["steps"]) == (5, [])
-    resumed = desk.json("incident", "resume")
+    resumed = desk.json("incident", "resume", *desk.by("dana"))
     assert {one["step"]: one["state"] for one in resumed["steps"]}["lock"] == "done"
 
 
@@ -226,7 +226,8 @@ def test_an_approval_that_nobody_here_can_give_is_told(desk: Desk, quiet_place: 
     answer = ("incident", "answer", "customers_affected", "yes", "--as", "lee")
     assert desk.json(*answer)["warnings"] == []
     for name in ("lee", "kim"):
-        assert desk.run("people", "remove", name).status == 0
+        owner = ("--owner-key", quiet_place / "offline/owner.json")
+        assert desk.run("people", "remove", name, *owner).status == 0
     told = desk.run("incident", "status")
     assert (
         "Warning: `tell_customers` needs 1 approval, and 0 people with the role duty-manager "
@@ -237,7 +238,7 @@ def test_an_approval_that_nobody_here_can_give_is_told(desk: Desk, quiet_place: 
 
 def test_closing_names_the_steps_that_were_never_carried_out(desk: Desk, quiet_place: Path) -> None:
     desk.run("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
-    closed = desk.run("incident", "close")
+    closed = desk.run("incident", "close", *desk.by("dana"))
     assert closed.status == 0
     assert (
         "Not finished: customers_affected, start_clocks, clocks, tell_customers, "
@@ -247,7 +248,7 @@ def test_closing_names_the_steps_that_were_never_carried_out(desk: Desk, quiet_p
 
 def test_a_stop_says_how_much_still_ends(desk: Desk, quiet_place: Path) -> None:
     desk.run("incident", "open", "leaver", "-i", "accounts=a", "--exercise", "--no-wait")
-    assert "is stopped; 0 done, 0 not begun." in desk.run("incident", "stop").out
+    assert "is stopped; 0 done, 0 not begun." in desk.run("incident", "stop", *desk.by("dana")).out
 
 
 def test_what_was_given_is_shown_with_the_targets_and_the_look_is_noted(
@@ -274,7 +275,7 @@ def test_what_is_done_by_hand_or_found_out_first_stands_before_the_next_step(
 def test_a_stop_of_one_and_of_all_at_once_stops_neither(desk: Desk, quiet_place: Path) -> None:
     given = ("--input", "accounts=agents:lee")
     opened = desk.json("incident", "open", "lock", "--exercise", *given)["incident"]
-    answer = desk.run("incident", "stop", opened, "--all")
+    answer = desk.run("incident", "stop", opened, "--all", *desk.by("dana"))
     assert (answer.status, "not both" in answer.err) == (2, True)
     (only,) = desk.json("incident", "list")["incidents"]
     assert not only["is_stopped"]

@@ -19,9 +19,11 @@ def test_lock_shuts_the_accounts_and_undo_gives_back_what_each_had(
     assert "2 locked" in locked.out
     assert not scim_server.is_active(alice)
     # The lock playbook proves nothing, so giving back needs somebody else's word.
-    assert desk.run("incident", "undo").status == 2, "everything must be asked for"
+    assert desk.run("incident", "undo", *desk.by("dana")).status == 2, (
+        "everything must be asked for"
+    )
     shown = desk.json("incident", "undo", "--all", "--plan")
-    undone = desk.json("incident", "undo", "--all")
+    undone = desk.json("incident", "undo", "--all", *desk.by("dana"))
     assert shown["undo"] == undone["undo"]
     assert undone["exit_status"] == 5
     assert (undone["undo"]["restores"], undone["undo"]["needs_approvals"]) == (2, 2)
@@ -42,13 +44,13 @@ def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
     desk.json("lock", "alice")
     shown = desk.json("incident", "undo", first, "--all", "--plan")
     assert (shown["undo"]["restores"], shown["exit_status"]) == (0, 1)
-    answer = desk.run("incident", "undo", first, "--all")
+    answer = desk.run("incident", "undo", first, "--all", *desk.by("dana"))
     assert answer.status == 1, "nothing was given back"
-    assert desk.json("incident", "undo", first, "--all")["exit_status"] == 1
+    assert desk.json("incident", "undo", first, "--all", *desk.by("dana"))["exit_status"] == 1
     assert answer.out.startswith("0 targets to restore, 1 kept.\n  1 kept: ")
     assert "holds it too" in answer.out
     assert "Next: Every step is done, but 1 target is still as this incident left it." in answer.out
-    assert f"`standfast incident close {first}`" in answer.out
+    assert f"`standfast incident close {first} --as PERSON`" in answer.out
     assert not scim_server.is_active(alice)
 
 
@@ -71,9 +73,14 @@ def test_an_undo_that_keeps_some_ends_as_partial(
     assert opened["exit_status"] == 0, opened
     desk.json("lock", "alice")
     assert desk.json("incident", "undo", opened["incident"], "--all", "--plan")["exit_status"] == 3
-    undone = desk.json("incident", "undo", opened["incident"], "--all")
+    undone = desk.json("incident", "undo", opened["incident"], "--all", *desk.by("dana"))
     assert (undone["undo"]["restores"], len(undone["undo"]["kept"])) == (1, 1)
-    assert undone["exit_status"] == 3
+    assert undone["exit_status"] == 5, "two must approve that"
+    (digest,) = (one["digest"] for one in undone["steps"] if one["step"] == "undo-1")
+    for person in ("lee", "kim"):
+        words = ("incident", "approve", opened["incident"], "--digest", digest)
+        approved = desk.json(*words, *desk.by(person))
+    assert approved["exit_status"] in (0, 3)
     assert (scim_server.is_active(alice), scim_server.is_active(bob)) == (False, True)
 
 
@@ -88,17 +95,17 @@ def test_after_a_directory_was_renamed_an_incident_says_which_there_are_and_what
     before = config_file.read_text()
     renamed = before.replace("[accounts.agents]", "[accounts.helpers]")
     config_file.write_text(renamed.replace("agents:break-glass", "helpers:break-glass"))
-    undone = desk.run("incident", "undo", first, "--all")
+    undone = desk.run("incident", "undo", first, "--all", *desk.by("dana"))
     assert undone.status == 2
     added = "helpers came, or was renamed, after this incident was opened, which does without: "
     assert f"has no [accounts.agents]; there are: helpers; {added}open another" in undone.err
-    assert added in desk.run("incident", "resume", second).out
+    assert added in desk.run("incident", "resume", second, *desk.by("dana")).out
     assert scim_server.is_active(bob)
     again = before[before.index("[accounts.agents]") :].split("\n\n")[0]
     config_file.write_text(
         before.replace(again, f"{again}\n\n{again.replace('agents', 'helpers', 1)}")
     )
-    assert desk.json("incident", "undo", first, "--all")["undo"]["restores"] == 1
+    assert desk.json("incident", "undo", first, "--all", *desk.by("dana"))["undo"]["restores"] == 1
     assert not scim_server.is_active(alice), "two must approve that first"
 
 

@@ -61,10 +61,10 @@ def test_an_exercise_says_that_it_is_one_wherever_it_stands(desk: Desk, quiet_pl
     assert played.out.startswith("EXERCISE. Nothing live is touched")
     assert desk.run("incident", "status").out.startswith("EXERCISE.")
     assert desk.run("notice", "status").out.startswith("EXERCISE.")
-    assert desk.run("incident", "undo", "--all").out.startswith("EXERCISE.")
+    assert desk.run("incident", "undo", "--all", *desk.by("dana")).out.startswith("EXERCISE.")
     desk.run("incident", "handover", "--to", "page.html")
     assert "EXERCISE, nothing live was reached" in (desk.folder / "page.html").read_text()
-    closed = desk.run("incident", "close")
+    closed = desk.run("incident", "close", *desk.by("dana"))
     assert "is closed; nothing live was touched in it." in closed.out
 
 

@@ -233,7 +233,7 @@ def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
 ) -> None:
     mark = desk.json("notice", "held")["held"][0]["mark"]
     assert desk.run("notice", "leave-out", mark, "--because", "no heir").status == 0
-    answer = desk.run("incident", "close", case)
+    answer = desk.run("incident", "close", case, *desk.by("dana"))
     assert answer.status == ExitStatus.DONE
     assert "Still open: 1 held person undecided, 1 letter not posted; " in answer.out
     held = desk.run("notice", "held", case)
@@ -247,7 +247,7 @@ def test_closing_counts_who_is_left_undecided_and_what_was_not_posted(
     paused = desk.run("notice", "pause", case, "people")
     refuse = f"`standfast incident approve {case} people --refuse --as PERSON`"
     assert (paused.status, refuse in paused.err) == (ExitStatus.USAGE, True)
-    desk.run("incident", "reopen", case)
+    desk.run("incident", "reopen", case, *desk.by("dana"))
     assert desk.run(*late).status == ExitStatus.DONE
 
 

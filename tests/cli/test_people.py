@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from backup.ownership import Owner
 from standfast.ledger.passkeys import words
 from standfast.operations.decisions import signing_key
 from standfast.operations.place import open_place
@@ -48,12 +50,16 @@ def test_what_messages_tell_to_type_asks_for_the_rest_on_a_terminal(
 
 
 def test_whoever_may_not_approve_yet_is_listed_with_the_time_from_which_they_may(
-    desk: Desk, place: Path
+    desk: Desk, quiet_place: Path, tmp_path: Path
 ) -> None:
     desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
     desk.sign_in_with(LONG)
-    assert "may approve after a day" in add(desk, "erin").out
-    assert "erin  no role  may approve from 2" in desk.run("people", "list").out
+    file = tmp_path / "dana"
+    file.write_text(PASSPHRASES["dana"])
+    file.chmod(0o600)
+    added = add(desk, "erin", "--as", "dana", "--as-passphrase-file", str(file))
+    assert "may approve after a day" in added.out
+    assert "erin  no role       may approve from 2" in desk.run("people", "list").out
 
 
 def test_contacts_are_shown_only_when_asked_for_and_the_look_is_noted(
@@ -154,9 +160,49 @@ def test_a_passphrase_that_every_user_may_read_is_refused(desk: Desk, place: Pat
 
 
 def test_who_was_removed_can_no_longer_approve(desk: Desk, quiet_place: Path) -> None:
-    assert desk.run("people", "remove", "lee").status == 0
+    assert desk.run("people", "remove", "lee").status == 2, "nobody signs for it"
+    desk.sign_in_with(PASSPHRASES["dana"])
+    removed = desk.json("people", "remove", "lee", "--as", "dana")
+    assert (removed["removed_by"], bool(removed["untold"])) == ("dana", True)
     assert [p["person"] for p in desk.json("people", "list")["people"]] == ["dana", "kim"]
-    assert desk.run("people", "remove", "nobody").status == 2
+    assert desk.run("people", "remove", "nobody", "--as", "dana").status == 2
+    assert desk.run("people", "remove", "lee", "--as", "dana").status == 2
+
+
+def test_last_approver_is_removed_by_the_owner(desk: Desk, quiet_place: Path) -> None:
+    desk.sign_in_with(PASSPHRASES["dana"])
+    assert desk.run("people", "remove", "lee", "--as", "dana").status == 0
+    assert desk.run("people", "remove", "kim", "--as", "dana").status == 4
+    owner = ("--owner-key", quiet_place / "offline/owner.json")
+    assert desk.run("people", "remove", "kim", "--as", "dana", *owner).status == 2, "one signature"
+    removed = desk.json("people", "remove", "kim", *owner)
+    assert removed["removed_by"].startswith("owner:")
+    foreign = desk.folder / "owner.json"
+    foreign.write_bytes(Owner(repository=bytes(16), key=Ed25519PrivateKey.generate()).to_bytes())
+    assert desk.run("people", "remove", "dana", "--owner-key", foreign).status == 4
+
+
+def test_owner_enrols_once_a_place_is_set_up(desk: Desk, quiet_place: Path) -> None:
+    desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
+    desk.sign_in_with(LONG)
+    owner = ("--owner-key", str(quiet_place / "offline/owner.json"))
+    enrolled = add(desk, "erin", "--role", "duty-manager", *owner, "--json").document
+    assert enrolled["may_approve_at_once"]
+    assert enrolled["enrolled_by"].startswith("owner:")
+
+
+def test_forgotten_role_is_granted_later(desk: Desk, quiet_place: Path) -> None:
+    desk.sign_in_with(LONG)
+    assert "people grant erin --role" in add(desk, "erin").out
+    grant = ("people", "grant", "erin", "--role", "duty-manager")
+    assert desk.run(*grant).status == 2
+    desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
+    desk.sign_in_with(PASSPHRASES["dana"])
+    assert desk.run(*grant, "--as", "dana").status == 4, "dana lacks that role"
+    desk.sign_in_with(PASSPHRASES["lee"])
+    assert desk.json(*grant, "--as", "lee")["roles"] == ["duty-manager"]
+    assert desk.run("people", "grant", "erin", "--as", "lee").status == 2
+    assert desk.run("people", "grant", "erin", "--role", "chef", "--as", "lee").status == 2
 
 
 def test_passkeys_are_listed_and_that_of_a_lost_phone_is_removed(
@@ -174,9 +220,11 @@ def test_passkeys_are_listed_and_that_of_a_lost_phone_is_removed(
     assert [one["id"] for one in listed["lee"]] == [id_]
     assert listed["dana"] == []
     assert f"1 passkey: {id_[:8]}" in desk.run("people", "list").out
-    assert desk.run("people", "remove-passkey", "dana", id_[:8]).status == 2
-    nobody = desk.run("people", "remove-passkey", "nobody", id_[:8])
+    assert desk.run("people", "remove-passkey", "lee", id_[:8]).status == 2
+    desk.sign_in_with(PASSPHRASES["dana"])
+    assert desk.run("people", "remove-passkey", "dana", id_[:8], "--as", "dana").status == 2
+    nobody = desk.run("people", "remove-passkey", "nobody", id_[:8], "--as", "dana")
     assert (nobody.status, "nobody named 'nobody' is enrolled" in nobody.err) == (2, True)
-    removed = desk.run("people", "remove-passkey", "lee", id_[:8])
+    removed = desk.run("people", "remove-passkey", "lee", id_[:8], "--as", "dana")
     assert (removed.status, "signs nothing any more" in removed.out) == (0, True)
     assert desk.json("people", "list")["people"][-1]["passkeys"] == []

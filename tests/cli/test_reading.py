@@ -342,7 +342,7 @@ def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(desk: Desk, live_p
         desk.use(copy / "standfast.toml")
         desk.monkeypatch.chdir(copy.parent)
         by_an_auditor = [desk.run(*words) for words in reads]
-        stopped = desk.run("incident", "stop", incident_id)
+        stopped = desk.run("incident", "stop", incident_id, *desk.by("dana"))
         backed_up = desk.run("backup", "run")
     assert [answer.status for answer in by_an_auditor] == by_us, by_an_auditor
     assert (stopped.status, "which this user may only read" in stopped.err) == (2, True)

@@ -64,8 +64,8 @@ def test_a_user_who_may_only_read_the_tables_reads_all_and_is_refused_each_write
         assert answer.out.splitlines()[:1] == ours.splitlines()[:1], (words, answer.err)
     assert desk.run("audit", "export", incident, "--to", "exported").status == 0
     for words in (
-        ("incident", "stop", incident),
-        ("incident", "close", incident),
+        ("incident", "stop", incident, *desk.by("dana")),
+        ("incident", "close", incident, *desk.by("dana")),
         ("incident", "retry", incident, "lock"),
         ("incident", "open", "leaver", "-i", "accounts=agents:b"),
         ("people", "remove", "dana"),
@@ -111,7 +111,7 @@ def test_an_export_from_a_replica_goes_by_the_newest_signed_head(
             elsewhere = make_url(postgres_url).set(query={"host": str(replica.folder)})
             named = elsewhere.render_as_string(hide_password=False)
             config.write_text(config.read_text().replace(postgres_url, named))
-            stopped = desk.run("incident", "stop", incident)
+            stopped = desk.run("incident", "stop", incident, *desk.by("dana"))
             assert "takes no writes" in stopped.err, stopped
             assert desk.run("audit", "verify").status == 0
             assert desk.json("audit", "export", incident, "--to", "exported")["unsigned"] == 0

@@ -340,7 +340,7 @@ def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
     config_file.write_text(config_file.read_text() + _LAWS)
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
     assert desk.run("deadline", "fact", live, "awareness").status == 0
-    closed = desk.run("incident", "close", live).out
+    closed = desk.run("incident", "close", live, *desk.by("dana")).out
     assert "2 clocks go on: affected data subjects due now, competent supervisory" in closed
     assert f"; `standfast deadline list {live}`." in closed
     (one,) = desk.json("status")["incidents"]
@@ -364,7 +364,7 @@ def test_a_missed_clock_of_a_closed_incident_comes_first(desk: Desk, quiet_place
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
     at = ("--at", "2026-03-02T12:30Z")
     assert desk.run("deadline", "fact", live, "awareness", *at).status == 0
-    assert "missed, due 2026-03-05" in desk.run("incident", "close", live).out
+    assert "missed, due 2026-03-05" in desk.run("incident", "close", live, *desk.by("dana")).out
     seen = desk.json("status")
     assert seen["incidents"][0]["clocks"]["missed"] >= 1
     assert f"{live}: Closed, but not its duties: " in seen["next_step"]

@@ -18,7 +18,7 @@ def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
     monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
     ids = {name: scim_server.create(name) for name in ("alice", "bob", "carl", "dora")}
     closed = desk.json("incident", "open", "lock", "-i", "accounts=eve", "--no-wait")["incident"]
-    assert desk.run("incident", "close", closed).status == 0
+    assert desk.run("incident", "close", closed, *desk.by("dana")).status == 0
     first, second = (
         desk.json("incident", "open", "lock", "-i", f"accounts={names}", "--no-wait")["incident"]
         for names in ("alice,bob", "carl,dora")
@@ -29,7 +29,7 @@ def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
         happened = claim_one_and_die(place, second)
     scim_server.set_active(ids[happened], False)
 
-    answer = desk.run("incident", "stop", "--all", "--json")
+    answer = desk.run("incident", "stop", "--all", "--json", *desk.by("dana"))
 
     stopped = answer.document["stopped"]
     for case in (first, second):
@@ -43,8 +43,10 @@ def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
     active = {name for name, id_ in ids.items() if scim_server.is_active(id_)}
     assert active == {*ids} - {happened}, "nothing was locked after the stop"
     for case in (first, second):
-        assert desk.json("incident", "resume", case)["exit_status"] == 0
+        assert desk.json("incident", "resume", case, *desk.by("dana"))["exit_status"] == 0
     assert not any(scim_server.is_active(id_) for id_ in ids.values())
     for case in (first, second):
-        desk.run("incident", "close", case)
-    assert desk.run("incident", "stop", "--all").out.startswith("No incident is open.")
+        desk.run("incident", "close", case, *desk.by("dana"))
+    assert desk.run("incident", "stop", "--all", *desk.by("dana")).out.startswith(
+        "No incident is open."
+    )

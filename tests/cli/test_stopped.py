@@ -33,7 +33,7 @@ def test_act_under_way_is_not_called_not_begun(desk: Desk, case: str) -> None:
 
 
 def test_stopped_incident_is_not_shown_as_running(desk: Desk, case: str) -> None:
-    desk.run("incident", "stop", case)
+    desk.run("incident", "stop", case, *desk.by("dana"))
     answer = desk.run("incident", "status", case)
     head, _, lock, *_ = answer.out.splitlines()
     assert head.endswith("(live, stopped)")
@@ -42,8 +42,8 @@ def test_stopped_incident_is_not_shown_as_running(desk: Desk, case: str) -> None
 
 
 def test_closed_incident_waits_for_nobody(desk: Desk, case: str) -> None:
-    desk.run("incident", "stop", case)
-    desk.run("incident", "close", case)
+    desk.run("incident", "stop", case, *desk.by("dana"))
+    desk.run("incident", "close", case, *desk.by("dana"))
     answer = desk.run("incident", "status", case)
     assert answer.out.splitlines()[0].endswith("(live, closed)")
     assert answer.status == ExitStatus.PARTIAL
@@ -51,11 +51,11 @@ def test_closed_incident_waits_for_nobody(desk: Desk, case: str) -> None:
 
 
 def test_retry_counts_what_resuming_carries_out(desk: Desk, case: str) -> None:
-    desk.run("incident", "stop", case)
+    desk.run("incident", "stop", case, *desk.by("dana"))
     said = desk.json("incident", "retry", case)
     assert said["tried_again"] == 0
     assert said["not_begun"] == [{"step": "lock", "planned": 2, "targets": "accounts"}]
-    assert desk.json("incident", "resume", case)["resumes"] == said["not_begun"]
+    assert desk.json("incident", "resume", case, *desk.by("dana"))["resumes"] == said["not_begun"]
 
 
 @pytest.mark.parametrize(

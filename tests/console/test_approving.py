@@ -24,7 +24,7 @@ from tests.console.people import (
     state,
 )
 from tests.console.places import Site, furnish_with, site_at
-from tests.operations.places import PASSPHRASES, enrol_people
+from tests.operations.places import OWNER, PASSPHRASES, enrol_people
 from tests.servers import wait_until
 
 OUR_SCRIPT = '<script src="/console/passkeys.js">'
@@ -331,7 +331,7 @@ def test_a_session_ends_when_nothing_is_asked_at_sign_out_and_when_its_person_is
     lee.sign_in("lee")
     lee.get("/console")
     word = lee.word
-    site.place.ledger.people.remove("lee", "os:test", site.place.clock())
+    site.place.ledger.people.remove("lee", OWNER, site.place.clock())
     lee.post(f"/console/{incident}/stop", {"word": word})
     assert not site.place.ledger.incidents.is_stopped(incident)
     for path in ("/console", f"/console/{incident}"):

@@ -23,7 +23,7 @@ from tests.console.people import (
     state,
 )
 from tests.console.places import Site, site_at
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import OWNER, PASSPHRASES
 from tests.passkey_device import Device
 from tests.servers.smtp import SmtpServer
 
@@ -215,7 +215,7 @@ def test_a_removed_passkey_signs_nobody_in(site: Site, lee: Browser, device: Dev
 def test_the_passkey_of_a_removed_person_signs_nobody_in(
     site: Site, lee: Browser, device: Device
 ) -> None:
-    remove_person(site.place, "lee")
+    remove_person(site.place, "lee", OWNER)
     phone = Browser(site)
     assert sign_in(phone, device).status_code == 403
     assert phone.cookie == ""

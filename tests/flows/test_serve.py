@@ -365,11 +365,11 @@ def test_a_stopped_incident_is_left_alone_until_it_may_go_on(tmp_path: Path) -> 
     config_file = furnish_with_incidents(tmp_path)
     with place_at(config_file) as place:
         case = open_exercise(place)
-        incident.stop(place, case)
+        incident.stop(place, case, by="dana")
         with serving_here(place, config_file) as loop:
             wait_until(lambda: loop.is_quiet, "it has looked")
             assert ways(place, case) == []
-            incident.resume(place, case)
+            incident.resume(place, case, by="dana")
             wait_until(lambda: is_over(place, case), "it goes on")
 
 

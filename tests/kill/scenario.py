@@ -109,7 +109,7 @@ def people_speak(place: Place, case: Case, id_: str) -> bool:
             return False
         decisions.decide(place, id_, "tell_customers", "lee", PASSPHRASES["lee"])
     elif _is(state, "prove", StepState.DONE) and not state.extra:
-        undoing.undo(place, id_, targets=[case.accounts[1]])
+        undoing.undo(place, id_, targets=[case.accounts[1]], requested_by="dana")
     else:
         return False
     return True

@@ -230,7 +230,7 @@ def test_cut_at_every_statement_and_commit_it_ends_as_the_clean_run(
             try:
                 id_ = carried_out(place, case, monkeypatch, cutter)
                 check(place, case, id_, rounds)
-                incident.close(place, id_)
+                incident.close(place, id_, by="dana")
             except BaseException as error:
                 error.add_note(f"cut {moment} {sorted(cutter.done)}")
                 raise

@@ -89,7 +89,7 @@ class Served:
             error.add_note(f"killed {moment} {sorted(script.done)}")
             raise
         self.ways = ways(self.world.place, id_)
-        incident.close(self.world.place, id_)
+        incident.close(self.world.place, id_, by="dana")
         return script
 
     def clean_trace(self) -> list[str]:

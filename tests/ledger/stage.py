@@ -11,6 +11,7 @@ from standfast.ledger import Ledger
 from standfast.ledger.approvals import APPROVE, Question
 from standfast.ledger.effects import Batch, Draft, EffectRow, Lane
 from standfast.ledger.incidents import Expansion
+from standfast.ledger.people import Signer
 from standfast.ledger.trigger_messages import TriggerMessage
 from standfast.ledger.vault import INSTALLATION
 from standfast.records import EffectState, JsonObject, Limits, Mode, Observed, Result
@@ -24,6 +25,13 @@ LIMITS = Limits(batch=100, timeout_seconds=20)  # settles after 30 s
 
 def key_of(name: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def signer(name: str) -> Signer:
+    return Signer(name=name, key=key_of(name))
+
+
+OWNER = Signer.owner(key_of("the owner"))
 
 
 def enrol(

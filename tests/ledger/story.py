@@ -28,6 +28,7 @@ from tests.ledger.place import FOUNDED, NOW
 from tests.ledger.stage import (
     LIMITS,
     LOCK,
+    OWNER,
     begin,
     decide,
     drafts,
@@ -129,7 +130,7 @@ def _enrol(ledger: Ledger) -> None:
         now=FOUNDED,
     )
     enrol(ledger, "leaver")
-    ledger.people.remove("leaver", "zed", NOW)
+    ledger.people.remove("leaver", OWNER, NOW)
     for credential in (b"one", b"other"):  # so that two can be swapped
         made = Device(credential=credential).make(CHALLENGE)
         new = read_new(made, challenge=CHALLENGE, origin=ORIGIN)

@@ -8,7 +8,7 @@ from standfast.errors import UsageError
 from standfast.ledger import Ledger
 from standfast.records import Mode
 from tests.ledger.place import FOUNDED, NOW
-from tests.ledger.stage import enrol, open_incident
+from tests.ledger.stage import OWNER, enrol, open_incident
 
 
 def test_a_person_is_given_back_as_enrolled(ledger: Ledger) -> None:
@@ -21,7 +21,7 @@ def test_a_person_is_given_back_as_enrolled(ledger: Ledger) -> None:
 
 def test_a_name_is_used_once_even_after_its_person_left(ledger: Ledger) -> None:
     enrol(ledger, "ann")
-    ledger.people.remove("ann", "olga", NOW)
+    ledger.people.remove("ann", OWNER, NOW)
     with pytest.raises(UsageError, match="was enrolled before"):
         enrol(ledger, "ann")
     assert ledger.people.get("ann").is_removed
@@ -31,7 +31,7 @@ def test_people_are_found_by_any_of_their_roles(ledger: Ledger) -> None:
     enrol(ledger, "ann", roles=["legal", "duty-manager"])
     enrol(ledger, "ben", roles=["operator"])
     enrol(ledger, "gone", roles=["legal"])
-    ledger.people.remove("gone", "olga", NOW)
+    ledger.people.remove("gone", OWNER, NOW)
     assert [one.name for one in ledger.people.all()] == ["ann", "ben"]
     assert [one.name for one in ledger.people.all(["legal", "other"])] == ["ann"]
     assert ledger.people.all(["other"]) == []
@@ -41,7 +41,7 @@ def test_nobody_of_that_name_is_said(ledger: Ledger) -> None:
     with pytest.raises(UsageError, match="nobody named 'ann' is enrolled"):
         ledger.people.get("ann")
     with pytest.raises(UsageError, match="nobody named 'ann' is enrolled"):
-        ledger.people.remove("ann", "olga", NOW)
+        ledger.people.remove("ann", OWNER, NOW)
 
 
 def test_only_the_first_day_founds(ledger: Ledger) -> None:

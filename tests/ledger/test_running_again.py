@@ -14,6 +14,7 @@ from standfast.playbook.state import StepView
 from standfast.records import EffectState, Limits, Observed, Result, StepState
 from tests.ledger.place import NOW
 from tests.ledger.stage import (
+    OWNER,
     REVOKE,
     begin,
     claim,
@@ -78,7 +79,7 @@ def test_a_late_receipt_starts_no_step_that_an_approver_refused_meanwhile(ledger
     decide(ledger, incident, "ann")
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who, limits=Limits(batch=1))
-    ledger.people.remove("ann", "olga", NOW)
+    ledger.people.remove("ann", OWNER, NOW)
     with pytest.raises(ApprovalRefused):
         claim(ledger, incident, who)
     decide(ledger, incident, "ben", decision=REFUSE)

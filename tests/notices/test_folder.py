@@ -25,6 +25,7 @@ def test_the_shipped_notices_are_these() -> None:
     assert TEMPLATES.keys() == {
         "agents-call-script",
         "approval-request",
+        "approvers-changed",
         "backup-alarm",
         "business-clients",
         "customers-account-takeover",
@@ -70,7 +71,12 @@ def test_a_notice_says_whom_to_ask_and_what_it_is_about_in_both_bodies(template:
     context = template.example_context()
     is_over = {"is_over": False} if "is_over" in context else {}
     context = {**context, **is_over}
-    ways = (("incident_id",), ("passkey", "command"), ("subject", "host"))
+    ways = (
+        ("incident_id",),
+        ("passkey", "command"),
+        ("person", "changed_by"),
+        ("subject", "host"),
+    )
     about = next(names for names in ways if names[0] in context)
     prepared = prepare(template, context)
     for language in LANGUAGES:

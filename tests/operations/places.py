@@ -6,12 +6,17 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from standfast.ledger.approvals import APPROVE
+from standfast.ledger.people import Signer
+from standfast.operations import undoing
 from standfast.operations.place import Place, open_place, system_clock
-from standfast.people.sign_in import Credential, enrol
+from standfast.operations.undoing import UndoPlan
+from standfast.people.sign_in import Credential, enrol, sign_in
 from standfast.secrets import Resolver
 from tests import ledger_schema
 
@@ -20,6 +25,7 @@ PASSPHRASES = {
     "lee": "a quiet row of lamps",
     "kim": "seven old maps",
 }
+OWNER = Signer.owner(Ed25519PrivateKey.generate())
 ROLES = {"dana": ["operator"], "lee": ["duty-manager"], "kim": ["duty-manager"]}
 
 _SETTINGS = """
@@ -137,6 +143,31 @@ def place_at(
     env: Mapping[str, str] = {"SCIM_TOKEN": token}
     with open_place(config_file, env=env, actor="os:test", resolver=resolver, clock=clock) as place:
         yield place
+
+
+def signer(name: str) -> Signer:
+    """Return one of PASSPHRASES as signed in at any of these places."""
+    return Signer(name=name, key=_key(name))
+
+
+@cache
+def _key(name: str) -> Ed25519PrivateKey:
+    return sign_in(name, PASSPHRASES[name], _credential(name))
+
+
+def approve_as(place: Place, case: str, step: str, name: str) -> None:
+    """Approve a step as one of PASSPHRASES, without the slow derivation of their key."""
+    message = place.ledger.steps.question(case, step).message(name, APPROVE)
+    signed = signer(name).key.sign(message).hex()
+    place.ledger.steps.decide(case, step, name, APPROVE, signed, place.clock())
+
+
+def undo_approved(place: Place, case: str, **asked: Any) -> UndoPlan:
+    """Ask for an undo as dana, and approve it as lee and kim as far as that is needed."""
+    plan = undoing.undo(place, case, requested_by="dana", **asked)
+    for name in ("lee", "kim")[: plan.needs_approvals]:
+        approve_as(place, case, plan.step, name)
+    return plan
 
 
 def enrol_people(place: Place, *names: str) -> None:

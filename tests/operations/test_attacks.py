@@ -14,7 +14,7 @@ from standfast.operations import decisions, incident, undoing
 from standfast.operations.enrolment import enrol_person
 from standfast.records import EffectState, Mode, StepState
 from tests.operations.conftest import Centre
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import OWNER, PASSPHRASES, undo_approved
 from tests.operations.twins import TwinPlace, Twins, twin_place
 
 
@@ -86,7 +86,7 @@ def test_an_undo_that_waited_gives_back_nothing_that_another_incident_locked_sin
     place: TwinPlace,
 ) -> None:
     first = place.run("lock")
-    plan = undoing.undo(place, first)
+    plan = undoing.undo(place, first, requested_by="lee")
     assert plan.needs_approvals
     second = place.run("lock")
     decisions.decide(place, first, plan.step, "lee", PASSPHRASES["lee"])
@@ -103,7 +103,7 @@ def test_what_an_exercise_locked_is_neither_held_nor_the_state_before(place: Twi
     rehearsal = place.open("account-takeover", mode=Mode.EXERCISE)
     place.advance(rehearsal)
     case = place.run("account-takeover")
-    plan = undoing.undo(place, case)
+    plan = undoing.undo(place, case, requested_by="dana")
     assert (plan.restores, plan.kept) == (1, ())
     place.advance(case)
     assert not place.is_enabled("agent01"), "it was disabled before the real incident"
@@ -111,18 +111,18 @@ def test_what_an_exercise_locked_is_neither_held_nor_the_state_before(place: Twi
 
 def test_a_closed_incident_lends_no_state_from_before(place: TwinPlace) -> None:
     first = place.run("account-takeover")
-    incident.close(place, first)
+    incident.close(place, first, by="dana")
     place.directory.set_enabled("agent01", True)
     place.directory.set_enabled("agent01", False)  # left the company since
     second = place.run("account-takeover")
-    undoing.undo(place, second)
+    undo_approved(place, second)
     place.advance(second)
     assert not place.is_enabled("agent01")
 
 
 def test_whoever_asks_for_a_risky_undo_cannot_be_its_only_approver(place: TwinPlace) -> None:
     case = place.run("lock")
-    plan = undoing.undo(place, case)  # by nobody who signed in: it may have been lee
+    plan = undoing.undo(place, case, requested_by="lee")
     decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"])
     place.advance(case)
     assert not place.is_enabled("agent01")
@@ -148,7 +148,7 @@ def test_a_lock_whose_answer_was_lost_is_done_again_where_sessions_may_live_on(
 def test_no_spelling_of_an_account_lets_its_holder_approve(centre: Centre) -> None:
     """The directory knows LEE as lee, and so do the enrolment, the plan and the undo."""
     account = centre.scim.create("lee")
-    centre.place.ledger.people.remove("kim", "os:test", centre.place.clock())
+    centre.place.ledger.people.remove("kim", OWNER, centre.place.clock())
     case = centre.open("lock", *(f"agents:a{number}" for number in range(200)), "agents:LEE")
     centre.advance(case)
     assert "agents:lee" in {row.target for row in centre.place.ledger.effects.of_incident(case)}
@@ -158,7 +158,7 @@ def test_no_spelling_of_an_account_lets_its_holder_approve(centre: Centre) -> No
 
 
 def test_an_enrolment_spells_accounts_as_their_directory_does(centre: Centre) -> None:
-    person = enrol_person(
+    enrolled = enrol_person(
         centre.place,
         name="finn",
         full_name="Finn",
@@ -167,7 +167,7 @@ def test_an_enrolment_spells_accounts_as_their_directory_does(centre: Centre) ->
         accounts=["agents:FINN", "agents:finn"],
         passphrase="forty quiet windows",
     )
-    assert person.accounts == ("agents:finn",)
+    assert enrolled.person.accounts == ("agents:finn",)
 
 
 def test_who_is_named_in_the_inputs_approves_nothing_before_the_lock_either(
@@ -241,10 +241,10 @@ def test_what_an_approver_refused_can_be_asked_again(place: TwinPlace) -> None:
 
 def test_an_undo_that_an_approver_refused_can_be_planned_again(place: TwinPlace) -> None:
     case = place.run("lock")
-    first = undoing.undo(place, case)
+    first = undoing.undo(place, case, requested_by="dana")
     decisions.decide(place, case, first.step, "lee", PASSPHRASES["lee"], approves=False)
     place.advance(case)
-    second = undoing.undo(place, case)
+    second = undoing.undo(place, case, requested_by="dana")
     assert second.restores == 1
     assert second.step != first.step
 
@@ -252,7 +252,7 @@ def test_an_undo_that_an_approver_refused_can_be_planned_again(place: TwinPlace)
 def test_an_approver_removed_before_the_act_leaves_it_to_the_others(place: TwinPlace) -> None:
     case = asks_about_customers(place)
     decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"])
-    place.ledger.people.remove("lee", "os:test", place.clock())
+    place.ledger.people.remove("lee", OWNER, place.clock())
     assert place.advance(case).state.steps["tell_customers"].state is StepState.ASKING
     assert place.twins.told("customers1@example.net") == 0
     decisions.decide(place, case, "tell_customers", "kim", PASSPHRASES["kim"])

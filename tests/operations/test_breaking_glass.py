@@ -135,12 +135,12 @@ def test_the_incident_is_not_closed_before_somebody_else_looked_at_it(centre: Ce
     assert look in incident.look(centre.place, case).standing.next_step
     assert look in glanced(centre, case)
     with pytest.raises(Refused, match="dana broke the glass of step 'lock'"):
-        incident.close(centre.place, case)
+        incident.close(centre.place, case, by="dana")
     with pytest.raises(ApprovalRefused, match="'dana'"):
         decisions.decide(centre.place, case, "lock", "dana", PASSPHRASES["dana"])
     decisions.decide(centre.place, case, "lock", "lee", PASSPHRASES["lee"], approves=False)
     assert look not in incident.look(centre.place, case).standing.next_step + glanced(centre, case)
-    incident.close(centre.place, case)
+    incident.close(centre.place, case, by="dana")
     told = [line.what for line in incident_report(centre.place, case).events]
     assert any("broke the glass of “Lock" in what and WHY in what for what in told), told
     assert any("looked at what was done alone, and refused" in what for what in told), told
@@ -148,10 +148,11 @@ def test_the_incident_is_not_closed_before_somebody_else_looked_at_it(centre: Ce
 
 def test_what_cannot_be_taken_back_and_what_lets_in_takes_its_approvals(centre: Centre) -> None:
     case = ran_alone(centre)
-    undoing.undo(centre.place, case)
+    undoing.undo(centre.place, case, requested_by="dana")
     later(centre).advance(case)
     with pytest.raises(ApprovalRefused, match="waits for its approvals"):
         broken(centre, case)
+    centre.scim.create("agent04")
     telling = centre.open("account-takeover", "agents:agent04")
     centre.advance(telling)
     decisions.answer(centre.place, telling, "customers_affected", "yes", by="lee")

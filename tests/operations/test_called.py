@@ -118,7 +118,7 @@ def test_a_command_is_run_for_each_target_and_its_undo_leaves_what_was_before(pl
     outcome = incident.advance(place, case, "direct")
     assert outcome.exit_status is ExitStatus.DONE, outcome
     assert isolated(place) == {"pc-1", "pc-2"}
-    plan = undoing.undo(place, case)
+    plan = undoing.undo(place, case, requested_by="dana")
     assert (plan.restores, plan.kept) == (2, ())
     outcome = incident.advance(place, case, "direct")
     assert outcome.exit_status is ExitStatus.DONE, outcome
@@ -136,11 +136,11 @@ def test_one_target_is_undone_by_its_name_and_what_another_incident_holds_is_kep
     first, second = (opened(place, ISOLATE, "pc-1", "pc-2") for _ in range(2))
     for case in (first, second):
         incident.advance(place, case, "direct")
-    kept = undoing.undo(place, first, targets=["pc-1"])
+    kept = undoing.undo(place, first, targets=["pc-1"], requested_by="dana")
     assert kept.restores == 0
     assert second in kept.kept[0]
-    incident.close(place, first)
-    assert undoing.undo(place, second, targets=["pc-1"]).restores == 1
+    incident.close(place, first, by="dana")
+    assert undoing.undo(place, second, targets=["pc-1"], requested_by="dana").restores == 1
     incident.advance(place, second, "direct")
     assert isolated(place) == {"pc-2"}
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_taken_back_needs_an_approval_and_the_plan_says_so(place:
     decisions.decide(place, case, "wipe", "lee", PASSPHRASES["lee"])
     assert incident.advance(place, case, "direct").exit_status is ExitStatus.DONE
     assert (place.config.folder / "wiped").exists()
-    assert "no undo" in undoing.undo(place, case).kept[0]
+    assert "no undo" in undoing.undo(place, case, requested_by="dana").kept[0]
 
 
 def test_a_service_is_switched_and_switched_back(place: Place) -> None:
@@ -182,7 +182,7 @@ def test_a_service_is_switched_and_switched_back(place: Place) -> None:
     assert incident.advance(place, case, "direct").exit_status is ExitStatus.DONE
     assert ivr.read_text() == "callback\n"
     assert rows(place, case, "service.degrade") == {"service.telephony:telephony": EffectState.DONE}
-    undoing.undo(place, case, targets=["telephony"])
+    undoing.undo(place, case, targets=["telephony"], requested_by="dana")
     assert incident.advance(place, case, "direct").exit_status is ExitStatus.DONE
     assert ivr.read_text() == "normal\n"
     report = planned(place, steps.replace("callback", "pigeons"))

@@ -16,7 +16,7 @@ from standfast.ledger import approvals
 from standfast.operations import carrying_out, decisions, incident, undoing
 from standfast.playbook.engine import Finish
 from standfast.records import EffectState, Mode, StepState
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import PASSPHRASES, undo_approved
 from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, twin_place
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def at_once(*calls: Callable[[], T]) -> list[T | StandfastError]:
 def asks_for_two(place: TwinPlace) -> tuple[str, str]:
     """Bring an incident to an undo that needs two approvals; give its id and the step."""
     case = place.run("lock", MANY)
-    plan = undoing.undo(place, case)
+    plan = undoing.undo(place, case, requested_by="lee")
     assert plan.needs_approvals == 2
     return case, plan.step
 
@@ -170,7 +170,7 @@ def test_two_operators_who_undo_at_once_undo_once(
         return holders(effects, rows)
 
     monkeypatch.setattr(type(place.ledger.effects), "holders", meet_first)
-    came = at_once(*[lambda: undoing.undo(place, case)] * 2)
+    came = at_once(*[lambda: undo_approved(place, case)] * 2)
     assert sorted(one.restores for one in came if isinstance(one, undoing.UndoPlan)) == [0, 5]
     place.advance(case)
     unlocks = [
@@ -192,9 +192,9 @@ def test_three_runners_and_a_stop_act_at_most_once_and_go_on_after_it(place: Twi
     case = place.open("account-takeover", MANY)
     at_once(
         *[lambda: place.advance(case)] * 3,
-        lambda: incident.stop(place, case),
+        lambda: incident.stop(place, case, by="dana"),
     )
-    incident.resume(place, case)
+    incident.resume(place, case, by="dana")
     place.advance(case)
     assert not any(place.is_enabled(name) for name in ACCOUNTS)
     rows = place.ledger.effects.of_incident(case)
@@ -205,7 +205,7 @@ def test_three_runners_and_a_stop_act_at_most_once_and_go_on_after_it(place: Twi
 
 def test_closing_waits_for_no_act_and_leaves_none_behind(place: TwinPlace) -> None:
     case = place.open("lock", MANY)
-    came = at_once(lambda: place.advance(case), lambda: incident.close(place, case))
+    came = at_once(lambda: place.advance(case), lambda: incident.close(place, case, by="dana"))
     left = {row.state for row in place.ledger.effects.of_incident(case)}
     assert EffectState.SUBMITTING not in left
     assert EffectState.UNKNOWN not in left
@@ -234,7 +234,7 @@ def test_locking_and_unlocking_one_account_from_two_incidents_ends_locked(
     place: TwinPlace,
 ) -> None:
     first = place.run("account-takeover", MANY)
-    undoing.undo(place, first)
+    undo_approved(place, first)
     second = place.open("lock", MANY)
     at_once(lambda: place.advance(first), lambda: place.advance(second))
     place.advance(second)

@@ -99,7 +99,7 @@ def test_only_who_may_answer_corrects_and_only_what_is_answered_otherwise(
         decisions.answer(place, case, ASKED, "NO", by="lee", again=True)
     with pytest.raises(UsageError, match="yes"):
         decisions.answer(place, case, ASKED, "perhaps", by="lee", again=True)
-    incident.close(place, case)
+    incident.close(place, case, by="dana")
     with pytest.raises(Refused, match="is closed"):
         decisions.answer(place, case, ASKED, "yes", by="lee", again=True)
 

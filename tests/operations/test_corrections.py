@@ -192,7 +192,7 @@ def test_who_did_not_open_the_incident_does_not_send_a_correction_alone(centre: 
 def test_nothing_is_corrected_in_an_incident_that_is_closed(centre: Centre) -> None:
     with_notices(centre, canary_percent=0)
     case = approved(centre)
-    incident.close(centre.place, case)
+    incident.close(centre.place, case, by="dana")
     with pytest.raises(Refused, match="is closed"):
         corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
     assert corrections.corrections_of(centre.place, case, TOLD) == []

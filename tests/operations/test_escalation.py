@@ -15,7 +15,7 @@ from standfast.operations.pages import page
 from standfast.operations.watch import keep_watch
 from standfast.people.sign_in import enrol
 from standfast.records import StepState
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import OWNER, PASSPHRASES
 from tests.operations.test_concurrency import at_once
 from tests.operations.twins import TwinPlace
 
@@ -122,7 +122,7 @@ def test_where_nobody_has_the_role_the_next_people_are_reached_at_once(
     case = laddered.run("account-takeover")
     decisions.answer(laddered, case, "customers_affected", "yes", by="lee")
     for name in ("lee", "kim"):
-        laddered.ledger.people.remove(name, "os:test", laddered.clock())
+        laddered.ledger.people.remove(name, OWNER, laddered.clock())
     laddered.advance(case)
     assert told(laddered, "lee", "kim", "erin") == [0, 0, 1]
 

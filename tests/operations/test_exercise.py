@@ -65,7 +65,7 @@ def test_an_exercise_completes_where_no_network_exists_and_no_secret_is_given(
         decisions.answer(place, case, "close", "rehearsed")
         outcome = incident.advance(place, case, "direct")
         assert outcome.exit_status is ExitStatus.DONE, outcome.standing
-        undoing.undo(place, case)
+        undoing.undo(place, case, requested_by="dana")
         outcome = incident.advance(place, case, "direct")
         assert outcome.exit_status is ExitStatus.DONE, outcome.standing
         assert place.ledger.effects.locked_targets(case) == []

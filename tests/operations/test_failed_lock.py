@@ -99,7 +99,7 @@ def test_a_relay_that_is_down_as_well_does_not_keep_the_terminal_from_asking(
 
 def test_of_what_is_closed_nothing_is_said_any_more(place: TwinPlace) -> None:
     case = place.run("account-takeover")
-    close(place, case)
+    close(place, case, by="dana")
     for say in (
         lambda: decisions.answer(place, case, "customers_affected", "yes", by="lee"),
         lambda: decisions.accept(place, case, "lock"),

@@ -10,7 +10,7 @@ from standfast.accounts.memory import Fault, MemoryDirectory
 from standfast.errors import ExitStatus
 from standfast.operations import decisions, incident, undoing
 from standfast.records import EffectState, Order, Proof, Result, StepState
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import PASSPHRASES, undo_approved
 from tests.operations.twins import TwinPlace, twin_place
 
 PLAYBOOK = """
@@ -54,11 +54,11 @@ def test_a_lock_that_is_still_to_be_carried_out_is_not_said_to_be_undone(place: 
     state = place.ledger.incidents.state(case)
     with closing(place.outside(place.ledger.incidents.get(case))) as outside:
         incident.expand_step(place, state, outside, "lock", 1)
-    plan = undoing.undo(place, case)
+    plan = undoing.undo(place, case, requested_by="dana")
     assert (plan.restores, plan.keeps) == (0, StepState.FAILED)
     assert plan.kept == ("its lock is still to be carried out; undo it after that",)
     place.advance(case)
-    assert undoing.undo(place, case).restores == 1
+    assert undoing.undo(place, case, requested_by="dana").restores == 1
 
 
 @pytest.mark.parametrize("back", [BOTH[:1], BOTH], ids=["one", "all"])
@@ -66,7 +66,7 @@ def test_what_was_given_back_is_left_out_of_the_next_proof(
     place: TwinPlace, back: tuple[str, ...]
 ) -> None:
     case = place.run("shut", BOTH)
-    undoing.undo(place, case, targets=back)
+    undo_approved(place, case, targets=back)
     place.advance(case)
     decisions.answer(place, case, "look", "no")
     outcome = place.advance(case)
@@ -76,7 +76,7 @@ def test_what_was_given_back_is_left_out_of_the_next_proof(
 
 def test_what_was_locked_again_after_it_was_given_back_is_proven_again(place: TwinPlace) -> None:
     case = place.run("shut", BOTH)
-    undoing.undo(place, case, targets=BOTH[:1])
+    undo_approved(place, case, targets=BOTH[:1])
     place.advance(case)
     decisions.answer(place, case, "look", "yes")
     assert place.advance(case).exit_status is ExitStatus.DONE
@@ -99,14 +99,14 @@ def test_who_was_not_proven_shut_is_given_back_once_two_approve_or_one_of_who_si
     place.directory.script("prove", Fault.FAIL, target="agent02")
     case = place.run("shut", BOTH)
     proven, failed = (undoing.plan_undo(place, case, targets=[one]) for one in BOTH)
-    assert (proven.restores, proven.unproven, proven.needs_approvals) == (1, 0, 0)
+    assert (proven.restores, proven.unproven, proven.needs_approvals) == (1, 0, 2)
     assert (failed.restores, failed.unproven, failed.needs_approvals) == (1, 1, 2)
     needs = {
         by: undoing.plan_undo(place, case, requested_by=by).needs_approvals
         for by in (None, "dana", "lee")
     }
     assert needs == {None: 2, "dana": 1, "lee": 2}
-    undone = undoing.undo(place, case)
+    undone = undoing.undo(place, case, requested_by="dana")
     assert undone.unproven == 1
     place.advance(case)
     assert not any(place.is_enabled(name) for name in ("agent01", "agent02"))
@@ -114,9 +114,9 @@ def test_who_was_not_proven_shut_is_given_back_once_two_approve_or_one_of_who_si
     # What an approver refused never happens, and is undone when it is asked for again.
     decisions.decide(place, case, undone.step, "kim", PASSPHRASES["kim"], approves=False)
     place.advance(case)
-    again = undoing.undo(place, case)
+    again = undoing.undo(place, case, requested_by="lee")
     assert (again.restores, again.step == undone.step) == (2, False)
-    assert undoing.undo(place, case).restores == 0
+    assert undoing.undo(place, case, requested_by="dana").restores == 0
     for person in ("kim", "lee"):
         decisions.decide(place, case, again.step, person, PASSPHRASES[person])
     place.advance(case)
@@ -127,14 +127,14 @@ def test_a_proof_of_an_earlier_lock_spares_the_undo_of_a_later_one_no_approval(
     place: TwinPlace,
 ) -> None:
     case = place.run("shut", BOTH)
-    assert undoing.undo(place, case, targets=BOTH[:1]).needs_approvals == 0
+    assert undo_approved(place, case, targets=BOTH[:1]).unproven == 0
     place.advance(case)
     decisions.answer(place, case, "look", "yes")
     place.directory.script("prove", Fault.FAIL, target="agent01")
     assert place.advance(case).exit_status is ExitStatus.PARTIAL
     again, other = (undoing.plan_undo(place, case, targets=[one]) for one in BOTH)
     assert (again.restores, again.unproven, again.needs_approvals) == (1, 1, 2)
-    assert (other.restores, other.unproven, other.needs_approvals) == (2, 0, 0)  # locked twice
+    assert (other.restores, other.unproven, other.needs_approvals) == (2, 0, 2)  # locked twice
 
 
 def test_a_proof_below_what_the_directory_can_reach_is_none(

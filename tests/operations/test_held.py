@@ -206,7 +206,7 @@ def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> No
     mark = held.held(centre.place, case)[0].mark
     with pytest.raises(UsageError, match="nobody held in"):
         held.leave_out(centre.place, case, [mark[:3]], WHY, by="lee")  # a slip of the keyboard
-    incident.close(centre.place, case)
+    incident.close(centre.place, case, by="dana")
     with pytest.raises(Refused, match="is closed"):
         held.leave_out(centre.place, case, [mark], WHY, by="lee")
 
@@ -546,7 +546,7 @@ def test_whom_a_letter_did_not_reach_is_sent_no_mail_by_what_writes_letters(
     letters.came_back(place, case, TOLD, [row.token], by="lee")
     with pytest.raises(UsageError, match="goes by letter"):
         held.tell(place, case, row.token, to=["ana@example.net"], because=WHY, by="lee")
-    incident.close(place, case)
+    incident.close(place, case, by="dana")
     with pytest.raises(Refused, match="is closed"):
         held.tell(place, case, row.token, to=[], because=WHY, by="lee")
 

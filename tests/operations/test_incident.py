@@ -13,7 +13,7 @@ from standfast.operations import decisions, incident, undoing
 from standfast.operations.planning import plan_incident
 from standfast.records import EffectState, Mode, Proof, StepState
 from tests.operations.conftest import Centre
-from tests.operations.places import PASSPHRASES, furnish, place_at
+from tests.operations.places import PASSPHRASES, furnish, place_at, undo_approved
 
 
 def states(centre: Centre, incident_id: str, verb: str) -> dict[str, EffectState]:
@@ -48,8 +48,8 @@ def test_a_takeover_is_contained_proven_told_and_undone(centre: Centre) -> None:
     centre.advance(case)
     assert all(centre.mails_to(f"customer{n}@example.net") == 1 for n in range(1, 21))
 
-    plan = undoing.undo(centre.place, case, targets=["agent02", "agents:agent03"])
-    assert (plan.restores, plan.needs_approvals, plan.kept) == (2, 0, ())
+    plan = undo_approved(centre.place, case, targets=["agent02", "agents:agent03"])
+    assert (plan.restores, plan.needs_approvals, plan.kept) == (2, 1, ())
     decisions.answer(centre.place, case, "watch", "nothing more was found")
     decisions.answer(centre.place, case, "clocks", "02:40, the client was called", by="lee")
     centre.advance(case)
@@ -74,7 +74,7 @@ def test_an_account_that_was_disabled_before_stays_disabled_after_the_undo(centr
     gone, here = centre.scim.create("gone", is_active=False), centre.scim.create("here")
     case = centre.open("account-takeover", "gone", "here")
     centre.advance(case)
-    undoing.undo(centre.place, case)
+    undo_approved(centre.place, case)
     centre.advance(case)
     assert (centre.scim.is_active(gone), centre.scim.is_active(here)) == (False, True)
 
@@ -86,15 +86,15 @@ def test_an_undo_gives_back_nothing_that_another_open_incident_holds(centre: Cen
     second = centre.open("account-takeover", "shared")
     centre.advance(second)
 
-    plan = undoing.undo(centre.place, first)
+    plan = undo_approved(centre.place, first)
     assert plan.restores == 1
     assert second in plan.kept[0]
     centre.advance(first)
     assert (centre.scim.is_active(shared), centre.scim.is_active(own)) == (False, True)
 
     # The second one found it locked, and still gives back what the first one had found.
-    incident.close(centre.place, first)
-    undoing.undo(centre.place, second)
+    incident.close(centre.place, first, by="dana")
+    undo_approved(centre.place, second)
     centre.advance(second)
     assert centre.scim.is_active(shared)
 
@@ -180,10 +180,10 @@ def test_whose_account_is_a_target_cannot_approve(centre: Centre) -> None:
 def test_a_stopped_incident_acts_no_more_until_it_is_resumed(centre: Centre) -> None:
     account = centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
-    incident.stop(centre.place, case)
+    incident.stop(centre.place, case, by="dana")
     assert centre.advance(case).exit_status is ExitStatus.WAITS_FOR_PEOPLE
     assert centre.scim.is_active(account)
-    incident.resume(centre.place, case)
+    incident.resume(centre.place, case, by="dana")
     assert centre.advance(case).exit_status is ExitStatus.DONE
     assert not centre.scim.is_active(account)
 
@@ -191,7 +191,7 @@ def test_a_stopped_incident_acts_no_more_until_it_is_resumed(centre: Centre) -> 
 def test_a_repeated_trigger_joins_the_open_incident(centre: Centre) -> None:
     first = centre.open("lock", "agent01", trigger="alert 17")
     assert centre.open("lock", "agent01", trigger="alert 17") == first
-    incident.close(centre.place, first)
+    incident.close(centre.place, first, by="dana")
     assert centre.open("lock", "agent01", trigger="alert 17") != first
 
 
@@ -324,16 +324,16 @@ def test_a_closed_incident_undoes_nothing(centre: Centre) -> None:
     centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
     centre.advance(case)
-    incident.close(centre.place, case)
+    incident.close(centre.place, case, by="dana")
     with pytest.raises(Refused, match="closed"):
-        undoing.undo(centre.place, case)
+        undoing.undo(centre.place, case, requested_by="dana")
 
 
 def test_a_closed_incident_neither_stops_nor_goes_on(centre: Centre) -> None:
     centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
     centre.advance(case)
-    incident.close(centre.place, case)
+    incident.close(centre.place, case, by="dana")
     for ask in (incident.stop, incident.resume):
         with pytest.raises(Refused, match=f"{case} is closed"):
             ask(centre.place, case)

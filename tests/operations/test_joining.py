@@ -10,7 +10,7 @@ from standfast.ledger.glance import glance
 from standfast.ledger.vault import Vault
 from standfast.operations import decisions, incident, undoing
 from standfast.records import EffectState, JsonObject, Mode, StepState
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import PASSPHRASES, undo_approved
 from tests.operations.test_concurrency import at_once
 from tests.operations.twins import TwinPlace, twin_place
 
@@ -90,7 +90,7 @@ def test_whether_another_spelling_is_another_account_is_its_directorys_to_say(
 def test_what_joins_a_stopped_incident_is_told_and_waits_until_it_goes_on(place: TwinPlace) -> None:
     case = trigger(place, "alert 1", "agent01").incident
     place.advance(case)
-    incident.stop(place, case)
+    incident.stop(place, case, by="dana")
     assert trigger(place, "alert 1", "agent01").is_stopped
     assert incident.look(place, case).standing.next_step.startswith("Stopped. ")
     again = trigger(place, "alert 1", "agent02")
@@ -99,14 +99,14 @@ def test_what_joins_a_stopped_incident_is_told_and_waits_until_it_goes_on(place:
     assert enabled(place, ["agent01", "agent02"]) == [False, True]
     assert "a trigger has brought it more targets, to which nothing is done" in told
     assert f"`standfast incident status {case} --targets`" in told
-    assert f"`standfast incident resume {case}`" in told
+    assert f"`standfast incident resume {case} --as PERSON`" in told
     (seen,) = glance(place.config.ledger.url, None, place.clock()).incidents
     assert seen.joined == 1
-    incident.resume(place, case)
+    incident.resume(place, case, by="dana")
     place.advance(case)
     assert enabled(place, ["agent01", "agent02"]) == [False, False]
     assert not trigger(place, "alert 1", "agent01").is_stopped
-    incident.close(place, case)
+    incident.close(place, case, by="dana")
 
 
 def test_what_brings_nothing_new_changes_nothing(place: TwinPlace) -> None:
@@ -124,7 +124,7 @@ def test_another_account_another_scenario_and_a_closed_incident_open_their_own(
     case = trigger(place, "alert 1", "agent01").incident
     assert trigger(place, "alert 2", "agent02").incident != case
     assert trigger(place, "alert 3", "agent01", scenario="lock").incident != case
-    incident.close(place, case)
+    incident.close(place, case, by="dana")
     assert trigger(place, "alert 4", "agent01").incident != case
 
 
@@ -134,7 +134,7 @@ def test_who_was_given_back_and_comes_again_is_locked_anew_and_nobody_else_is(
 ) -> None:
     case = trigger(place, "alert 1", "agent01", "agent02", scenario="lock").incident
     place.advance(case)
-    undoing.undo(place, case)
+    undoing.undo(place, case, requested_by="lee")
     for name in ("lee", "kim"):  # the playbook proves nothing
         decisions.decide(place, case, "undo-1", name, PASSPHRASES[name])
     place.advance(case)
@@ -153,7 +153,7 @@ def test_who_was_given_back_and_comes_again_is_locked_anew_and_nobody_else_is(
 def test_the_same_trigger_locks_nobody_again_whom_a_person_gave_back(place: TwinPlace) -> None:
     case = trigger(place, "alert 1", "agent01", "agent02").incident
     place.advance(case)
-    undoing.undo(place, case, targets=["agents:agent01"])
+    undo_approved(place, case, targets=["agents:agent01"])
     place.advance(case)
     again = trigger(place, "alert 1", "agent01", "agent02")
     assert again == incident.Opened(incident=case, has_joined=True)
@@ -165,7 +165,7 @@ def test_the_same_trigger_locks_nobody_again_whom_a_person_gave_back(place: Twin
 def test_who_is_still_locked_joins_though_others_were_given_back(place: TwinPlace) -> None:
     case = trigger(place, "alert 1", "agent01", "agent02").incident
     place.advance(case)
-    undoing.undo(place, case, targets=["agents:agent01"])
+    undo_approved(place, case, targets=["agents:agent01"])
     place.advance(case)
     assert enabled(place, ["agent01", "agent02"]) == [True, False]
     assert trigger(place, "alert 2", "agent02").incident == case

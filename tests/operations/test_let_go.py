@@ -19,7 +19,7 @@ from standfast.operations.planning import plan_incident
 from standfast.operations.telling import tell_each
 from standfast.outside import Outside
 from standfast.records import EffectState
-from tests.operations.places import enrol_people, furnish
+from tests.operations.places import OWNER, enrol_people, furnish
 from tests.operations.twins import twin_place
 from tests.servers import wait_until
 from tests.servers.postgres import Postgres
@@ -131,7 +131,7 @@ def test_who_tries_again_takes_back_or_enrols_lets_go_of_what_it_asked(
         assert decisions.retry(place, case).count == 1
         place.advance(case)
         assert undoing.plan_undo(place, case).restores == 1
-        undoing.undo(place, case)
+        undoing.undo(place, case, requested_by="dana")
         people = place.ledger.people.all()
         told, why = tell_each(place, "staff-heads-up", {"nothing": "it needs"}, people, "t")
         assert (told[EffectState.FAILED], bool(why)) == (len(people), True)
@@ -143,6 +143,6 @@ def test_who_tries_again_takes_back_or_enrols_lets_go_of_what_it_asked(
             accounts=["agents:may"],
             roles=["operator"],
             passphrase="twelve grey geese",
-            enrolled_by="lee",
+            signer=OWNER,
         )
         assert left == {}

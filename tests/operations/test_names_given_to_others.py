@@ -16,7 +16,7 @@ from standfast.errors import ExitStatus
 from standfast.operations import decisions, incident, undoing
 from standfast.records import EffectState, Order, Result
 from tests.operations.conftest import Centre
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import PASSPHRASES, undo_approved
 from tests.operations.twins import TwinPlace, twin_place
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
@@ -102,7 +102,7 @@ def test_who_was_given_the_name_of_a_locked_account_can_be_locked_and_is_not_giv
     later.advance(first)
     assert row_of(place, first, "accounts.prove_locked")[0] is EffectState.REFUSED
     place.ledger.incidents.close(second, "os:test", place.clock())
-    undoing.undo(place, first, requested_by="dana")
+    undo_approved(place, first)
     place.advance(first)
     assert (place.is_enabled(FORMER), place.is_enabled(NAME)) == (True, False)
 
@@ -162,7 +162,7 @@ def test_what_an_earlier_version_kept_without_an_id_is_proven_and_given_back_by_
     case = place.run("account-takeover")
     assert row_of(place, case, "accounts.prove_locked")[0] is EffectState.DONE
     monkeypatch.undo()
-    undoing.undo(place, case, requested_by="dana")
+    undo_approved(place, case)
     place.advance(case)
     assert place.is_enabled(NAME)
 
@@ -186,6 +186,6 @@ def test_in_a_real_directory_the_second_proof_is_of_the_account_that_was_locked(
         "prove": (EffectState.DONE, False),
         "still_shut": (EffectState.REFUSED, True),
     }
-    undoing.undo(later, case, requested_by="dana")
+    undo_approved(later, case)
     incident.advance(later, case, "direct")
     assert (centre.scim.is_active(locked), centre.scim.is_active(heir)) == (True, False)

@@ -253,7 +253,7 @@ def test_a_canary_that_ends_while_it_is_stopped_for_a_while_lets_nobody_follow(
     if what == "the notice":
         waves.pause(centre.place, case, TOLD)
     else:
-        incident.stop(centre.place, case)
+        incident.stop(centre.place, case, by="dana")
     centre.place = later(centre.place, 16)
     assert not incident.has_work(centre.place, case)
     centre.advance(case)

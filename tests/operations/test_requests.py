@@ -92,7 +92,7 @@ def test_it_is_sent_once_for_each_target_and_its_undo_leaves_what_was_before(
     assert status is ExitStatus.DONE
     assert set(there.hosts) == {"pc-1", "pc-2"}
     assert sorted(set(changing(there, "PUT"))) == sorted(changing(there, "PUT"))
-    undoing.undo(place, case)
+    undoing.undo(place, case, requested_by="dana")
     assert incident.advance(place, case, "direct").exit_status is ExitStatus.DONE
     assert set(there.hosts) == {"pc-2"}, "that one was isolated before the incident"
     assert set(rows(place, case, "http.undo").values()) == {EffectState.DONE}

@@ -13,7 +13,7 @@ from standfast.operations.looks import short_of_approvers
 from standfast.operations.place import Place
 from standfast.operations.planning import plan_incident
 from standfast.records import StepState
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import OWNER, PASSPHRASES
 from tests.operations.twins import TwinPlace, twin_place
 
 ACCOUNTS: dict[str, str | list[str]] = {"accounts": ["agents:agent01"]}
@@ -51,7 +51,7 @@ def asks_about_customers(place: TwinPlace) -> str:
 
 def leave(place: TwinPlace, *names: str) -> None:
     for name in names:
-        place.ledger.people.remove(name, "os:test", place.clock())
+        place.ledger.people.remove(name, OWNER, place.clock())
 
 
 def told(place: TwinPlace, case: str) -> list[str]:

@@ -79,7 +79,7 @@ def test_what_was_under_way_when_it_was_stopped_ends_and_the_rest_never_begins(
     runner.start()
     assert slow.began.acquire(timeout=30)
     assert slow.began.acquire(timeout=30)
-    incident.stop(place, case)
+    incident.stop(place, case, by="dana")
     assert locks(place, case)[EffectState.SUBMITTING] == 2, "the calls are under way"
     slow.let_go.set()
     runner.join(30)
@@ -94,7 +94,7 @@ def test_what_a_dead_runner_left_in_a_stopped_incident_is_looked_up_and_nothing_
 ) -> None:
     case = place.open("lock", MANY)
     name = claim_one_and_die(place, case)
-    incident.stop(place, case)
+    incident.stop(place, case, by="dana")
     if happened:
         slow.inner.set_enabled(name, False)
     assert needs_runner(place, case), "a watch looks it up without being asked"

@@ -225,7 +225,7 @@ def test_what_joins_a_stopped_incident_is_told_once_a_stop(
     acts = replace(SIEM, acts=True, key=parse("the same host"))
     case = opened(place, "agent01", acts)
     page(place)
-    stop(place, case)
+    stop(place, case, by="dana")
     clock.pass_by(minutes=2)
     assert page(place) == []
     opened(place, "agent01", acts)  # the very message again
@@ -242,14 +242,14 @@ def test_what_joins_a_stopped_incident_is_told_once_a_stop(
     opened(place, "agent03", acts)
     clock.pass_by(hours=1)
     assert page(place) == []
-    resume(place, case)
+    resume(place, case, by="dana")
     opened(place, "agent04", acts)
     clock.pass_by(hours=1)
     assert page(place) == []
-    stop(place, case)
+    stop(place, case, by="dana")
     opened(place, "agent05", acts)
     assert page(place) == [f"2 people were told of what waits in {case}"]
-    close(place, case)
+    close(place, case, by="dana")
     clock.pass_by(hours=1)
     assert page(place) == []
 
@@ -259,7 +259,7 @@ def test_another_trigger_that_joins_a_stopped_incident_tells_its_own_people(
 ) -> None:
     case = opened(place, "agent01", replace(SIEM, acts=True))
     page(place)
-    stop(place, case)
+    stop(place, case, by="dana")
     other = replace(
         SIEM,
         name="edr",
@@ -335,7 +335,7 @@ def test_a_plan_that_was_closed_is_carried_out_only_as_it_is_now_as_well(
 ) -> None:
     place, file, planned = with_its_own_playbook(place, tmp_path / "own")
     plan = opened(place, "agent01")
-    close(place, plan)
+    close(place, plan, by="dana")
     file.write_text(f"{planned}  wipe: {{title: Wipe it, manual: Wipe it.}}\n")
     with pytest.raises(ShowAnew, match="was edited since"):
         carry_out(place, plan, "dana")

@@ -12,7 +12,7 @@ from standfast.errors import ExitStatus
 from standfast.ledger.glance import glance
 from standfast.operations import decisions, looks, undoing, waiting
 from standfast.records import EffectState
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import PASSPHRASES, undo_approved
 from tests.operations.twins import TwinPlace
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
@@ -37,7 +37,7 @@ def test_an_account_is_given_back_once_whatever_becomes_of_the_first_answer(
     place: TwinPlace, directory: MemoryDirectory, fault: Fault
 ) -> None:
     case = place.run("account-takeover", TWO)
-    undoing.undo(place, case)
+    undo_approved(place, case)
     directory.script("undo", fault, target="agent01")
     place.advance(case)
     assert unlocks(place, case) == dict.fromkeys(TWO, EffectState.DONE)
@@ -50,7 +50,7 @@ def test_an_undo_that_is_lost_each_time_is_given_up_by_name_and_tried_again_when
     place: TwinPlace, directory: MemoryDirectory
 ) -> None:
     case = place.run("account-takeover", TWO)
-    undoing.undo(place, case)
+    undo_approved(place, case)
     directory.script("undo", Fault.LOST_REQUEST, target="agent01", times=5)
     outcome = place.advance(case)
     assert outcome.standing.is_partial
@@ -70,7 +70,7 @@ def test_an_undo_that_another_one_made_up_for_is_neither_named_nor_tried_again(
     for account in lost:
         directory.script("undo", Fault.LOST_REQUEST, target=account, times=5)
     for name in ("undo-1", "undo-2"):
-        undoing.undo(place, case)
+        undoing.undo(place, case, requested_by="lee")
         for person in ("lee", "kim"):  # the playbook proves nothing
             decisions.decide(place, case, name, person, PASSPHRASES[person])
         outcome = place.advance(case)
@@ -97,7 +97,7 @@ def test_who_asked_for_an_undo_does_not_get_the_terminal_back_before_a_busy_dire
 ) -> None:
     """The playbook's own question is open all the while, and would be asked at once."""
     case = place.run("account-takeover")
-    undoing.undo(place, case)
+    undo_approved(place, case)
     monkeypatch.setattr(waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.01))
     monkeypatch.setattr(directory, "_retry_after_seconds", 1.0)
     directory.script("undo", Fault.BUSY)
@@ -110,7 +110,7 @@ def test_an_undo_that_nobody_can_look_up_stays_in_doubt_and_keeps_a_new_lock_wai
     place: TwinPlace, directory: MemoryDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = place.run("account-takeover")
-    undoing.undo(place, case)
+    undo_approved(place, case)
     directory.script("undo", Fault.LOST_ANSWER)
     place.advance_while_it_dies(case, "undo", monkeypatch)
     assert unlocks(place, case) == {TWO[0]: EffectState.UNKNOWN}
@@ -134,8 +134,8 @@ def test_what_nobody_knows_to_be_locked_is_not_given_back_before_that_is_settled
     plan = undoing.plan_undo(place, case, targets=TWO[:1])
     assert plan.kept == ("nobody knows yet whether it was locked; settle that first",)
     assert (plan.restores, plan.step) == (0, "")
-    assert undoing.undo(place, case, targets=TWO[:1]) == plan
+    assert undoing.undo(place, case, targets=TWO[:1], requested_by="dana") == plan
     place.advance(case)
-    assert undoing.undo(place, case).restores == 2
+    assert undo_approved(place, case).restores == 2
     place.advance(case)
     assert all(place.is_enabled(name) for name in ("agent01", "agent02"))

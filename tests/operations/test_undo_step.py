@@ -9,6 +9,7 @@ import pytest
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.operations import carrying_out, corrections, incident, undoing
 from standfast.records import Mode
+from tests.operations.places import undo_approved
 from tests.operations.twins import TwinPlace, twin_place
 
 PLAYBOOK = """
@@ -49,15 +50,15 @@ def test_one_step_is_given_back_and_the_other_stays_locked(place: TwinPlace) -> 
     locked = ("agent01", "agent02", "agent03")
     assert not any(place.is_enabled(name) for name in locked)
     with pytest.raises(UsageError, match="step 'nosuch' touched nothing that can be undone"):
-        undoing.undo(place, case, step="nosuch")
+        undoing.undo(place, case, step="nosuch", requested_by="dana")
     with pytest.raises(UsageError, match="not locked by this incident"):
-        undoing.undo(place, case, step="suppliers_lock", targets=["agent01"])
-    plan = undoing.undo(place, case, step="suppliers_lock")
-    assert (plan.restores, plan.needs_approvals) == (1, 0)
+        undoing.undo(place, case, step="suppliers_lock", targets=["agent01"], requested_by="dana")
+    plan = undo_approved(place, case, step="suppliers_lock")
+    assert (plan.restores, plan.needs_approvals) == (1, 1)
     place.advance(case)
     assert [place.is_enabled(name) for name in locked] == [False, False, True]
-    assert undoing.undo(place, case, step="suppliers_lock").restores == 0
-    assert undoing.undo(place, case).restores == 2
+    assert undoing.undo(place, case, step="suppliers_lock", requested_by="dana").restores == 0
+    assert undo_approved(place, case).restores == 2
     place.advance(case)
     assert all(place.is_enabled(name) for name in locked)
 
@@ -70,7 +71,7 @@ def test_a_directory_that_is_not_configured_any_more_keeps_nobody_elsewhere_lock
     inputs = {"staff": ["agents:agent01"], "suppliers": ["old:agent02"]}
     case = incident.open_incident(both, "two", inputs, mode=Mode.LIVE, opened_by="dana").incident
     both.advance(case)
-    plan = undoing.undo(place, case)
+    plan = undo_approved(place, case)
     assert (plan.restores, len(plan.kept)) == (1, 1)
     assert "no [accounts.old]" in plan.kept[0]
     after = place.advance(case)
@@ -80,8 +81,8 @@ def test_a_directory_that_is_not_configured_any_more_keeps_nobody_elsewhere_lock
     assert left.startswith("Every step is done, but 1 target is still as this incident left it.")
     assert f"`standfast incident undo {case} --all --plan`" in left
     with pytest.raises(ConfigurationError, match=r"no \[accounts\.old\]"):
-        undoing.undo(place, case)
-    assert undoing.undo(both, case).restores == 1
+        undoing.undo(place, case, requested_by="dana")
+    assert undo_approved(both, case).restores == 1
     whole = both.advance(case).standing.next_step
     assert place.is_enabled("agent02")
     assert whole.startswith("Everything is done.")
@@ -98,17 +99,17 @@ def test_what_a_closed_incident_locked_is_given_back_once_it_is_opened_again(
     case = opened(place)
     place.advance(case)
     with pytest.raises(UsageError, match=f"incident {case} is open"):
-        incident.reopen(place, case)
-    incident.close(place, case)
+        incident.reopen(place, case, by="dana")
+    incident.close(place, case, by="dana")
     with pytest.raises(Refused, match=f"reopen {case}` opens it again, then undo"):
-        undoing.undo(place, case)
+        undoing.undo(place, case, requested_by="dana")
     assert not place.is_enabled("agent01")
-    incident.reopen(place, case)
-    assert undoing.undo(place, case).restores == 2
+    incident.reopen(place, case, by="dana")
+    assert undo_approved(place, case).restores == 2
     place.advance(case)
     assert place.is_enabled("agent01")
     assert place.is_enabled("agent02")
-    incident.close(place, case)
+    incident.close(place, case, by="dana")
     told = [event.action for event in place.ledger.timeline(case)]
     assert [one for one in told if one in ("incident.closed", "incident.reopened")] == [
         "incident.closed", "incident.reopened", "incident.closed"
@@ -121,40 +122,40 @@ def test_who_locked_an_account_while_the_first_was_closed_keeps_it_shut_until_cl
 ) -> None:
     first = opened(place)
     place.advance(first)
-    incident.close(place, first)
+    incident.close(place, first, by="dana")
     second = opened(place)
     place.advance(second)
-    incident.reopen(place, first)
-    plan = undoing.undo(place, first)
+    incident.reopen(place, first, by="dana")
+    plan = undoing.undo(place, first, requested_by="dana")
     assert (plan.restores, len(plan.kept)) == (0, 2)
     assert all(second in reason for reason in plan.kept)
-    incident.close(place, second)
-    assert undoing.undo(place, first).restores == 2
+    incident.close(place, second, by="dana")
+    assert undo_approved(place, first).restores == 2
     place.advance(first)
     assert place.is_enabled("agent01")
 
 
 def test_an_incident_that_was_stopped_is_stopped_when_it_is_opened_again(place: TwinPlace) -> None:
     case = opened(place)
-    incident.stop(place, case)
-    incident.close(place, case)
-    incident.reopen(place, case)
+    incident.stop(place, case, by="dana")
+    incident.close(place, case, by="dana")
+    incident.reopen(place, case, by="dana")
     place.advance(case)
     assert place.is_enabled("agent01")
-    incident.resume(place, case)
+    incident.resume(place, case, by="dana")
     place.advance(case)
     assert not place.is_enabled("agent01")
 
 
 def test_a_plan_that_is_closed_stays_so(place: TwinPlace) -> None:
     case = opened(place, Mode.PLAN)
-    incident.close(place, case)
+    incident.close(place, case, by="dana")
     carry_out = f"`standfast incident carry-out {case}` does what it planned"
     for say in (
-        lambda: incident.reopen(place, case),
-        lambda: incident.resume(place, case),
-        lambda: incident.stop(place, case),
-        lambda: undoing.undo(place, case),
+        lambda: incident.reopen(place, case, by="dana"),
+        lambda: incident.resume(place, case, by="dana"),
+        lambda: incident.stop(place, case, by="dana"),
+        lambda: undoing.undo(place, case, requested_by="dana"),
         lambda: corrections.correct(place, case, "tell", {}),
     ):
         with pytest.raises(Refused, match=carry_out) as refused:
@@ -163,6 +164,6 @@ def test_a_plan_that_is_closed_stays_so(place: TwinPlace) -> None:
     opened_by_it = carrying_out.carry_out(place, case, "dana").incident
     place.advance(opened_by_it)
     assert not place.is_enabled("agent01")
-    undoing.undo(place, opened_by_it)
+    undo_approved(place, opened_by_it)
     place.advance(opened_by_it)
     assert place.is_enabled("agent01")

@@ -39,8 +39,8 @@ def test_an_incident_with_a_live_runner_is_left_to_it(tmp_path: Path) -> None:
 def test_a_stopped_or_closed_incident_is_left_alone(tmp_path: Path) -> None:
     with place_at(furnish_with_incidents(tmp_path)) as place:
         stopped, closed = open_exercise(place), open_exercise(place, "agents:agent02")
-        incident.stop(place, stopped)
-        incident.close(place, closed)
+        incident.stop(place, stopped, by="dana")
+        incident.close(place, closed, by="dana")
         assert keep_watch(place, "direct").carried_on == ()
 
 

@@ -12,7 +12,7 @@ from standfast.notices.senders.memory import Answer
 from standfast.operations import decisions
 from standfast.people.sign_in import enrol
 from standfast.records import EffectState, StepState
-from tests.operations.places import PASSPHRASES
+from tests.operations.places import OWNER, PASSPHRASES
 from tests.operations.twins import TwinPlace, twin_place
 
 STEP = "customers_affected"  # its playbook: duty managers
@@ -109,7 +109,7 @@ def test_who_was_removed_or_whose_key_was_swapped_does_not_sign_in(place: TwinPl
         )
     with pytest.raises(ApprovalRefused, match="changed outside the ledger"):
         decisions.known_person(place, "lee", "the intruder's own phrase")
-    place.ledger.people.remove("kim", "os:test", place.clock())
+    place.ledger.people.remove("kim", OWNER, place.clock())
     with pytest.raises(ApprovalRefused, match="not enrolled"):
         decisions.known_person(place, "kim", PASSPHRASES["kim"])
     # Who was removed, or when, is told to nobody without their passphrase, nor by the time.

@@ -180,12 +180,13 @@ def twin_place(
     twins: Twins | None = None,
     *,
     playbooks: Sequence[str] = (),
+    smtp_port: int = 9,
 ) -> Iterator[TwinPlace]:
     """Furnish a place on this database and open it, with dana, lee and kim enrolled.
 
     `playbooks` are texts, beside the shipped ones.
     """
-    config_file = furnish(folder, ledger_url=ledger_url)
+    config_file = furnish(folder, ledger_url=ledger_url, smtp_port=smtp_port)
     if playbooks:
         add_playbooks(config_file, *playbooks)
     with place_at(config_file) as place:

@@ -87,7 +87,7 @@ def test_a_playbook_of_the_handbook_is_complete(name: str) -> None:
     assert playbook.use_when
     assert all(given.description for given in playbook.inputs)
     assert "hand over" in last.title.lower()
-    assert "`standfast incident close INCIDENT`" in last.instructions
+    assert "`standfast incident close INCIDENT --as PERSON`" in last.instructions
     assert (last.name, last.kind) == ("close", StepKind.MANUAL)
     ends = {need for step in playbook.steps for need in step.needs}
     open_ends = [step for step in playbook.steps if step.name not in ends]

@@ -107,7 +107,7 @@ def flags(state: State) -> tuple[bool, bool, bool]:
         (
             (LOCKED, ANSWERED, TOLD, LOOKED, RESTED),
             (True, False, False),
-            "Everything is done. Close it: `standfast incident close 7`",
+            "Everything is done. Close it: `standfast incident close 7 --as PERSON`",
         ),
         (
             (LOCKED, ANSWERED, view("tell", S.REFUSED, planned=3), LOOKED),
@@ -172,7 +172,8 @@ def test_what_an_undo_kept_is_named_before_closing(playbook: Playbook) -> None:
     assert told == (
         "Every step is done, but 2 targets are still as this incident left them. See why: "
         "`standfast incident undo 7 --all --plan`; give back what can be given back: `standfast "
-        "incident undo 7 --all`. Or leave it so, and close it: `standfast incident close 7`."
+        "incident undo 7 --all --as PERSON`. Or leave it so, and close it: `standfast incident "
+        "close 7 --as PERSON`."
     )
     told = standing(replace(whole, kept=1), LegalClocks(missed=1)).next_step
     assert "1 target is still as this incident left it" in told
@@ -265,7 +266,7 @@ def test_what_failed_is_tried_again_before_anybody_closes(playbook: Playbook) ->
     assert "close" not in found.next_step
     refused = standing(state_of(only, view("lock", S.PARTIAL, done=4, refused=1)))
     assert "retry" not in refused.next_step
-    assert "then close it: `standfast incident close 7`" in refused.next_step
+    assert "then close it: `standfast incident close 7 --as PERSON`" in refused.next_step
 
 
 def test_what_somebody_has_just_asked_for_is_not_hidden_by_what_holds_up_the_rest(

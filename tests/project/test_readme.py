@@ -4,6 +4,7 @@ A `console` block holds commands (`$ …`), each with the output that it promise
 any lines, and a `…` within a line any text. A command ends with 0, or as `# exits N` says.
 """
 
+import json
 import os
 import re
 import shlex
@@ -61,6 +62,17 @@ def as_a_newcomer(command: str) -> list[str]:
     return [str(Path(sys.executable).with_name("standfast")), *arguments]
 
 
+def shown_digest(approve: list[str], cwd: Path, env: dict[str, str]) -> str:
+    """Return what a newcomer at a terminal is shown, and says yes to."""
+    program, _, _, incident, name, *_ = approve
+    status = [program, "incident", "status", incident, "--json"]
+    done = subprocess.run(
+        status, cwd=cwd, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    steps = json.loads(done.stdout)["steps"]
+    return next(str(one["digest"]) for one in steps if one["step"] == name)
+
+
 def test_every_command_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
     need("scim2-server", "the demo's directory of accounts")
     env = {name: value for name, value in os.environ.items() if not name.startswith("STANDFAST_")}
@@ -72,8 +84,11 @@ def test_every_command_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
                 name, _, value = step.command.removeprefix("export ").partition("=")
                 env[name] = "".join(shlex.split(value))
                 continue
+            words = as_a_newcomer(step.command)
+            if words[1:3] == ["incident", "approve"]:
+                words += ["--digest", shown_digest(words, tmp_path, env)]
             done = subprocess.run(
-                as_a_newcomer(step.command),
+                words,
                 cwd=tmp_path,
                 env=env,
                 capture_output=True,

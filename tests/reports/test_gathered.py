@@ -71,7 +71,7 @@ def test_a_step_that_waits_for_approval_is_open_and_has_not_run(
 
 def test_the_whole_story_is_gathered(place: Place, incident: str) -> None:
     _approve(place, incident)
-    undo = undoing.undo(place, incident, targets=["alice"])
+    undo = undoing.undo(place, incident, targets=["alice"], requested_by="dana")
     advance(place, incident, "direct")
     report = incident_report(place, incident)
     steps = {step.name: step for step in report.steps}
@@ -168,7 +168,7 @@ def test_a_place_page_names_every_incident_with_its_next_step(
 ) -> None:
     other = open_incident(place, "lock", {"accounts": ["bob"]}, mode=Mode.EXERCISE).incident
     advance(place, other, "direct")
-    close(place, other)
+    close(place, other, by="dana")
     report = place_report(place)
     assert [(one.incident, one.is_open) for one in report.incidents] == [
         (other, False),

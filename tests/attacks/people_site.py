@@ -1,0 +1,100 @@
+"""The installation that is attacked: three people, a mail server, and a week since its set-up."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from standfast.ledger.approvals import Question
+from standfast.ledger.audit import AuditEvent
+from standfast.ledger.people import Person, Signer
+from standfast.operations import decisions
+from standfast.operations.enrolment import enrol_person
+from standfast.people.sign_in import Credential, enrol
+from tests.operations.places import PASSPHRASES
+from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, twin_place
+from tests.servers.smtp import SmtpServer
+
+_LATER = {"finn": "the same hand twice", "nia": "a door held open"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """An installation of last week: dana (operator), lee and kim (duty managers)."""
+
+    place: TwinPlace
+    smtp: SmtpServer
+
+    def after(self, **time: float) -> "Site":
+        """Return the same site at a later moment."""
+        clock = self.place.clock
+        return replace(self, place=replace(self.place, clock=lambda: clock() + timedelta(**time)))
+
+    def enrol(self, name: str, signer: Signer | None, *roles: str, **other: str) -> Person:
+        """Enrol somebody with a passphrase of their own; `other` replaces what is usual."""
+        return enrol_person(
+            self.place,
+            name=name,
+            roles=roles,
+            accounts=[],
+            signer=signer,
+            full_name=other.get("full_name", name.title()),
+            mail=other.get("mail", f"{name}@example.com"),
+            passphrase=other.get("passphrase", f"{name} and a long walk"),
+        ).person
+
+    def add_duty_manager(self, name: str, signer: Signer) -> None:
+        """Enrol finn or nia as a duty manager, without the slow derivations of the use-case."""
+        credential = _credential(name)
+        self.place.ledger.people.enrol(
+            name=name,
+            full_name=name.title(),
+            mail=f"{name}@example.com",
+            accounts=[],
+            roles=["duty-manager"],
+            public_key=credential.public_key,
+            salt=credential.salt,
+            enrolled_by="",
+            now=self.place.clock(),
+            signer=signer,
+        )
+
+    def decide(self, case: str, step: str, person: str, *, approves: bool = True) -> Question:
+        """Approve or refuse a step as somebody who knows the person's passphrase does."""
+        passphrase = {**PASSPHRASES, **_LATER}[person]
+        return decisions.decide(self.place, case, step, person, passphrase, approves=approves)
+
+    def notified(self, subject: str) -> set[str]:
+        """Return the people that have a message with these words in its subject."""
+        return {
+            address.partition("@")[0]
+            for mail in self.smtp.delivered
+            if subject in str(mail.message["subject"])
+            for address in mail.recipients
+        }
+
+    def witnessed(self) -> int:
+        """Return the newest audit event that a head at the witness covers."""
+        lines = self.place.config.ledger.witness.read_text().splitlines()
+        return max(int(json.loads(line)["sequence"]) for line in lines)
+
+    def event(self, action: str) -> AuditEvent:
+        """Return the newest audit event of this kind."""
+        return [one for one in self.place.ledger.timeline() if one.action == action][-1]
+
+
+@cache
+def _credential(name: str) -> Credential:
+    return enrol(_LATER[name])
+
+
+@pytest.fixture
+def site(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Site]:
+    """An installation that is past its first day."""
+    twins = Twins(directory=twin_directory(*ACCOUNTS, "lee", "kim"))
+    with twin_place(tmp_path, twins=twins, smtp_port=smtp_server.port) as place:
+        yield Site(place=place, smtp=smtp_server).after(days=7)

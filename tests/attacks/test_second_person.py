@@ -1,0 +1,328 @@
+"""Attacks on the two-person rule by somebody who has one passphrase, or none and a terminal.
+
+Each test names what the attacker has, tries it through the same use-cases as the commands, and
+asserts what stays true. `dana` is an operator, `lee` and `kim` are duty managers, and the
+installation is a week old: its first day, on which anybody may enrol, is over.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from standfast.config.schema import LimitsConfig
+from standfast.errors import ApprovalRefused, Refused, UsageError
+from standfast.ledger.people import Signer
+from standfast.operations import decisions, incident, undoing
+from standfast.operations.breaking_glass import break_glass
+from standfast.operations.enrolment import grant_roles, remove_person
+from standfast.records import StepState
+from tests.attacks.people_site import Site
+from tests.attacks.people_site import site as site
+from tests.operations.places import OWNER, PASSPHRASES, signer
+
+
+def enrolled(site: Site) -> list[str]:
+    return [one.name for one in site.place.ledger.people.all()]
+
+
+# A terminal and no passphrase
+
+
+def test_nobody_enrols_without_a_signature(site: Site) -> None:
+    with pytest.raises(Refused):
+        site.enrol("eve", None, "duty-manager")
+    for name in ("lee", "kim", "dana"):
+        remove_person(site.place, name, OWNER)
+    with pytest.raises(Refused):  # an emptied list is no new first day
+        site.enrol("eve", None, "duty-manager")
+    assert enrolled(site) == []
+
+
+def test_nobody_removes_in_another_persons_name(site: Site) -> None:
+    forged = Signer(name="dana", key=Ed25519PrivateKey.generate())
+    with pytest.raises(ApprovalRefused):
+        remove_person(site.place, "lee", forged)
+    assert "lee" in enrolled(site)
+
+
+# One passphrase: dana's
+
+
+def test_one_passphrase_leaves_somebody_who_approves(site: Site) -> None:
+    dana = signer("dana")
+    for name in ("lee", "kim", "dana"):
+        with suppress(ApprovalRefused):
+            remove_person(site.place, name, dana)
+    assert len(set(enrolled(site)) - {"dana"}) == 1
+    assert any("duty-manager" in one.roles for one in site.place.ledger.people.all())
+
+
+def test_removal_is_signed_witnessed_and_notified(site: Site) -> None:
+    remove_person(site.place, "lee", signer("dana"))
+    event = site.event("person.removed")
+    assert (event.actor, event.subject) == ("dana", "lee")
+    assert len(bytes.fromhex(event.detail["signature"])) == 64
+    assert site.witnessed() >= event.sequence
+    assert site.notified("lee was removed") == {"dana", "lee", "kim"}
+
+
+def test_enrolment_is_witnessed_and_notified(site: Site) -> None:
+    site.enrol("eve", signer("dana"))
+    assert site.witnessed() >= site.event("person.enrolled").sequence
+    assert site.notified("eve was enrolled") == {"dana", "lee", "kim", "eve"}
+
+
+def test_nobody_grants_a_role_that_they_lack(site: Site) -> None:
+    dana = signer("dana")
+    with pytest.raises(ApprovalRefused):
+        site.enrol("eve", dana, "duty-manager")
+    with pytest.raises(ApprovalRefused):
+        grant_roles(site.place, "dana", ["duty-manager"], dana)
+    assert "eve" not in enrolled(site)
+    assert site.place.ledger.people.get("dana").roles == ("operator",)
+
+
+def test_granted_role_is_witnessed_and_notified(site: Site) -> None:
+    grant_roles(site.place, "dana", ["duty-manager"], signer("lee"))
+    assert site.place.ledger.people.get("dana").roles == ("duty-manager", "operator")
+    assert site.witnessed() >= site.event("person.granted").sequence
+    assert site.notified("dana was given a role") == {"dana", "lee", "kim"}
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"mail": "LEE@example.com"},
+        {"full_name": "LEE"},
+        {"passphrase": "a quiet row of lamps"},
+    ],
+    ids=["mail", "full_name", "passphrase"],
+)
+def test_one_human_is_not_enrolled_twice(site: Site, same: dict[str, str]) -> None:
+    with pytest.raises(UsageError) as refused:
+        site.enrol("lee2", signer("lee"), "duty-manager", **same)
+    assert "lamps" not in str(refused.value)
+    assert "lee2" not in enrolled(site)
+
+
+# Two passphrases of one human: lee has enrolled finn, whose passphrase is lee's, too
+
+
+@pytest.fixture
+def with_finn(site: Site) -> Site:
+    """Return the site a week after lee enrolled finn as a duty manager."""
+    site.add_duty_manager("finn", signer("lee"))
+    return site.after(days=7)
+
+
+def asking(site: Site, opened_by: str | None) -> str:
+    """Open an incident whose notice to customers waits for approvals."""
+    case = site.place.open("account-takeover", opened_by=opened_by)
+    site.place.advance(case)
+    decisions.answer(site.place, case, "customers_affected", "yes", by="kim")
+    state = site.place.advance(case).state.steps["tell_customers"].state
+    assert state is StepState.ASKING
+    return case
+
+
+@pytest.mark.parametrize(("opener", "approver"), [("lee", "finn"), ("finn", "lee")])
+def test_enroller_and_enrolled_approve_nothing_of_each_other(
+    with_finn: Site, opener: str, approver: str
+) -> None:
+    case = asking(with_finn, opener)
+    with pytest.raises(ApprovalRefused):
+        with_finn.decide(case, "tell_customers", approver)
+
+
+def test_enroller_and_enrolled_give_one_approval(with_finn: Site) -> None:
+    case = asking(with_finn, None)  # nobody signed in, so two must approve
+    first = with_finn.decide(case, "tell_customers", "lee")
+    assert (first.given, first.needed) == (1, 2)
+    with pytest.raises(ApprovalRefused):
+        with_finn.decide(case, "tell_customers", "finn")
+    second = with_finn.decide(case, "tell_customers", "kim")
+    assert (second.given, second.needed) == (2, 2)
+
+
+# What keeps a small site from a deadlock: the owner's key
+
+
+def test_owner_enrols_who_counts_alone_and_at_once(site: Site) -> None:
+    for name in ("lee", "kim"):
+        remove_person(site.place, name, OWNER)
+    case = site.place.open("account-takeover", opened_by="dana")
+    site.place.advance(case)
+    site.add_duty_manager("nia", OWNER)
+    decisions.answer(site.place, case, "customers_affected", "yes", by="nia")
+    site.place.advance(case)
+    asked = site.decide(case, "tell_customers", "nia")
+    assert asked.given == asked.needed == 1
+
+
+# A terminal and no passphrase, in a live incident
+
+
+@pytest.fixture
+def contained(site: Site) -> str:
+    """Return an incident of dana's in which one account is locked and proven locked."""
+    return site.place.run("account-takeover")
+
+
+def test_nobody_moves_a_live_incident_unsigned(site: Site, contained: str) -> None:
+    place = site.place
+    for move in (incident.stop, incident.close):
+        with pytest.raises(ApprovalRefused):
+            move(place, contained)
+    with pytest.raises(ApprovalRefused):
+        undoing.undo(place, contained)
+    incident.stop(place, contained, by="lee")
+    with pytest.raises(ApprovalRefused):
+        incident.resume(place, contained)
+    assert place.ledger.incidents.is_stopped(contained)
+    incident.close(place, contained, by="lee")
+    with pytest.raises(ApprovalRefused):
+        incident.reopen(place, contained)
+    assert not place.is_enabled("agent01")
+
+
+def test_person_without_a_role_only_stops(site: Site, contained: str) -> None:
+    place = site.place
+    site.enrol("nora", signer("lee"))
+    later = site.after(days=2).place
+    incident.stop(later, contained, by="nora")
+    for move in (incident.close, incident.resume):
+        with pytest.raises(ApprovalRefused):
+            move(later, contained, by="nora")
+    with pytest.raises(ApprovalRefused):
+        undoing.undo(later, contained, requested_by="nora")
+    assert place.ledger.incidents.is_stopped(contained)
+
+
+# One passphrase in a live incident: dana's, who opened it
+
+
+def test_one_passphrase_unlocks_nothing(site: Site, contained: str) -> None:
+    place = site.place
+    plan = undoing.undo(place, contained, requested_by="dana")
+    assert (plan.restores, plan.unproven, plan.needs_approvals) == (1, 0, 1)
+    with pytest.raises(ApprovalRefused):
+        site.decide(contained, plan.step, "dana")
+    place.advance(contained)
+    assert not place.is_enabled("agent01")
+    site.decide(contained, plan.step, "lee")
+    place.advance(contained)
+    assert place.is_enabled("agent01")
+
+
+def test_requester_is_not_the_only_approver(site: Site, contained: str) -> None:
+    place = site.place
+    plan = undoing.undo(place, contained, requested_by="lee")
+    site.decide(contained, plan.step, "lee")
+    place.advance(contained)
+    assert not place.is_enabled("agent01")
+    site.decide(contained, plan.step, "kim")
+    place.advance(contained)
+    assert place.is_enabled("agent01")
+
+
+# One passphrase, used to contain alone: dana's incident locks the duty managers' own accounts
+
+
+WHY = "nobody answers"
+NORAS = "a puppet on two strings"
+
+
+@pytest.fixture
+def against_approvers(site: Site) -> tuple[Site, str]:
+    """Return a site where one may lock one account, and an incident about lee's and kim's."""
+    limits = LimitsConfig(accounts_without_second_person=1)
+    config = site.place.config.replaced(limits=limits)
+    site = replace(site, place=replace(site.place, config=config))
+    case = site.place.open("lock", ["agents:lee", "agents:kim"])
+    assert site.place.advance(case).state.steps["lock"].state is StepState.ASKING
+    return site, case
+
+
+def break_alone(site: Site, case: str) -> None:
+    break_glass(site.place, case, None, "dana", PASSPHRASES["dana"], because=WHY)
+
+
+def test_broken_glass_notifies_its_targets(against_approvers: tuple[Site, str]) -> None:
+    site, case = against_approvers
+    break_alone(site, case)
+    assert site.notified("broke the glass") == {"lee", "kim"}
+
+
+def test_target_refuses_a_broken_glass(against_approvers: tuple[Site, str]) -> None:
+    site, case = against_approvers
+    with pytest.raises(ApprovalRefused):
+        site.decide(case, "lock", "lee")  # to approve is another matter
+    break_alone(site, case)
+    site.decide(case, "lock", "lee", approves=False)
+    later = site.after(minutes=11).place
+    assert later.advance(case).state.steps["lock"].state is StepState.REFUSED
+    assert later.is_enabled("lee")
+
+
+def test_target_reviews_and_breaker_does_not(against_approvers: tuple[Site, str]) -> None:
+    site, case = against_approvers
+    break_alone(site, case)
+    later = site.after(minutes=11)
+    later.place.advance(case)
+    with pytest.raises(Refused):
+        incident.close(later.place, case, by="dana")
+    with pytest.raises(ApprovalRefused):
+        later.decide(case, "lock", "dana")
+    later.decide(case, "lock", "kim", approves=False)
+    incident.close(later.place, case, by="dana")
+
+
+def test_puppet_does_not_review_its_enroller(against_approvers: tuple[Site, str]) -> None:
+    site, case = against_approvers
+    site.add_duty_manager("finn", OWNER)
+    break_alone(site, case)
+    later = site.after(minutes=11)
+    later.place.advance(case)
+    later.enrol("nora", signer("dana"), passphrase=NORAS)
+    with pytest.raises(ApprovalRefused):
+        decisions.decide(later.place, case, "lock", "nora", NORAS)
+    later.decide(case, "lock", "finn")
+
+
+def test_no_glass_where_nobody_could_refuse(against_approvers: tuple[Site, str]) -> None:
+    site, case = against_approvers
+    for name in ("lee", "kim"):
+        remove_person(site.place, name, OWNER)
+    with pytest.raises(ApprovalRefused):
+        break_alone(site, case)
+    assert site.place.advance(case).state.steps["lock"].state is StepState.ASKING
+
+
+# A trigger's key: a message names the approvers
+
+
+def test_trigger_disqualifies_no_approver(site: Site) -> None:
+    place = site.place
+    named = ["agents:lee", "agents:kim"]
+    case = place.open("account-takeover", named, trigger="siem 1", opened_by=None)
+    place.advance(case)
+    decisions.answer(place, case, "customers_affected", "yes", by="lee")
+    place.advance(case)
+    paged = {one.address for one in place.twins.mail.messages}
+    assert {"lee@example.com", "kim@example.com"} <= paged
+    first = site.decide(case, "tell_customers", "lee")
+    second = site.decide(case, "tell_customers", "kim")
+    assert (first.given, second.given, second.needed) == (1, 2, 2)
+
+
+def test_joining_trigger_disqualifies_no_approver(site: Site) -> None:
+    place = site.place
+    case = place.open("account-takeover", ["agents:agent01"], trigger="siem 1")
+    place.open("account-takeover", ["agents:agent01", "agents:lee"], trigger="siem 1")
+    place.advance(case)
+    decisions.answer(place, case, "customers_affected", "yes", by="kim")
+    place.advance(case)
+    assert not place.is_enabled("lee"), "the trigger's account is locked, too"
+    assert site.decide(case, "tell_customers", "lee").given == 1
