@@ -184,11 +184,11 @@ def reopen(place: Place, incident_id: str, *, by: str | None = None) -> None:
     place.ledger.audit.sign_head(place.clock())
 
 
-def look(place: Place, incident_id: str) -> Outcome:
-    """Say where an incident stands, changing nothing."""
+def look(place: Place, incident_id: str, *, is_verified: bool = True) -> Outcome:
+    """Return the state and the standing of an incident, changing nothing."""
     runners, now = place.ledger.runners, place.clock()
     state = replace(
-        place.ledger.incidents.state(incident_id),
+        place.ledger.incidents.state(incident_id, is_verified=is_verified),
         time_zone=place.config.organisation.time_zone,
         is_carried=bool(runners.alive(incident_id, now) or runners.alive(None, now)),
     )

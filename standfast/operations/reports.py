@@ -70,7 +70,7 @@ def incident_report(place: Place, incident_id: str, *, is_verified: bool = True)
     """
     row = place.ledger.incidents.get(incident_id)
     chain = chain_line(place) if is_verified else None
-    outcome = look(place, incident_id)
+    outcome = look(place, incident_id, is_verified=False)  # the page has the audit's findings
     effects = [one for one in place.ledger.effects.of_incident(incident_id) if one.verb != PAGE]
     events = place.ledger.timeline(incident_id)
     refused = place.ledger.steps.refused(incident_id)
@@ -128,7 +128,7 @@ def heading(place: Place) -> Heading:
 
 def open_incident_line(place: Place, row: IncidentRow) -> OpenIncident:
     """Give one incident as a list of them shows it."""
-    standing = look(place, row.id).standing if row.is_open else None
+    standing = look(place, row.id, is_verified=False).standing if row.is_open else None
     return OpenIncident(
         incident=row.id,
         title=load(row.playbook, row.scenario).title,
@@ -274,7 +274,7 @@ def _notices(place: Place, state: State, effects: Sequence[EffectRow]) -> Iterat
     }
     rounds = {(one.step, one.round) for one in sent}
     for step, round_ in sorted(rounds, key=lambda one: (order.index(one[0]), one[1])):
-        frozen = place.ledger.incidents.notice(state.incident, step, round_)
+        frozen = place.ledger.incidents.notice(state.incident, step, round_, is_verified=False)
         mine = [
             replace(one, state=EffectState.FAILED, reason=f"handed over, then {lost[one.token]}")
             if one.state is EffectState.DONE and one.token in lost
