@@ -70,6 +70,6 @@ def test_a_terminal_that_follows_serve_is_given_back_while_only_a_relay_is_away(
     with open_place(config_file, env={}, actor="os:test") as opened:
         for of in (None, case):  # a `serve`, and its work on this incident
             opened.ledger.runners.register(of, "serve", opened.clock())
-    answer = desk.run("incident", "resume", case, *desk.by("dana"))
+    answer = desk.run("incident", "resume", case)
     assert answer.status == 5, "the account is locked, and a question waits"
     assert "Still to be sent: `tell_staff`; `standfast serve` goes on" in answer.out
