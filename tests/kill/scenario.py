@@ -110,6 +110,10 @@ def people_speak(place: Place, case: Case, id_: str) -> bool:
         decisions.decide(place, id_, "tell_customers", "lee", PASSPHRASES["lee"])
     elif _is(state, "prove", StepState.DONE) and not state.extra:
         undoing.undo(place, id_, targets=[case.accounts[1]], requested_by="dana")
+    elif asking := [view for view in state.extra if view.state is StepState.ASKING]:
+        if asking[0].approvals:
+            return False
+        decisions.decide(place, id_, asking[0].step, "lee", PASSPHRASES["lee"])
     else:
         return False
     return True
