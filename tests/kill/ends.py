@@ -6,6 +6,7 @@ may contradict another, right after the death, at rest, and once people have sai
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import httpx
 
@@ -52,7 +53,7 @@ def is_at_rest(world: World) -> None:
     doubts = [row for row in effects if row.state is EffectState.UNKNOWN]
     assert len(doubts) <= _lost(world), "only a call whose answer nobody has is in doubt"
     sent = [row for row in effects if row.verb in _SENT]  # an approver is paged once a step
-    done = Counter(_name(row) for row in sent if row.state is EffectState.DONE)
+    done = _done(effects)
     for row in effects:
         if row.verb not in _SENT:
             assert row.state is EffectState.DONE, (row.verb, row.state, row.reason)
@@ -69,12 +70,21 @@ def doubts_are_settled(world: World) -> bool:
     has_doubts = any(row.state is EffectState.UNKNOWN for row in rows(world))
     if has_doubts and isinstance(world.channel, Grid):
         tell_what_was_delivered(world, world.channel)
+    done = _done(rows(world))
     for row in rows(world):
         if row.state is EffectState.UNKNOWN:
-            happened = taken[_name(row)] == 1
+            happened = taken[_name(row)] > done[_name(row)]
+            done[_name(row)] += happened
             assert not (happened and isinstance(world.channel, Grid)), "the event has said so"
             decisions.settle(world.place, row.incident, row.token, happened=happened, by="lee")
     return has_doubts
+
+
+def _done(effects: Sequence[EffectRow]) -> Counter[str]:
+    """Count the messages to each address that the ledger calls done."""
+    return Counter(
+        _name(row) for row in effects if row.verb in _SENT and row.state is EffectState.DONE
+    )
 
 
 def tell_what_was_delivered(world: World, channel: Grid) -> None:
@@ -102,9 +112,7 @@ def is_over(world: World) -> None:
         has_refused = view.step == "tell_customers"
         assert view.state is (StepState.PARTIAL if has_refused else StepState.DONE), view
     taken, effects = world.channel.taken(), rows(world)
-    done = Counter(
-        _name(row) for row in effects if row.verb in _SENT and row.state is EffectState.DONE
-    )
+    done = _done(effects)
     for row in effects:
         # A page that did not go out is of no use once its step has been spoken about.
         is_moot = row.verb == "people.page" and row.state is EffectState.PLANNED
