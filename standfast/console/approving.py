@@ -159,6 +159,7 @@ class Approving:
             as_shown=given["digest"],
             passkey=given.get("passkey", ""),
         )
+        self._by_person.put_back(session.person)
         return _decided(asked, approves=decision == "approve")
 
     def _answer(self, session: Session, given: Fields, incident: str) -> str:
@@ -168,6 +169,7 @@ class Approving:
             if wait := self._by_person.take(session.person):
                 raise ApprovalRefused(too_often(wait))
             self.door.sign_in_again(session, given, _answer_to(incident, step))
+            self._by_person.put_back(session.person)
         decisions.answer(self.place, incident, step, text, by=session.person)
         return f"`{step}`: noted."
 

@@ -42,3 +42,8 @@ class Allowance:
             return (1 - bucket.level) * 60 / self.per_minute
         bucket.level -= 1
         return 0.0
+
+    def put_back(self, key: str = "") -> None:
+        """Return one that was taken: what it was taken for proved to be no guess."""
+        if bucket := self._buckets.get(key):
+            bucket.level = min(self.burst, bucket.level + 1)
