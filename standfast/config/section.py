@@ -108,8 +108,8 @@ def _plain(value: Any, folder: Path) -> Any:
     match value:
         case Section():
             return {name: _plain(one, folder) for name, one in value._values().items()}
-        case Mapping():
-            return {str(name): _plain(one, folder) for name, one in value.items()}
+        case Mapping():  # names of accounts are no keys of canonical JSON, which are ASCII
+            return [[str(name), _plain(one, folder)] for name, one in sorted(value.items())]
         case list() | tuple():
             return [_plain(one, folder) for one in value]
         case set() | frozenset():
