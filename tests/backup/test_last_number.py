@@ -254,7 +254,7 @@ def test_a_clones_point_is_met_in_the_place_of_junk_that_was_as_large(
     owned.vault.put(snapshot_name(WRITER, 9), point)
     made = owned.back_up(source)
     assert (made.point, made.is_fork) == (f"{WRITER}/0000000010", True)
-    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert owned.restore(made.point, tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
 
 

@@ -218,5 +218,5 @@ class TestSettings:
         assert done.stdout == "[]\n"
         monkeypatch.delitem(sys.modules, "backup.stores.s3_calls", raising=False)
         monkeypatch.setitem(sys.modules, "boto3", None)
-        with pytest.raises(UsageError, match=r"pip install 'standfast\[s3\]'"):
+        with pytest.raises(UsageError, match=r"extras/s3\.txt"):
             open_s3(S3Options(bucket="b", access_key_id="id", secret_access_key="secret"))

@@ -25,9 +25,9 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     unlink, fsync = os.unlink, os.fsync
 
-    def noted_unlink(path: Path) -> None:
+    def noted_unlink(path: Path, *, dir_fd: int | None = None) -> None:
         seen.append(f"unlink {path}")
-        unlink(path)
+        unlink(path, dir_fd=dir_fd)
 
     def noted_fsync(descriptor: int) -> None:
         seen.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink()}")

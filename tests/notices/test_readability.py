@@ -104,5 +104,5 @@ def test_both_sides_of_a_condition_are_measured() -> None:
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     readability._counter.cache_clear()
     monkeypatch.setitem(sys.modules, "textstat.textstat", None)
-    with pytest.raises(ExtraMissing, match=r"standfast\[readability\]"):
+    with pytest.raises(ExtraMissing, match=r"extras/readability\.txt"):
         measured_text(["We write to you."], [], "en")
