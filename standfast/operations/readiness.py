@@ -39,6 +39,7 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
         "services",
         "drills",
         "keys",
+        "recovery",
         "custodians",
     ),
     "Can an intruder be shut out?": ("accounts", practice.LEAVERS, practice.FACTORS),
