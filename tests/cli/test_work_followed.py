@@ -1,10 +1,13 @@
 """Work that a warm `serve` takes over from the command line, which follows it to its end."""
 
 import threading
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from standfast.errors import ExitStatus
 from standfast.ledger import Ledger
-from standfast.operations import incident
+from standfast.operations import incident, waiting
 from standfast.operations.place import open_place
 from tests.cli.desk import Desk, furnish
 from tests.servers.scim import ScimServer
@@ -62,14 +65,24 @@ def ways(config_file: Path) -> list[str]:
 def test_a_terminal_that_follows_serve_is_given_back_while_only_a_relay_is_away(
     desk: Desk, place: Path, scim_server: ScimServer
 ) -> None:
+    # The runner below has a lease of 15 seconds: a short patience leaves most of it unused.
+    desk.monkeypatch.setattr(waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
     config_file = furnish(place, scim_url=scim_server.url)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
     scim_server.create("alice")
     words = ("incident", "open", "account-takeover", "-i", "accounts=agents:alice")
-    case = desk.json(*words)["incident"]
-    with open_place(config_file, env={}, actor="os:test") as opened:
+    opened = desk.json(*words)
+    case = opened["incident"]
+    assert states(opened)["lock"] == "done", "a notice waits for the lock that it names"
+    with open_place(config_file, env={}, actor="os:test") as found:
         for of in (None, case):  # a `serve`, and its work on this incident
-            opened.ledger.runners.register(of, "serve", opened.clock())
-    answer = desk.run("incident", "resume", case)
-    assert answer.status == 5, "the account is locked, and a question waits"
-    assert "Still to be sent: `tell_staff`; `standfast serve` goes on" in answer.out
+            found.ledger.runners.register(of, "serve", found.clock())
+    followed = desk.json("incident", "resume", case)
+    assert followed["exit_status"] == ExitStatus.WAITS_FOR_PEOPLE
+    assert states(followed)["tell_staff"] == "running", "the message is still to be sent"
+    assert ways(config_file) == ["direct", "serve"], "this process did none of the work"
+
+
+def states(document: Any) -> dict[str, str]:
+    """Return the state of each step that began, by its name."""
+    return {step["step"]: step["state"] for step in document["steps"]}
