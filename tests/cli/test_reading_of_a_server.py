@@ -68,7 +68,7 @@ def test_a_user_who_may_only_read_the_tables_reads_all_and_is_refused_each_write
         ("incident", "close", incident, *desk.by("dana")),
         ("incident", "retry", incident, "lock"),
         ("incident", "open", "leaver", "-i", "accounts=agents:b"),
-        ("people", "remove", "dana"),
+        ("people", "remove", "lee", *desk.by("dana")),
         ("backup", "keep"),
         ("drill", "run", "main", *identity),
     ):
