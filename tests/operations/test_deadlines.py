@@ -224,7 +224,7 @@ def test_closing_an_incident_ends_no_legal_clock(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     office.watch()
-    close(office.place, incident, by="dana")
+    close(office.place, incident, by="lee")
     office.forward(hours=37)
     authority = "competent supervisory authority (Art. 55)"
     assert f"Due 5 March 2026, 12:30 UTC: {incident}, tell {authority}" in office.watch()
