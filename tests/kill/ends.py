@@ -53,7 +53,7 @@ def is_at_rest(world: World) -> None:
     doubts = [row for row in effects if row.state is EffectState.UNKNOWN]
     assert len(doubts) <= _lost(world), "only a call whose answer nobody has is in doubt"
     sent = [row for row in effects if row.verb in _SENT]  # an approver is paged once a step
-    done = _done(effects)
+    done = messages_done(effects)
     for row in effects:
         if row.verb not in _SENT:
             assert row.state is EffectState.DONE, (row.verb, row.state, row.reason)
@@ -70,7 +70,7 @@ def doubts_are_settled(world: World) -> bool:
     has_doubts = any(row.state is EffectState.UNKNOWN for row in rows(world))
     if has_doubts and isinstance(world.channel, Grid):
         tell_what_was_delivered(world, world.channel)
-    done = _done(rows(world))
+    done = messages_done(rows(world))
     for row in rows(world):
         if row.state is EffectState.UNKNOWN:
             happened = taken[_name(row)] > done[_name(row)]
@@ -80,7 +80,7 @@ def doubts_are_settled(world: World) -> bool:
     return has_doubts
 
 
-def _done(effects: Sequence[EffectRow]) -> Counter[str]:
+def messages_done(effects: Sequence[EffectRow]) -> Counter[str]:
     """Count the messages to each address that the ledger calls done."""
     return Counter(
         _name(row) for row in effects if row.verb in _SENT and row.state is EffectState.DONE
@@ -112,7 +112,7 @@ def is_over(world: World) -> None:
         has_refused = view.step == "tell_customers"
         assert view.state is (StepState.PARTIAL if has_refused else StepState.DONE), view
     taken, effects = world.channel.taken(), rows(world)
-    done = _done(effects)
+    done = messages_done(effects)
     for row in effects:
         # A page that did not go out is of no use once its step has been spoken about.
         is_moot = row.verb == "people.page" and row.state is EffectState.PLANNED

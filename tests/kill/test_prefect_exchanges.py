@@ -32,6 +32,7 @@ from standfast.operations import incident
 from standfast.people import sign_in
 from standfast.records import EffectState
 from tests.flows.places import plain_environment, ways
+from tests.kill.ends import messages_done
 from tests.kill.exchanges import Moment, Proxy, Script, running_proxy
 from tests.kill.people import Agents, Changes
 from tests.kill.prefect_client import (
@@ -55,7 +56,8 @@ AT_REST_WITHIN_SECONDS = 120  # on a busy machine
 REACHED_WITHIN_SECONDS = 10  # log lines are sent every two seconds
 MOST_TRIES = 4
 POLL_SECONDS = 0.05
-CALLS = 4  # a clean run: contain, ask for approval, tell, give back
+CALLS = 5  # a clean run: contain, ask for approval, tell, ask for the undo's, give back
+LEE = "lee@example.com"
 LOG_LINES = "POST /logs/"
 
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -147,9 +149,13 @@ class Served:
         assert agents.changes(taken_over) == Changes(locks=1, unlocks=0)
         assert agents.changes(innocent) == Changes(locks=1, unlocks=1)
         now_told = self.world.channel.taken() - told
-        assert [now_told[address] for address in CUSTOMERS] == [1] * len(CUSTOMERS)
-        assert max(now_told.values()) == 1, "every recipient counts once"
-        ends = Counter(row.state for row in ledger.effects.of_incident(id_))
+        effects = ledger.effects.of_incident(id_)
+        assert now_told == messages_done(effects), "no message without its effect"
+        once = dict.fromkeys(CUSTOMERS, 1)
+        assert now_told == {**once, LEE: 2}, "every recipient counts once"
+        paged_for = sorted(row.step for row in effects if row.verb == "people.page")
+        assert paged_for == ["tell_customers", "undo-1"], "the approver is paged once a step"
+        ends = Counter(row.state for row in effects)
         assert ends.pop(EffectState.REFUSED) == 1, "of the customer who has no address"
         assert set(ends) == {EffectState.DONE}
         # Whoever was carried on by the call that Prefect failed needed no other, and no second one.
