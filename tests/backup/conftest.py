@@ -26,6 +26,14 @@ def thirty_nights(monkeypatch: pytest.MonkeyPatch, no_night_of_any_file: None) -
     monkeypatch.setattr(taking, "_NIGHTS", 30)
 
 
+@pytest.fixture(autouse=True)
+def umask_is_restored() -> Iterator[None]:
+    """Restore the umask of the process: `break_glass.main` sets its own."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A new repository in memory."""

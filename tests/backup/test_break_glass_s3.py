@@ -1,6 +1,5 @@
 """The restore of last resort from a real bucket: the first version of each object, no other."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,6 @@ DONE, REFUSED = 0, 2
 def laid_over(s3_bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A vault over whose every object an intruder laid another version; some are hidden."""
     monkeypatch.chdir(tmp_path)
-    umask = os.umask(0o077)
-    os.umask(umask)
     site = Site(
         folder=tmp_path / "site",
         vault=open_s3(options(s3_bucket, s3_bucket.admin)),
