@@ -53,11 +53,10 @@ class Glass:
 
 
 @pytest.fixture(autouse=True)
-def _umask() -> Any:
-    before, folder = os.umask(0o022), Path.cwd()
+def working_folder_is_restored() -> Any:
+    before = Path.cwd()
     yield
-    os.umask(before)
-    os.chdir(folder)
+    os.chdir(before)
 
 
 @pytest.fixture

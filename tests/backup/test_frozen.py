@@ -6,8 +6,6 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +32,6 @@ VECTORS = Path(backup.__file__).parent / "vectors"
 # Of all names, sizes and contents.
 FROZEN_SHA256 = "ece495d57e60a01003b7783824863dd48eb7fec9690818df5485ed7ca8273f12"
 DAMAGED = 6
-
-
-@pytest.fixture(autouse=True)
-def _umask() -> Iterator[None]:
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
 
 
 def opened(identity: str = IDENTITY) -> Repository:

@@ -126,13 +126,6 @@ def disjoint(level: int) -> Iterator[tuple[str, str]]:
         yield f"files/{number:03}", f"files/{number:03}/z"
 
 
-@pytest.fixture(autouse=True)
-def _umask() -> Iterator[None]:
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
 @pytest.mark.parametrize("ranges", [truthful, disjoint])
 def test_a_tree_that_goes_round_ends(
     tmp_path: Path,
