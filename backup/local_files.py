@@ -27,20 +27,9 @@ def replace_file(path: Path, data: bytes) -> None:
 
     It needs no hard links, so it works on a stick with FAT.
     """
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        make_private_folder(path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with _drafted(path, data) as draft:
         draft.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise NotWritable(
-            f"{path}: {error.strerror}. See that its disk has room and may be written."
-        ) from error
 
 
 def resolved(path: Path) -> Path:

@@ -11,7 +11,6 @@ Owns what every deed needs; the deeds stand in `owner`: `writers`, `domains`, `c
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import field, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +28,7 @@ from backup.format.link import Link, link_from_json, link_to_json
 from backup.format.root import REPOSITORY_BYTES, DomainGrant, RootRecord, root_to_bytes
 from backup.keys import AGE_FILE, unlocked
 from backup.lazy_dataclass import dataclass
-from backup.local_files import create_file, read_file, sync_folder
+from backup.local_files import create_file, read_file, replace_file
 from backup.owner.key_copies import synchronize
 from backup.owner.key_copy_list import KeyCopy
 from backup.owner.plans import Plan, Put, Told, carried_out
@@ -175,13 +174,7 @@ class Office:
 
     def _note_what_was_signed(self) -> Trust:
         trust = load_trust(self.vault, owner=self.owner.public)
-        link = trust.links[-1]
-        draft = self._seen_file.with_name(f".{self._seen_file.name}.new")
-        with suppress(FileNotFoundError):
-            draft.unlink()
-        create_file(draft, to_json(link_to_json(link)))
-        draft.replace(self._seen_file)
-        sync_folder(self._seen_file.parent)
+        replace_file(self._seen_file, to_json(link_to_json(trust.links[-1])))
         return trust
 
 

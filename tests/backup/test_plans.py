@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-import backup.local_files
 from backup.creation import create_repository
 from backup.errors import (
     AlreadyThere,
@@ -28,6 +27,7 @@ from backup.errors import (
     WrongKey,
 )
 from backup.keys import Host, open_identity
+from backup.local_files import create_file, replace_file
 from backup.owner.custodian import custodian
 from backup.owner.custodians import add_custodian, retire_custodian
 from backup.owner.plans import read_plan
@@ -45,17 +45,18 @@ def owned(tmp_path: Path) -> OwnedSite:
     return owned_site(tmp_path / "site")
 
 
-def dying_at(number: int, *, after: bool, files: list[Path]) -> Callable[[Path, bytes], None]:
-    """A `create_file` that ends the process at the file with the given number."""
-    create = backup.local_files.create_file
+def dying_at(
+    number: int, *, after: bool, files: list[Path], write: Callable[[Path, bytes], None]
+) -> Callable[[Path, bytes], None]:
+    """Wrap a writer of files so that it ends the process at the file with the given number."""
 
     def dying(path: Path, data: bytes) -> None:
         files.append(path)
         if len(files) - 1 == number:
             if after:
-                create(path, data)
+                write(path, data)
             raise Died
-        create(path, data)
+        write(path, data)
 
     return dying
 
@@ -74,9 +75,11 @@ def test_a_deed_that_dies_at_any_file_is_completed_by_asking_again(
             new_epoch(site.office, writer=WRITER, trusted_through=1, host_dir=site.folder / "new")
 
         with monkeypatch.context() as patch:
-            dying = dying_at(number, after=after, files=files)
-            patch.setattr("backup.owner.plans.create_file", dying)
-            patch.setattr("backup.ownership.create_file", dying)
+            for name, write in (
+                ("backup.owner.plans.create_file", create_file),
+                ("backup.ownership.replace_file", replace_file),
+            ):
+                patch.setattr(name, dying_at(number, after=after, files=files, write=write))
             with pytest.raises(Died):
                 deed()
         if (site.folder / "owner.json.unfinished").exists() or not load_trust(
