@@ -1,9 +1,9 @@
 """What a copy of the vault did: how many objects of each kind, and what is not right."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-from backup.lazy_dataclass import dataclass
 from backup.records import Finding, Progress
 
 Kind = Literal["root records", "documents", "keep records", "packs", "snapshots", "key records"]

@@ -18,6 +18,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from backup.capped import get_capped
 from backup.checking.findings import FROM_A_COPY, LOOK, Findings
@@ -47,7 +48,6 @@ from backup.format.pack import LARGEST_PACK
 from backup.history import History, parse_snapshot, read_history
 from backup.keeps import Keeps, load_keeps
 from backup.keys import parse_key_record
-from backup.lazy_dataclass import dataclass
 from backup.records import Progress
 from backup.stores import Stat, Store, said_to_be_there
 from backup.trust import Trust, load_trust

@@ -9,6 +9,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from os import urandom
 from pathlib import Path
@@ -30,7 +31,6 @@ from backup.format.root import (
     root_to_bytes,
 )
 from backup.keys import HOST_FILE, Host
-from backup.lazy_dataclass import dataclass
 from backup.owner.plans import Create, Plan, Put, carried_out
 from backup.ownership import Owner, check_name
 from backup.stores import Store

@@ -11,7 +11,7 @@
 import hashlib
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -30,7 +30,6 @@ from backup.format.layout import LARGEST_SNAPSHOT, number_in, snapshot_name, sna
 from backup.format.link import Link
 from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
 from backup.format.wrap import openers
-from backup.lazy_dataclass import dataclass
 from backup.read_ahead import Read, read_ahead
 from backup.records import Head
 from backup.stores import Stat, Store

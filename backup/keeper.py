@@ -17,7 +17,7 @@ One run, in this order:
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backup.errors import AlreadyThere, KeepingStopped, Locked, UsageError
@@ -29,7 +29,6 @@ from backup.keeping.plan import MOST_PERCENT, Plan, check_clocks, plan_keeping
 from backup.keeping.retention import Rules
 from backup.keeping.stock import Stock, take_stock
 from backup.keeping.view import Reader, View, Watch, unwatched, watched
-from backup.lazy_dataclass import dataclass
 from backup.read_ahead import several_at_once
 from backup.stores.keeping import KeeperStore
 

@@ -11,6 +11,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from backup.errors import BackupError, Damaged, FormatUnknown, StoreUnavailable
@@ -24,7 +25,6 @@ from backup.format.keep import (
 from backup.format.layout import KEEPS, LARGEST_KEEP, next_number, number_in
 from backup.format.link import Link
 from backup.format.signed import check_stop_sign, format_of
-from backup.lazy_dataclass import dataclass
 from backup.read_ahead import read_ahead
 from backup.stores import Stat, Store
 from backup.trust import Trust

@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyrage
@@ -27,7 +27,6 @@ from backup.format.root import (
     RootRecord,
     key_from_bytes,
 )
-from backup.lazy_dataclass import dataclass
 from backup.local_files import read_file
 from backup.stores import Store
 

@@ -10,8 +10,7 @@
 import errno
 import os
 from collections.abc import Callable
-
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_OPEN = 32

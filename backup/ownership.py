@@ -11,7 +11,7 @@ Owns what every deed needs; the deeds stand in `owner`: `writers`, `domains`, `c
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from backup.format.layout import root_name
 from backup.format.link import Link, link_from_json, link_to_json
 from backup.format.root import REPOSITORY_BYTES, DomainGrant, RootRecord, root_to_bytes
 from backup.keys import AGE_FILE, unlocked
-from backup.lazy_dataclass import dataclass
 from backup.local_files import create_file, read_file, replace_file
 from backup.owner.key_copies import synchronize
 from backup.owner.key_copy_list import KeyCopy

@@ -5,10 +5,9 @@
   not UTF-8 and the percent sign stand as %XX, so it prints anywhere and converts back exactly.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-
-from backup.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@
 """
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 
 from backup.errors import BackupError, Damaged, FormatUnknown, NotFound, StoreUnavailable
@@ -16,7 +17,6 @@ from backup.format.layout import LARGEST_ROOT, ROOTS, next_number, number_in, ro
 from backup.format.link import Link
 from backup.format.root import RootRecord, root_from_bytes
 from backup.format.signed import ROOT_CONTEXT, check_signature, check_stop_sign, format_of
-from backup.lazy_dataclass import dataclass
 from backup.read_ahead import read_ahead
 from backup.stores import Stat, Store
 

@@ -12,7 +12,7 @@ _ROUNDS = 15  # each is over in a moment, and the spread is what people notice
 
 
 # What the installed script does, which a checkout may not have.
-STANDFAST = (sys.executable, "-c", "from standfast.entry import run; run()")
+STANDFAST = (sys.executable, "-c", "import sys; from standfast.cli import main; sys.exit(main())")
 
 
 def rows(setting: Setting) -> list[Row]:

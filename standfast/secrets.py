@@ -13,10 +13,10 @@ Rules
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol, final
 
-from backup.lazy_dataclass import dataclass
 from standfast.config.fields import SecretReference
 from standfast.errors import ExtraMissing, Refused, SecretMissing
 

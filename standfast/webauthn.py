@@ -18,10 +18,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused
 
 if TYPE_CHECKING:

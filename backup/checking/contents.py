@@ -11,6 +11,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from backup.checking.findings import BACK_UP_AGAIN, Findings
 from backup.checking.packs import Packs
@@ -25,7 +26,6 @@ from backup.format.manifest import (
     list_from_bytes,
     node_from_bytes,
 )
-from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.reading.blob_reader import BlobReader
 from backup.records import Point, Sampled

@@ -4,9 +4,9 @@
   named and the rest is counted.  Nothing here grows with the number of foreign objects.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
-from backup.lazy_dataclass import dataclass
 from backup.records import Depth, Finding
 
 BACK_UP_AGAIN = "back its content up again, and look at who else holds the writer's key"

@@ -11,6 +11,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from backup.capped import get_capped
 from backup.checking.findings import (
@@ -27,7 +28,6 @@ from backup.format.pack import HEADER_BYTES, LARGEST_PACK, parse_header
 from backup.format.wrap import openers
 from backup.history import History
 from backup.keeps import Keeps
-from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.records import Depth
 from backup.stores import Store

@@ -8,9 +8,9 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from backup.errors import UsageError
-from backup.lazy_dataclass import dataclass
 
 DAMAGE = 0.01
 _MOST_PIECES = 1_000_000

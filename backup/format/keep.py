@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,7 +21,6 @@ from backup.format.layout import LARGEST_NUMBER
 from backup.format.link import Link, link_from_json, link_to_json, optional_link_from_json
 from backup.format.root import REPOSITORY_BYTES
 from backup.format.signed import KEEP_CONTEXT, check_signature, sign, signed_value
-from backup.lazy_dataclass import dataclass
 
 MOST_LISTED = 100_000
 

@@ -1,8 +1,9 @@
 """Links: a record that another one stands on, by its number and the hash of all its bytes."""
 
+from dataclasses import dataclass
+
 from backup.format.fields import Fields
 from backup.format.layout import LARGEST_NUMBER
-from backup.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
@@ -28,7 +29,6 @@ from backup.format.canonical import (
 from backup.format.fields import Fields, check_ascending, from_base64, from_hex
 from backup.format.frame import LARGEST_RAW, LARGEST_STORED
 from backup.format.pack import CAPACITY
-from backup.lazy_dataclass import dataclass
 
 Kind = Literal["file", "directory", "symlink", "fifo", "block-device", "character-device"]
 _KINDS: dict[str, Kind] = {

@@ -12,6 +12,7 @@
 import hashlib
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyrage
 from blake3 import blake3
@@ -23,7 +24,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from backup.errors import Damaged, FormatUnknown, WrongKey
 from backup.format import FORMAT
 from backup.format.fields import NAME
-from backup.lazy_dataclass import dataclass
 
 HEADER_BYTES = 4096
 SEGMENT_BYTES = 65_536

@@ -8,6 +8,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import pyrage
@@ -19,7 +20,6 @@ from backup.format.canonical import to_json, to_time
 from backup.format.fields import NAME, Fields
 from backup.format.layout import LARGEST_NUMBER
 from backup.format.signed import KEY_CONTEXT, ROOT_CONTEXT, check_signature, sign, signed_value
-from backup.lazy_dataclass import dataclass
 
 REPOSITORY_BYTES = 16
 PUBLIC_KEY_BYTES = 32

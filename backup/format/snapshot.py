@@ -14,6 +14,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Literal
@@ -32,7 +33,6 @@ from backup.format.pack import LARGEST_PACK, padded_size
 from backup.format.root import LARGEST_GENERATION, REPOSITORY_BYTES
 from backup.format.signed import SIGNATURE_BYTES, SNAPSHOT_CONTEXT, check_signature, sign
 from backup.format.wrap import has_short_header
-from backup.lazy_dataclass import dataclass
 from backup.records import SourceOutcome, Unread
 
 # complete: everything was read; partial: the run came to its end, but something could not be read;

@@ -5,7 +5,7 @@
   more, in two steps and after seven days; so it does not lie on the backup host.
 """
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,7 +15,6 @@ from backup.format import FORMAT
 from backup.format.canonical import to_json
 from backup.format.fields import read_record
 from backup.format.root import PUBLIC_KEY_BYTES, REPOSITORY_BYTES
-from backup.lazy_dataclass import dataclass
 from backup.local_files import read_file
 
 

@@ -14,13 +14,13 @@
 """
 
 from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backup.errors import KeepingStopped
 from backup.format.keep import MOST_LISTED, PackId, SnapshotId
 from backup.keeping.retention import Rules, expiries
 from backup.keeping.view import View
-from backup.lazy_dataclass import dataclass
 
 MARK_AGE = timedelta(days=30)
 DROP_AFTER = timedelta(days=7)

@@ -16,12 +16,12 @@ Pure: times and points go in, times come out.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from backup.errors import UsageError
 from backup.format.keep import SnapshotId
 from backup.format.snapshot import State
-from backup.lazy_dataclass import dataclass
 
 _DAYS_OF = {"d": 1, "w": 7, "m": 31, "y": 366}
 _PERIOD = re.compile(r"([1-9]\d{0,3})([dwmy])")

@@ -4,6 +4,7 @@ The forecast is what would come free if nothing were added and the rules stayed 
 newest points stay, so there is always a rest.  Without any key: sizes are the store's.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backup.format.keep import PackId
@@ -11,7 +12,6 @@ from backup.format.layout import pack_name
 from backup.keeping.locks import locked_until
 from backup.keeping.plan import DROP_AFTER, MARK_AGE, Plan
 from backup.keeping.view import View, Watch, unwatched
-from backup.lazy_dataclass import dataclass
 from backup.stores.keeping import KeeperStore
 
 

@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -31,7 +31,6 @@ from backup.format.snapshot import Snapshot
 from backup.history import History, Slot, read_listed
 from backup.keeping.retention import AgedPoint, moments
 from backup.keeps import Keeps, load_keeps
-from backup.lazy_dataclass import dataclass
 from backup.read_ahead import read_ahead
 from backup.stores import Stat, Store
 from backup.trust import Trust, load_trust

@@ -13,7 +13,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import pyrage
 
@@ -22,7 +22,6 @@ from backup.format.canonical import from_json, to_json
 from backup.format.fields import Fields
 from backup.format.wrap import has_short_header
 from backup.keys import Identity
-from backup.lazy_dataclass import dataclass
 from backup.owner.custodian import Custodian, custodian, wrap
 
 _NONCE_BYTES = 32

@@ -6,10 +6,10 @@ Owns what stands on it, as text; `card_page` sets it for print.
 - Keys that are compared by eye or read aloud stand in groups of four.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from backup.copies import CONTRACT, READER, sha256_of
-from backup.lazy_dataclass import dataclass
 from backup.owner.roster import Roster
 
 

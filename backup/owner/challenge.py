@@ -9,7 +9,7 @@
 
 import base64
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyrage
@@ -21,7 +21,6 @@ from backup.format.layout import key_name
 from backup.format.root import REPOSITORY_BYTES
 from backup.format.wrap import has_short_header
 from backup.keys import Identity, read_key_record
-from backup.lazy_dataclass import dataclass
 from backup.owner.attest import (
     Challenge,
     challenge,

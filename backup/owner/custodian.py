@@ -9,11 +9,11 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import pyrage
 
 from backup.errors import UsageError
-from backup.lazy_dataclass import dataclass
 
 _LONGEST_NAME = 64
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")

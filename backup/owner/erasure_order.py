@@ -6,7 +6,7 @@ Owns the two papers.  Leaves to `erasure` what is done with them.
   the number that was sealed in it, and the name of who opened it.
 """
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +18,6 @@ from backup.format.fields import Fields
 from backup.format.root import PUBLIC_KEY_BYTES, REPOSITORY_BYTES
 from backup.format.signed import check_signature, sign, signed_value
 from backup.keys import Identity
-from backup.lazy_dataclass import dataclass
 from backup.owner.attest import Challenge, challenges_from_json, challenges_to_json, open_challenges
 from backup.owner.custodian import Custodian, custodian
 from backup.owner.papers import paper, paper_hash, read_paper

@@ -12,7 +12,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
 from backup.format.layout import LARGEST_KEY, keys_of, number_in
 from backup.format.root import DomainGrant, RootRecord
 from backup.keys import parse_key_record
-from backup.lazy_dataclass import dataclass
 from backup.local_files import replace_file
 from backup.owner.key_copy_list import CopyList, KeyCopy, merge, read_copy_list, write_copy_list
 from backup.stores import Stat

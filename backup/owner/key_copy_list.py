@@ -7,12 +7,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from backup.errors import Damaged, NotFound, UsageError
-from backup.lazy_dataclass import dataclass
 from backup.local_files import read_file, replace_file
 
 _FILE = "k/.copies.json"

@@ -11,13 +11,13 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from backup.errors import AlreadyThere, BackupError, Damaged, NotWritable, UsageError
 from backup.format.canonical import from_json, to_json
 from backup.format.fields import Fields, from_base64
-from backup.lazy_dataclass import dataclass
 from backup.local_files import check_creatable, create_file, read_file, sync_folder
 from backup.stores import Store, said_to_be_there
 from backup.stores.keeping import KeeperStore

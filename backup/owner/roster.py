@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from backup.copies import copies
@@ -14,7 +15,6 @@ from backup.format.root import DomainGrant, RootRecord
 from backup.history import read_listed
 from backup.keeps import load_keeps
 from backup.keys import read_key_record
-from backup.lazy_dataclass import dataclass
 from backup.owner.custodian import Custodian, readable
 from backup.stores import Store
 from backup.trust import Trust, load_trust

@@ -13,14 +13,13 @@
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, TypeVar
 
 from backup.errors import BackupError, StoreUnavailable
 from backup.format.manifest import BlobRef
-from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader, FrameKey, Raw, frame_key
 
 _THREADS = 2

@@ -6,6 +6,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 
 from backup.errors import BackupError, Damaged, StoreUnavailable
 from backup.format.canonical import to_path_text
@@ -19,7 +20,6 @@ from backup.format.manifest import (
     path_key,
 )
 from backup.format.snapshot import Body
-from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader
 from backup.reading.fetching import fetch_ahead, reading_threads
 from backup.reading.selection import Selection

@@ -14,12 +14,12 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from backup.errors import Busy, NotWritable, UnsafePath
 from backup.format.canonical import to_json
-from backup.lazy_dataclass import dataclass
 from backup.restoring.folders import FOLDER_FLAGS, JOURNAL
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -12,12 +12,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, cast
 
 from backup.errors import BackupError, Damaged, StoreUnavailable, UnsafePath
 from backup.format.manifest import BlobRef, Entry, path_key
-from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader, Raw
 from backup.reading.fetching import fetch_ahead, fetch_runs
 from backup.reading.healing import Healer

@@ -14,9 +14,9 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from backup.format.manifest import Entry
-from backup.lazy_dataclass import dataclass
 from backup.open_folders import OpenFolders
 from backup.restoring.attributes import DEFAULT_RIGHTS, Given, given_in
 from backup.restoring.folders import FOLDER_FLAGS, JOURNAL, check_name, safe_parts

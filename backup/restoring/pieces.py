@@ -11,11 +11,10 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backup.format.manifest import BlobRef, Entry
-from backup.lazy_dataclass import dataclass
 from backup.restoring.folders import open_folder
 
 SPLIT_BYTES = 64 * 1024 * 1024

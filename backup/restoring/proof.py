@@ -4,9 +4,9 @@
 """
 
 import os
+from dataclasses import dataclass
 
 from backup.format.manifest import BlobRef, Entry
-from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader
 from backup.restoring.extents import Extents
 

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
@@ -22,7 +22,6 @@ from backup.forking import may_fork
 from backup.format.canonical import to_path_text
 from backup.format.manifest import Entry
 from backup.format.snapshot import Body
-from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import BlobReader
 from backup.reading.fetching import reading_threads
 from backup.reading.healing import Healer

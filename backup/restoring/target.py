@@ -14,11 +14,11 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 
 from backup.errors import NotWritable, UnsafePath
 from backup.format.canonical import to_path_text
 from backup.format.manifest import Entry
-from backup.lazy_dataclass import dataclass
 from backup.reading.blob_reader import Raw
 from backup.records import Problem
 from backup.restoring.attributes import Attributes

@@ -18,14 +18,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from backup.errors import BackupError, SourceFailed, UsageError
 from backup.format.manifest import Kind
-from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote, unquote
 
 from backup.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
-from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource
 from backup.sources.endings import Ending

@@ -12,12 +12,11 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from backup.lazy_dataclass import dataclass
 from backup.sources.programs import (
     Command,
     ProgramFailed,

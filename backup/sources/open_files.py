@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING
 from backup.chunk_sizes import SMALL_FILE_BYTES, chunk_bytes_for
 from backup.errors import SourceFailed
 from backup.format.canonical import to_path_text
-from backup.lazy_dataclass import dataclass
 from backup.local_files import resolved
 from backup.open_folders import FOLDER_FLAGS, OpenFolders
 from backup.records import Unread

@@ -8,11 +8,10 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from backup.lazy_dataclass import dataclass
 from backup.sources.programs import (
     Command,
     ProgramFailed,

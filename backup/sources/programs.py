@@ -24,12 +24,11 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backup.chunk_sizes import SMALL_FILE_BYTES
 from backup.landlock import call_without_reading
-from backup.lazy_dataclass import dataclass
 from backup.sources.endings import Ending
 
 UNKNOWN_SIZE = 1 << 62  # of content whose end is known only once it came

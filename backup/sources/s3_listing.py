@@ -15,9 +15,8 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-
-from backup.lazy_dataclass import dataclass
 
 _SEPARATOR = b"\0"  # sorts before any other byte, so that paths sort by component
 _LONGEST = 255

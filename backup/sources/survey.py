@@ -12,11 +12,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from operator import methodcaller
 from stat import S_ISDIR, S_ISREG
 
 from backup.format.manifest import path_key
-from backup.lazy_dataclass import dataclass
 from backup.open_folders import OpenFolders
 from backup.sources.status import Vector, vector_of_file, vectors_from_bytes, vectors_to_bytes
 

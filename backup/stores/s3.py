@@ -30,7 +30,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -38,7 +38,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from backup.ending import ENDING
 from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
-from backup.lazy_dataclass import dataclass
 from backup.stores import ObjectLock, Retention, Stat, Store, StoreTraits
 from backup.stores.s3_versions import FirstVersion, first_versions, is_whole
 

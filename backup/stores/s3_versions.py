@@ -8,10 +8,9 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-
-from backup.lazy_dataclass import dataclass
 
 _OF_A_MARKER = {"Key", "IsLatest"}
 _OF_A_VERSION = {"Key", "VersionId", "Size", "ETag", "LastModified"}

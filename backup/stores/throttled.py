@@ -11,10 +11,10 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from backup.ending import ENDING
-from backup.lazy_dataclass import dataclass
 from backup.stores import Retention, Stat, Store, StoreTraits
 
 _BURST_SECONDS = 1.0

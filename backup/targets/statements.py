@@ -12,9 +12,9 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from backup.errors import UnexpectedStatement
-from backup.lazy_dataclass import dataclass
 from backup.targets import Stream
 
 _LARGEST_BYTES = 64 * 1024 * 1024

@@ -4,10 +4,11 @@
   write whom the newer one does not.
 """
 
+from dataclasses import dataclass
+
 from backup.errors import BackupError, Damaged, UsageError
 from backup.format.root import DomainGrant
 from backup.keys import Host, erased_text, read_key_record
-from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 from backup.trust import Trust, load_trust
 from backup.writing.send_log import SendLog

@@ -11,13 +11,13 @@ processes do both at once.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from backup.errors import BackupError
 from backup.format.canonical import to_path_text
 from backup.format.manifest import Kind
-from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Content, Found, LeftOut, OpenSource, ReadFile, Source, Whole
 from backup.sources.file_content import FileContent

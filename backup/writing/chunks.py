@@ -8,12 +8,12 @@
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from backup.chunk_sizes import EDITED_CHUNK_BYTES, LARGEST_CHUNK_BYTES, MEDIA_CHUNK_BYTES
 from backup.format.frame import Effort
-from backup.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC

@@ -20,7 +20,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backup.errors import AlreadyThere
@@ -36,7 +36,6 @@ from backup.format.snapshot import (
 )
 from backup.history import Slot, left_behind, read_listed, read_slot
 from backup.keys import Host
-from backup.lazy_dataclass import dataclass
 from backup.stores import Stat, Store, said_to_be_there
 from backup.writing.admission import Admission, admit
 from backup.writing.avoidance import Avoidance

@@ -1,7 +1,8 @@
 """What the send-log holds besides blobs and pages, as records."""
 
+from dataclasses import dataclass
+
 from backup.format.link import Link
-from backup.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from operator import ge
 
@@ -25,7 +26,6 @@ from backup.format.manifest import (
     path_key,
     refs_to_texts,
 )
-from backup.lazy_dataclass import dataclass
 from backup.writing.blobs import BlobSink
 from backup.writing.kept_pages import outline_to_bytes, rows_to_bytes, uses_of
 from backup.writing.places import (

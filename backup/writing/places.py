@@ -11,12 +11,11 @@
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from blake3 import blake3
 
-from backup.lazy_dataclass import dataclass
 from backup.sources.status import Vector
 
 UNPLACED = -1

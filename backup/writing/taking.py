@@ -15,7 +15,7 @@
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import itemgetter
 from stat import S_IFDIR, S_IFREG, S_ISDIR
@@ -25,7 +25,6 @@ from backup.chunk_sizes import SMALL_FILE_BYTES
 from backup.errors import NotWritable
 from backup.format.canonical import to_path_text
 from backup.format.snapshot import MOST_UNREAD_NAMED
-from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
 from backup.sources.status import Vector

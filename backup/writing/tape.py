@@ -14,12 +14,12 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from backup.errors import AlreadyThere
 from backup.format.frame import AS_IS, Effort, to_frame
 from backup.format.layout import pack_name
 from backup.format.pack import CAPACITY, Destination, padded_size, seal_pack
-from backup.lazy_dataclass import dataclass
 from backup.stores import Store, said_to_be_there
 from backup.writing.pack_memory import PackMemory
 from backup.writing.places import UNPLACED, Frame

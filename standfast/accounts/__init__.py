@@ -29,9 +29,8 @@ Promises
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import StandfastError, Unavailable, Unsupported
 from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Result
 

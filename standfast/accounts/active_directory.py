@@ -18,9 +18,8 @@ Rules
 import re
 import secrets
 import uuid
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.answers import proven
 from standfast.accounts.bounded_calls import Errand
 from standfast.accounts.ldap_directory import OURS, Changes, LdapDirectory

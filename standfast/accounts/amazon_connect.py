@@ -17,8 +17,8 @@ Rules
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.aws_client import AwsAnswer, AwsClient, AwsOptions
 from standfast.accounts.one_by_one import Account, Declined, OneByOne

@@ -15,10 +15,9 @@ Rules
 
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.one_by_one import Declined, Doubt
 from standfast.bounded_http import TRY_AGAIN_SECONDS, Deadline
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable

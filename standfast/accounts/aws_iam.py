@@ -22,10 +22,10 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import SecondFactors
 from standfast.accounts.aws_client import AwsAnswer, AwsClient, AwsOptions
 from standfast.accounts.factors_asked import counted_factors, time_for_all

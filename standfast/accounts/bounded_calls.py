@@ -17,10 +17,10 @@ Rules
 import contextlib
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import TRY_AGAIN_SECONDS, Deadline, NoAnswer, NotSent
 from standfast.errors import StandfastError, Unavailable
 

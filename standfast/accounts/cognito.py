@@ -16,9 +16,9 @@ Rules
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import SecondFactors
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.aws_client import AwsAnswer, AwsClient, AwsOptions

@@ -13,9 +13,8 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import Deadline
 
 _EARLY_SECONDS = 60.0  # a request under way must not meet the end of its token

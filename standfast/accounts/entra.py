@@ -15,11 +15,10 @@ Rules
 """
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import SecondFactors, WithoutFactor
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.credential import Renewed

@@ -14,9 +14,9 @@ Rules
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.credential import Granted, Renewed
 from standfast.accounts.http_directory import HttpDirectory, HttpOptions, garbled, segment
 from standfast.accounts.http_status import status_error

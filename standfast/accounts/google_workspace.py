@@ -14,10 +14,9 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import SecondFactors
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.credential import Renewed

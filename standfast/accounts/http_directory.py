@@ -13,12 +13,11 @@ Rules
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.credential import Credential
 from standfast.accounts.http_status import is_declined, status_error
 from standfast.accounts.one_by_one import Declined, Doubt, OneByOne

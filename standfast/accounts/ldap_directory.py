@@ -20,10 +20,9 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState
 from standfast.accounts.answers import (
     ABSENT,

@@ -19,11 +19,10 @@ import re
 import socket
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import ldap_messages as messages
 from standfast.accounts.bounded_calls import Dialect
 from standfast.accounts.ldap_failures import failure_of, unreachable, verified_tls

@@ -18,10 +18,9 @@ Rules
 """
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState
 from standfast.accounts.answers import (
     ABSENT,

@@ -10,9 +10,9 @@ Rules
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.bounded_calls import Errand
 from standfast.accounts.connected import end_sessions, is_text
 

@@ -17,10 +17,9 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState, Connector, SecondFactors, WithoutFactor
 from standfast.accounts.answers import ABSENT, SOMEONE_ELSE
 from standfast.errors import Unavailable

@@ -14,11 +14,10 @@ import json
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Now, Order, Proof, Result, timestamp
 

@@ -14,11 +14,10 @@ Rules
 """
 
 import base64
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import quote_plus, urlencode
 
-from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import (
     TRY_AGAIN_SECONDS,
     Answer,

@@ -16,11 +16,10 @@ Rules
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import SecondFactors
 from standfast.accounts.answers import ABSENT
 from standfast.accounts.credential import Credential, Renewed, Standing

@@ -19,8 +19,8 @@ Rules
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState, Connector
 from standfast.accounts.answers import (
     ABSENT,

@@ -19,9 +19,8 @@ Rules
 import hashlib
 import secrets
 from base64 import b64encode
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.answers import failed, proven
 from standfast.accounts.bounded_calls import Errand
 from standfast.accounts.ldap_directory import Changes, LdapDirectory

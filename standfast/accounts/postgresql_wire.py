@@ -12,9 +12,9 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.bounded_calls import Errand
 from standfast.accounts.connected import LEAST_LEFT_SECONDS, PAUSE_SECONDS, is_text
 

@@ -18,12 +18,11 @@ Rules
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState, Connector
 from standfast.accounts.answers import (
     ABSENT,

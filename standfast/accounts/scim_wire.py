@@ -10,9 +10,9 @@ Rules
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
-from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import TRY_AGAIN_SECONDS
 from standfast.errors import Unavailable
 

@@ -6,11 +6,10 @@ parameters to `declared.py`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup.lazy_dataclass import dataclass
 from standfast.cli.output import Line, Tell, print_json, print_lines, progress
 from standfast.config_file import find_config
 from standfast.errors import UsageError

@@ -11,12 +11,11 @@ Rules
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ExitStatus
 
 _OF_ANY = {ExitStatus.USAGE: "a word is mistyped, or the configuration is not right"}

@@ -19,10 +19,10 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TextIO
 
-from backup.lazy_dataclass import dataclass
 from standfast.records import JsonObject
 
 _WIDEST = 60  # a cell beyond that is a sentence: it pushes its own row, and not every other

@@ -9,10 +9,10 @@ Rules
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Final, Union, get_args, get_origin
 
-from backup.lazy_dataclass import dataclass
 from standfast.config.reading import kind_of
 from standfast.config.schema import Config
 from standfast.config.section import Section, Setting, settings_of

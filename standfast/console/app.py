@@ -20,7 +20,7 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from secrets import token_bytes
@@ -32,7 +32,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from backup.lazy_dataclass import dataclass
 from standfast.console.body import read_body
 from standfast.console.client import is_among, peer_of
 from standfast.console.desk import Desk

@@ -18,7 +18,7 @@ Rules
 
 import logging
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 
@@ -26,7 +26,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from backup.lazy_dataclass import dataclass
 from standfast.console.limits import Allowance
 from standfast.console.problems import Problem
 from standfast.console.sessions import Session

@@ -14,9 +14,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused
 from standfast.webauthn import decoded, encoded
 

@@ -9,13 +9,12 @@ Rules
 
 import logging
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from backup.lazy_dataclass import dataclass
 from standfast.config.fields import SecretReference
 from standfast.config.senders import SendgridSenderConfig
 from standfast.console.body import read_body

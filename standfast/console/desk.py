@@ -13,11 +13,10 @@ Rules
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeVar
 
-from backup.lazy_dataclass import dataclass
 from standfast.console.problems import wait_and_try_again
 
 T = TypeVar("T")

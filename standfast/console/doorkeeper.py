@@ -19,10 +19,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import StandfastError
 from standfast.ledger.trigger_messages import TriggerMessage
 from standfast.operations.doorway import SOURCE, address, line_of, socket_of, wanted_of

@@ -12,7 +12,7 @@ Rules
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
@@ -20,7 +20,6 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from backup.lazy_dataclass import dataclass
 from standfast.console.desk import Desk
 from standfast.console.limits import Allowance
 from standfast.console.problems import Problem, wait_and_try_again

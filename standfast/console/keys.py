@@ -10,9 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from backup.lazy_dataclass import dataclass
 from standfast.config.fields import SecretReference
 from standfast.errors import StandfastError
 from standfast.operations.triggers import SHORTEST_TOKEN, AlertTrigger, SignedTrigger

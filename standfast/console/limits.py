@@ -8,9 +8,7 @@ Rules
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import field
-
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(kw_only=True)

@@ -9,9 +9,8 @@ Rules
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import StandfastError
 from standfast.operations.place import Place
 from standfast.operations.trigger_pages import due, send

@@ -10,7 +10,7 @@ Leaves who is signed in, and by which passkey, to `signing_in`.
 
 import logging
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -19,7 +19,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from backup.lazy_dataclass import dataclass
 from standfast.console.limits import Allowance
 from standfast.console.sessions import Session
 from standfast.console.signing_in import (

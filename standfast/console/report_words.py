@@ -1,8 +1,7 @@
 """What the form for staff says, in the languages of the shipped notices."""
 
 from collections.abc import Mapping, Sequence
-
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,10 @@ import logging
 import socket
 import threading
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import uvicorn
 
-from backup.lazy_dataclass import dataclass
 from standfast.console.app import App
 from standfast.console.connection import MOST_CONNECTIONS, BoundedConnection, bound_answers
 

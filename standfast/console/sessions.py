@@ -17,9 +17,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import field
-
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass, field
 
 IDLE_SECONDS = 15 * 60.0
 LONGEST_SECONDS = 12 * 3600.0

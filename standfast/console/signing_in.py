@@ -18,7 +18,7 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
@@ -28,7 +28,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from backup.lazy_dataclass import dataclass
 from standfast.console.body import read_body
 from standfast.console.challenges import Challenges
 from standfast.console.client import client_of, counted_as

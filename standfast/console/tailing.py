@@ -16,9 +16,8 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from backup.lazy_dataclass import dataclass
 from standfast.console.limits import Allowance
 from standfast.errors import StandfastError, Unavailable, UsageError
 from standfast.operations.eve_tail import Batch, EveTail

@@ -17,10 +17,9 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
-
-from backup.lazy_dataclass import dataclass
 
 Measured = Literal["changed", "renamed", "gone", "new content", "incompressible"]
 

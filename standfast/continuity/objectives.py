@@ -7,10 +7,10 @@ Rules
 - Times are whole milliseconds, rounded up, so that a report never flatters.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import is_to_come
 
 _MILLISECOND = timedelta(milliseconds=1)

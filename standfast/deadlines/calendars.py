@@ -11,12 +11,11 @@ Rules
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
-
-from backup.lazy_dataclass import dataclass
 
 _WEEKEND: Final = 5  # date.weekday() of Saturday
 _COUNTRIES: Final[Mapping[str, str]] = {

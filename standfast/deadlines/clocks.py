@@ -16,12 +16,11 @@ Rules
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from backup.lazy_dataclass import dataclass
 from standfast.deadlines.calendars import WorkingDays, working_days, zones_of
 from standfast.deadlines.counting import Reading, end_of, end_of_year
 from standfast.deadlines.facts import Fact, FactKind, Facts

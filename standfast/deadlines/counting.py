@@ -18,11 +18,11 @@ Rules
 """
 
 from calendar import monthrange
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from zoneinfo import ZoneInfo
 
-from backup.lazy_dataclass import dataclass
 from standfast.deadlines.calendars import WorkingDays
 from standfast.deadlines.obligation import Unit
 

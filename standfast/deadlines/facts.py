@@ -7,10 +7,10 @@ Rules
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from backup.lazy_dataclass import dataclass
 from standfast.deadlines.starts import QUESTIONS
 
 

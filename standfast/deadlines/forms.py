@@ -10,9 +10,9 @@ Rules
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from backup.lazy_dataclass import dataclass
 from standfast.deadlines.clocks import Clock
 from standfast.deadlines.facts import FactKind, Facts
 

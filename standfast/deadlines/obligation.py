@@ -9,10 +9,9 @@ Rules
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
-
-from backup.lazy_dataclass import dataclass
 
 
 class Kind(StrEnum):

@@ -10,10 +10,10 @@ Rules
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from backup.lazy_dataclass import dataclass
 from standfast.deadlines.obligation import Obligation
 
 

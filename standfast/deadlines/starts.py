@@ -10,9 +10,9 @@ Rules
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from backup.lazy_dataclass import dataclass
 from standfast.deadlines.obligation import Obligation, Recipient
 
 # The facts that clocks start from, each with the question that is put to people.

@@ -14,9 +14,9 @@ Promises
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.records import Limits, Order, Result
 
 

@@ -16,12 +16,11 @@ import hashlib
 import json
 import os
 from collections.abc import Set
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
 from standfast.evidence.durable import give_to_owner_above, sync_folder
 from standfast.evidence.seal import CUSTODY_FILE as CUSTODY_FILE

@@ -17,10 +17,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
 
 SHORTEST_TEXT = 4  # shorter, and every file has it

@@ -17,8 +17,8 @@ Rules
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.evidence.unmasked import Span, cards_in, social_security_in
 
 _HIDDEN = "***"

@@ -21,12 +21,11 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
 from standfast.evidence.indicators import (
     SHORTEST_TEXT,

@@ -22,11 +22,11 @@ Rules
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from backup.errors import AlreadyThere
-from backup.lazy_dataclass import dataclass
 from backup.read_ahead import several_at_once
 from backup.stores import Stat, Store
 from standfast.errors import Damaged

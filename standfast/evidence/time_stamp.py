@@ -23,7 +23,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,6 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import BoundedHttp, Deadline
 from standfast.errors import ConfigurationError, Damaged, Refused, Unavailable
 from standfast.evidence.custody import Act, Entry, append_custody, read_custody

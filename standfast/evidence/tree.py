@@ -20,10 +20,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.evidence.durable import make_private
 from standfast.evidence.manifest import Item, Kind, written_path
 from standfast.records import timestamp

@@ -19,9 +19,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.evidence.tree import is_left_out
 
 MOST_FILES = 50

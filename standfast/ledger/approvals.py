@@ -27,6 +27,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -34,7 +35,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, RowMapping, bindparam, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused, Damaged, UsageError
 from standfast.ledger import passkeys
 from standfast.ledger.core import Core

@@ -18,13 +18,13 @@ Rules
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, desc, insert, select, text
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import OnlyReadable, Unavailable
 from standfast.ledger.chain import GENESIS, NOT_A_HEAD, Chain, line_of
 from standfast.ledger.chain_rows import CHECKPOINT

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from backup.lazy_dataclass import dataclass
 from standfast.ledger.chain_rows import ChainRows
 from standfast.ledger.database import planning, reading
 from standfast.ledger.run_row import new_token as new_token

@@ -10,12 +10,12 @@ Rules
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import PAGE
 from standfast.ledger.effects import seal_reason

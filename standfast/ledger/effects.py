@@ -12,13 +12,12 @@ Rules
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import (

@@ -7,12 +7,12 @@ Rules
 - What was written beside it, a reference or a reason, is sealed: it may name people.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, func, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.deadlines.facts import Fact, FactKind, Facts
 from standfast.errors import Refused
 from standfast.ledger.core import Core

@@ -10,10 +10,9 @@ Rules
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import horizon
 from standfast.ledger.one_view import Cursor, one_view, rows
 from standfast.ledger.run_row import CLOCKS_DIFFER, NOWHERE, Origin, RunRow, is_gone

@@ -14,13 +14,12 @@ Rules
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Row, RowMapping, func, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Refused, UsageError
 from standfast.ledger import approvals, trigger_messages
 from standfast.ledger.core import Core

@@ -12,12 +12,12 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, and_, not_, or_, select, text
 
-from backup.lazy_dataclass import dataclass
 from standfast.ledger.effect_rules import LOCKS, UNDO_VERBS, with_step
 from standfast.ledger.tables import effect, incident, step
 from standfast.ledger.transaction import Write

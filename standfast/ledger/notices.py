@@ -9,12 +9,12 @@ Rules
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, func, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
 from standfast.ledger.core import Core
 from standfast.ledger.effect_rules import NEVER

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from backup.lazy_dataclass import dataclass
 from standfast.ledger.attempts import Attempts
 from standfast.ledger.audit import AuditEvent, Auditor, newest_sequence, timeline
 from standfast.ledger.chain import Chain

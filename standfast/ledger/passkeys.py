@@ -9,6 +9,7 @@ Rules
 """
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, RowMapping, func, select
 
-from backup.lazy_dataclass import dataclass
 from standfast import webauthn
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.core import Core

@@ -15,7 +15,7 @@ Rules
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any, cast
@@ -23,7 +23,6 @@ from typing import Any, cast
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, RowMapping, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.approvals import (
     Opener,

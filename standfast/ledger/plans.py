@@ -9,12 +9,12 @@ Rules
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import func, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
 from standfast.ledger.core import Core
 from standfast.ledger.effects import (

@@ -3,10 +3,10 @@
 import os
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.host_name import host_name
 from standfast.records import canonical
 

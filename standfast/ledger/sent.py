@@ -7,12 +7,12 @@ Rules
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.ledger.core import Core
 from standfast.ledger.deliveries import Delivery
 from standfast.ledger.effect_rules import with_step

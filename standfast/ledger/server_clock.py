@@ -14,12 +14,12 @@ import logging
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, event
 
-from backup.lazy_dataclass import dataclass
 from standfast.ledger.run_row import CLOCKS_DIFFER
 from standfast.records import Now
 

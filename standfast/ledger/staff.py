@@ -10,12 +10,12 @@ Rules
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.ledger.core import Core
 from standfast.ledger.tables import staff
 from standfast.ledger.vault import INSTALLATION

@@ -17,7 +17,7 @@ Rules
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any, cast
@@ -41,7 +41,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
 from standfast.ledger.chain import digest_of_row, next_event, refuse_other_keys
 from standfast.ledger.chain_rows import GUARDED, ChainRows

@@ -7,11 +7,11 @@ Rules
 - None is ever forgotten: a sender may try again after days, with a fresh signature.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from backup.lazy_dataclass import dataclass
 from standfast.ledger.core import Core
 from standfast.ledger.tables import audit_event, incident, trigger_message
 from standfast.ledger.transaction import Write

@@ -18,11 +18,11 @@ Rules
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import idna
 
-from backup.lazy_dataclass import dataclass
 from standfast.notices.plain import begins_encoded_word
 
 LONGEST_ADDRESS = 254  # RFC 5321 4.5.3.1.3, less the angle brackets

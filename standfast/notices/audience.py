@@ -29,12 +29,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import chain
 from typing import Any, TypeAlias
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
 from standfast.notices.addresses import Address, addresses_in, parse_address
 from standfast.notices.plain import one_line

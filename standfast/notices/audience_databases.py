@@ -11,11 +11,10 @@ Rules
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from backup.lazy_dataclass import dataclass
 from standfast.config.served import MariadbTls, PostgresqlTls
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.notices.audience import NO_RULES, Audience, Rules, check_columns, gather

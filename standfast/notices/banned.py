@@ -14,10 +14,10 @@ import html
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.notices.render import PART_FILES, Template
 from standfast.notices.spec import SPEC_FILE
 from standfast.records import Json, JsonObject

@@ -20,13 +20,12 @@ Rules
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.runtime import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Problem
 from standfast.notices.spec import Spec
 

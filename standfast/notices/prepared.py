@@ -18,10 +18,9 @@ Rules
 import hashlib
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged, Refused
 from standfast.notices.plain import is_mail_text, one_line
 from standfast.records import Json, JsonObject, digest

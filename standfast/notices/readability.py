@@ -18,10 +18,10 @@ Sources: Smith and Senter 1967 (English), Fernández Huerta 1959 (Spanish), Kand
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ExtraMissing
 from standfast.notices.render import Template, prepare
 

@@ -16,13 +16,13 @@ import hashlib
 import html
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, SimpleNamespace
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Problem, TemplateInvalid
 from standfast.nearest import did_you_mean
 from standfast.notices.grammar import environment, read

@@ -17,11 +17,11 @@ Rules
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import cast
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
 from standfast.ledger.deliveries import Delivery
 from standfast.ledger.effects import EffectRow

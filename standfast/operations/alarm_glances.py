@@ -4,9 +4,9 @@ Leaves raising and telling them to `alarms`.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.ledger.glance import Glance
 from standfast.ledger.run_row import Origin
 from standfast.operations.alarm_scope import Scope, scope_of

@@ -15,9 +15,9 @@ Rules
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.continuity.jumps import Jump
 from standfast.continuity.moments import newest_first
 from standfast.errors import UnderWay

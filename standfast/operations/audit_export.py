@@ -13,10 +13,10 @@ Rules
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged, OnlyReadable, StandfastError, Unavailable, UsageError
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import read_custody

@@ -6,11 +6,11 @@ Rules
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from backup.format.manifest import Entry
-from backup.lazy_dataclass import dataclass
 from backup.records import Difference, FoundPath, Point
 from standfast.errors import ExitStatus
 from standfast.operations.backup_outcomes import PointList

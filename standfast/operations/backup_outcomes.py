@@ -5,11 +5,11 @@ Rules
 - `as_json` is for who asked: it names each file that is missing, and why.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup.lazy_dataclass import dataclass
 from backup.records import BackupResult, Point, RestoreResult
 from standfast.continuity.jumps import Jump
 from standfast.errors import ExitStatus

@@ -9,13 +9,12 @@ Rules
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from backup.errors import SourceFailed
-from backup.lazy_dataclass import dataclass
 from backup.sources import Source, mariadb_server, postgresql_server
 from backup.sources.mariadb import MariadbSource
 from backup.sources.mariadb_server import MariadbServer

@@ -13,10 +13,9 @@ Rules
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.counted import counted
 from standfast.ledger import Ledger

@@ -16,8 +16,8 @@ Rules
 
 from collections import Counter
 from contextlib import closing
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.approvals import BREAK_GLASS, GLASS, Question

@@ -6,10 +6,10 @@ Rules
   same: it is mended in the file, and until then the step is refused by its name when planned.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import Problem, StandfastError, UsageError
 from standfast.operations import playbooks

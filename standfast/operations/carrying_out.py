@@ -11,8 +11,8 @@ Rules
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Refused, UsageError
 from standfast.ledger.incidents import IncidentRow
 from standfast.ledger.trigger_messages import TriggerMessage

@@ -12,9 +12,8 @@ Rules
 """
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.records import Point
 from standfast.errors import StandfastError

@@ -12,10 +12,10 @@ Rules
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Refused, StandfastError, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
 from standfast.ledger.glance import HELD_STEP

@@ -12,10 +12,10 @@ Rules
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import StandfastError
 from standfast.operations.durable_lines import append_lines, whole_lines
 from standfast.records import Json, canonical, timestamp

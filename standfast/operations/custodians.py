@@ -7,11 +7,11 @@ Rules
 """
 
 import os
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from backup.keys import Identity
-from backup.lazy_dataclass import dataclass
 from backup.local_files import create_file, read_file
 from backup.owner.challenge import (
     Answer,

@@ -13,11 +13,11 @@ Rules
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from backup.format.keep import PackId
 from backup.format.layout import pack_in
-from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
 from standfast.operations.origins import of_vault
 from standfast.operations.place import Place

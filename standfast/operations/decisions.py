@@ -17,10 +17,10 @@ Rules
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import ApprovalRefused, Refused, StandfastError, UsageError
 from standfast.ledger.approvals import APPROVE, REFUSE, Question

@@ -22,9 +22,9 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import load
 from standfast.records import Json
 

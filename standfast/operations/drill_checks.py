@@ -16,12 +16,12 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from backup.lazy_dataclass import dataclass
 from standfast.config.services import CommandCheckConfig, ServiceConfig, SqliteCheckConfig
 from standfast.continuity.objectives import milliseconds
 from standfast.counted import counted

@@ -15,11 +15,11 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from backup.format.canonical import to_path_text
-from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 from backup.sources import Found, OpenSource
 from backup.sources.files import FilesSource

@@ -1,6 +1,7 @@
 """The list of drills, checked against their signed reports."""
 
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
+
 from standfast.errors import ExitStatus
 from standfast.host_name import host_name
 from standfast.ledger.run_row import Origin, RunRow

@@ -6,10 +6,10 @@ Rules
 - What stands in the ledger and in a report has counts, times and names of checks, no file's name.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from backup.records import Point, Problem, RestoreResult
 from standfast.continuity.objectives import Judgement, RpoBasis
 from standfast.errors import ExitStatus

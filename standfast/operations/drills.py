@@ -15,13 +15,12 @@ Rules
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from backup.errors import Damaged as DamagedBackup
 from backup.keys import Identity
-from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.records import Point, Progress, RestoreResult
 from backup.removing import remove_tree

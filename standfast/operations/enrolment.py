@@ -14,9 +14,9 @@ Rules
 import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from backup.ownership import is_locked, open_owner
 from standfast.config import Config
 from standfast.errors import (

@@ -15,9 +15,9 @@ Rules
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.approvals import Question

@@ -18,11 +18,10 @@ import json
 import logging
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
 
 log = logging.getLogger("standfast.serve")

@@ -6,9 +6,9 @@ Rules
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 from standfast.config import Config
 from standfast.errors import StandfastError, UsageError

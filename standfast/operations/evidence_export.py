@@ -20,10 +20,9 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody, verify_custody
 from standfast.evidence.durable import make_private, sync_folder, sync_tree

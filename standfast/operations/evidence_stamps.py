@@ -12,9 +12,9 @@ Rules
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import Damaged, StandfastError, UsageError
 from standfast.evidence.seal import is_sealed

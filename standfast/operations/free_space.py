@@ -7,9 +7,8 @@ Rules
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-from backup.lazy_dataclass import dataclass
 
 LITTLE_BYTES = 1 << 30
 _LEAST_BYTES = 16 << 20  # less than a plan of many writes at once

@@ -10,9 +10,9 @@ Rules
 - A point of a clock that stood ahead makes nothing fresh.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import is_to_come, newest
 from standfast.continuity.schedule import oldest_allowed
 from standfast.operations.origins import of_host

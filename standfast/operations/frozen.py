@@ -10,14 +10,13 @@ Rules
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509 import Certificate
 
-from backup.lazy_dataclass import dataclass
 from backup.stores import Store
 from standfast.config import Config
 from standfast.counted import counted

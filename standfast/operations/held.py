@@ -20,12 +20,11 @@ Rules
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
 from operator import eq
 from typing import cast
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
 from standfast.ledger.glance import HELD_STEP

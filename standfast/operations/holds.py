@@ -14,9 +14,9 @@ Rules
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import ConfigurationError, UsageError
 from standfast.evidence.durable import make_private, sync_folder, write_whole

@@ -12,10 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from backup.lazy_dataclass import dataclass
 from standfast.deadlines.facts import Facts
 from standfast.errors import Refused, StandfastError
 from standfast.ledger.effects import Draft, Work, effect_token, scope_of

@@ -13,11 +13,11 @@ Rules
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
 from standfast.ledger.glance import ClosedGlance, FactGlance, Glance, IncidentGlance, StepGlance
 from standfast.local_time import is_zone

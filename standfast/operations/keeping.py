@@ -10,6 +10,7 @@ Rules
   be, and is tried again by the next run.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from backup.format.keep import PackId
@@ -20,7 +21,6 @@ from backup.keeping.plan import MOST_PERCENT
 from backup.keeping.retention import Rules, period
 from backup.keeping.stock import Share, Stock
 from backup.keeping.view import Watch, unwatched
-from backup.lazy_dataclass import dataclass
 from backup.stores.directory_keeping import DirectoryKeeperStore
 from backup.stores.keeping import KeeperStore
 from backup.stores.s3_keeping import open_s3_keeper

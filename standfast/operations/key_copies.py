@@ -7,11 +7,11 @@ Rules
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from backup.format.root import RootRecord
-from backup.lazy_dataclass import dataclass
 from backup.local_files import resolved
 from backup.owner.key_copies import (
     KeyFolder,

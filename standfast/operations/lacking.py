@@ -11,9 +11,9 @@ Rules
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from backup.format.canonical import from_path_text
-from backup.lazy_dataclass import dataclass
 from backup.reading.selection import Selection
 from backup.records import Point, Unread
 from standfast.records import Json

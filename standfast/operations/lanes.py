@@ -13,10 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused, StandfastError, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.effects import Batch, EffectRow, Lane, Work

@@ -3,7 +3,8 @@
 Refuses nothing: closing is a person's decision, and this counts what it leaves.
 """
 
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
+
 from standfast.counted import counted
 from standfast.operations.held import held
 from standfast.operations.letters import waiting_letters

@@ -4,9 +4,9 @@ A night that backs up nothing but files ends in less time than importing the ser
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from backup.local_files import resolved
 from backup.sources import Source
 from backup.sources.files import FilesSource

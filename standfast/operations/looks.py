@@ -9,10 +9,9 @@ Rules
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import UsageError
 from standfast.ledger.effect_counts import count_kinds, first_not_done

@@ -9,10 +9,10 @@ Rules
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.config.schema import OrganisationConfig
 from standfast.counted import counted
 from standfast.errors import StandfastError, UsageError

@@ -7,8 +7,8 @@ Rules
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ExitStatus
 from standfast.playbook.engine import standing_state
 from standfast.playbook.standing import Standing

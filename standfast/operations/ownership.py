@@ -11,12 +11,12 @@ Rules
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 from backup.errors import WrongKey
 from backup.keys import Host, Identity, open_identity
-from backup.lazy_dataclass import dataclass
 from backup.owner.custodian import custodian
 from backup.owner.custodians import add_custodian, retire_custodian
 from backup.owner.domains import add_domain, new_generation

@@ -7,7 +7,8 @@ Rules
 - Taking one away takes a sign-in: what it signed for a step under way counts no more.
 """
 
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
+
 from standfast.errors import ApprovalRefused, ConfigurationError
 from standfast.ledger.passkeys import Passkey, words
 from standfast.local_time import minute

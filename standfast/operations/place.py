@@ -4,12 +4,12 @@ import getpass
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config, load
 from standfast.errors import ConfigurationError
 from standfast.evidence import Custody

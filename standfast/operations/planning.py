@@ -10,8 +10,8 @@ Rules
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.counted import counted
 from standfast.errors import ExitStatus, StandfastError

@@ -5,9 +5,9 @@ age to `practice`.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import ExitStatus
 from standfast.operations import practice

@@ -16,13 +16,12 @@ Rules
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from backup import landlock
 from backup.format.canonical import to_path_text
-from backup.lazy_dataclass import dataclass
 from backup.reader import Repository
 from backup.records import Point, Progress
 from backup.sources.dumps import database_of

@@ -11,7 +11,8 @@ Rules
 - Nobody is written to again by itself: a person names where to, as for whoever is held.
 """
 
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
+
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import sent, told_apart
 from standfast.operations.accounting import APART

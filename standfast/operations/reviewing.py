@@ -11,9 +11,9 @@ Rules
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import Damaged, StandfastError
 from standfast.evidence.custody import Act, append_custody

@@ -23,11 +23,10 @@ import pwd
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import Damaged, OnlyReadable, Refused, StandfastError, UnderWay
 from standfast.host_name import host_name

@@ -8,8 +8,8 @@ Rules
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import SecondFactors
 from standfast.counted import counted
 from standfast.errors import ExitStatus, StandfastError, Unsupported

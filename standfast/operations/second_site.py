@@ -1,10 +1,10 @@
 """The copy of the vault at a second site, as a use-case; it takes no key that opens anything."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from backup.copy_report import CopyReport
 from backup.copying import copy_vault
-from backup.lazy_dataclass import dataclass
 from backup.owner.key_copies import KeyFolder, note_seen
 from backup.records import Finding, Progress
 from backup.stores import StoreTraits

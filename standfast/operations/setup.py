@@ -15,6 +15,7 @@ Rules
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from backup.copies import READER, document
 from backup.creation import create_repository
-from backup.lazy_dataclass import dataclass
 from backup.local_files import create_file
 from backup.owner.key_copies import KeyFolder, note_seen, synchronize
 from backup.stores.directory import DirectoryStore

@@ -13,10 +13,9 @@ Rules
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts import AccountState
 from standfast.errors import ExitStatus, Refused, StandfastError
 from standfast.ledger.staff import Member, StaffChanges, StaffRow

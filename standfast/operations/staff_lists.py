@@ -18,11 +18,11 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.scim_listing import list_users
 from standfast.bounded_http import BoundedHttp
 from standfast.config import Config

@@ -13,12 +13,12 @@ Rules
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from backup.errors import BackupError
-from backup.lazy_dataclass import dataclass
 from backup.owner.key_copy_list import read_copy_list
 from standfast.errors import ConfigurationError, FileInvalid
 from standfast.host_name import host_name

@@ -6,10 +6,10 @@ Rules
 - The facilitator may end it at any moment: what was not asked counts as not asked, and is named.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
 from standfast.nearest import there_are
 from standfast.operations import incident, playbooks

@@ -16,10 +16,10 @@ Rules
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, StandfastError, UnderWay
 from standfast.ledger import Ledger

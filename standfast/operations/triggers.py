@@ -16,12 +16,11 @@ Rules
 """
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.config.fields import SecretReference
 from standfast.config.triggers import (

@@ -13,9 +13,9 @@ Rules
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.continuity.moments import is_to_come
 from standfast.ledger.run_row import Origin, RunRow
 from standfast.records import Json, timestamp

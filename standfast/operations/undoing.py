@@ -20,10 +20,9 @@ Rules
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.errors import ConfigurationError, UsageError
 from standfast.ledger.approvals import folded

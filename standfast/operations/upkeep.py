@@ -12,9 +12,9 @@ Rules
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.continuity.moments import newest
 from standfast.continuity.schedule import oldest_allowed

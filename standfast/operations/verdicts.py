@@ -9,9 +9,9 @@ Rules
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 
-from backup.lazy_dataclass import dataclass
 from standfast.config import Config
 from standfast.errors import ExitStatus
 from standfast.ledger import Ledger

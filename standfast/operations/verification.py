@@ -16,12 +16,11 @@ Rules
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from backup.checking.sampling import DAMAGE, Sample, sample_for
-from backup.lazy_dataclass import dataclass
 from backup.records import Finding, VerifyReport
 from backup.verify import verify as verify_repository
 from standfast.continuity.moments import newest_first

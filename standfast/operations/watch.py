@@ -12,9 +12,9 @@ Rules
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError, ExitStatus, StandfastError
 from standfast.operations.alarms import Alarm, damaged, jumped, stale, tell, unlocked
 from standfast.operations.backup_outcomes import SetAge

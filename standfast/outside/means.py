@@ -1,9 +1,9 @@
 """What adapters are built with besides their settings."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.new_secrets import NewSecrets
 from standfast.config import SecretReference
 from standfast.records import Now

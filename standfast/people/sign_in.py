@@ -7,11 +7,11 @@ Rules
 """
 
 import secrets
+from dataclasses import dataclass
 
 from argon2.low_level import Type, hash_secret_raw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused, UsageError
 
 SHORTEST_PASSPHRASE = 12

@@ -12,10 +12,9 @@ Rules
 """
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from backup.lazy_dataclass import dataclass
 from standfast.records import Json
 
 

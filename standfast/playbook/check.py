@@ -13,8 +13,8 @@ Rules
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Problem
 from standfast.playbook.answers import ASKS
 from standfast.playbook.arguments import fits, wanted

@@ -9,8 +9,8 @@ Rules
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.catalogue import ArgumentSpec, ArgumentType
 from standfast.playbook.expression import Expression, Path, embedded, parse, texts_in
 from standfast.playbook.fields import Notes, close_to

@@ -9,11 +9,10 @@ Rules
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.graph import direct_needs, in_order
 from standfast.playbook.model import Playbook, Step, StepKind
 from standfast.playbook.wording import condition, length, who_acts

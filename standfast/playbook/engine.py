@@ -24,11 +24,10 @@ Rules
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook import expression
 from standfast.playbook.answers import ASKS, answers_behind
 from standfast.playbook.graph import behind

@@ -16,10 +16,9 @@ Rules
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from backup.lazy_dataclass import dataclass
 from standfast.records import Json, JsonObject
 
 LONGEST_TEXT = 500

@@ -7,9 +7,9 @@ Rules
 - Counts and names of steps only; no personal data.
 """
 
+from dataclasses import dataclass
 from enum import IntEnum
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.playbook.model import StepKind
 from standfast.playbook.obstacles import Blocked

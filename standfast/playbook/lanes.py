@@ -6,9 +6,8 @@ Rules
 - What kind a step is shows by its mark and by a word, never by colour.
 """
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.graph import direct_needs, in_order
 from standfast.playbook.model import Playbook, Step, StepKind
 from standfast.playbook.wording import condition, length, who_acts

@@ -7,9 +7,8 @@ Rules
 - Counts and names of steps only; no personal data.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.playbook.engine import (
     are_needs_met,

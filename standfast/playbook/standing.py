@@ -11,10 +11,9 @@ Rules
 - Who approves signs what they were shown: the command names the plan by its digest.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.local_time import minute
 from standfast.playbook.catalogue import CATALOGUE

@@ -4,10 +4,9 @@ Owns their shape. Leaves keeping them to the ledger, and what follows from them 
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.model import Playbook
 from standfast.records import Json, Mode, Proof, StepState, utc
 

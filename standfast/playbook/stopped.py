@@ -6,8 +6,8 @@ Rules
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.catalogue import CATALOGUE, Action
 from standfast.playbook.engine import are_needs_met, is_behind, is_pending, is_wanted
 from standfast.playbook.model import Step, StepKind

@@ -14,9 +14,8 @@ Rules
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import PlaybookInvalid, UsageError
 from standfast.playbook.fields import LONGEST_TEXT, Fields, Notes
 from standfast.playbook.load import DASHED_HINT, DASHED_NAME, IDENTIFIER

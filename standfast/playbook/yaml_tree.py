@@ -16,6 +16,7 @@ Rules
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from ruamel.yaml import YAML
@@ -32,7 +33,6 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.nodes import ScalarNode
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.records import Json
 

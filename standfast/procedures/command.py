@@ -22,10 +22,9 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import IO
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.procedures import Procedure
 from standfast.procedures.output import READ_BYTES, kept_text

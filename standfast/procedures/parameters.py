@@ -11,9 +11,9 @@ Rules
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError, UsageError
 from standfast.records import Json, JsonObject
 

@@ -15,11 +15,10 @@ Rules
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import Answer, BoundedHttp, Deadline, NotSent, fits_a_header
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.procedures import Procedure

@@ -9,9 +9,9 @@ Rules
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.records import EffectState
 from standfast.reports.contents import DrillLine, StepLine
 from standfast.reports.wording import STATES_IN_ORDER, duration

@@ -7,10 +7,9 @@ Rules
 - Whoever may not say something sees why, and no form for it.
 """
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.reports.contents import Duties, Heading, IncidentReport, OpenIncident
 from standfast.reports.page import Clock, incident_values, render

@@ -7,10 +7,9 @@ Rules
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.records import EffectState, Mode, Proof, StepState
 
 

@@ -11,9 +11,9 @@ Rules
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.records import Json, JsonObject, timestamp
 from standfast.reports import wording
 from standfast.reports.contents import Decision, Duties, IncidentReport, StepLine

@@ -7,8 +7,8 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.reports.contents import Heading
 from standfast.reports.page import Clock, render
 

@@ -6,11 +6,11 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.catalogue import CATALOGUE
 from standfast.playbook.drawing import as_svg
 from standfast.playbook.graph import in_order

@@ -1,6 +1,7 @@
 """Whether a place could take a breach tonight, as records and as a page."""
 
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
+
 from standfast.counted import counted
 from standfast.reports.charts import recovery_plots
 from standfast.reports.contents import DrillLine, Heading

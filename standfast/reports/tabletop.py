@@ -1,9 +1,9 @@
 """What a tabletop exercise came to, as records and as a page."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
-from backup.lazy_dataclass import dataclass
 from standfast.reports.contents import ChainLine, Heading
 from standfast.reports.page import Clock, render
 

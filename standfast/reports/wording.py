@@ -7,9 +7,9 @@ Rules
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.counted import counted
 from standfast.records import EffectState, Mode, Proof, StepState
 from standfast.reports.contents import DrillLine, IncidentReport, Measure, NoticeLine, StepLine

@@ -11,9 +11,9 @@ Rules
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
-from backup.lazy_dataclass import dataclass
 from standfast.triggers.mapping import Missing
 
 _VERSION = "4"

@@ -15,8 +15,7 @@ Rules
 
 import re
 from collections.abc import Mapping, Sequence
-
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 MOST_VALUES = 10_000
 LONGEST_VALUE = 2_000

@@ -1,11 +1,10 @@
 """What the steps of each verb come to, whatever the provider does, says and shows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import pytest
 
-from backup.lazy_dataclass import dataclass
 from standfast.accounts.one_by_one import Account, Declined, Doubt, OneByOne
 from standfast.bounded_http import Deadline
 from standfast.errors import ConfigurationError, Unavailable

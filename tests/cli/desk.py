@@ -23,7 +23,9 @@ from tests.operations.places import PASSPHRASES
 
 ROOT = Path(__file__).parents[2]
 _OF_A_SIGNAL = 128
-ENTRY = "from standfast.entry import run; run()"  # what the installed script does
+ENTRY = (
+    "import sys; from standfast.cli import main; sys.exit(main())"  # what the installed script does
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from tests.servers import free_port, wait_until
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
 
-ENTRY = "from standfast.entry import run; run()"
+ENTRY = "import sys; from standfast.cli import main; sys.exit(main())"
 
 
 @contextmanager

@@ -23,10 +23,9 @@ Promises
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import StandfastError
 from standfast.notices.addresses import parse_address
 from standfast.notices.plain import begins_encoded_word, is_mail_text, is_one_line

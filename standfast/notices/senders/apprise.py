@@ -11,10 +11,9 @@ Rules
 
 import logging
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import Deadline
 from standfast.errors import ConfigurationError, ExtraMissing
 from standfast.notices.senders import Message, Sender

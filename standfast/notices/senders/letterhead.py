@@ -1,6 +1,7 @@
 """Who a mail is from, checked once for every sender of mails."""
 
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
+
 from standfast.errors import ConfigurationError
 from standfast.notices.addresses import Address, parse_address
 from standfast.notices.plain import begins_encoded_word, is_one_line

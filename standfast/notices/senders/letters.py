@@ -20,11 +20,10 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Unavailable
 from standfast.local_time import day
 from standfast.notices.dates import long_date

@@ -8,8 +8,8 @@ Rules
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
 from standfast.notices.senders import Message, Sender
 from standfast.notices.senders.letters import why_no_letter
 from standfast.records import EffectState, Limits, Result

@@ -21,13 +21,12 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import (
     Answer,
     BoundedHttp,

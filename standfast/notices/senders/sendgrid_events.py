@@ -15,9 +15,9 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError, ExtraMissing
 from standfast.notices.senders.sendgrid import TOKEN_ARGUMENT
 from standfast.records import DeliveryEvent, DeliveryState

@@ -13,12 +13,11 @@ Rules
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from email.header import Header
 from email.utils import quote
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.bounded_http import Deadline
 from standfast.errors import ExtraMissing, Unavailable
 from standfast.notices.addresses import Address, parse_address

@@ -25,11 +25,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Unavailable
 from standfast.notices.addresses import Address, parse_address
 from standfast.notices.senders import Message, Sender

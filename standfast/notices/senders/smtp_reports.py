@@ -16,13 +16,13 @@ Rules
 import mailbox
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes, message_from_string
 from email.message import Message as Mail
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import UsageError
 from standfast.records import DeliveryEvent, DeliveryState
 

@@ -12,11 +12,10 @@ Rules
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import field
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.cacao.semantics import edges
 
 BLOCKS = ("parallel", "if-condition", "switch-condition")

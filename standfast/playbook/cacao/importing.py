@@ -16,11 +16,10 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.playbook.cacao.document import Document, read_document, refused
 from standfast.playbook.cacao.exporting import export_cacao

@@ -10,9 +10,9 @@ Rules
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.fields import close_to
 
 _REFERENCE = re.compile(r"(__[a-zA-Z0-9_-]{1,199}?__):value")

@@ -1,9 +1,9 @@
 """The variables of a document, as inputs of a playbook of ours: texts, whole numbers, and flags."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.cacao.document import Document
 from standfast.playbook.cacao.foreign_text import clean, one_line, slug, unique
 
