@@ -12,7 +12,7 @@ from pathlib import Path
 
 from standfast.errors import ExitStatus
 from standfast.operations import incident
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from standfast.playbook.state import State
 from standfast.records import Mode
 from tests.servers.sendgrid import KEY

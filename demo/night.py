@@ -18,7 +18,8 @@ from demo.engine import Engine
 from demo.servers import MAILBOX, Accounts
 from demo.telling import Teller
 from standfast.errors import StandfastError
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.operations.setup import IDENTITY_FILE, OFFLINE
 
 OPERATOR, MANAGER = "dana", "lee"

@@ -21,7 +21,8 @@ from demo.settings import BREAK_GLASS, DIRECTORY, configuration
 from demo.telling import Teller
 from standfast.counted import counted
 from standfast.operations.enrolment import enrol_person
-from standfast.operations.place import open_place, system_clock
+from standfast.operations.opening import open_place
+from standfast.operations.place import system_clock
 from standfast.operations.setup import OFFLINE, set_up
 from standfast.reports.wording import size
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from standfast.errors import StandfastError
 from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 
 
 def main(config: str, set_name: str) -> int:

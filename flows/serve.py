@@ -46,7 +46,8 @@ from standfast.ledger.runs import SERVE_LEASE
 from standfast.operations.alarms import Alarm, tell
 from standfast.operations.evidence_stamps import stamp_left
 from standfast.operations.incident import advance
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.operations.run_record import other_user_of
 from standfast.operations.watch import keep_watch, needs_runner, resume_incidents
 

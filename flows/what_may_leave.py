@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from standfast.errors import StandfastError, UnderWay
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 
 T = TypeVar("T")
 

@@ -38,7 +38,7 @@ class Call:
     @contextmanager
     def place(self, *, needs_ledger: bool = True) -> Iterator["Place"]:
         """Open the place that is meant; what needs no ledger meets what ails it only as it asks."""
-        from standfast.operations.place import open_place
+        from standfast.operations.opening import open_place
 
         with open_place(self.config_file, env=self.env, needs_ledger=needs_ledger) as place:
             yield place

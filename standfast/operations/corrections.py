@@ -18,14 +18,14 @@ from typing import cast
 
 from standfast.errors import Refused, StandfastError, UsageError
 from standfast.ledger.effects import Draft, EffectRow, effect_token, scope_of
-from standfast.ledger.glance import HELD_STEP
 from standfast.ledger.incidents import Expansion
-from standfast.ledger.sent import Sent, first_message, sent, told_apart
+from standfast.ledger.sent import Sent, sent, told_apart
 from standfast.nearest import there_are
 from standfast.notices.prepared import Prepared, pick_language
 from standfast.notices.render import prepare
 from standfast.operations.actions import with_approvals
 from standfast.operations.blast_radius import NOBODY
+from standfast.operations.correction_history import corrections_of, who_got
 from standfast.operations.extra_steps import CORRECTS
 from standfast.operations.incident import refuse_closed
 from standfast.operations.notice_plan import NoticePlan, refuse_placeholders
@@ -86,7 +86,7 @@ def correct(
         prepared = _prepared(place, incident_id, context, incident.mode)
         telling = NoticePlan(
             template=CORRECTION,
-            audience=_who_got(step_name),
+            audience=who_got(step_name),
             prepared=prepared,
             drafts=partial(_drafts, place, incident_id, step_name, name, prepared),
         )
@@ -110,41 +110,6 @@ def correct(
                 needs_approvals=expansion.needs_approvals,
                 warnings=prepared.warnings,
             )
-
-
-def corrections_of(place: Place, incident_id: str, step_name: str) -> list[str]:
-    """Name the steps that correct a notice and that no approver refused, the newest last."""
-    refused = place.ledger.steps.refused(incident_id)
-    return [
-        row.step
-        for row in place.ledger.notices.of_incident(incident_id)
-        if row.step.startswith(CORRECTS)
-        and row.audience == _who_got(step_name)
-        and (row.step, row.round) not in refused
-    ]
-
-
-def corrected_since(place: Place, incident_id: str, step_name: str) -> str:
-    """Name the newest correction after which the words of a step go to nobody; else nothing."""
-    effects = place.ledger.effects
-    rows = place.ledger.notices.of_incident(incident_id)
-    began = {row.step: number for number, row in enumerate(rows)}
-    if step_name not in began:
-        return ""
-    first = step_name
-    if step_name.startswith(CORRECTS):
-        first = rows[began[step_name]].audience.removeprefix(_who_got(""))
-    elif step_name.startswith(HELD_STEP):
-        apart = [row for row in told_apart(effects, incident_id) if row.step == step_name]
-        first = next((first_message(effects, row).step for row in apart), step_name)
-    later = [
-        name for name in corrections_of(place, incident_id, first) if began[name] > began[step_name]
-    ]
-    return later[-1] if later else ""
-
-
-def _who_got(step_name: str) -> str:
-    return f"who got {step_name}"
 
 
 def _refuse_twice(place: Place, incident_id: str, step_name: str) -> None:

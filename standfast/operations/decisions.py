@@ -28,7 +28,7 @@ from standfast.ledger.doubts import in_doubt, in_doubt_of_step
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import first_message, told_apart
 from standfast.nearest import did_you_mean
-from standfast.operations.corrections import corrected_since
+from standfast.operations.correction_history import corrected_since
 from standfast.operations.extra_steps import extra_title, extra_verb
 from standfast.operations.incident import expand_step, refuse_closed
 from standfast.operations.place import Place

@@ -36,7 +36,7 @@ from standfast.notices.senders.letters import why_no_letter
 from standfast.operations.accounting import APART, LEFT_OUT, counted_rows
 from standfast.operations.actions import with_approvals, words_of
 from standfast.operations.blast_radius import NOBODY
-from standfast.operations.corrections import corrections_of
+from standfast.operations.correction_history import corrections_of
 from standfast.operations.deadlines import refuse_blocked
 from standfast.operations.decisions import speaker
 from standfast.operations.incident import refuse_closed

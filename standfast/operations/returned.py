@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from standfast.ledger.effects import EffectRow
 from standfast.ledger.sent import sent, told_apart
 from standfast.operations.accounting import APART
-from standfast.operations.corrections import corrected_since
+from standfast.operations.correction_history import corrected_since
 from standfast.operations.letters import THROWN_AWAY
 from standfast.operations.place import Place
 from standfast.operations.targets import MAIL, POST

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from standfast import bounded_http
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from standfast.operations.setup import set_up
 from tests.cli.desk import Desk, furnish
 from tests.memory_disk import tmp_path

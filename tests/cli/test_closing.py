@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from standfast.operations.incident import open_incident
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from standfast.records import Mode
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer

@@ -13,7 +13,8 @@ from standfast.ledger import Ledger
 from standfast.ledger.facts import Statement
 from standfast.ledger.glance import Glance, IncidentGlance, glance
 from standfast.operations import decisions, incident, undoing
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.records import Mode
 from tests.cli.desk import Desk
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backup.ownership import Owner
 from standfast.ledger.passkeys import words
 from standfast.operations.decisions import signing_key
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from standfast.webauthn import read_new
 from tests.cli.desk import Answer, Desk
 from tests.operations.places import PASSPHRASES

@@ -6,7 +6,7 @@ from pathlib import Path
 from markupsafe import escape
 
 from standfast.evidence import Custody
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from tests.cli.desk import Desk
 from tests.ledger.auditor import copy_to_read
 from tests.operations.places import PASSPHRASES

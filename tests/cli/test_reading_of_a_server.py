@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from tests.cli.desk import Desk
 from tests.operations.places import enrol_people
 from tests.servers.postgres import Postgres

@@ -8,7 +8,7 @@ import pytest
 
 from standfast.accounts import SecondFactors, WithoutFactor
 from standfast.accounts.scim import ScimDirectory
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from standfast.operations.staff_lists import read_csv, read_scim
 from tests.cli.desk import Desk, furnish
 from tests.operations.places import enrol_people

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from standfast.operations import free_space
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from standfast.operations.run_record import recorded
 from standfast.operations.trigger_pages import due, send
 from standfast.operations.triggers import SignedTrigger, receive

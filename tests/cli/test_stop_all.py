@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from standfast.ledger import doubts
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from tests.cli.desk import Desk
 from tests.operations.test_stopping import claim_one_and_die
 from tests.servers.scim import ScimServer

@@ -7,8 +7,8 @@ import pytest
 
 from standfast.errors import ExitStatus, Unavailable
 from standfast.operations import incident
+from standfast.operations.opening import open_place
 from standfast.operations.outcome import Outcome
-from standfast.operations.place import open_place
 from tests.cli.desk import Desk
 from tests.operations.test_stopping import claim_one_and_die
 from tests.servers.scim import ScimServer

@@ -8,7 +8,7 @@ from typing import Any
 from standfast.errors import ExitStatus
 from standfast.ledger import Ledger
 from standfast.operations import incident, waiting
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from tests.cli.desk import Desk, furnish
 from tests.servers.scim import ScimServer
 

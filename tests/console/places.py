@@ -14,7 +14,8 @@ from standardwebhooks.webhooks import Webhook
 
 from standfast.console.app import App
 from standfast.console.server import HttpServer
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.operations.triggers import triggers_of, trusted_proxies
 from tests.operations.places import furnish
 from tests.servers import wait_until

@@ -17,7 +17,8 @@ import pytest
 from flows.serve import Serving
 from standfast.console import beside
 from standfast.operations.incident import look
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from tests.console.places import ENV, SIEM, about, furnish_with, signed
 from tests.flows.places import plain_environment
 from tests.operations.places import enrol_people, furnish, place_at

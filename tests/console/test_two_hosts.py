@@ -13,7 +13,7 @@ from standfast.errors import ExitStatus
 from standfast.operations.checks import check_place
 from standfast.operations.frozen import verify_frozen
 from standfast.operations.incident import advance, open_incident
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from standfast.operations.status import look
 from standfast.operations.verdicts import Verdict
 from standfast.records import Mode

@@ -15,7 +15,8 @@ from demo import mailbox
 from demo.night import PASSPHRASES
 from demo.settings import BREAK_GLASS, SET, TOKEN_FILE
 from standfast.errors import ExitStatus
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.operations.restoring import restore
 from standfast.records import EffectState
 from tests.demo.small_tour import SCALE, Tour

@@ -41,7 +41,7 @@ from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.client.orchestration import get_client
 from standfast.config import load
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from standfast.operations.run_record import recorded
 
 def seen(state):

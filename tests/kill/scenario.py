@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from standfast.operations import decisions, incident, undoing
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.operations.watch import resume_incidents
 from standfast.playbook.state import State
 from standfast.records import Mode, StepState

@@ -35,7 +35,8 @@ from standfast.errors import StandfastError
 from standfast.ledger import runs
 from standfast.ledger.transaction import Write
 from standfast.operations import incident, lanes
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.operations.watch import resume_incidents
 from standfast.people import sign_in
 from standfast.records import EffectState, Limits, StepState

@@ -8,7 +8,7 @@ import pytest
 
 from standfast.ledger import opened
 from standfast.ledger.server_clock import ServerClock
-from standfast.operations.place import open_place
+from standfast.operations.opening import open_place
 from tests.ledger.place import Place
 from tests.operations.places import furnish
 

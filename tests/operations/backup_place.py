@@ -10,7 +10,8 @@ from pathlib import Path
 from backup.creation import create_repository
 from backup.errors import StoreUnavailable
 from backup.stores.directory import DirectoryStore
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from tests import ledger_schema
 
 # The last time that it was three in the morning: some tests live then, others now.

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from standfast.ledger.approvals import APPROVE
 from standfast.ledger.people import Signer
 from standfast.operations import undoing
-from standfast.operations.place import Place, open_place, system_clock
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place, system_clock
 from standfast.operations.undoing import UndoPlan
 from standfast.people.sign_in import Credential, enrol, sign_in
 from standfast.secrets import Resolver

@@ -8,7 +8,7 @@ import pytest
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects import Lane
 from standfast.notices.senders.memory import TAKEN, Answer
-from standfast.operations import corrections, decisions, incident, waves
+from standfast.operations import correction_history, corrections, decisions, incident, waves
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState
 from tests.operations.conftest import Centre
 from tests.operations.places import PASSPHRASES
@@ -195,7 +195,7 @@ def test_nothing_is_corrected_in_an_incident_that_is_closed(centre: Centre) -> N
     incident.close(centre.place, case, by="dana")
     with pytest.raises(Refused, match="is closed"):
         corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
-    assert corrections.corrections_of(centre.place, case, TOLD) == []
+    assert correction_history.corrections_of(centre.place, case, TOLD) == []
 
 
 def test_a_correction_is_in_the_language_in_which_its_reader_got_the_notice(

@@ -20,7 +20,8 @@ from standfast.operations.checks import check_place
 from standfast.operations.evidence_stamps import stamp_frozen, stamp_left
 from standfast.operations.frozen import frozen, verify_frozen
 from standfast.operations.incident import advance, open_incident
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.operations.verdicts import Verdict
 from standfast.records import EffectState, Mode, timestamp
 from tests.operations.places import enrol_people, furnish, place_at

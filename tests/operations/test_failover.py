@@ -9,7 +9,8 @@ import pytest
 from standfast.errors import ExitStatus, Unavailable
 from standfast.ledger.effect_rules import PAGE
 from standfast.operations import incident
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.outside import Outside
 from standfast.records import EffectState, Mode
 from tests.operations.places import enrol_people, furnish

@@ -14,7 +14,8 @@ from standfast.ledger.staff import Member
 from standfast.operations import decisions, staff, undoing
 from standfast.operations.checks import check_place
 from standfast.operations.enrolment import enrol_person
-from standfast.operations.place import Place, open_place
+from standfast.operations.opening import open_place
+from standfast.operations.place import Place
 from standfast.operations.planning import plan_incident
 from standfast.operations.telling import tell_each
 from standfast.outside import Outside
