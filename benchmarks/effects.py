@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
-from standfast.accounts import Connector
-from standfast.evidence import Custody, EvidenceSource
-from standfast.ledger.effects import Batch, Draft, EffectRow, Lane
-from standfast.ledger.incidents import Expansion, FrozenNotice
+from standfast.adapters.accounts import Connector
+from standfast.adapters.evidence_sources import Custody, EvidenceSource
+from standfast.adapters.factory import Outside
+from standfast.adapters.procedures import Procedure
+from standfast.adapters.senders import Sender
+from standfast.ledger.effects.effect_store import Batch, Draft, EffectRow, Lane
+from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
 from standfast.notices.audience import Audience
-from standfast.notices.senders import Sender
-from standfast.operations import incident
-from standfast.operations.lanes import Lanes
-from standfast.operations.place import Place
-from standfast.outside import Outside
-from standfast.procedures import Procedure
 from standfast.records import EffectState, Limits, Mode, Observed, Result
-from tests.operations.places import furnish, place_at
+from standfast.usecases.core.installation import Place
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents.effect_queues import Lanes
+from tests.usecases.places import furnish, place_at
 
 _THREADS = 16
 _LANE = Lane(verb="accounts.revoke_sessions", connector="agents")
@@ -203,7 +203,7 @@ def _ours(folder: Path, url: str, cases: Sequence[_Case]) -> Mapping[str, float]
 def _carry(place: Place, case: _Case) -> tuple[float, float]:
     """Plan and carry out one step of an incident of its own; give the seconds of both."""
     ledger, clock = place.ledger, place.clock
-    case_id = incident.open_incident(
+    case_id = lifecycle.open_incident(
         place, "lock", {"accounts": ["agents:someone"]}, mode=Mode.LIVE, opened_by="dana"
     ).incident
     drafts = tuple(

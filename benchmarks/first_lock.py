@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from benchmarks.commands import STANDFAST
 from benchmarks.directory import LOCK, Agents, new_agents, running_directory
 from benchmarks.measure import Contender, Row, Setting, compare, expect
-from standfast.operations import incident
 from standfast.records import Mode
-from tests.operations.places import furnish, place_at
+from standfast.usecases.incidents import lifecycle
+from tests.usecases.places import furnish, place_at
 
 _WHAT = "first of 25 locked"
 _COUNT = 25
@@ -38,14 +38,14 @@ def rows(setting: Setting) -> list[Row]:
             config_file = furnish(setting.room(f"warm-{number}"), scim_url=agents.server.url)
             with place_at(config_file, token=server.token) as place:
                 begin = datetime.now(UTC)
-                opened = incident.open_incident(
+                opened = lifecycle.open_incident(
                     place,
                     "lock",
                     {"accounts": list(agents.names)},
                     mode=Mode.LIVE,
                     opened_by="dana",
                 )
-                incident.advance(place, opened.incident, "direct")
+                lifecycle.advance(place, opened.incident, "direct")
             return _since(begin, agents)
 
         def command(number: int) -> Mapping[str, float]:

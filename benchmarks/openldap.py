@@ -24,16 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
-from standfast.accounts.ldap_wire import LdapServer
-from standfast.accounts.openldap import OpenldapDirectory, OpenldapOptions
+from standfast.adapters.accounts.openldap import OpenldapDirectory, OpenldapOptions
+from standfast.adapters.clients.ldap.client import LdapServer
 from standfast.errors import ExitStatus
-from standfast.operations import incident
 from standfast.records import EffectState, Limits, Order
-from tests.accounts.rights import block
-from tests.operations.places import furnish, place_at
-from tests.operations.twins import TwinPlace, Twins
+from standfast.usecases.incidents import lifecycle
+from tests.adapters.accounts.rights import block
 from tests.servers import find_program
 from tests.servers.slapd import PEOPLE, SUFFIX, Slapd, running_slapd
+from tests.usecases.places import furnish, place_at
+from tests.usecases.twins import TwinPlace, Twins
 
 _THREADS = 16
 _MOST_A_SEARCH = 50
@@ -187,7 +187,7 @@ def _by_incident(house: _House, names: Sequence[str], folder: Path) -> _Taken:
     with _place(folder, connector) as place:
         meter = _Meter()
         case = place.open("lock", [f"agents:{name}" for name in names])
-        outcome = incident.advance(place, case, "direct")
+        outcome = lifecycle.advance(place, case, "direct")
         taken = meter.read()
         expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
     connector.close()

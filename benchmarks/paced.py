@@ -14,13 +14,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
-from standfast.accounts import AccountState, Connector
-from standfast.accounts.memory import MemoryDirectory
+from standfast.adapters.accounts import AccountState, Connector
+from standfast.adapters.accounts.simulator import MemoryDirectory
 from standfast.errors import ExitStatus
-from standfast.operations import incident
 from standfast.records import EffectState, Limits, Mode, Order, Proof, Result
-from tests.operations.places import furnish, place_at
-from tests.operations.twins import TwinPlace, Twins
+from standfast.usecases.incidents import lifecycle
+from tests.usecases.places import furnish, place_at
+from tests.usecases.twins import TwinPlace, Twins
 
 _PER_SECOND = 20.0
 _BURST = 20
@@ -111,14 +111,14 @@ def rows(setting: Setting) -> list[Row]:
         directory = _Paced(inner)
         with _place(setting.room(f"place-{number}"), directory) as place:
             watch = Stopwatch()
-            opened = incident.open_incident(
+            opened = lifecycle.open_incident(
                 place,
                 "shut",
                 {"accounts": [f"agents:{name}" for name in names]},
                 mode=Mode.LIVE,
                 opened_by="dana",
             )
-            outcome = incident.advance(place, opened.incident, "direct")
+            outcome = lifecycle.advance(place, opened.incident, "direct")
             seconds = watch.seconds()
             expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
         expect(directory.too_soon == 0, f"no write came too soon, not {directory.too_soon}")

@@ -21,10 +21,10 @@ import httpx
 from benchmarks.commands import STANDFAST
 from benchmarks.directory import Agents, more_agents, new_tenant, running_directory
 from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
-from standfast.operations.incident import look
-from tests.operations.places import furnish, place_at
+from standfast.usecases.incidents.lifecycle import look
 from tests.servers import free_port
 from tests.servers.scim import ScimServer
+from tests.usecases.places import furnish, place_at
 
 _WHAT = "first of 25 locked, serve is warm"
 _ANSWER = "a signed message answered"

@@ -29,17 +29,17 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from flows.daily_verification import daily_verification
-from flows.keep_repository import keep_repository
-from flows.keep_watch import keep_watch
+from flows.error_boundary import in_place
+from flows.incident_response import respond_to_incident
 from flows.nightly_backup import nightly_backup
-from flows.respond_to_incident import respond_to_incident
+from flows.repository_retention import keep_repository
 from flows.restore_drill import restore_drill
-from flows.what_may_leave import in_place
+from flows.watch import keep_watch
 from standfast.config import Config
-from standfast.operations.backups import set_age
-from standfast.operations.place import Place
-from standfast.operations.upkeep import Chore, chores
 from standfast.records import timestamp
+from standfast.usecases.backups.backup_run import set_age
+from standfast.usecases.backups.maintenance_schedule import Chore, chores
+from standfast.usecases.core.installation import Place
 
 WATCH_SCHEDULE = "*/10 * * * *"
 

@@ -7,11 +7,11 @@ while the set is under way ends as that, and not as a failure.
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.progress_shown import progress_shown
-from flows.what_prefect_shows import as_flow, told
+from flows.backup_progress import progress_shown
+from flows.flow_states import as_flow, told
 from standfast.errors import ExitStatus
-from standfast.operations.backups import NIGHTLY_PAUSES, expected_files, run_backup
-from standfast.operations.place import Place
+from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, expected_files, run_backup
+from standfast.usecases.core.installation import Place
 
 
 @flow(

@@ -3,10 +3,10 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.what_prefect_shows import as_flow, told
+from flows.flow_states import as_flow, told
 from standfast.errors import ExitStatus
-from standfast.operations.drills import run_drill
-from standfast.operations.place import Place
+from standfast.usecases.core.installation import Place
+from standfast.usecases.drills.restore_drill import run_drill
 
 
 @flow(

@@ -19,16 +19,16 @@ from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from backup.errors import Damaged
-from backup.format.canonical import (
+from backup.format.canonical_json import (
     LARGEST_INTEGER,
     from_json,
     from_path_text,
     to_json,
     to_path_text,
 )
-from backup.format.fields import Fields, check_ascending, from_base64, from_hex
 from backup.format.frame import LARGEST_RAW, LARGEST_STORED
 from backup.format.pack import CAPACITY
+from backup.format.strict_fields import Fields, check_ascending, from_base64, from_hex
 
 Kind = Literal["file", "directory", "symlink", "fifo", "block-device", "character-device"]
 _KINDS: dict[str, Kind] = {

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from backup.errors import Damaged, FormatUnknown, WrongKey
 from backup.format import FORMAT
-from backup.format.fields import NAME
+from backup.format.strict_fields import NAME
 
 HEADER_BYTES = 4096
 SEGMENT_BYTES = 65_536

@@ -24,15 +24,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.errors import Damaged, UsageError, WrongKey
 from backup.format import FORMAT
-from backup.format.canonical import from_json, to_json, to_time
-from backup.format.fields import Fields, check_ascending, check_format, from_hex
-from backup.format.layout import LARGEST_NUMBER, LARGEST_SNAPSHOT
-from backup.format.link import Link, link_from_json, link_to_json, optional_link_from_json
+from backup.format.age_header import has_short_header
+from backup.format.canonical_json import from_json, to_json, to_time
 from backup.format.manifest import BlobRef, ref_from_json, ref_to_json
+from backup.format.object_names import LARGEST_NUMBER, LARGEST_SNAPSHOT
 from backup.format.pack import LARGEST_PACK, padded_size
-from backup.format.root import LARGEST_GENERATION, REPOSITORY_BYTES
-from backup.format.signed import SIGNATURE_BYTES, SNAPSHOT_CONTEXT, check_signature, sign
-from backup.format.wrap import has_short_header
+from backup.format.record_link import Link, link_from_json, link_to_json, optional_link_from_json
+from backup.format.root_record import LARGEST_GENERATION, REPOSITORY_BYTES
+from backup.format.signature import SIGNATURE_BYTES, SNAPSHOT_CONTEXT, check_signature, sign
+from backup.format.strict_fields import Fields, check_ascending, check_format, from_hex
 from backup.records import SourceOutcome, Unread
 
 # complete: everything was read; partial: the run came to its end, but something could not be read;

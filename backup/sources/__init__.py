@@ -28,7 +28,7 @@ from backup.format.manifest import Kind
 from backup.records import Unread
 
 if TYPE_CHECKING:
-    from backup.sources.survey import Survey, Told
+    from backup.sources.files.metadata_prefetch import Survey, Told
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_NOTED = 100

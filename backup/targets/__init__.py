@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from backup.errors import TargetFailed
-from backup.sources.programs import Command, ProgramFailed, Running, running
+from backup.sources.client_programs import Command, ProgramFailed, Running, running
 
 Stream = Callable[[], Iterator[bytes]]  # gives the content from its beginning, each time
 

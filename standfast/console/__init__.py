@@ -10,8 +10,8 @@ Rules
 
 from collections.abc import Sequence
 
-from flows.serve import BeginWork, Beside
-from standfast.operations.place import Place
+from flows.serve_loop import BeginWork, Beside
+from standfast.usecases.core.installation import Place
 
 
 def beside(place: Place, begin_work: BeginWork) -> Sequence[Beside]:
@@ -19,12 +19,12 @@ def beside(place: Place, begin_work: BeginWork) -> Sequence[Beside]:
 
     Raises ConfigurationError when a trigger is not right: better at the start than in the night.
     """
-    from standfast.console.app import App
-    from standfast.console.doorkeeper import Doorkeeper
-    from standfast.console.paging import Paging
-    from standfast.console.server import HttpServer
-    from standfast.console.tailing import tailings
-    from standfast.operations.triggers import triggers_of, trusted_proxies
+    from standfast.console.application import App
+    from standfast.console.control_socket_server import Doorkeeper
+    from standfast.console.http_server import HttpServer
+    from standfast.console.on_call_alerts import Paging
+    from standfast.console.suricata_tail import tailings
+    from standfast.usecases.triggers.message_intake import triggers_of, trusted_proxies
 
     triggers = triggers_of(place.config)
     serve = place.config.serve

@@ -15,16 +15,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
-from standfast.config.fields import SecretReference
-from standfast.config.senders import SendgridSenderConfig
-from standfast.console.body import read_body
-from standfast.console.desk import Desk
-from standfast.console.keys import Keys
-from standfast.console.limits import Allowance
-from standfast.console.problems import Problem, wait_and_try_again
-from standfast.errors import StandfastError
-from standfast.ledger.deliveries import Heard
-from standfast.notices.senders.sendgrid_events import (
+from standfast.adapters.senders.sendgrid.delivery_events import (
     LARGEST_BYTES,
     NotGenuine,
     Signed,
@@ -32,8 +23,17 @@ from standfast.notices.senders.sendgrid_events import (
     read_headers,
     verify,
 )
-from standfast.operations.place import Place
+from standfast.config.sections.senders import SendgridSenderConfig
+from standfast.config.value_types import SecretReference
+from standfast.console.http.problem_details import Problem, wait_and_try_again
+from standfast.console.http.rate_limits import Allowance
+from standfast.console.http.request_body import read_body
+from standfast.console.http.work_queue import Desk
+from standfast.console.webhook_secrets import Keys
+from standfast.errors import StandfastError
+from standfast.ledger.messages.delivery_reports import Heard
 from standfast.records import DeliveryEvent
+from standfast.usecases.core.installation import Place
 
 log = logging.getLogger("standfast.serve")
 

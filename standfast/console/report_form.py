@@ -24,19 +24,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from standfast.console.body import read_body
-from standfast.console.client import client_of, counted_as, is_among
-from standfast.console.desk import Desk
-from standfast.console.limits import Allowance
-from standfast.console.problems import Problem
-from standfast.console.report_words import WORDS, pick
-from standfast.console.same_site import refuse_other_sites
+from standfast.console.http.client_address import client_of, counted_as, is_among
+from standfast.console.http.problem_details import Problem
+from standfast.console.http.rate_limits import Allowance
+from standfast.console.http.request_body import read_body
+from standfast.console.http.same_origin import refuse_other_sites
+from standfast.console.http.work_queue import Desk
+from standfast.console.report_form_texts import WORDS, pick
 from standfast.errors import StandfastError
-from standfast.operations.place import Place
-from standfast.operations.trigger_pages import why_untold
-from standfast.operations.triggers import FormTrigger, receive
 from standfast.records import digest
 from standfast.triggers.suricata import Network
+from standfast.usecases.core.installation import Place
+from standfast.usecases.triggers.message_intake import FormTrigger, receive
+from standfast.usecases.triggers.on_call_pages import why_untold
 
 log = logging.getLogger("standfast.serve")
 

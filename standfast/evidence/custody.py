@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from standfast.errors import Damaged
-from standfast.evidence.durable import give_to_owner_above, sync_folder
+from standfast.evidence.durable_files import give_to_owner_above, sync_folder
 from standfast.evidence.seal import CUSTODY_FILE as CUSTODY_FILE
 from standfast.evidence.seal import SEAL_FILE
 from standfast.records import canonical, digest, timestamp

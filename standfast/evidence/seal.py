@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from standfast.errors import Damaged
-from standfast.evidence.durable import give_tree_to_owner_above, write_whole
+from standfast.evidence.durable_files import give_tree_to_owner_above, write_whole
 from standfast.evidence.manifest import Item, Kind, Manifest, read_manifest
 from standfast.records import JsonObject, canonical
 

@@ -23,7 +23,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from standfast.errors import ExtraMissing
-from standfast.notices.render import Template, prepare
+from standfast.notices.template_renderer import Template, prepare
 
 if TYPE_CHECKING:
     from textstat.textstat import textstatistics

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from standfast.triggers.mapping import Missing
+from standfast.triggers.input_mapping import Missing
 
 _VERSION = "4"
 _FIRING, _RESOLVED = "firing", "resolved"

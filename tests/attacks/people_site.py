@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from standfast.ledger.approvals import Question
-from standfast.ledger.audit import AuditEvent
-from standfast.ledger.people import Person, Signer
-from standfast.operations import decisions
-from standfast.operations.enrolment import enrol_person
-from standfast.people.sign_in import Credential, enrol
-from tests.operations.places import PASSPHRASES
-from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, twin_place
+from standfast.ledger.approvals.two_person_rule import Question
+from standfast.ledger.audit.auditor import AuditEvent
+from standfast.ledger.people.enrolment import Person, Signer
+from standfast.people.passphrase_keys import Credential, enrol
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.people.enrolment import enrol_person
 from tests.servers.smtp import SmtpServer
+from tests.usecases.places import PASSPHRASES
+from tests.usecases.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, twin_place
 
 _LATER = {"finn": "the same hand twice", "nia": "a door held open"}
 
@@ -66,7 +66,7 @@ class Site:
     def decide(self, case: str, step: str, person: str, *, approves: bool = True) -> Question:
         """Approve or refuse a step as somebody who knows the person's passphrase does."""
         passphrase = {**PASSPHRASES, **_LATER}[person]
-        return decisions.decide(self.place, case, step, person, passphrase, approves=approves)
+        return step_decisions.decide(self.place, case, step, person, passphrase, approves=approves)
 
     def notified(self, subject: str) -> set[str]:
         """Return the people that have a message with these words in its subject."""

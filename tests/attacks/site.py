@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from standfast.operations import decisions, incident
-from standfast.operations.place import Place
 from standfast.records import EffectState, Mode, StepState
-from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Place
+from standfast.usecases.incidents import lifecycle
+from tests.usecases.places import PASSPHRASES, enrol_people, furnish, place_at
 
 _COMMANDS = """
 [playbooks]
@@ -55,11 +56,11 @@ class Site:
         with place_at(self._file) as place:
             enrol_people(place)
             inputs: dict[str, str | list[str]] = {"accounts": ["agent01"]}
-            opened = incident.open_incident(
+            opened = lifecycle.open_incident(
                 place, "contain", inputs, mode=Mode.LIVE, opened_by="dana"
             )
             self.incident = opened.incident
-            incident.advance(place, self.incident, "direct")
+            lifecycle.advance(place, self.incident, "direct")
 
     @contextmanager
     def opened(self) -> Iterator[Place]:
@@ -73,11 +74,13 @@ class Site:
 
     def approve(self, step: str, name: str = "lee", *, approves: bool = True) -> None:
         with self.opened() as place:
-            decisions.decide(place, self.incident, step, name, PASSPHRASES[name], approves=approves)
+            step_decisions.decide(
+                place, self.incident, step, name, PASSPHRASES[name], approves=approves
+            )
 
     def advance(self) -> None:
         with self.opened() as place:
-            incident.advance(place, self.incident, "direct")
+            lifecycle.advance(place, self.incident, "direct")
 
     def state(self, step: str) -> StepState:
         with self.opened() as place:

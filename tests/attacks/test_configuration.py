@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from standfast.operations import incident
 from standfast.records import EffectState, Mode, StepState
+from standfast.usecases.incidents import lifecycle
 from tests.attacks.site import Site
 from tests.servers.smtp import SmtpServer
 
@@ -66,7 +66,7 @@ def test_edit_of_something_else_stops_nothing(site: Site) -> None:
 def test_configuration_in_force_is_in_the_timeline(site: Site) -> None:
     def fingerprint() -> str:
         with site.opened() as place:
-            opened = incident.open_incident(
+            opened = lifecycle.open_incident(
                 place, "contain", {"accounts": [f"agent{len(told):02}"]}, mode=Mode.LIVE
             )
             events = place.ledger.timeline(opened.incident)

@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import Table
 
 from standfast.errors import ApprovalRefused, Damaged
-from standfast.ledger import Ledger, chain_rows
-from standfast.ledger.effects import Lane
-from standfast.ledger.incidents import Expansion, FrozenNotice
-from standfast.ledger.passkeys import words
-from standfast.ledger.tables import (
+from standfast.ledger import Ledger
+from standfast.ledger.approvals.passkeys import words
+from standfast.ledger.audit import row_verification
+from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
+from standfast.ledger.schema.tables import (
     approval,
     audit_event,
     effect,
@@ -306,7 +307,7 @@ def test_checkpoint_hides_no_later_event(
     ledger: Ledger, intruder: Intruder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint is where verifying begins, and never where it ends."""
-    monkeypatch.setattr(chain_rows, "EVENTS_A_CHECKPOINT", 2)
+    monkeypatch.setattr(row_verification, "EVENTS_A_CHECKPOINT", 2)
     enrol(ledger, "ann")
     ledger.audit.sign_head(FOUNDED)
     opened = open_incident(ledger)

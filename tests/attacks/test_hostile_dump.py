@@ -20,18 +20,18 @@ from pathlib import Path
 import pytest
 
 from backup.errors import TargetFailed, UnexpectedStatement
-from backup.landlock import is_supported
-from backup.sources.mariadb_server import MariadbServer
-from backup.sources.postgresql_server import PostgresqlServer
+from backup.sources.mariadb.server import MariadbServer
+from backup.sources.postgresql.server import PostgresqlServer
+from backup.system.landlock import is_supported
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget
 from standfast.errors import ExitStatus
-from standfast.operations import backups
-from standfast.operations.restore_into import IntoOutcome, Request, restore_into
+from standfast.usecases.backups import backup_run
+from standfast.usecases.backups.database_restore import IntoOutcome, Request, restore_into
 from tests.backup.programs_twin import wrapped
-from tests.operations.backup_place import NOW, furnish, identity, place_at
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
+from tests.usecases.backup_place import NOW, furnish, identity, place_at
 
 pytestmark = pytest.mark.xdist_group("databases")
 
@@ -93,7 +93,7 @@ def test_shell_command_among_roles_never_runs(
     evil = f'printf "CREATE ROLE planted SUPERUSER;\\n\\\\\\\\! touch {mark}\\n"; exec "$REAL" "$@"'
     config_file = installation(tmp_path, postgres_server, database, {"pg_dumpall": evil})
     with place_at(config_file) as place:
-        assert backups.run_backup(place, "servers", "direct").result.complete
+        assert backup_run.run_backup(place, "servers", "direct").result.complete
 
     outcome = restored(config_file, database)
 
@@ -170,7 +170,7 @@ def test_names_like_commands_come_back_as_names(
     config_file = installation(tmp_path, postgres_server, database, {})
     try:
         with place_at(config_file) as place:
-            assert backups.run_backup(place, "servers", "direct").result.complete
+            assert backup_run.run_backup(place, "servers", "direct").result.complete
         postgres_server.execute(f'DROP ROLE "{name}"')
         assert restored(config_file, database).exit_status is ExitStatus.DONE
         assert postgres_server.rows(query, database="postgres") == before
@@ -219,7 +219,7 @@ def test_programs_cannot_read_the_identity(
     scripts = dict.fromkeys(("psql", "pg_restore"), stolen)
     config_file = installation(tmp_path, postgres_server, database, scripts)
     with place_at(config_file) as place:
-        assert backups.run_backup(place, "servers", "direct").result.complete
+        assert backup_run.run_backup(place, "servers", "direct").result.complete
     mark.write_bytes(b"")
     outcome = restored(config_file, database)
     assert outcome.exit_status is ExitStatus.DONE

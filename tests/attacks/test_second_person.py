@@ -13,14 +13,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.config.schema import LimitsConfig
 from standfast.errors import ApprovalRefused, Refused, UsageError
-from standfast.ledger.people import Signer
-from standfast.operations import decisions, incident, undoing
-from standfast.operations.breaking_glass import break_glass
-from standfast.operations.enrolment import grant_roles, remove_person
+from standfast.ledger.people.enrolment import Signer
 from standfast.records import StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals.break_glass import break_glass
+from standfast.usecases.incidents import effect_undo, lifecycle
+from standfast.usecases.people.enrolment import grant_roles, remove_person
 from tests.attacks.people_site import Site
 from tests.attacks.people_site import site as site
-from tests.operations.places import OWNER, PASSPHRASES, signer
+from tests.usecases.places import OWNER, PASSPHRASES, signer
 
 
 def enrolled(site: Site) -> list[str]:
@@ -121,7 +122,7 @@ def asking(site: Site, opened_by: str | None) -> str:
     """Open an incident whose notice to customers waits for approvals."""
     case = site.place.open("account-takeover", opened_by=opened_by)
     site.place.advance(case)
-    decisions.answer(site.place, case, "customers_affected", "yes", by="kim")
+    step_decisions.answer(site.place, case, "customers_affected", "yes", by="kim")
     state = site.place.advance(case).state.steps["tell_customers"].state
     assert state is StepState.ASKING
     return case
@@ -155,7 +156,7 @@ def test_owner_enrols_who_counts_alone_and_at_once(site: Site) -> None:
     case = site.place.open("account-takeover", opened_by="dana")
     site.place.advance(case)
     site.add_duty_manager("nia", OWNER)
-    decisions.answer(site.place, case, "customers_affected", "yes", by="nia")
+    step_decisions.answer(site.place, case, "customers_affected", "yes", by="nia")
     site.place.advance(case)
     asked = site.decide(case, "tell_customers", "nia")
     assert asked.given == asked.needed == 1
@@ -172,18 +173,18 @@ def contained(site: Site) -> str:
 
 def test_nobody_moves_a_live_incident_unsigned(site: Site, contained: str) -> None:
     place = site.place
-    for move in (incident.stop, incident.close):
+    for move in (lifecycle.stop, lifecycle.close):
         with pytest.raises(ApprovalRefused):
             move(place, contained)
     with pytest.raises(ApprovalRefused):
-        undoing.undo(place, contained)
-    incident.stop(place, contained, by="lee")
+        effect_undo.undo(place, contained)
+    lifecycle.stop(place, contained, by="lee")
     with pytest.raises(ApprovalRefused):
-        incident.resume(place, contained)
+        lifecycle.resume(place, contained)
     assert place.ledger.incidents.is_stopped(contained)
-    incident.close(place, contained, by="lee")
+    lifecycle.close(place, contained, by="lee")
     with pytest.raises(ApprovalRefused):
-        incident.reopen(place, contained)
+        lifecycle.reopen(place, contained)
     assert not place.is_enabled("agent01")
 
 
@@ -191,12 +192,12 @@ def test_person_without_a_role_only_stops(site: Site, contained: str) -> None:
     place = site.place
     site.enrol("nora", signer("lee"))
     later = site.after(days=2).place
-    incident.stop(later, contained, by="nora")
-    for move in (incident.close, incident.resume):
+    lifecycle.stop(later, contained, by="nora")
+    for move in (lifecycle.close, lifecycle.resume):
         with pytest.raises(ApprovalRefused):
             move(later, contained, by="nora")
     with pytest.raises(ApprovalRefused):
-        undoing.undo(later, contained, requested_by="nora")
+        effect_undo.undo(later, contained, requested_by="nora")
     assert place.ledger.incidents.is_stopped(contained)
 
 
@@ -205,7 +206,7 @@ def test_person_without_a_role_only_stops(site: Site, contained: str) -> None:
 
 def test_one_passphrase_unlocks_nothing(site: Site, contained: str) -> None:
     place = site.place
-    plan = undoing.undo(place, contained, requested_by="dana")
+    plan = effect_undo.undo(place, contained, requested_by="dana")
     assert (plan.restores, plan.unproven, plan.needs_approvals) == (1, 0, 1)
     with pytest.raises(ApprovalRefused):
         site.decide(contained, plan.step, "dana")
@@ -218,7 +219,7 @@ def test_one_passphrase_unlocks_nothing(site: Site, contained: str) -> None:
 
 def test_requester_is_not_the_only_approver(site: Site, contained: str) -> None:
     place = site.place
-    plan = undoing.undo(place, contained, requested_by="lee")
+    plan = effect_undo.undo(place, contained, requested_by="lee")
     site.decide(contained, plan.step, "lee")
     place.advance(contained)
     assert not place.is_enabled("agent01")
@@ -272,11 +273,11 @@ def test_target_reviews_and_breaker_does_not(against_approvers: tuple[Site, str]
     later = site.after(minutes=11)
     later.place.advance(case)
     with pytest.raises(Refused):
-        incident.close(later.place, case, by="dana")
+        lifecycle.close(later.place, case, by="dana")
     with pytest.raises(ApprovalRefused):
         later.decide(case, "lock", "dana")
     later.decide(case, "lock", "kim", approves=False)
-    incident.close(later.place, case, by="dana")
+    lifecycle.close(later.place, case, by="dana")
 
 
 def test_puppet_does_not_review_its_enroller(against_approvers: tuple[Site, str]) -> None:
@@ -287,7 +288,7 @@ def test_puppet_does_not_review_its_enroller(against_approvers: tuple[Site, str]
     later.place.advance(case)
     later.enrol("nora", signer("dana"), passphrase=NORAS)
     with pytest.raises(ApprovalRefused):
-        decisions.decide(later.place, case, "lock", "nora", NORAS)
+        step_decisions.decide(later.place, case, "lock", "nora", NORAS)
     later.decide(case, "lock", "finn")
 
 
@@ -308,7 +309,7 @@ def test_trigger_disqualifies_no_approver(site: Site) -> None:
     named = ["agents:lee", "agents:kim"]
     case = place.open("account-takeover", named, trigger="siem 1", opened_by=None)
     place.advance(case)
-    decisions.answer(place, case, "customers_affected", "yes", by="lee")
+    step_decisions.answer(place, case, "customers_affected", "yes", by="lee")
     place.advance(case)
     paged = {one.address for one in place.twins.mail.messages}
     assert {"lee@example.com", "kim@example.com"} <= paged
@@ -322,7 +323,7 @@ def test_joining_trigger_disqualifies_no_approver(site: Site) -> None:
     case = place.open("account-takeover", ["agents:agent01"], trigger="siem 1")
     place.open("account-takeover", ["agents:agent01", "agents:lee"], trigger="siem 1")
     place.advance(case)
-    decisions.answer(place, case, "customers_affected", "yes", by="kim")
+    step_decisions.answer(place, case, "customers_affected", "yes", by="kim")
     place.advance(case)
     assert not place.is_enabled("lee"), "the trigger's account is locked, too"
     assert site.decide(case, "tell_customers", "lee").given == 1

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus
-from standfast.operations import decisions, incident, undoing, waves
-from standfast.operations.watch import needs_runner
-from standfast.playbook.stopped import not_begun
+from standfast.playbook.status.unstarted_work import not_begun
 from standfast.records import EffectState, StepState
-from tests.operations.conftest import Centre
-from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at, undo_approved
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.health.watchdog import needs_runner
+from standfast.usecases.incidents import effect_undo, lifecycle
+from standfast.usecases.notices import staged_sending
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+from tests.usecases.conftest import Centre
+from tests.usecases.places import PASSPHRASES, enrol_people, furnish, place_at, undo_approved
 
 NOTICE = "tell_customers"
 CUSTOMERS = 20
@@ -50,11 +52,11 @@ def case(centre: Centre, account: str) -> str:
     """A takeover that was stopped while its approved notice waited."""
     case = centre.open("account-takeover", "agents:agent01")
     centre.advance(case)
-    decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
+    step_decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
     centre.advance(case)
-    decisions.decide(centre.place, case, NOTICE, "lee", PASSPHRASES["lee"])
+    step_decisions.decide(centre.place, case, NOTICE, "lee", PASSPHRASES["lee"])
     centre.advance(case)
-    incident.stop(centre.place, case, by="dana")
+    lifecycle.stop(centre.place, case, by="dana")
     pass_time(centre, WINDOW + timedelta(minutes=1))
     return case
 
@@ -68,23 +70,23 @@ def customers_told(centre: Centre) -> int:
     return sum(centre.mails_to(f"customer{n}@example.net") for n in range(1, CUSTOMERS + 1))
 
 
-def undo_all(centre: Centre, case: str) -> undoing.UndoPlan:
+def undo_all(centre: Centre, case: str) -> effect_undo.UndoPlan:
     return undo_approved(centre.place, case)
 
 
 def test_resuming_begins_the_abort_window_again(centre: Centre, case: str) -> None:
-    left = {one.step: one for one in not_begun(incident.look(centre.place, case).state)}
+    left = {one.step: one for one in not_begun(lifecycle.look(centre.place, case).state)}
     assert (left[NOTICE].is_notice, left[NOTICE].planned) == (True, CUSTOMERS)
-    incident.resume(centre.place, case, by="dana")
+    lifecycle.resume(centre.place, case, by="dana")
     centre.advance(case)
     assert customers_told(centre) == 0
-    incident.stop(
+    lifecycle.stop(
         centre.place, case, by="dana"
     )  # somebody reads what resuming sends, and stops it again
     pass_time(centre, WINDOW * 2)
     centre.advance(case)
     assert customers_told(centre) == 0
-    incident.resume(centre.place, case, by="dana")
+    lifecycle.resume(centre.place, case, by="dana")
     pass_time(centre, WINDOW + timedelta(minutes=1))
     centre.advance(case)
     assert customers_told(centre) == CUSTOMERS
@@ -102,8 +104,8 @@ def test_undo_needs_no_resumption(centre: Centre, account: str, case: str) -> No
 
 
 def test_stopped_notice_is_given_up_alone(centre: Centre, case: str) -> None:
-    assert waves.stop(centre.place, case, NOTICE, "wrong audience") == CUSTOMERS
-    incident.resume(centre.place, case, by="dana")
+    assert staged_sending.stop(centre.place, case, NOTICE, "wrong audience") == CUSTOMERS
+    lifecycle.resume(centre.place, case, by="dana")
     pass_time(centre, WINDOW * 2)
     state = centre.advance(case).state
     assert customers_told(centre) == 0
@@ -113,7 +115,7 @@ def test_stopped_notice_is_given_up_alone(centre: Centre, case: str) -> None:
 
 def test_stop_pauses_a_running_undo(centre: Centre, account: str, case: str) -> None:
     first = undo_all(centre, case)
-    incident.stop(centre.place, case, by="dana")  # it was the wrong thing to give back
+    lifecycle.stop(centre.place, case, by="dana")  # it was the wrong thing to give back
     assert not needs_runner(centre.place, case)
     centre.advance(case)
     assert not centre.scim.is_active(account)
@@ -129,15 +131,15 @@ def test_stop_pauses_a_running_undo(centre: Centre, account: str, case: str) -> 
 
 def test_paused_undo_goes_on_when_resumed(centre: Centre, account: str, case: str) -> None:
     undo_all(centre, case)
-    incident.stop(centre.place, case, by="dana")
-    incident.resume(centre.place, case, by="dana")
+    lifecycle.stop(centre.place, case, by="dana")
+    lifecycle.resume(centre.place, case, by="dana")
     centre.advance(case)
     assert centre.scim.is_active(account)
 
 
 def test_closed_incident_gives_nothing_back(centre: Centre, account: str, case: str) -> None:
     undo_all(centre, case)
-    incident.close(centre.place, case, by="dana")
+    lifecycle.close(centre.place, case, by="dana")
     assert not needs_runner(centre.place, case)
     centre.advance(case)
     assert not centre.scim.is_active(account)

@@ -10,22 +10,22 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.format.canonical import to_json
-from backup.format.keep import PackId
-from backup.format.layout import pack_in, packs_of, root_name
-from backup.format.root import KeeperGrant, root_to_bytes
-from backup.keeper import KeepResult, keep, plan_keep
-from backup.keeping.key import Keeper
-from backup.keeping.retention import Rules
-from backup.keeping.stock import Stock
-from backup.keeps import Keeps, load_keeps
-from backup.reader import Repository
+from backup.checker.verification import verify
+from backup.format.canonical_json import to_json
+from backup.format.keep_record import PackId
+from backup.format.object_names import pack_in, packs_of, root_name
+from backup.format.root_record import KeeperGrant, root_to_bytes
 from backup.records import BackupResult
+from backup.repository import Repository
+from backup.retention.keeper_key import Keeper
+from backup.retention.retention_run import KeepResult, keep, plan_keep
+from backup.retention.rules import Rules
+from backup.retention.storage_forecast import Stock
 from backup.stores import ObjectLock
-from backup.stores.keeping import KeeperStore
-from backup.stores.memory_keeping import MemoryKeeperStore
-from backup.trust import load_trust
-from backup.verify import verify
+from backup.stores.keeper import KeeperStore
+from backup.stores.memory_keeper import MemoryKeeperStore
+from backup.trust.retention_log import Keeps, load_keeps
+from backup.trust.root_chain import load_trust
 from tests.backup.site import WRITER, Clock, Site
 from tests.backup.trees import describe, noise
 

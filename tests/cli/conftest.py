@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from standfast import bounded_http
-from standfast.operations.opening import open_place
-from standfast.operations.setup import set_up
+from standfast import http_client
+from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.setup.new_installation import set_up
 from tests.cli.desk import Desk, furnish
 from tests.memory_disk import tmp_path
-from tests.operations.places import enrol_people
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+from tests.usecases.places import enrol_people
 
 __all__ = ["tmp_path"]
 
@@ -65,7 +65,7 @@ def place(desk: Desk, model_place: Path) -> Path:
 @pytest.fixture
 def quiet_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A furnished place whose servers are not there: for exercises, and for what fails soon."""
-    monkeypatch.setattr(bounded_http, "TRY_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(http_client, "TRY_AGAIN_SECONDS", 0.05)
     config_file = furnish(place)
     with open_place(config_file, env={}, actor="os:test") as opened:
         enrol_people(opened)

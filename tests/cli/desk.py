@@ -15,11 +15,11 @@ import pytest
 
 from standfast.cli import main
 from standfast.cli.app import tree
-from standfast.cli.call import take_everywhere
-from standfast.cli.declared import Command
-from standfast.cli.words import find
+from standfast.cli.parsing.argument_parser import find
+from standfast.cli.parsing.command_declaration import Command
+from standfast.cli.terminal.invocation import take_everywhere
 from standfast.errors import ExitStatus, UsageError
-from tests.operations.places import PASSPHRASES
+from tests.usecases.places import PASSPHRASES
 
 ROOT = Path(__file__).parents[2]
 _OF_A_SIGNAL = 128

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.desk import Desk
-from tests.operations.places import PASSPHRASES
 from tests.servers.scim import ScimServer
+from tests.usecases.places import PASSPHRASES
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def sit_down(desk: Desk, *answers: str) -> list[str]:
         return left.pop(0)
 
     desk.monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    desk.monkeypatch.setattr("standfast.cli.asking._answer", answer)
+    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", answer)
     return asked
 
 
@@ -93,7 +93,7 @@ def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking:
     """Another refuses meanwhile, and the operator has it asked again."""
 
     def changed_meanwhile(question: str) -> str:
-        desk.monkeypatch.setattr("standfast.cli.asking._answer", lambda _: "y")
+        desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", lambda _: "y")
         desk.sign_in_with(PASSPHRASES["kim"])
         assert desk.run("incident", "approve", "--refuse", "--as", "kim").status == 5
         desk.run("incident", "retry", "tell_customers", "--as", "kim")
@@ -102,7 +102,7 @@ def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking:
 
     before = desk.asked()
     sit_down(desk)
-    desk.monkeypatch.setattr("standfast.cli.asking._answer", changed_meanwhile)
+    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", changed_meanwhile)
     answer = desk.run("incident", "approve", "--as", "lee")
     assert answer.status == 4
     assert "is not planned as it was shown to you; nothing was signed" in answer.err

@@ -14,9 +14,9 @@ import pytest
 
 from standfast import __version__
 from standfast.errors import ExitStatus
-from standfast.ledger.glance import glance
+from standfast.ledger.status_query import glance
 from tests.cli.desk import ENTRY, ROOT, Desk, run_apart
-from tests.operations.places import PASSPHRASES
+from tests.usecases.places import PASSPHRASES
 
 CYCLE = """\
 playbook: cycle
@@ -309,7 +309,7 @@ def test_what_nobody_foresaw_is_one_line_without_its_words(desk: Desk, quiet_pla
     def broken(*_: object) -> None:
         raise RuntimeError("alice's token is 1234")
 
-    desk.monkeypatch.setattr("standfast.operations.status.look", broken)
+    desk.monkeypatch.setattr("standfast.usecases.health.status.look", broken)
     answer = desk.run("status")
     assert answer.status == 1
     assert answer.err.count("\n") == 1
@@ -326,7 +326,7 @@ def test_what_this_user_may_not_look_at_is_named(desk: Desk, quiet_place: Path) 
     def shut(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/srv/theirs")
 
-    desk.monkeypatch.setattr("standfast.operations.status.look", shut)
+    desk.monkeypatch.setattr("standfast.usecases.health.status.look", shut)
     answer = desk.run("status")
     assert answer.status == 1
     assert "may not read or write /srv/theirs: run this as the user whose it is" in answer.err
@@ -338,7 +338,7 @@ def test_a_package_that_is_missing_is_named_with_the_python_that_lacks_it(
     def broken(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'blake3'", name="blake3")
 
-    desk.monkeypatch.setattr("standfast.operations.status.look", broken)
+    desk.monkeypatch.setattr("standfast.usecases.health.status.look", broken)
     answer = desk.run("status")
     assert answer.status == 1
     assert answer.err.startswith(f"blake3 is missing from this Python, {sys.executable}")
@@ -350,7 +350,7 @@ def test_ctrl_c_ends_with_130_and_says_where_what_was_begun_stands(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    desk.monkeypatch.setattr("standfast.operations.status.look", interrupted)
+    desk.monkeypatch.setattr("standfast.usecases.health.status.look", interrupted)
     answer = desk.run("status")
     assert answer.status == 130
     assert (

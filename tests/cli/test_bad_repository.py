@@ -8,7 +8,7 @@ import pyrage
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.format.signed import sign
+from backup.format.signature import sign
 from tests.cli.desk import Desk
 
 COMMANDS = {

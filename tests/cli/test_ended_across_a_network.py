@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from backup.stores.s3 import open_s3
+from backup.stores.s3.store import open_s3
 from tests.backup.s3_options import options
 from tests.backup.s3_proxy import Fault, Proxy, running_proxy
 from tests.backup.trees import noise
-from tests.operations.backup_place import furnish, identity, place_at
-from tests.operations.test_backup_s3 import WRITER, configuration
-from tests.operations.test_keeping import RULES, name_a_keeper
 from tests.servers import wait_until
 from tests.servers.seaweedfs import Bucket, Role
+from tests.usecases.backup_place import furnish, identity, place_at
+from tests.usecases.backups.test_backup_s3 import WRITER, configuration
+from tests.usecases.backups.test_retention import RULES, name_a_keeper
 
 _SECONDS = 50.0  # less than a call's time-out, of which there may be eight
 

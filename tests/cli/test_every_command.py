@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.desk import Desk
-from tests.cli.test_help import COMMANDS
-from tests.operations.places import PASSPHRASES
+from tests.cli.parsing.test_help_text import COMMANDS
+from tests.usecases.places import PASSPHRASES
 
 KEY = "--owner-key place/offline/owner.json"
 IDENTITY = "--identity place/offline/identity.txt"

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from standfast import ledger
-from standfast.deadlines.facts import FactKind
+from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import ConfigurationError, Damaged
 from standfast.ledger import Ledger
-from standfast.ledger.facts import Statement
-from standfast.ledger.glance import Glance, IncidentGlance, glance
-from standfast.operations import decisions, incident, undoing
-from standfast.operations.opening import open_place
-from standfast.operations.place import Place
+from standfast.ledger.incidents.incident_facts import Statement
+from standfast.ledger.status_query import Glance, IncidentGlance, glance
 from standfast.records import Mode
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Place
+from standfast.usecases.incidents import effect_undo, lifecycle
+from standfast.usecases.setup.installation_opening import open_place
 from tests.cli.desk import Desk
 
 
@@ -29,7 +30,7 @@ def compare(place: Place, seen: Glance) -> None:
         assert (one.is_halted, one.playbook) == (row.is_halted, row.playbook)
         assert one.opened_by == row.opened_by
         assert (one.kept, one.joined) == (state.kept, state.joined)
-        assert one.is_carried == incident.look(place, one.id).state.is_carried
+        assert one.is_carried == lifecycle.look(place, one.id).state.is_carried
         facts = place.ledger.facts.of(one.id)
         assert [vars(fact) for fact in one.facts] == [
             {key: value for key, value in vars(fact).items() if key != "reference"}
@@ -74,37 +75,37 @@ def test_every_answer_is_the_ledgers_own(quiet_place: Path) -> None:
     with open_place(config_file, env={}, actor="os:test") as place:
         url, now = f"sqlite:///{quiet_place / 'ledger.db'}", place.clock()
         for scenario in ("account-takeover", "leaver", "lock"):
-            opened = incident.open_incident(
+            opened = lifecycle.open_incident(
                 place, scenario, {"accounts": ["alice"]}, mode=Mode.EXERCISE, opened_by="dana"
             )
-            incident.advance(place, opened.incident, "direct")
+            lifecycle.advance(place, opened.incident, "direct")
         takeover = place.ledger.incidents.all()[0].id
         compare(place, glance(url, None, now))
-        decisions.answer(place, takeover, "customers_affected", "yes", by="lee")
+        step_decisions.answer(place, takeover, "customers_affected", "yes", by="lee")
         compare(place, glance(url, None, now))
-        incident.advance(place, takeover, "direct")
+        lifecycle.advance(place, takeover, "direct")
         compare(place, glance(url, None, now))
         delay = Statement(
             kind=FactKind.DELAY, name="EU/EEA", at=now, reference="a letter", is_so=True
         )
         place.ledger.facts.state(takeover, delay, "lee", now)
         compare(place, glance(url, None, now))
-        undoing.undo(place, takeover, requested_by="dana")
-        incident.stop(place, takeover, by="dana")
+        effect_undo.undo(place, takeover, requested_by="dana")
+        lifecycle.stop(place, takeover, by="dana")
         for kind, state in (("backup", "done"), ("backup", "failed"), ("drill", "partial")):
             token = place.ledger.runs.start(kind, "main", "direct", "os:test", now)
             place.ledger.runs.finish(token, kind, state, {}, "os:test", now)
         place.ledger.runs.start("backup", "main", "direct", "os:test", now)
         for account in ("bob", "carol", "dora"):
             if account == "dora":
-                incident.advance(place, opened.incident, "direct")
-                incident.stop(place, opened.incident, by="dana")
-            opened = incident.open_incident(
+                lifecycle.advance(place, opened.incident, "direct")
+                lifecycle.stop(place, opened.incident, by="dana")
+            opened = lifecycle.open_incident(
                 place, "lock", {"accounts": [account]}, mode=Mode.EXERCISE, trigger="an alert"
             )
             assert opened.has_joined is (account != "bob")
         compare(place, glance(url, None, now))
-        incident.close(place, takeover, by="dana")
+        lifecycle.close(place, takeover, by="dana")
         seen = glance(url, None, now)
         compare(place, seen)
     assert seen.signed_events == seen.events
@@ -117,7 +118,7 @@ def test_a_closed_incident_is_seen_only_with_its_facts(quiet_place: Path) -> Non
     with open_place(quiet_place / "standfast.toml", env={}, actor="os:test") as place:
         now, cases = place.clock(), []
         for account in ("alice", "bob"):
-            opened = incident.open_incident(
+            opened = lifecycle.open_incident(
                 place, "lock", {"accounts": [account]}, mode=Mode.LIVE, opened_by="dana"
             )
             cases.append(opened.incident)
@@ -125,7 +126,7 @@ def test_a_closed_incident_is_seen_only_with_its_facts(quiet_place: Path) -> Non
         place.ledger.facts.state(cases[0], aware, "lee", now)
         assert glance(url, None, now).closed == ()
         for case in cases:
-            incident.close(place, case, by="dana")
+            lifecycle.close(place, case, by="dana")
         (closed,) = glance(url, None, now).closed
         assert (closed.id, closed.scenario) == (cases[0], "lock")
         assert [(fact.name, fact.at) for fact in closed.facts] == [("awareness", now)]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from markupsafe import escape
 
-from standfast.evidence import Custody
-from standfast.operations.opening import open_place
+from standfast.adapters.evidence_sources import Custody
+from standfast.usecases.setup.installation_opening import open_place
 from tests.cli.desk import Desk
 from tests.ledger.auditor import copy_to_read
-from tests.operations.places import PASSPHRASES
+from tests.usecases.places import PASSPHRASES
 
 
 def test_playbooks_and_notices_are_read_without_any_place(desk: Desk) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from standfast.operations.opening import open_place
+from standfast.usecases.setup.installation_opening import open_place
 from tests.cli.desk import Desk
-from tests.operations.places import enrol_people
 from tests.servers.postgres import Postgres
 from tests.servers.postgres_cluster import cluster_folder
+from tests.usecases.places import enrol_people
 
 READ_ALL = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}"
 

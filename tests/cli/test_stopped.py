@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus, Unavailable
-from standfast.operations import incident
-from standfast.operations.opening import open_place
-from standfast.operations.outcome import Outcome
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents.outcome import Outcome
+from standfast.usecases.setup.installation_opening import open_place
 from tests.cli.desk import Desk
-from tests.operations.test_stopping import claim_one_and_die
 from tests.servers.scim import ScimServer
+from tests.usecases.incidents.test_stopping import claim_one_and_die
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_fault_after_opening_names_the_incident(
         raise fault
 
     with desk.monkeypatch.context() as patched:
-        patched.setattr(incident, "advance", full)
+        patched.setattr(lifecycle, "advance", full)
         answer = desk.run("incident", "open", "lock", "-i", "accounts=alice")
     (one,) = desk.json("incident", "list")["incidents"]
     resume = ("incident", "resume", one["incident"])

@@ -7,8 +7,8 @@ from typing import Any
 
 from standfast.errors import ExitStatus
 from standfast.ledger import Ledger
-from standfast.operations import incident, waiting
-from standfast.operations.opening import open_place
+from standfast.usecases.incidents import lifecycle, runner_waiting
+from standfast.usecases.setup.installation_opening import open_place
 from tests.cli.desk import Desk, furnish
 from tests.servers.scim import ScimServer
 
@@ -26,8 +26,8 @@ def test_a_serve_that_is_alive_gets_the_incident_and_its_work_is_followed(
             is_ready.set()
             while not is_over.wait(0.05):
                 for one in place.ledger.incidents.all(only_open=True):
-                    if incident.has_work(place, one.id):
-                        incident.advance(place, one.id, "serve")
+                    if lifecycle.has_work(place, one.id):
+                        lifecycle.advance(place, one.id, "serve")
             place.ledger.runners.retire(token, None, place.clock())
 
     thread = threading.Thread(target=serve)
@@ -66,7 +66,7 @@ def test_a_terminal_that_follows_serve_is_given_back_while_only_a_relay_is_away(
     desk: Desk, place: Path, scim_server: ScimServer
 ) -> None:
     # The runner below has a lease of 15 seconds: a short patience leaves most of it unused.
-    desk.monkeypatch.setattr(waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
+    desk.monkeypatch.setattr(runner_waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
     config_file = furnish(place, scim_url=scim_server.url)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
     scim_server.create("alice")

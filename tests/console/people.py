@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx
 
-from standfast.console.signing_in import COOKIE
-from standfast.operations.incident import advance, open_incident
-from standfast.operations.place import Place
+from standfast.console.sign_in.sign_in_pages import COOKIE
 from standfast.records import Mode, StepState
+from standfast.usecases.core.installation import Place
+from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.console.places import Site, furnish_with, site_at
-from tests.operations.places import PASSPHRASES, enrol_people
+from tests.usecases.places import PASSPHRASES, enrol_people
 
 CONSOLE = """
 [serve]

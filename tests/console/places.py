@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 from standardwebhooks.webhooks import Webhook
 
-from standfast.console.app import App
-from standfast.console.server import HttpServer
-from standfast.operations.opening import open_place
-from standfast.operations.place import Place
-from standfast.operations.triggers import triggers_of, trusted_proxies
-from tests.operations.places import furnish
+from standfast.console.application import App
+from standfast.console.http_server import HttpServer
+from standfast.usecases.core.installation import Place
+from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.triggers.message_intake import triggers_of, trusted_proxies
 from tests.servers import wait_until
+from tests.usecases.places import furnish
 
 SECRET = "whsec_" + base64.b64encode(b"the first secret of the siem").decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"the second secret of the siem").decode()

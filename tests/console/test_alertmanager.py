@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from standfast.errors import ConfigurationError
-from standfast.operations import incident
 from standfast.records import Mode
+from standfast.usecases.incidents import lifecycle
 from tests.console.places import ALERTS, TOKEN, Site, furnish_with, site_at
 from tests.servers import wait_until
 from tests.servers.alertmanager import running_alertmanager
@@ -46,7 +46,7 @@ def test_the_groups_of_a_real_alertmanager_open_plans_and_join_them(
         alertmanager.resolve("Takeover", "agent01", "agent02", "agent03")
         wait_until(lambda: "trigger.resolved" in actions(site, first.id), "it is over by itself")
         assert site.place.ledger.incidents.get(first.id).is_open  # people close
-        outcome = incident.advance(site.place, first.id, "direct")
+        outcome = lifecycle.advance(site.place, first.id, "direct")
         assert outcome.state.steps == {}  # a plan: nothing was done, and nothing will be
 
 

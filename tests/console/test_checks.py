@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from standfast.operations.checks import check_place
-from standfast.operations.verdicts import Verdict
+from standfast.usecases.health.check_results import Verdict
+from standfast.usecases.health.installation_check import check_place
 from tests.console.places import ALERTS, ENV, SIEM, furnish_with
 from tests.console.test_suricata import TRIGGERS
 

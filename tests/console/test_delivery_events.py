@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from standfast.errors import Unavailable
-from standfast.operations import incident
 from standfast.records import DeliveryState, EffectState, Mode
+from standfast.usecases.incidents import lifecycle
 from tests.console.places import ENV, Site, furnish_with, site_at
 from tests.console.wire import answer_to, status_of
 from tests.servers.sendgrid import KEY, Fault, SendGrid
@@ -60,8 +60,8 @@ def site(tmp_path: Path, sendgrid_server: SendGrid) -> Iterator[Site]:
 
 def told(site: Site) -> str:
     """Tell three people through SendGrid; give the incident."""
-    opened = incident.open_incident(site.place, "tell", {}, mode=Mode.LIVE, opened_by="dana")
-    incident.advance(site.place, opened.incident, "direct")
+    opened = lifecycle.open_incident(site.place, "tell", {}, mode=Mode.LIVE, opened_by="dana")
+    lifecycle.advance(site.place, opened.incident, "direct")
     return opened.incident
 
 
@@ -145,7 +145,7 @@ def test_an_event_settles_what_nobody_knew_and_nothing_is_sent_again(
     words = [sendgrid_server.event(token, "delivered", at) for token in tokens(site, case)[:2]]
     assert tell(site, sendgrid_server, words) == 204
     assert sorted(states(site, case)) == [EffectState.DONE, EffectState.DONE, EffectState.UNKNOWN]
-    incident.advance(site.place, case, "direct")
+    lifecycle.advance(site.place, case, "direct")
     assert len(sendgrid_server.taken) == 3
 
 

@@ -9,9 +9,9 @@ import pytest
 from standfast.records import StepState
 from tests.console.people import exercised, furnished, state
 from tests.console.places import Site, site_at
-from tests.operations.places import PASSPHRASES, enrol_people
 from tests.servers import free_port
 from tests.servers.chromium import Tab, running_chromium
+from tests.usecases.places import PASSPHRASES, enrol_people
 
 
 @pytest.fixture(scope="module")

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from standfast.deadlines.facts import FactKind
-from standfast.ledger.facts import Statement
-from standfast.operations.alarms import tell
-from standfast.operations.deadlines import state
-from standfast.operations.due_calendar import due_feed
-from standfast.operations.incident import open_incident
-from standfast.operations.reminders import reminders
-from standfast.operations.trigger_pages import due, send
-from standfast.operations.triggers import SignedTrigger, receive
+from standfast.deadlines.incident_facts import FactKind
+from standfast.ledger.incidents.incident_facts import Statement
 from standfast.records import Mode
-from standfast.triggers.mapping import parse
+from standfast.triggers.input_mapping import parse
+from standfast.usecases.alarms.notification import tell
+from standfast.usecases.deadlines.calendar_feed import due_feed
+from standfast.usecases.deadlines.legal_clocks import state
+from standfast.usecases.deadlines.reminders import reminders
+from standfast.usecases.incidents.lifecycle import open_incident
+from standfast.usecases.triggers.message_intake import SignedTrigger, receive
+from standfast.usecases.triggers.on_call_pages import due, send
 from tests.console.people import Browser, furnished
 from tests.console.places import Site, site_at
-from tests.operations.places import enrol_people
+from tests.usecases.places import enrol_people
 
 QUIET = """\
 playbook: hush

@@ -13,16 +13,16 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from standfast.console.client import client_of
+from standfast.console.http.client_address import client_of
 from standfast.console.report_form import GOOD_FOR_SECONDS
-from standfast.console.report_words import WORDS, pick
+from standfast.console.report_form_texts import WORDS, pick
 from standfast.errors import Unavailable
-from standfast.operations.trigger_pages import due
-from standfast.operations.trigger_pages import send as send_page
-from standfast.operations.triggers import triggers_of
 from standfast.records import Mode
+from standfast.usecases.triggers.message_intake import triggers_of
+from standfast.usecases.triggers.on_call_pages import due
+from standfast.usecases.triggers.on_call_pages import send as send_page
 from tests.console.places import Site, furnish_with, site_at
-from tests.operations.places import enrol_people
+from tests.usecases.places import enrol_people
 
 PLAYBOOK = """\
 playbook: seen
@@ -168,8 +168,8 @@ def site_at_again(site: Site, place: Any) -> Any:
     """The same place under another clock."""
     from contextlib import contextmanager
 
-    from standfast.console.app import App
-    from standfast.console.server import HttpServer
+    from standfast.console.application import App
+    from standfast.console.http_server import HttpServer
     from tests.servers import wait_until
 
     @contextmanager

@@ -14,17 +14,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.serve import Serving
+from flows.serve_loop import Serving
 from standfast.console import beside
-from standfast.operations.incident import look
-from standfast.operations.opening import open_place
-from standfast.operations.place import Place
+from standfast.usecases.core.installation import Place
+from standfast.usecases.incidents.lifecycle import look
+from standfast.usecases.setup.installation_opening import open_place
 from tests.console.places import ENV, SIEM, about, furnish_with, signed
 from tests.flows.places import plain_environment
-from tests.operations.places import enrol_people, furnish, place_at
 from tests.servers import free_port, wait_until
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+from tests.usecases.places import enrol_people, furnish, place_at
 
 ENTRY = "import sys; from standfast.cli import main; sys.exit(main())"
 

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from standfast.console.tailing import tailings
+from standfast.console.suricata_tail import tailings
 from standfast.errors import Unavailable
-from standfast.operations import triggers
-from standfast.operations.checks import check_place
-from standfast.operations.place import Place
-from standfast.operations.status import look
-from standfast.operations.triggers import triggers_of
 from standfast.records import Mode
+from standfast.usecases.core.installation import Place
+from standfast.usecases.health.installation_check import check_place
+from standfast.usecases.health.status import look
+from standfast.usecases.triggers import message_intake
+from standfast.usecases.triggers.message_intake import triggers_of
 from tests.console.places import ENV, furnish_with
-from tests.operations.places import place_at
 from tests.servers import wait_until
 from tests.servers.suricata import Datagram, run_suricata
+from tests.usecases.places import place_at
 
 RULES = (
     'alert udp any any -> any any (msg:"Credentials leave"; content:"password="; '
@@ -177,7 +177,7 @@ def test_an_alert_that_could_not_be_opened_is_opened_later(
 
     with place_at(place_of(tmp_path)) as place:
         with monkeypatch.context() as patched, following(place):
-            patched.setattr("standfast.console.tailing.receive", away)
+            patched.setattr("standfast.console.suricata_tail.receive", away)
             with (tmp_path / "out" / "eve.json").open("a") as file:
                 file.write(alert("10.20.0.5"))
             wait_until(lambda: bool(tried), "it was tried")
@@ -200,7 +200,7 @@ steps:
 def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_opened_once_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("standfast.console.tailing.TRY_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("standfast.console.suricata_tail.TRY_AGAIN_SECONDS", 0.1)
     config_file = place_of(tmp_path)
     text = config_file.read_text()
     head, grave = text.split("[triggers.grave]")
@@ -266,7 +266,7 @@ def test_a_trigger_over_its_rate_holds_up_no_other_however_much_of_its_own_waits
 def test_an_incident_that_does_not_open_holds_up_only_what_joins_it_until_it_is_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("standfast.console.tailing.TRY_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("standfast.console.suricata_tail.TRY_AGAIN_SECONDS", 0.1)
     config_file = place_of(tmp_path)
     waiting = tmp_path / "state" / "set-aside" / "waiting" / "leak"
     with place_at(config_file) as place, following(place):
@@ -307,9 +307,9 @@ def test_an_alert_that_trips_over_a_mistake_of_ours_is_set_aside_and_the_rest_go
     def receive(place: Place, trigger: Any, event: Any, **more: Any) -> Any:
         if event["src_ip"] == "10.20.0.66":
             raise KeyError("10.20.0.66")
-        return triggers.receive(place, trigger, event, **more)
+        return message_intake.receive(place, trigger, event, **more)
 
-    monkeypatch.setattr("standfast.console.tailing.receive", receive)
+    monkeypatch.setattr("standfast.console.suricata_tail.receive", receive)
     config_file = place_of(tmp_path)
     with place_at(config_file) as place, following(place):
         with (tmp_path / "out" / "eve.json").open("a") as file:

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus
-from standfast.operations.checks import check_place
-from standfast.operations.frozen import verify_frozen
-from standfast.operations.incident import advance, open_incident
-from standfast.operations.opening import open_place
-from standfast.operations.status import look
-from standfast.operations.verdicts import Verdict
 from standfast.records import Mode
+from standfast.usecases.evidence.frozen_folders import verify_frozen
+from standfast.usecases.health.check_results import Verdict
+from standfast.usecases.health.installation_check import check_place
+from standfast.usecases.health.status import look
+from standfast.usecases.incidents.lifecycle import advance, open_incident
+from standfast.usecases.setup.installation_opening import open_place
 from tests.console.places import ENV, SIEM
 from tests.console.test_serving import is_over, is_up, send, serve
-from tests.operations.places import enrol_people, furnish
 from tests.servers import free_port, need, wait_until
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+from tests.usecases.places import enrol_people, furnish
 
 FREEZE = """\
 playbook: freeze

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from standfast.console.keys import FRESH_SECONDS
+from standfast.console.webhook_secrets import FRESH_SECONDS
 from standfast.errors import Unavailable
-from standfast.operations import incident
 from standfast.records import Mode
+from standfast.usecases.incidents import lifecycle as incident
 from tests.console.places import (
     ENV,
     NEXT_SECRET,
@@ -192,7 +192,7 @@ def test_a_message_that_could_not_be_taken_is_taken_when_it_comes_again(
         raise Unavailable("the ledger's PostgreSQL does not answer")
 
     with monkeypatch.context() as patched:
-        patched.setattr("standfast.console.app.receive", away)
+        patched.setattr("standfast.console.application.receive", away)
         answer = site.send(about())
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
         assert "PostgreSQL" not in answer.text

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from demo import recovery, servers, setting_up, tour
+from demo import recovery_chapters, server_processes, setup_chapter, tour
 from demo.call_centre import Scale
-from demo.telling import Teller
+from demo.tour_output import Teller
 from flows.prefect_server import PrefectServer
-from standfast.cli.output import drop_rest
+from standfast.cli.terminal.output import drop_rest
 from standfast.errors import StandfastError, UsageError
 from tests.servers import need
 
@@ -65,16 +65,16 @@ def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
     def fails(night: object) -> None:
         raise StandfastError("the demo is not as it must be")
 
-    monkeypatch.setattr(setting_up, "Engine", _NoEngine)
-    monkeypatch.setattr(recovery, "first_night", fails)
+    monkeypatch.setattr(setup_chapter, "Engine", _NoEngine)
+    monkeypatch.setattr(recovery_chapters, "first_night", fails)
     folder = tmp_path / "place"
     for is_again in (False, True):  # what the demo made is made anew
         with pytest.raises(StandfastError, match="not as it must be"):
             tour.run(folder, is_again=is_again, scale=SMALL, teller=Teller(out=io.StringIO()))
         assert (folder / "standfast.toml").exists()
-        noted = json.loads((folder / servers.SERVERS_FILE).read_text())
+        noted = json.loads((folder / server_processes.SERVERS_FILE).read_text())
         assert [one["name"] for one in noted] == ["directory", "mail", "prefect"]
-        assert servers.stop(folder) == 0
+        assert server_processes.stop(folder) == 0
     (folder / "mine.txt").write_text("an afternoon's work")
     with pytest.raises(
         UsageError, match="begin anew: `standfast demo --again`, or `make demo AGAIN=1`"
@@ -102,7 +102,7 @@ def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:
     teller = Teller(out=out)
     seen = False
     with teller.working("counting", lambda: (3, 7)):
-        servers.wait_for(lambda: "counting 3 of 7" in out.getvalue(), "the progress line")
+        server_processes.wait_for(lambda: "counting 3 of 7" in out.getvalue(), "the progress line")
         seen = True
     assert seen
     assert out.getvalue().endswith("\r\x1b[K")

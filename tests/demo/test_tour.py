@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from demo import mailbox
-from demo.night import PASSPHRASES
-from demo.settings import BREAK_GLASS, SET, TOKEN_FILE
+from demo import mail_server
+from demo.demo_configuration import BREAK_GLASS, SET, TOKEN_FILE
+from demo.tour_context import PASSPHRASES
 from standfast.errors import ExitStatus
-from standfast.operations.opening import open_place
-from standfast.operations.place import Place
-from standfast.operations.restoring import restore
 from standfast.records import EffectState
+from standfast.usecases.backups.folder_restore import restore
+from standfast.usecases.core.installation import Place
+from standfast.usecases.setup.installation_opening import open_place
 from tests.demo.small_tour import SCALE, Tour
 from tests.reports.build import Page
 
@@ -45,7 +45,7 @@ def test_the_tour_ends_well_and_says_so_in_one_document(tour: Tour) -> None:
 
 
 def test_every_customer_has_exactly_one_mail_in_a_language_that_we_write(tour: Tour) -> None:
-    delivered = mailbox.delivered(tour.folder / "mailbox")
+    delivered = mail_server.delivered(tour.folder / "mailbox")
     mails = Counter(address for address, _ in delivered)
     assert {one.address: mails[one.address] for one in tour.centre.customers} == dict.fromkeys(
         (one.address for one in tour.centre.customers), 1
@@ -55,7 +55,7 @@ def test_every_customer_has_exactly_one_mail_in_a_language_that_we_write(tour: T
     name = {one.address: one.name for one in tour.centre.customers}
     for address, path in delivered:
         if address in name:
-            message = mailbox.read(path)
+            message = mail_server.read(path)
             assert message["To"] == address
             assert message["Content-Language"] == language[address]
             body = message.get_body(("plain",))
@@ -66,8 +66,8 @@ def test_every_customer_has_exactly_one_mail_in_a_language_that_we_write(tour: T
 def test_the_staff_is_warned_once_and_the_approver_paged_once(tour: Tour) -> None:
     mails = Counter(
         address
-        for address, path in mailbox.delivered(tour.folder / "mailbox")
-        if "was enrolled" not in str(mailbox.read(path)["Subject"])
+        for address, path in mail_server.delivered(tour.folder / "mailbox")
+        if "was enrolled" not in str(mail_server.read(path)["Subject"])
     )
     staff = {one.address for one in tour.centre.agents} | {"dana@staff.example.com"}
     assert all(mails[address] == 1 for address in staff)

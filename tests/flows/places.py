@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from standfast.operations import incident
-from standfast.operations.place import Place
 from standfast.records import Mode
-from tests.operations.backup_place import SERVICE, furnish
+from standfast.usecases.core.installation import Place
+from standfast.usecases.incidents import lifecycle
+from tests.usecases.backup_place import SERVICE, furnish
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,8 @@ token = "env:SCIM_TOKEN"
 """
 )
 _SERVE = (
-    "import sys; from pathlib import Path; from flows.serve import serve; serve(Path(sys.argv[1]))"
+    "import sys; from pathlib import Path; from flows.serve_loop import serve; "
+    "serve(Path(sys.argv[1]))"
 )
 
 
@@ -40,13 +41,13 @@ def furnish_with_incidents(folder: Path, more: str = "") -> Path:
 def open_exercise(place: Place, *accounts: str) -> str:
     """Open an exercise of the one-step playbook; give its id."""
     named = list(accounts) or ["agents:agent01"]
-    return incident.open_incident(
+    return lifecycle.open_incident(
         place, "lock", {"accounts": named}, mode=Mode.EXERCISE, opened_by="dana"
     ).incident
 
 
 def is_over(place: Place, incident_id: str) -> bool:
-    return incident.look(place, incident_id).standing.is_over
+    return lifecycle.look(place, incident_id).standing.is_over
 
 
 def ways(place: Place, incident_id: str) -> list[str]:

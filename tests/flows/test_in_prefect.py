@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flows.prefect_server import environment, is_healthy, start
-from standfast.operations import incident
+from standfast.usecases.incidents import lifecycle as incident
 from tests.flows.places import (
     furnish_with_incidents,
     is_over,
@@ -19,8 +19,8 @@ from tests.flows.places import (
     processes_naming,
     ways,
 )
-from tests.operations.backup_place import place_at
 from tests.servers import wait_until
+from tests.usecases.backup_place import place_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -31,18 +31,18 @@ from pathlib import Path
 config, incident = sys.argv[1:]
 from flows.daily_verification import daily_verification
 from flows.deployments import deployments
-from flows.keep_repository import keep_repository
-from flows.keep_watch import keep_watch
+from flows.repository_retention import keep_repository
+from flows.watch import keep_watch
 from flows.nightly_backup import nightly_backup
-from flows.respond_to_incident import respond_to_incident
+from flows.incident_response import respond_to_incident
 from flows.restore_drill import restore_drill
-from flows.warm_up import warm_up
+from flows.warm_up_flow import warm_up
 from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.client.orchestration import get_client
 from standfast.config import load
-from standfast.operations.opening import open_place
-from standfast.operations.run_record import recorded
+from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.core.run_record import recorded
 
 def seen(state):
     return [state.type.value, state.name, state.message]

@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
-from flows import back_up_without_prefect
+from flows import standalone_backup
 from flows.deployments import deployments, missed_nights
 from standfast.config import load
-from standfast.continuity.schedule import is_missed, last_due
+from standfast.continuity.run_schedule import is_missed, last_due
 from standfast.errors import ExitStatus
-from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
-from standfast.operations.restoring import restore
-from standfast.operations.watch import GRACE
-from tests.operations.backup_place import NOW, AwayStore, furnish, identity, place_at
+from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, run_backup
+from standfast.usecases.backups.folder_restore import restore
+from standfast.usecases.health.watchdog import GRACE
+from tests.usecases.backup_place import NOW, AwayStore, furnish, identity, place_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
 DUE = NOW.replace(hour=2, minute=30)
@@ -71,15 +71,14 @@ def test_a_night_without_prefect_waits_as_long_for_a_store_that_is_away(
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr(
-        "standfast.operations.backups.writing_vault_of", lambda _: AwayStore(tmp_path / "vault")
+        "standfast.usecases.backups.backup_run.writing_vault_of",
+        lambda _: AwayStore(tmp_path / "vault"),
     )
-    monkeypatch.setattr(
-        back_up_without_prefect, "run_backup", partial(run_backup, sleep=slept.append)
-    )
+    monkeypatch.setattr(standalone_backup, "run_backup", partial(run_backup, sleep=slept.append))
     config_file = furnish(tmp_path)
     pauses = [pause.total_seconds() for pause in NIGHTLY_PAUSES]
     AwayStore.refusals = len(pauses)
-    assert back_up_without_prefect.main(str(config_file), "main") == ExitStatus.DONE
+    assert standalone_backup.main(str(config_file), "main") == ExitStatus.DONE
     assert slept == pauses
     with place_at(config_file) as place:
         restore(place, "latest", tmp_path / "out", identity(tmp_path))

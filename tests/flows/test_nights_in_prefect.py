@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from backup.writing.send_log_file import locked
+from backup.archiver.upload_cache.database import locked
 from flows.prefect_server import PrefectServer, environment, start, stop
-from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
-from standfast.operations.place import Place
-from standfast.operations.restoring import restore
+from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, run_backup
+from standfast.usecases.backups.folder_restore import restore
+from standfast.usecases.core.installation import Place
 from tests.flows.places import furnish_with_incidents, plain_environment, processes_naming
-from tests.operations.backup_place import change, identity, place_at
 from tests.servers import wait_until
+from tests.usecases.backup_place import change, identity, place_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
 NIGHTLY = "flows.nightly_backup.nightly_backup"
@@ -43,7 +43,7 @@ from backup.stores.directory import DirectoryStore
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from flows import nightly_backup as night
-from standfast.operations import backups
+from standfast.usecases import backups
 
 config, refusals, patience = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 

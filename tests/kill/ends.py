@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import httpx
 
-from standfast.ledger.effects import EffectRow
-from standfast.operations import accounting, decisions
-from standfast.operations.accounting import End, Line
+from standfast.ledger.effects.effect_store import EffectRow
 from standfast.records import EffectState, StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.notices import delivery_accounting
+from standfast.usecases.notices.delivery_accounting import End, Line
 from tests.console.places import site_at
 from tests.kill.people import Changes
 from tests.kill.world import AUDIENCE, CUSTOMERS, Grid, World
@@ -29,7 +30,7 @@ def everybody_is_named(world: World) -> Counter[End]:
     taken = world.channel.taken()
     for case in cases(world):
         lines: list[Line] = []
-        accounts = accounting.account(
+        accounts = delivery_accounting.account(
             world.place, case, unmasked_because="a drill", each=lines.append
         )
         for told in accounts:
@@ -76,7 +77,7 @@ def doubts_are_settled(world: World) -> bool:
             happened = taken[_name(row)] > done[_name(row)]
             done[_name(row)] += happened
             assert not (happened and isinstance(world.channel, Grid)), "the event has said so"
-            decisions.settle(world.place, row.incident, row.token, happened=happened, by="lee")
+            step_decisions.settle(world.place, row.incident, row.token, happened=happened, by="lee")
     return has_doubts
 
 

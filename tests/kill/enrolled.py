@@ -1,8 +1,8 @@
 """The people of the small call centre. Their keys are derived once, with a salt that is known."""
 
-from standfast.operations.place import Place
-from standfast.people import sign_in
-from standfast.people.sign_in import Credential
+from standfast.people import passphrase_keys
+from standfast.people.passphrase_keys import Credential
+from standfast.usecases.core.installation import Place
 
 PASSPHRASES = {"dana": "the rain in the north", "lee": "a quiet row of lamps"}
 ROLES = {"dana": ["operator"], "lee": ["duty-manager"]}
@@ -13,7 +13,7 @@ def enrol_everybody(place: Place) -> None:
     """Enrol them while the place is being set up, so that they may approve at once."""
     for name, passphrase in PASSPHRASES.items():
         credential = Credential(
-            public_key=sign_in._public(sign_in._derive(passphrase, SALT)), salt=SALT
+            public_key=passphrase_keys._public(passphrase_keys._derive(passphrase, SALT)), salt=SALT
         )
         place.ledger.people.enrol(
             name=name,

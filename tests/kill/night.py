@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from standfast.errors import ExitStatus
-from standfast.operations.backups import run_backup
-from standfast.operations.drills import run_drill
+from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.drills.restore_drill import run_drill
 from tests.kill.tracing import Death, Tracer, wrap_ledger, wrap_send_log, wrap_stores
-from tests.operations.places import place_at
+from tests.usecases.places import place_at
 
 SET = "main"
 

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from standfast.operations import decisions, incident, undoing
-from standfast.operations.opening import open_place
-from standfast.operations.place import Place
-from standfast.operations.watch import resume_incidents
-from standfast.playbook.state import State
+from standfast.playbook.run_state import State
 from standfast.records import Mode, StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Place
+from standfast.usecases.health.watchdog import resume_incidents
+from standfast.usecases.incidents import effect_undo, lifecycle
+from standfast.usecases.setup.installation_opening import open_place
 from tests.kill.enrolled import PASSPHRASES
 from tests.kill.tracing import (
     Death,
@@ -49,7 +50,7 @@ class Case:
 
     def opened(self, place: Place) -> str:
         """Open the incident, or join it: the trigger may come again."""
-        return incident.open_incident(
+        return lifecycle.open_incident(
             place,
             self.scenario,
             {} if self.scenario == "telling" else {"accounts": list(self.accounts)},
@@ -73,9 +74,9 @@ def run(case: Case, death: Death | None) -> None:
     trace(case.log, death)
     with case.place() as place:
         id_ = case.opened(place)
-        incident.advance(place, id_, "direct")
+        lifecycle.advance(place, id_, "direct")
         while people_speak(place, case, id_):
-            incident.advance(place, id_, "direct")
+            lifecycle.advance(place, id_, "direct")
 
 
 def go_on(case: Case) -> None:
@@ -91,7 +92,7 @@ def go_on(case: Case) -> None:
 
 def serve(case: Case, death: Death | None) -> None:
     """Do what `standfast serve` does without Prefect, until it is told to end."""
-    from flows.serve import Serving
+    from flows.serve_loop import Serving
 
     trace(case.log, death)
     with case.place() as place:
@@ -104,17 +105,17 @@ def people_speak(place: Place, case: Case, id_: str) -> bool:
     """Answer, approve and give the innocent one back, each when it is time; False for nothing."""
     state = place.ledger.incidents.state(id_)
     if _is(state, "customers_affected", StepState.PROMPTED):
-        decisions.answer(place, id_, "customers_affected", "yes", by="lee")
+        step_decisions.answer(place, id_, "customers_affected", "yes", by="lee")
     elif _is(state, "tell_customers", StepState.ASKING):
         if state.steps["tell_customers"].approvals:
             return False
-        decisions.decide(place, id_, "tell_customers", "lee", PASSPHRASES["lee"])
+        step_decisions.decide(place, id_, "tell_customers", "lee", PASSPHRASES["lee"])
     elif _is(state, "prove", StepState.DONE) and not state.extra:
-        undoing.undo(place, id_, targets=[case.accounts[1]], requested_by="dana")
+        effect_undo.undo(place, id_, targets=[case.accounts[1]], requested_by="dana")
     elif asking := [view for view in state.extra if view.state is StepState.ASKING]:
         if asking[0].approvals:
             return False
-        decisions.decide(place, id_, asking[0].step, "lee", PASSPHRASES["lee"])
+        step_decisions.decide(place, id_, asking[0].step, "lee", PASSPHRASES["lee"])
     else:
         return False
     return True

@@ -30,22 +30,22 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
-from standfast.accounts.memory import MemoryDirectory
+from standfast.adapters.accounts.simulator import MemoryDirectory
 from standfast.errors import StandfastError
-from standfast.ledger import runs
-from standfast.ledger.transaction import Write
-from standfast.operations import incident, lanes
-from standfast.operations.opening import open_place
-from standfast.operations.place import Place
-from standfast.operations.watch import resume_incidents
-from standfast.people import sign_in
+from standfast.ledger.audit.transaction import Write
+from standfast.ledger.runs import run_store
+from standfast.people import passphrase_keys
 from standfast.records import EffectState, Limits, StepState
+from standfast.usecases.core.installation import Place
+from standfast.usecases.health.watchdog import resume_incidents
+from standfast.usecases.incidents import effect_queues, lifecycle
+from standfast.usecases.setup.installation_opening import open_place
 from tests.kill.ends import messages_done
 from tests.kill.scenario import Case, people_speak
 from tests.kill.world import CUSTOMERS, furnish
-from tests.operations.twins import TwinPlace, Twins, twin_directory
 from tests.sampling import sample
 from tests.servers.postgres import Postgres
+from tests.usecases.twins import TwinPlace, Twins, twin_directory
 
 AT_REST_WITHIN_SECONDS = 120  # on a busy machine
 POLL_SECONDS = 0.05
@@ -168,7 +168,7 @@ def carried_out(place: TwinPlace, case: Case, patch: pytest.MonkeyPatch, cutter:
                 carried, troubles = resume_incidents(place, "serve")
                 if carried or troubles or people_speak(place, case, id_):
                     continue
-                if not incident.has_work(place, id_):
+                if not lifecycle.has_work(place, id_):
                     return id_
             except StandfastError:
                 continue  # a serve's tick says so and looks again; a person tries again
@@ -231,10 +231,10 @@ def test_cut_at_every_statement_and_commit_it_ends_as_the_clean_run(
     postgres_server: Postgres,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "_RECEIPT_PAUSES_SECONDS", (0.0, 0.01, 0.05, 0.1))
-    for module in (runs, incident):
+    monkeypatch.setattr(effect_queues, "_RECEIPT_PAUSES_SECONDS", (0.0, 0.01, 0.05, 0.1))
+    for module in (run_store, lifecycle):
         monkeypatch.setattr(module, "LEASE", LEASE)
-    monkeypatch.setattr(sign_in, "_derive", functools.cache(sign_in._derive))
+    monkeypatch.setattr(passphrase_keys, "_derive", functools.cache(passphrase_keys._derive))
     with twins_on(tmp_path / "place", postgres_url) as place:
         directory = place.twins.directory
         assert isinstance(directory, MemoryDirectory)
@@ -256,7 +256,7 @@ def test_cut_at_every_statement_and_commit_it_ends_as_the_clean_run(
             try:
                 id_ = carried_out(place, case, monkeypatch, cutter)
                 check(place, case, id_, rounds)
-                incident.close(place, id_, by="dana")
+                lifecycle.close(place, id_, by="dana")
             except BaseException as error:
                 error.add_note(f"cut {moment} {sorted(cutter.done)}")
                 raise

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus
-from standfast.operations.backup_contents import list_points
-from standfast.operations.restoring import restore
-from standfast.operations.setup import IDENTITY_FILE, OFFLINE, set_up
-from standfast.operations.verification import verify
+from standfast.usecases.backups.folder_restore import restore
+from standfast.usecases.backups.recovery_point_contents import list_points
+from standfast.usecases.backups.verification import verify
+from standfast.usecases.setup.new_installation import IDENTITY_FILE, OFFLINE, set_up
 from tests.kill.night import SET, run_night
 from tests.kill.tracing import Death, Phase, in_own_process, traced_points
-from tests.operations.places import place_at
 from tests.sampling import sample
+from tests.usecases.places import place_at
 
 KILLED = -9
 LONG_AGO = 1_700_000_000_000_000_000

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from flows.prefect_server import is_healthy
-from standfast.operations.place import Place
 from standfast.records import EffectState
+from standfast.usecases.core.installation import Place
 from tests.flows.places import (
     furnish_with_incidents,
     is_over,
@@ -26,8 +26,8 @@ from tests.flows.places import (
     said,
 )
 from tests.kill.prefect_killer import ASKED
-from tests.operations.backup_place import place_at
 from tests.servers import wait_until
+from tests.usecases.backup_place import place_at
 
 ENDS_WITHIN_SECONDS = 120  # on a busy machine
 STARTS_WITHIN_SECONDS = 240  # Prefect, on a busy machine

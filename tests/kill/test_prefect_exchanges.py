@@ -24,13 +24,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.in_this_process import BEGINS_WITHIN_SECONDS
+from flows.inline_response import BEGINS_WITHIN_SECONDS
 from flows.prefect_server import PROBE_SECONDS
-from flows.serve import LOOK_SECONDS, TICK_SECONDS
-from standfast.ledger.runs import LEASE
-from standfast.operations import incident
-from standfast.people import sign_in
+from flows.serve_loop import LOOK_SECONDS, TICK_SECONDS
+from standfast.ledger.runs.run_store import LEASE
+from standfast.people import passphrase_keys
 from standfast.records import EffectState
+from standfast.usecases.incidents import lifecycle
 from tests.flows.places import plain_environment, ways
 from tests.kill.ends import messages_done
 from tests.kill.exchanges import Moment, Proxy, Script, running_proxy
@@ -91,7 +91,7 @@ class Served:
             error.add_note(f"killed {moment} {sorted(script.done)}")
             raise
         self.ways = ways(self.world.place, id_)
-        incident.close(self.world.place, id_, by="dana")
+        lifecycle.close(self.world.place, id_, by="dana")
         return script
 
     def clean_trace(self) -> list[str]:
@@ -108,7 +108,7 @@ class Served:
 
         def is_at_rest() -> bool:
             is_alone = not place.ledger.runners.alive(id_, place.clock())
-            return is_alone and not incident.has_work(place, id_)
+            return is_alone and not lifecycle.has_work(place, id_)
 
         while True:
             assert self._comes(is_at_rest, AT_REST_WITHIN_SECONDS), f"{id_} is never at rest"
@@ -173,7 +173,7 @@ def served(
         running_proxy(prefect) as proxy,
         fresh_world(folder / "world", furnished, agents, "smtp") as world,
     ):
-        patch.setattr(sign_in, "_derive", functools.cache(sign_in._derive))
+        patch.setattr(passphrase_keys, "_derive", functools.cache(passphrase_keys._derive))
         process = own_process(serve_with_prefect, world.case, proxy.url)
         try:
             wait_until(

@@ -12,7 +12,7 @@ import pyrage
 import pytest
 
 from standfast.records import EffectState
-from tests.accounts.rights import block
+from tests.adapters.accounts.rights import block
 from tests.kill.deaths import die_everywhere
 from tests.kill.ends import cases, rows
 from tests.kill.people import Agents

@@ -2,7 +2,7 @@
 
 Whoever keeps `serve` running (systemd) starts the next one at once. Nobody asks for more: a serve
 looks as soon as it is there, and the one that died on this machine counts as dead by then, so no
-lease is waited for (on another machine: `test_prefect_exchanges`, `tests/flows/test_serve.py`).
+lease is waited for (another machine: `test_prefect_exchanges`, `tests/flows/test_serve_loop.py`).
 """
 
 import time
@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
-from standfast.operations import incident
+from standfast.usecases.incidents import lifecycle
 from tests.kill.deaths import die_everywhere
 from tests.kill.ends import doubts_are_settled, everybody_is_named, is_at_rest, is_over
 from tests.kill.scenario import people_speak, serve
@@ -43,7 +43,7 @@ def carried_out(world: World, case: str, process: BaseProcess) -> None:
         is_quiet = not place.ledger.runners.alive(case, place.clock())
         if (
             is_quiet
-            and not incident.has_work(place, case)
+            and not lifecycle.has_work(place, case)
             and not people_speak(place, world.case, case)
         ):
             return
@@ -54,7 +54,7 @@ def carried_out(world: World, case: str, process: BaseProcess) -> None:
 def is_resumed(world: World, case: str, earlier: int) -> None:
     """Wait until a serve is at the incident, or has nothing to do there."""
     give_up_at = time.monotonic() + ENDS_WITHIN_SECONDS
-    while starts(world, case) == earlier and incident.has_work(world.place, case):
+    while starts(world, case) == earlier and lifecycle.has_work(world.place, case):
         assert time.monotonic() < give_up_at, "resumed without being asked"
         time.sleep(POLL_SECONDS)
 

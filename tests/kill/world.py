@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from standfast import ledger
-from standfast.operations.opening import open_place
-from standfast.operations.place import Place
+from standfast.usecases.core.installation import Place
+from standfast.usecases.setup.installation_opening import open_place
 from tests.kill.enrolled import enrol_everybody
 from tests.kill.people import CONNECTOR, PASSWORD, Agents
 from tests.kill.scenario import Case, go_on, run

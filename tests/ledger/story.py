@@ -6,13 +6,13 @@ database's bytes; each of these texts is unlike anything else that stands there.
 
 from datetime import timedelta
 
-from standfast.deadlines.facts import FactKind
+from standfast.deadlines.incident_facts import FactKind
 from standfast.ledger import Ledger
-from standfast.ledger.effects import Draft, Lane
-from standfast.ledger.facts import Statement
-from standfast.ledger.incidents import Expansion, FrozenNotice
-from standfast.ledger.passkeys import words
-from standfast.ledger.staff import Member
+from standfast.ledger.approvals.passkeys import words
+from standfast.ledger.effects.effect_store import Draft, Lane
+from standfast.ledger.incidents.incident_facts import Statement
+from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
+from standfast.ledger.people.staff_list import Member
 from standfast.records import (
     DeliveryEvent,
     DeliveryState,

@@ -9,16 +9,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.errors import ExitStatus
-from standfast.ledger.approvals import APPROVE
-from standfast.operations import decisions, incident
-from standfast.operations.place import Place
-from standfast.operations.planning import plan_incident
-from standfast.operations.playbooks import SHIPPED, read
-from standfast.people.sign_in import Credential, enrol, sign_in
+from standfast.ledger.approvals.two_person_rule import APPROVE
+from standfast.people.passphrase_keys import Credential, enrol, sign_in
 from standfast.playbook.model import InputType, Playbook, StepKind
-from standfast.playbook.state import State
+from standfast.playbook.run_state import State
 from standfast.records import Mode, StepState
-from tests.operations.places import furnish, place_at
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Place
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents.plan import plan_incident
+from standfast.usecases.playbooks.library import SHIPPED, read
+from tests.usecases.places import furnish, place_at
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 WORDS = "four plain words here"
@@ -97,7 +98,7 @@ def rehearse(
     place: Place, hours: Hours, playbook: Playbook, answers: dict[str, str], *, all_given: bool
 ) -> State:
     """Run an exercise to its end."""
-    case = incident.open_incident(
+    case = lifecycle.open_incident(
         place,
         playbook.name,
         inputs_of(playbook, all_given=all_given),
@@ -105,7 +106,7 @@ def rehearse(
         opened_by=OPENED_BY,
     ).incident
     for _ in range(3 * len(playbook.steps)):
-        outcome = incident.advance(place, case, "direct")
+        outcome = lifecycle.advance(place, case, "direct")
         if outcome.standing.is_over:
             assert outcome.exit_status is ExitStatus.DONE, outcome.standing
             return outcome.state
@@ -113,7 +114,7 @@ def rehearse(
             step = playbook.step(view.step)
             if view.state is StepState.PROMPTED:
                 said = answers.get(step.name, "done")
-                decisions.answer(place, case, step.name, said, by=SIGNS)
+                step_decisions.answer(place, case, step.name, said, by=SIGNS)
             elif view.state is StepState.ASKING:
                 _sign(place, case, step.name)
             elif view.due_at and view.state is StepState.WAITING:
@@ -164,16 +165,16 @@ def test_nobody_is_told_of_an_insiders_case_but_those_who_must_approve(
 ) -> None:
     playbook = read(SHIPPED / "insider-agent.yaml")
     given = inputs_of(playbook, all_given=True)
-    case = incident.open_incident(
+    case = lifecycle.open_incident(
         place, playbook.name, given, mode=Mode.EXERCISE, opened_by=OPENED_BY
     ).incident
     for step in ("circle", "go_ahead"):
-        incident.advance(place, case, "direct")
-        decisions.answer(place, case, step, "look", by=SIGNS)
-    incident.advance(place, case, "direct")
+        lifecycle.advance(place, case, "direct")
+        step_decisions.answer(place, case, step, "look", by=SIGNS)
+    lifecycle.advance(place, case, "direct")
     for _ in range(3):
         hours.now += timedelta(days=1)
-        outcome = incident.advance(place, case, "direct")
+        outcome = lifecycle.advance(place, case, "direct")
     assert outcome.state.steps["freeze_logs"].state is StepState.ASKING
     rows = place.ledger.effects.of_incident(case)
     pages = [row.target for row in rows if row.verb == "people.page"]

@@ -1,6 +1,6 @@
 """What is said to a name that is not known."""
 
-from standfast.nearest import there_are
+from standfast.suggestions import there_are
 
 
 def test_a_name_that_is_not_known_is_answered_with_those_there_are_and_the_nearest() -> None:

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from standfast.records import EffectState, Mode, Proof, StepState
-from standfast.reports.contents import (
+from standfast.reports.report_records import (
     AccountLine,
     BackupLine,
     ChainLine,

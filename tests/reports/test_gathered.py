@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from standfast.operations import decisions, undoing
-from standfast.operations.incident import advance, close, look, open_incident
-from standfast.operations.place import Place
-from standfast.operations.reports import (
+from standfast.records import EffectState, Mode, StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Place
+from standfast.usecases.incidents import effect_undo
+from standfast.usecases.incidents.lifecycle import advance, close, look, open_incident
+from standfast.usecases.reports.result_pages import (
     incident_report,
     place_report,
     write_incident_page,
     write_place_page,
 )
-from standfast.records import EffectState, Mode, StepState
-from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
 from tests.reports.build import Page
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+from tests.usecases.places import PASSPHRASES, enrol_people, furnish, place_at
 
 ACCOUNTS = ["alice", "bob", "carol"]
 TWINS = 3  # people in every audience of an exercise
@@ -47,13 +48,13 @@ def incident(place: Place) -> str:
         opened_by="dana",
     ).incident
     advance(place, opened, "direct")
-    decisions.answer(place, opened, "customers_affected", "yes", by="lee")
+    step_decisions.answer(place, opened, "customers_affected", "yes", by="lee")
     advance(place, opened, "direct")
     return opened
 
 
 def _approve(place: Place, incident: str) -> None:
-    decisions.decide(place, incident, "tell_customers", "lee", PASSPHRASES["lee"])
+    step_decisions.decide(place, incident, "tell_customers", "lee", PASSPHRASES["lee"])
     advance(place, incident, "direct")
 
 
@@ -71,7 +72,7 @@ def test_a_step_that_waits_for_approval_is_open_and_has_not_run(
 
 def test_the_whole_story_is_gathered(place: Place, incident: str) -> None:
     _approve(place, incident)
-    undo = undoing.undo(place, incident, targets=["alice"], requested_by="dana")
+    undo = effect_undo.undo(place, incident, targets=["alice"], requested_by="dana")
     advance(place, incident, "direct")
     report = incident_report(place, incident)
     steps = {step.name: step for step in report.steps}
@@ -102,7 +103,7 @@ def test_the_whole_story_is_gathered(place: Place, incident: str) -> None:
 
 def test_a_page_shows_nobody_in_clear(place: Place, incident: str, tmp_path: Path) -> None:
     _approve(place, incident)
-    decisions.answer(place, incident, "watch", "met bob.builder@example.com at the gate")
+    step_decisions.answer(place, incident, "watch", "met bob.builder@example.com at the gate")
     advance(place, incident, "direct")
     html = write_incident_page(place, incident, tmp_path / "page.html").read_text()
     text = Page(html).text

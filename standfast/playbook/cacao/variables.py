@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from standfast.playbook.cacao.document import Document
-from standfast.playbook.cacao.foreign_text import clean, one_line, slug, unique
+from standfast.playbook.cacao.text_sanitizer import clean, one_line, slug, unique
 
 
 @dataclass(frozen=True, kw_only=True)
